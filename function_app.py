@@ -1,0 +1,69 @@
+"""The function app's triggers: decorators and translation, nothing else. What they do is in `leads/`."""
+
+import azure.functions as func
+
+from leads.http import answer_intake, answer_status
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
+
+ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+@app.function_name("accept_lead")
+@app.route("leads/{*offer}", methods=ALL_METHODS)
+def accept_lead(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
+    """Take a lead: `/api/leads`, or `/api/leads/{offer}` with the offer that the address is for."""
+    return answer_intake(req, context.trace_context.trace_parent or "")
+
+
+@app.function_name("lead_status")
+@app.route("status/{lead_id}", methods=["GET"])
+def lead_status(req: func.HttpRequest) -> func.HttpResponse:
+    """Where a lead stands; its own key, and no personal data."""
+    return answer_status(req)
+
+
+@app.function_name("manage")
+@app.route("manage/{*path}", methods=["GET", "PUT", "DELETE"])
+def manage(req: func.HttpRequest) -> func.HttpResponse:
+    """Offers, leads and status for scripts and tools; its own key, no personal data."""
+    from leads.manage import answer_manage
+
+    return answer_manage(req)
+
+
+@app.function_name("health")
+@app.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+def health(req: func.HttpRequest) -> func.HttpResponse:
+    """Whether the app answers; without I/O and without detail, because anyone may ask."""
+    return func.HttpResponse('{"status":"ok"}', mimetype="application/json")
+
+
+@app.function_name("deliver_lead")
+@app.queue_trigger("message", "leads", connection="LeadsStorage")
+def deliver_lead(message: func.QueueMessage) -> None:
+    """Deliver one message of the queue."""
+    from leads.app import get_app
+    from leads.delivery import deliver
+
+    deliver(get_app(), message.get_body().decode())
+
+
+@app.function_name("watch")
+@app.timer_trigger(schedule="0 * * * * *", arg_name="timer", run_on_startup=False, use_monitor=False)
+def watch(timer: func.TimerRequest) -> None:
+    """Every minute: probe, re-drive, sweep."""
+    from leads import recovery
+    from leads.app import get_app
+
+    recovery.watch(get_app())
+
+
+@app.function_name("drain_poison")
+@app.timer_trigger(schedule="30 * * * * *", arg_name="timer", run_on_startup=False, use_monitor=False)
+def drain_poison(timer: func.TimerRequest) -> None:
+    """Every minute: move what the host gave up on into the ledger."""
+    from leads import recovery
+    from leads.app import get_app
+
+    recovery.drain_poison(get_app())

@@ -1,0 +1,21 @@
+"""`python -m leads`: the operations for a person at a shell."""
+
+import sys
+
+
+def run() -> int:
+    """Run the command line. Returns the exit status."""
+    try:
+        from leads.cli import main
+    except ModuleNotFoundError as error:
+        if error.name not in {"typer", "rich"}:
+            raise
+        sys.stderr.write(
+            "python -m leads needs typer and rich, which the deployed app does not: pip install typer rich\n"
+        )
+        return 2
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(run())

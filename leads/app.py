@@ -1,0 +1,73 @@
+"""What the app is made of, put together once per process and only as far as it is used."""
+
+from collections.abc import Mapping
+from functools import cache, cached_property
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from leads.settings import Secrets, Settings, read_settings
+from leads.storage import LEADS_QUEUE, POISON_QUEUE, TABLE_TIMEOUTS, Queue, Storage
+
+if TYPE_CHECKING:
+    from leads.connections import Connections
+    from leads.destinations.base import Destination
+    from leads.ledger import Ledger
+    from leads.offers import DestinationConfig, Offers
+
+
+class App:
+    """The parts, each made when it is first needed: intake alone never imports a table client."""
+
+    def __init__(self, settings: Settings, table_timeouts: Mapping[str, Any] = TABLE_TIMEOUTS) -> None:
+        self.settings = settings
+        self.storage = Storage(settings, table_timeouts)
+        self._destinations: dict[str, Destination] = {}
+        self._lock = Lock()
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        return Secrets(self.settings)
+
+    @cached_property
+    def queue(self) -> Queue:
+        return self.storage.queue(LEADS_QUEUE)
+
+    @cached_property
+    def poison(self) -> Queue:
+        return self.storage.queue(POISON_QUEUE, encoded=False)
+
+    @cached_property
+    def ledger(self) -> "Ledger":
+        from leads.ledger import LEDGER_TABLE, Ledger
+
+        return Ledger(self.storage.table(LEDGER_TABLE))
+
+    @cached_property
+    def offers(self) -> "Offers":
+        from leads.offers import OFFERS_TABLE, Offers
+
+        return Offers(self.storage.table(OFFERS_TABLE))
+
+    @cached_property
+    def connections(self) -> "Connections":
+        from leads.connections import CONNECTIONS_TABLE, Connections
+
+        return Connections(self.storage.table(CONNECTIONS_TABLE), self.settings.connection_slots)
+
+    def destination(self, config: "DestinationConfig") -> "Destination":
+        """The destination of a configuration, the same one for as long as type and settings stay as they are."""
+        from leads import destinations
+        from leads.destinations.base import Context
+
+        key = config.model_dump_json(include={"type", "settings"})
+        with self._lock:
+            if key not in self._destinations:
+                context = Context(self.settings, self.secrets)
+                self._destinations[key] = destinations.make(config.type, config.settings, context)
+            return self._destinations[key]
+
+
+@cache
+def get_app() -> App:
+    """The process's app. Raises `SettingsError` where a setting is wrong."""
+    return App(read_settings())

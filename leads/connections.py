@@ -1,0 +1,211 @@
+"""Connections: what many offers' destinations share, and what pauses, is probed and heals as one.
+
+A connection without a row is open and has never failed. Every instance keeps its own view and reads the table again after
+`CACHE_SECONDS`; what it learns from its own attempts counts at once.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from threading import BoundedSemaphore, Lock
+from typing import Any
+
+from leads import clock
+from leads.events import Event, emit
+from leads.offers import replacing
+from leads.storage import Conflict, Table
+
+CONNECTIONS_TABLE = "LeadConnections"
+CACHE_SECONDS = 10
+FAILURES_UNTIL_PAUSE = 5
+SUCCESS_RECORDED_EVERY = timedelta(seconds=60)
+SLOT_WAIT_SECONDS = 1.0
+_PARTITION = "connection"
+_TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A connection's health. `failures` counts `Retry` outcomes in a row; `probed_lead` is the last one sent while paused."""
+
+    id: str
+    type: str = ""
+    paused: bool = False
+    reason: str = ""
+    since: datetime | None = None
+    opened_at: datetime | None = None
+    failures: int = 0
+    last_success_at: datetime | None = None
+    last_failure_at: datetime | None = None
+    probed_at: datetime | None = None
+    probed_lead: str = ""
+    etag: str = ""
+
+
+class NoFreeSlot(Exception):
+    """The connection holds its half of the instance's threads already."""
+
+
+class Connections:
+    """The connections' table, and what this instance knows beyond it."""
+
+    def __init__(self, table: Table, slots: int) -> None:
+        self._table = table
+        self._slots = slots
+        self._lock = Lock()
+        self._cached: dict[str, Connection] = {}
+        self._read_at: datetime | None = None
+        self._semaphores: dict[str, BoundedSemaphore] = {}
+        self._unrecorded_failures: dict[str, int] = {}
+        self._successes: dict[str, datetime] = {}
+
+    def get(self, connection_id: str) -> Connection:
+        """The connection as of at most `CACHE_SECONDS` ago."""
+        with self._lock:
+            if self._read_at is None or clock.now() - self._read_at >= timedelta(seconds=CACHE_SECONDS):
+                self._cached = {connection.id: connection for connection in self.stored()}
+                self._read_at = clock.now()
+            return self._cached.get(connection_id) or Connection(connection_id)
+
+    def stored(self) -> list[Connection]:
+        """Every connection that has a row, as it is stored now."""
+        return [_read(entity) for entity in self._table.query(f"PartitionKey eq '{_PARTITION}'")]
+
+    @contextmanager
+    def slot(self, connection_id: str) -> Iterator[None]:
+        """Hold one of the connection's slots on this instance. Raises `NoFreeSlot` after a short wait.
+
+        The wait lets the sends of a quick vendor queue up in place: putting their messages back would cost more than it saves.
+        """
+        with self._lock:
+            semaphore = self._semaphores.setdefault(connection_id, BoundedSemaphore(self._slots))
+        if not semaphore.acquire(timeout=SLOT_WAIT_SECONDS):
+            raise NoFreeSlot
+        try:
+            yield
+        finally:
+            semaphore.release()
+
+    def worked_since(self, connection_id: str, moment: datetime) -> bool:
+        """Whether a lead has gone through since then, as far as this instance or the table knows."""
+        successes = (self._successes.get(connection_id), self.get(connection_id).last_success_at)
+        return any(success is not None and success >= moment for success in successes)
+
+    def succeeded(self, connection_id: str, type_name: str) -> None:
+        """A lead has gone through: failures in a row end here. Written when that is news, else once in a minute."""
+        now = clock.now()
+        known = self.get(connection_id)
+        recorded = known.last_success_at
+        with self._lock:
+            self._unrecorded_failures.pop(connection_id, None)
+            self._successes[connection_id] = now
+        if known.paused or known.failures or recorded is None or now - recorded >= SUCCESS_RECORDED_EVERY:
+            before = self._change(connection_id, lambda stored: _working(replace(stored, type=type_name), now))
+            if before.paused:
+                emit(Event.CONNECTION_OPENED, connection=connection_id)
+
+    def failed(self, connection_id: str, type_name: str, *, first: bool) -> bool:
+        """A `Retry` outcome. Returns whether the connection is paused now: after `FAILURES_UNTIL_PAUSE` in a row.
+
+        A lone first failure of a lead is only remembered here; it is written with the next one, by whichever lead.
+        """
+        now = clock.now()
+        known = self.get(connection_id)
+        with self._lock:
+            count = self._unrecorded_failures.get(connection_id, 0) + 1
+            self._unrecorded_failures[connection_id] = count
+        if first and known.failures + count < 2 and not known.paused:
+            return False
+        with self._lock:
+            count = self._unrecorded_failures.pop(connection_id, 0)
+
+        def more_failures(stored: Connection) -> Connection:
+            failures = stored.failures + count
+            changed = replace(stored, type=type_name, failures=failures, last_failure_at=now)
+            if failures < FAILURES_UNTIL_PAUSE or stored.paused:
+                return changed
+            return replace(changed, paused=True, since=now, reason=f"{failures} attempts in a row failed")
+
+        before = self._change(connection_id, more_failures)
+        after = self.get(connection_id)
+        if after.paused and not before.paused:
+            emit(Event.CONNECTION_PAUSED, connection=connection_id, type=type_name, failures=after.failures)
+        return after.paused
+
+    def pause(self, connection_id: str, type_name: str, reason: str, code: str = "") -> None:
+        """Stop sending until a probe gets through. `reason` says what a person has to change; it is no secret."""
+        now = clock.now()
+
+        def paused(stored: Connection) -> Connection:
+            changed = replace(stored, type=type_name, reason=reason, last_failure_at=now)
+            return changed if stored.paused else replace(changed, paused=True, since=now)
+
+        before = self._change(connection_id, paused)
+        if not before.paused:
+            emit(Event.CONNECTION_PAUSED, connection=connection_id, type=type_name, code=code)
+
+    def reopen(self, connection_id: str) -> None:
+        """Let leads through again without waiting for one that proves it."""
+        before = self._change(connection_id, lambda stored: _opened(stored, clock.now()))
+        if before.paused:
+            emit(Event.CONNECTION_OPENED, connection=connection_id)
+
+    def note_probe(self, connection_id: str, lead_id: str) -> None:
+        """Remember which lead is sent through the paused connection, so that another one is next time."""
+        now = clock.now()
+        self._change(connection_id, lambda stored: replace(stored, probed_at=now, probed_lead=lead_id))
+
+    def forget(self) -> None:
+        """Read the table anew at the next use."""
+        with self._lock:
+            self._read_at = None
+
+    def _change(self, connection_id: str, change: Callable[[Connection], Connection]) -> Connection:
+        """Change the stored row; whoever else does so at the same moment loses nothing. Returns it as it was before."""
+        for _ in range(_TRIES):
+            entity = self._table.get(_PARTITION, connection_id)
+            stored = _read(entity) if entity else Connection(connection_id)
+            changed = change(stored)
+            row = _entity(changed)
+            try:
+                etag = self._table.write(
+                    [("update", row, replacing(stored.etag)) if stored.etag else ("create", row, {})]
+                )[0]
+            except Conflict:
+                continue
+            with self._lock:
+                self._cached[connection_id] = replace(changed, etag=etag)
+            return stored
+        # Others have been changing the row all the while, so it is fresh; this one's news is repeated by its next attempt.
+        return stored
+
+
+def _working(stored: Connection, now: datetime) -> Connection:
+    return replace(_opened(stored, now) if stored.paused else stored, failures=0, last_success_at=now)
+
+
+def _opened(stored: Connection, now: datetime) -> Connection:
+    return replace(stored, paused=False, reason="", since=None, failures=0, opened_at=now, probed_lead="")
+
+
+_TEXTS = ("type", "reason", "probed_lead")
+_TIMES = ("since", "opened_at", "last_success_at", "last_failure_at", "probed_at")
+
+
+def _entity(connection: Connection) -> dict[str, Any]:
+    entity: dict[str, Any] = {"PartitionKey": _PARTITION, "RowKey": connection.id}
+    entity |= {"paused": connection.paused, "failures": connection.failures}
+    entity |= {name: getattr(connection, name) for name in _TEXTS}
+    return entity | {name: moment for name in _TIMES if (moment := getattr(connection, name)) is not None}
+
+
+def _read(entity: Any) -> Connection:
+    return Connection(
+        id=entity["RowKey"],
+        paused=entity.get("paused", False),
+        failures=entity.get("failures", 0),
+        etag=entity.metadata["etag"],
+        **{name: entity.get(name, "") for name in _TEXTS},
+        **{name: entity.get(name) for name in _TIMES},
+    )

@@ -1,0 +1,519 @@
+"""Delivery: one queue message becomes one settled attempt.
+
+Nothing here raises in order to wait: what can't be done now is put back on the queue. Whatever is raised all the same is a
+fault of ours, which the host counts and in the end moves to the poison queue.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from time import perf_counter
+from typing import Final
+
+from azure.core.exceptions import HttpResponseError
+
+from leads import clock, retry
+from leads.app import App
+from leads.connections import NoFreeSlot
+from leads.destinations.base import (
+    Customer,
+    Delivered,
+    Destination,
+    Misconfigured,
+    Outcome,
+    OutgoingLead,
+    Rejected,
+    Retry,
+    Unknown,
+)
+from leads.events import Event, emit
+from leads.lead import Stage, customer_hash, customer_identity, fingerprint, parse_body
+from leads.ledger import Claim, ClaimHeld, CustomerAppeared, LeadKnown, LedgerBusy
+from leads.messages import Message, MessageTooNew, MessageUnreadable, decode, encode
+from leads.offers import DestinationConfig, Offer, route
+from leads.rows import FINAL, Attempt, CustomerRow, Delivery, LeadRecord, Seen, State
+from leads.storage import StorageError
+
+PUT_BACK_SECONDS: Final = (2, 10)
+LEDGER_DOWN_SECONDS: Final = 60
+TOO_NEW_SECONDS: Final = 300
+REDELIVERY_WINDOW: Final = timedelta(minutes=15)
+_TRIES: Final = 6
+
+
+def deliver(app: App, text: str) -> None:
+    """Handle one message of the queue `leads`. Returns when the message may be deleted."""
+    try:
+        message = decode(text)
+    except MessageTooNew:
+        emit(Event.MESSAGE_TOO_NEW)
+        app.queue.put(text, TOO_NEW_SECONDS)
+        return
+    except MessageUnreadable:
+        # It can't become readable by being tried again: straight to where unreadable bytes are kept.
+        app.poison.put(text)
+        return
+    try:
+        _deliver(app, message)
+    except (ClaimHeld, NoFreeSlot, LedgerBusy) as wait:
+        _put_back(app, text, message, _jittered_put_back(), type(wait).__name__)
+    except StorageError as error:
+        if is_our_fault(error):
+            raise
+        _put_back(app, text, message, LEDGER_DOWN_SECONDS, type(error).__name__)
+
+
+def _jittered_put_back() -> int:
+    return random.randint(*PUT_BACK_SECONDS)  # noqa: S311 - spreads load, keeps no secret
+
+
+def is_our_fault(error: StorageError) -> bool:
+    """Whether storage understood the request and refused it for what it says: waiting would not help."""
+    return isinstance(error, HttpResponseError) and error.status_code in {400, 413}
+
+
+def _put_back(app: App, text: str, message: Message, seconds: int, why: str) -> None:
+    app.queue.put(text, seconds)
+    emit(
+        Event.LEAD_PUT_BACK,
+        lead_id=message.lead_id,
+        destination=message.destination,
+        why=why,
+        seconds=seconds,
+    )
+
+
+def _deliver(app: App, message: Message) -> None:
+    record = _record_of(app, message)
+    if record is None:
+        _drop(message, "the ledger does not know the lead")
+        return
+    for _ in range(_TRIES):
+        try:
+            _advance(app, record, message)
+        except LeadKnown as known:
+            record = known.record
+        else:
+            return
+    raise LedgerBusy(message.lead_id)
+
+
+def _record_of(app: App, message: Message) -> LeadRecord | None:
+    """The lead's record: new if the message brings the lead, else what the ledger has."""
+    lead = message.lead
+    if message.has_body and (body := app.ledger.body(message.lead_id)):
+        lead = parse_body(body)
+    if lead is None or message.received_at is None:
+        return app.ledger.read(message.lead_id)
+    return LeadRecord(
+        lead_id=message.lead_id,
+        received_at=message.received_at,
+        lead=lead,
+        url_offer=message.offer,
+        has_body=message.has_body,
+        traceparent=message.traceparent,
+    )
+
+
+def _advance(app: App, record: LeadRecord, message: Message) -> None:
+    """Do what the message asks for, if it is still to be done."""
+    if record.lead is None:
+        _drop(message, "the lead can't be read")
+        return
+    named = [delivery for name, delivery in record.deliveries.items() if name]
+    if message.destination or len(named) == 1:
+        delivery = record.deliveries.get(message.destination) if message.destination else named[0]
+        if delivery is None or not delivery.still_to_do(message.seq):
+            _drop(message, "it has been dealt with")
+            return
+        _attempt_as_configured(app, record, delivery, message)
+    elif named:
+        _put_one_message_each(app, record)
+    elif "" in record.deliveries and not record.deliveries[""].still_to_do(message.seq):
+        _drop(message, "it has been dealt with")
+    else:
+        _route(app, record, message)
+
+
+def _drop(message: Message, why: str) -> None:
+    emit(Event.LEAD_DROPPED, lead_id=message.lead_id, destination=message.destination, seq=message.seq, why=why)
+
+
+# --- Routing ------------------------------------------------------------------------------------------------------------
+
+
+def _route(app: App, record: LeadRecord, message: Message) -> None:
+    offer = route(record.references, app.offers.all())
+    if offer is None:
+        _conclude(app, record, message, State.UNROUTED, "no configured offer takes this lead")
+        emit(Event.LEAD_UNROUTED, lead_id=record.lead_id)
+        return
+    assert record.lead is not None  # noqa: S101
+    record.offer = offer.id
+    record.stage = offer.stage(record.lead)
+    if reason := _skipped_by_policy(offer, record):
+        _conclude(app, record, message, State.SKIPPED, reason)
+        return
+    chosen = [config for config in offer.destinations if config.when.admits(record.lead, record.stage)]
+    if not chosen:
+        _conclude(app, record, message, State.SKIPPED, "no destination of the offer takes such leads")
+        return
+    record.deliveries = {config.name: Delivery(config.name, seq=message.seq) for config in chosen}
+    if len(chosen) == 1:
+        _attempt(app, record, record.deliveries[chosen[0].name], message, offer, chosen[0])
+        return
+    fixed = record.deliveries
+    stored = app.ledger.settle(record, lambda current: _fix_destinations(current, record, fixed))
+    _put_one_message_each(app, stored)
+
+
+def _fix_destinations(current: LeadRecord, routed: LeadRecord, fixed: dict[str, Delivery]) -> None:
+    if not any(current.deliveries):
+        current.offer, current.stage, current.deliveries = routed.offer, routed.stage, dict(fixed)
+
+
+def _skipped_by_policy(offer: Offer, record: LeadRecord) -> str:
+    if record.lead and record.lead.is_test and offer.policies.test_leads == "skip":
+        return "test leads are only recorded (policy test_leads)"
+    if record.stage is Stage.CROSS_LISTED and offer.policies.dnc == "skip":
+        return "leads of a cross-listed partner are only recorded (policy dnc)"
+    return ""
+
+
+def _conclude(app: App, record: LeadRecord, message: Message, state: State, reason: str) -> None:
+    """Settle a lead that goes to no destination now."""
+    offer, stage = record.offer, record.stage
+
+    def change(current: LeadRecord) -> None:
+        current.offer, current.stage = offer, stage
+        current.deliveries = {"": Delivery("", state, message.seq, updated_at=clock.now(), reason=reason)}
+
+    app.ledger.settle(record, change)
+
+
+def _put_one_message_each(app: App, record: LeadRecord) -> None:
+    """Begin every destination that has not begun: a message that was put before is recognised as a leftover."""
+    for name, delivery in record.deliveries.items():
+        if name and delivery.state is State.WAITING:
+            app.queue.put(encode(Message(record.lead_id, name, delivery.seq + 1)))
+
+
+# --- One attempt --------------------------------------------------------------------------------------------------------
+
+
+def _attempt_as_configured(app: App, record: LeadRecord, delivery: Delivery, message: Message) -> None:
+    """Attempt by what the offer says now, which may have changed since the lead was routed."""
+    offer = next((offer for offer in app.offers.all() if offer.id.casefold() == record.offer.casefold()), None)
+    config = offer.destination(delivery.destination) if offer else None
+    if offer is not None and config is not None:
+        _attempt(app, record, delivery, message, offer, config)
+        return
+    gone = (
+        f"the offer has no destination {delivery.destination} any more"
+        if offer
+        else "the offer is not configured any more"
+    )
+    state = State.DEAD_LETTER if offer else State.UNROUTED
+    now = clock.now()
+
+    def change(current: LeadRecord) -> None:
+        changed = current.delivery(delivery.destination)
+        changed.state, changed.seq, changed.reason, changed.updated_at, changed.connection = (
+            state,
+            message.seq,
+            gone,
+            now,
+            "",
+        )
+
+    app.ledger.settle(record, change)
+    if state is State.DEAD_LETTER:
+        emit(
+            Event.LEAD_DEAD_LETTERED,
+            lead_id=record.lead_id,
+            offer=record.offer,
+            destination=delivery.destination,
+            code="gone",
+        )
+
+
+def _attempt(
+    app: App,
+    record: LeadRecord,
+    delivery: Delivery,
+    message: Message,
+    offer: Offer,
+    config: DestinationConfig,
+) -> None:
+    destination = app.destination(config)
+    attempt = _Attempting(app, record, delivery.destination, message, offer, config, destination)
+    if app.connections.get(destination.connection).paused and not message.probe:
+        attempt.park()
+        return
+    with app.connections.slot(destination.connection):
+        attempt.run()
+
+
+@dataclass(slots=True)
+class _Attempting:
+    """One attempt: claim the customer, send, settle."""
+
+    app: App
+    record: LeadRecord
+    name: str
+    message: Message
+    offer: Offer
+    config: DestinationConfig
+    destination: Destination
+    claim: Claim | None = None
+    outcome: Outcome | None = None
+    milliseconds: int = 0
+
+    def run(self) -> None:
+        customer = self._claim()
+        if customer is None:
+            return
+        started = perf_counter()
+        self.outcome = self._send(customer)
+        self.milliseconds = round((perf_counter() - started) * 1000)
+        self._settle(self.outcome)
+
+    # claim
+
+    def _claim(self) -> Customer | None:
+        """Take the customer, or settle the lead as a redelivery or by policy and return None."""
+        lead = self.record.lead
+        assert lead is not None  # noqa: S101
+        key = customer_hash(customer_identity(lead, self.record.lead_id))
+        scope = self.destination.record_scope(self.offer.id, self.name)
+        seen = Seen(fingerprint(lead, self.offer.id), self.record.lead_id, self.record.received_at)
+        # A lead that the ledger knows has most likely claimed its customer before.
+        known = self.app.ledger.customer(key, scope) if self.record.etag else None
+        for _ in range(_TRIES):
+            if known is not None and self._settled_by_history(known, seen):
+                return None
+            if known is not None and known.held:
+                raise ClaimHeld
+            try:
+                self.claim = self.app.ledger.claim(self.record, key, scope, known, seen)
+            except CustomerAppeared:
+                known = self.app.ledger.customer(key, scope)
+            else:
+                return Customer(key, self.claim.customer.record_id)
+        raise ClaimHeld
+
+    def _settled_by_history(self, known: CustomerRow, seen: Seen) -> bool:
+        same = [
+            other for other in known.recent if other.fingerprint == seen.fingerprint and other.lead_id != seen.lead_id
+        ]
+        redelivered = next((other for other in same if abs(other.at - seen.at) <= REDELIVERY_WINDOW), None)
+        if redelivered is not None:
+            self._conclude(State.DUPLICATE, duplicate_of=redelivered.lead_id)
+            return True
+        earlier = [other for other in same if other.at < seen.at]
+        if not earlier:
+            return False
+        self._delivery().repeat_of = earlier[-1].lead_id
+        if self.offer.policies.repeats == "skip":
+            self._conclude(State.SKIPPED, reason="repeats are only recorded (policy repeats)")
+            return True
+        return False
+
+    def _delivery(self) -> Delivery:
+        return self.record.delivery(self.name)
+
+    def _conclude(self, state: State, *, reason: str = "", duplicate_of: str = "") -> None:
+        repeat_of = self._delivery().repeat_of
+
+        def change(delivery: Delivery) -> None:
+            delivery.state, delivery.reason = state, reason
+            delivery.duplicate_of, delivery.repeat_of = duplicate_of, repeat_of
+
+        self._store(change)
+
+    # send
+
+    def _send(self, customer: Customer) -> Outcome:
+        lead = self.record.lead
+        assert lead is not None  # noqa: S101
+        outgoing = OutgoingLead(
+            lead_id=self.record.lead_id,
+            lead=lead,
+            offer=self.offer.id,
+            stage=self.record.stage,
+            received_at=self.record.received_at,
+            repeat_of=self._delivery().repeat_of,
+        )
+        try:
+            return self.destination.send(outgoing, customer)
+        except Exception as error:  # noqa: BLE001 - a fault in one destination must not take others' messages to poison
+            return Retry(_place_of(error))
+
+    # settle
+
+    def _settle(self, outcome: Outcome) -> None:
+        match outcome:
+            case Delivered():
+                self._settle_delivered(outcome)
+            case Rejected():
+                self._dead_letter(outcome.reason, outcome.code)
+            case Misconfigured():
+                self._settle_misconfigured(outcome)
+            case Retry():
+                self._settle_retry(outcome)
+            case Unknown():
+                self._settle_unknown(outcome)
+
+    def _settle_delivered(self, outcome: Delivered) -> None:
+        def change(delivery: Delivery) -> None:
+            delivery.state, delivery.reason, delivery.record_id = State.DELIVERED, "", outcome.record_id
+
+        self._store(change, outcome="delivered", code=outcome.code, record_id=outcome.record_id)
+        try:
+            self.app.connections.succeeded(self.destination.connection, self.config.type)
+        except StorageError as error:
+            emit(Event.STORAGE_UNAVAILABLE, what="connections", why=type(error).__name__)
+
+    def _settle_misconfigured(self, outcome: Misconfigured) -> None:
+        # A rotated secret may be there already: what is cached is read again before anything is believed.
+        self.app.secrets.forget()
+        check = self.destination.check()
+        if check.ok or check.transient:
+            self._settle_retry(Retry(outcome.code or "misconfigured"))
+            return
+        reason = check.problem or outcome.reason
+        self.app.connections.pause(self.destination.connection, self.config.type, reason, outcome.code)
+        self.park(reason, outcome="misconfigured", code=outcome.code)
+
+    def _settle_retry(self, outcome: Retry, *, possibly_twice: bool = False) -> None:
+        delivery = self._delivery()
+        connections = self.app.connections
+        previous = delivery.attempts[-1].at if delivery.attempts else None
+        worked = previous is not None and connections.worked_since(self.destination.connection, previous)
+        paused = connections.failed(self.destination.connection, self.config.type, first=previous is None)
+        name = "unknown" if possibly_twice else "retry"
+        if paused:
+            self.park(outcome=name, code=outcome.code, possibly_twice=possibly_twice)
+            return
+        now = clock.now()
+        # Only time in which the connection worked for others is the lead's own: an outage costs it nothing.
+        step = delivery.step + 1 if worked else delivery.step
+        spent = delivery.spent + ((now - previous).total_seconds() if worked and previous else 0)
+        if retry.exhausted(spent):
+            self._dead_letter(
+                "it could not be delivered in seven days, though the connection worked for others",
+                outcome.code,
+            )
+            return
+        seconds = retry.delay(step, outcome.after)
+        seq = max(delivery.seq, self.message.seq) + 1
+        self.app.queue.put(encode(Message(self.record.lead_id, self.name, seq)), seconds)
+        next_at = now + timedelta(seconds=seconds)
+
+        def change(delivery: Delivery) -> None:
+            delivery.state, delivery.seq, delivery.next_at = State.RETRY, seq, next_at
+            delivery.step, delivery.spent = step, spent
+            delivery.first_failed_at = delivery.first_failed_at or now
+            delivery.possibly_twice = delivery.possibly_twice or possibly_twice
+
+        self._store(change, outcome=name, code=outcome.code, next_at=next_at)
+
+    def _settle_unknown(self, outcome: Unknown) -> None:
+        if self.offer.policies.unknown == "resend" and not self._delivery().possibly_twice:
+            self._settle_retry(Retry(outcome.code), possibly_twice=True)
+            return
+
+        def change(delivery: Delivery) -> None:
+            delivery.state, delivery.seq = State.HELD, self.message.seq
+            delivery.reason = "sent, but the answer was lost: look whether it has arrived, then replay it or leave it"
+
+        self._store(change, outcome="unknown", code=outcome.code)
+
+    def park(self, reason: str = "", outcome: str = "", code: str = "", possibly_twice: bool = False) -> None:
+        """Leave the lead to `watch`, which sends it when the connection is open again."""
+
+        def change(delivery: Delivery) -> None:
+            delivery.state, delivery.seq, delivery.reason = (
+                State.PARKED,
+                max(delivery.seq, self.message.seq),
+                reason,
+            )
+            delivery.next_at = None
+            delivery.possibly_twice = delivery.possibly_twice or possibly_twice
+
+        self._store(change, outcome=outcome, code=code)
+
+    def _dead_letter(self, reason: str, code: str) -> None:
+        def change(delivery: Delivery) -> None:
+            delivery.state, delivery.seq, delivery.reason = State.DEAD_LETTER, self.message.seq, reason
+
+        self._store(change, outcome="rejected", code=code)
+        emit(
+            Event.LEAD_DEAD_LETTERED,
+            lead_id=self.record.lead_id,
+            offer=self.offer.id,
+            destination=self.name,
+            code=code,
+        )
+
+    def _store(
+        self,
+        change: Callable[[Delivery], None],
+        *,
+        outcome: str = "",
+        code: str = "",
+        next_at: datetime | None = None,
+        record_id: str = "",
+    ) -> None:
+        """Write what came of the attempt, release the claim, and say so in the log.
+
+        A delivery that somebody else has finished meanwhile keeps its state: this attempt is only added to its history.
+        """
+        now = clock.now()
+        attempt = Attempt(
+            self.claim.token if self.claim else "",
+            now,
+            outcome,
+            code,
+            next_at=next_at,
+            milliseconds=self.milliseconds,
+        )
+        offer, stage, begun = self.record.offer, self.record.stage, self._delivery()
+
+        def change_record(current: LeadRecord) -> None:
+            if not any(current.deliveries):
+                current.offer, current.stage, current.deliveries = offer, stage, {self.name: replace(begun)}
+            delivery = current.delivery(self.name)
+            repeated = attempt.id != "" and any(known.id == attempt.id for known in delivery.attempts)
+            if repeated:
+                return
+            if outcome:
+                delivery.log(attempt)
+            if delivery.state not in FINAL or outcome == "delivered":
+                change(delivery)
+                delivery.connection = self.destination.connection
+                delivery.updated_at = now
+
+        self.app.ledger.settle(self.record, change_record, self.claim, record_id)
+        emit(
+            Event.LEAD_ATTEMPTED,
+            lead_id=self.record.lead_id,
+            offer=self.offer.id,
+            destination=self.name,
+            seq=self.message.seq,
+            outcome=outcome or "none",
+            code=code,
+            milliseconds=self.milliseconds,
+        )
+
+
+def _place_of(error: Exception) -> str:
+    """Type and place of an exception. Its text is left out: it could repeat what the customer wrote."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return type(error).__name__
+    file = trace.tb_frame.f_code.co_filename.rpartition("/")[2]
+    return f"{type(error).__name__} at {file}:{trace.tb_lineno}"

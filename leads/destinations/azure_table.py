@@ -1,0 +1,256 @@
+"""Azure Table: the `MarketplaceLeads` table as Microsoft's own connector writes it, one row per lead.
+
+The columns are the ones that rows of that connector have (public receivers and issues of the marketplace documentation; there
+is no official list), plus one column per customer field, so that nobody has to take `CustomerInfo` apart.
+"""
+
+import json
+from typing import Any, ClassVar
+
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceNotFoundError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+from azure.data.tables import TableClient
+from pydantic import Field, model_validator
+
+from leads.destinations.base import (
+    CheckResult,
+    Context,
+    Customer,
+    Delivered,
+    Destination,
+    DestinationSettings,
+    Misconfigured,
+    Outcome,
+    OutgoingLead,
+    Rejected,
+    Retry,
+)
+from leads.lead import Lead
+from leads.settings import SecretReference, Settings, SettingsError
+from leads.storage import make_table, table_client, text_columns
+
+CREATED_TIME_FORMAT = "%m/%d/%Y %H:%M:%S"
+MAX_ENTITY_CHARACTERS = 480_000
+"""An entity holds 1 MiB and a character takes two bytes of it; the rest is left for names and keys."""
+
+_FORBIDDEN_HINTS = {
+    "AuthenticationFailed": "the account key in the connection string is wrong or was rotated",
+    "AuthorizationFailure": "the account's network rules or shared-key setting refuse this app",
+    "AuthorizationPermissionMismatch": "give the app's identity the role Storage Table Data Contributor on the account",
+    "InsufficientAccountPermissions": "the credential may not write to tables",
+    "AccountIsDisabled": "the storage account is disabled",
+    "KeyBasedAuthenticationNotPermitted": "the account does not allow keys: use table_service_uri and the app's identity",
+}
+"""Error codes of the Table service that say that no lead can be written (Microsoft Learn, "Common REST API error codes" and
+"Table service error codes")."""
+
+_LEAD_ERRORS = {
+    "PropertyValueTooLarge",
+    "EntityTooLarge",
+    "TooManyProperties",
+    "InvalidInput",
+    "OutOfRangeInput",
+    "RequestBodyTooLarge",
+}
+
+
+class AzureTableSettings(DestinationSettings):
+    """Which table. Without an account the leads go to the app's own storage account."""
+
+    table: str = Field(
+        "MarketplaceLeads",
+        pattern="^[A-Za-z][A-Za-z0-9]{2,62}$",
+        description="The table's name; it is made if it is missing.",
+    )
+    connection_string: SecretReference | None = Field(
+        None,
+        description="Another account, by a reference to its connection string (env:NAME or keyvault:NAME).",
+    )
+    table_service_uri: str | None = Field(
+        None,
+        pattern="^https://[^/]+/?$",
+        description="Another account by the app's own identity: https://ACCOUNT.table.core.windows.net.",
+    )
+
+    @model_validator(mode="after")
+    def _one_account(self) -> "AzureTableSettings":
+        if self.connection_string and self.table_service_uri:
+            raise ValueError(
+                "connection_string: leave it out, or leave out table_service_uri; an account is named once"
+            )
+        return self
+
+
+class AzureTable(Destination):
+    """Writes each lead under its own key, create-only, so that a second try finds the row instead of making one."""
+
+    Settings: ClassVar[type[DestinationSettings]] = AzureTableSettings
+
+    def __init__(self, settings: AzureTableSettings, context: Context) -> None:
+        self._settings = settings
+        self._context = context
+        self._made: tuple[str, TableClient] | None = None
+
+    @classmethod
+    def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
+        assert isinstance(settings, AzureTableSettings)  # noqa: S101
+        return (settings.table.lower(), settings.connection_string or "", settings.table_service_uri or "")
+
+    def check(self) -> CheckResult:
+        try:
+            next(iter(self._client().query_entities("PartitionKey eq ''", results_per_page=1)), None)
+        except SettingsError as error:
+            return CheckResult(ok=False, problem=str(error), code="settings")
+        except ResourceNotFoundError:
+            return CheckResult(ok=True)  # the table is made with the first lead
+        except AzureError as error:
+            outcome = _classify(error)
+            transient = isinstance(outcome, Retry)
+            reason = "" if isinstance(outcome, Retry | Delivered) else getattr(outcome, "reason", "")
+            return CheckResult(
+                ok=False,
+                problem=reason or f"storage did not answer ({outcome.code})",
+                code=outcome.code,
+                transient=transient,
+            )
+        return CheckResult(ok=True)
+
+    def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
+        try:
+            client = self._client()
+            entity = to_entity(outgoing, customer)
+            try:
+                client.create_entity(entity)
+            except ResourceNotFoundError:
+                make_table(client)
+                client.create_entity(entity)
+        except SettingsError as error:
+            return Misconfigured(str(error), "settings")
+        except ResourceExistsError:
+            return Delivered(outgoing.lead_id, "EntityAlreadyExists")
+        except AzureError as error:
+            return _classify(error)
+        return Delivered(outgoing.lead_id, "created")
+
+    def _client(self) -> TableClient:
+        """The client for what the secret says now: a rotated connection string makes a new one."""
+        connection_string = self._connection_string()
+        if self._made is None or self._made[0] != connection_string:
+            self._made = (connection_string, self._build(connection_string))
+        return self._made[1]
+
+    def _connection_string(self) -> str:
+        if self._settings.connection_string:
+            return _unwrapped(self._context.secrets.read(self._settings.connection_string))
+        return "" if self._settings.table_service_uri else self._context.settings.storage_connection_string
+
+    def _build(self, connection_string: str) -> TableClient:
+        app: Settings = self._context.settings
+        # The schedule is what tries again, and it knows of the connection's health: one quick retry is enough here.
+        options: dict[str, Any] = {"retry_total": 1, "logging_enable": False}
+        if connection_string:
+            try:
+                return table_client(self._settings.table, connection_string=connection_string, **options)
+            except ValueError:
+                raise SettingsError(
+                    f"{self._settings.connection_string} does not hold a storage connection string."
+                ) from None
+        endpoint = self._settings.table_service_uri or app.table_endpoint
+        return table_client(self._settings.table, endpoint=endpoint, credential=app.credential, **options)
+
+
+destination = AzureTable
+
+
+def to_entity(outgoing: OutgoingLead, customer: Customer) -> dict[str, Any]:
+    """The row of a lead. A text longer than a column continues in numbered columns (`Description_2` …)."""
+    lead = outgoing.lead
+    names = {
+        "FirstName": lead.first_name,
+        "LastName": lead.last_name,
+        "Email": lead.email,
+        "Phone": lead.phone,
+        "Country": lead.country,
+        "Company": lead.company,
+        "Title": lead.title,
+    }
+    entity: dict[str, Any] = {
+        "PartitionKey": outgoing.received_at.strftime("%Y%m%d"),
+        "RowKey": outgoing.lead_id,
+        "CreatedTime": outgoing.received_at.strftime(CREATED_TIME_FORMAT),
+        **text_columns("LeadSource", lead.lead_source),
+        **text_columns("ActionCode", lead.action),
+        **text_columns("ProductId", lead.product_id or lead.offer_part),
+        **text_columns("OfferDisplayName", lead.offer_title),
+        **text_columns("PublisherDisplayName", lead.publisher_name or lead.publisher),
+        **text_columns("CustomerInfo", json.dumps(names | lead.customer_extra, ensure_ascii=False)),
+        **text_columns("Description", lead.description),
+        **_extra_columns(lead),
+        "Offer": outgoing.offer,
+        "Stage": outgoing.stage.value,
+        "CountryCode": lead.country_code,
+        "CustomerKey": customer.key,
+        "IsTest": lead.is_test,
+    }
+    own_columns = {column: text for name, value in names.items() for column, text in text_columns(name, value).items()}
+    if _characters(entity) + _characters(own_columns) <= MAX_ENTITY_CHARACTERS:
+        entity |= own_columns
+    return entity
+
+
+def _extra_columns(lead: Lead) -> dict[str, str]:
+    return text_columns("Extra", json.dumps(lead.extra, ensure_ascii=False)) if lead.extra else {}
+
+
+def _characters(entity: dict[str, Any]) -> int:
+    return sum(len(value) for value in entity.values() if isinstance(value, str))
+
+
+def _unwrapped(secret: str) -> str:
+    """The connection string itself, also where it is wrapped in JSON as on the publishing portal's first page of 2017."""
+    if secret.lstrip().startswith("{"):
+        try:
+            return str(json.loads(secret)["connectionString"])
+        except (ValueError, KeyError, TypeError):
+            raise SettingsError("The connection string is JSON without a connectionString in it.") from None
+    return secret
+
+
+def _classify(error: AzureError) -> Misconfigured | Retry | Rejected:
+    """The Table service's error codes as outcomes (Microsoft Learn, "Table service error codes")."""
+    if isinstance(error, ClientAuthenticationError) and not getattr(error, "status_code", None):
+        return Misconfigured(
+            "The app's identity got no token for the storage account: check its client id and role.", "token"
+        )
+    if isinstance(error, ServiceRequestError | ServiceResponseError):
+        return Retry(type(error).__name__)
+    if not isinstance(error, HttpResponseError):
+        return Retry(type(error).__name__)
+    code = _error_code(error)
+    status = error.status_code or 0
+    if status in {401, 403}:
+        hint = _FORBIDDEN_HINTS.get(code, "check the credential and its rights on the account")
+        return Misconfigured(f"The storage account refused the app ({code or status}): {hint}.", code or str(status))
+    if code in _LEAD_ERRORS or status in {400, 413}:
+        return Rejected(f"The Table service refused the row ({code or status}).", code or str(status))
+    if status == 404:
+        return Retry(code or "404")
+    return Retry(code or str(status), _retry_after(error))
+
+
+def _error_code(error: HttpResponseError) -> str:
+    code = getattr(error, "error_code", None)
+    return str(getattr(code, "value", code) or "")
+
+
+def _retry_after(error: HttpResponseError) -> float | None:
+    response: Any = error.response
+    header = response.headers.get("Retry-After") if response is not None else None
+    return float(header) if header and header.isdigit() else None

@@ -1,0 +1,116 @@
+"""The HTTP answers of intake and status: bodies and receipts in, problem+json (RFC 9457) out."""
+
+import json
+from datetime import timedelta
+from typing import Any, Final
+
+import azure.functions as func
+
+from leads import clock
+from leads.app import get_app
+from leads.events import Event, emit
+from leads.intake import MAX_BODY_BYTES, BodyTooLarge, accept
+from leads.lead import UnreadableLead, is_lead_id, received_at_of
+from leads.settings import SettingsError
+from leads.storage import StorageError
+
+RETRY_AFTER_SECONDS: Final = 30
+UNKNOWN_UNTIL: Final = timedelta(minutes=15)
+"""How long a lead that the ledger does not know may still be on the queue before its id is called unknown."""
+
+ABOUT_INTAKE: Final = """\
+This is the lead intake of a Microsoft commercial marketplace publisher.
+
+Paste this whole address, with its key, as the HTTPS endpoint URL under Offer setup > Customer leads in Partner Center.
+Leads are POSTed here as JSON; a 202 answer means that the lead is stored and will be delivered.
+An offer of its own: put its id behind the path, such as /api/leads/contoso.crm?code=...
+"""
+
+
+def answer_intake(req: func.HttpRequest, traceparent: str) -> func.HttpResponse:
+    """Answer a request on the intake address."""
+    if req.method in {"GET", "HEAD"}:
+        return func.HttpResponse(ABOUT_INTAKE, mimetype="text/plain", headers={"Cache-Control": "no-store"})
+    if req.method != "POST":
+        return problem(
+            405,
+            "Method not allowed",
+            f"Leads are sent with POST, not {req.method}.",
+            headers={"Allow": "POST, GET, HEAD"},
+        )
+    try:
+        receipt = accept(get_app(), req.get_body(), url_offer(req), traceparent)
+    except BodyTooLarge:
+        return problem(413, "The body is too large", f"A lead may have up to {MAX_BODY_BYTES} bytes.", field="body")
+    except UnreadableLead as error:
+        return problem(error.status, error.title, error.detail, field=error.field)
+    except (StorageError, SettingsError) as error:
+        return unavailable("The lead could not be stored. Send it again.", error)
+    status_url = f"{_base(req.url)}/api/status/{receipt.lead_id}"
+    return _json(202, {"lead_id": receipt.lead_id, "status_url": status_url})
+
+
+def answer_status(req: func.HttpRequest) -> func.HttpResponse:
+    """Answer where a lead stands: its state and each destination's, nothing about the customer."""
+    lead_id = req.route_params.get("lead_id", "")
+    if not is_lead_id(lead_id):
+        return problem(404, "No such lead", "The id in the address is not a lead id.", field="lead_id")
+    try:
+        record = get_app().ledger.read(lead_id)
+    except (StorageError, SettingsError) as error:
+        return unavailable("The lead could not be looked up. Ask again.", error)
+    if record is not None:
+        return _json(200, status_of(record))
+    if clock.now() - received_at_of(lead_id) < UNKNOWN_UNTIL:
+        return _json(200, {"lead_id": lead_id, "state": "waiting", "destinations": {}})
+    return problem(404, "No such lead", "No lead of this id is known.", field="lead_id")
+
+
+def status_of(record: Any) -> dict[str, Any]:
+    """A lead's state without personal data."""
+    return {
+        "lead_id": record.lead_id,
+        "state": record.state.value,
+        "offer": record.offer,
+        "received_at": record.received_at.isoformat(),
+        "destinations": {
+            name: {
+                "state": delivery.state.value,
+                "attempts": len(delivery.attempts),
+                "next_at": delivery.next_at.isoformat() if delivery.next_at else None,
+                **({"duplicate_of": delivery.duplicate_of} if delivery.duplicate_of else {}),
+            }
+            for name, delivery in record.deliveries.items()
+            if name
+        },
+    }
+
+
+def url_offer(req: func.HttpRequest) -> str:
+    """The offer that the address names. ASP.NET Core leaves an encoded slash as it is in a catch-all parameter."""
+    return (req.route_params.get("offer") or "").replace("%2F", "/").replace("%2f", "/").strip()
+
+
+def problem(
+    status: int, title: str, detail: str, *, field: str = "", headers: dict[str, str] | None = None
+) -> func.HttpResponse:
+    """A problem+json answer; `field` names what is wrong."""
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail} | (
+        {"field": field} if field else {}
+    )
+    return func.HttpResponse(json.dumps(body), status_code=status, mimetype="application/problem+json", headers=headers)
+
+
+def unavailable(detail: str, error: Exception) -> func.HttpResponse:
+    """503 with the time after which to try again, and not a word about why: the caller may be anyone."""
+    emit(Event.INTAKE_UNAVAILABLE, why=type(error).__name__)
+    return problem(503, "Temporarily unavailable", detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def _json(status: int, body: dict[str, Any]) -> func.HttpResponse:
+    return func.HttpResponse(json.dumps(body), status_code=status, mimetype="application/json")
+
+
+def _base(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"

@@ -1,0 +1,74 @@
+"""Intake: a body becomes a receipt, which is given only once the lead is on the queue."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from leads import clock
+from leads.app import App
+from leads.events import Event, emit
+from leads.lead import Lead, UnreadableLead, new_lead_id, parse_body
+from leads.messages import MAX_ENVELOPE_BYTES, Message, encode
+
+MAX_BODY_BYTES: Final = 256 * 1024
+
+
+class BodyTooLarge(Exception):
+    """The body has more than `MAX_BODY_BYTES`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof that a lead is stored and will be delivered."""
+
+    lead_id: str
+
+
+def accept(app: App, body: bytes, url_offer: str = "", traceparent: str = "") -> Receipt:
+    """Put a lead on the queue. `url_offer` is the offer that the address names, "" if none.
+
+    Raises `BodyTooLarge`; `UnreadableLead` once the body is kept; `StorageError` if it could not be stored: then the
+    sender has to be told to try again.
+    """
+    if len(body) > MAX_BODY_BYTES:
+        raise BodyTooLarge
+    try:
+        lead = parse_body(body)
+    except UnreadableLead:
+        if body.strip():
+            keep_unreadable(app, body, url_offer)
+        raise
+    now = clock.now()
+    message = Message(new_lead_id(now, lead), received_at=now, offer=url_offer, traceparent=traceparent, lead=lead)
+    text = encode(message)
+    if len(text) > MAX_ENVELOPE_BYTES // 4 and len(text.encode()) > MAX_ENVELOPE_BYTES:
+        text = _kept_apart(app, message, body)
+    app.queue.put(text)
+    emit(Event.LEAD_ACCEPTED, lead_id=message.lead_id)
+    return Receipt(message.lead_id)
+
+
+def _kept_apart(app: App, message: Message, body: bytes) -> str:
+    """Keep a large body in the ledger first, so that the message need only name it."""
+    app.ledger.keep_body(message.lead_id, body)
+    return encode(
+        Message(
+            message.lead_id,
+            received_at=message.received_at,
+            offer=message.offer,
+            traceparent=message.traceparent,
+            has_body=True,
+        )
+    )
+
+
+def keep_unreadable(app: App, body: bytes, url_offer: str = "", reason: str = "") -> str:
+    """Keep bytes that can't be read as a lead, for a person to correct and replay. Returns their lead id."""
+    from leads.rows import Delivery, LeadRecord, State
+
+    now = clock.now()
+    lead_id = new_lead_id(now, Lead())
+    kept = Delivery("", State.UNREADABLE, updated_at=now, reason=reason or "the body can't be read as a lead")
+    record = LeadRecord(lead_id, now, None, url_offer=url_offer, has_body=True, deliveries={"": kept})
+    app.ledger.keep_unreadable(record, body)
+    emit(Event.LEAD_UNREADABLE, lead_id=lead_id, bytes=len(body))
+    return lead_id

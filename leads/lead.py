@@ -1,0 +1,712 @@
+"""The lead: one model, the wire shapes that parse into it, and what can be told from it. Pure: no I/O.
+
+Four shapes are read, all with the same keys in any spelling ("FirstName", "first name", "FIRST_NAME"):
+
+* the HTTPS body that Partner Center posts: `UserDetails`, `LeadSource`, `ActionCode`, `OfferTitle`,
+  `Description` (Microsoft, "Use an HTTPS endpoint to manage commercial marketplace leads");
+* the record of the original connector: `LeadSource` = `Source-Action|Offer`, and `CustomerInfo` as an
+  object or as a JSON string (Microsoft, "Customer leads from your commercial marketplace offer");
+* a row of the table `MarketplaceLeads` (Microsoft, "Use Azure Table storage to manage … leads");
+* a row of the leads CSV that Partner Center > Referrals > Leads lets one download. Its column names are
+  not documented, so the names that people use for these fields are understood and the rest is kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import json
+import re
+import secrets
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any, Final, Self
+
+from pydantic import BaseModel, ConfigDict
+
+# --- The lead ---------------------------------------------------------------------------------------
+
+
+class Lead(BaseModel):
+    """One lead. Every field is text as it was sent, cleaned and stripped; "" means missing."""
+
+    # A field of a newer release is ignored, so that its messages can be read after a rollback. An error
+    # never quotes the value that is wrong: it is personal data.
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    first_name: str = ""
+    last_name: str = ""
+    email: str = ""
+    phone: str = ""
+    country: str = ""
+    company: str = ""
+    title: str = ""
+
+    lead_source: str = ""
+    action_code: str = ""
+    product_id: str = ""
+    offer_title: str = ""
+    publisher_name: str = ""
+    description: str = ""
+    created_time: str = ""
+
+    extra: dict[str, str] = {}
+    """Unknown keys of the record: scalars as text, lists and objects as JSON text."""
+    customer_extra: dict[str, str] = {}
+    """Unknown keys of the customer object, likewise."""
+    original: str = ""
+    """The body as received, in base64, only where reading it changed or dropped something."""
+
+    def to_wire(self) -> dict[str, Any]:
+        """The fields that are not empty, as a dict that JSON can hold, for a message or a row."""
+        return {name: value for name, value in self.__dict__.items() if value}
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Self:
+        """The lead of `to_wire`. Raises pydantic.ValidationError if a field has another type."""
+        return cls.model_validate(wire)
+
+    @property
+    def source(self) -> str:
+        """Where the customer was: `AzureMarketplace`, `AzurePortal`, `TestDrive`, `SPZA`, or as sent."""
+        source = Source.parse(self.lead_source).source
+        return _SOURCES.get(source.casefold(), source)
+
+    @property
+    def action(self) -> str:
+        """What the customer did, as sent: `ActionCode`, or else the action in `LeadSource`."""
+        return self.action_code or Source.parse(self.lead_source).action
+
+    @property
+    def offer_part(self) -> str:
+        """The offer as `LeadSource` names it: `publisher.offer`, or a display name, or ""."""
+        return Source.parse(self.lead_source).offer_part
+
+    @property
+    def publisher(self) -> str:
+        """The publisher's id in `LeadSource`, or else in `ProductId`; "" where neither holds one."""
+        return Source.parse(self.lead_source).publisher or _split_offer(self.product_id)[0]
+
+    @property
+    def is_test(self) -> bool:
+        """Whether Microsoft sent this lead to try the connection (Validate, or publishing an offer)."""
+        return any(
+            _TEST_MARK.search(text)
+            for text in (
+                self.first_name,
+                self.last_name,
+                self.email,
+                self.company,
+                self.description,
+                self.lead_source,
+            )
+        )
+
+    @property
+    def campaign(self) -> dict[str, str]:
+        """The listing URL's campaign parameters (`mktcmpid`, …), where `Description` is a JSON object."""
+        if not self.description.startswith("{"):
+            return {}
+        parameters, _ = _decode_if_json(self.description)
+        try:
+            return _Reading().texts(parameters) if isinstance(parameters, dict) else {}
+        except RecursionError:
+            return {}
+
+    @property
+    def note(self) -> str:
+        """What the customer wrote: `Description`, unless it is a placeholder, parameters or a test mark."""
+        is_note = not (
+            self.description.rstrip(" :").casefold() == "campaigns"
+            or _TEST_MARK.fullmatch(self.description)
+            or self.campaign
+        )
+        return self.description if is_note else ""
+
+    @property
+    def country_code(self) -> str:
+        """ISO 3166 alpha-2 of `country`, or "" where it names no country."""
+        return _country_code(self.country)
+
+
+class UnreadableLead(ValueError):
+    """A body that holds no lead. Its text says what is wrong and how to mend it, never what was sent.
+
+    `status` is 400 (not JSON) or 422 (JSON, but not a lead); `field` names the part that is wrong.
+    """
+
+    def __init__(self, status: int, title: str, detail: str, field: str = "body") -> None:
+        super().__init__(detail)
+        self.status = status
+        self.title = title
+        self.detail = detail
+        self.field = field
+
+
+# --- Source, action, stage --------------------------------------------------------------------------
+
+_SOURCES: Final = {
+    "azuremarketplace": "AzureMarketplace",
+    "azureportal": "AzurePortal",
+    "testdrive": "TestDrive",
+    # Microsoft's pages print "AppSource (SPZA)" since 2018; SPZA is AppSource's older name.
+    "spza": "SPZA",
+    "appsource": "SPZA",
+    "appsource (spza)": "SPZA",
+}
+
+# The number is the .NET ticks of the moment at which the test lead was made.
+_TEST_MARK: Final = re.compile(r"MSFT_TEST_[0-9]{18}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The parts of `LeadSource` = `Source-Action|Offer`; each is stripped, and "" where it is absent."""
+
+    source: str = ""
+    action: str = ""
+    offer_part: str = ""
+    """The offer as sent: `publisher.offer`, or a display name."""
+    publisher: str = ""
+    """The publisher's id; "" where the offer is a display name."""
+    offer: str = ""
+    """The offer's id without its publisher, or the display name."""
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        """Splits on the first `|`, then the first `-`, then the offer on the first `.`; any text will do."""
+        left, _, offer_part = text.partition("|")
+        source, _, action = left.partition("-")
+        offer_part = offer_part.strip()
+        publisher, offer = _split_offer(offer_part)
+        return cls(source.strip(), action.strip(), offer_part, publisher, offer)
+
+
+def _split_offer(text: str) -> tuple[str, str]:
+    publisher, dot, offer = (part.strip() for part in text.partition("."))
+    # A publisher's id holds no white space: "Contoso CRM 2.0" is a display name.
+    if not (dot and publisher and offer) or any(map(str.isspace, publisher)):
+        return "", text.strip()
+    return publisher, offer
+
+
+class Stage(StrEnum):
+    """How far the customer has come, by the action that made the lead."""
+
+    INITIAL_INTEREST = "initial_interest"
+    CONTACT_REQUESTED = "contact_requested"
+    PURCHASE = "purchase"
+    TRIAL = "trial"
+    CROSS_LISTED = "cross_listed"
+    UNKNOWN = "unknown"
+
+
+_STAGES: Final = {
+    "ins": Stage.INITIAL_INTEREST,
+    "plt": Stage.CONTACT_REQUESTED,
+    "create": Stage.PURCHASE,
+    "starttestdrive": Stage.TRIAL,
+    # "Do not contact": a partner listed beside this offer was asked, this publisher need not act.
+    "dnc": Stage.CROSS_LISTED,
+}
+
+
+def stage_of(action: str, overrides: Mapping[str, str] = {}) -> Stage:
+    """The stage of an action code, in any case. `overrides` maps action codes to stages, and wins.
+
+    Raises ValueError if an override names a stage that there is not.
+    """
+    code = action.casefold()
+    for known, stage in overrides.items():
+        if known.casefold() == code:
+            return Stage(stage)
+    return _STAGES.get(code, Stage.UNKNOWN)
+
+
+# --- Reading ----------------------------------------------------------------------------------------
+
+# Exact spellings come first because nearly every lead is sent with them; any other spelling is looked
+# up by its letters and digits alone.
+_CUSTOMER_KEYS: Final = {
+    alias: field
+    for field, aliases in {
+        "first_name": ("FirstName", "firstname", "givenname", "contactfirstname", "customerfirstname"),
+        "last_name": ("LastName", "lastname", "surname", "familyname", "contactlastname", "customerlastname"),
+        "email": ("Email", "email", "emailaddress", "contactemail", "contactemailaddress", "customeremail"),
+        "phone": ("Phone", "phone", "phonenumber", "telephone", "contactphone", "contactphonenumber"),
+        "country": ("Country", "country", "countryregion", "countryorregion", "countrycode"),
+        "company": ("Company", "company", "companyname", "organization", "organisation", "customercompany"),
+        "title": ("Title", "title", "jobtitle", "contacttitle"),
+    }.items()
+    for alias in aliases
+}
+_RECORD_KEYS: Final = _CUSTOMER_KEYS | {
+    alias: field
+    for field, aliases in {
+        "customer": ("UserDetails", "CustomerInfo", "userdetails", "customerinfo"),
+        "lead_source": ("LeadSource", "leadsource"),
+        "action_code": ("ActionCode", "actioncode"),
+        "product_id": ("ProductId", "productid", "productids", "offerid"),
+        "offer_title": ("OfferTitle", "OfferDisplayName", "offertitle", "offerdisplayname", "offername"),
+        "publisher_name": ("PublisherDisplayName", "publisherdisplayname", "publishername"),
+        "description": ("Description", "description"),
+        "created_time": ("CreatedTime", "createdtime", "createddatetime", "createddate", "createdon"),
+    }.items()
+    for alias in aliases
+}
+
+# What a table adds to each row by itself.
+_TABLE_KEYS: Final = frozenset({"partitionkey", "rowkey", "timestamp", "etag"})
+
+_LONGEST_KEY: Final = 64
+
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
+_SURROGATES: Final = re.compile(r"[\ud800-\udfff]")
+
+
+def parse_body(body: bytes) -> Lead:
+    """The lead in an HTTP body, whatever its Content-Type said. Raises UnreadableLead, nothing else."""
+    text, exact = _text_of(body)
+    if not text or text.isspace():
+        raise UnreadableLead(400, "The body is empty", "The body is empty: send the lead as a JSON object.")
+    reading = _Reading(altered=not exact)
+    try:
+        value, distinct = _decode(text)
+        if isinstance(value, str):
+            value, distinct = _decode_if_json(value)
+        if not isinstance(value, dict):
+            raise _not_an_object()
+        reading.altered |= not distinct
+        reading.record(value)
+    except json.JSONDecodeError as error:
+        raise _not_json(error) from None
+    except RecursionError:
+        raise _too_deep() from None
+    return reading.lead(base64.b64encode(body).decode() if reading.altered else "")
+
+
+def parse_record(record: Mapping[str, object]) -> Lead:
+    """The lead in a table row, a CSV row, or any mapping of the four shapes. Raises UnreadableLead.
+
+    What a table adds to a row (`PartitionKey`, `RowKey`, `Timestamp`, `odata.…`) is left out.
+    """
+    reading = _Reading()
+    try:
+        reading.record({key: value for key, value in record.items() if not _is_tables_own(key)})
+    except RecursionError:
+        raise _too_deep() from None
+    return reading.lead()
+
+
+def _is_tables_own(key: str) -> bool:
+    folded = str(key).casefold()
+    return folded in _TABLE_KEYS or folded.startswith("odata.") or "@odata." in folded
+
+
+class _Reading:
+    """Gathers the fields of one lead, and whether anything was changed or dropped on the way."""
+
+    __slots__ = ("altered", "customer_extra", "extra", "fields")
+
+    def __init__(self, altered: bool = False) -> None:
+        self.altered = altered
+        self.fields: dict[str, Any] = {}
+        self.extra: dict[str, str] = {}
+        self.customer_extra: dict[str, str] = {}
+
+    def lead(self, original: str = "") -> Lead:
+        fields = self.fields
+        if self.extra:
+            fields["extra"] = self.extra
+        if self.customer_extra:
+            fields["customer_extra"] = self.customer_extra
+        if original:
+            fields["original"] = original
+        return Lead.model_validate(fields)
+
+    def record(self, record: Mapping[str, object]) -> None:
+        for key, value in record.items():
+            field = _field(_RECORD_KEYS, key)
+            if field == "customer":
+                self._customer(key, value)
+            elif field:
+                self._keep(self.fields, field, value)
+            else:
+                self._keep(self.extra, self._text(key), value)
+
+    def texts(self, record: Mapping[str, object]) -> dict[str, str]:
+        """The members of a JSON object that are not blank, as text."""
+        kept: dict[str, str] = {}
+        for key, value in record.items():
+            self._keep(kept, self._text(key), value)
+        return kept
+
+    def _customer(self, key: str, value: object) -> None:
+        customer = value
+        if isinstance(value, str):
+            customer, distinct = _decode_if_json(value)
+            self.altered |= not distinct
+        if isinstance(customer, Mapping):
+            for inner, part in customer.items():
+                field = _field(_CUSTOMER_KEYS, inner)
+                if field:
+                    self._keep(self.fields, field, part)
+                else:
+                    self._keep(self.customer_extra, self._text(inner), part)
+        elif customer is not None:
+            # It can't be taken apart, but a person may still see in it who the customer is.
+            self.altered |= self._keep(self.extra, self._text(key), value)
+
+    def _keep(self, kept: dict[str, str], name: str, value: object) -> bool:
+        text = self._text(value)
+        if not text:
+            return False
+        if kept.setdefault(name, text) != text:
+            self.altered = True
+            kept[name] = text
+        return True
+
+    def _text(self, value: object) -> str:
+        if type(value) is str:
+            text: str = value
+        elif value is None:
+            return ""
+        else:
+            text = _scalar_text(value)
+        # Nearly all text is printable, and what is printable holds nothing to clean.
+        if text.isprintable():
+            return text.strip()
+        cleaned = _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))
+        if cleaned != text:
+            self.altered = True
+        return cleaned.strip()
+
+
+def _field(known: Mapping[str, str], key: str) -> str | None:
+    field = known.get(key)
+    if field is None and isinstance(key, str) and len(key) <= _LONGEST_KEY:
+        field = known.get(_letters(key))
+    return field
+
+
+@lru_cache(maxsize=1024)
+def _letters(key: str) -> str:
+    return "".join(filter(str.isalnum, key.casefold()))
+
+
+# --- Text and JSON ----------------------------------------------------------------------------------
+
+
+class _Number(str):
+    """A JSON number exactly as it was written: a phone number must not become 1.6175555555e+10."""
+
+    __slots__ = ()
+
+
+class _RepeatedKeyError(Exception):
+    """An object holds one key twice."""
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _RepeatedKeyError
+    return members
+
+
+_NUMBERS: Final[Mapping[str, Any]] = {
+    "parse_int": _Number,
+    "parse_float": _Number,
+    "parse_constant": _Number,
+}
+_DECODER: Final = json.JSONDecoder(strict=False, object_pairs_hook=_members, **_NUMBERS)
+_LAST_WINS_DECODER: Final = json.JSONDecoder(strict=False, **_NUMBERS)
+
+
+def _decode(text: str) -> tuple[Any, bool]:
+    """The JSON value, and whether every key stood once. Raises JSONDecodeError, RecursionError."""
+    try:
+        return _DECODER.decode(text), True
+    except _RepeatedKeyError:
+        return _LAST_WINS_DECODER.decode(text), False
+
+
+def _decode_if_json(text: str) -> tuple[Any, bool]:
+    """As `_decode`, but text that is not JSON stays as it is."""
+    try:
+        return _decode(text)
+    except (json.JSONDecodeError, RecursionError):
+        return text, True
+
+
+def _scalar_text(value: object) -> str:
+    """Text of what is no str: numbers and dates as they are written, lists and objects as JSON."""
+    if isinstance(value, _Number):
+        return str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Mapping | list | tuple):
+        return _json_text(value)
+    return str(value)
+
+
+def _json_text(value: object) -> str:
+    """JSON with the numbers as they were written, which json.dumps can't do."""
+    if isinstance(value, Mapping):
+        members = (f"{_json_text(str(key))}: {_json_text(member)}" for key, member in value.items())
+        return "{" + ", ".join(members) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_json_text, value)) + "]"
+    if value is None:
+        return "null"
+    if isinstance(value, _Number | bool | int | float):
+        return _scalar_text(value)
+    return json.dumps(str(value), ensure_ascii=False)
+
+
+def _cp1252(error: UnicodeError) -> tuple[str, int]:
+    """Reads bytes that are not UTF-8 as Windows-1252, which old systems send; five of them as Latin-1."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    wrong = error.object[error.start : error.end]
+    try:
+        return wrong.decode("cp1252"), error.end
+    except UnicodeDecodeError:
+        return wrong.decode("latin-1"), error.end
+
+
+codecs.register_error("leads.cp1252", _cp1252)
+
+
+def _text_of(body: bytes) -> tuple[str, bool]:
+    """The text of a body in UTF-8, UTF-16 or UTF-32, and whether every byte of it could be read."""
+    encoding = json.detect_encoding(body)
+    try:
+        return body.decode(encoding), True
+    except UnicodeDecodeError:
+        errors = "leads.cp1252" if encoding.startswith("utf-8") else "replace"
+        return body.decode(encoding, errors), False
+
+
+_JSON_FAULTS: Final = {
+    "Expecting ',' delimiter": "a comma is missing",
+    "Expecting ':' delimiter": "a colon is missing after a name",
+    "Expecting property name enclosed in double quotes": "a name in double quotes is missing",
+    "Illegal trailing comma before end of object": "a comma stands before the closing brace",
+    "Illegal trailing comma before end of array": "a comma stands before the closing bracket",
+    "Expecting value": "a value is missing",
+    "Extra data": "something follows the end of the object",
+    "Unterminated string starting at": "a string is not closed",
+}
+
+
+def _not_json(error: json.JSONDecodeError) -> UnreadableLead:
+    # The decoder's own words are replaced, because some of them quote the text.
+    fault = _JSON_FAULTS.get(error.msg, "the text can't be read")
+    return UnreadableLead(
+        400,
+        "The body is not JSON",
+        f"The body is not JSON: {fault} at line {error.lineno}, column {error.colno}.",
+    )
+
+
+def _not_an_object() -> UnreadableLead:
+    return UnreadableLead(
+        422,
+        "The body is not a lead",
+        'The body is JSON but not an object: send one lead as an object such as {"UserDetails": {…}, "LeadSource": …}.',
+    )
+
+
+def _too_deep() -> UnreadableLead:
+    return UnreadableLead(
+        422,
+        "The body is nested too deeply",
+        "The body is nested too deeply: a lead is an object with one object, UserDetails, in it.",
+    )
+
+
+# --- Identity ---------------------------------------------------------------------------------------
+
+# YYYYMMDDHHMMSSmmm-<12 hex digits>, and then "-" and the bucket.
+_LEAD_ID: Final = re.compile(r"[0-9]{17}-[0-9a-f]{12}-[0-9a-f]")
+_UNBUCKETED_LENGTH: Final = 17 + 1 + 12
+
+_COMPLEMENT: Final = str.maketrans("0123456789abcdef", "fedcba9876543210")
+
+
+def fingerprint(lead: Lead, offer: str) -> str:
+    """32 hex digits that are the same for the same lead sent again, whatever its bytes or time.
+
+    `offer` is the id of the offer that the lead was routed to. What names the offer in the lead itself
+    counts too, because one default offer can take the leads of many.
+    """
+    parts = Source.parse(lead.lead_source)
+    phone = "".join(filter(str.isdigit, lead.phone))
+    texts = [
+        offer,
+        lead.first_name,
+        lead.last_name,
+        lead.email,
+        phone or lead.phone,
+        lead.country_code or lead.country,
+        lead.company,
+        lead.title,
+        lead.source,
+        lead.action,
+        parts.offer_part,
+        lead.product_id,
+        lead.offer_title,
+        lead.description,
+    ]
+    for prefix, extra in (("record", lead.extra), ("customer", lead.customer_extra)):
+        for key in sorted(extra):
+            texts += (prefix, key, extra[key])
+    # No text holds the separator: folding makes it a space.
+    return sha256("\x1f".join(map(_folded, texts)).encode()).hexdigest()[:32]
+
+
+def _folded(text: str) -> str:
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    return " ".join(folded.split())
+
+
+def customer_identity(lead: Lead, lead_id: str) -> str:
+    """Who the customer is: `email:…`, else `print:…` of a lead with a name or phone, else `lead:…`.
+
+    Holds personal data: store and log `customer_hash` of it. Text without an "@" ("n/a") is no e-mail,
+    or else strangers would become one customer.
+    """
+    email = lead.email.lower()
+    if "@" in email.strip("@"):
+        return f"email:{email}"
+    if lead.first_name or lead.last_name or lead.phone:
+        return f"print:{fingerprint(lead, '')}"
+    # Without the bucket, because the bucket is made from this.
+    return f"lead:{lead_id[:_UNBUCKETED_LENGTH]}"
+
+
+def customer_hash(identity: str) -> str:
+    """32 hex digits that stand for the customer in keys; the first one is the bucket."""
+    return sha256(identity.encode()).hexdigest()[:32]
+
+
+def new_lead_id(now: datetime, lead: Lead) -> str:
+    """`YYYYMMDDHHMMSSmmm-<12 random hex digits>-<bucket>`, in UTC. `now` must be aware (ValueError)."""
+    if now.tzinfo is None:
+        raise ValueError("now must be an aware datetime")
+    at = now.astimezone(UTC)
+    lead_id = f"{at:%Y%m%d%H%M%S}{at.microsecond // 1000:03d}-{secrets.token_hex(6)}"
+    return f"{lead_id}-{customer_hash(customer_identity(lead, lead_id))[0]}"
+
+
+def is_lead_id(text: str) -> bool:
+    """Whether `text` has the form of a lead's id, with a time that exists."""
+    if not _LEAD_ID.fullmatch(text):
+        return False
+    try:
+        received_at_of(text)
+    except ValueError:
+        return False
+    return True
+
+
+def partition_of(lead_id: str) -> str:
+    """The bucket of the lead's customer, one hex digit: `customer_hash(customer_identity(…))[0]`."""
+    return lead_id[-1]
+
+
+def complement(lead_id: str) -> str:
+    """The id with its hex digits complemented, so that the newest sorts first; its own inverse."""
+    return lead_id.translate(_COMPLEMENT)
+
+
+def received_at_of(lead_id: str) -> datetime:
+    """When the lead came in, aware, in UTC, to the millisecond. Raises ValueError if it is no lead's id."""
+    if not _LEAD_ID.fullmatch(lead_id):
+        raise ValueError("not a lead's id: it looks like 20260131235959999-0123456789ab-c")
+    return datetime.strptime(lead_id[:17] + "000Z", "%Y%m%d%H%M%S%f%z")
+
+
+# --- Countries --------------------------------------------------------------------------------------
+
+# Everyday names that ISO 3166 writes otherwise ("Türkiye", "Korea, Republic of"), by letters alone.
+_EVERYDAY_COUNTRIES: Final = {
+    "us": "United States|US|USA|America",
+    "gb": "UK|Great Britain|United Kingdom|Britain|England|Scotland|Wales|Northern Ireland",
+    "ae": "UAE",
+    "ba": "Bosnia",
+    "bn": "Brunei",
+    "bo": "Bolivia",
+    "cd": "DR Congo|DRC|Democratic Republic of the Congo|Congo Kinshasa",
+    "cg": "Republic of the Congo|Congo Brazzaville",
+    "ci": "Ivory Coast",
+    "cv": "Cape Verde",
+    "cz": "Czech Republic",
+    "fk": "Falkland Islands",
+    "fm": "Micronesia",
+    "hk": "Hong Kong SAR|Hong Kong SAR China",
+    "ir": "Iran",
+    "kp": "North Korea",
+    "kr": "Korea|South Korea|Republic of Korea",
+    "la": "Laos",
+    "md": "Moldova",
+    "mk": "Macedonia",
+    "mm": "Burma",
+    "mo": "Macau|Macao SAR|Macau SAR",
+    "nl": "Holland|Nederland",
+    "ps": "Palestine|Palestinian Authority",
+    "ru": "Russia",
+    "sx": "Sint Maarten",
+    "sy": "Syria",
+    "sz": "Swaziland",
+    "tr": "Turkey",
+    "tw": "Taiwan",
+    "tz": "Tanzania",
+    "va": "Vatican|Vatican City",
+    "ve": "Venezuela",
+    "vg": "British Virgin Islands",
+    "vi": "US Virgin Islands",
+    "vn": "Vietnam",
+    "at": "Österreich",
+    "br": "Brasil",
+    "ch": "Schweiz|Suisse",
+    "de": "Deutschland",
+    "es": "España",
+    "it": "Italia",
+}
+
+
+def _country_code(text: str) -> str:
+    if not text or len(text) > _LONGEST_KEY:
+        return ""
+    codes, names = _countries()
+    return codes.get(text.upper()) or names.get(_country_letters(text), "")
+
+
+def _country_letters(text: str) -> str:
+    plain = "".join(filter(str.isalnum, unicodedata.normalize("NFKD", text).casefold()))
+    return plain.removeprefix("the")
+
+
+@lru_cache(maxsize=1)
+def _countries() -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Alpha-2 by code and by name: "NA" is Namibia, "n/a" is not."""
+    # Imported only when a country is first asked for: cold start counts.
+    from iso3166 import countries
+
+    codes: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for country in countries:
+        codes.update((code, country.alpha2) for code in (country.alpha2, country.alpha3, country.numeric))
+        names.update((_country_letters(name), country.alpha2) for name in (country.name, country.apolitical_name))
+    for code, everyday in _EVERYDAY_COUNTRIES.items():
+        names.update((_country_letters(name), code.upper()) for name in everyday.split("|"))
+    return codes, names

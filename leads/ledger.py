@@ -1,0 +1,257 @@
+"""The ledger: every lead, every customer, and what is still to be done, in one table.
+
+A lead's rows and its customer's stand in one partition, so that whatever belongs together changes in one transaction.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from secrets import token_hex
+from typing import Any
+
+from leads.lead import parse_body
+from leads.offers import replacing
+from leads.rows import (
+    UNDELIVERED,
+    UNROUTED_OFFER,
+    CustomerRow,
+    Delivery,
+    LeadRecord,
+    Seen,
+    State,
+    body_entity,
+    body_key,
+    customer_key,
+    keys,
+    lead_entity,
+    lead_key,
+    listing_entity,
+    listing_key,
+    read_body,
+    read_customer,
+    read_lead,
+    todo_entity,
+    todo_key,
+)
+from leads.storage import Conflict, Operation, Table
+
+LEDGER_TABLE = "LeadLedger"
+CLAIM_LEASE_SECONDS = 240
+"""A claim ends by itself after this long: above any send (150 s), below `functionTimeout` (300 s)."""
+RECENT_KEPT = 8
+_TRIES = 8
+
+
+class ClaimHeld(Exception):
+    """Another attempt has the customer at the moment."""
+
+
+class LeadKnown(Exception):
+    """The lead's row is there already, or has changed since it was read: judge again by `record`."""
+
+    def __init__(self, record: LeadRecord) -> None:
+        super().__init__(record.lead_id)
+        self.record = record
+
+
+class LedgerBusy(Exception):
+    """The same rows were changed by others over and over; try again a little later."""
+
+
+@dataclass(slots=True)
+class Claim:
+    """The right to send one lead of a customer to one destination, until it is settled or the lease ends."""
+
+    customer: CustomerRow
+    token: str
+
+
+class Ledger:
+    """Reads and writes lead records."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+    def read(self, lead_id: str) -> LeadRecord | None:
+        """A lead by its id: one request, and one more if its body stands in a row of its own."""
+        entity = self.table.get(*lead_key(lead_id))
+        if entity is None:
+            return None
+        record = read_lead(entity, _etag(entity))
+        if record.has_body and record.state is not State.UNREADABLE:
+            record.lead = parse_body(self.body(lead_id) or b"{}")
+        return record
+
+    def body(self, lead_id: str) -> bytes | None:
+        """The body as it was received, where the ledger keeps it."""
+        entity = self.table.get(*body_key(lead_id))
+        return read_body(entity) if entity else None
+
+    def keep_body(self, lead_id: str, body: bytes) -> None:
+        """Keep a body that is too large for a queue message."""
+        self.table.write([("upsert", body_entity(lead_id, body), replacing())])
+
+    def drop_body(self, lead_id: str) -> None:
+        self.table.write([("delete", keys(body_key(lead_id)), {})])
+
+    def keep_unreadable(self, record: LeadRecord, body: bytes) -> None:
+        """Keep a body that can't be read, with a record that lists it. Does nothing if it is kept already."""
+        operations = [*_lead_operations(record), _create(body_entity(record.lead_id, body))]
+        try:
+            self.table.write(operations)
+        except Conflict:
+            if self.table.get(*lead_key(record.lead_id)) is None:
+                raise
+
+    def customer(self, customer_hash: str, scope: str) -> CustomerRow | None:
+        """A customer within a record scope, with whether its claim still runs, judged by storage's clock alone."""
+        answered_at: list[datetime] = []
+
+        def note_date(response: Any) -> None:
+            answered_at.append(parsedate_to_datetime(response.http_response.headers["Date"]))
+
+        entity = self.table.get(*customer_key(customer_hash, scope), raw_response_hook=note_date)
+        if entity is None:
+            return None
+        written_at: datetime = entity.metadata["timestamp"]  # type: ignore[attr-defined]
+        age = (answered_at[-1] - written_at).total_seconds()
+        held = bool(entity.get("claim")) and age < CLAIM_LEASE_SECONDS
+        return read_customer(entity, etag=_etag(entity), held=held)
+
+    def claim(self, record: LeadRecord, customer_hash: str, scope: str, known: CustomerRow | None, seen: Seen) -> Claim:
+        """Take the customer for one attempt at this lead.
+
+        `known` is the customer's row as just read, None if it was not read. A customer's first lead costs one request.
+        Raises `ClaimHeld`, or `LeadKnown` if the lead is not (any longer) what `record` says; `CustomerAppeared` tells
+        the caller to read the customer and to judge again.
+        """
+        token = token_hex(8)
+        customer = _with_seen(known or CustomerRow(*customer_key(customer_hash, scope)), seen, token)
+        if known is None:
+            return self._first_claim(customer, token)
+        operations = [("update", customer.entity(), replacing(known.etag)), self._touch(record)]
+        try:
+            etags = self.table.write(operations)
+        except Conflict as conflict:
+            if conflict.index == 1:
+                raise LeadKnown(self._must_read(record.lead_id)) from None
+            raise ClaimHeld from None
+        record.etag = etags[1]
+        return Claim(replace(customer, etag=etags[0]), token)
+
+    def _first_claim(self, customer: CustomerRow, token: str) -> Claim:
+        try:
+            etags = self.table.write([_create(customer.entity())])
+        except Conflict:
+            raise CustomerAppeared from None
+        return Claim(replace(customer, etag=etags[0]), token)
+
+    def _touch(self, record: LeadRecord) -> Operation:
+        """Bind the claim to the lead's row: it is written, or unchanged since it was read."""
+        if not record.etag:
+            return _create(lead_entity(record, whole=True) | {"listed": ""})
+        return ("update", keys(lead_key(record.lead_id)), _merging(record.etag))
+
+    def settle(
+        self,
+        record: LeadRecord,
+        change: Callable[[LeadRecord], None],
+        claim: Claim | None = None,
+        record_id: str = "",
+    ) -> LeadRecord:
+        """Change a lead's record, its listing, its to-do rows and, with a claim, its customer, in one transaction.
+
+        `change` alters the record in place; it is called again with the record as stored where somebody else changed it
+        meanwhile, so nothing that they did is lost. Without a claim, raises `LeadKnown` if a record that was to be new is there.
+        A claim that was lost is not an error: what came of the attempt is merged.
+        """
+        customer = claim.customer if claim else None
+        ours = claim is not None
+        exact = True
+        for _ in range(_TRIES):
+            changed = deepcopy(record)
+            change(changed)
+            operations = _lead_operations(changed, delete_todos=exact)
+            if customer is not None:
+                operations.insert(0, _customer_operation(customer, record_id, release=ours))
+            try:
+                etags = self.table.write(operations)
+            except Conflict as conflict:
+                place = conflict.index - (1 if customer is not None else 0)
+                if place == -1 and claim is not None and customer is not None:
+                    customer, ours = self._customer_again(customer, claim.token)
+                elif place == 0:
+                    stored = self._must_read(record.lead_id)
+                    if claim is None and not record.etag:
+                        raise LeadKnown(stored) from None
+                    record = stored
+                else:
+                    exact = False  # a to-do or listing row was removed by hand: what remains to say does not need it
+                continue
+            changed.etag = etags[0 if customer is None else 1]
+            changed.stored = _stored_as(changed)
+            return changed
+        raise LedgerBusy(record.lead_id)
+
+    def _customer_again(self, customer: CustomerRow, token: str) -> tuple[CustomerRow | None, bool]:
+        entity = self.table.get(customer.partition, customer.row)
+        if entity is None:
+            return None, False
+        found = read_customer(entity, etag=_etag(entity), held=True)
+        return found, found.claim == token
+
+    def _must_read(self, lead_id: str) -> LeadRecord:
+        record = self.read(lead_id)
+        if record is None:
+            raise LedgerBusy(lead_id)
+        return record
+
+
+class CustomerAppeared(Exception):
+    """The customer's row is there already: read it, and claim with what it says."""
+
+
+def _with_seen(customer: CustomerRow, seen: Seen, token: str) -> CustomerRow:
+    others = tuple(known for known in customer.recent if known.lead_id != seen.lead_id)
+    return replace(customer, claim=token, recent=(*others, seen)[-RECENT_KEPT:])
+
+
+def _customer_operation(customer: CustomerRow, record_id: str, *, release: bool) -> Operation:
+    settled = replace(customer, claim="" if release else customer.claim, record_id=record_id or customer.record_id)
+    return ("update", settled.entity(), replacing(customer.etag))
+
+
+def _lead_operations(record: LeadRecord, *, delete_todos: bool = True) -> list[Operation]:
+    whole = not record.etag
+    entity = lead_entity(record, whole=whole)
+    listed_before, deliveries_before = record.stored
+    operations = [_create(entity) if whole else ("update", entity, _merging(record.etag))]
+    operations.append(("upsert", listing_entity(record), replacing()))
+    wanted = {todo_key(record.lead_id, d): d for d in record.deliveries.values() if d.state in UNDELIVERED}
+    stored = {todo_key(record.lead_id, d) for d in deliveries_before.values() if d.state in UNDELIVERED}
+    operations += [("upsert", todo_entity(record, delivery), replacing()) for delivery in wanted.values()]
+    if delete_todos:
+        operations += [("delete", keys(key), {}) for key in stored - set(wanted)]
+        if listed_before and listed_before != (record.offer or UNROUTED_OFFER):
+            operations.append(("delete", keys(listing_key(record.lead_id, listed_before)), {}))
+    return operations
+
+
+def _stored_as(record: LeadRecord) -> tuple[str, dict[str, Delivery]]:
+    return record.offer or UNROUTED_OFFER, deepcopy(record.deliveries)
+
+
+def _create(entity: dict[str, Any]) -> Operation:
+    return ("create", entity, {})
+
+
+def _merging(etag: str) -> dict[str, Any]:
+    from azure.data.tables import UpdateMode
+
+    return replacing(etag) | {"mode": UpdateMode.MERGE}
+
+
+def _etag(entity: Any) -> str:
+    return str(entity.metadata["etag"])

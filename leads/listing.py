@@ -1,0 +1,178 @@
+"""Reading the ledger by more than one id: lists, what is to do, counts. Never a scan of what was not asked for."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from heapq import merge
+from itertools import islice, product
+from typing import Any
+
+from leads.lead import complement
+from leads.ledger import Ledger
+from leads.rows import UNDELIVERED, State, Todo, read_todo, todo_prefix
+from leads.storage import key_part
+
+PARTITIONS = "0123456789abcdef"
+_PAGE = 1000
+_AFTER = "<"
+"""The character after `;`: the end of everything that begins with a prefix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A lead in a list. It holds no personal data."""
+
+    lead_id: str
+    received_at: datetime
+    offer: str
+    stage: str
+    source: str
+    state: State
+    states: str
+    is_test: bool
+
+
+def newest(
+    ledger: Ledger,
+    *,
+    offer: str | None = None,
+    state: State | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    after: str = "",
+    limit: int = 50,
+) -> list[Listed]:
+    """Up to `limit` leads, newest first: of one offer ("-" = unrouted) or all, of one state, received in a time span.
+
+    `after` is the last lead id of the page before.
+    """
+    prefix = "lead;" if offer is None else f"offer;{key_part(offer)};"
+    first = complement(after) + "!" if after else (complement(_id_time(until)) if until else "")
+    last = f"{prefix}{complement(_id_time(since))}~" if since else f"{prefix[:-1]}{_AFTER}"
+    condition = f"RowKey ge '{prefix}{first}' and RowKey lt '{last}'"
+    if state is not None:
+        condition += f" and state eq '{state}'"
+    rows = merge(
+        *(_rows(ledger, partition, condition, limit) for partition in PARTITIONS),
+        key=lambda row: row["RowKey"],
+    )
+    return [_listed(row) for row in islice(rows, limit)]
+
+
+def todo(
+    ledger: Ledger,
+    state: State,
+    connection: str | None = None,
+    *,
+    where: Callable[[Todo], bool] = lambda item: True,  # noqa: ARG005
+    after: str = "",
+    limit: int = 1000,
+) -> list[Todo]:
+    """Up to `limit` undelivered leads of a state; of one connection ("" = of none), oldest first, or of all.
+
+    With a connection, `after` is the lead id behind which to begin.
+    """
+    prefix = todo_prefix(state, connection)
+    condition = _prefixed(prefix) + (f" and RowKey gt '{prefix}{after}~'" if after else "")
+    found: list[Todo] = []
+    for partition in PARTITIONS:
+        rows = (read_todo(row) for row in _rows(ledger, partition, condition, limit))
+        found += islice(filter(where, rows), limit)
+    return sorted(found, key=lambda item: item.lead_id)[:limit]
+
+
+class Backlog:
+    """What is to do, for one tick of `watch`: read whole with a request for each partition, unless one holds too much."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._whole = _whole_backlog(ledger)
+
+    def find(
+        self,
+        state: State,
+        connection: str | None = None,
+        *,
+        where: Callable[[Todo], bool] = lambda item: True,  # noqa: ARG005
+        after: str = "",
+        limit: int,
+    ) -> list[Todo]:
+        """As `todo`."""
+        if self._whole is None:
+            return todo(self._ledger, state, connection, where=where, after=after, limit=limit)
+        found = (
+            item
+            for item in self._whole
+            if item.state is state and connection in {None, item.connection} and item.lead_id > after and where(item)
+        )
+        return list(islice(found, limit))
+
+
+def _whole_backlog(ledger: Ledger) -> list[Todo] | None:
+    found: list[Todo] = []
+    for partition in PARTITIONS:
+        rows = list(islice(_rows(ledger, partition, _prefixed("todo;"), _PAGE), _PAGE))
+        if len(rows) == _PAGE:
+            return None
+        found += map(read_todo, rows)
+    return sorted(found, key=lambda item: item.lead_id)
+
+
+def counts(ledger: Ledger) -> dict[State, int]:
+    """How many undelivered leads (per destination) there are of each state."""
+    condition = _prefixed("todo;")
+    found = dict.fromkeys(UNDELIVERED, 0)
+    for partition in PARTITIONS:
+        for row in _rows(ledger, partition, condition, _PAGE, select=["RowKey"]):
+            found[State(row["RowKey"].split(";", 2)[1])] += 1
+    return found
+
+
+def oldest(ledger: Ledger, states: Iterable[State], connections: Iterable[str]) -> Todo | None:
+    """The undelivered lead that arrived first, of these states and connections ("" = of none)."""
+    pairs = product(states, connections)
+    found = [item for state, connection in pairs for item in todo(ledger, state, connection, limit=1)]
+    return min(found, key=lambda item: item.lead_id, default=None)
+
+
+def bodies(ledger: Ledger, before: datetime, after: datetime) -> Iterator[str]:
+    """Lead ids of the bodies in rows of their own that were received in a time span."""
+    condition = f"RowKey ge 'body;{_id_time(after)}' and RowKey lt 'body;{_id_time(before)}'"
+    for partition in PARTITIONS:
+        for row in _rows(ledger, partition, condition, _PAGE, select=["RowKey"]):
+            yield row["RowKey"].removeprefix("body;")
+
+
+def _rows(
+    ledger: Ledger, partition: str, condition: str, page_size: int, select: list[str] | None = None
+) -> Iterator[Any]:
+    whole = f"PartitionKey eq '{partition}' and {condition}"
+    for page in ledger.table.pages(whole, page_size=min(page_size, _PAGE), select=select or _COLUMNS):
+        yield from page
+
+
+_COLUMNS = [
+    "PartitionKey", "RowKey", "received_at", "offer", "stage", "source", "state", "states", "is_test",
+    "lead_id", "destination", "seq", "updated_at", "next_at", "ref_url", "ref_source", "ref_product", "ref_title",
+]  # fmt: skip
+
+
+def _prefixed(prefix: str) -> str:
+    return f"RowKey ge '{prefix}' and RowKey lt '{prefix[:-1]}{_AFTER}'"
+
+
+def _id_time(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y%m%d%H%M%S%f")[:17]
+
+
+def _listed(row: Any) -> Listed:
+    return Listed(
+        lead_id=complement(row["RowKey"].rpartition(";")[2]),
+        received_at=row["received_at"],
+        offer=row.get("offer", ""),
+        stage=row.get("stage", ""),
+        source=row.get("source", ""),
+        state=State(row["state"]),
+        states=row.get("states", ""),
+        is_test=row.get("is_test", False),
+    )

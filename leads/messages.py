@@ -1,0 +1,91 @@
+"""What travels on the queue `leads`: JSON with a version, small enough for a storage queue's 64 KiB.
+
+Intake's message (seq 0) carries the lead itself; every later one only says which lead and destination it is about, so that
+personal data rests in one place.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from leads.lead import Lead, is_lead_id
+
+VERSION = 1
+MAX_ENVELOPE_BYTES = 48 * 1024
+"""64 KiB on the wire after base64 (Microsoft Learn, "Scalability and performance targets for Queue Storage")."""
+
+
+class MessageTooNew(Exception):
+    """A newer release wrote this message: it has to wait for that release to be back."""
+
+
+class MessageUnreadable(Exception):
+    """This is no message of ours. The text says what is wrong and never what it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One hand-over to the delivery.
+
+    `destination` is "" until the lead is routed. `seq` counts the messages of one lead and destination. `lead` is there only
+    in intake's message, unless its envelope was too large: then `has_body` says that the ledger keeps the body.
+    `probe` lets it pass a paused connection.
+    """
+
+    lead_id: str
+    destination: str = ""
+    seq: int = 0
+    probe: bool = False
+    received_at: datetime | None = None
+    offer: str = ""
+    traceparent: str = ""
+    lead: Lead | None = None
+    has_body: bool = False
+
+
+def encode(message: Message) -> str:
+    """The queue's text for a message."""
+    wire: dict[str, Any] = {"v": VERSION, "lead_id": message.lead_id, "seq": message.seq}
+    if message.received_at is not None:
+        wire["received_at"] = message.received_at.isoformat()
+    for name in ("destination", "offer", "traceparent", "probe", "has_body"):
+        if value := getattr(message, name):
+            wire[name] = value
+    if message.lead is not None:
+        wire["lead"] = message.lead.to_wire()
+    return json.dumps(wire, ensure_ascii=False, separators=(",", ":"))
+
+
+def decode(text: str | bytes) -> Message:
+    """Read a queue message. Raises `MessageTooNew` or `MessageUnreadable`."""
+    try:
+        wire = json.loads(text)
+    except (ValueError, RecursionError):
+        raise MessageUnreadable("the message is not JSON") from None
+    if not isinstance(wire, dict):
+        raise MessageUnreadable("the message is not a JSON object")
+    version = wire.get("v")
+    if isinstance(version, int) and version > VERSION:
+        raise MessageTooNew(f"the message has version {version}, this release reads up to {VERSION}")
+    try:
+        return _from_wire(wire)
+    except (TypeError, ValueError, KeyError, AttributeError):
+        raise MessageUnreadable("the message lacks a field or has one of the wrong type") from None
+
+
+def _from_wire(wire: dict[str, Any]) -> Message:
+    if not is_lead_id(wire["lead_id"]) or not isinstance(wire["seq"], int):
+        raise ValueError("lead_id or seq")
+    received_at = wire.get("received_at")
+    return Message(
+        lead_id=wire["lead_id"],
+        destination=str(wire.get("destination", "")),
+        seq=wire["seq"],
+        probe=bool(wire.get("probe")),
+        received_at=datetime.fromisoformat(received_at) if received_at else None,
+        offer=str(wire.get("offer", "")),
+        traceparent=str(wire.get("traceparent", "")),
+        lead=Lead.from_wire(wire["lead"]) if "lead" in wire else None,
+        has_body=bool(wire.get("has_body")),
+    )

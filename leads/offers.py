@@ -1,0 +1,274 @@
+"""Offers: which destinations their leads go to, by which policies; how a lead finds its offer; their table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from leads import clock, destinations
+from leads.lead import Lead, Stage, stage_of
+from leads.problems import first_problem
+from leads.storage import Conflict, Table, joined_text, key_part, text_columns
+
+OFFERS_TABLE = "LeadOffers"
+DEFAULT_OFFER = "*"
+CACHE_SECONDS = 60
+_PARTITION = "offer"
+
+
+class InvalidOffer(ValueError):
+    """An offer can't be saved as it is. The text names the field and the fix."""
+
+
+class OfferChanged(Exception):
+    """Somebody else saved the offer since it was read."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class When(_Model):
+    """Which leads a destination gets. An empty list admits all; a lead has to meet every list that is set."""
+
+    stage: list[Stage] = Field(default=[], description="Only leads of these stages.")
+    source: list[str] = Field(default=[], description="Only leads of these sources, such as AzureMarketplace.")
+    country: list[str] = Field(default=[], description="Only leads of these countries (ISO 3166 alpha-2).")
+    is_test: bool | None = Field(default=None, description="Only test leads (true) or only real ones (false).")
+
+    def admits(self, lead: Lead, stage: Stage) -> bool:
+        return (
+            (not self.stage or stage in self.stage)
+            and (not self.source or lead.source.casefold() in {source.casefold() for source in self.source})
+            and (not self.country or lead.country_code in {country.upper() for country in self.country})
+            and (self.is_test is None or lead.is_test is self.is_test)
+        )
+
+
+class DestinationConfig(_Model):
+    """Where an offer's leads go: the type, its settings, and which leads."""
+
+    name: str = Field(pattern="^[a-z][a-z0-9_]{0,30}$", description="A name of its own within the offer: a-z, 0-9, _.")
+    type: str = Field(description="One of the destination types.")
+    settings: dict[str, JsonValue] = Field(default={}, description="The type's settings; secrets only as references.")
+    when: When = When()
+    pace: float = Field(default=5, gt=0, le=1000, description="Leads a second when a backlog is re-driven.")
+
+    @model_validator(mode="after")
+    def _settings_fit_the_type(self) -> "DestinationConfig":
+        destinations.read_settings(self.type, self.settings)
+        return self
+
+
+class Policies(_Model):
+    """What is done with leads that are not a customer's first."""
+
+    test_leads: Literal["deliver", "skip"] = Field(
+        "deliver", description="Test leads are delivered marked, or only recorded."
+    )
+    dnc: Literal["flag", "note", "skip"] = Field("flag", description="Leads of a cross-listed partner (DNC).")
+    repeats: Literal["add", "skip"] = Field("add", description="The same lead again after more than 15 minutes.")
+    unknown: Literal["resend", "hold"] = Field(
+        "resend", description="When it can't be known whether a lead has arrived."
+    )
+
+
+class Offer(_Model):
+    """A marketplace offer (`publisher.offer`), or `*` for every lead that no other offer takes."""
+
+    id: str = Field(
+        min_length=1, max_length=500, description="publisher.offer as in Partner Center, or * as the default."
+    )
+    titles: list[str] = Field(default=[], description="The offer's display names, past and present.")
+    destinations: list[DestinationConfig] = Field(min_length=1, max_length=10)
+    policies: Policies = Field(default_factory=lambda: Policies.model_validate({}))
+    stages: dict[str, Stage] = Field(default={}, description="Action codes whose stage differs from the usual one.")
+
+    @field_validator("id")
+    @classmethod
+    def _trim(cls, value: str) -> str:
+        if not (trimmed := value.strip()):
+            raise ValueError("must not be blank")
+        return trimmed
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Offer":
+        names = [destination.name for destination in self.destinations]
+        if len(set(names)) < len(names):
+            raise ValueError("destinations: two of them have the same name; give each a name of its own")
+        return self
+
+    def stage(self, lead: Lead) -> Stage:
+        return stage_of(lead.action, self.stages)
+
+    def destination(self, name: str) -> DestinationConfig | None:
+        return next((config for config in self.destinations if config.name == name), None)
+
+
+def read_offer(data: object) -> Offer:
+    """Check what a person wrote. Raises `InvalidOffer` that names the first field that is wrong."""
+    try:
+        return Offer.model_validate(data)
+    except ValidationError as error:
+        raise InvalidOffer(first_problem(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class OfferReferences:
+    """What of a lead can name its offer, in the order in which it is asked. None of it is personal data."""
+
+    url: str = ""
+    lead_source: str = ""
+    product_id: str = ""
+    title: str = ""
+
+    @classmethod
+    def of(cls, lead: Lead, url_offer: str) -> "OfferReferences":
+        return cls(url_offer, lead.offer_part, lead.product_id, lead.offer_title)
+
+
+def route(references: OfferReferences, offers: Sequence[Offer]) -> Offer | None:
+    """The offer that the first matching reference names, else the default one, else None."""
+    by_name = _names(offers)
+    for reference in (references.url, references.lead_source, references.product_id, references.title):
+        if offer := by_name.get(_folded(reference)):
+            return offer
+    return by_name.get(DEFAULT_OFFER)
+
+
+def _names(offers: Sequence[Offer]) -> Mapping[str, Offer]:
+    """Every name that means exactly one offer: ids before their second parts, those before titles."""
+    names: dict[str, Offer] = {_folded(offer.id): offer for offer in offers}
+    for aliases in (
+        [(_folded(o.id.partition(".")[2]), o) for o in offers],
+        [(_folded(t), o) for o in offers for t in o.titles],
+    ):
+        found: dict[str, set[str]] = {}
+        for alias, offer in aliases:
+            found.setdefault(alias, set()).add(offer.id)
+        for alias, offer in aliases:
+            if alias and len(found[alias]) == 1:
+                names.setdefault(alias, offer)
+    return names
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOffer:
+    """An offer with the ETag under which it is stored and the time of its last change."""
+
+    offer: Offer
+    etag: str
+    changed_at: datetime
+
+
+class Offers:
+    """The offers' table, read at most once in `CACHE_SECONDS`."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._lock = Lock()
+        self._cached: tuple[StoredOffer, ...] = ()
+        self._read_at: datetime | None = None
+
+    def all(self) -> list[Offer]:
+        """The offers, at most a minute old."""
+        with self._lock:
+            if self._read_at is None or clock.now() - self._read_at >= timedelta(seconds=CACHE_SECONDS):
+                self._cached = tuple(self.stored())
+                self._read_at = clock.now()
+            return [stored.offer for stored in self._cached]
+
+    def stored(self) -> list[StoredOffer]:
+        """The offers as they are stored now, by id."""
+        entities = self._table.query(f"PartitionKey eq '{_PARTITION}'")
+        return sorted((_stored(entity) for entity in entities), key=lambda stored: stored.offer.id)
+
+    def get(self, offer_id: str) -> StoredOffer | None:
+        entity = self._table.get(_PARTITION, key_part(offer_id.strip()))
+        return _stored(entity) if entity else None
+
+    def save(self, offer: Offer, etag: str | None = None) -> str:
+        """Store an offer. Returns its ETag.
+
+        With `etag`, raises `OfferChanged` if it is no longer the stored one ("" = there is none yet).
+        """
+        entity = {
+            "PartitionKey": _PARTITION,
+            "RowKey": key_part(offer.id),
+            "changed_at": clock.now(),
+            **text_columns("offer", offer.model_dump_json()),
+        }
+        try:
+            if etag is None:
+                saved = self._table.write([("upsert", entity, replacing())])
+            elif etag == "":
+                saved = self._table.write([("create", entity, {})])
+            else:
+                saved = self._table.write([("update", entity, replacing(etag))])
+        except Conflict:
+            raise OfferChanged(offer.id) from None
+        self.forget()
+        return saved[0]
+
+    def remove(self, offer_id: str, etag: str | None = None) -> bool:
+        """Remove an offer; False if there is none of that id. Its undelivered leads become unrouted.
+
+        With `etag`, raises `OfferChanged` if it is no longer the stored one.
+        """
+        row = key_part(offer_id.strip())
+        if self._table.get(_PARTITION, row) is None:
+            return False
+        try:
+            self._table.write([("delete", {"PartitionKey": _PARTITION, "RowKey": row}, _if_unchanged(etag))])
+        except Conflict:
+            raise OfferChanged(offer_id) from None
+        self.forget()
+        return True
+
+    def forget(self) -> None:
+        """Read the table anew at the next use."""
+        with self._lock:
+            self._read_at = None
+
+
+def replacing(etag: str | None = None) -> dict[str, Any]:
+    """Options of a write that replaces the whole row, if given only while its ETag is still this one."""
+    from azure.data.tables import UpdateMode
+
+    return {"mode": UpdateMode.REPLACE} | _if_unchanged(etag)
+
+
+def _if_unchanged(etag: str | None) -> dict[str, Any]:
+    from azure.core import MatchConditions
+
+    return {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}
+
+
+def _stored(entity: Any) -> StoredOffer:
+    try:
+        offer = Offer.model_validate_json(joined_text(entity, "offer"))
+    except ValidationError as error:
+        raise InvalidOffer(
+            f"stored offer: {entity['RowKey']} is not one that this release reads ({first_problem(error)}); "
+            "remove it and set it anew"
+        ) from None
+    return StoredOffer(
+        offer=offer,
+        etag=entity.metadata["etag"],
+        changed_at=entity["changed_at"],
+    )

@@ -1,0 +1,276 @@
+"""Recovery: what was parked, unrouted, overdue or crashed comes back by itself, and the poison queue is emptied.
+
+Every step may be done twice: the message comes first, then the ledger's row, and a message that was put twice is recognised by
+its number.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+from leads import clock, destinations
+from leads.app import App
+from leads.connections import Connection
+from leads.delivery import is_our_fault
+from leads.events import Event, emit
+from leads.intake import keep_unreadable
+from leads.ledger import LeadKnown
+from leads.listing import Backlog, bodies
+from leads.messages import Message, MessageTooNew, MessageUnreadable, decode, encode
+from leads.offers import CACHE_SECONDS, DestinationConfig, Offer, route
+from leads.rows import Delivery, LeadRecord, State, Todo
+from leads.storage import StorageError
+
+TICK: Final = timedelta(minutes=1)
+OVERDUE: Final = timedelta(hours=1)
+DEFAULT_PACE: Final = 5.0
+CRASH_DELAYS: Final = (timedelta(hours=1), timedelta(hours=6), timedelta(hours=24))
+ORPHANED_AFTER: Final = timedelta(days=8)
+ORPHANS_SOUGHT_FOR: Final = timedelta(days=8)
+OFFERS_SETTLE: Final = timedelta(seconds=CACHE_SECONDS) + timedelta(minutes=9)
+"""How long after a change of the offers a worker can still judge a lead by the old ones: its cache, then one attempt."""
+UNROUTED_SWEPT_EVERY_MINUTES: Final = 10
+POISON_BATCH: Final = 32
+POISON_HIDDEN_SECONDS: Final = 120
+
+
+def watch(app: App) -> None:
+    """One tick: probe what is paused, re-drive what waits behind an open connection, and what is overdue."""
+    now = clock.now()
+    app.offers.forget()
+    app.connections.forget()
+    offers = app.offers.all()
+    in_use = _connections_in_use(offers)
+    backlog = Backlog(app.ledger)
+    stored = {connection.id: connection for connection in app.connections.stored()}
+    for connection in (stored | {key: Connection(key) for key in in_use if key not in stored}).values():
+        used_by = in_use.get(connection.id)
+        if connection.paused and used_by:
+            _probe(app, backlog, connection, used_by[0])
+        else:
+            pace = min((config.pace for config in used_by or ()), default=DEFAULT_PACE)
+            _redrive_connection(app, backlog, connection, now, pace)
+    _redrive_unrouted(app, backlog, offers, now)
+    _redrive_one_crashed(app, backlog, now)
+    _sweep_orphaned_bodies(app, now)
+
+
+def _connections_in_use(offers: Iterable[Offer]) -> dict[str, list[DestinationConfig]]:
+    used: dict[str, list[DestinationConfig]] = {}
+    for offer in offers:
+        for config in offer.destinations:
+            used.setdefault(destinations.connection_of(config.type, config.settings), []).append(config)
+    return used
+
+
+# --- Paused connections -------------------------------------------------------------------------------------------------
+
+
+def _probe(app: App, backlog: Backlog, connection: Connection, config: DestinationConfig) -> None:
+    """`check()`, then one lead; whoever delivers it opens the connection. Another lead next time, if this one fails."""
+    app.secrets.forget()
+    check = app.destination(config).check()
+    emit(Event.CONNECTION_PROBED, connection=connection.id, type=config.type, ok=check.ok, code=check.code)
+    if not check.ok:
+        if check.problem and check.problem != connection.reason:
+            app.connections.pause(connection.id, config.type, check.problem, check.code)
+        return
+    waiting = backlog.find(State.PARKED, connection.id, after=connection.probed_lead, limit=1)
+    waiting = waiting or backlog.find(State.PARKED, connection.id, limit=1)
+    if not waiting:
+        app.connections.reopen(connection.id)
+        return
+    item = waiting[0]
+    app.connections.note_probe(connection.id, item.lead_id)
+    # The row stays parked: only the outcome moves it, and a lost probe costs nothing.
+    app.queue.put(encode(Message(item.lead_id, item.destination, item.seq + 1, probe=True)))
+
+
+# --- Open connections ---------------------------------------------------------------------------------------------------
+
+
+def _redrive_connection(app: App, backlog: Backlog, connection: Connection, now: datetime, pace: float) -> None:
+    """One minute's worth of what waits behind an open connection, oldest first."""
+    allowance = max(1, int(pace * TICK.total_seconds()))
+    opened_at = connection.opened_at
+
+    def should_go(item: Todo) -> bool:
+        # What failed before the connection healed need not wait for a try that lies hours ahead.
+        return _overdue(item, now) or (opened_at is not None and item.updated_at < opened_at)
+
+    waiting = backlog.find(State.PARKED, connection.id, limit=allowance)
+    if len(waiting) < allowance:
+        waiting += backlog.find(State.RETRY, connection.id, where=should_go, limit=allowance - len(waiting))
+    _redrive_all(app, waiting, pace)
+
+
+def _overdue(item: Todo, now: datetime) -> bool:
+    return item.next_at is not None and item.next_at < now - OVERDUE
+
+
+def _redrive_all(app: App, waiting: list[Todo], pace: float) -> None:
+    """Put leads back on the queue, spread over the coming minute."""
+    for number, item in enumerate(waiting):
+        redrive(app, item, delay=int(number / pace))
+    if waiting:
+        emit(
+            Event.LEADS_REDRIVEN,
+            count=len(waiting),
+            state=waiting[0].state.value,
+            connection=waiting[0].connection,
+        )
+
+
+def redrive(app: App, item: Todo, delay: int = 0) -> None:
+    """Put the next message of a waiting delivery, then say so in the ledger."""
+    record = app.ledger.read(item.lead_id)
+    delivery = record.deliveries.get(item.destination) if record else None
+    if record is None or delivery is None or delivery.state is not item.state:
+        return
+    seq = delivery.seq + 1
+    app.queue.put(encode(Message(item.lead_id, item.destination, seq)), delay)
+    now = clock.now()
+
+    def change(current: LeadRecord) -> None:
+        waiting = current.deliveries.get(item.destination)
+        if waiting is not None and waiting.state is item.state and waiting.seq < seq:
+            waiting.seq, waiting.state, waiting.updated_at = seq, State.RETRY, now
+            waiting.next_at = now + timedelta(seconds=delay)
+
+    app.ledger.settle(record, change)
+
+
+# --- Unrouted leads -----------------------------------------------------------------------------------------------------
+
+
+def _redrive_unrouted(app: App, backlog: Backlog, offers: list[Offer], now: datetime) -> None:
+    """Send on what has an offer now. Without a change of the offers there is little to find, and it is sought rarely."""
+    changed_at = max((stored.changed_at for stored in app.offers.stored()), default=None)
+    if changed_at is None:
+        return
+    if now - changed_at > OFFERS_SETTLE and now.minute % UNROUTED_SWEPT_EVERY_MINUTES:
+        return
+    known = {offer.id for offer in offers}
+    allowance = int(DEFAULT_PACE * TICK.total_seconds())
+    found = backlog.find(State.UNROUTED, "", where=lambda item: _has_offer(item, offers, known), limit=allowance)
+    found += backlog.find(State.RETRY, "", where=lambda item: _overdue(item, now), limit=allowance)
+    _redrive_all(app, found[:allowance], DEFAULT_PACE)
+
+
+def _has_offer(item: Todo, offers: list[Offer], known: set[str]) -> bool:
+    return item.offer in known if item.destination else route(item.references, offers) is not None
+
+
+# --- Crashed leads and poison -------------------------------------------------------------------------------------------
+
+
+def _redrive_one_crashed(app: App, backlog: Backlog, now: datetime) -> None:
+    """One at a time: should it crash again, no neighbour goes down with it."""
+    due = backlog.find(State.CRASHED, where=lambda item: item.next_at is not None and item.next_at < now, limit=1)
+    _redrive_all(app, due, DEFAULT_PACE)
+
+
+def drain_poison(app: App) -> None:
+    """Move what the host gave up on from the poison queue to the ledger; a message is deleted only after that."""
+    while messages := app.poison.receive(POISON_BATCH, POISON_HIDDEN_SECONDS):
+        for message in messages:
+            try:
+                if _keep_poison(app, message.content):
+                    app.poison.delete(message)
+            except StorageError as error:
+                if not is_our_fault(error):
+                    raise
+                emit(Event.STORAGE_UNAVAILABLE, what="poison", why=type(error).__name__)
+
+
+def _keep_poison(app: App, stored: str) -> bool:
+    """Record one poison message. Returns whether it may be deleted."""
+    raw = _decoded(stored)
+    try:
+        message = decode(raw)
+    except MessageTooNew:
+        emit(Event.MESSAGE_TOO_NEW)
+        return False
+    except MessageUnreadable as error:
+        keep_unreadable(app, raw, reason=str(error))
+        return True
+    for _ in range(3):
+        try:
+            _record_crash(app, message)
+        except LeadKnown:
+            continue
+        return True
+    return False
+
+
+def _decoded(stored: str) -> bytes:
+    try:
+        return base64.b64decode(stored, validate=True)
+    except (binascii.Error, ValueError):
+        return stored.encode(errors="surrogatepass")
+
+
+def _record_crash(app: App, message: Message) -> None:
+    record = app.ledger.read(message.lead_id) or _record_from(message)
+    if record is None:
+        return
+    now = clock.now()
+    concluded: list[tuple[str, Delivery]] = []
+
+    def change(current: LeadRecord) -> None:
+        concluded.clear()
+        for name in _crashed_deliveries(current, message):
+            delivery = current.delivery(name)
+            if not delivery.still_to_do(message.seq):
+                continue
+            delivery.seq, delivery.crashes, delivery.updated_at = message.seq, delivery.crashes + 1, now
+            if delivery.crashes > len(CRASH_DELAYS):
+                delivery.state, delivery.next_at = State.DEAD_LETTER, None
+                delivery.reason = "the worker crashed or failed each time it handled this lead"
+            else:
+                delivery.state, delivery.next_at = State.CRASHED, now + CRASH_DELAYS[delivery.crashes - 1]
+                delivery.reason = "the worker crashed or failed while it handled this lead"
+            concluded.append((name, delivery))
+
+    stored = app.ledger.settle(record, change)
+    for name, delivery in concluded:
+        event = Event.LEAD_DEAD_LETTERED if delivery.state is State.DEAD_LETTER else Event.LEAD_CRASHED
+        emit(event, lead_id=stored.lead_id, offer=stored.offer, destination=name, code="crash")
+
+
+def _crashed_deliveries(record: LeadRecord, message: Message) -> list[str]:
+    """What a poison message was about: one destination, or all that the lead has (the lead itself while it has none)."""
+    if message.destination:
+        return [message.destination]
+    return [name for name in record.deliveries if name] or [""]
+
+
+def _record_from(message: Message) -> LeadRecord | None:
+    if message.received_at is None or (message.lead is None and not message.has_body):
+        return None
+    return LeadRecord(
+        lead_id=message.lead_id,
+        received_at=message.received_at,
+        lead=message.lead,
+        url_offer=message.offer,
+        has_body=message.has_body,
+        traceparent=message.traceparent,
+    )
+
+
+# --- Bodies whose lead was never put on the queue -----------------------------------------------------------------------
+
+
+def _sweep_orphaned_bodies(app: App, now: datetime) -> None:
+    """Remove bodies that were kept, but whose message was refused (the sender was told so). Once an hour is enough.
+
+    With messages on the queue nothing is removed: one of them could be the body's own, after a long stop of the app.
+    """
+    if now.minute != 0 or app.queue.depth() > 0:
+        return
+    oldest = now - ORPHANED_AFTER - ORPHANS_SOUGHT_FOR
+    for lead_id in bodies(app.ledger, before=now - ORPHANED_AFTER, after=oldest):
+        if app.ledger.read(lead_id) is None:
+            app.ledger.drop_body(lead_id)

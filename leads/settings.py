@@ -1,0 +1,160 @@
+"""Every environment variable the app reads, typed, and the references by which settings name their secrets."""
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from leads.problems import first_problem
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+
+KEY_VAULT_CACHE_SECONDS = 300
+DEFAULT_SLOTS = 24
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong. The text names it and says what to do; it never holds a value."""
+
+
+def _check_connection_string(text: str) -> str:
+    parts = [part.partition("=") for part in text.strip().split(";") if part.strip()]
+    names = {name.strip().lower() for name, _, _ in parts}
+    if names == {"usedevelopmentstorage"}:
+        return "UseDevelopmentStorage=true"  # the one spelling that both SDKs read
+    complete = {"accountname", "accountkey"} <= names or "sharedaccesssignature" in names
+    if parts and not (complete and all(equals for _, equals, _ in parts)):
+        raise ValueError("is no storage connection string: copy the whole one, or set UseDevelopmentStorage=true")
+    return text.strip()
+
+
+class Settings(BaseModel):
+    """The app's settings. Each field's alias is the environment variable it is read from.
+
+    The `LeadsStorage…` names are the ones the Functions host reads for a trigger's `connection="LeadsStorage"`
+    (Microsoft Learn, "Azure Queue storage trigger for Azure Functions", section "Connections").
+    """
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    storage_connection_string: Annotated[str, AfterValidator(_check_connection_string)] = Field(
+        "", alias="LeadsStorage"
+    )
+    storage_account_name: str = Field("", alias="LeadsStorage__accountName")
+    storage_queue_uri: str = Field("", alias="LeadsStorage__queueServiceUri")
+    storage_table_uri: str = Field("", alias="LeadsStorage__tableServiceUri")
+    storage_credential: str = Field("", alias="LeadsStorage__credential", pattern="^(managedidentity)?$")
+    storage_client_id: str = Field("", alias="LeadsStorage__clientId")
+    key_vault_uri: str = Field("", alias="LEADS_KEY_VAULT_URI", pattern="^(https://.+)?$")
+    thread_count: int = Field(DEFAULT_SLOTS, alias="PYTHON_THREADPOOL_THREAD_COUNT", ge=1)
+
+    @property
+    def connection_slots(self) -> int:
+        """How many sends one connection may have under way on an instance: half of its threads."""
+        return max(1, self.thread_count // 2)
+
+    @property
+    def queue_endpoint(self) -> str:
+        return self.storage_queue_uri or self._account_endpoint("queue", "LeadsStorage__queueServiceUri")
+
+    @property
+    def table_endpoint(self) -> str:
+        return self.storage_table_uri or self._account_endpoint("table", "LeadsStorage__tableServiceUri")
+
+    def _account_endpoint(self, service: str, setting: str) -> str:
+        if not self.storage_account_name:
+            raise SettingsError(
+                f"No storage is configured: set LeadsStorage to a connection string, or LeadsStorage__accountName "
+                f"or {setting} to use the app's identity."
+            )
+        return f"https://{self.storage_account_name}.{service}.core.windows.net"
+
+    @cached_property
+    def credential(self) -> "TokenCredential":
+        """The identity that storage and Key Vault are reached with.
+
+        `LeadsStorage__credential=managedidentity` is the app's own identity (`LeadsStorage__clientId` picks a
+        user-assigned one); without it, whatever Azure login the machine has, as for a person at a shell.
+        """
+        from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+
+        if self.storage_credential:
+            return ManagedIdentityCredential(client_id=self.storage_client_id or None)
+        return DefaultAzureCredential()
+
+
+def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings. Raises `SettingsError` that names the first variable that is wrong."""
+    known = {name: environ[name] for field in Settings.model_fields.values() if (name := field.alias or "") in environ}
+    try:
+        return Settings.model_validate(known)
+    except ValidationError as error:
+        raise SettingsError(first_problem(error)) from None
+
+
+def _check_reference(text: str) -> str:
+    kind, _, name = text.partition(":")
+    if kind not in {"env", "keyvault"} or not name:
+        raise ValueError("must be a reference: env:NAME (an app setting) or keyvault:NAME (a Key Vault secret)")
+    return text
+
+
+SecretReference = Annotated[
+    str,
+    AfterValidator(_check_reference),
+    Field(
+        description="Where the secret is kept: env:NAME (an app setting) or keyvault:NAME (a Key Vault secret).",
+        json_schema_extra={"format": "secret-reference"},
+    ),
+]
+"""A pydantic field type for a setting that names a secret and never holds one."""
+
+
+class Secrets:
+    """Reads what secret references point to. Key Vault answers are kept for `KEY_VAULT_CACHE_SECONDS`."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._cache: dict[str, tuple[float, str]] = {}
+
+    def read(self, reference: str) -> str:
+        """The secret behind `env:NAME` or `keyvault:NAME`. Raises `SettingsError` if it is not there."""
+        kind, _, name = reference.partition(":")
+        if kind == "env":
+            value = self._environ.get(name, "")
+            if not value:
+                raise SettingsError(
+                    f"The app setting {name} is missing or empty; the secret reference {reference} needs it."
+                )
+            return value
+        cached = self._cache.get(name)
+        if cached and monotonic() - cached[0] < KEY_VAULT_CACHE_SECONDS:
+            return cached[1]
+        value = self._read_key_vault(name)
+        self._cache[name] = (monotonic(), value)
+        return value
+
+    def forget(self) -> None:
+        """Read every Key Vault secret anew at its next use: called when a vendor refused a credential."""
+        self._cache.clear()
+
+    def _read_key_vault(self, name: str) -> str:
+        if not self._settings.key_vault_uri:
+            raise SettingsError(
+                f"keyvault:{name} needs the app setting LEADS_KEY_VAULT_URI (https://NAME.vault.azure.net)."
+            )
+        from azure.core.exceptions import AzureError, ResourceNotFoundError
+        from azure.keyvault.secrets import SecretClient
+
+        client = SecretClient(self._settings.key_vault_uri, self._settings.credential)
+        try:
+            return client.get_secret(name).value or ""
+        except ResourceNotFoundError:
+            raise SettingsError(f"Key Vault has no secret named {name}.") from None
+        except AzureError as error:
+            raise SettingsError(f"Key Vault did not give the secret {name} ({type(error).__name__}).") from None

@@ -1,0 +1,258 @@
+"""Queue and table clients: one place for credentials, time-outs, and for making what is missing."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from urllib.parse import quote
+
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.queue import LinearRetry, QueueClient, QueueMessage, TextBase64EncodePolicy
+
+from leads.settings import Settings
+
+if TYPE_CHECKING:
+    from azure.data.tables import TableClient
+
+LEADS_QUEUE = "leads"
+POISON_QUEUE = "leads-poison"
+NEVER = -1
+CHUNK = 16_000
+"""Characters of a text column. A string property holds 32,768 UTF-16 code units (Microsoft Learn, "Understanding the
+Table service data model"), and a character can be two of them."""
+
+# Two tries of (connect + read) stay below the five seconds within which the intake has to answer.
+_QUEUE_TIMEOUTS: dict[str, Any] = {
+    "connection_timeout": 1.0,
+    "read_timeout": 1.3,
+    "retry_policy": LinearRetry(backoff=0, retry_total=1, random_jitter_range=0),
+}
+TABLE_TIMEOUTS: dict[str, Any] = {
+    "connection_timeout": 3,
+    "read_timeout": 15,
+    "retry_total": 2,
+    "retry_backoff_factor": 0.2,
+}
+PERSON_WAITING: dict[str, Any] = TABLE_TIMEOUTS | {"read_timeout": 12, "retry_connect": 1, "retry_read": 0}
+"""Time-outs for someone at a shell: storage that does not answer is called so within 15 seconds."""
+
+StorageError = AzureError
+"""What every failed call to storage raises."""
+
+Operation = tuple[Literal["create", "upsert", "update", "delete"], Mapping[str, Any], Mapping[str, Any]]
+Result = TypeVar("Result")
+
+
+class Queue:
+    """A storage queue whose messages are base64 text, as the Functions host expects, and never expire."""
+
+    def __init__(self, client: QueueClient) -> None:
+        self._client = client
+
+    def put(self, text: str, delay: int = 0) -> None:
+        """Put a message that becomes visible after `delay` seconds (at most 7 days). Makes the queue if it is missing."""
+        self._making_queue(
+            lambda: self._client.send_message(text, visibility_timeout=delay or None, time_to_live=NEVER)
+        )
+
+    def receive(self, count: int, hidden_for: int) -> list[QueueMessage]:
+        """Up to `count` (1 to 32) messages, hidden from others for `hidden_for` seconds; their text is left as it is stored."""
+        try:
+            return list(
+                self._client.receive_messages(
+                    messages_per_page=count, max_messages=count, visibility_timeout=hidden_for
+                )
+            )
+        except ResourceNotFoundError:
+            return []
+
+    def delete(self, message: QueueMessage) -> None:
+        with suppress(ResourceNotFoundError):  # another reader may have dealt with it
+            self._client.delete_message(message)
+
+    def depth(self) -> int:
+        """About how many messages the queue holds, hidden and delayed ones too."""
+        try:
+            return self._client.get_queue_properties().approximate_message_count or 0
+        except ResourceNotFoundError:
+            return 0
+
+    def _making_queue(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except ResourceNotFoundError:
+            with suppress(ResourceExistsError):
+                self._client.create_queue()
+            call()
+
+
+class Conflict(Exception):
+    """A conditional write found another state than it expected: entity number `index` of the operations."""
+
+    def __init__(self, index: int, missing: bool) -> None:
+        super().__init__(f"operation {index}")
+        self.index = index
+        self.missing = missing
+        """True if the entity was expected and is not there."""
+
+
+class Table:
+    """A table whose single writes and transactions raise `Conflict`; it is made at first use if it is missing."""
+
+    def __init__(self, client: "TableClient") -> None:
+        self.client = client
+
+    def write(self, operations: list[Operation]) -> list[str]:
+        """Carry out 1 to 100 operations of one partition, all or none. Returns their new ETags ("" for a delete)."""
+        if len(operations) == 1:
+            return [self._making_table(lambda: self._write_one(*operations[0]))]
+        results = self._making_table(lambda: self._submit(operations))
+        return [str(result.get("etag", "")) for result in results]
+
+    def get(self, partition: str, row: str, **options: Any) -> "dict[str, Any] | None":
+        """The entity with its `.metadata`, or None."""
+        try:
+            return self.client.get_entity(partition, row, **options)
+        except ResourceNotFoundError:
+            return None
+
+    def query(
+        self, condition: str, *, page_size: int = 1000, select: list[str] | None = None
+    ) -> "list[dict[str, Any]]":
+        """Every entity that meets an OData condition."""
+        return [entity for page in self.pages(condition, page_size=page_size, select=select) for entity in page]
+
+    def pages(self, condition: str, *, page_size: int, select: list[str] | None = None) -> Any:
+        """Entities that meet an OData condition, in key order, a page of at most `page_size` for each request."""
+        try:
+            for page in self.client.query_entities(condition, results_per_page=page_size, select=select).by_page():
+                yield list(page)
+        except ResourceNotFoundError:
+            return
+
+    def _write_one(self, verb: str, entity: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+        call: Any = {
+            "create": self.client.create_entity,
+            "upsert": self.client.upsert_entity,
+            "update": self.client.update_entity,
+            "delete": self.client.delete_entity,
+        }[verb]
+        try:
+            result = call(entity, **options)
+        except HttpResponseError as error:
+            raise _conflict(error, 0, verb) from error
+        return str(result["etag"]) if result else ""
+
+    def _submit(self, operations: list[Operation]) -> Any:
+        from azure.data.tables import TableTransactionError
+
+        try:
+            return self.client.submit_transaction(operations)
+        except TableTransactionError as error:
+            raise _conflict(error, error.index, operations[error.index][0]) from error
+
+    def _making_table(self, call: Callable[[], Result]) -> Result:
+        try:
+            return call()
+        except HttpResponseError as error:
+            if not _table_is_missing(error):
+                raise
+        make_table(self.client)
+        return call()
+
+
+def make_table(client: "TableClient") -> None:
+    """Make the client's table, if nobody has made it meanwhile."""
+    with suppress(ResourceExistsError):
+        client.create_table()
+
+
+def _table_is_missing(error: HttpResponseError) -> bool:
+    return error.status_code == 404 and "TableNotFound" in str(error)
+
+
+def _conflict(error: HttpResponseError, index: int, verb: str) -> Exception:
+    if error.status_code in {409, 412} and "TableBeingDeleted" not in str(error):
+        return Conflict(index, missing=False)
+    if error.status_code == 404 and verb != "create" and not _table_is_missing(error):
+        return Conflict(index, missing=True)
+    return error
+
+
+class Storage:
+    """Clients for the account behind `LeadsStorage`, by connection string or identity; each is made once."""
+
+    def __init__(self, settings: Settings, table_timeouts: Mapping[str, Any] = TABLE_TIMEOUTS) -> None:
+        self._settings = settings
+        self._table_timeouts = table_timeouts
+        self._tables: dict[str, Table] = {}
+        self._lock = Lock()
+
+    def queue(self, name: str, *, encoded: bool = True) -> Queue:
+        """A queue. With `encoded=False`, what is read from it is left as it is stored."""
+        options = dict(_QUEUE_TIMEOUTS)
+        if encoded:
+            options["message_encode_policy"] = TextBase64EncodePolicy()
+        if self._settings.storage_connection_string:
+            return Queue(QueueClient.from_connection_string(self._settings.storage_connection_string, name, **options))
+        return Queue(QueueClient(self._settings.queue_endpoint, name, credential=self._settings.credential, **options))
+
+    def table(self, name: str) -> Table:
+        with self._lock:
+            if name not in self._tables:
+                self._tables[name] = Table(self._table_client(name))
+            return self._tables[name]
+
+    def _table_client(self, name: str) -> "TableClient":
+        if self._settings.storage_connection_string:
+            connection_string = self._settings.storage_connection_string
+            return table_client(name, connection_string=connection_string, **self._table_timeouts)
+        endpoint, credential = self._settings.table_endpoint, self._settings.credential
+        return table_client(name, endpoint=endpoint, credential=credential, **self._table_timeouts)
+
+
+def table_client(
+    name: str, *, connection_string: str = "", endpoint: str = "", credential: Any = None, **options: Any
+) -> "TableClient":
+    """A client for one table, by connection string or by endpoint and credential, with the app's time-outs."""
+    from azure.data.tables import TableClient
+
+    options = TABLE_TIMEOUTS | options
+    if connection_string:
+        return TableClient.from_connection_string(connection_string, name, **options)
+    return TableClient(endpoint, name, credential=credential, **options)
+
+
+def key_part(text: str) -> str:
+    """`text` as a part of a table key: lower case, with `=XX` for every byte that a key refuses, that separates parts, or
+    that ends a text in an OData condition.
+
+    Keys refuse `/ \\ # ?` and control characters and hold 512 characters (Microsoft Learn, "Understanding the Table
+    service data model"); a longer text keeps its beginning and ends in its hash.
+    """
+    encoded = quote(text.lower(), safe=" !$&()*+,:@").replace("%", "=") if not _plain(text) else text.lower()
+    if len(encoded) <= 160:
+        return encoded
+    from hashlib import sha256
+
+    return f"{encoded[:100]}=={sha256(text.lower().encode()).hexdigest()}"
+
+
+def _plain(text: str) -> bool:
+    return text.isascii() and text.replace(".", "").replace("-", "").replace("_", "").isalnum()
+
+
+def text_columns(name: str, text: str) -> dict[str, str]:
+    """A text as columns of at most `CHUNK` characters: `name`, `name_2`, `name_3` …"""
+    pieces = [text[start : start + CHUNK] for start in range(0, len(text), CHUNK)] or [""]
+    return {name if number == 1 else f"{name}_{number}": piece for number, piece in enumerate(pieces, 1)}
+
+
+def joined_text(entity: Mapping[str, Any], name: str) -> str:
+    """The text that `text_columns` split, or ""."""
+    text = str(entity.get(name, ""))
+    number = 2
+    while (column := f"{name}_{number}") in entity:
+        text += str(entity[column])
+        number += 1
+    return text

@@ -1,0 +1,271 @@
+"""Connections pause, are probed with one lead, heal, and share what they learn."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from leads import connections as connections_module
+from leads.connections import NoFreeSlot
+from leads.rows import State
+from tests.support.pipeline import Pipeline, a_lead, crm
+from tests.support.vendor import DELIVERED, REJECTED, RETRY, Vendor
+
+
+def connection(pipeline: Pipeline) -> connections_module.Connection:
+    return pipeline.app.connections.stored()[0]
+
+
+def test_five_failures_in_a_row_pause_and_the_sixth_lead_is_not_sent(routed: Pipeline, vendor: Vendor) -> None:
+    vendor.fails()
+    for number in range(7):
+        routed.post(a_lead(f"c{number}@example.com"))
+        routed.run()
+    assert len(vendor.calls) == 5
+    assert connection(routed).paused
+
+
+def test_a_success_in_between_begins_the_count_anew(routed: Pipeline, vendor: Vendor) -> None:
+    vendor.answers(RETRY, RETRY, RETRY, RETRY, DELIVERED, RETRY, RETRY, RETRY, RETRY, DELIVERED)
+    for number in range(10):
+        routed.post(a_lead(f"c{number}@example.com"))
+        routed.run()
+    assert len(vendor.calls) == 10
+    assert not connection(routed).paused
+
+
+def test_one_lead_alone_pauses_its_connection_even_if_each_try_is_on_a_new_instance(
+    routed: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendor.fails()
+    routed.post()
+    routed.run()
+    for _ in range(4):
+        routed.app.__dict__.pop("connections")  # what a new instance knows: only the table
+        routed.advance(13)
+    routed.app.__dict__.pop("connections")
+    routed.advance(13)
+    assert connection(routed).paused
+    assert len(vendor.calls) <= 6
+
+
+def test_another_instance_stops_within_ten_seconds(routed: Pipeline, second: Pipeline, vendor: Vendor) -> None:
+    second.post(a_lead("early@example.com"))
+    second.run()
+    vendor.refuses()
+    routed.post()
+    routed.run()
+    calls = len(vendor.calls)
+    routed.clock.time += timedelta(seconds=11)
+    lead = second.post(a_lead("later@example.com"))
+    second.run()
+    assert second.delivery(lead).state is State.PARKED
+    assert len(vendor.calls) == calls
+
+
+def test_a_paused_connection_is_checked_each_minute_and_no_lead_is_sent_while_the_check_fails(
+    routed: Pipeline, vendor: Vendor
+) -> None:
+    vendor.refuses()
+    lead = routed.post()
+    routed.run()
+    sent, checked = len(vendor.calls), vendor.checks
+    routed.tick(5)
+    assert len(vendor.calls) == sent
+    assert vendor.checks == checked + 5
+    assert routed.delivery(lead).state is State.PARKED
+
+
+def test_the_reason_follows_what_the_check_says_now(routed: Pipeline, vendor: Vendor) -> None:
+    vendor.refuses()
+    routed.post()
+    routed.run()
+    vendor.checked = {"ok": False, "problem": "the application is not in this directory", "code": "700016"}
+    routed.tick()
+    assert connection(routed).reason == "the application is not in this directory"
+
+
+def test_one_lead_goes_first_and_the_rest_follow_when_it_got_through(routed: Pipeline, vendor: Vendor) -> None:
+    vendor.refuses()
+    leads = [routed.post(a_lead(f"c{number}@example.com")) for number in range(6)]
+    routed.run()
+    sent = len(vendor.calls)
+    vendor.works()
+    routed.advance(60)
+    routed.watch()
+    routed.run()
+    assert len(vendor.calls) == sent + 1, "one lead proves the connection"
+    assert not connection(routed).paused
+    routed.tick()
+    assert [routed.delivery(lead).state for lead in leads] == [State.DELIVERED] * 6
+    assert vendor.records == dict.fromkeys(leads, 1)
+
+
+def test_if_the_first_one_fails_another_one_is_tried_next_time(routed: Pipeline, vendor: Vendor) -> None:
+    vendor.refuses()
+    leads = [routed.post(a_lead(f"c{number}@example.com")) for number in range(3)]
+    routed.run()
+    vendor.calls.clear()
+    vendor.checked, vendor.answer = {"ok": True}, lambda call: RETRY
+    routed.tick(4)
+    assert sorted(vendor.keys()[:3]) == sorted(leads)
+    assert vendor.keys()[3] == vendor.keys()[0], "after the last one the first one's turn comes again"
+    assert connection(routed).paused
+
+
+def test_a_probe_that_is_rejected_does_not_open_the_connection(routed: Pipeline, vendor: Vendor) -> None:
+    vendor.refuses()
+    for number in range(2):
+        routed.post(a_lead(f"c{number}@example.com"))
+    routed.run()
+    vendor.checked = {"ok": True}
+    vendor.answers(REJECTED, DELIVERED)
+    routed.tick()
+    assert connection(routed).paused
+    routed.tick()
+    assert not connection(routed).paused
+
+
+def test_a_connection_without_parked_leads_opens_when_its_check_passes(routed: Pipeline, vendor: Vendor) -> None:
+    routed.app.connections.pause(
+        routed.app.destination(routed.app.offers.all()[0].destinations[0]).connection, "recording", "r"
+    )
+    routed.tick()
+    assert not connection(routed).paused
+
+
+def test_what_waits_for_a_try_hours_ahead_is_sent_within_minutes_of_the_return(
+    routed: Pipeline, vendor: Vendor
+) -> None:
+    bad = routed.post(a_lead("bad@example.com"))
+    vendor.answer = lambda call: RETRY if call.key == bad else DELIVERED
+    routed.run()
+    for number in range(5):  # climb the schedule until the next try is hours away
+        routed.post(a_lead(f"g{number}@example.com"))
+        routed.run()
+        next_at = routed.delivery(bad).next_at
+        assert next_at is not None
+        routed.advance((next_at - routed.clock.now()).total_seconds() + 1)
+    next_at = routed.delivery(bad).next_at
+    assert next_at is not None and (next_at - routed.clock.now()).total_seconds() > 3600
+    vendor.refuses()
+    routed.post(a_lead("late@example.com"))
+    routed.run()
+    vendor.works()
+    routed.tick(3)
+    assert routed.delivery(bad).state is State.DELIVERED
+
+
+def test_a_backlog_comes_back_oldest_first_at_the_connections_pace(pipeline: Pipeline, vendor: Vendor) -> None:
+    pipeline.offer(crm(vendor.url, pace=0.1))
+    vendor.refuses()
+    leads = []
+    for number in range(14):
+        leads.append(pipeline.post(a_lead(f"c{number}@example.com")))
+        pipeline.clock.time += timedelta(milliseconds=5)
+    pipeline.run()
+    vendor.works()
+    pipeline.tick()
+    vendor.calls.clear()
+    pipeline.watch()
+    delays = [(when - pipeline.clock.now()).total_seconds() for when, _ in pipeline.queue.delayed]
+    assert delays == [10, 20, 30, 40, 50], "six a minute at 0.1 a second; the first one is visible at once"
+    pipeline.run()
+    pipeline.advance(59)
+    assert vendor.keys() == [lead for lead in leads if lead in vendor.keys()], "oldest first"
+    assert len(vendor.calls) == 6
+    pipeline.tick(3)
+    assert vendor.records == dict.fromkeys(leads, 1)
+
+
+def test_two_watches_at_once_send_nothing_twice(routed: Pipeline, second: Pipeline, vendor: Vendor) -> None:
+    vendor.refuses()
+    leads = [routed.post(a_lead(f"c{number}@example.com")) for number in range(12)]
+    routed.run()
+    vendor.works()
+    vendor.calls.clear()
+    for _ in range(4):
+        routed.clock.time += timedelta(minutes=1)
+        threads = [threading.Thread(target=instance.watch) for instance in (routed, second)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for instance in (routed, second):
+            instance.advance(0)
+    routed.advance(120)
+    second.advance(0)
+    assert sorted(vendor.keys()) == sorted(leads)
+
+
+def test_one_connection_holds_at_most_its_slots_and_the_other_is_not_starved(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections_module, "SLOT_WAIT_SECONDS", 0.05)
+    pool = connections_module.Connections(pipeline.app.storage.table("LeadConnections"), slots=2)
+    with pool.slot("slow"), pool.slot("slow"):
+        with pytest.raises(NoFreeSlot), pool.slot("slow"):
+            pass
+        with pool.slot("other"):
+            pass
+    with pool.slot("slow"):
+        pass
+
+
+def test_a_lead_without_a_free_slot_is_put_back_and_delivered_later(
+    routed: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections_module, "SLOT_WAIT_SECONDS", 0.05)
+    lead = routed.post()
+    config = routed.app.offers.all()[0].destinations[0]
+    routed.app.connections._slots = 1
+    with routed.app.connections.slot(routed.app.destination(config).connection):
+        routed.run()
+        assert vendor.calls == []
+        assert [2 <= (due - routed.clock.now()).total_seconds() <= 10 for due, _ in routed.queue.delayed] == [True]
+    routed.advance(11)
+    assert routed.delivery(lead).state is State.DELIVERED
+
+
+def test_offers_with_the_same_settings_share_one_connection(pipeline: Pipeline, vendor: Vendor) -> None:
+    pipeline.offer(crm(vendor.url))
+    pipeline.offer(crm(vendor.url, name="other"), offer_id="contoso.erp", titles=["Contoso ERP"])
+    vendor.refuses()
+    pipeline.post()
+    pipeline.run()
+    lead = pipeline.post(a_lead(OfferTitle="Contoso ERP"))
+    pipeline.run()
+    assert pipeline.delivery(lead, "other").state is State.PARKED
+    assert len(vendor.calls) == 1
+
+
+def test_a_changed_connection_takes_over_what_was_parked_behind_the_old_one(pipeline: Pipeline, vendor: Vendor) -> None:
+    pipeline.offer(crm(vendor.url))
+    vendor.refuses()
+    lead = pipeline.post()
+    pipeline.run()
+    with Vendor() as replacement:
+        pipeline.offer(crm(replacement.url))
+        pipeline.tick(2)
+        assert pipeline.delivery(lead).state is State.DELIVERED
+        assert replacement.records == {lead: 1}
+
+
+def test_last_success_is_recorded_at_most_once_a_minute(routed: Pipeline, vendor: Vendor) -> None:
+    writes: list[object] = []
+    table = routed.app.connections._table
+    original = table.write
+
+    def counted(operations: Any) -> list[str]:
+        writes.append(operations)
+        return original(operations)
+
+    table.write = counted  # type: ignore[method-assign]
+    for number in range(20):
+        routed.post(a_lead(f"c{number}@example.com"))
+    routed.run()
+    assert len(writes) == 1
+    assert connection(routed).last_success_at == routed.clock.now()

@@ -1,0 +1,40 @@
+"""What all test layers share: one Azurite a test process, and an empty storage account for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from azure.storage.queue import QueueServiceClient
+
+from tools.azurite import Azurite
+
+ACCOUNTS = 1000
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """An Azurite in memory, shared by all tests of this process; never stop or restart it.
+
+    A test that needs an outage starts one of its own: `with Azurite.start() as azurite:`.
+    """
+    with Azurite.start(accounts=ACCOUNTS) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def _unused_accounts(azurite: Azurite) -> Iterator[str]:
+    return iter(azurite.account_connection_strings)
+
+
+@pytest.fixture
+def fresh_storage(_unused_accounts: Iterator[str]) -> Iterator[str]:
+    """Connection string of a storage account (blob, queue, table) that no other test uses: it is empty."""
+    connection_string = next(_unused_accounts, None)
+    if connection_string is None:
+        pytest.fail(f"all {ACCOUNTS} storage accounts are used up: raise ACCOUNTS in tests/conftest.py")
+    yield connection_string
+    # Azurite keeps the messages of all accounts in one collection: what is left slows down every later test.
+    with QueueServiceClient.from_connection_string(connection_string) as queues:
+        for queue in queues.list_queues():
+            queues.delete_queue(queue)

@@ -1,0 +1,163 @@
+"""The whole pipeline in this process, on a real storage account, with a clock that the test moves.
+
+A message with a delay waits here instead of in storage until the test's clock has come to it; everything else is real.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import tests.support.recording  # noqa: F401 - registers the tests' own destination type
+from leads import clock, recovery
+from leads.app import App
+from leads.delivery import deliver
+from leads.intake import accept
+from leads.messages import decode
+from leads.offers import Offer, read_offer
+from leads.rows import Delivery, LeadRecord
+from leads.settings import Settings
+from leads.storage import LEADS_QUEUE, Queue
+
+LEAD: dict[str, Any] = {
+    "UserDetails": {
+        "FirstName": "Ada",
+        "LastName": "O'Neil",
+        "Email": "ada@example.com",
+        "Phone": "16175555555",
+        "Country": "USA",
+        "Company": "Example Works",
+        "Title": "Engineer",
+    },
+    "LeadSource": "AzureMarketplace",
+    "ActionCode": "INS",
+    "OfferTitle": "Contoso CRM",
+    "Description": "Please call",
+}
+
+
+def a_lead(email: str = "ada@example.com", action: str = "INS", **changes: Any) -> dict[str, Any]:
+    """A lead's body; `changes` replace root fields."""
+    return LEAD | {"UserDetails": LEAD["UserDetails"] | {"Email": email}, "ActionCode": action} | changes
+
+
+class Killed(BaseException):
+    """The process ends here: nothing of ours may catch it."""
+
+
+def text_of(message: Any) -> str:
+    """The text of a message as the function would get it."""
+    return b64decode(message.content).decode()
+
+
+@dataclass
+class TestClock:
+    """The product's time, moved by hand."""
+
+    __test__ = False
+    time: datetime = field(default_factory=lambda: datetime.now(UTC).replace(minute=30, second=0, microsecond=0))
+
+    def now(self) -> datetime:
+        return self.time
+
+
+class ClockedQueue(Queue):
+    """The real queue, but for delays: those go by the test's clock."""
+
+    def __init__(self, real: Queue, test_clock: TestClock) -> None:
+        super().__init__(real._client)
+        self._clock = test_clock
+        self.delayed: list[tuple[datetime, str]] = []
+
+    def put(self, text: str, delay: int = 0) -> None:
+        if delay:
+            self.delayed.append((self._clock.now() + timedelta(seconds=delay), text))
+        else:
+            super().put(text)
+
+    def release(self) -> None:
+        """Make visible what is due by now."""
+        due = sorted(item for item in self.delayed if item[0] <= self._clock.now())
+        self.delayed = [item for item in self.delayed if item not in due]
+        for _, text in due:
+            super().put(text)
+
+
+class Pipeline:
+    """An app (one instance) and what drives it. Several can share one account."""
+
+    def __init__(self, connection_string: str, monkeypatch: Any, test_clock: TestClock | None = None) -> None:
+        self.clock = test_clock or TestClock()
+        monkeypatch.setattr(clock, "now", self.clock.now)
+        monkeypatch.setenv("LeadsStorage", connection_string)
+        self.app = App(Settings.model_validate({"LeadsStorage": connection_string}))
+        self.queue = ClockedQueue(self.app.storage.queue(LEADS_QUEUE), self.clock)
+        self.app.__dict__["queue"] = self.queue
+
+    def offer(self, *destinations: dict[str, Any], offer_id: str = "contoso.crm", **more: Any) -> Offer:
+        """Configure an offer; by default it takes leads titled "Contoso CRM"."""
+        titles = more.pop("titles", ["Contoso CRM"])
+        offer = read_offer({"id": offer_id, "titles": titles, "destinations": list(destinations), **more})
+        self.app.offers.save(offer)
+        return offer
+
+    def post(self, body: dict[str, Any] | bytes | None = None, offer: str = "") -> str:
+        """Take a lead in as the HTTP function does. Returns its id."""
+        raw = body if isinstance(body, bytes) else json.dumps(body or a_lead()).encode()
+        return accept(self.app, raw, offer).lead_id
+
+    def messages(self) -> list[Any]:
+        """What is visible on the queue, hidden from others for a while."""
+        return self.queue.receive(32, 30)
+
+    def step(self) -> int:
+        """Deliver what is visible now, once. Returns how many messages that were."""
+        self.queue.release()
+        received = self.messages()
+        for message in received:
+            deliver(self.app, text_of(message))
+            self.queue.delete(message)
+        return len(received)
+
+    def run(self) -> int:
+        """Deliver until nothing is visible. Returns how many messages that were."""
+        handled = 0
+        while count := self.step():
+            handled += count
+        return handled
+
+    def advance(self, seconds: float) -> int:
+        """Move the clock, then deliver what has become visible."""
+        self.clock.time += timedelta(seconds=seconds)
+        return self.run()
+
+    def watch(self) -> None:
+        recovery.watch(self.app)
+
+    def tick(self, minutes: int = 1) -> None:
+        """Let minutes pass: each with `watch` and whatever it puts on the queue."""
+        for _ in range(minutes):
+            self.advance(60)
+            self.watch()
+            self.run()
+
+    def record(self, lead_id: str) -> LeadRecord:
+        record = self.app.ledger.read(lead_id)
+        assert record is not None, "the ledger does not know the lead"
+        return record
+
+    def delivery(self, lead_id: str, destination: str = "crm") -> Delivery:
+        return self.record(lead_id).deliveries[destination]
+
+    def pending(self) -> list[Any]:
+        """The messages with a delay, decoded."""
+        return [decode(text) for _, text in sorted(self.queue.delayed)]
+
+
+def crm(url: str, name: str = "crm", **more: Any) -> dict[str, Any]:
+    """A destination of the tests' own type."""
+    settings = {"url": url} | {key: more.pop(key) for key in ("keyless", "wide_scope") if key in more}
+    return {"name": name, "type": "recording", "settings": settings, **more}

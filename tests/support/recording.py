@@ -1,0 +1,96 @@
+"""A destination type for tests, `recording`: hands every lead to a `Vendor` and turns its answer into an outcome."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from leads import destinations
+from leads.destinations.base import (
+    CheckResult,
+    Context,
+    Customer,
+    Delivered,
+    Destination,
+    DestinationSettings,
+    Misconfigured,
+    Outcome,
+    OutgoingLead,
+    Rejected,
+    Retry,
+    Unknown,
+)
+
+
+class RecordingSettings(DestinationSettings):
+    """Where the vendor listens; `keyless` says that it can't recognise a second try."""
+
+    url: str
+    keyless: bool = False
+    wide_scope: bool = False
+
+
+class Recording(Destination):
+    """See the module."""
+
+    Settings: ClassVar[type[DestinationSettings]] = RecordingSettings
+
+    def __init__(self, settings: RecordingSettings, context: Context) -> None:
+        self._settings = settings
+
+    @classmethod
+    def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
+        assert isinstance(settings, RecordingSettings)
+        return (settings.url,)
+
+    def record_scope(self, offer: str, name: str) -> str:
+        return self.connection if self._settings.wide_scope else super().record_scope(offer, name)
+
+    def check(self) -> CheckResult:
+        try:
+            return CheckResult(**self._post("/check", {}))
+        except (OSError, http.client.HTTPException):
+            return CheckResult(ok=False, code="unreachable", transient=True)
+
+    def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
+        call = {
+            "key": outgoing.lead_id,
+            "customer": customer.key,
+            "customer_record": customer.record_id,
+            "stage": outgoing.stage.value,
+            "repeat_of": outgoing.repeat_of,
+            "lead": outgoing.lead.to_wire(),
+        }
+        try:
+            answer = self._post("/send", call)
+        except (OSError, http.client.HTTPException):
+            return Unknown("lost") if self._settings.keyless else Retry("lost")
+        match answer.pop("outcome"):
+            case "delivered":
+                return Delivered(customer.record_id or outgoing.lead_id, answer.get("code", ""))
+            case "rejected":
+                return Rejected(answer["reason"], answer["code"])
+            case "misconfigured":
+                return Misconfigured(answer["reason"], answer["code"])
+            case "unknown":
+                return Unknown(answer["code"])
+            case "raise":
+                raise RuntimeError(answer["text"])
+            case _:
+                return Retry(answer["code"], answer.get("after"))
+
+    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        address = urlsplit(self._settings.url)
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
+        try:
+            connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            answer: dict[str, Any] = json.loads(connection.getresponse().read())
+            return answer
+        finally:
+            connection.close()
+
+
+destination = Recording
+destinations.MODULES["recording"] = __name__
