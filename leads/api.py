@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from leads import clock, destinations, listing
 from leads.app import App
 from leads.connections import Connection
-from leads.lead import is_lead_id
+from leads.lead import is_lead_id, received_at_of
 from leads.offers import InvalidOffer, Offer, OfferChanged, StoredOffer, read_offer
 from leads.rows import UNDELIVERED, Attempt, Delivery, LeadRecord, State
 
@@ -26,7 +26,7 @@ MAX_PAGE: Final = 1000
 COUNTED_AT_MOST: Final = 1000
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
-_STILL_TO_DELIVER: Final = (State.RETRY, State.PARKED, State.UNROUTED, State.CRASHED)
+_STILL_TO_DELIVER: Final = frozenset({State.RETRY, State.PARKED, State.UNROUTED, State.CRASHED})
 _AGO: Final = re.compile(r"(\d{1,6})\s*([mhdw])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -184,8 +184,8 @@ def _moment(value: object) -> object:
         return value
     text = value.strip()
     if ago := _AGO.fullmatch(text):
-        span = timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        return clock.now() - min(span, clock.now() - EARLIEST)
+        now = clock.now()
+        return now - min(timedelta(**{_UNITS[ago[2]]: int(ago[1])}), now - EARLIEST)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -209,12 +209,12 @@ class LeadFilter(BaseModel):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    offer: str | None = Field(None, description="Only leads of this offer; - is the unrouted ones.")
-    state: State | None = Field(None, description="Only leads in this state.")
-    since: Moment = Field(None, description="Only leads received at this time or later.")
-    until: Moment = Field(None, description="Only leads received up to this time.")
-    after: Annotated[str, AfterValidator(_lead_id)] = Field("", description="The `after` of the page before.")
-    limit: int = Field(50, ge=1, le=MAX_PAGE, description="How many leads a page has.")
+    offer: str | None = Field(default=None, description="Only leads of this offer; - is the unrouted ones.")
+    state: State | None = Field(default=None, description="Only leads in this state.")
+    since: Moment = Field(default=None, description="Only leads received at this time or later.")
+    until: Moment = Field(default=None, description="Only leads received up to this time.")
+    after: Annotated[str, AfterValidator(_lead_id)] = Field(default="", description="The `after` of the page before.")
+    limit: int = Field(default=50, ge=1, le=MAX_PAGE, description="How many leads a page has.")
 
     @model_validator(mode="after")
     def _a_span(self) -> "LeadFilter":
@@ -447,30 +447,37 @@ class Status(BaseModel):
 def status(app: App) -> Status:
     """Offers, connections, what waits and what was delivered. Some 40 storage requests where nothing waits."""
     offers = [stored.offer for stored in app.offers.stored()]
-    counts = listing.counts(app.ledger)
+    counts, oldest = _undelivered(app)
     day = clock.now() - timedelta(hours=24)
     delivered = listing.newest(app.ledger, state=State.DELIVERED, since=day, limit=COUNTED_AT_MOST)
     return Status(
         offers=[offer.id for offer in offers],
         connections=_connections(app, offers),
-        undelivered={state: counts[state] for state in State if state in UNDELIVERED},
-        oldest_undelivered=_oldest(app, counts),
+        undelivered=counts,
+        oldest_undelivered=oldest,
         delivered_of_last_24_hours=len(delivered),
         queue=Queues(leads=app.queue.depth(), poison=app.poison.depth()),
     )
 
 
-def _oldest(app: App, counts: dict[State, int]) -> Waiting | None:
-    item = listing.oldest(app.ledger, [state for state in _STILL_TO_DELIVER if counts[state]])
-    if item is None:
-        return None
-    return Waiting(
-        lead_id=item.lead_id,
-        received_at=item.received_at,
-        offer=item.offer,
-        destination=item.destination,
-        state=item.state,
+def _undelivered(app: App) -> tuple[dict[State, int], Waiting | None]:
+    """How many there are of each state, and the first of those that the app still means to deliver."""
+    counts = {state: 0 for state in State if state in UNDELIVERED}
+    oldest: listing.Undelivered | None = None
+    for item in listing.undelivered(app.ledger):
+        counts[item.state] += 1
+        if item.state in _STILL_TO_DELIVER and (oldest is None or item.lead_id < oldest.lead_id):
+            oldest = item
+    if oldest is None:
+        return counts, None
+    waiting = Waiting(
+        lead_id=oldest.lead_id,
+        received_at=received_at_of(oldest.lead_id),
+        offer=oldest.offer,
+        destination=oldest.destination,
+        state=oldest.state,
     )
+    return counts, waiting
 
 
 def _connections(app: App, offers: list[Offer]) -> list[ConnectionView]:

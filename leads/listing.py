@@ -1,15 +1,15 @@
 """Reading the ledger by more than one id: lists, what is to do, counts. Never a scan of what was not asked for."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from heapq import merge
-from itertools import islice, product
+from itertools import islice
 from typing import Any
 
 from leads.lead import complement
 from leads.ledger import Ledger
-from leads.rows import UNDELIVERED, State, Todo, read_todo, todo_prefix
+from leads.rows import State, Todo, read_todo, todo_prefix
 from leads.storage import key_part
 
 PARTITIONS = "0123456789abcdef"
@@ -30,6 +30,16 @@ class Listed:
     state: State
     states: str
     is_test: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """A lead that has not come to a destination; `destination` is "" while the lead is not routed."""
+
+    lead_id: str
+    state: State
+    offer: str
+    destination: str
 
 
 def newest(
@@ -118,21 +128,12 @@ def _whole_backlog(ledger: Ledger) -> list[Todo] | None:
     return sorted(found, key=lambda item: item.lead_id)
 
 
-def counts(ledger: Ledger) -> dict[State, int]:
-    """How many undelivered leads (per destination) there are of each state."""
-    condition = _prefixed("todo;")
-    found = dict.fromkeys(UNDELIVERED, 0)
+def undelivered(ledger: Ledger) -> Iterator[Undelivered]:
+    """Every undelivered lead and destination, in no order that means anything."""
     for partition in PARTITIONS:
-        for row in _rows(ledger, partition, condition, _PAGE, select=["RowKey"]):
-            found[State(row["RowKey"].split(";", 2)[1])] += 1
-    return found
-
-
-def oldest(ledger: Ledger, states: Iterable[State], connections: Iterable[str]) -> Todo | None:
-    """The undelivered lead that arrived first, of these states and connections ("" = of none)."""
-    pairs = product(states, connections)
-    found = [item for state, connection in pairs for item in todo(ledger, state, connection, limit=1)]
-    return min(found, key=lambda item: item.lead_id, default=None)
+        for row in _rows(ledger, partition, _prefixed("todo;"), _PAGE, select=["RowKey", "offer"]):
+            _, state, _, lead_id, destination = row["RowKey"].split(";", 4)
+            yield Undelivered(lead_id, State(state), row.get("offer", ""), destination)
 
 
 def bodies(ledger: Ledger, before: datetime, after: datetime) -> Iterator[str]:

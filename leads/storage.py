@@ -12,6 +12,7 @@ from azure.storage.queue import LinearRetry, QueueClient, QueueMessage, TextBase
 from leads.settings import Settings
 
 if TYPE_CHECKING:
+    from azure.core.pipeline.transport import RequestsTransport
     from azure.data.tables import TableClient
 
 LEADS_QUEUE = "leads"
@@ -187,10 +188,11 @@ class Storage:
         self._table_timeouts = table_timeouts
         self._tables: dict[str, Table] = {}
         self._lock = Lock()
+        self._transport = transport(settings.thread_count)
 
     def queue(self, name: str, *, encoded: bool = True) -> Queue:
         """A queue. With `encoded=False`, what is read from it is left as it is stored."""
-        options = dict(_QUEUE_TIMEOUTS)
+        options = _QUEUE_TIMEOUTS | {"transport": self._transport}
         if encoded:
             options["message_encode_policy"] = TextBase64EncodePolicy()
         if self._settings.storage_connection_string:
@@ -204,11 +206,29 @@ class Storage:
             return self._tables[name]
 
     def _table_client(self, name: str) -> "TableClient":
+        options = {"transport": self._transport, **self._table_timeouts}
         if self._settings.storage_connection_string:
-            connection_string = self._settings.storage_connection_string
-            return table_client(name, connection_string=connection_string, **self._table_timeouts)
+            return table_client(name, connection_string=self._settings.storage_connection_string, **options)
         endpoint, credential = self._settings.table_endpoint, self._settings.credential
-        return table_client(name, endpoint=endpoint, credential=credential, **self._table_timeouts)
+        return table_client(name, endpoint=endpoint, credential=credential, **options)
+
+
+def transport(connections: int) -> "RequestsTransport":
+    """What requests travel over: up to `connections` to a host are kept open, one for each thread that may send.
+
+    The SDK's own keeps ten, and every request beyond them would pay for a TLS handshake.
+    """
+    from azure.core.pipeline.transport import RequestsTransport
+    from requests import Session
+    from requests.adapters import HTTPAdapter
+    from urllib3 import Retry
+
+    session = Session()
+    # Retrying is the SDK's matter, as in its own transport.
+    adapter = HTTPAdapter(pool_maxsize=connections, max_retries=Retry(total=False, redirect=False))
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return RequestsTransport(session=session, session_owner=False)
 
 
 def table_client(

@@ -34,7 +34,7 @@ from leads.destinations.base import (
 )
 from leads.lead import Lead
 from leads.settings import SecretReference, Settings, SettingsError
-from leads.storage import make_table, table_client, text_columns
+from leads.storage import make_table, table_client, text_columns, transport
 
 CREATED_TIME_FORMAT = "%m/%d/%Y %H:%M:%S"
 MAX_ENTITY_CHARACTERS = 480_000
@@ -97,6 +97,7 @@ class AzureTable(Destination):
         self._settings = settings
         self._context = context
         self._made: tuple[str, TableClient] | None = None
+        self._transport = transport(context.settings.connection_slots)
 
     @classmethod
     def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
@@ -154,7 +155,7 @@ class AzureTable(Destination):
     def _build(self, connection_string: str) -> TableClient:
         app: Settings = self._context.settings
         # The schedule is what tries again, and it knows of the connection's health: one quick retry is enough here.
-        options: dict[str, Any] = {"retry_total": 1, "logging_enable": False}
+        options: dict[str, Any] = {"retry_total": 1, "transport": self._transport}
         if connection_string:
             try:
                 return table_client(self._settings.table, connection_string=connection_string, **options)
