@@ -1,0 +1,1 @@
+"""A local host for the function app where Azure Functions Core Tools are missing."""

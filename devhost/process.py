@@ -1,0 +1,107 @@
+"""A devhost as a child process, for tests, tools and benchmarks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class DevhostProcess:
+    """`python -m devhost` on a free port with the given arguments, ready when the constructor returns.
+
+    `env` is added to this process's environment; what the devhost prints goes to `log_file`.
+    Raises RuntimeError with the end of the log where it is not ready within `timeout` seconds.
+    """
+
+    def __init__(
+        self, app_dir: Path, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 30.0
+    ) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="devhost-")
+        self.ready_file = Path(self._folder.name) / "ready.json"
+        self.log_file = Path(self._folder.name) / "log.txt"
+        command = [sys.executable, "-m", "devhost", "--app-dir", str(app_dir), "--ready-file", str(self.ready_file)]
+        if "--port" not in arguments:
+            command += ["--port", "0"]
+        search_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        with self.log_file.open("wb") as log:
+            self._process = subprocess.Popen(
+                [*command, *arguments],
+                cwd=self._folder.name,
+                env={**os.environ, "PYTHONPATH": search_path, **(env or {})},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self._ready = self._wait_until_ready(timeout)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def base_url(self) -> str:
+        """For instance `http://127.0.0.1:7071`; empty with --no-http."""
+        return str(self._ready["base_url"])
+
+    @property
+    def host_key(self) -> str:
+        return str(self._ready["host_key"])
+
+    @property
+    def function_keys(self) -> dict[str, str]:
+        """Each HTTP function's own key by its name."""
+        return dict(self._ready["function_keys"])
+
+    @property
+    def log(self) -> str:
+        """Everything printed so far, stdout and stderr."""
+        return self.log_file.read_text("utf-8", "replace")
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, timeout: float = 10.0) -> int:
+        """The exit status; raises subprocess.TimeoutExpired while it still runs."""
+        return self._process.wait(timeout)
+
+    def stop(self, timeout: float = 10.0) -> int:
+        """End it as Ctrl-C would, by force after `timeout` seconds; returns the exit status."""
+        self._process.terminate()
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return self.kill()
+
+    def kill(self) -> int:
+        """End it at once, as a crash would; returns the exit status."""
+        self._process.kill()
+        return self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        self._folder.cleanup()
+
+    def _wait_until_ready(self, timeout: float) -> dict[str, Any]:
+        deadline = time.monotonic() + timeout
+        while not self.ready_file.exists():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"devhost did not start: {self.log[-2000:]}")
+            time.sleep(0.02)
+        ready: dict[str, Any] = json.loads(self.ready_file.read_text("utf-8"))
+        return ready

@@ -1,0 +1,195 @@
+"""A recorder that the sample app reports to, a queue of its own and devhosts to run it on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from azure.storage.queue import QueueClient, TextBase64EncodePolicy
+
+from devhost.process import DevhostProcess
+
+SAMPLE_APP = Path(__file__).parent / "app"
+WORK_QUEUE = "work"
+
+
+@dataclass
+class Recorder:
+    """What the sample app reported, in the order of arrival; `at` is this process's monotonic time."""
+
+    url: str = ""
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def of(self, event: str, **details: object) -> list[dict[str, Any]]:
+        wanted = {"event": event, **details}.items()
+        return [seen for seen in list(self.events) if wanted <= seen.items()]
+
+    def wait_for(self, event: str, count: int = 1, timeout: float = 10.0, **details: object) -> list[dict[str, Any]]:
+        """The first `count` events of this kind; fails the test where they do not come in time."""
+        wait_until(lambda: len(self.of(event, **details)) >= count, timeout, f"{count} x {event} {details}")
+        return self.of(event, **details)[:count]
+
+
+class Gate:
+    """A port of 127.0.0.1 that leads to another one, and can be closed and opened as if a server went and came."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._connections: set[socket.socket] = set()
+        self.port = 0
+        self.open()
+
+    def open(self) -> None:
+        self._server = socket.create_server(("127.0.0.1", self.port))
+        self.port = self._server.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self._server,), daemon=True).start()
+
+    def close(self) -> None:
+        for connection in (self._server, *self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+        self._connections.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _accept(self, server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                near = server.accept()[0]
+                far = socket.create_connection(("127.0.0.1", self._target))
+                self._connections |= {near, far}
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    with suppress(OSError):
+        sink.shutdown(socket.SHUT_RDWR)
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = 10.0, what: str = "condition") -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {timeout:g} s: {what}")
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    return wait_until
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    seen = Recorder()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            seen.events.append({**event, "at": time.monotonic()})
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    seen.url = f"http://127.0.0.1:{server.server_port}/"
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield seen
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def app_environment(fresh_storage: str, recorder: Recorder) -> dict[str, str]:
+    """The settings the sample app needs; its timer fires once a year unless a test says otherwise."""
+    return {
+        "LeadsStorage": fresh_storage,
+        "AzureWebJobsStorage": fresh_storage,
+        "WORK_QUEUE": WORK_QUEUE,
+        "TICK_SCHEDULE": "0 0 0 1 1 *",
+        "RECORDER": recorder.url,
+    }
+
+
+@pytest.fixture
+def start_devhost(app_environment: dict[str, str]) -> Iterator[Callable[..., DevhostProcess]]:
+    """Call it with arguments of the command line, `app_dir` and `env`; what it started is stopped at the end."""
+    with ExitStack() as stack:
+
+        def start(*arguments: str, app_dir: Path = SAMPLE_APP, env: dict[str, str] | None = None) -> DevhostProcess:
+            process = DevhostProcess(app_dir, *arguments, env={**app_environment, **(env or {})})
+            return stack.enter_context(process)
+
+        yield start
+
+
+@pytest.fixture
+def work_queue(fresh_storage: str) -> QueueClient:
+    """The queue of the sample app's function, empty; it writes as the host expects it."""
+    queue = QueueClient.from_connection_string(
+        fresh_storage, WORK_QUEUE, message_encode_policy=TextBase64EncodePolicy()
+    )
+    queue.create_queue()
+    return queue
+
+
+@pytest.fixture
+def poison_queue(fresh_storage: str) -> QueueClient:
+    """Where the host moves what fails; the host has to make it."""
+    return QueueClient.from_connection_string(fresh_storage, f"{WORK_QUEUE}-poison")
+
+
+@pytest.fixture
+def task() -> Callable[..., str]:
+    """The text of a message for the sample app's queue function."""
+
+    def text(name: str, **what: object) -> str:
+        return json.dumps({"name": name, **what})
+
+    return text
+
+
+@pytest.fixture
+def app_with(tmp_path: Path) -> Callable[..., Path]:
+    """A copy of the sample app with other settings in host.json, and with a package `leads` where asked for."""
+
+    def copy(*, leads: bool = False, function_timeout: str | None = None, **queue_settings: object) -> Path:
+        app = tmp_path / "app"
+        app.mkdir()
+        shutil.copy(SAMPLE_APP / "function_app.py", app)
+        host = json.loads((SAMPLE_APP / "host.json").read_text())
+        host["extensions"]["queues"].update(queue_settings)
+        if function_timeout:
+            host["functionTimeout"] = function_timeout
+        (app / "host.json").write_text(json.dumps(host))
+        if leads:
+            (app / "leads").mkdir()
+            (app / "leads/__init__.py").touch()
+            (app / "leads/ledger.py").write_text("CLAIM_LEASE_SECONDS = 240\n")
+            (app / "leads/clock.py").write_text(
+                "from datetime import UTC, datetime\n\ndef now() -> datetime:\n    return datetime.now(UTC)\n"
+            )
+        return app
+
+    return copy

@@ -1,0 +1,39 @@
+"""The app's time under a clock factor."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devhost.clock import Clock
+
+
+def test_without_a_factor_it_is_the_real_time() -> None:
+    assert abs((Clock().now() - datetime.now(UTC)).total_seconds()) < 1
+
+
+def test_time_runs_faster_since_the_epoch() -> None:
+    epoch = time.time() - 10
+    assert Clock(60, epoch).now().timestamp() == pytest.approx(epoch + 600, abs=60)
+
+
+def test_hosts_that_share_an_epoch_share_a_time() -> None:
+    epoch = time.time() - 5
+    apart = Clock(100, epoch).now() - Clock(100, epoch).now()
+    assert abs(apart.total_seconds()) < 5
+
+
+@pytest.mark.parametrize(("seconds", "in_storage"), [(0, 0), (1, 1), (60, 1), (61, 2), (604_800, 10_080)])
+def test_storage_times_are_rounded_up_to_whole_seconds(seconds: int, in_storage: int) -> None:
+    assert Clock(60).storage_seconds(seconds) == in_storage
+
+
+@given(st.integers(0, 604_800), st.floats(1, 10_000))
+def test_a_delay_is_never_lost_nor_made_longer(seconds: int, factor: float) -> None:
+    shortened = Clock(factor).storage_seconds(seconds)
+    assert (shortened == 0) == (seconds == 0)
+    assert shortened <= seconds

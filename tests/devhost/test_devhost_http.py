@@ -1,0 +1,177 @@
+"""The HTTP side, over real connections to one devhost that all these tests share."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from devhost.http import MAX_BODY_BYTES
+from devhost.process import DevhostProcess
+
+HOST_KEY = "the-host-key"
+
+
+@pytest.fixture(scope="module")
+def devhost() -> Iterator[DevhostProcess]:
+    app = Path(__file__).parent / "app"
+    unused = {"WORK_QUEUE": "work", "TICK_SCHEDULE": "0 0 0 1 1 *", "RECORDER": "http://127.0.0.1:9/"}
+    with DevhostProcess(app, "--no-queues", "--no-timers", "--function-key", HOST_KEY, env=unused) as process:
+        yield process
+
+
+def test_a_request_reaches_the_function_whole_and_its_answer_comes_back(devhost: DevhostProcess) -> None:
+    answer = requests.post(
+        f"{devhost.base_url}/api/echo/a/b%20c/d%2Fe?x=1&X=2&y=a+b&code=k",
+        data=b"\xff\x00body",
+        headers={"X-Custom": "one", "Content-Type": "application/weird"},
+        timeout=10,
+    )
+    assert answer.status_code == 202
+    assert answer.headers["X-Echo"] == "yes"
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.cookies["a"] == "b"
+    seen = answer.json()
+    assert seen["method"] == "POST"
+    assert seen["url"] == f"{devhost.base_url}/api/echo/a/b%20c/d%2Fe?x=1&X=2&y=a+b&code=k"
+    assert seen["route"] == {"rest": "a/b c/d%2Fe"}
+    assert seen["params"] == {"x": "1,2", "y": "a b", "code": "k"}
+    assert seen["headers"]["x-custom"] == "one"
+    assert seen["length"] == 6
+
+
+def test_a_catch_all_matches_nothing_too(devhost: DevhostProcess) -> None:
+    assert requests.post(f"{devhost.base_url}/api/echo", timeout=10).json()["route"] == {}
+
+
+def test_a_repeated_header_is_joined(devhost: DevhostProcess) -> None:
+    connection = http.client.HTTPConnection(urlsplit(devhost.base_url).netloc, timeout=10)
+    connection.putrequest("GET", "/api/echo")
+    connection.putheader("X-Twice", "1")
+    connection.putheader("X-Twice", "2")
+    connection.endheaders()
+    assert b'"x-twice": "1,2"' in connection.getresponse().read()
+    connection.close()
+
+
+def test_the_invocation_joins_the_callers_trace(devhost: DevhostProcess) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    headers = {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+    seen = requests.get(f"{devhost.base_url}/api/echo", headers=headers, timeout=10).json()["trace"]
+    assert seen.startswith(f"00-{trace}-")
+    assert seen.endswith("-01")
+    assert "b7ad6b7169203331" not in seen
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/api/things/x", 200),
+        ("HEAD", "/api/things/x", 200),
+        ("POST", "/api/things/x", 404),
+        ("HEAD", "/api/things/x/parts", 404),
+        ("OPTIONS", "/api/things/x", 404),
+        ("GET", "/things/x", 404),
+        ("GET", "/api/nothing", 404),
+        ("GET", "/", 404),
+    ],
+)
+def test_what_is_not_routed_or_has_another_method_is_not_found(
+    devhost: DevhostProcess, method: str, path: str, status: int
+) -> None:
+    headers = {"x-functions-key": HOST_KEY}
+    assert requests.request(method, devhost.base_url + path, headers=headers, timeout=10).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("/api/things/x", "x"),
+        ("/api/things/special", "special"),
+        ("/api/things/x/parts/7", "7"),
+        ("/api/things/x/parts", "no part"),
+    ],
+)
+def test_the_most_specific_route_answers(devhost: DevhostProcess, path: str, text: str) -> None:
+    answer = requests.get(devhost.base_url + path, headers={"x-functions-key": HOST_KEY}, timeout=10)
+    assert answer.text == text
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+def test_keys(devhost: DevhostProcess) -> None:
+    def status(path: str, key: str | None = None) -> int:
+        headers = {"x-functions-key": key} if key else {}
+        in_header = requests.get(devhost.base_url + path, headers=headers, timeout=10).status_code
+        params = {"code": key} if key else {}
+        in_query = requests.get(devhost.base_url + path, params=params, timeout=10).status_code
+        assert in_header == in_query
+        return in_header
+
+    own, other = devhost.function_keys["thing"], devhost.function_keys["parts"]
+    assert devhost.host_key == HOST_KEY
+    assert status("/api/things/x") == 401
+    assert status("/api/things/x", "wrong") == 401
+    assert status("/api/things/x", HOST_KEY) == 200
+    assert status("/api/things/x", own) == 200
+    assert status("/api/things/x", other) == 401
+    assert status("/api/things/x/parts", other) == 200
+    assert status("/api/admin-only", HOST_KEY) == 401
+    assert status("/api/echo") == 202
+
+
+def test_a_function_that_fails_answers_500_with_nothing_in_it(devhost: DevhostProcess) -> None:
+    answer = requests.get(f"{devhost.base_url}/api/fail", timeout=10)
+    assert (answer.status_code, answer.content) == (500, b"")
+    assert "ERROR fail azure.functions" in devhost.log
+    assert "ValueError: as asked" in devhost.log
+
+
+def test_a_large_body_arrives_whole(devhost: DevhostProcess) -> None:
+    answer = requests.post(f"{devhost.base_url}/api/echo", data=b"x" * 3_000_000, timeout=10)
+    assert answer.json()["length"] == 3_000_000
+
+
+def test_a_body_above_100_mb_is_refused_before_it_is_sent(devhost: DevhostProcess) -> None:
+    connection = http.client.HTTPConnection(urlsplit(devhost.base_url).netloc, timeout=10)
+    connection.putrequest("POST", "/api/echo")
+    connection.putheader("Content-Length", str(MAX_BODY_BYTES + 1))
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_a_client_that_waits_for_100_continue_gets_it(devhost: DevhostProcess) -> None:
+    address = urlsplit(devhost.base_url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as client:
+        client.sendall(b"POST /api/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 100 ")
+        client.sendall(b"hi")
+        assert b'"length": 2' in client.recv(10_000)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /api/echo/\xff?code=secret-key HTTP/1.1\r\n",
+        b"GET /api/echo/a%00b HTTP/1.1\r\n",
+        b"GET /api/echo HTTP/1.1\r\nX-Odd: \xff\r\n",
+    ],
+)
+def test_what_kestrel_does_not_take_is_a_bad_request(devhost: DevhostProcess, head: bytes) -> None:
+    address = urlsplit(devhost.base_url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as client:
+        client.sendall(head + b"Host: x\r\n\r\n")
+        assert client.recv(100).split()[1] == b"400"
+    assert "secret-key" not in devhost.log
+
+
+def test_text_beyond_ascii_in_a_header_arrives(devhost: DevhostProcess) -> None:
+    headers = {"X-Name": "Zoë".encode()}
+    assert (
+        requests.get(f"{devhost.base_url}/api/echo", headers=headers, timeout=10).json()["headers"]["x-name"] == "Zoë"
+    )

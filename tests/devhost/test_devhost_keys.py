@@ -1,0 +1,42 @@
+"""Which key opens which function."""
+
+from __future__ import annotations
+
+import pytest
+
+from devhost.keys import Keys
+
+KEYS = Keys.create("host key", ["one", "two"])
+
+
+@pytest.mark.parametrize(
+    ("level", "key", "allowed"),
+    [
+        ("anonymous", None, True),
+        ("function", None, False),
+        ("function", "", False),
+        ("function", "wrong", False),
+        ("FUNCTION", KEYS.host, True),
+        ("function", KEYS.functions["one"], True),
+        ("function", KEYS.functions["two"], False),
+        ("function", KEYS.master, True),
+        ("admin", KEYS.host, False),
+        ("admin", KEYS.functions["one"], False),
+        ("admin", KEYS.master, True),
+    ],
+)
+def test_function_one_opens_to(level: str, key: str | None, allowed: bool) -> None:
+    assert KEYS.allows(level, "one", key) is allowed
+
+
+def test_a_random_host_key_is_made_each_time() -> None:
+    assert Keys.create(None, []).host != Keys.create(None, []).host
+
+
+def test_hosts_that_share_a_host_key_share_all_keys() -> None:
+    assert Keys.create("host key", ["one", "two"]) == KEYS
+    assert Keys.create("another", ["one"]).functions["one"] != KEYS.functions["one"]
+
+
+def test_a_key_that_is_not_ascii_is_only_wrong() -> None:
+    assert KEYS.allows("function", "one", "schlüssel") is False

@@ -1,0 +1,286 @@
+"""The process: how it starts, what it says, what tests can change, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+from azure.storage.queue import QueueClient
+
+from devhost.__main__ import main
+from devhost.process import ROOT, DevhostProcess
+from tests.devhost.conftest import SAMPLE_APP, Recorder
+
+Start = Callable[..., DevhostProcess]
+
+
+def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "devhost", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def ask_in_vain(url: str) -> None:
+    with pytest.raises(requests.ConnectionError):
+        requests.get(url, timeout=30)
+
+
+def test_it_says_what_it_is_and_what_it_runs(start_devhost: Start) -> None:
+    devhost = start_devhost("--function-key", "the-key")
+    said = devhost.log
+    assert "not the Azure Functions host" in said
+    assert f"thing: [GET,HEAD] {devhost.base_url}/api/things/{{name}} (function)" in said
+    assert "work: queue work in LeadsStorage" in said
+    assert "tick: timer 0 0 0 1 1 *" in said
+    assert "the-key" in said
+    assert devhost.function_keys["thing"] in said
+
+
+def test_the_ready_file_is_there_while_it_runs(start_devhost: Start) -> None:
+    devhost = start_devhost("--function-key", "the-key")
+    ready = json.loads(devhost.ready_file.read_text())
+    assert ready["pid"] == devhost.pid
+    assert ready["host_key"] == "the-key"
+    assert ready["base_url"].startswith("http://127.0.0.1:")
+    assert set(ready["function_keys"]) >= {"thing", "parts"}
+    assert devhost.stop() == 0
+    assert not devhost.ready_file.exists()
+
+
+def test_roles_leave_the_rest_alone(
+    start_devhost: Start, work_queue: QueueClient, recorder: Recorder, task: Callable[..., str]
+) -> None:
+    work_queue.send_message(task("one"))
+    intake = start_devhost("--no-queues", "--no-timers", env={"TICK_SCHEDULE": "* * * * * *"})
+    assert requests.get(f"{intake.base_url}/api/echo", timeout=10).status_code == 202
+    assert "work: queue" not in intake.log
+    assert recorder.events == []
+    delivery = start_devhost("--no-http")
+    assert recorder.wait_for("ended")[0]["pid"] == delivery.pid
+    assert delivery.base_url == ""
+    assert recorder.of("tick") == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_what_runs_end(
+    number: signal.Signals,
+    start_devhost: Start,
+    work_queue: QueueClient,
+    recorder: Recorder,
+    task: Callable[..., str],
+) -> None:
+    devhost = start_devhost()
+    answers: list[requests.Response] = []
+    request = threading.Thread(
+        target=lambda: answers.append(requests.get(f"{devhost.base_url}/api/slow?seconds=1", timeout=10))
+    )
+    request.start()
+    recorder.wait_for("slow began")
+    work_queue.send_message(task("running", seconds=1))
+    recorder.wait_for("began")
+    devhost.signal(number)
+    assert devhost.wait() == 0
+    request.join()
+    assert (answers[0].status_code, answers[0].text) == (200, "done")
+    assert recorder.of("ended", name="running")
+    assert work_queue.get_queue_properties().approximate_message_count == 0
+    assert not devhost.ready_file.exists()
+
+
+def test_a_second_signal_ends_it_at_once(start_devhost: Start, recorder: Recorder) -> None:
+    devhost = start_devhost()
+    threading.Thread(target=ask_in_vain, args=(f"{devhost.base_url}/api/slow?seconds=8",)).start()
+    recorder.wait_for("slow began")
+    devhost.signal(signal.SIGTERM)
+    time.sleep(0.3)
+    began = time.monotonic()
+    devhost.signal(signal.SIGTERM)
+    assert devhost.wait() == 1
+    assert time.monotonic() - began < 2
+    assert not devhost.ready_file.exists()
+
+
+def test_a_function_that_will_not_end_is_left_after_a_few_seconds(start_devhost: Start, recorder: Recorder) -> None:
+    devhost = start_devhost()
+    threading.Thread(target=ask_in_vain, args=(f"{devhost.base_url}/api/slow?seconds=19",)).start()
+    recorder.wait_for("slow began")
+    began = time.monotonic()
+    devhost.signal(signal.SIGTERM)
+    assert devhost.wait(15) == 0
+    assert time.monotonic() - began < 10
+
+
+def test_past_the_function_timeout_a_call_has_failed(
+    start_devhost: Start, app_with: Callable[..., Path], recorder: Recorder
+) -> None:
+    devhost = start_devhost(app_dir=app_with(function_timeout="00:00:01"))
+    answer = requests.get(f"{devhost.base_url}/api/slow?seconds=3", timeout=10)
+    assert (answer.status_code, answer.content) == (500, b"")
+    assert "slow: functionTimeout of 1 s exceeded" in devhost.log
+
+
+def test_a_module_of_the_tests_own_is_imported_before_the_app(start_devhost: Start, tmp_path: Path) -> None:
+    (tmp_path / "brought_in.py").write_text(
+        "import sys\nassert 'function_app' not in sys.modules\nprint('brought in', flush=True)\n"
+    )
+    devhost = start_devhost("--with", "brought_in", env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
+    assert "brought in" in devhost.log
+
+
+def test_settings_come_from_the_command_line_then_the_environment_then_the_file(
+    start_devhost: Start, app_with: Callable[..., Path]
+) -> None:
+    app = app_with()
+    values = {"WORK_QUEUE": "from-file", "TICK_SCHEDULE": "1 1 1 1 1 *", "ONLY_HERE": 1}
+    (app / "local.settings.json").write_text(json.dumps({"IsEncrypted": False, "Values": values}))
+    devhost = start_devhost("--env", "WORK_QUEUE=from-command-line", app_dir=app)
+    assert "work: queue from-command-line" in devhost.log
+    assert "tick: timer 0 0 0 1 1 *" in devhost.log
+
+
+def test_the_claim_lease_shrinks_with_the_queue_lease(start_devhost: Start, app_with: Callable[..., Path]) -> None:
+    devhost = start_devhost("--lease-seconds", "10", app_dir=app_with(leads=True))
+    seen = requests.get(f"{devhost.base_url}/api/time", timeout=10).json()
+    assert seen["claim_lease_seconds"] == 4
+
+
+def test_a_clock_factor_lets_the_app_live_faster(
+    start_devhost: Start,
+    app_with: Callable[..., Path],
+    work_queue: QueueClient,
+    recorder: Recorder,
+    task: Callable[..., str],
+) -> None:
+    epoch = time.time()
+    devhost = start_devhost(
+        *("--clock-factor", "60", "--clock-epoch", str(epoch)),
+        app_dir=app_with(leads=True, visibilityTimeout="00:01:00"),
+        env={"TICK_SCHEDULE": "0 * * * * *"},
+    )
+    app_time = requests.get(f"{devhost.base_url}/api/time", timeout=10).json()["now"]
+    assert app_time == pytest.approx(epoch + (time.time() - epoch) * 60, abs=30)
+    ticks = recorder.wait_for("tick", 3)  # once a minute of the app's, hence every second
+    assert 1.5 < ticks[2]["at"] - ticks[0]["at"] < 2.5
+    began = time.monotonic()
+    requests.post(f"{devhost.base_url}/api/put?delay=120", data=task("later"), timeout=10)
+    assert 1.5 < recorder.wait_for("began", name="later")[0]["at"] - began < 5
+    requests.post(f"{devhost.base_url}/api/put", data=task("failing", fail=True), timeout=10)
+    tries = recorder.wait_for("began", 2, name="failing")  # visibilityTimeout is a minute of the app's
+    assert 0.9 < tries[1]["at"] - tries[0]["at"] < 4
+
+
+def one_line(result: subprocess.CompletedProcess[str]) -> str:
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    *before, last = result.stderr.strip().splitlines()
+    assert all(" WARNING " in line for line in before), before  # the library's own, on an app that is odd
+    assert last.startswith("devhost: ")
+    return last
+
+
+def test_no_app_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--app-dir", str(tmp_path)]) == 2
+    assert "no host.json" in capsys.readouterr().err
+    (tmp_path / "host.json").write_text('{"version": "2.0"}')
+    assert "no function_app.py" in one_line(run("--app-dir", str(tmp_path)))
+    (tmp_path / "function_app.py").write_text("import azure.functions as func\napp = func.FunctionApp()\n")
+    assert "declares no function" in one_line(run("--app-dir", str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        ("import no_such_module\n", "No module named 'no_such_module' (function_app.py line 1)"),
+        ("x = \n", "SyntaxError"),
+        ("x = 1\nraise ValueError('odd')\n", "ValueError: odd (function_app.py line 2)"),
+        ("x = 1\n", "function app instances"),
+        (
+            "import azure.functions as func\napp = func.FunctionApp()\n"
+            "@app.route('x')\ndef f(request: func.HttpRequest) -> str:\n    return ''\n",
+            "f function",
+        ),
+        (
+            "import azure.functions as func\napp = func.FunctionApp()\n"
+            "@app.blob_trigger(arg_name='b', path='p', connection='c')\ndef f(b: func.InputStream) -> None: ...\n",
+            "blobTrigger",
+        ),
+        (
+            "import azure.functions as func\napp = func.FunctionApp()\n"
+            "@app.route('x/{n:int}')\ndef f(req: func.HttpRequest) -> str:\n    return ''\n",
+            "{n:int}",
+        ),
+    ],
+)
+def test_an_app_that_does_not_load(source: str, named: str, tmp_path: Path) -> None:
+    (tmp_path / "host.json").write_text('{"version": "2.0"}')
+    (tmp_path / "function_app.py").write_text(source)
+    assert named in one_line(run("--app-dir", str(tmp_path)))
+
+
+def test_a_connection_that_is_not_set(app_environment: dict[str, str]) -> None:
+    environment = {**app_environment, "LeadsStorage": ""}
+    said = one_line(run("--app-dir", str(SAMPLE_APP), "--port", "0", env=environment))
+    assert "LeadsStorage" in said
+    assert "work" in said
+
+
+def test_a_setting_that_a_binding_needs_is_not_set(app_environment: dict[str, str]) -> None:
+    del app_environment["WORK_QUEUE"]
+    assert "WORK_QUEUE" in one_line(run("--app-dir", str(SAMPLE_APP), "--port", "0", env=app_environment))
+
+
+def test_a_wrong_schedule(app_environment: dict[str, str]) -> None:
+    environment = {**app_environment, "TICK_SCHEDULE": "often"}
+    assert "'often'" in one_line(run("--app-dir", str(SAMPLE_APP), "--port", "0", env=environment))
+
+
+def test_a_port_that_is_taken(app_environment: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = one_line(run("--app-dir", str(SAMPLE_APP), "--port", port, env=app_environment))
+    assert port in said
+    assert "--port" in said
+
+
+def test_a_ready_file_that_cannot_be_written(app_environment: dict[str, str], tmp_path: Path) -> None:
+    arguments = ("--app-dir", str(SAMPLE_APP), "--port", "0", "--ready-file", str(tmp_path / "none" / "ready"))
+    assert "--ready-file" in one_line(run(*arguments, env=app_environment))
+
+
+@pytest.mark.parametrize("broken", ["[]", "{", '{"Values": []}', '{"IsEncrypted": true, "Values": {}}'])
+def test_broken_local_settings(broken: str, app_with: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    app = app_with()
+    (app / "local.settings.json").write_text(broken)
+    assert main(["--app-dir", str(app)]) == 2
+    assert capsys.readouterr().err.startswith("devhost: local.settings.json")
+
+
+def test_a_module_that_cannot_be_imported() -> None:
+    assert "no_such_module" in one_line(run("--app-dir", str(SAMPLE_APP), "--with", "no_such_module"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [("--port", "70000"), ("--port", "x"), ("--env", "X"), ("--clock-factor", "0"), ("--lease-seconds", "0")],
+)
+def test_a_wrong_argument_is_named(wrong: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(list(wrong))
+    assert ended.value.code == 2
+    assert wrong[0] in capsys.readouterr().err

@@ -1,0 +1,28 @@
+"""The real function_app.py in this process, indexed and called by Microsoft's worker library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devhost.runtime import LoadedApp, load_app
+from leads.app import get_app
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def indexed_app() -> LoadedApp:
+    """The app as the host sees it at start; the library holds one app a process."""
+    return load_app(ROOT)
+
+
+@pytest.fixture
+def function_app(indexed_app: LoadedApp, fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoadedApp]:
+    """The app on an empty storage account of its own."""
+    monkeypatch.setenv("LeadsStorage", fresh_storage)
+    get_app.cache_clear()
+    yield indexed_app
+    get_app.cache_clear()

@@ -1,0 +1,97 @@
+"""Calling the app through Microsoft's worker library: what goes in and what comes out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from azure.storage.queue import QueueClient
+
+from devhost.errors import StartError
+from devhost.runtime import LoadedApp, load_app, query_of
+from tests.worker.conftest import ROOT
+
+LEAD = json.dumps(
+    {
+        "UserDetails": {"FirstName": "Ada", "Email": "ada@example.com"},
+        "LeadSource": "AzureMarketplace",
+        "ActionCode": "INS",
+        "OfferTitle": "Contoso CRM",
+    }
+).encode()
+
+
+def queued(storage: str) -> int:
+    with QueueClient.from_connection_string(storage, "leads") as queue:
+        return queue.get_queue_properties().approximate_message_count or 0
+
+
+def test_a_lead_goes_in_and_lies_on_the_queue(function_app: LoadedApp, fresh_storage: str) -> None:
+    answer = function_app.invoke_http("accept_lead", body=LEAD, headers={"Content-Type": "application/json"})
+    assert answer.status == 202
+    assert answer.json()["lead_id"]
+    assert queued(fresh_storage) == 1
+
+
+def test_route_parameters_reach_the_function(function_app: LoadedApp) -> None:
+    answer = function_app.invoke_http("lead_status", "GET", params={"lead_id": "no-lead-id"})
+    assert 400 <= answer.status < 500
+
+
+def test_many_threads_may_call_at_once(function_app: LoadedApp, fresh_storage: str) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: function_app.invoke_http("accept_lead", body=LEAD), range(20)))
+    assert [answer.status for answer in answers] == [202] * 20
+    assert queued(fresh_storage) == 20
+
+
+def test_an_event_loop_may_call_too(function_app: LoadedApp) -> None:
+    assert asyncio.run(function_app.invoke_http_async("health", "GET")).status == 200
+
+
+def test_a_queue_function_gets_the_text_of_its_message(
+    function_app: LoadedApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr("leads.delivery.deliver", lambda app, text: seen.append(text))
+    assert function_app.invoke_queue("deliver_lead", "a message — ünïcode", dequeue_count=2).ok
+    assert seen == ["a message — ünïcode"]
+
+
+def test_what_a_function_raises_is_its_result(function_app: LoadedApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("as asked")
+
+    monkeypatch.setattr("leads.delivery.deliver", fail)
+    monkeypatch.setattr("leads.recovery.watch", fail)
+    for result in (function_app.invoke_queue("deliver_lead", "x"), function_app.invoke_timer("watch")):
+        assert (result.ok, result.error) == (False, "ValueError('as asked')")
+
+
+def test_a_timer_function_is_called(function_app: LoadedApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr("leads.recovery.watch", calls.append)
+    assert function_app.invoke_timer("watch", past_due=True).ok
+    assert len(calls) == 1
+
+
+def test_one_app_a_process(indexed_app: LoadedApp, tmp_path: Path) -> None:
+    assert load_app(ROOT) is indexed_app
+    with pytest.raises(StartError, match="a process of its own"):
+        load_app(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("url", "query"),
+    [
+        ("http://x/", {}),
+        ("http://x/?a=1&b=", {"a": "1", "b": ""}),
+        ("http://x/?a=1&A=2&a=3", {"a": "1,2,3"}),
+        ("http://x/?a=x+y%26z#f=1", {"a": "x y&z"}),
+    ],
+)
+def test_a_query_is_read_as_the_host_reads_it(url: str, query: dict[str, str]) -> None:
+    assert query_of(url) == query
