@@ -8,7 +8,7 @@ def run() -> int:
     try:
         from leads.cli import main
     except ModuleNotFoundError as error:
-        if error.name not in {"typer", "rich"}:
+        if (error.name or "").partition(".")[0] not in {"typer", "rich"}:
             raise
         sys.stderr.write(
             "python -m leads needs typer and rich, which the deployed app does not: pip install typer rich\n"

@@ -6,7 +6,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from leads.settings import Secrets, Settings, read_settings
-from leads.storage import LEADS_QUEUE, POISON_QUEUE, TABLE_TIMEOUTS, Queue, Storage
+from leads.storage import LEADS_QUEUE, POISON_QUEUE, SENDER_WAITING, TABLE_TIMEOUTS, Queue, Storage
 
 if TYPE_CHECKING:
     from leads.connections import Connections
@@ -41,6 +41,13 @@ class App:
         from leads.ledger import LEDGER_TABLE, Ledger
 
         return Ledger(self.storage.table(LEDGER_TABLE))
+
+    @cached_property
+    def intake_ledger(self) -> "Ledger":
+        """The ledger for the intake, whose sender waits: storage that does not answer is given up on quickly."""
+        from leads.ledger import LEDGER_TABLE, Ledger
+
+        return Ledger(Storage(self.settings, SENDER_WAITING).table(LEDGER_TABLE))
 
     @cached_property
     def offers(self) -> "Offers":

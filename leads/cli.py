@@ -269,10 +269,16 @@ def leads_list(
         _print("No such leads.")
         return
     rows = [
-        (_time(lead.received_at), lead.lead_id, lead.offer or "-", lead.stage, _state(lead.state, test=lead.is_test))
+        (
+            _time(lead.received_at)[:-3],
+            lead.lead_id,
+            lead.offer or "-",
+            lead.stage,
+            _state(lead.state, test=lead.is_test),
+        )
         for lead in page.leads
     ]
-    _print_table(("received (UTC)", "lead", "offer", "stage", "state"), rows, whole=("lead", "received (UTC)"))
+    _print_table(("received (UTC)", "lead", "offer", "stage", "state"), rows, folded="offer")
     if page.after:
         typer.echo(f"There are more: --after {page.after}", err=True)
 
@@ -359,7 +365,7 @@ def status(as_json: AsJson = False) -> None:
     if found.connections:
         _print("")
         rows = [(c.id, c.type, _health(c), _time(c.last_success_at), _uses(c)) for c in found.connections]
-        _print_table(("connection", "type", "health", "last success (UTC)", "used by"), rows, whole=("connection",))
+        _print_table(("connection", "type", "health", "last success (UTC)", "used by"), rows)
 
 
 def _oldest(waiting: api.Waiting | None) -> str:
@@ -404,11 +410,11 @@ def _print_fields(fields: dict[str, str | Text]) -> None:
     _print_rendered(table)
 
 
-def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str | Text]], whole: Sequence[str] = ()) -> None:
-    """A table as wide as the terminal; the columns in `whole` are never folded. Piped, a row is a line."""
+def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str | Text]], folded: str = "") -> None:
+    """A table as wide as the terminal, where only the column `folded` is narrowed ("" = any). Piped, a row is a line."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in titles:
-        table.add_column(title, overflow="fold", no_wrap=title in whole)
+        table.add_column(title, overflow="fold", no_wrap=folded not in {"", title})
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     _print_rendered(table)

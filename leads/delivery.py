@@ -5,6 +5,7 @@ fault of ours, which the host counts and in the end moves to the poison queue.
 """
 
 import random
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -52,7 +53,7 @@ def deliver(app: App, text: str) -> None:
         return
     except MessageUnreadable:
         # It can't become readable by being tried again: straight to where unreadable bytes are kept.
-        app.poison.put(text)
+        app.poison.put(b64encode(text.encode()).decode())
         return
     try:
         _deliver(app, message)
@@ -412,7 +413,7 @@ class _Attempting:
         next_at = now + timedelta(seconds=seconds)
 
         def change(delivery: Delivery) -> None:
-            delivery.state, delivery.seq, delivery.next_at = State.RETRY, seq, next_at
+            delivery.state, delivery.seq = State.RETRY, seq
             delivery.step, delivery.spent = step, spent
             delivery.first_failed_at = delivery.first_failed_at or now
             delivery.possibly_twice = delivery.possibly_twice or possibly_twice
@@ -439,7 +440,6 @@ class _Attempting:
                 max(delivery.seq, self.message.seq),
                 reason,
             )
-            delivery.next_at = None
             delivery.possibly_twice = delivery.possibly_twice or possibly_twice
 
         self._store(change, outcome=outcome, code=code)
@@ -493,7 +493,7 @@ class _Attempting:
             if delivery.state not in FINAL or outcome == "delivered":
                 change(delivery)
                 delivery.connection = self.destination.connection
-                delivery.updated_at = now
+                delivery.updated_at, delivery.next_at = now, next_at
 
         self.app.ledger.settle(self.record, change_record, self.claim, record_id)
         emit(

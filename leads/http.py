@@ -9,7 +9,7 @@ import azure.functions as func
 from leads import clock
 from leads.app import get_app
 from leads.events import Event, emit
-from leads.intake import MAX_BODY_BYTES, BodyTooLarge, accept
+from leads.intake import MAX_BODY_BYTES, BodyTooLarge, KeptUnreadable, accept
 from leads.lead import UnreadableLead, is_lead_id, received_at_of
 from leads.settings import SettingsError
 from leads.storage import StorageError
@@ -42,12 +42,18 @@ def answer_intake(req: func.HttpRequest, traceparent: str) -> func.HttpResponse:
         receipt = accept(get_app(), req.get_body(), url_offer(req), traceparent)
     except BodyTooLarge:
         return problem(413, "The body is too large", f"A lead may have up to {MAX_BODY_BYTES} bytes.", field="body")
-    except UnreadableLead as error:
-        return problem(error.status, error.title, error.detail, field=error.field)
+    except KeptUnreadable as kept:
+        return _unreadable(kept.why, {"lead_id": kept.lead_id})
+    except UnreadableLead as why:
+        return _unreadable(why, {})
     except (StorageError, SettingsError) as error:
         return unavailable("The lead could not be stored. Send it again.", error)
     status_url = f"{_base(req.url)}/api/status/{receipt.lead_id}"
     return _json(202, {"lead_id": receipt.lead_id, "status_url": status_url})
+
+
+def _unreadable(why: UnreadableLead, kept_as: dict[str, str]) -> func.HttpResponse:
+    return problem(why.status, why.title, why.detail, field=why.field, more=kept_as)
 
 
 def answer_status(req: func.HttpRequest) -> func.HttpResponse:
@@ -88,16 +94,22 @@ def status_of(record: Any) -> dict[str, Any]:
 
 def url_offer(req: func.HttpRequest) -> str:
     """The offer that the address names. ASP.NET Core leaves an encoded slash as it is in a catch-all parameter."""
-    return (req.route_params.get("offer") or "").replace("%2F", "/").replace("%2f", "/").strip()
+    name = (req.route_params.get("offer") or "").replace("%2F", "/").replace("%2f", "/").strip()
+    return name.encode(errors="replace").decode()  # half a surrogate pair could not be stored
 
 
 def problem(
-    status: int, title: str, detail: str, *, field: str = "", headers: dict[str, str] | None = None
+    status: int,
+    title: str,
+    detail: str,
+    *,
+    field: str = "",
+    more: dict[str, str] | None = None,
+    headers: dict[str, str] | None = None,
 ) -> func.HttpResponse:
-    """A problem+json answer; `field` names what is wrong."""
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail} | (
-        {"field": field} if field else {}
-    )
+    """A problem+json answer; `field` names what is wrong, `more` are further members."""
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    body |= ({"field": field} if field else {}) | (more or {})
     return func.HttpResponse(json.dumps(body), status_code=status, mimetype="application/problem+json", headers=headers)
 
 

@@ -16,6 +16,15 @@ class BodyTooLarge(Exception):
     """The body has more than `MAX_BODY_BYTES`."""
 
 
+class KeptUnreadable(Exception):
+    """The body holds no lead that can be read; it is kept as `lead_id`, for a person to correct and replay."""
+
+    def __init__(self, why: UnreadableLead, lead_id: str) -> None:
+        super().__init__(why.detail)
+        self.why = why
+        self.lead_id = lead_id
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """Proof that a lead is stored and will be delivered."""
@@ -26,17 +35,17 @@ class Receipt:
 def accept(app: App, body: bytes, url_offer: str = "", traceparent: str = "") -> Receipt:
     """Put a lead on the queue. `url_offer` is the offer that the address names, "" if none.
 
-    Raises `BodyTooLarge`; `UnreadableLead` once the body is kept; `StorageError` if it could not be stored: then the
-    sender has to be told to try again.
+    Raises `BodyTooLarge`; `KeptUnreadable` once a body without a lead is kept; `UnreadableLead` for an empty one;
+    `StorageError` if it could not be stored: then the sender has to be told to try again.
     """
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLarge
     try:
         lead = parse_body(body)
-    except UnreadableLead:
-        if body.strip():
-            keep_unreadable(app, body, url_offer)
-        raise
+    except UnreadableLead as why:
+        if not body.strip():
+            raise
+        raise KeptUnreadable(why, keep_unreadable(app, body, url_offer)) from None
     now = clock.now()
     message = Message(new_lead_id(now, lead), received_at=now, offer=url_offer, traceparent=traceparent, lead=lead)
     text = encode(message)
@@ -49,7 +58,7 @@ def accept(app: App, body: bytes, url_offer: str = "", traceparent: str = "") ->
 
 def _kept_apart(app: App, message: Message, body: bytes) -> str:
     """Keep a large body in the ledger first, so that the message need only name it."""
-    app.ledger.keep_body(message.lead_id, body)
+    app.intake_ledger.keep_body(message.lead_id, body)
     return encode(
         Message(
             message.lead_id,
@@ -69,6 +78,6 @@ def keep_unreadable(app: App, body: bytes, url_offer: str = "", reason: str = ""
     lead_id = new_lead_id(now, Lead())
     kept = Delivery("", State.UNREADABLE, updated_at=now, reason=reason or "the body can't be read as a lead")
     record = LeadRecord(lead_id, now, None, url_offer=url_offer, has_body=True, deliveries={"": kept})
-    app.ledger.keep_unreadable(record, body)
+    app.intake_ledger.keep_unreadable(record, body)
     emit(Event.LEAD_UNREADABLE, lead_id=lead_id, bytes=len(body))
     return lead_id

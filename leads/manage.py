@@ -111,6 +111,10 @@ def answer_manage(req: func.HttpRequest) -> func.HttpResponse:
         headers = NO_STORE | {"Allow": allowed}
         return problem(405, "Method not allowed", f"This address takes {allowed}, not {req.method}.", headers=headers)
     route, values = found[req.method]
+    return _answer(route, req, values)
+
+
+def _answer(route: Route, req: func.HttpRequest, values: tuple[str, ...]) -> func.HttpResponse:
     try:
         return route.handle(req, *values)
     except api.NotFound as error:
@@ -120,7 +124,9 @@ def answer_manage(req: func.HttpRequest) -> func.HttpResponse:
     except ValidationError as error:
         return _problem(400, "The query is not valid", first_problem(error))
     except OfferChanged:
-        return _problem(412, "The offer has changed", "If-Match: the stored offer is another version: read it again")
+        if "if-none-match" in req.headers:
+            return _problem(412, "The offer exists", "If-None-Match: there is an offer of this id already")
+        return _problem(412, "The offer has changed", "If-Match: the stored offer is another version; read it again")
     except (StorageError, SettingsError) as error:
         emit(Event.STORAGE_UNAVAILABLE, what="manage", why=type(error).__name__)
         headers = NO_STORE | {"Retry-After": str(RETRY_AFTER_SECONDS)}

@@ -12,6 +12,8 @@ from typing import Any
 from leads.lead import Lead, is_lead_id
 
 VERSION = 1
+_HIGHEST_SEQ = 2**31 - 1
+"""What a column of the ledger holds as a 32-bit integer."""
 MAX_ENVELOPE_BYTES = 48 * 1024
 """64 KiB on the wire after base64 (Microsoft Learn, "Scalability and performance targets for Queue Storage")."""
 
@@ -66,7 +68,7 @@ def decode(text: str | bytes) -> Message:
     if not isinstance(wire, dict):
         raise MessageUnreadable("the message is not a JSON object")
     version = wire.get("v")
-    if isinstance(version, int) and version > VERSION:
+    if type(version) is int and version > VERSION:
         raise MessageTooNew(f"the message has version {version}, this release reads up to {VERSION}")
     try:
         return _from_wire(wire)
@@ -75,17 +77,31 @@ def decode(text: str | bytes) -> Message:
 
 
 def _from_wire(wire: dict[str, Any]) -> Message:
-    if not is_lead_id(wire["lead_id"]) or not isinstance(wire["seq"], int):
+    if not is_lead_id(wire["lead_id"]) or type(wire["seq"]) is not int or not 0 <= wire["seq"] <= _HIGHEST_SEQ:
         raise ValueError("lead_id or seq")
-    received_at = wire.get("received_at")
     return Message(
         lead_id=wire["lead_id"],
-        destination=str(wire.get("destination", "")),
+        destination=_text(wire, "destination"),
         seq=wire["seq"],
         probe=bool(wire.get("probe")),
-        received_at=datetime.fromisoformat(received_at) if received_at else None,
-        offer=str(wire.get("offer", "")),
-        traceparent=str(wire.get("traceparent", "")),
+        received_at=_aware(wire["received_at"]) if "received_at" in wire else None,
+        offer=_text(wire, "offer"),
+        traceparent=_text(wire, "traceparent"),
         lead=Lead.from_wire(wire["lead"]) if "lead" in wire else None,
         has_body=bool(wire.get("has_body")),
     )
+
+
+def _text(wire: dict[str, Any], name: str) -> str:
+    text = wire.get(name, "")
+    if not isinstance(text, str):
+        raise TypeError(name)
+    text.encode()  # half a surrogate pair could not be stored: UnicodeEncodeError is a ValueError
+    return text
+
+
+def _aware(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("received_at")
+    return moment

@@ -261,7 +261,8 @@ def _if_unchanged(etag: str | None) -> dict[str, Any]:
 
 def _stored(entity: Any) -> StoredOffer:
     try:
-        offer = Offer.model_validate_json(joined_text(entity, "offer"))
+        # A field of a newer release is left out, so that its offers can be read after a rollback.
+        offer = Offer.model_validate_json(joined_text(entity, "offer"), extra="ignore")
     except ValidationError as error:
         raise InvalidOffer(
             f"stored offer: {entity['RowKey']} is not one that this release reads ({first_problem(error)}); "

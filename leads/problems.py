@@ -15,7 +15,7 @@ def first_problem(error: ValidationError, *place: str) -> str:
     """The first field that is wrong and how to mend it, never the value. `place` is where the whole model stands."""
     problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
     text = _FIXES.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
-    where = ".".join(str(part) for part in (*place, *problem["loc"]))
+    where = " ".join(".".join(str(part) for part in (*place, *problem["loc"])).split())
     if not where:
         return text
     # A check over several fields begins with the name of the one that it is about.

@@ -1,6 +1,7 @@
 """Every environment variable the app reads, typed, and the references by which settings name their secrets."""
 
 import os
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from time import monotonic
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
 KEY_VAULT_CACHE_SECONDS = 300
-DEFAULT_SLOTS = 24
+_HTTPS_ADDRESS = re.compile(r"https://\S+", re.IGNORECASE)
 
 
 class SettingsError(Exception):
@@ -26,10 +27,26 @@ def _check_connection_string(text: str) -> str:
     names = {name.strip().lower() for name, _, _ in parts}
     if names == {"usedevelopmentstorage"}:
         return "UseDevelopmentStorage=true"  # the one spelling that both SDKs read
-    complete = {"accountname", "accountkey"} <= names or "sharedaccesssignature" in names
+    addressed = "accountname" in names or {"queueendpoint", "tableendpoint"} <= names
+    complete = {"accountname", "accountkey"} <= names or ("sharedaccesssignature" in names and addressed)
     if parts and not (complete and all(equals for _, equals, _ in parts)):
         raise ValueError("is no storage connection string: copy the whole one, or set UseDevelopmentStorage=true")
     return text.strip()
+
+
+def _check_credential(text: str) -> str:
+    if text.strip().lower() not in {"", "managedidentity"}:
+        raise ValueError("must be managedidentity, or left out to use the Azure login that the machine has")
+    return text.strip().lower()
+
+
+def _check_address(text: str) -> str:
+    if text.strip() and not _HTTPS_ADDRESS.fullmatch(text.strip()):
+        raise ValueError("must be an address that begins with https://")
+    return text.strip()
+
+
+_HttpsAddress = Annotated[str, AfterValidator(_check_address)]
 
 
 class Settings(BaseModel):
@@ -42,15 +59,18 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     storage_connection_string: Annotated[str, AfterValidator(_check_connection_string)] = Field(
-        "", alias="LeadsStorage"
+        "", alias="LeadsStorage", repr=False
     )
     storage_account_name: str = Field("", alias="LeadsStorage__accountName")
-    storage_queue_uri: str = Field("", alias="LeadsStorage__queueServiceUri")
-    storage_table_uri: str = Field("", alias="LeadsStorage__tableServiceUri")
-    storage_credential: str = Field("", alias="LeadsStorage__credential", pattern="^(managedidentity)?$")
+    storage_queue_uri: _HttpsAddress = Field("", alias="LeadsStorage__queueServiceUri")
+    storage_table_uri: _HttpsAddress = Field("", alias="LeadsStorage__tableServiceUri")
+    storage_credential: Annotated[str, AfterValidator(_check_credential)] = Field("", alias="LeadsStorage__credential")
     storage_client_id: str = Field("", alias="LeadsStorage__clientId")
-    key_vault_uri: str = Field("", alias="LEADS_KEY_VAULT_URI", pattern="^(https://.+)?$")
-    thread_count: int = Field(DEFAULT_SLOTS, alias="PYTHON_THREADPOOL_THREAD_COUNT", ge=1)
+    key_vault_uri: _HttpsAddress = Field("", alias="LEADS_KEY_VAULT_URI")
+    thread_count: int = Field(
+        default_factory=lambda: min(32, (os.cpu_count() or 1) + 4), alias="PYTHON_THREADPOOL_THREAD_COUNT", ge=1
+    )
+    """Without the variable, the number that the worker takes: Python's own default for a thread pool."""
 
     @property
     def connection_slots(self) -> int:
@@ -153,8 +173,11 @@ class Secrets:
 
         client = SecretClient(self._settings.key_vault_uri, self._settings.credential)
         try:
-            return client.get_secret(name).value or ""
+            value = client.get_secret(name).value
         except ResourceNotFoundError:
             raise SettingsError(f"Key Vault has no secret named {name}.") from None
-        except AzureError as error:
+        except (AzureError, ValueError) as error:  # ValueError: the address is not that of a Key Vault
             raise SettingsError(f"Key Vault did not give the secret {name} ({type(error).__name__}).") from None
+        if not value:
+            raise SettingsError(f"The Key Vault secret {name} is empty; the secret reference keyvault:{name} needs it.")
+        return value

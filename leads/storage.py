@@ -34,6 +34,13 @@ TABLE_TIMEOUTS: dict[str, Any] = {
     "retry_total": 2,
     "retry_backoff_factor": 0.2,
 }
+SENDER_WAITING: dict[str, Any] = TABLE_TIMEOUTS | {
+    "connection_timeout": 1.0,
+    "read_timeout": 1.3,
+    "retry_total": 1,
+    "retry_status": 0,  # a status is retried after the time that the answer names, however long that is
+}
+"""Time-outs for the intake, as the queue's: a lead that can't be kept is answered within five seconds."""
 PERSON_WAITING: dict[str, Any] = TABLE_TIMEOUTS | {"read_timeout": 12, "retry_connect": 1, "retry_read": 0}
 """Time-outs for someone at a shell: storage that does not answer is called so within 15 seconds."""
 
@@ -185,14 +192,14 @@ class Storage:
 
     def __init__(self, settings: Settings, table_timeouts: Mapping[str, Any] = TABLE_TIMEOUTS) -> None:
         self._settings = settings
-        self._table_timeouts = table_timeouts
+        self._table_options = {**table_timeouts, "transport": transport(settings.thread_count, table_timeouts)}
+        self._queue_options = {**_QUEUE_TIMEOUTS, "transport": transport(settings.thread_count, _QUEUE_TIMEOUTS)}
         self._tables: dict[str, Table] = {}
         self._lock = Lock()
-        self._transport = transport(settings.thread_count)
 
     def queue(self, name: str, *, encoded: bool = True) -> Queue:
         """A queue. With `encoded=False`, what is read from it is left as it is stored."""
-        options = _QUEUE_TIMEOUTS | {"transport": self._transport}
+        options = dict(self._queue_options)
         if encoded:
             options["message_encode_policy"] = TextBase64EncodePolicy()
         if self._settings.storage_connection_string:
@@ -206,17 +213,18 @@ class Storage:
             return self._tables[name]
 
     def _table_client(self, name: str) -> "TableClient":
-        options = {"transport": self._transport, **self._table_timeouts}
+        options = self._table_options
         if self._settings.storage_connection_string:
             return table_client(name, connection_string=self._settings.storage_connection_string, **options)
         endpoint, credential = self._settings.table_endpoint, self._settings.credential
         return table_client(name, endpoint=endpoint, credential=credential, **options)
 
 
-def transport(connections: int) -> "RequestsTransport":
+def transport(connections: int, timeouts: Mapping[str, Any] = TABLE_TIMEOUTS) -> "RequestsTransport":
     """What requests travel over: up to `connections` to a host are kept open, one for each thread that may send.
 
-    The SDK's own keeps ten, and every request beyond them would pay for a TLS handshake.
+    The SDK's own keeps ten, and every request beyond them would pay for a TLS handshake. The time-outs stand here
+    because a client gives those of its options only to a transport that it makes itself.
     """
     from azure.core.pipeline.transport import RequestsTransport
     from requests import Session
@@ -228,7 +236,8 @@ def transport(connections: int) -> "RequestsTransport":
     adapter = HTTPAdapter(pool_maxsize=connections, max_retries=Retry(total=False, redirect=False))
     session.mount("https://", adapter)
     session.mount("http://", adapter)
-    return RequestsTransport(session=session, session_owner=False)
+    limits = {name: timeouts[name] for name in ("connection_timeout", "read_timeout")}
+    return RequestsTransport(session=session, session_owner=False, **limits)
 
 
 def table_client(
@@ -250,12 +259,14 @@ def key_part(text: str) -> str:
     Keys refuse `/ \\ # ?` and control characters and hold 512 characters (Microsoft Learn, "Understanding the Table
     service data model"); a longer text keeps its beginning and ends in its hash.
     """
-    encoded = quote(text.lower(), safe=" !$&()*+,:@").replace("%", "=") if not _plain(text) else text.lower()
+    encoded = text.lower()
+    if not _plain(text):
+        encoded = quote(encoded, safe=" !$&()*+,:@", errors="surrogatepass").replace("%", "=")
     if len(encoded) <= 160:
         return encoded
     from hashlib import sha256
 
-    return f"{encoded[:100]}=={sha256(text.lower().encode()).hexdigest()}"
+    return f"{encoded[:100]}=={sha256(text.lower().encode(errors='surrogatepass')).hexdigest()}"
 
 
 def _plain(text: str) -> bool:

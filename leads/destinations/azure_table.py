@@ -148,14 +148,15 @@ class AzureTable(Destination):
         return self._made[1]
 
     def _connection_string(self) -> str:
-        if self._settings.connection_string:
-            return _unwrapped(self._context.secrets.read(self._settings.connection_string))
+        if reference := self._settings.connection_string:
+            return _unwrapped(self._context.secrets.read(reference), reference)
         return "" if self._settings.table_service_uri else self._context.settings.storage_connection_string
 
     def _build(self, connection_string: str) -> TableClient:
         app: Settings = self._context.settings
-        # The schedule is what tries again, and it knows of the connection's health: one quick retry is enough here.
-        options: dict[str, Any] = {"retry_total": 1, "transport": self._transport}
+        # The schedule is what tries again, and it knows of the connection's health: one quick retry is enough here, and
+        # none after a status, because the client would sleep through a Retry-After of any length.
+        options: dict[str, Any] = {"retry_total": 1, "retry_status": 0, "transport": self._transport}
         if connection_string:
             try:
                 return table_client(self._settings.table, connection_string=connection_string, **options)
@@ -214,14 +215,20 @@ def _characters(entity: dict[str, Any]) -> int:
     return sum(len(value) for value in entity.values() if isinstance(value, str))
 
 
-def _unwrapped(secret: str) -> str:
-    """The connection string itself, also where it is wrapped in JSON as on the publishing portal's first page of 2017."""
+def _unwrapped(secret: str, reference: str) -> str:
+    """The connection string itself, also where it is wrapped in JSON as on the publishing portal's first page of 2017.
+
+    Raises `SettingsError` if there is none: an empty one would mean the app's own account.
+    """
+    text: object = secret
     if secret.lstrip().startswith("{"):
         try:
-            return str(json.loads(secret)["connectionString"])
-        except (ValueError, KeyError, TypeError):
-            raise SettingsError("The connection string is JSON without a connectionString in it.") from None
-    return secret
+            text = json.loads(secret)["connectionString"]
+        except (ValueError, KeyError):
+            text = ""
+    if not isinstance(text, str) or not text.strip():
+        raise SettingsError(f"{reference} does not hold a storage connection string.")
+    return text.strip()
 
 
 def _classify(error: AzureError) -> Misconfigured | Retry | Rejected:

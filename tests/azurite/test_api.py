@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from leads import api
-from leads.lead import UnreadableLead
+from leads.intake import KeptUnreadable
 from leads.offers import InvalidOffer, OfferChanged
 from leads.problems import first_problem
 from leads.rows import State
@@ -274,7 +274,7 @@ def test_a_lead_shows_every_attempt_and_no_personal_data_unless_asked(routed: Pi
     shown = api.show_lead(routed.app, lead_id)
     delivery = shown.deliveries[0]
     assert [(attempt.outcome, attempt.code) for attempt in delivery.attempts] == [("retry", "503"), ("delivered", "")]
-    assert delivery.record_id == lead_id
+    assert (delivery.record_id, delivery.next_at) == (lead_id, None)
     assert (shown.state, shown.stage, shown.offer) == (State.DELIVERED, "initial_interest", "contoso.crm")
     assert shown.named_offer == {"title": "Contoso CRM"}
     for personal in ("ada@example.com", "O'Neil", "Example Works", "16175555555", "Please call", "gold"):
@@ -283,7 +283,7 @@ def test_a_lead_shows_every_attempt_and_no_personal_data_unless_asked(routed: Pi
 
 
 def test_an_unreadable_lead_shows_its_body_only_when_the_person_is_asked_for(pipeline: Pipeline) -> None:
-    with pytest.raises(UnreadableLead):
+    with pytest.raises(KeptUnreadable):
         pipeline.post(b'{"UserDetails": {"Email": "ada@example.com"')
     lead_id = listed(pipeline, state="unreadable")[0]
     assert "ada@example.com" not in api.show_lead(pipeline.app, lead_id).model_dump_json()

@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 
 from leads.delivery import deliver
-from leads.intake import BodyTooLarge
-from leads.lead import Lead, UnreadableLead, new_lead_id, parse_body
+from leads.intake import BodyTooLarge, KeptUnreadable
+from leads.lead import Lead, new_lead_id, parse_body
 from leads.listing import newest, todo
 from leads.rows import State
 from tests.support.pipeline import Killed, Pipeline, a_lead, crm, text_of
@@ -396,11 +396,10 @@ def test_a_body_over_the_limit_is_refused(routed: Pipeline) -> None:
 def test_a_body_that_can_not_be_read_is_kept_before_the_sender_is_told(
     routed: Pipeline, body: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(UnreadableLead):
+    with pytest.raises(KeptUnreadable) as told:
         routed.post(body)
-    found = todo(routed.app.ledger, State.UNREADABLE)
-    assert len(found) == 1
-    assert routed.app.ledger.body(found[0].lead_id) == body
+    assert [item.lead_id for item in todo(routed.app.ledger, State.UNREADABLE)] == [told.value.lead_id]
+    assert routed.app.ledger.body(told.value.lead_id) == body
     assert "event=lead_unreadable" in caplog.text
 
 
@@ -412,7 +411,7 @@ def test_no_log_line_holds_anything_of_the_customer(
     routed.post(a_lead("marker.person@example.com", Description="marker note"))
     routed.run()
     routed.advance(13)
-    with pytest.raises(UnreadableLead):
+    with pytest.raises(KeptUnreadable):
         routed.post(b'{"UserDetails": marker.person@example.com')
     text = caplog.text
     assert "event=lead_attempted" in text

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from devhost.process import ROOT
 from leads.app import App
 from leads.offers import read_offer
 from leads.settings import Settings
-from tests.support.running_app import ROOT, RunningApp, running_app
+from tests.support.running_app import RunningApp, running_app
 
 
 def app_on(storage: str) -> App:
@@ -29,7 +29,7 @@ def demo_storage(fresh_storage: str) -> str:
 
 
 @pytest.fixture
-def demo(demo_storage: str, tmp_path: Path) -> Iterator[RunningApp]:
+def demo(demo_storage: str) -> Iterator[RunningApp]:
     """The running app with the demonstration offers."""
-    with running_app(demo_storage, tmp_path) as running:
+    with running_app(demo_storage) as running:
         yield running

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from azure.data.tables import TableClient
 
+from devhost.process import ROOT
+from leads.clock import now
+from leads.lead import Lead, new_lead_id
+from leads.listing import newest
 from leads.offers import read_offer
 from tests.e2e.conftest import app_on
 from tests.support.pipeline import a_lead, crm
-from tests.support.running_app import ROOT, RunningApp, running_app
+from tests.support.running_app import RunningApp, running_app
 from tests.support.vendor import DELIVERED, RETRY, Call, Vendor
 
 SAMPLES: dict[str, dict[str, Any]] = json.loads((ROOT / "samples" / "expected.json").read_text())
@@ -36,9 +40,10 @@ def test_every_sample_ends_where_it_should(demo: RunningApp, demo_storage: str) 
         assert answer.status == expected["status"], name
         if answer.status == 202:
             leads[name] = answer.json()["lead_id"]
-            assert answer.json()["status_url"] == f"{demo.base_url}/api/status/{leads[name]}"
+            assert answer.json()["status_url"] == f"{demo.host.base_url}/api/status/{leads[name]}"
         else:
             assert answer.headers["content-type"] == "application/problem+json"
+            assert demo.wait_for(answer.json()["lead_id"], "unreadable")
     states = {name: demo.wait_for(lead, "delivered", "duplicate")["state"] for name, lead in leads.items()}
     assert states == {name: SAMPLES[name]["state"] for name in leads}
     delivered = {lead for name, lead in leads.items() if states[name] == "delivered"}
@@ -65,10 +70,10 @@ def test_fifty_posts_of_one_lead_at_once_are_one_row(demo: RunningApp, demo_stor
     assert duplicates.count(first) == 49
 
 
-def test_three_stages_of_a_customer_at_once_are_one_customer(fresh_storage: str, tmp_path: Path) -> None:
+def test_three_stages_of_a_customer_at_once_are_one_customer(fresh_storage: str) -> None:
     with Vendor() as vendor:
         app_on(fresh_storage).offers.save(read_offer({"id": "*", "destinations": [crm(vendor.url)]}))
-        with running_app(fresh_storage, tmp_path) as one, running_app(fresh_storage, tmp_path) as two:
+        with running_app(fresh_storage) as one, running_app(fresh_storage) as two:
             posts = [(one, "INS"), (two, "PLT"), (one, "Create")]
             with ThreadPoolExecutor(3) as pool:
                 answers = list(pool.map(lambda post: post[0].post(a_lead(action=post[1])), posts))
@@ -76,15 +81,15 @@ def test_three_stages_of_a_customer_at_once_are_one_customer(fresh_storage: str,
                 two.wait_for(answer.json()["lead_id"], "delivered")
         assert len({call.customer for call in vendor.calls}) == 1
         assert sorted(call.stage for call in vendor.calls) == ["contact_requested", "initial_interest", "purchase"]
-        assert [call.customer_record for call in vendor.calls][0] == ""
+        assert vendor.calls[0].customer_record == ""
         assert {call.customer_record for call in vendor.calls[1:]} == {vendor.calls[0].key}
 
 
-def test_a_retry_comes_back_through_the_real_queue(fresh_storage: str, tmp_path: Path) -> None:
+def test_a_retry_comes_back_through_the_real_queue(fresh_storage: str) -> None:
     with Vendor() as vendor:
         vendor.answers(RETRY, DELIVERED)
         app_on(fresh_storage).offers.save(read_offer({"id": "*", "destinations": [crm(vendor.url)]}))
-        with running_app(fresh_storage, tmp_path) as app:
+        with running_app(fresh_storage) as app:
             started = time.monotonic()
             lead = app.post(a_lead()).json()["lead_id"]
             app.wait_for(lead, "retry")
@@ -93,13 +98,13 @@ def test_a_retry_comes_back_through_the_real_queue(fresh_storage: str, tmp_path:
         assert vendor.keys() == [lead, lead]
 
 
-def test_an_outage_parks_is_probed_and_heals_by_the_timers(fresh_storage: str, tmp_path: Path) -> None:
+def test_an_outage_parks_is_probed_and_heals_by_the_timers(fresh_storage: str) -> None:
     """On a clock that runs sixty times as fast: an hour is a minute."""
     with Vendor() as vendor:
         vendor.refuses()
         app_on(fresh_storage).offers.save(read_offer({"id": "*", "destinations": [crm(vendor.url)]}))
         options = ("--clock-factor", "30", "--clock-epoch", str(int(time.time())))
-        with running_app(fresh_storage, tmp_path, *options) as app:
+        with running_app(fresh_storage, *options) as app:
             leads = [app.post(a_lead(f"c{n}@example.com")).json()["lead_id"] for n in range(10)]
             for lead in leads:
                 app.wait_for(lead, "parked")
@@ -111,18 +116,18 @@ def test_an_outage_parks_is_probed_and_heals_by_the_timers(fresh_storage: str, t
         assert vendor.records == dict.fromkeys(leads, 1)
 
 
-def test_a_secret_of_the_customer_is_in_no_log(fresh_storage: str, tmp_path: Path) -> None:
+def test_a_secret_of_the_customer_is_in_no_log(fresh_storage: str) -> None:
     def strange(call: Call) -> dict[str, str]:
         return {"outcome": "raise", "text": call.lead["email"]}
 
     with Vendor() as vendor:
         vendor.answer = strange
         app_on(fresh_storage).offers.save(read_offer({"id": "*", "destinations": [crm(vendor.url)]}))
-        with running_app(fresh_storage, tmp_path) as app:
+        with running_app(fresh_storage) as app:
             lead = app.post(a_lead("marker.person@example.com")).json()["lead_id"]
             app.wait_for(lead, "retry")
             app.post(b'{"UserDetails": "marker.person@example.com')
-        log = app.log.read_text()
+            log = app.host.log
     assert "event=lead_attempted" in log
     assert "marker.person" not in log
     assert "AccountKey" not in log
@@ -143,7 +148,7 @@ def test_the_intake_address_says_what_it_is(demo: RunningApp) -> None:
 
 
 def test_each_key_opens_its_own_door(demo: RunningApp) -> None:
-    keys = demo.function_keys
+    keys = demo.host.function_keys
     lead = demo.call("POST", "/api/leads", json.dumps(a_lead()).encode(), key=keys["accept_lead"])
     assert lead.status == 202
     lead_id = lead.json()["lead_id"]
@@ -156,10 +161,6 @@ def test_each_key_opens_its_own_door(demo: RunningApp) -> None:
 
 
 def test_status_of_a_lead_that_nobody_knows_waits_a_quarter_of_an_hour(demo: RunningApp) -> None:
-    from datetime import timedelta
-
-    from leads.clock import now
-    from leads.lead import Lead, new_lead_id
 
     young, old = new_lead_id(now(), Lead()), new_lead_id(now() - timedelta(minutes=16), Lead())
     assert demo.call("GET", f"/api/status/{young}").json()["state"] == "waiting"
@@ -204,8 +205,6 @@ def test_an_offer_in_the_address_may_be_called_anything(demo: RunningApp, offer:
 
 
 def test_an_empty_body_is_answered_and_not_kept(demo: RunningApp, demo_storage: str) -> None:
-    from leads.listing import newest
-
     assert demo.post(b"").status == 400
     assert demo.post(b"  \n").status == 400
     assert newest(app_on(demo_storage).ledger) == []

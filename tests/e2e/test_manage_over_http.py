@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from urllib.parse import quote
 
 from tests.support.pipeline import a_lead
@@ -12,10 +11,10 @@ from tests.support.running_app import running_app
 OFFER = json.dumps({"destinations": [{"name": "table", "type": "azure_table"}]}).encode()
 
 
-def test_an_offer_that_is_put_takes_the_leads_of_its_address(fresh_storage: str, tmp_path: Path) -> None:
+def test_an_offer_that_is_put_takes_the_leads_of_its_address(fresh_storage: str) -> None:
     offer_id = "a/b.c\\d #?50% o'neil 🎈"
     path = quote(offer_id, safe="")
-    with running_app(fresh_storage, tmp_path) as app:
+    with running_app(fresh_storage) as app:
         assert app.call("GET", "/api/manage/status", key="").status == 401
         assert app.call("PUT", f"/api/manage/offers/{path}", OFFER).status == 201
         lead = app.post(a_lead(), f"/api/leads/{path}").json()["lead_id"]

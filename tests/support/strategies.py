@@ -1,0 +1,54 @@
+"""What Hypothesis makes leads, messages and rows from."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import strategies as st
+
+from leads.lead import Lead, new_lead_id, parse_body
+
+CUSTOMER_KEYS = ("FirstName", "LastName", "Email", "Phone", "Country", "Company", "Title")
+RECORD_KEYS = ("LeadSource", "ActionCode", "ProductId", "OfferTitle", "PublisherDisplayName", "Description", "CreatedTime")
+
+wild_text = st.text(st.characters(), max_size=12)
+"""Any characters, half a surrogate pair too."""
+text = st.text(max_size=12)
+"""What UTF-8 can hold."""
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | wild_text
+json_values: st.SearchStrategy[Any] = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(wild_text, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def _objects(keys: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
+    known = st.dictionaries(st.sampled_from(keys), wild_text | json_values, max_size=5)
+    unknown = st.dictionaries(wild_text, json_values, max_size=2)
+    return st.builds(lambda first, second: first | second, known, unknown)
+
+
+customers = _objects(CUSTOMER_KEYS)
+bodies = st.builds(
+    lambda record, customer, wrapped: json.dumps(
+        record | {"UserDetails": json.dumps(customer) if wrapped else customer}
+    ).encode(),
+    _objects(RECORD_KEYS),
+    customers,
+    st.booleans(),
+)
+"""Bodies of leads: any values under known and unknown keys, the customer as an object or as a JSON string."""
+
+leads: st.SearchStrategy[Lead] = bodies.map(parse_body)
+"""Any lead that parses."""
+
+moments: st.SearchStrategy[datetime] = st.datetimes(
+    datetime(2017, 1, 1),  # noqa: DTZ001 - the strategy adds the zone
+    datetime(2099, 12, 31),  # noqa: DTZ001
+    timezones=st.just(UTC),
+)
+lead_ids: st.SearchStrategy[str] = st.builds(new_lead_id, moments, leads)
+destination_names = st.from_regex(r"[a-z][a-z0-9_]{0,30}", fullmatch=True)
