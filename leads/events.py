@@ -24,6 +24,7 @@ class Event(StrEnum):
     LEAD_CRASHED = "lead_crashed"
     LEADS_REDRIVEN = "leads_redriven"
     MESSAGE_TOO_NEW = "message_too_new"
+    OFFER_UNREADABLE = "offer_unreadable"
     INTAKE_UNAVAILABLE = "intake_unavailable"
     CONNECTION_PAUSED = "connection_paused"
     CONNECTION_PROBED = "connection_probed"
@@ -37,6 +38,7 @@ ALARMS = frozenset(
         Event.LEAD_DEAD_LETTERED,
         Event.LEAD_CRASHED,
         Event.MESSAGE_TOO_NEW,
+        Event.OFFER_UNREADABLE,
         Event.INTAKE_UNAVAILABLE,
         Event.CONNECTION_PAUSED,
     }

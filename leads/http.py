@@ -47,7 +47,8 @@ def answer_intake(req: func.HttpRequest, traceparent: str) -> func.HttpResponse:
     except UnreadableLead as why:
         return _unreadable(why, {})
     except (StorageError, SettingsError) as error:
-        return unavailable("The lead could not be stored. Send it again.", error)
+        emit(Event.INTAKE_UNAVAILABLE, why=type(error).__name__)
+        return _unavailable("The lead could not be stored. Send it again.")
     status_url = f"{_base(req.url)}/api/status/{receipt.lead_id}"
     return _json(202, {"lead_id": receipt.lead_id, "status_url": status_url})
 
@@ -64,7 +65,8 @@ def answer_status(req: func.HttpRequest) -> func.HttpResponse:
     try:
         record = get_app().ledger.read(lead_id)
     except (StorageError, SettingsError) as error:
-        return unavailable("The lead could not be looked up. Ask again.", error)
+        emit(Event.STORAGE_UNAVAILABLE, what="status", why=type(error).__name__)
+        return _unavailable("The lead could not be looked up. Ask again.")
     if record is not None:
         return _json(200, status_of(record))
     if clock.now() - received_at_of(lead_id) < UNKNOWN_UNTIL:
@@ -113,9 +115,8 @@ def problem(
     return func.HttpResponse(json.dumps(body), status_code=status, mimetype="application/problem+json", headers=headers)
 
 
-def unavailable(detail: str, error: Exception) -> func.HttpResponse:
+def _unavailable(detail: str) -> func.HttpResponse:
     """503 with the time after which to try again, and not a word about why: the caller may be anyone."""
-    emit(Event.INTAKE_UNAVAILABLE, why=type(error).__name__)
     return problem(503, "Temporarily unavailable", detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 

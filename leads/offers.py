@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from leads import clock, destinations
+from leads.events import Event, emit
 from leads.lead import Lead, Stage, stage_of
 from leads.problems import first_problem
 from leads.storage import Conflict, Table, joined_text, key_part, text_columns
@@ -144,7 +145,7 @@ def route(references: OfferReferences, offers: Sequence[Offer]) -> Offer | None:
     for reference in (references.url, references.lead_source, references.product_id, references.title):
         if offer := by_name.get(_folded(reference)):
             return offer
-    return by_name.get(DEFAULT_OFFER)
+    return next((offer for offer in offers if offer.id == DEFAULT_OFFER), None)
 
 
 def _names(offers: Sequence[Offer]) -> Mapping[str, Offer]:
@@ -186,15 +187,38 @@ class Offers:
         self._read_at: datetime | None = None
 
     def all(self) -> list[Offer]:
-        """The offers, at most a minute old."""
+        """The offers, at most a minute old.
+
+        One that can't be read is left out with an alarm, and then the default offer too: a lead of the one must not end in the
+        other's CRM. It waits as unrouted instead.
+        """
+        return [stored.offer for stored in self._fresh()]
+
+    def changed_at(self) -> datetime | None:
+        """When an offer was last set; None without offers."""
+        return max((stored.changed_at for stored in self._fresh()), default=None)
+
+    def _fresh(self) -> tuple[StoredOffer, ...]:
         with self._lock:
             if self._read_at is None or clock.now() - self._read_at >= timedelta(seconds=CACHE_SECONDS):
-                self._cached = tuple(self.stored())
+                self._cached = tuple(self._usable())
                 self._read_at = clock.now()
-            return [stored.offer for stored in self._cached]
+            return self._cached
+
+    def _usable(self) -> list[StoredOffer]:
+        readable: list[StoredOffer] = []
+        entities = self._table.query(f"PartitionKey eq '{_PARTITION}'")
+        for entity in entities:
+            try:
+                readable.append(_stored(entity))
+            except InvalidOffer:
+                emit(Event.OFFER_UNREADABLE, row=entity["RowKey"])
+        if len(readable) == len(entities):
+            return readable
+        return [stored for stored in readable if stored.offer.id != DEFAULT_OFFER]
 
     def stored(self) -> list[StoredOffer]:
-        """The offers as they are stored now, by id."""
+        """The offers as they are stored now, by id. Raises `InvalidOffer` for one that this release can't read."""
         entities = self._table.query(f"PartitionKey eq '{_PARTITION}'")
         return sorted((_stored(entity) for entity in entities), key=lambda stored: stored.offer.id)
 

@@ -147,7 +147,7 @@ def redrive(app: App, item: Todo, delay: int = 0) -> None:
 
 def _redrive_unrouted(app: App, backlog: Backlog, offers: list[Offer], now: datetime) -> None:
     """Send on what has an offer now. Without a change of the offers there is little to find, and it is sought rarely."""
-    changed_at = max((stored.changed_at for stored in app.offers.stored()), default=None)
+    changed_at = app.offers.changed_at()
     if changed_at is None:
         return
     if now - changed_at > OFFERS_SETTLE and now.minute % UNROUTED_SWEPT_EVERY_MINUTES:

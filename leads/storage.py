@@ -26,7 +26,6 @@ Table service data model"), and a character can be two of them."""
 _QUEUE_TIMEOUTS: dict[str, Any] = {
     "connection_timeout": 1.0,
     "read_timeout": 1.3,
-    "retry_policy": LinearRetry(backoff=0, retry_total=1, random_jitter_range=0),
 }
 TABLE_TIMEOUTS: dict[str, Any] = {
     "connection_timeout": 3,
@@ -199,7 +198,8 @@ class Storage:
 
     def queue(self, name: str, *, encoded: bool = True) -> Queue:
         """A queue. With `encoded=False`, what is read from it is left as it is stored."""
-        options = dict(self._queue_options)
+        # A policy holds the pipeline behind it: clients that share one also share the last one's account and key.
+        options = self._queue_options | {"retry_policy": LinearRetry(backoff=0, retry_total=1, random_jitter_range=0)}
         if encoded:
             options["message_encode_policy"] = TextBase64EncodePolicy()
         if self._settings.storage_connection_string:

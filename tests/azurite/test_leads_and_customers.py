@@ -426,3 +426,23 @@ def test_the_ledger_keeps_the_lead_as_it_was_parsed(routed: Pipeline, vendor: Ve
     stored = routed.record(lead).lead
     assert stored == parse_body(body)
     assert Lead.from_wire(vendor.calls[0].lead) == stored
+
+
+def test_an_offer_that_can_not_be_read_keeps_its_leads_waiting_and_stops_no_other(
+    pipeline: Pipeline, vendor: Vendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Vendor() as default:
+        pipeline.offer(crm(default.url), offer_id="*", titles=[])
+        pipeline.offer(crm(vendor.url), offer_id="fabrikam.erp", titles=["Fabrikam ERP"])
+        broken = {"PartitionKey": "offer", "RowKey": "contoso.crm", "changed_at": pipeline.clock.now(), "offer": "{}"}
+        pipeline.app.storage.table("LeadOffers").client.upsert_entity(broken)
+        pipeline.app.offers.forget()
+        waiting, other = pipeline.post(), pipeline.post(a_lead(OfferTitle="Fabrikam ERP"))
+        pipeline.run()
+        assert pipeline.delivery(other).state is State.DELIVERED
+        assert pipeline.record(waiting).state is State.UNROUTED
+        assert "event=offer_unreadable" in caplog.text
+        pipeline.offer(crm(vendor.url))
+        pipeline.tick(2)
+        assert pipeline.delivery(waiting).state is State.DELIVERED
+        assert default.calls == []

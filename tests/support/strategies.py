@@ -50,5 +50,12 @@ moments: st.SearchStrategy[datetime] = st.datetimes(
     datetime(2099, 12, 31),  # noqa: DTZ001
     timezones=st.just(UTC),
 )
-lead_ids: st.SearchStrategy[str] = st.builds(new_lead_id, moments, leads)
+hex_digits = "0123456789abcdef"
+lead_ids: st.SearchStrategy[str] = st.builds(
+    lambda at, random, bucket: f"{new_lead_id(at, Lead())[:17]}-{random:012x}-{bucket}",
+    moments,
+    st.integers(0, 16**12 - 1),
+    st.sampled_from(hex_digits),
+)
+hashes = st.integers(0, 16**32 - 1).map("{:032x}".format)
 destination_names = st.from_regex(r"[a-z][a-z0-9_]{0,30}", fullmatch=True)
