@@ -29,7 +29,7 @@ from leads.destinations.base import (
     Unknown,
 )
 from leads.events import Event, emit
-from leads.lead import Stage, customer_hash, customer_identity, fingerprint, parse_body
+from leads.lead import Stage, customer_hash, customer_identity, fingerprint, parse_body, stage_of
 from leads.ledger import Claim, ClaimHeld, CustomerAppeared, LeadKnown, LedgerBusy
 from leads.messages import Message, MessageTooNew, MessageUnreadable, decode, encode
 from leads.offers import DestinationConfig, Offer, route
@@ -145,14 +145,14 @@ def _drop(message: Message, why: str) -> None:
 
 
 def _route(app: App, record: LeadRecord, message: Message) -> None:
+    assert record.lead is not None  # noqa: S101
     offer = route(record.references, app.offers.all())
+    record.stage = offer.stage(record.lead) if offer else stage_of(record.lead.action)
     if offer is None:
         _conclude(app, record, message, State.UNROUTED, "no configured offer takes this lead")
         emit(Event.LEAD_UNROUTED, lead_id=record.lead_id)
         return
-    assert record.lead is not None  # noqa: S101
     record.offer = offer.id
-    record.stage = offer.stage(record.lead)
     if reason := _skipped_by_policy(offer, record):
         _conclude(app, record, message, State.SKIPPED, reason)
         return

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 KEY_VAULT_CACHE_SECONDS = 300
 _HTTPS_ADDRESS = re.compile(r"https://\S+", re.IGNORECASE)
+# A sender may be waiting: the SDK's own limits would let it wait for minutes. A client that needs the token asks twice.
+_TOKEN_LIMITS: dict[str, Any] = {
+    "connection_timeout": 1,
+    "read_timeout": 2,
+    "retry_total": 1,
+    "retry_connect": 0,
+    "retry_read": 0,
+}
 
 
 class SettingsError(Exception):
@@ -103,7 +111,7 @@ class Settings(BaseModel):
         from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
 
         if self.storage_credential:
-            return ManagedIdentityCredential(client_id=self.storage_client_id or None)
+            return ManagedIdentityCredential(client_id=self.storage_client_id or None, **_TOKEN_LIMITS)
         return DefaultAzureCredential()
 
 

@@ -1,0 +1,301 @@
+"""The documents say what the code does: names, defaults, values, commands, examples and links."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import unquote
+
+import pytest
+import typer.main
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from leads import cli, manage
+from leads.destinations import MODULES, destination_class
+from leads.destinations.azure_table import to_entity
+from leads.destinations.base import Customer, Outcome, OutgoingLead
+from leads.events import ALARMS, Event
+from leads.lead import Lead, Source, Stage, UnreadableLead, new_lead_id, parse_body, received_at_of, stage_of
+from leads.offers import DestinationConfig, Offer, Policies, When, read_offer
+from leads.retry import SCHEDULE
+from leads.rows import State
+from leads.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(DOCS.rglob("*.md")),
+    ROOT / "samples/README.md",
+    ROOT / "devhost/README.md",
+]
+UNITS = {"s": 1, "min": 60, "h": 3600}
+
+CODE_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def section(name: str, heading: str) -> str:
+    """The text below a heading, up to the next one of its level or above."""
+    lines = page(name).splitlines()
+    start = next(number for number, line in enumerate(lines) if line.lstrip("#").strip() == heading)
+    level = len(lines[start]) - len(lines[start].lstrip("#"))
+    ends = (n for n, line in enumerate(lines[start + 1 :], start + 1) if re.match(rf"#{{1,{level}}} ", line))
+    return "\n".join(lines[start + 1 : next(ends, len(lines))])
+
+
+def table(name: str, heading: str) -> dict[str, list[str]]:
+    """The first table below a heading: each name in the first column with the row's other cells."""
+    rows = re.search(r"^\|.*\n\|[-|]+\|\n((?:\|.*\n?)+)", section(name, heading), re.MULTILINE)
+    assert rows, f"there is no table below {heading}"
+    found: dict[str, list[str]] = {}
+    for line in rows[1].splitlines():
+        first, *others = (cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip("|")))
+        for key in re.findall(r"`([^`]+)`", first) or [first]:
+            found[key] = others
+    return found
+
+
+def blocks(name: str, language: str) -> list[str]:
+    return [text for lang, text in CODE_BLOCK.findall(page(name)) if lang == language]
+
+
+def written(field: FieldInfo) -> str:
+    """A field's default as the tables write it."""
+    if field.is_required():
+        return "required"
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(default, BaseModel):
+        return {"When": "all leads", "Policies": "all defaults"}[type(default).__name__]
+    if default is None or default == "":
+        return "" if default == "" else "`null`"
+    return f"`{default}`" if isinstance(default, str) else f"`{json.dumps(default)}`"
+
+
+# --- Configuration ------------------------------------------------------------------------------------------------------
+
+
+def test_every_app_setting_is_documented_with_its_default_and_no_other() -> None:
+    documented = table("docs/configuration.md", "App settings")
+    fields = {field.alias: field for field in Settings.model_fields.values()}
+    assert documented.keys() == fields.keys()
+    assert {name: cells[0] for name, cells in documented.items()} == {
+        name: "min(32, CPUs + 4)" if field.default_factory else str(field.default) for name, field in fields.items()
+    }
+
+
+def test_the_readme_lists_app_settings_that_there_are() -> None:
+    aliases = {field.alias for field in Settings.model_fields.values()}
+    assert table("README.md", "Deploy and connect it").keys() <= aliases
+
+
+@pytest.mark.parametrize(
+    ("heading", "model"),
+    [("Offers", Offer), ("Destinations", DestinationConfig), ("When", When), ("Policies", Policies)],
+)
+def test_every_field_of_an_offer_is_documented_with_its_default(heading: str, model: type[BaseModel]) -> None:
+    documented = table("docs/configuration.md", heading)
+    assert {name: cells[0] for name, cells in documented.items()} == {
+        name: written(field) for name, field in model.model_fields.items()
+    }
+
+
+def test_every_value_of_a_policy_is_documented() -> None:
+    documented = table("docs/configuration.md", "Policies")
+    for name, field in Policies.model_fields.items():
+        for value in get_args(field.annotation):
+            assert f"`{value}`" in documented[name][1], f"{name}: {value}"
+
+
+@pytest.mark.parametrize("type_name", MODULES)
+def test_every_setting_of_a_destination_type_is_documented_with_its_default(type_name: str) -> None:
+    if MODULES[type_name].startswith("tests."):
+        pytest.skip("a type of the tests' own")
+    documented = table(f"docs/destinations/{type_name.replace('_', '-')}.md", "Settings")
+    fields = destination_class(type_name).Settings.model_fields
+    assert {name: cells[0] for name, cells in documented.items()} == {
+        name: written(field).replace("`null`", "") for name, field in fields.items()
+    }
+
+
+def test_every_queue_setting_and_time_out_of_host_json_is_documented_with_its_value() -> None:
+    host: dict[str, Any] = json.loads(page("host.json"))
+    extensions = host["extensions"]
+    values = {"functionTimeout": host["functionTimeout"], **extensions["http"], **extensions["queues"]}
+    documented = table("docs/configuration.md", "host.json")
+    assert {name: cells[0] for name, cells in documented.items()} == {
+        name: f"`{value}`" for name, value in values.items()
+    }
+
+
+# --- Leads --------------------------------------------------------------------------------------------------------------
+
+
+def test_each_documented_lead_source_is_read_as_the_table_says() -> None:
+    for text, cells in table("docs/leads.md", "LeadSource").items():
+        source = Source.parse(text)
+        assert [source.source, source.action, source.offer_part] == cells
+
+
+def test_every_stage_is_documented_with_its_action() -> None:
+    documented = table("docs/leads.md", "Stages")
+    assert {stage_of(action) for action in documented} == set(Stage)
+    for action, cells in documented.items():
+        assert cells[0] == f"`{stage_of(action)}`"
+
+
+def test_each_shape_reads_as_a_lead_of_its_offer() -> None:
+    shapes = [parse_body(text.encode()) for text in blocks("docs/leads.md", "json")]
+    assert len(shapes) == 4
+    assert all(lead.first_name and lead.email.endswith("@example.com") for lead in shapes)
+    assert all("contoso" in (lead.offer_title + lead.offer_part).casefold() for lead in shapes)
+
+
+def test_documented_problems_are_the_ones_that_are_answered() -> None:
+    answered = []
+    for body in ((ROOT / "samples/03-test-lead-as-printed.json").read_bytes(), b"[]"):
+        with pytest.raises(UnreadableLead) as caught:
+            parse_body(body)
+        answered.append((caught.value.status, caught.value.title, caught.value.detail, caught.value.field))
+    documented = [json.loads(text.partition("\n\n")[2]) for text in blocks("docs/leads.md", "http")]
+    problems = [(p["status"], p["title"], p["detail"], p["field"]) for p in documented if "title" in p]
+    assert problems[:2] == answered
+
+
+def test_the_readme_counts_the_samples_as_they_are() -> None:
+    states = [sample["state"] for sample in json.loads(page("samples/expected.json")).values()]
+    assert f"Posted {len(states)} samples; {states.count('delivered')} of them are rows" in page("README.md")
+
+
+def test_every_column_of_the_table_is_documented() -> None:
+    lead = parse_body((ROOT / "samples/01-https-example.json").read_bytes()).model_copy(update={"extra": {"a": "b"}})
+    lead_id = new_lead_id(received_at_of("20260131235959999-0123456789ab-c"), Lead())
+    outgoing = OutgoingLead(lead_id, lead, "contoso.crm", Stage.PURCHASE, received_at_of(lead_id))
+    assert table("docs/destinations/azure-table.md", "Columns").keys() == to_entity(outgoing, Customer("key")).keys()
+
+
+# --- How it works -------------------------------------------------------------------------------------------------------
+
+
+def test_the_schedule_is_the_documented_one() -> None:
+    text = section("docs/how-it-works.md", "The schedule").strip()
+    steps = re.findall(r"(\d+) (s|min|h)\b", text.partition(", then")[0])
+    assert tuple(int(number) * UNITS[unit] for number, unit in steps) == SCHEDULE
+
+
+def test_every_outcome_is_documented() -> None:
+    assert table("docs/how-it-works.md", "Outcomes").keys() == {kind.__name__ for kind in get_args(Outcome)}
+
+
+def test_the_state_diagram_has_every_state() -> None:
+    (diagram,) = blocks("docs/how-it-works.md", "mermaid")
+    assert set(re.findall(r"\b[a-z_]+(?= -->)|(?<=--> )[a-z_]+\b", diagram)) == set(State)
+
+
+# --- Operations ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_state_is_in_operations() -> None:
+    assert table("docs/operations.md", "States").keys() == set(State)
+
+
+def test_every_event_is_in_operations_and_the_alarms_are_marked() -> None:
+    documented = table("docs/operations.md", "Log events")
+    assert documented.keys() == set(Event)
+    assert {name for name, cells in documented.items() if cells[0] == "alarm"} == ALARMS
+
+
+def test_every_management_address_is_in_operations() -> None:
+    text = section("docs/operations.md", "Over HTTP")
+    for route in manage.ROUTES:
+        assert f"`{route.method} /api/manage{route.path}`" in text
+
+
+def commands(group: Any, *names: str) -> Iterator[str]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *names, name)
+        else:
+            yield " ".join((*names, name))
+
+
+def test_every_command_is_documented_and_no_other_is_mentioned() -> None:
+    known = set(commands(typer.main.get_command(cli.commands)))
+    documented = table("docs/operations.md", "Commands")
+    words = {re.sub(r" [A-Z]+$", "", text.removeprefix("python -m leads ")) for text in documented}
+    assert words == known
+    for path in PAGES:
+        for command in re.findall(r"python -m leads ([a-z]+(?: [a-z]+)?)", path.read_text()):
+            assert command in known, f"{path.name}: python -m leads {command}"
+
+
+# --- Commands, examples, links ------------------------------------------------------------------------------------------
+
+
+def test_every_layer_of_tests_is_documented() -> None:
+    layers = {f"tests/{path.parent.name}" for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert table("docs/local-development.md", "Tests").keys() == layers
+
+
+def test_every_make_command_is_in_the_makefile() -> None:
+    targets = set(re.findall(r"^([a-z]+):", page("Makefile"), re.MULTILINE))
+    mentioned = {
+        (path.name, target)
+        for path in PAGES
+        for target in re.findall(r"(?:^ {4}|`)(?:[A-Z]+=\S+ )*make ([a-z]+)", path.read_text(), re.MULTILINE)
+    }
+    assert {target for name, target in mentioned if name == "README.md"} >= {"run", "test"}
+    assert {(name, target) for name, target in mentioned if target not in targets} == set()
+
+
+def offers_in(name: str) -> list[Any]:
+    return [example for text in blocks(name, "json") if "destinations" in (example := json.loads(text))]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/configuration.md", "docs/destinations/azure-table.md"])
+def test_every_example_of_an_offer_is_valid(name: str) -> None:
+    examples = offers_in(name)
+    assert examples
+    for example in examples:
+        read_offer(example)
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a page's headings as GitHub makes them."""
+    headings = HEADING.findall(CODE_BLOCK.sub("", path.read_text()))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(path: Path) -> None:
+    for target in LINK.findall(CODE_BLOCK.sub("", path.read_text())):
+        if target.startswith(("https://", "http://")):
+            continue
+        file, _, anchor = unquote(target).partition("#")
+        other = (path.parent / file).resolve() if file else path
+        assert other.exists(), f"{path.name}: {target}"
+        assert not anchor or anchor in anchors(other), f"{path.name}: {target}"
+
+
+def test_the_readme_leads_to_every_page_of_the_documentation() -> None:
+    linked = {(ROOT / target.partition("#")[0]).resolve() for target in LINK.findall(page("README.md"))}
+    assert {path for path in DOCS.rglob("*.md") if path not in linked} == set()
+
+
+def test_every_file_in_the_readmes_listing_exists_and_none_is_left_out() -> None:
+    listing = section("README.md", "Find your way in the code")
+    named = set(re.findall(r"\b[\w.]+\.py\b", listing))
+    modules = {path.name for path in (ROOT / "leads").glob("*.py") if not path.name.startswith("__")}
+    assert modules - named == set()
+    assert {name for name in named if not (ROOT / name).exists() and not (ROOT / "leads" / name).exists()} == {
+        "base.py"
+    }
