@@ -29,7 +29,7 @@ from leads.destinations.base import (
     Unknown,
 )
 from leads.events import Event, emit
-from leads.lead import Stage, customer_hash, customer_identity, fingerprint, parse_body, stage_of
+from leads.lead import Lead, Stage, customer_hash, customer_identity, fingerprint, parse_body, stage_of
 from leads.ledger import Claim, ClaimHeld, CustomerAppeared, LeadKnown, LedgerBusy
 from leads.messages import Message, MessageTooNew, MessageUnreadable, decode, encode
 from leads.offers import DestinationConfig, Offer, route
@@ -107,6 +107,12 @@ def _record_of(app: App, message: Message) -> LeadRecord | None:
         lead = parse_body(body)
     if lead is None or message.received_at is None:
         return app.ledger.read(message.lead_id)
+    return new_record(message, lead)
+
+
+def new_record(message: Message, lead: Lead | None) -> LeadRecord:
+    """The record that intake's message begins; it is not stored yet."""
+    assert message.received_at is not None  # noqa: S101
     return LeadRecord(
         lead_id=message.lead_id,
         received_at=message.received_at,
@@ -495,14 +501,15 @@ class _Attempting:
                 delivery.connection = self.destination.connection
                 delivery.updated_at, delivery.next_at = now, next_at
 
-        self.app.ledger.settle(self.record, change_record, self.claim, record_id)
+        stored = self.app.ledger.settle(self.record, change_record, self.claim, record_id)
         emit(
-            Event.LEAD_ATTEMPTED,
+            Event.LEAD_ATTEMPTED if outcome else Event.LEAD_SETTLED,
             lead_id=self.record.lead_id,
             offer=self.offer.id,
             destination=self.name,
             seq=self.message.seq,
-            outcome=outcome or "none",
+            state=stored.deliveries[self.name].state.value,
+            outcome=outcome,
             code=code,
             milliseconds=self.milliseconds,
         )

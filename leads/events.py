@@ -16,6 +16,7 @@ class Event(StrEnum):
 
     LEAD_ACCEPTED = "lead_accepted"
     LEAD_ATTEMPTED = "lead_attempted"
+    LEAD_SETTLED = "lead_settled"
     LEAD_DROPPED = "lead_dropped"
     LEAD_PUT_BACK = "lead_put_back"
     LEAD_UNROUTED = "lead_unrouted"

@@ -4,7 +4,6 @@ A lead's rows and its customer's stand in one partition, so that whatever belong
 """
 
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -23,6 +22,7 @@ from leads.rows import (
     State,
     body_entity,
     body_key,
+    copied,
     customer_key,
     keys,
     lead_entity,
@@ -81,7 +81,8 @@ class Ledger:
             return None
         record = read_lead(entity, _etag(entity))
         if record.has_body and record.state is not State.UNREADABLE:
-            record.lead = parse_body(self.body(lead_id) or b"{}")
+            body = self.body(lead_id)
+            record.lead = parse_body(body) if body else None
         return record
 
     def body(self, lead_id: str) -> bytes | None:
@@ -171,7 +172,7 @@ class Ledger:
         ours = claim is not None
         exact = True
         for _ in range(_TRIES):
-            changed = deepcopy(record)
+            changed = record.copy()
             change(changed)
             operations = _lead_operations(changed, delete_todos=exact)
             if customer is not None:
@@ -240,7 +241,7 @@ def _lead_operations(record: LeadRecord, *, delete_todos: bool = True) -> list[O
 
 
 def _stored_as(record: LeadRecord) -> tuple[str, dict[str, Delivery]]:
-    return record.offer or UNROUTED_OFFER, deepcopy(record.deliveries)
+    return record.offer or UNROUTED_OFFER, copied(record.deliveries)
 
 
 def _create(entity: dict[str, Any]) -> Operation:

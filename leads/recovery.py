@@ -13,7 +13,7 @@ from typing import Final
 from leads import clock, destinations
 from leads.app import App
 from leads.connections import Connection
-from leads.delivery import is_our_fault
+from leads.delivery import is_our_fault, new_record
 from leads.events import Event, emit
 from leads.intake import keep_unreadable
 from leads.ledger import LeadKnown
@@ -213,9 +213,10 @@ def _decoded(stored: str) -> bytes:
 
 
 def _record_crash(app: App, message: Message) -> None:
-    record = app.ledger.read(message.lead_id) or _record_from(message)
-    if record is None:
-        return
+    record = app.ledger.read(message.lead_id)
+    if record is None and message.received_at is None:
+        return  # a later message of a lead that the ledger has forgotten
+    record = record or new_record(message, message.lead)
     now = clock.now()
     concluded: list[tuple[str, Delivery]] = []
 
@@ -245,19 +246,6 @@ def _crashed_deliveries(record: LeadRecord, message: Message) -> list[str]:
     if message.destination:
         return [message.destination]
     return [name for name in record.deliveries if name] or [""]
-
-
-def _record_from(message: Message) -> LeadRecord | None:
-    if message.received_at is None or (message.lead is None and not message.has_body):
-        return None
-    return LeadRecord(
-        lead_id=message.lead_id,
-        received_at=message.received_at,
-        lead=message.lead,
-        url_offer=message.offer,
-        has_body=message.has_body,
-        traceparent=message.traceparent,
-    )
 
 
 # --- Bodies whose lead was never put on the queue -----------------------------------------------------------------------

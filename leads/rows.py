@@ -113,6 +113,10 @@ class Delivery:
 _DELIVERY = TypeAdapter(Delivery)
 
 
+def copied(deliveries: Mapping[str, Delivery]) -> dict[str, Delivery]:
+    return {name: replace(delivery) for name, delivery in deliveries.items()}
+
+
 @dataclass(slots=True)
 class LeadRecord:
     """A lead as the ledger knows it. `etag` is "" while it is not stored; `stored` is what its rows say: listed under
@@ -135,6 +139,10 @@ class LeadRecord:
         """The one state that a person should know of first."""
         states = {delivery.state for delivery in self.deliveries.values()}
         return next((state for state in _MOST_URGENT_FIRST if state in states), State.WAITING)
+
+    def copy(self) -> "LeadRecord":
+        """A record whose deliveries can be changed without changing these."""
+        return replace(self, deliveries=copied(self.deliveries))
 
     def delivery(self, destination: str) -> Delivery:
         """The delivery to a destination, begun if there is none."""
@@ -259,7 +267,7 @@ def read_lead(entity: Mapping[str, Any], etag: str) -> LeadRecord:
         traceparent=entity.get("traceparent", ""),
         deliveries=deliveries,
         etag=etag,
-        stored=(entity.get("listed", ""), {name: replace(delivery) for name, delivery in deliveries.items()}),
+        stored=(entity.get("listed", ""), copied(deliveries)),
     )
 
 

@@ -1,7 +1,7 @@
 """Queue and table clients: one place for credentials, time-outs, and for making what is missing."""
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import quote
@@ -145,7 +145,8 @@ class Table:
             "delete": self.client.delete_entity,
         }[verb]
         try:
-            result = call(entity, **options)
+            with saying_why():
+                result = call(entity, **options)
         except HttpResponseError as error:
             raise _conflict(error, 0, verb) from error
         return str(result["etag"]) if result else ""
@@ -154,7 +155,8 @@ class Table:
         from azure.data.tables import TableTransactionError
 
         try:
-            return self.client.submit_transaction(operations)
+            with saying_why():
+                return self.client.submit_transaction(operations)
         except TableTransactionError as error:
             raise _conflict(error, error.index, operations[error.index][0]) from error
 
@@ -166,6 +168,18 @@ class Table:
                 raise
         make_table(self.client)
         return call()
+
+
+@contextmanager
+def saying_why() -> Iterator[None]:
+    """Raise what a table client hides: where a call failed before there was an answer (no token, a key that is none),
+    azure-data-tables 12.7.0 looks for the answer all the same and raises AttributeError instead of the reason."""
+    try:
+        yield
+    except AttributeError as error:
+        if isinstance(error.__context__, AzureError):
+            raise error.__context__ from None
+        raise
 
 
 def make_table(client: "TableClient") -> None:

@@ -34,7 +34,7 @@ from leads.destinations.base import (
 )
 from leads.lead import Lead
 from leads.settings import SecretReference, Settings, SettingsError
-from leads.storage import make_table, table_client, text_columns, transport
+from leads.storage import make_table, saying_why, table_client, text_columns, transport
 
 CREATED_TIME_FORMAT = "%m/%d/%Y %H:%M:%S"
 MAX_ENTITY_CHARACTERS = 480_000
@@ -127,11 +127,12 @@ class AzureTable(Destination):
         try:
             client = self._client()
             entity = to_entity(outgoing, customer)
-            try:
-                client.create_entity(entity)
-            except ResourceNotFoundError:
-                make_table(client)
-                client.create_entity(entity)
+            with saying_why():
+                try:
+                    client.create_entity(entity)
+                except ResourceNotFoundError:
+                    make_table(client)
+                    client.create_entity(entity)
         except SettingsError as error:
             return Misconfigured(str(error), "settings")
         except ResourceExistsError:
@@ -233,6 +234,8 @@ def _unwrapped(secret: str, reference: str) -> str:
 
 def _classify(error: AzureError) -> Misconfigured | Retry | Rejected:
     """The Table service's error codes as outcomes (Microsoft Learn, "Table service error codes")."""
+    if type(error).__name__ == "AzureSigningError":  # the SDK does not export it
+        return Misconfigured("The account key in the connection string is no whole key: copy it once more.", "key")
     if isinstance(error, ClientAuthenticationError) and not getattr(error, "status_code", None):
         return Misconfigured(
             "The app's identity got no token for the storage account: check its client id and role.", "token"
@@ -261,4 +264,4 @@ def _error_code(error: HttpResponseError) -> str:
 def _retry_after(error: HttpResponseError) -> float | None:
     response: Any = error.response
     header = response.headers.get("Retry-After") if response is not None else None
-    return float(header) if header and header.isdigit() else None
+    return float(header) if header and header.isdecimal() else None
