@@ -1,0 +1,30 @@
+# `make` alone lists what there is. Everything is installed inside the checkout, the first time it is needed.
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format clean
+
+SET_UP := @command -v python3 >/dev/null \
+	|| { echo "python3 is missing: apt-get install python3 python3-venv" >&2; exit 2; }; \
+	exec python3 tools/bootstrap.py
+
+help: ## list these commands
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@echo "PYTHON=/path/to/python chooses the Python (default: 3.13 where there is one, else python3 from 3.11 on)."
+
+setup: ## install everything that run and test need
+	$(SET_UP)
+
+run: ## the whole app with local storage and sample leads, until Ctrl-C (PORT=, ONCE=1, KEEP=1, HOST=func|devhost)
+	$(SET_UP) tools.run
+
+test: ## every check: lint, types, all tests
+	$(SET_UP) tools.check
+
+lint: ## lint and types alone
+	$(SET_UP) tools.check --no-tests
+
+format: ## format the code in place
+	$(SET_UP) ruff format .
+
+clean: ## remove what was installed and what runs left behind
+	rm -rf .venv .tools .run .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

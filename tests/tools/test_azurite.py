@@ -1,0 +1,106 @@
+"""tools/azurite.py: storage that starts beside other copies, keeps its ports, and never outlives its parent."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from azure.data.tables import TableServiceClient
+from azure.storage.queue import QueueClient, QueueServiceClient
+
+from tools import azurite as module
+from tools.azurite import ROOT, Azurite, AzuriteError
+
+
+def queue_of(connection_string: str) -> QueueClient:
+    return QueueClient.from_connection_string(connection_string, "leads")
+
+
+def ports_of(azurite: Azurite) -> tuple[int, int, int]:
+    return azurite.blob_port, azurite.queue_port, azurite.table_port
+
+
+def test_all_three_services_answer(azurite: Azurite) -> None:
+    assert list(QueueServiceClient.from_connection_string(azurite.connection_string).list_queues()) == []
+    assert list(TableServiceClient.from_connection_string(azurite.connection_string).list_tables()) == []
+    with socket.create_connection(("127.0.0.1", azurite.blob_port), timeout=5):
+        pass
+
+
+def test_each_test_has_an_account_of_its_own(fresh_storage: str, azurite: Azurite) -> None:
+    queue = queue_of(fresh_storage)
+    queue.create_queue()
+    queue.send_message("mine")
+    TableServiceClient.from_connection_string(fresh_storage).create_table("Mine")
+
+    others = [text for text in azurite.account_connection_strings if text != fresh_storage]
+    assert len(others) == len(azurite.account_connection_strings) - 1
+    assert list(QueueServiceClient.from_connection_string(others[-1]).list_queues()) == []
+    assert list(TableServiceClient.from_connection_string(others[-1]).list_tables()) == []
+
+
+def test_copies_run_side_by_side(azurite: Azurite) -> None:
+    with Azurite.start() as other:
+        assert not set(ports_of(other)) & set(ports_of(azurite))
+
+
+def test_restart_keeps_ports_and_on_disk_the_data(tmp_path: Path) -> None:
+    with Azurite.start(tmp_path) as azurite:
+        queue = queue_of(azurite.connection_string)
+        queue.create_queue()
+        queue.send_message("still here")
+        ports, pid = ports_of(azurite), azurite.pid
+
+        azurite.restart()
+
+        assert (ports_of(azurite), azurite.pid != pid) == (ports, True)
+        assert [message.content for message in queue.peek_messages()] == ["still here"]
+
+
+def test_in_memory_a_restart_forgets() -> None:
+    with Azurite.start() as azurite:
+        QueueServiceClient.from_connection_string(azurite.connection_string).create_queue("leads")
+        azurite.restart()
+        assert list(QueueServiceClient.from_connection_string(azurite.connection_string).list_queues()) == []
+
+
+def test_a_port_that_was_taken_meanwhile_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PORT_SECONDS", 0)
+    with Azurite.start() as azurite:
+        azurite.stop()
+        with socket.socket() as thief:
+            thief.bind(("127.0.0.1", azurite.queue_port))
+            thief.listen()
+            with pytest.raises(AzuriteError, match=f"EADDRINUSE.*{azurite.queue_port}") as error:
+                azurite.restart()
+    assert "\n" not in str(error.value)
+
+
+def test_stop_ends_the_process_and_may_be_called_again() -> None:
+    azurite = Azurite.start()
+    process = psutil.Process(azurite.pid)
+    azurite.stop()
+    azurite.stop()
+    assert not process.is_running()
+    with pytest.raises(AzuriteError, match="stopped"):
+        _ = azurite.pid
+
+
+def test_it_ends_when_its_parent_is_killed() -> None:
+    code = "import time; from tools.azurite import Azurite; print(Azurite.start().pid, flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        azurite = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    psutil.wait_procs([azurite], timeout=10)
+    assert not azurite.is_running() or azurite.status() == psutil.STATUS_ZOMBIE
+
+
+def test_where_it_is_not_installed_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "ENTRY", tmp_path / "azurite.js")
+    with pytest.raises(AzuriteError, match="make setup"):
+        Azurite.start()

@@ -1,0 +1,264 @@
+"""tools/bootstrap.py: which Python is used, when something is installed again, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools import bootstrap
+from tools.bootstrap import Python, SetupError, choose, digest, explain, find, is_stamped, only_one, probe, step
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine without any Python."""
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
+    monkeypatch.delenv("PYTHON", raising=False)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin/python3"))
+    return Machine(tmp_path)
+
+
+class Machine:
+    """Pretends to have Pythons: each is a script that answers as `probe` expects."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def install(self, path: str, version: str, has_venv: bool = True) -> str:
+        return self._script(path, f"printf '%s\\n' '{self.root / path}' '{version}' '{has_venv}'")
+
+    def install_broken(self, path: str) -> str:
+        """As a pyenv shim is whose version is not selected."""
+        return self._script(path, "echo 'pyenv: command not found' >&2; exit 127")
+
+    def _script(self, path: str, body: str) -> str:
+        script = self.root / path
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text(f"#!/bin/sh\n{body}\n")
+        script.chmod(0o755)
+        return str(script)
+
+
+def test_3_13_on_path_is_preferred_to_python3(machine: Machine) -> None:
+    machine.install("bin/python3", "3.11.2")
+    newer = machine.install("bin/python3.13", "3.13.1")
+    assert choose() == Python(newer, "3.13.1", has_venv=True)
+
+
+def test_a_shim_that_does_not_run_is_passed_over_for_pyenvs_newest(machine: Machine) -> None:
+    machine.install("bin/python3", "3.11.2")
+    machine.install_broken("bin/python3.13")
+    machine.install("pyenv/versions/3.13.9/bin/python3.13", "3.13.9")
+    newest = machine.install("pyenv/versions/3.13.10/bin/python3.13", "3.13.10")
+    assert choose().path == newest
+
+
+def test_without_3_13_the_machines_python3_is_used(machine: Machine) -> None:
+    machine.install("bin/python3.11", "3.11.9")
+    system = machine.install("bin/python3", "3.12.1")
+    assert choose().path == system
+
+
+def test_an_old_python3_gives_way_to_a_newer_one_of_another_name(machine: Machine) -> None:
+    machine.install("bin/python3", "3.9.2")
+    newer = machine.install("bin/python3.11", "3.11.2")
+    assert choose().path == newer
+
+
+def test_only_old_pythons_are_an_error_that_names_the_package(machine: Machine) -> None:
+    machine.install("bin/python3", "3.9.2")
+    with pytest.raises(SetupError, match=r"3\.11 or newer is needed .*3\.9\.2.*apt-get install python3 python3-venv"):
+        choose()
+
+
+def test_no_python_that_works_is_an_error_that_names_the_package(machine: Machine) -> None:
+    machine.install_broken("bin/python3")
+    with pytest.raises(SetupError, match=r"none was found.*apt-get install python3 python3-venv"):
+        choose()
+
+
+def test_a_python_without_venv_is_an_error_that_names_the_package(machine: Machine) -> None:
+    machine.install("bin/python3.13", "3.13.1", has_venv=False)
+    with pytest.raises(SetupError, match=r"virtual environments: apt-get install python3\.13-venv"):
+        choose()
+
+
+def test_the_variable_overrides_the_choice(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.install("bin/python3.13", "3.13.1")
+    wanted = machine.install("elsewhere/python", "3.12.4")
+    monkeypatch.setenv("PYTHON", wanted)
+    assert choose().path == wanted
+
+
+@pytest.mark.parametrize("value", ["/nowhere/python", "/bin/false"])
+def test_a_variable_that_names_no_python_is_an_error(
+    value: str, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.install("bin/python3.13", "3.13.1")
+    monkeypatch.setenv("PYTHON", value)
+    with pytest.raises(SetupError, match=f"PYTHON={value}"):
+        choose()
+
+
+def test_find_looks_for_one_minor_version_alone(machine: Machine) -> None:
+    system = machine.install("bin/python3", "3.11.2")
+    machine.install("bin/python3.13", "3.13.0rc1")
+    found = find("3.11")
+    assert found and found.path == system
+    assert find("3.13") is None
+    assert find("3.12") is None
+
+
+def test_probe_reads_a_real_interpreter() -> None:
+    python = probe(sys.executable)
+    assert python == Python(sys.executable, ".".join(map(str, sys.version_info[:3])), has_venv=True)
+
+
+def test_a_part_is_made_again_when_what_it_is_made_from_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    (tmp_path / "requirements.txt").write_text("one==1\n")
+    before = digest(("requirements.txt",), "3.13.0")
+    assert digest(("requirements.txt",), "3.13.0") == before
+    assert digest(("requirements.txt",), "3.13.1") != before
+    (tmp_path / "requirements.txt").write_text("one==2\n")
+    assert digest(("requirements.txt",), "3.13.0") != before
+
+
+def test_a_part_without_stamp_or_with_another_is_not_ready(tmp_path: Path) -> None:
+    assert not is_stamped(tmp_path, "new")
+    (tmp_path / ".stamp").write_text("old")
+    assert not is_stamped(tmp_path, "new")
+    (tmp_path / ".stamp").write_text("new")
+    assert is_stamped(tmp_path, "new")
+
+
+class TestEnvironment:
+    """Making the virtual environment, with the installing itself replaced."""
+
+    PYTHON = Python("/usr/bin/python3", "3.11.2", has_venv=True)
+
+    @pytest.fixture(autouse=True)
+    def checkout(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+        for name in bootstrap.REQUIREMENTS:
+            (tmp_path / name).write_text("one==1\n")
+
+    @pytest.fixture
+    def installs(self, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+        made: list[Path] = []
+
+        def install(python: Python, folder: Path) -> None:
+            (folder / "bin").mkdir(parents=True, exist_ok=True)
+            (folder / "bin/python").touch()
+            made.append(folder)
+
+        monkeypatch.setattr(bootstrap, "install_packages", install)
+        return made
+
+    def test_it_is_made_once(self, installs: list[Path], tmp_path: Path) -> None:
+        first = bootstrap.make_environment(self.PYTHON)
+        assert first == tmp_path / ".venv/3.11/bin/python"
+        assert bootstrap.make_environment(self.PYTHON) == first
+        assert len(installs) == 1
+
+    def test_each_version_has_its_own(self, installs: list[Path]) -> None:
+        bootstrap.make_environment(self.PYTHON)
+        bootstrap.make_environment(Python("/usr/bin/python3.13", "3.13.0", has_venv=True))
+        assert [folder.name for folder in installs] == ["3.11", "3.13"]
+
+    def test_changed_requirements_make_it_again(self, installs: list[Path], tmp_path: Path) -> None:
+        bootstrap.make_environment(self.PYTHON)
+        (tmp_path / "requirements-dev.txt").write_text("one==2\n")
+        bootstrap.make_environment(self.PYTHON)
+        assert len(installs) == 2
+
+    def test_an_interrupted_one_is_made_again(
+        self, installs: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        bootstrap.make_environment(self.PYTHON)
+        (tmp_path / "requirements-dev.txt").write_text("one==2\n")
+
+        def interrupted(python: Python, folder: Path) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(bootstrap, "install_packages", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                bootstrap.make_environment(self.PYTHON)
+        (tmp_path / "requirements-dev.txt").write_text("one==1\n")
+        bootstrap.make_environment(self.PYTHON)
+        assert len(installs) == 2
+
+    def test_a_removed_interpreter_makes_it_again(self, installs: list[Path]) -> None:
+        bootstrap.make_environment(self.PYTHON).unlink()
+        bootstrap.make_environment(self.PYTHON)
+        assert len(installs) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        (
+            "WARNING: Retrying after connection broken by NewConnectionError\n"
+            "ERROR: Could not find a version that satisfies the requirement one==1.0 (from versions: none)\n",
+            "could not fetch one==1.0 (of the packages)",
+        ),
+        ("npm error code ENOTFOUND\nnpm error network request failed\n", "could not fetch the packages"),
+        ("HTTPSConnectionPool: Max retries exceeded with url: /one/\n", "could not fetch the packages"),
+    ],
+)
+def test_a_network_failure_is_one_line_that_says_what_is_missing(text: str, missing: str) -> None:
+    said = explain(text, Path("setup.log"), "the packages")
+    assert said.startswith(missing)
+    assert "network" in said
+    assert "setup.log" in said
+    assert "\n" not in said
+
+
+def test_another_failure_shows_the_end_of_the_log() -> None:
+    noise = "".join(f"line {number}\n\n" for number in range(100))
+    said = explain(f"{noise}error: No space left on device\n", Path("setup.log"), "the packages").splitlines()
+    assert said[0] == "could not install the packages; the log is setup.log, its end:"
+    assert said[-1].strip() == "error: No space left on device"
+    assert len(said) == 1 + bootstrap.TAIL_LINES
+
+
+def test_a_version_that_does_not_exist_is_no_network_failure() -> None:
+    text = "ERROR: Could not find a version that satisfies the requirement one==9 (from versions: 1.0, 2.0)\n"
+    assert explain(text, Path("setup.log"), "the packages").startswith("could not install the packages")
+
+
+def test_a_step_says_what_it_does_and_keeps_the_noise_in_the_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step("packages", [sys.executable, "-c", "print('noise')"], tmp_path / "setup.log", "the packages")
+    assert capsys.readouterr().out == "setup: packages …\nsetup: packages: done in 0 s\n"
+    assert (tmp_path / "setup.log").read_text() == "noise\n"
+
+
+def test_a_step_that_fails_raises_with_the_log(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"could not install the packages; the log is .*setup\.log.*\n  no space"):
+        step("packages", ["/bin/sh", "-c", "echo no space; exit 1"], tmp_path / "setup.log", "the packages")
+
+
+def test_two_terminals_set_up_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    code = (
+        "import pathlib; from tools import bootstrap\n"
+        f"bootstrap.ROOT = pathlib.Path({str(tmp_path)!r})\n"
+        "with bootstrap.only_one(): print('mine', flush=True)"
+    )
+    root = Path(__file__).parents[2]
+    with only_one():
+        other = subprocess.Popen([sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, text=True)
+        assert other.stdout
+        assert "waiting" in other.stdout.readline()
+        assert other.poll() is None
+    assert other.communicate(timeout=20)[0] == "mine\n"

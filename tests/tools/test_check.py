@@ -1,0 +1,63 @@
+"""tools/check.py, `make test`: the totals, which are what its last line says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools import check
+from tools.check import Totals, read_report
+
+REPORT = """<testsuites><testsuite>
+  <testcase classname="tests.a" name="passes"/>
+  <testcase classname="tests.a" name="skips"><skipped message="no bicep"/></testcase>
+  <testcase classname="tests.a" name="fails"><failure message="assert"/></testcase>
+  <testcase classname="tests.a" name="does_not_start"><error message="fixture"/></testcase>
+  <testcase classname="tests.a" name="does_not_end"/>
+  <testcase classname="tests.a" name="does_not_end"><error message="fixture"/></testcase>
+</testsuite></testsuites>"""
+
+
+def test_every_test_is_counted_once_and_errors_are_failures() -> None:
+    assert read_report(REPORT) == Totals(passed=1, failed=3, skipped=1)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """One check in place of lint, format and types; tests in a folder of their own, in one process."""
+    monkeypatch.setattr(check, "static_checks", lambda: {"lint": ["compileall", "-q", str(tmp_path)]})
+    monkeypatch.setattr(check, "WORKERS", 0)
+    return tmp_path
+
+
+def run_check(folder: Path, capfd: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    status = check.main([str(folder), f"--rootdir={folder}", "-p", "no:cacheprovider"])
+    return status, capfd.readouterr().out.splitlines()[-1]
+
+
+def test_the_last_line_is_the_totals_of_all_checks(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (quick / "test_it.py").write_text(
+        "import pytest\ndef test_a(): pass\ndef test_b(): pass\n@pytest.mark.skip\ndef test_c(): pass\n"
+    )
+    assert run_check(quick, capfd) == (0, "3 passed, 0 failed, 1 skipped")
+
+
+def test_a_test_that_fails_is_counted_and_sets_the_status(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (quick / "test_it.py").write_text("def test_a(): pass\ndef test_b(): assert False\n")
+    assert run_check(quick, capfd) == (1, "2 passed, 1 failed, 0 skipped")
+
+
+def test_tests_that_cannot_be_collected_are_a_failure(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (quick / "test_it.py").write_text("import no_such_module\n")
+    assert run_check(quick, capfd) == (1, "1 passed, 1 failed, 0 skipped")
+
+
+def test_no_tests_at_all_are_a_failure(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_check(quick, capfd) == (1, "1 passed, 1 failed, 0 skipped")
+
+
+def test_a_failing_lint_is_counted(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (quick / "broken.py").write_text("def\n")
+    (quick / "test_it.py").write_text("def test_a(): pass\n")
+    assert run_check(quick, capfd) == (1, "1 passed, 1 failed, 0 skipped")

@@ -1,0 +1,143 @@
+"""tools/host.py and tools/tether.py: which port, which host, and that no child outlives its parent."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tools import host
+from tools.host import ROOT, Host, RunError, choose_port, find_func, port_is_free
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield int(other.getsockname()[1])
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_an_error(taken_port: int) -> None:
+    with pytest.raises(RunError, match=f"PORT={taken_port} is in use"):
+        choose_port(taken_port)
+
+
+def test_where_the_default_port_is_taken_another_one_serves(taken_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "DEFAULT_PORT", taken_port)
+    port = choose_port(None)
+    assert port != taken_port
+    assert port_is_free(port)
+
+
+def test_a_free_default_port_is_used(taken_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = choose_port(None)
+    monkeypatch.setattr(host, "DEFAULT_PORT", free)
+    assert choose_port(None) == free
+
+
+def fake_func(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    (folder / "func").write_text(f"#!/bin/sh\n{body}\n")
+    (folder / "func").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_only_core_tools_are_wanted_but_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_func("auto") is None
+    with pytest.raises(RunError, match=r"not on PATH.*HOST=devhost"):
+        find_func("func")
+
+
+def test_devhost_is_not_replaced_by_core_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_func(tmp_path, monkeypatch, "exit 1")
+    assert find_func("auto") == find_func("func") == str(tmp_path / "func")
+    assert find_func("devhost") is None
+
+
+def test_where_core_tools_do_not_come_up_devhost_takes_over_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake_func(tmp_path, monkeypatch, "echo no bundle; exit 1")
+    stand_in = object()
+    monkeypatch.setattr(host, "start_devhost", lambda *_: stand_in)
+    assert host.start("auto", choose_port(None), "key", {}, tmp_path) is stand_in
+    assert capsys.readouterr().out == ("Azure Functions Core Tools did not start: no bundle; using devhost instead\n")
+
+
+def test_core_tools_are_ready_when_the_app_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api/health").write_text("ok")
+    serve = f"exec {sys.executable} -m http.server --bind 127.0.0.1 --directory {tmp_path} $3"
+    fake_func(tmp_path, monkeypatch, serve)
+    port = choose_port(None)
+    running = host.start("func", port, "key", {"LeadsStorage": "none"}, tmp_path)
+    try:
+        assert (running.name, running.base_url) == ("Azure Functions Core Tools", f"http://127.0.0.1:{port}")
+    finally:
+        running.stop()
+    assert port_is_free(port)
+
+
+def test_a_host_that_fails_to_start_is_said_in_one_line(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    process = host._tethered([sys.executable, "-c", "print('one\\n\\nport in use\\n')"], {}, log)
+    with pytest.raises(RunError, match=r"^devhost did not start: port in use$"):
+        host._wait(Host("devhost", "", "", process, log), lambda: False)
+
+
+def start_tethered(code: str) -> tuple[subprocess.Popen[bytes], psutil.Process]:
+    """A parent that holds the tether of a child with this code; the parent, and the child once it has started."""
+    parent_code = (
+        "import subprocess, sys, time\n"
+        f"child = [sys.executable, '-m', 'tools.tether', sys.executable, '-c', {code!r}]\n"
+        "subprocess.Popen(child, stdin=subprocess.PIPE)\n"
+        "time.sleep(600)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", parent_code], cwd=ROOT, stdout=subprocess.PIPE)
+    assert parent.stdout
+    return parent, psutil.Process(int(parent.stdout.readline()))
+
+
+def test_a_tethered_command_and_its_children_end_when_the_parent_is_killed() -> None:
+    code = (
+        "import os, subprocess, time\n"
+        "subprocess.Popen(['sleep', '600'])\n"
+        "print(os.getpid(), flush=True)\n"
+        "time.sleep(600)"
+    )
+    parent, child = start_tethered(code)
+    family = [child, *child.children()]
+    assert len(family) == 2
+    parent.kill()
+    parent.communicate()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
+
+
+def test_a_tethered_command_may_end_in_order() -> None:
+    code = (
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), print('in order', flush=True), sys.exit(0)))\n"
+        "print(os.getpid(), flush=True)\n"
+        "time.sleep(600)"
+    )
+    parent, _ = start_tethered(code)
+    parent.kill()
+    assert parent.stdout
+    assert parent.stdout.read() == b"in order\n"
+    parent.communicate()
+
+
+def test_a_tethered_command_passes_its_status_on() -> None:
+    tethered = [sys.executable, "-m", "tools.tether", sys.executable, "-c", "raise SystemExit(7)"]
+    started = time.monotonic()
+    with subprocess.Popen(tethered, cwd=ROOT, stdin=subprocess.PIPE) as process:
+        assert process.wait(timeout=20) == 7
+    assert time.monotonic() - started < 20

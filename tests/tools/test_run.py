@@ -1,0 +1,190 @@
+"""tools/run.py, `make run`: its settings, run.json, and one real run from the start to Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from azure.data.tables import TableClient
+
+from tools.demo import HTTP, TABLE, read_samples
+from tools.host import DEFAULT_PORT, ROOT, RunError
+from tools.run import Announcement, Options, Stop, log_folder, read_options, storage
+
+FACTS: dict[str, str | int] = {"intake_url": "http://127.0.0.1:7071/api/leads", "pid": 1}
+
+
+def test_without_settings_any_port_any_host_until_stopped() -> None:
+    assert read_options({}) == Options(port=None, once=False, keep=False, kind="auto")
+
+
+def test_settings_are_read_from_the_environment() -> None:
+    options = read_options({"PORT": "18071", "ONCE": "1", "KEEP": "1", "HOST": "devhost"})
+    assert options == Options(port=18071, once=True, keep=True, kind="devhost")
+
+
+@pytest.mark.parametrize("value", ["", "0", "no", "false"])
+def test_a_switch_can_be_off(value: str) -> None:
+    assert not read_options({"ONCE": value}).once
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("PORT", "0"), ("PORT", "65536"), ("PORT", "7071a"), ("PORT", "-1"), ("ONCE", "2"), ("HOST", "node")],
+)
+def test_a_setting_that_cannot_be_read_is_named(name: str, value: str) -> None:
+    with pytest.raises(RunError, match=f"^{name} must be .* not '{value}'$"):
+        read_options({name: value})
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+class TestAnnouncement:
+    def test_the_file_is_there_from_ready_to_the_end(self, tmp_path: Path) -> None:
+        with Announcement(tmp_path) as announcement:
+            assert not (tmp_path / "run.json").exists()
+            assert announcement.write(FACTS, 7071) == tmp_path / "run.json"
+            assert read(tmp_path / "run.json") == read(tmp_path / "run-7071.json") == FACTS
+        assert not list(tmp_path.glob("*.json"))
+
+    def test_it_is_removed_after_a_failure_as_well(self, tmp_path: Path) -> None:
+        with contextlib.suppress(RunError), Announcement(tmp_path) as announcement:
+            announcement.write(FACTS, 7071)
+            raise RunError("the host ended")
+        assert not list(tmp_path.glob("*.json"))
+
+    def test_a_second_copy_leaves_the_firsts_file_alone(self, tmp_path: Path) -> None:
+        with Announcement(tmp_path) as first:
+            first.write(FACTS, 7071)
+            with Announcement(tmp_path) as second:
+                assert second.write({"pid": 2}, 7072) == tmp_path / "run-7072.json"
+                assert read(tmp_path / "run.json") == FACTS
+            assert read(tmp_path / "run.json") == FACTS
+
+    def test_what_a_killed_copy_left_is_removed_at_the_start(self, tmp_path: Path) -> None:
+        (tmp_path / "run.json").write_text("{}")
+        with Announcement(tmp_path):
+            assert not (tmp_path / "run.json").exists()
+
+
+@pytest.mark.parametrize(("error", "stays"), [(None, False), (Stop, False), (RunError, True)])
+def test_logs_stay_where_a_run_fails(error: type[BaseException] | None, stays: bool, tmp_path: Path) -> None:
+    with contextlib.suppress(Stop, RunError), log_folder(tmp_path / "1"):
+        (tmp_path / "1/devhost.log").touch()
+        if error:
+            raise error
+    assert (tmp_path / "1/devhost.log").exists() is stays
+
+
+def test_a_second_copy_does_not_share_the_kept_storage(tmp_path: Path) -> None:
+    with storage(True, tmp_path), pytest.raises(RunError, match="another `make run KEEP=1`"), storage(True, tmp_path):
+        pass
+
+
+def start(folder: Path, **settings: str) -> subprocess.Popen[str]:
+    """`make run` without the setting up, with `folder` in place of .run."""
+    code = f"import pathlib, sys; from tools import run; run.RUN_FOLDER = pathlib.Path({str(folder)!r}); sys.exit(run.main())"
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "HOST": "devhost", **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@contextlib.contextmanager
+def occupied(port: int) -> Iterator[None]:
+    with socket.socket() as other, contextlib.suppress(OSError):  # another program may hold it already
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        yield
+        return
+    yield
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "it did not become ready"
+        time.sleep(0.2)
+
+
+def test_a_run_from_the_start_to_ctrl_c(tmp_path: Path) -> None:
+    with occupied(DEFAULT_PORT):
+        process = start(tmp_path)
+        wait_for(tmp_path / "run.json", process)
+    facts = read(tmp_path / "run.json")
+    children = psutil.Process(process.pid).children(recursive=True)
+
+    assert set(facts) == {"intake_url", "function_key", "management_url", "storage_connection_string", "pid"}
+    assert facts["pid"] == process.pid
+    assert f":{DEFAULT_PORT}/" not in facts["intake_url"]
+    assert len(children) >= 2  # storage and host
+
+    body = (
+        b'{"UserDetails": {"FirstName": "Ellis", "Email": "ellis@example.com"}, "LeadSource": "AzureMarketplace-INS"}'
+    )
+    request = urllib.request.Request(facts["intake_url"], body, {"x-functions-key": facts["function_key"]})
+    with HTTP.open(request, timeout=30) as answer:
+        assert answer.status == 202
+        lead_id = json.load(answer)["lead_id"]
+    assert row_of(lead_id, facts["storage_connection_string"])["FirstName"] == "Ellis"
+
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    assert f"All {len(read_samples())} samples are where they should be." in output
+    assert facts["intake_url"] in output
+    assert facts["storage_connection_string"] in output
+    assert "curl -i '" in output
+    assert f"Port {DEFAULT_PORT} is in use by another program" in output
+    assert not list(tmp_path.rglob("*.json"))
+    assert psutil.wait_procs(children, timeout=5)[1] == []
+
+
+def row_of(lead_id: str, connection_string: str) -> dict[str, Any]:
+    deadline = time.monotonic() + 30
+    with TableClient.from_connection_string(connection_string, TABLE) as table:
+        while True:
+            found = list(table.query_entities("RowKey eq @id", parameters={"id": lead_id}))
+            if found or time.monotonic() > deadline:
+                return dict(found[0])
+            time.sleep(0.2)
+
+
+def test_a_run_ends_with_status_0_after_the_table_where_that_is_asked_for(tmp_path: Path) -> None:
+    process = start(tmp_path, ONCE="1", KEEP="1")
+    output = process.communicate(timeout=180)[0]
+    assert process.returncode == 0, output
+    assert f"All {len(read_samples())} samples are where they should be." in output
+    assert (tmp_path / "storage").is_dir()
+
+
+def test_an_occupied_port_is_said_in_one_line_before_anything_starts(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        process = start(tmp_path / "run", PORT=str(port))
+        output = process.communicate(timeout=60)[0]
+    assert process.returncode == 2
+    assert output == f"run: PORT={port} is in use by another program: choose another one, or leave PORT out\n"
+    assert not (tmp_path / "run").exists()

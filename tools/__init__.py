@@ -1,0 +1,1 @@
+"""Tools that set up, run and check this repository on a developer's machine; never deployed."""

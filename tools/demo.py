@@ -1,0 +1,202 @@
+"""The demonstration of `make run`: the sample leads over real HTTP, and where each of them ends up."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from azure.core.exceptions import ResourceNotFoundError
+from azure.data.tables import TableClient
+from pydantic import BaseModel
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from tools.host import ROOT, Host, RunError
+
+SAMPLES = ROOT / "samples"
+TABLE = "MarketplaceLeads"
+SETTLE_SECONDS = 90.0
+# States that no lead leaves by itself: waiting longer would change nothing.
+FINAL = {"delivered", "duplicate", "skipped", "unreadable", "dead_letter", "held"}
+
+# The app listens on this machine: a proxy that the environment names must not be asked.
+HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class Expected(BaseModel):
+    """What samples/expected.json says of one file."""
+
+    status: int
+    state: str
+    path: str
+    why: str
+    content_type: str = "application/json"
+
+
+@dataclass
+class Posted:
+    """A sample lead and what became of it."""
+
+    name: str
+    expected: Expected
+    status: int
+    lead_id: str = ""  # empty where the answer did not name it
+    state: str = ""
+    row: dict[str, Any] = field(default_factory=dict)  # what arrived in the table
+
+    def is_right(self, kept_storage: bool) -> bool:
+        """Whether it is where it should be. In storage of an earlier run the same sample may be a redelivery."""
+        if self.status != self.expected.status:
+            return False
+        if kept_storage and self.expected.state == "delivered" and self.state == "duplicate":
+            return True
+        return self.state == self.expected.state and bool(self.row) == (self.state == "delivered")
+
+
+def configure_offers(storage: str) -> None:
+    """Store the offers of samples/offers through the command line, as a publisher would."""
+    for path in sorted((SAMPLES / "offers").glob("*.json")):
+        _leads(storage, "offers", "set", str(path))
+
+
+def read_samples() -> dict[str, Expected]:
+    """The sample files, in the order in which they are posted."""
+    expected = json.loads((SAMPLES / "expected.json").read_text())
+    return {name: Expected.model_validate(expected[name]) for name in sorted(expected)}
+
+
+def post_samples(host: Host) -> Iterator[Posted]:
+    posted: list[Posted] = []
+    for name, expected in read_samples().items():
+        if expected.state == "duplicate":
+            # Of two leads that wait at the same time either may be handled first, and the other is the duplicate.
+            wait_until_settled(host, posted)
+        headers = {"Content-Type": expected.content_type}
+        status, answer = _call(host, expected.path, (SAMPLES / name).read_bytes(), headers)
+        posted.append(Posted(name, expected, status, answer.get("lead_id", "")))
+        yield posted[-1]
+
+
+def settle(host: Host, posted: list[Posted], storage: str, since: datetime) -> None:
+    """Wait until no sample moves any more, and note where each is. `since` is when the first of them was posted."""
+    wait_until_settled(host, posted)
+    note_unreadable(posted, storage, since)
+    rows = read_rows(storage)
+    for sample in posted:
+        sample.row = rows.get(sample.lead_id, {})
+
+
+def wait_until_settled(host: Host, posted: list[Posted]) -> None:
+    """Returns once no sample moves any more, or after `SETTLE_SECONDS`."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        moving = [sample for sample in posted if sample.lead_id and sample.state not in FINAL]
+        if not moving or time.monotonic() > deadline:
+            return
+        for sample in moving:
+            _, answer = _call(host, f"/api/status/{sample.lead_id}")
+            sample.state = answer.get("state", "unknown")
+        time.sleep(0.1)
+
+
+def note_unreadable(posted: list[Posted], storage: str, since: datetime) -> None:
+    """The answer to an unreadable body names no lead id: it is looked up among the leads received `since` then."""
+    listed = json.loads(_leads(storage, "leads", "list", "--state", "unreadable", "--json"))["leads"]
+    ids = sorted(lead["lead_id"] for lead in listed if datetime.fromisoformat(lead["received_at"]) >= since)
+    refused = [sample for sample in posted if not sample.lead_id]
+    for sample, lead_id in zip(refused, ids, strict=False):
+        sample.lead_id, sample.state = lead_id, "unreadable"
+
+
+def read_rows(storage: str) -> dict[str, dict[str, Any]]:
+    """What stands in the table, by lead id."""
+    with TableClient.from_connection_string(storage, TABLE) as table:
+        try:
+            return {row["RowKey"]: dict(row) for row in table.list_entities()}
+        except ResourceNotFoundError:
+            return {}
+
+
+def as_table(posted: list[Posted], kept_storage: bool) -> Table:
+    """One line a sample: how it was answered, where it stands, and what of it arrived in the table."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0, expand=True)
+    table.add_column("Sample", ratio=8, no_wrap=True)
+    table.add_column("HTTP", width=4)
+    table.add_column("State", width=12, no_wrap=True)
+    table.add_column("Customer", ratio=5, no_wrap=True)
+    table.add_column("Company", ratio=4, no_wrap=True)
+    table.add_column("Offer", width=11, no_wrap=True)
+    table.add_column("Stage", width=17, no_wrap=True)
+    for sample in posted:
+        right = sample.is_right(kept_storage)
+        state = Text(f"{'✓' if right else '✗'} {sample.state or 'unknown'}", style="green" if right else "bold red")
+        row = sample.row
+        customer = f"{row.get('FirstName', '')} {row.get('LastName', '')}".strip() or row.get("Email", "")
+        cells = (customer, row.get("Company", ""), row.get("Offer", ""), row.get("Stage", ""))
+        table.add_row(
+            _cell(sample.name.removesuffix(".json")), str(sample.status), state, *(_cell(text) for text in cells)
+        )
+    return table
+
+
+def complaint(sample: Posted) -> str:
+    """One line on what is not as it should be."""
+    wanted = sample.expected
+    found = f"{sample.status}, {sample.state or 'unknown'}, {'a row' if sample.row else 'no row'}"
+    return f"{sample.name}: expected {wanted.status}, {wanted.state}; found {found}. {wanted.why}"
+
+
+def _cell(text: str) -> Text:
+    """A customer's text on one line, shown as it is rather than read as markup."""
+    return Text(" ".join(text.split()), overflow="ellipsis")
+
+
+def _leads(storage: str, *arguments: str) -> str:
+    """Run `python -m leads` against the storage; what it printed. Raises RunError where it fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", "leads", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "LeadsStorage": storage},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise RunError(f"python -m leads {' '.join(arguments[:2])} failed: {said[-1] if said else 'it said nothing'}")
+    return done.stdout
+
+
+def _call(
+    host: Host, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, dict[str, Any]]:
+    """POST a body, or GET without one: status and JSON answer ({} where there is none)."""
+    request = urllib.request.Request(
+        host.base_url + path, data=body, headers={"x-functions-key": host.key, **(headers or {})}
+    )
+    try:
+        with HTTP.open(request, timeout=30) as response:
+            return response.status, _json(response.read())
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return refusal.code, _json(refusal.read())
+    except OSError as error:
+        raise RunError(f"{host.name} does not answer at {host.base_url} ({error}); its log: {host.log}") from None
+
+
+def _json(text: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}

@@ -1,0 +1,301 @@
+"""`make run`: the whole app on this machine, with storage, offers and sample leads, until Ctrl-C.
+
+Settings, all from the environment:
+
+    PORT=18071              the port; without it 7071, or another free one where that is taken
+    ONCE=1                  end after the table, with status 0 only where every sample is where it should be
+    KEEP=1                  keep the storage in .run/storage, so that the next KEEP=1 goes on with it
+    HOST=auto|func|devhost  Core Tools, devhost, or Core Tools where they are there and come up (default: auto)
+
+What it prints for scripts stands in .run/run.json from the moment it is ready until it has ended. Where several
+copies run in one checkout, that file is of the one that was there first; each has its own in .run/run-PORT.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Self
+
+from rich.console import Console
+from rich.markup import escape
+
+from tools import demo, host
+from tools.azurite import Azurite, AzuriteError
+from tools.host import ROOT, Host, RunError
+
+RUN_FOLDER = ROOT / ".run"
+WIDTH = 100
+
+
+class Stop(BaseException):
+    """A signal asked to end."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the environment asks for."""
+
+    port: int | None  # None: any
+    once: bool
+    keep: bool
+    kind: str  # "auto", "func" or "devhost"
+
+
+def read_options(environment: Mapping[str, str]) -> Options:
+    """Raises RunError, naming the setting, where one cannot be read."""
+    port = environment.get("PORT", "").strip()
+    if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        raise RunError(f"PORT must be a number from 1 to 65535, not {port!r}")
+    kind = environment.get("HOST", "").strip() or "auto"
+    if kind not in {"auto", "func", "devhost"}:
+        raise RunError(f"HOST must be auto, func or devhost, not {kind!r}")
+    return Options(int(port) if port else None, _switch(environment, "ONCE"), _switch(environment, "KEEP"), kind)
+
+
+def _switch(environment: Mapping[str, str], name: str) -> bool:
+    value = environment.get(name, "").strip().lower()
+    if value in {"", "0", "false", "no"}:
+        return False
+    if value in {"1", "true", "yes"}:
+        return True
+    raise RunError(f"{name} must be 1 or 0, not {value!r}")
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Whether this process holds the lock; the kernel takes it back however the process ends."""
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+@contextlib.contextmanager
+def storage(keep: bool, folder: Path) -> Iterator[Azurite]:
+    """Azurite, in memory or in `folder`/storage. Raises RunError where another copy uses that folder."""
+    if not keep:
+        with Azurite.start() as azurite:
+            yield azurite
+        return
+    with locked(folder / "storage.lock") as mine:
+        if not mine:
+            raise RunError(f"another `make run KEEP=1` is using {shown(folder / 'storage')}: end it, or leave KEEP out")
+        (folder / "storage").mkdir(exist_ok=True)
+        with Azurite.start(folder / "storage") as azurite:
+            yield azurite
+
+
+class Announcement:
+    """run.json, for as long as the app serves: written by `write`, removed at the end of the block."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._written: list[Path] = []
+        self._lock = locked(folder / "run.lock")
+        self._is_first = False
+
+    def write(self, facts: dict[str, str | int], port: int) -> Path:
+        """Write the file, or the two files, of this copy; gives the one to read."""
+        paths = [self.folder / f"run-{port}.json"]
+        if self._is_first:
+            paths.append(self.folder / "run.json")
+        for path in paths:
+            self._written.append(path)
+            part = path.with_suffix(f".{port}.part")
+            part.write_text(json.dumps(facts, indent=2) + "\n")
+            part.replace(path)
+        return paths[-1]
+
+    def __enter__(self) -> Self:
+        self._is_first = self._lock.__enter__()
+        if self._is_first:
+            (self.folder / "run.json").unlink(missing_ok=True)  # left by a copy that was killed
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for path in self._written:
+            path.unlink(missing_ok=True)
+        self._lock.__exit__(None, None, None)
+
+
+def run(options: Options, console: Console) -> int:
+    """Start everything, show the samples, serve; the exit status. All that it started has ended when it returns."""
+    host.choose_port(options.port)  # what cannot work is said before anything is started
+    host.find_func(options.kind)
+    RUN_FOLDER.mkdir(exist_ok=True)
+    with contextlib.ExitStack() as ending:
+        announcement = ending.enter_context(Announcement(RUN_FOLDER))
+        logs = ending.enter_context(log_folder(RUN_FOLDER / str(os.getpid())))
+        connection = ending.enter_context(storage(options.keep, RUN_FOLDER)).connection_string
+        kept = bool(demo.read_rows(connection))
+        console.print("Storage: Azurite, " + ("kept in .run/storage" if options.keep else "in memory, empty"))
+        demo.configure_offers(connection)
+        console.print("Offers: those of samples/offers are configured")
+        running, port = start_host(options, connection, logs)
+        ending.callback(running.stop)
+        console.print(f"App: {running.name} at {running.base_url}")
+        right = show_samples(running, connection, kept, console)
+        if not options.once:
+            facts = facts_of(running, connection)
+            show_addresses(facts, running, announcement.write(facts, port), console)
+            console.print("[bold]Serving; Ctrl-C ends it and everything it started.[/] The host's log follows.")
+            follow(running)
+        return 0 if right else 1
+
+
+@contextlib.contextmanager
+def log_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder; what is in it stays for a person to read where the block fails."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    except Stop:
+        shutil.rmtree(folder)
+        raise
+    shutil.rmtree(folder)
+
+
+def start_host(options: Options, connection: str, logs: Path) -> tuple[Host, int]:
+    """The host and its port."""
+    key = secrets.token_urlsafe(24)
+    while True:
+        port = host.choose_port(options.port)
+        if options.port is None and port != host.DEFAULT_PORT:
+            print(f"Port {host.DEFAULT_PORT} is in use by another program: using {port}", flush=True)
+        (RUN_FOLDER / f"run-{port}.json").unlink(missing_ok=True)  # left by a copy that was killed
+        try:
+            return host.start(options.kind, port, key, settings(connection), logs), port
+        except RunError:
+            # Another copy that started at the same moment may have taken the port meanwhile.
+            if options.port is not None or host.port_is_free(port):
+                raise
+
+
+def settings(connection: str) -> dict[str, str]:
+    """The app settings that local.settings.example.json shows."""
+    return {
+        "FUNCTIONS_WORKER_RUNTIME": "python",
+        "AzureWebJobsStorage": connection,
+        "LeadsStorage": connection,
+    }
+
+
+def show_samples(running: Host, connection: str, kept: bool, console: Console) -> bool:
+    """Post the samples and show what became of them; whether each is where it should be."""
+    since = datetime.now(UTC)
+    posted = []
+    total = len(demo.read_samples())
+    with console.status("") as status:
+        for sample in demo.post_samples(running):
+            posted.append(sample)
+            status.update(f"Posting samples: {len(posted)} of {total}")
+        status.update("Waiting until each lead has settled")
+        demo.settle(running, posted, connection, since)
+    wrong = [sample for sample in posted if not sample.is_right(kept)]
+    arrived = sum(bool(sample.row) for sample in posted)
+    console.print(f"Posted {len(posted)} samples; {arrived} of them are rows of table {demo.TABLE} now:")
+    console.print(demo.as_table(posted, kept))
+    for sample in wrong:
+        console.print(escape(demo.complaint(sample)), style="red", soft_wrap=True)
+    if not wrong:
+        console.print(f"All {len(posted)} samples are where they should be.")
+    return not wrong
+
+
+def facts_of(running: Host, connection: str) -> dict[str, str | int]:
+    return {
+        "intake_url": f"{running.base_url}/api/leads",
+        "function_key": running.key,
+        "management_url": f"{running.base_url}/api/manage",
+        "storage_connection_string": connection,
+        "pid": os.getpid(),
+    }
+
+
+def show_addresses(facts: dict[str, str | int], running: Host, file: Path, console: Console) -> None:
+    """Each value on a line of its own and never wrapped, so that it can be copied."""
+    curl = (
+        f"curl -i '{facts['intake_url']}' -H 'x-functions-key: {facts['function_key']}' "
+        "-H 'Content-Type: application/json' --data-binary @samples/01-https-example.json"
+    )
+    lines = {
+        "Intake address": str(facts["intake_url"]),
+        "Post a lead": curl,
+        "Where it stands": f"curl '{running.base_url}/api/status/LEAD_ID' -H 'x-functions-key: {facts['function_key']}'",
+        "Management address": str(facts["management_url"]),
+        "Storage connection string (for Storage Explorer or a script)": str(facts["storage_connection_string"]),
+        "The same for scripts": shown(file),
+        "Log of the host": shown(running.log),
+    }
+    for title, value in lines.items():
+        console.print(f"\n[bold]{title}[/]")
+        console.print(f"  {value}", markup=False, soft_wrap=True)
+    console.print()
+
+
+def follow(running: Host) -> None:
+    """Show the host's log as it grows, until a signal. Raises RunError where the host ends by itself."""
+    parent = os.getppid()
+    with running.log.open(errors="replace") as log:
+        log.seek(0, os.SEEK_END)
+        while running.process.poll() is None:
+            print(log.read(), end="", flush=True)
+            if os.getppid() != parent:
+                raise Stop  # make was killed: nobody is there to end this by hand
+            time.sleep(0.3)
+    raise RunError(f"{running.name} ended by itself, see {shown(running.log)}: {host.last_line(running.log)}")
+
+
+def shown(path: Path) -> str:
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def stop_on_signals() -> None:
+    """Turn the first SIGINT, SIGTERM or SIGHUP into `Stop`; later ones leave the ending alone."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup asks to ignore it
+        numbers.append(signal.SIGHUP)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise Stop
+
+    for number in numbers:
+        signal.signal(number, stop)
+
+
+def main() -> int:
+    # Storage and app are on this machine: no proxy that the environment names is asked for them.
+    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    stop_on_signals()
+    try:
+        return run(read_options(os.environ), console)
+    except (RunError, AzuriteError) as error:
+        print(f"run: {error}", file=sys.stderr)
+        return 2
+    except Stop:
+        console.print("\nEnded, with everything it started.")
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
