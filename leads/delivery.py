@@ -348,6 +348,7 @@ class _Attempting:
             lead_id=self.record.lead_id,
             lead=lead,
             offer=self.offer.id,
+            destination=self.name,
             stage=self.record.stage,
             received_at=self.record.received_at,
             repeat_of=self._delivery().repeat_of,

@@ -4,10 +4,12 @@ import os
 import re
 from collections.abc import Mapping
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from leads.problems import first_problem
 
@@ -24,6 +26,9 @@ _TOKEN_LIMITS: dict[str, Any] = {
     "retry_connect": 0,
     "retry_read": 0,
 }
+
+
+Network = IPv4Network | IPv6Network
 
 
 class SettingsError(Exception):
@@ -54,6 +59,22 @@ def _check_address(text: str) -> str:
     return text.strip()
 
 
+def _read_networks(text: object) -> object:
+    """Networks in CIDR form, separated by commas or blanks."""
+    if not isinstance(text, str):
+        return text
+    try:
+        return tuple(ip_network(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        raise ValueError("must be networks such as 10.1.0.0/16, fd00:1::/64, separated by commas") from None
+
+
+def _check_file(text: str) -> str:
+    if text and not Path(text).is_file():
+        raise ValueError("must be the path of a file with certificates (PEM)")
+    return text
+
+
 _HttpsAddress = Annotated[str, AfterValidator(_check_address)]
 
 
@@ -75,6 +96,12 @@ class Settings(BaseModel):
     storage_credential: Annotated[str, AfterValidator(_check_credential)] = Field("", alias="LeadsStorage__credential")
     storage_client_id: str = Field("", alias="LeadsStorage__clientId")
     key_vault_uri: _HttpsAddress = Field("", alias="LEADS_KEY_VAULT_URI")
+    allowed_networks: Annotated[tuple[Network, ...], BeforeValidator(_read_networks)] = Field(
+        (), alias="LEADS_ALLOWED_NETWORKS"
+    )
+    """Networks that are not public to which leads may go all the same, such as that of a private endpoint."""
+    ca_bundle: Annotated[str, AfterValidator(_check_file)] = Field("", alias="LEADS_CA_BUNDLE")
+    """Certificates to trust instead of the public ones, for endpoints inside a private network."""
     thread_count: int = Field(
         default_factory=lambda: min(32, (os.cpu_count() or 1) + 4), alias="PYTHON_THREADPOOL_THREAD_COUNT", ge=1
     )

@@ -11,6 +11,7 @@ from leads.problems import first_problem
 
 MODULES: dict[str, str] = {
     "azure_table": "leads.destinations.azure_table",
+    "webhook": "leads.destinations.webhook",
 }
 """Type → the module whose attribute `destination` is its class. Adding a destination is one line here and one file."""
 

@@ -5,13 +5,13 @@ is no official list), plus one column per customer field, so that nobody has to 
 """
 
 import json
+import re
 from typing import Any, ClassVar
 
 from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
     HttpResponseError,
-    ResourceExistsError,
     ResourceNotFoundError,
     ServiceRequestError,
     ServiceResponseError,
@@ -39,6 +39,10 @@ from leads.storage import make_table, saying_why, table_client, text_columns, tr
 CREATED_TIME_FORMAT = "%m/%d/%Y %H:%M:%S"
 MAX_ENTITY_CHARACTERS = 480_000
 """An entity holds 1 MiB and a character takes two bytes of it; the rest is left for names and keys."""
+
+ALREADY_THERE = "EntityAlreadyExists"
+"""The one conflict that proves that the lead is in the table; another is `TableBeingDeleted`."""
+_CODE = re.compile(r'(?:"code" *: *"|<(?:\w+:)?code>)(\w{1,64})', re.IGNORECASE)
 
 _FORBIDDEN_HINTS = {
     "AuthenticationFailed": "the account key in the connection string is wrong or was rotated",
@@ -135,9 +139,9 @@ class AzureTable(Destination):
                     client.create_entity(entity)
         except SettingsError as error:
             return Misconfigured(str(error), "settings")
-        except ResourceExistsError:
-            return Delivered(outgoing.lead_id, "EntityAlreadyExists")
         except AzureError as error:
+            if isinstance(error, HttpResponseError) and _error_code(error) == ALREADY_THERE:
+                return Delivered(outgoing.lead_id, ALREADY_THERE)
             return _classify(error)
         return Delivered(outgoing.lead_id, "created")
 
@@ -257,8 +261,13 @@ def _classify(error: AzureError) -> Misconfigured | Retry | Rejected:
 
 
 def _error_code(error: HttpResponseError) -> str:
+    """The service's code, also from an error that the SDK passes on as it was received."""
     code = getattr(error, "error_code", None)
-    return str(getattr(code, "value", code) or "")
+    if code:
+        return str(getattr(code, "value", code))
+    response: Any = error.response
+    found = _CODE.search(response.text()) if response is not None else None
+    return found[1] if found else ""
 
 
 def _retry_after(error: HttpResponseError) -> float | None:

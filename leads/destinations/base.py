@@ -69,6 +69,7 @@ class OutgoingLead:
     lead_id: str
     lead: Lead
     offer: str
+    destination: str
     stage: Stage
     received_at: datetime
     repeat_of: str = ""

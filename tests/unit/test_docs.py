@@ -89,7 +89,8 @@ def test_every_app_setting_is_documented_with_its_default_and_no_other() -> None
     fields = {field.alias: field for field in Settings.model_fields.values()}
     assert documented.keys() == fields.keys()
     assert {name: cells[0] for name, cells in documented.items()} == {
-        name: "min(32, CPUs + 4)" if field.default_factory else str(field.default) for name, field in fields.items()
+        name: "min(32, CPUs + 4)" if field.default_factory else str(field.default or "")
+        for name, field in fields.items()
     }
 
 
@@ -179,7 +180,7 @@ def test_the_readme_counts_the_samples_as_they_are() -> None:
 def test_every_column_of_the_table_is_documented() -> None:
     lead = parse_body((ROOT / "samples/01-https-example.json").read_bytes()).model_copy(update={"extra": {"a": "b"}})
     lead_id = new_lead_id(received_at_of("20260131235959999-0123456789ab-c"), Lead())
-    outgoing = OutgoingLead(lead_id, lead, "contoso.crm", Stage.PURCHASE, received_at_of(lead_id))
+    outgoing = OutgoingLead(lead_id, lead, "contoso.crm", "table", Stage.PURCHASE, received_at_of(lead_id))
     assert table("docs/destinations/azure-table.md", "Columns").keys() == to_entity(outgoing, Customer("key")).keys()
 
 

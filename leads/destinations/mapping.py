@@ -1,0 +1,77 @@
+"""Templates over a lead: `"{first_name} {last_name}"`, as mappings and bodies use them.
+
+A template holds text and names in braces (`{{` and `}}` are braces themselves). What a customer wrote is inserted as text and is
+never read as a template.
+"""
+
+from collections.abc import Callable, Mapping
+from string import Formatter
+from typing import Final
+
+from leads.destinations.base import OutgoingLead
+
+FIELDS: Final[Mapping[str, Callable[[OutgoingLead], str]]] = {
+    "lead_id": lambda outgoing: outgoing.lead_id,
+    "received_at": lambda outgoing: outgoing.received_at.isoformat(),
+    "offer": lambda outgoing: outgoing.offer,
+    "offer_title": lambda outgoing: outgoing.lead.offer_title,
+    "product_id": lambda outgoing: outgoing.lead.product_id,
+    "publisher": lambda outgoing: outgoing.lead.publisher_name or outgoing.lead.publisher,
+    "stage": lambda outgoing: outgoing.stage.value,
+    "source": lambda outgoing: outgoing.lead.source,
+    "action": lambda outgoing: outgoing.lead.action,
+    "lead_source": lambda outgoing: outgoing.lead.lead_source,
+    "first_name": lambda outgoing: outgoing.lead.first_name,
+    "last_name": lambda outgoing: outgoing.lead.last_name,
+    "email": lambda outgoing: outgoing.lead.email,
+    "phone": lambda outgoing: outgoing.lead.phone,
+    "company": lambda outgoing: outgoing.lead.company,
+    "title": lambda outgoing: outgoing.lead.title,
+    "country": lambda outgoing: outgoing.lead.country,
+    "country_code": lambda outgoing: outgoing.lead.country_code,
+    "description": lambda outgoing: outgoing.lead.description,
+    "note": lambda outgoing: outgoing.lead.note,
+}
+"""What a template can name. `campaign.NAME` and `extra.NAME` name a listing address's parameter and an unknown key besides."""
+
+_OPEN: Final[Mapping[str, Callable[[OutgoingLead], Mapping[str, str]]]] = {
+    "campaign": lambda outgoing: outgoing.lead.campaign,
+    "extra": lambda outgoing: outgoing.lead.extra | outgoing.lead.customer_extra,
+}
+
+
+def check_template(template: str) -> str:
+    """The template itself. Raises ValueError that says which name is unknown, or where a brace is open."""
+    for name in _names(template):
+        group, dot, member = name.partition(".")
+        if name not in FIELDS and not (dot and member and group in _OPEN):
+            known = ", ".join([*sorted(FIELDS), "campaign.NAME", "extra.NAME"])
+            raise ValueError(f"{{{name}}} is no field of a lead; use one of {known}")
+    return template
+
+
+def render(template: str, outgoing: OutgoingLead) -> str:
+    """The text of a checked template for a lead; what the lead lacks is left out."""
+    return "".join(text + (_value(name, outgoing) if name is not None else "") for text, name in _parts(template))
+
+
+def _value(name: str, outgoing: OutgoingLead) -> str:
+    if name in FIELDS:
+        return FIELDS[name](outgoing)
+    group, _, member = name.partition(".")
+    return _OPEN[group](outgoing).get(member, "")
+
+
+def _names(template: str) -> list[str]:
+    return [name for _, name in _parts(template) if name is not None]
+
+
+def _parts(template: str) -> list[tuple[str, str | None]]:
+    try:
+        parsed = list(Formatter().parse(template))
+    except ValueError as error:
+        raise ValueError(f"is not a template ({error}); write a single brace as {{{{ or }}}}") from None
+    for _, name, form, conversion in parsed:
+        if form or conversion:
+            raise ValueError(f"{{{name}}}: leave out what follows the name")
+    return [(text, name) for text, name, _, _ in parsed]

@@ -1,0 +1,247 @@
+"""Webhook: each lead as a signed JSON POST to an HTTPS endpoint (Standard Webhooks).
+
+The id that the receiver can tell a repeated call by is the same over all tries of a lead. Signatures are made as in the
+"Standard Webhooks" specification, version 1.0.0: HMAC-SHA256 over `id.timestamp.body`.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from typing import Annotated, Any, ClassVar, Final
+
+from pydantic import AfterValidator, Field, JsonValue
+
+from leads import clock
+from leads.destinations.base import (
+    CheckResult,
+    Context,
+    Customer,
+    Delivered,
+    Destination,
+    DestinationSettings,
+    Misconfigured,
+    Outcome,
+    OutgoingLead,
+    Rejected,
+    Retry,
+)
+from leads.destinations.http import Answer, Failure, HttpClient, NoAnswer
+from leads.destinations.mapping import check_template, render
+from leads.settings import SecretReference, SettingsError
+
+PAYLOAD_VERSION: Final = 1
+_HEADER_NAME: Final = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
+_OWN_HEADERS: Final = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection"})
+
+
+def _check_body(value: JsonValue) -> JsonValue:
+    for template in _strings(value):
+        check_template(template)
+    return value
+
+
+def _check_header_name(name: str) -> str:
+    if name.lower() in _OWN_HEADERS or name.lower().startswith("webhook-"):
+        raise ValueError("is set by the app itself; leave it out")
+    return name
+
+
+HeaderName = Annotated[str, Field(pattern=_HEADER_NAME), AfterValidator(_check_header_name)]
+
+
+class WebhookSettings(DestinationSettings):
+    """Where the calls go and how they are signed."""
+
+    url: str = Field(
+        pattern=r"^https://[^\s/@?#]+(/[^\s#]*)?(\?[^\s#]*)?$",
+        max_length=2000,
+        description="The endpoint: https:// and a public address.",
+    )
+    secret: SecretReference
+    previous_secret: SecretReference | None = Field(
+        None, description="While the secret is changed: the one before. Calls are signed with both."
+    )
+    headers: dict[HeaderName, SecretReference] = Field(
+        {}, description="Further headers, such as Authorization; each value is a secret reference."
+    )
+    body: Annotated[JsonValue, AfterValidator(_check_body)] = Field(
+        None,
+        description="A body of your own instead of the documented one: JSON whose texts are templates such as "
+        "{first_name} {last_name}.",
+    )
+
+
+class Webhook(Destination):
+    """Posts each lead under the id `lead id` + `.` + destination name."""
+
+    Settings: ClassVar[type[DestinationSettings]] = WebhookSettings
+
+    def __init__(self, settings: WebhookSettings, context: Context) -> None:
+        self._settings = settings
+        self._secrets = context.secrets
+        self._http = HttpClient.of(context.settings)
+
+    @classmethod
+    def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
+        assert isinstance(settings, WebhookSettings)  # noqa: S101
+        return (settings.url, settings.secret, *sorted(settings.headers.values()))
+
+    def check(self) -> CheckResult:
+        """Whether the host can be reached over TLS and every secret can be read; nothing is posted."""
+        try:
+            self._keys()
+            self._own_headers()
+            self._http.request("HEAD", self._settings.url)
+        except SettingsError as error:
+            return CheckResult(ok=False, problem=str(error), code="settings")
+        except NoAnswer as error:
+            outcome = _unanswered(error)
+            if isinstance(outcome, Misconfigured):
+                return CheckResult(ok=False, problem=outcome.reason, code=outcome.code)
+            return CheckResult(ok=False, problem="the endpoint did not answer", code=outcome.code, transient=True)
+        return CheckResult(ok=True)
+
+    def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
+        message_id = f"{outgoing.lead_id}.{outgoing.destination}"
+        body = json.dumps(self._payload(outgoing, customer), ensure_ascii=False).encode()
+        timestamp = str(int(clock.now().timestamp()))
+        try:
+            signatures = " ".join(sign(key, message_id, timestamp, body) for key in self._keys())
+            headers = self._own_headers() | {
+                "Content-Type": "application/json",
+                "webhook-id": message_id,
+                "webhook-timestamp": timestamp,
+                "webhook-signature": signatures,
+            }
+            answer = self._http.request("POST", self._settings.url, headers=headers, body=body)
+        except SettingsError as error:
+            return Misconfigured(str(error), "settings")
+        except NoAnswer as error:
+            return _unanswered(error)
+        return classify(answer, message_id)
+
+    def _payload(self, outgoing: OutgoingLead, customer: Customer) -> JsonValue:
+        if self._settings.body is not None:
+            return _rendered(self._settings.body, outgoing)
+        return payload(outgoing, customer)
+
+    def _keys(self) -> list[bytes]:
+        references = [self._settings.secret, self._settings.previous_secret]
+        return [signing_key(self._secrets.read(reference), reference) for reference in references if reference]
+
+    def _own_headers(self) -> dict[str, str]:
+        values = {name: self._secrets.read(reference) for name, reference in self._settings.headers.items()}
+        for name, value in values.items():
+            if not value.isascii() or not value.isprintable():
+                raise SettingsError(f"The header {name} has a character that no header can hold.")
+        return values
+
+
+destination = Webhook
+
+
+def payload(outgoing: OutgoingLead, customer: Customer) -> dict[str, Any]:
+    """The documented body, version `PAYLOAD_VERSION`: fields may be added to it, none is renamed or taken away."""
+    lead = outgoing.lead
+    return {
+        "type": "lead.received",
+        "version": PAYLOAD_VERSION,
+        "timestamp": outgoing.received_at.isoformat(),
+        "data": {
+            "lead_id": outgoing.lead_id,
+            "offer": outgoing.offer,
+            "stage": outgoing.stage.value,
+            "source": lead.source,
+            "action": lead.action,
+            "is_test": lead.is_test,
+            "repeat_of": outgoing.repeat_of,
+            "customer": {
+                "key": customer.key,
+                "first_name": lead.first_name,
+                "last_name": lead.last_name,
+                "email": lead.email,
+                "phone": lead.phone,
+                "company": lead.company,
+                "title": lead.title,
+                "country": lead.country,
+                "country_code": lead.country_code,
+                "extra": lead.customer_extra,
+            },
+            "note": lead.note,
+            "campaign": lead.campaign,
+            "lead_source": lead.lead_source,
+            "product_id": lead.product_id,
+            "offer_title": lead.offer_title,
+            "publisher": lead.publisher_name or lead.publisher,
+            "description": lead.description,
+            "extra": lead.extra,
+        },
+    }
+
+
+def signing_key(secret: str, reference: str) -> bytes:
+    """The key of a Standard Webhooks secret: base64 behind `whsec_`. Raises `SettingsError` if it is not one."""
+    try:
+        key = base64.b64decode(secret.strip().removeprefix("whsec_"), validate=True)
+    except binascii.Error:
+        key = b""
+    if not 24 <= len(key) <= 64:
+        raise SettingsError(f"{reference} must hold whsec_ and 24 to 64 random bytes in base64 (Standard Webhooks).")
+    return key
+
+
+def sign(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:
+    """The signature of a call, with its scheme."""
+    signed = b".".join((message_id.encode(), timestamp.encode(), body))
+    return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+
+
+def classify(answer: Answer, message_id: str) -> Outcome:
+    """The endpoint's status as an outcome ("Standard Webhooks", section on delivery: 2xx is received, 410 ends it)."""
+    status, code = answer.status, str(answer.status)
+    if 200 <= status < 300:
+        return Delivered(message_id, code)
+    if status in {408, 409, 425, 429} or status >= 500:
+        return Retry(code, answer.retry_after)
+    if 300 <= status < 400:
+        return Misconfigured("The endpoint redirects, and a lead follows no redirect: enter the final address.", code)
+    if status in {401, 403, 407}:
+        return Misconfigured("The endpoint refuses the call: check its secret and the headers.", code)
+    if status in {404, 405, 410}:
+        return Misconfigured("There is no such endpoint, or it takes no POST: check the address.", code)
+    return Rejected("The endpoint does not accept this lead.", code)
+
+
+def _unanswered(error: NoAnswer) -> Misconfigured | Retry:
+    if error.failure is Failure.ADDRESS_REFUSED:
+        return Misconfigured(
+            "The endpoint's address is not public: use one that is, or allow its network in LEADS_ALLOWED_NETWORKS.",
+            error.failure,
+        )
+    if error.failure is Failure.TLS:
+        return Misconfigured(
+            "The endpoint's certificate is not valid for its name, or it speaks no TLS.", error.failure
+        )
+    return Retry(error.failure)
+
+
+def _rendered(value: JsonValue, outgoing: OutgoingLead) -> JsonValue:
+    if isinstance(value, str):
+        return render(value, outgoing)
+    if isinstance(value, list):
+        return [_rendered(item, outgoing) for item in value]
+    if isinstance(value, dict):
+        return {key: _rendered(item, outgoing) for key, item in value.items()}
+    return value
+
+
+def _strings(value: JsonValue) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, list):
+        return [text for item in value for text in _strings(item)]
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in _strings(item)]
+    return []

@@ -1,0 +1,247 @@
+"""The webhook destination: signed calls that the official library verifies, from the intake to the receiver."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from leads import destinations
+from leads.app import App
+from leads.clock import now
+from leads.destinations.base import Context, Customer, Delivered, Misconfigured, Outcome, OutgoingLead, Rejected, Retry
+from leads.destinations.mapping import FIELDS
+from leads.lead import Stage, parse_record
+from leads.offers import InvalidOffer, read_offer
+from leads.rows import State
+from leads.settings import read_settings
+from tests.fakes.tls import Authority, make_authority
+from tests.fakes.webhook import Receiver
+from tests.support.pipeline import Pipeline, TestClock, a_lead
+
+SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
+NEXT_SECRET = "whsec_" + base64.b64encode(b"fedcba9876543210fedcba9876543210").decode()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def receiver(authority: Authority) -> Iterator[Receiver]:
+    with Receiver(authority, [SECRET]) as running:
+        yield running
+
+
+@pytest.fixture
+def pipeline(fresh_storage: str, authority: Authority, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """The pipeline to which this machine's own network is allowed; an offer posts to the receiver."""
+    made = Pipeline(fresh_storage, monkeypatch, TestClock(datetime.now(UTC)))
+    monkeypatch.setenv("LEADS_ALLOWED_NETWORKS", "127.0.0.0/8")
+    monkeypatch.setenv("LEADS_CA_BUNDLE", authority.bundle)
+    monkeypatch.setenv("HOOK_SECRET", SECRET)
+    monkeypatch.setenv("HOOK_TOKEN", "Bearer abc")
+    settings = read_settings()
+    made.app.__dict__["settings"] = settings
+    made.offer(hook(receiver))
+    return made
+
+
+def hook(receiver: Receiver, **settings: Any) -> dict[str, Any]:
+    settings = {"url": receiver.url, "secret": "env:HOOK_SECRET", **settings}
+    return {"name": "hook", "type": "webhook", "settings": settings}
+
+
+def send(app: App, settings: dict[str, Any], **lead: Any) -> Outcome:
+    made = destinations.make("webhook", settings, Context(app.settings, app.secrets))
+    parsed = parse_record(a_lead(**lead))
+    outgoing = OutgoingLead("20260101000000000-0123456789ab-c", parsed, "contoso.crm", "hook", Stage.UNKNOWN, now())
+    return made.send(outgoing, Customer("c" * 32))
+
+
+def test_a_lead_arrives_signed_under_an_id_of_lead_and_destination(pipeline: Pipeline, receiver: Receiver) -> None:
+    lead = pipeline.post(a_lead("ada+crm@example.com", Description='{"mktcmpid": "42"}', Tier="gold"))
+    pipeline.run()
+    assert pipeline.delivery(lead, "hook").state is State.DELIVERED
+    body = receiver.records[f"{lead}.hook"]
+    assert (body["type"], body["version"]) == ("lead.received", 1)
+    data = body["data"]
+    assert (data["lead_id"], data["offer"], data["stage"]) == (lead, "contoso.crm", "initial_interest")
+    assert data["customer"]["last_name"] == "O'Neil"
+    assert data["customer"]["email"] == "ada+crm@example.com"
+    assert data["campaign"] == {"mktcmpid": "42"}
+    assert data["extra"] == {"Tier": "gold"}
+
+
+def test_a_lost_answer_is_sent_again_under_the_same_id(pipeline: Pipeline, receiver: Receiver) -> None:
+    receiver.status = lambda number: (503, {"Retry-After": "30"}) if number == 1 else (200, {})
+    lead = pipeline.post()
+    pipeline.run()
+    pipeline.advance(29)
+    assert pipeline.delivery(lead, "hook").state is State.RETRY
+    pipeline.advance(2)
+    assert pipeline.delivery(lead, "hook").state is State.DELIVERED
+    assert receiver.calls == [f"{lead}.hook"] * 2
+    assert len(receiver.records) == 1
+
+
+def test_while_a_secret_is_changed_both_sign(
+    pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOK_NEXT", NEXT_SECRET)
+    pipeline.offer(hook(receiver, secret="env:HOOK_NEXT", previous_secret="env:HOOK_SECRET"))
+    for accepted in ([SECRET], [NEXT_SECRET]):
+        receiver.secrets = accepted
+        lead = pipeline.post(a_lead(Description=accepted[0][-5:]))
+        pipeline.run()
+        assert pipeline.delivery(lead, "hook").state is State.DELIVERED
+
+
+def test_a_secret_that_was_rotated_is_used_without_a_restart(
+    pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver.secrets = [NEXT_SECRET]
+    lead = pipeline.post()
+    pipeline.run()
+    assert pipeline.delivery(lead, "hook").state is State.RETRY
+    monkeypatch.setenv("HOOK_SECRET", NEXT_SECRET)
+    pipeline.advance(13)
+    assert pipeline.delivery(lead, "hook").state is State.DELIVERED
+
+
+def test_headers_come_from_secrets(pipeline: Pipeline, receiver: Receiver) -> None:
+    pipeline.offer(hook(receiver, headers={"Authorization": "env:HOOK_TOKEN"}))
+    pipeline.post()
+    pipeline.run()
+    assert receiver.headers[0]["authorization"] == "Bearer abc"
+
+
+def test_a_body_of_ones_own_is_filled_in_and_what_a_customer_wrote_stays_text(
+    pipeline: Pipeline, receiver: Receiver
+) -> None:
+    template = {"text": "New: {first_name} {last_name} ({stage}), {campaign.x}{{}}", "n": 1, "list": ["{email}"]}
+    pipeline.offer(hook(receiver, body=template))
+    nasty = '{email} {0} "}],\u2028{{ \\ %s ${x} <b> \r\nX: y'
+    lead = pipeline.post(a_lead(UserDetails={"FirstName": nasty, "LastName": "L", "Email": "a@example.com"}))
+    pipeline.run()
+    got = receiver.records[f"{lead}.hook"]
+    assert got == {"text": f"New: {nasty} L (initial_interest), {{}}", "n": 1, "list": ["a@example.com"]}
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (200, Delivered),
+        (204, Delivered),
+        (302, Misconfigured),
+        (400, Rejected),
+        (401, Misconfigured),
+        (403, Misconfigured),
+        (404, Misconfigured),
+        (408, Retry),
+        (410, Misconfigured),
+        (413, Rejected),
+        (422, Rejected),
+        (429, Retry),
+        (500, Retry),
+        (502, Retry),
+        (503, Retry),
+    ],
+)
+def test_each_status_has_its_outcome(
+    pipeline: Pipeline, receiver: Receiver, status: int, outcome: type[Outcome]
+) -> None:
+    receiver.status = lambda number: (status, {})
+    assert isinstance(send(pipeline.app, hook(receiver)["settings"]), outcome)
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "code"),
+    [
+        ({"url": "https://127.0.0.1:1/"}, Retry, "connection_refused"),
+        ({"url": "https://no-such-host.invalid/"}, Retry, "no_such_host"),
+        ({"url": "https://10.0.0.1.invalid/"}, Retry, "no_such_host"),
+        ({"secret": "env:NOT_SET"}, Misconfigured, "settings"),
+        ({"headers": {"X-A": "env:NOT_SET"}}, Misconfigured, "settings"),
+        ({"secret": "env:HOOK_TOKEN"}, Misconfigured, "settings"),
+    ],
+)
+def test_what_fails_before_the_call(
+    pipeline: Pipeline, receiver: Receiver, changes: dict[str, Any], outcome: type[Outcome], code: str
+) -> None:
+    got = send(pipeline.app, hook(receiver, **changes)["settings"])
+    assert isinstance(got, outcome)
+    assert getattr(got, "code", "") == code
+    assert receiver.calls == []
+
+
+def test_a_private_address_pauses_the_connection_and_says_what_to_do(
+    pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEADS_ALLOWED_NETWORKS", "")
+    pipeline.app.__dict__["settings"] = read_settings()
+    lead = pipeline.post()
+    pipeline.run()
+    assert pipeline.delivery(lead, "hook").state is State.PARKED
+    assert "LEADS_ALLOWED_NETWORKS" in pipeline.app.connections.stored()[0].reason
+    assert receiver.calls == []
+
+
+def test_the_check_posts_nothing(pipeline: Pipeline, receiver: Receiver) -> None:
+    made = pipeline.app.destination(pipeline.app.offers.all()[0].destinations[0])
+    assert made.check().ok
+    assert receiver.calls == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"url": "http://example.com/"}, "url"),
+        ({"url": "https://user:pw@example.com/"}, "url"),
+        ({"secret": "whsec_abc"}, "secret"),
+        ({"headers": {"Content-Type": "env:X"}}, "headers"),
+        ({"headers": {"a b": "env:X"}}, "headers"),
+        ({"headers": {"X": "Bearer abc"}}, "headers"),
+        ({"body": {"text": "{frist_name}"}}, "body"),
+        ({"body": {"text": "{first_name!r}"}}, "body"),
+        ({"body": {"text": "{first_name"}}, "body"),
+        ({"body": ["{first_name.__class__}"]}, "body"),
+    ],
+)
+def test_settings_that_can_not_be_right_are_refused_when_the_offer_is_saved(
+    receiver: Receiver, settings: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(InvalidOffer) as refused:
+        read_offer({"id": "x.y", "destinations": [hook(receiver, **settings)]})
+    assert f"settings.{field}" in str(refused.value)
+    assert "abc" not in str(refused.value)
+
+
+def test_every_field_of_a_template_can_be_rendered(pipeline: Pipeline, receiver: Receiver) -> None:
+    pipeline.offer(hook(receiver, body={name: "{" + name + "}" for name in FIELDS}))
+    lead = pipeline.post()
+    pipeline.run()
+    got = receiver.records[f"{lead}.hook"]
+    assert got["lead_id"] == lead
+    assert got["country_code"] == "US"
+
+
+def test_neither_the_secret_nor_the_customer_is_in_log_or_ledger_error(
+    pipeline: Pipeline, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    receiver.status = lambda number: (500, {})
+    lead = pipeline.post(a_lead("marker.person@example.com"))
+    pipeline.run()
+    shown = json.dumps([str(attempt) for attempt in pipeline.delivery(lead, "hook").attempts]) + _ours(caplog)
+    for secret in ("marker.person", "O'Neil", SECRET, SECRET[6:], receiver.url):
+        assert secret not in shown
+
+
+def _ours(caplog: pytest.LogCaptureFixture) -> str:
+    return "\n".join(record.getMessage() for record in caplog.records if record.name.startswith(("leads", "urllib3")))

@@ -1,0 +1,139 @@
+"""A certificate authority of the tests' own, and raw TLS servers that misbehave in any way one likes."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import trustme
+
+
+@dataclass(frozen=True)
+class Authority:
+    """Issues certificates; `bundle` is the file by which a client trusts them."""
+
+    bundle: str
+    ca: trustme.CA
+
+    def server_context(self, *names: str) -> ssl.SSLContext:
+        """A server's TLS for these names (default: 127.0.0.1 and localhost)."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.ca.issue_cert(*(names or ("127.0.0.1", "localhost"))).configure_cert(context)
+        return context
+
+
+def make_authority(folder: Path) -> Authority:
+    ca = trustme.CA()
+    bundle = folder / "ca.pem"
+    ca.cert_pem.write_to_path(bundle)
+    return Authority(str(bundle), ca)
+
+
+Behaviour = Callable[[socket.socket, bytes], None]
+"""What a server does with a connection after it has read a request's head and body."""
+
+
+@dataclass
+class RawServer:
+    """A TLS server whose every answer is written by hand. `requests` are the requests that arrived, whole."""
+
+    url: str
+    requests: list[bytes]
+
+
+@contextlib.contextmanager
+def raw_server(context: ssl.SSLContext | None, behave: Behaviour) -> Iterator[RawServer]:
+    """Serve on a free port until the block ends; without a context in plain TCP, answering before it is asked."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    server = RawServer(f"https://127.0.0.1:{listener.getsockname()[1]}/hook", [])
+
+    def serve() -> None:
+        while True:
+            try:
+                plain, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=answer, args=(plain,), daemon=True).start()
+
+    def answer(plain: socket.socket) -> None:
+        with contextlib.suppress(OSError), plain:
+            sock = context.wrap_socket(plain, server_side=True) if context else plain
+            with sock:
+                request = _read_request(sock) if context else b""
+                if request:
+                    server.requests.append(request)
+                behave(sock, request)
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield server
+    finally:
+        listener.close()
+
+
+def _read_request(sock: socket.socket) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        if not (chunk := sock.recv(65_536)):
+            return data
+        data += chunk
+    head, _, body = data.partition(b"\r\n\r\n")
+    lengths = [line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    while len(body) < int(lengths[0] if lengths else 0):
+        body += sock.recv(65_536)
+    return head + b"\r\n\r\n" + body
+
+
+def answer(status: str = "200 OK", body: bytes = b"{}", *headers: str) -> Behaviour:
+    """A well-formed answer."""
+
+    def behave(sock: socket.socket, _: bytes) -> None:
+        lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers, "", ""]
+        sock.sendall("\r\n".join(lines).encode() + body)
+
+    return behave
+
+
+def hang_up(sock: socket.socket, _: bytes) -> None:
+    """Close without a word."""
+
+
+def never_answer(sock: socket.socket, _: bytes) -> None:
+    with contextlib.suppress(OSError):
+        sock.settimeout(30)
+        sock.recv(1)
+
+
+def reset_in_the_middle(sock: socket.socket, _: bytes) -> None:
+    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+
+
+def drip(sock: socket.socket, _: bytes) -> None:
+    """A byte every now and then, without an end."""
+    sock.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    with contextlib.suppress(OSError):
+        for _number in range(600):
+            sock.sendall(b"x")
+            time.sleep(0.05)
+
+
+def drip_the_body(sock: socket.socket, _: bytes) -> None:
+    sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    with contextlib.suppress(OSError):
+        for _number in range(600):
+            sock.sendall(b"x")
+            time.sleep(0.05)
+
+
+def endless(sock: socket.socket, _: bytes) -> None:
+    """An answer far beyond any limit."""
+    sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    with contextlib.suppress(OSError):
+        for _number in range(200):
+            sock.sendall(b"x" * 65_536)
