@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from leads.lead import Lead, new_lead_id, parse_body
 
 CUSTOMER_KEYS = ("FirstName", "LastName", "Email", "Phone", "Country", "Company", "Title")
-RECORD_KEYS = ("LeadSource", "ActionCode", "ProductId", "OfferTitle", "PublisherDisplayName", "Description", "CreatedTime")
+RECORD_KEYS = (
+    "LeadSource",
+    "ActionCode",
+    "ProductId",
+    "OfferTitle",
+    "PublisherDisplayName",
+    "Description",
+    "CreatedTime",
+)
 
 wild_text = st.text(st.characters(), max_size=12)
 """Any characters, half a surrogate pair too."""
