@@ -33,12 +33,14 @@ from leads.lead import Lead, Stage, customer_hash, customer_identity, fingerprin
 from leads.ledger import Claim, ClaimHeld, CustomerAppeared, LeadKnown, LedgerBusy
 from leads.messages import Message, MessageTooNew, MessageUnreadable, decode, encode
 from leads.offers import DestinationConfig, Offer, route
-from leads.rows import FINAL, Attempt, CustomerRow, Delivery, LeadRecord, Seen, State
+from leads.rows import Attempt, CustomerRow, Delivery, LeadRecord, Seen, State
 from leads.storage import StorageError
 
 PUT_BACK_SECONDS: Final = (2, 10)
 LEDGER_DOWN_SECONDS: Final = 60
 TOO_NEW_SECONDS: Final = 300
+AHEAD_AT_MOST: Final = 10
+"""Minutes that a message waits for the ledger to know its lead: longer than `functionTimeout` and any lease."""
 REDELIVERY_WINDOW: Final = timedelta(minutes=15)
 _TRIES: Final = 6
 
@@ -88,7 +90,7 @@ def _put_back(app: App, text: str, message: Message, seconds: int, why: str) -> 
 def _deliver(app: App, message: Message) -> None:
     record = _record_of(app, message)
     if record is None:
-        _drop(message, "the ledger does not know the lead")
+        _wait_for_the_ledger(app, message)
         return
     for _ in range(_TRIES):
         try:
@@ -98,6 +100,15 @@ def _deliver(app: App, message: Message) -> None:
         else:
             return
     raise LedgerBusy(message.lead_id)
+
+
+def _wait_for_the_ledger(app: App, message: Message) -> None:
+    """Put back what came before the ledger knows its lead: the attempt that put it may not have settled yet."""
+    if message.ahead < AHEAD_AT_MOST:
+        later = replace(message, ahead=message.ahead + 1)
+        _put_back(app, encode(later), later, LEDGER_DOWN_SECONDS, "the ledger does not know the lead yet")
+    else:
+        _drop(message, "the ledger does not know the lead")
 
 
 def _record_of(app: App, message: Message) -> LeadRecord | None:
@@ -193,6 +204,9 @@ def _conclude(app: App, record: LeadRecord, message: Message, state: State, reas
     offer, stage = record.offer, record.stage
 
     def change(current: LeadRecord) -> None:
+        whole = current.deliveries.get("")
+        if any(current.deliveries) or (whole is not None and not whole.still_to_do(message.seq)):
+            return  # somebody else, who may know the offers better, was quicker
         current.offer, current.stage = offer, stage
         current.deliveries = {"": Delivery("", state, message.seq, updated_at=clock.now(), reason=reason)}
 
@@ -226,6 +240,8 @@ def _attempt_as_configured(app: App, record: LeadRecord, delivery: Delivery, mes
 
     def change(current: LeadRecord) -> None:
         changed = current.delivery(delivery.destination)
+        if not changed.still_to_do(message.seq):
+            return
         changed.state, changed.seq, changed.reason, changed.updated_at, changed.connection = (
             state,
             message.seq,
@@ -234,8 +250,8 @@ def _attempt_as_configured(app: App, record: LeadRecord, delivery: Delivery, mes
             "",
         )
 
-    app.ledger.settle(record, change)
-    if state is State.DEAD_LETTER:
+    stored = app.ledger.settle(record, change)
+    if stored.deliveries[delivery.destination].state is State.DEAD_LETTER:
         emit(
             Event.LEAD_DEAD_LETTERED,
             lead_id=record.lead_id,
@@ -475,7 +491,8 @@ class _Attempting:
     ) -> None:
         """Write what came of the attempt, release the claim, and say so in the log.
 
-        A delivery that somebody else has finished meanwhile keeps its state: this attempt is only added to its history.
+        A delivery that somebody else has finished or taken further meanwhile keeps its state: this attempt is only added to
+        its history.
         """
         now = clock.now()
         attempt = Attempt(
@@ -497,7 +514,7 @@ class _Attempting:
                 return
             if outcome:
                 delivery.log(attempt)
-            if delivery.state not in FINAL or outcome == "delivered":
+            if outcome == "delivered" or delivery.still_to_do(self.message.seq):
                 change(delivery)
                 delivery.connection = self.destination.connection
                 delivery.updated_at, delivery.next_at = now, next_at

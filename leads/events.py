@@ -9,6 +9,7 @@ import logging
 from enum import StrEnum
 
 _log = logging.getLogger("leads")
+_to_json = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make one each time
 
 
 class Event(StrEnum):
@@ -50,4 +51,4 @@ def emit(event: Event, **fields: str | int | float | None) -> None:
     """Log one event. `fields` are ids, names, codes, counts and milliseconds, never anything a customer wrote."""
     level = logging.ERROR if event in ALARMS else logging.INFO
     if _log.isEnabledFor(level):
-        _log.log(level, "event=%s %s", event.value, json.dumps(fields, separators=(",", ":")))
+        _log.log(level, "event=%s %s", event.value, _to_json(fields))

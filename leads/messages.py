@@ -16,6 +16,7 @@ _HIGHEST_SEQ = 2**31 - 1
 """What a column of the ledger holds as a 32-bit integer."""
 MAX_ENVELOPE_BYTES = 48 * 1024
 """64 KiB on the wire after base64 (Microsoft Learn, "Scalability and performance targets for Queue Storage")."""
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # json.dumps would make one each time
 
 
 class MessageTooNew(Exception):
@@ -32,7 +33,7 @@ class Message:
 
     `destination` is "" until the lead is routed. `seq` counts the messages of one lead and destination. `lead` is there only
     in intake's message, unless its envelope was too large: then `has_body` says that the ledger keeps the body.
-    `probe` lets it pass a paused connection.
+    `probe` lets it pass a paused connection. `ahead` counts how often it came before the ledger knew its lead.
     """
 
     lead_id: str
@@ -44,6 +45,7 @@ class Message:
     traceparent: str = ""
     lead: Lead | None = None
     has_body: bool = False
+    ahead: int = 0
 
 
 def encode(message: Message) -> str:
@@ -51,12 +53,12 @@ def encode(message: Message) -> str:
     wire: dict[str, Any] = {"v": VERSION, "lead_id": message.lead_id, "seq": message.seq}
     if message.received_at is not None:
         wire["received_at"] = message.received_at.isoformat()
-    for name in ("destination", "offer", "traceparent", "probe", "has_body"):
+    for name in ("destination", "offer", "traceparent", "probe", "has_body", "ahead"):
         if value := getattr(message, name):
             wire[name] = value
     if message.lead is not None:
         wire["lead"] = message.lead.to_wire()
-    return json.dumps(wire, ensure_ascii=False, separators=(",", ":"))
+    return _to_json(wire)
 
 
 def decode(text: str | bytes) -> Message:
@@ -89,6 +91,7 @@ def _from_wire(wire: dict[str, Any]) -> Message:
         traceparent=_text(wire, "traceparent"),
         lead=Lead.from_wire(wire["lead"]) if "lead" in wire else None,
         has_body=bool(wire.get("has_body")),
+        ahead=int(wire.get("ahead", 0)),
     )
 
 

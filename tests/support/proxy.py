@@ -12,6 +12,7 @@ All proxies of a process share one thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import re
@@ -126,6 +127,8 @@ class Proxy:
         self.killed = threading.Event()
         """Set once `Kill` has been carried out and storage has answered everything that was under way."""
         self.killed_at: Request | None = None
+        self.writes = 0
+        """How many requests that can have changed something storage has answered."""
         self._keep_journal = keep_journal
         self._counts: Counter[str] = Counter()
         self._numbers = itertools.count(1)
@@ -144,6 +147,13 @@ class Proxy:
     def counts(self) -> Counter[str]:
         """Answered requests by service and operation, such as "table batch"; empty polls are `EMPTY_POLL`."""
         return Counter(self._counts)
+
+    def protect(self, pid: int, rule: Rule | None = None) -> None:
+        """Stand before a new process, with a new rule."""
+        self.killed.clear()
+        self.killed_at = None
+        self.rule = rule or Rule()
+        self.pid = pid
 
     def forget(self) -> None:
         """Begin journal and counts anew; the numbers go on."""
@@ -171,8 +181,12 @@ class Proxy:
             self._fields[name] = f"http://127.0.0.1:{port}{endpoint.path}"
 
     async def _close(self) -> None:
+        for writer in list(self._writers):
+            writer.transport.abort()
+        await asyncio.sleep(0)  # Python 3.13.0's server stumbles over connections that end while it closes
         for server in self._servers:
-            server.close()
+            with contextlib.suppress(TypeError):
+                server.close()
         for writer in list(self._writers):
             writer.transport.abort()
 
@@ -191,6 +205,7 @@ class Proxy:
         empty = request.is_poll and b"<QueueMessage>" not in body
         if request.is_poll and not empty:
             request.step = next(self._steps)
+        self.writes += request.verb not in {"GET", "HEAD"}
         self._counts[EMPTY_POLL if empty else f"{request.service} {request.operation}"] += 1
 
     async def kill(self, request: Request) -> None:
