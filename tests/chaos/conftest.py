@@ -1,0 +1,38 @@
+"""Fixtures of the tests that break things on purpose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from devhost.clock import Clock
+from leads import clock
+from tests.chaos.case import CLOCK_FACTOR
+from tests.chaos.workers import ForkServer
+from tools.azurite import Azurite
+
+ACCOUNTS = 900
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[ForkServer]:
+    with ForkServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def accounts() -> Iterator[Iterator[str]]:
+    """Connection strings of accounts of an Azurite that no other module uses."""
+    with Azurite.start(accounts=ACCOUNTS) as azurite:
+        yield iter(azurite.account_connection_strings)
+
+
+@pytest.fixture(scope="module")
+def fast_clock() -> Iterator[Clock]:
+    """The time in which the workers live, and this process with them."""
+    fast = Clock(CLOCK_FACTOR, time.time())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "now", fast.now)
+        yield fast

@@ -1,0 +1,108 @@
+"""Devhost processes at the price of a fork: `python -m tests.chaos.forkserver`.
+
+This process has imported everything and opened nothing. Each line on its standard input is one worker to start, as JSON:
+`{"id", "arguments" of devhost, "env", "log"}`. On its standard output it says `{"id", "pid"}`, and `{"ended": pid}` when
+a worker has ended. Its end, and that of whoever started it, is the end of all workers.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import select
+import signal
+import sys
+from typing import Any
+
+import azure.data.tables
+import azure.storage.queue
+import requests
+
+import devhost.__main__
+import function_app
+import leads.delivery
+import leads.manage
+import leads.recovery
+import tests.support.recording
+
+PRELOADED = (
+    azure.data.tables,
+    azure.storage.queue,
+    requests,
+    function_app,
+    leads.delivery,
+    leads.manage,
+    leads.recovery,
+    tests.support.recording,
+)
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    gc.freeze()
+    wake_up, tell = os.pipe()
+    os.set_blocking(tell, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(tell)
+    workers: set[int] = set()
+    pending = b""
+    try:
+        while True:
+            ready, _, _ = select.select([0, wake_up], [], [])
+            if wake_up in ready:
+                os.read(wake_up, 1024)
+                _reap(workers)
+            if 0 in ready:
+                received = os.read(0, 1 << 20)
+                if not received:
+                    return
+                *lines, pending = (pending + received).split(b"\n")
+                for line in lines:
+                    _start(json.loads(line), workers)
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+
+
+def _start(order: dict[str, Any], workers: set[int]) -> None:
+    pid = os.fork()
+    if pid == 0:
+        _be_a_worker(order)
+    workers.add(pid)
+    _say({"id": order["id"], "pid": pid})
+
+
+def _be_a_worker(order: dict[str, Any]) -> None:
+    status = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        for number, source in enumerate((nothing, log, log)):
+            os.dup2(source, number)
+        os.environ.update(order["env"])
+        status = devhost.__main__.main(order["arguments"])
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _reap(workers: set[int]) -> None:
+    while workers:
+        pid, _ = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        workers.discard(pid)
+        _say({"ended": pid})
+
+
+def _say(what: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,350 @@
+"""Workers that are killed at random, storage and a vendor that fail at random, and in the end: is every lead there, once?
+
+All chance comes from one seed. The decisions are the same for the same seed; which request they meet hangs on how the
+processes run, so a replay is a storm of the same kind, not the same one to the millisecond.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+from urllib.parse import urlsplit
+
+from devhost.clock import Clock
+from leads import listing
+from leads.rows import FINAL, LeadRecord, State, read_lead
+from tests.chaos.case import Case
+from tests.chaos.workers import Worker
+from tests.support.pipeline import a_lead
+from tests.support.proxy import Answer, Break, Cut, Delay, Fault, Kill, Proxy, Request, Rule
+from tests.support.vendor import DELIVERED, LOST_ANSWER, RETRY, Call
+
+ACTIONS = ("INS", "PLT", "Create", "StartTestDrive", "DNC")
+STATUSES = (429, 500, 503, 507)
+SENDERS = 4
+WAITING_AT_MOST = 400
+"""Senders wait while so many leads are accepted and not yet delivered, so that the storm meets all parts alike."""
+OUTAGE_EVERY, OUTAGE_SECONDS = 12.0, 3.0
+"""How often, and how long, the vendor is down altogether (real seconds): the connection pauses and heals."""
+
+
+@dataclass(frozen=True)
+class Weather:
+    """Chances: of a kill and of a fault for each storage request, of a failure for each call of the vendor."""
+
+    kill: float = 0.003
+    fault: float = 0.02
+    vendor: float = 0.06
+
+
+class StormRule(Rule):
+    """Kills and faults at random, by a random generator of its own."""
+
+    def __init__(self, rng: Random, weather: Weather, done: Counter[str]) -> None:
+        self._rng = rng
+        self._weather = weather
+        self._done = done
+
+    def before(self, request: Request) -> Fault | None:
+        return self._fault((Kill(), Delay(self._rng.uniform(0.05, 1)), Break(), self._answer()))
+
+    def after(self, request: Request) -> Fault | None:
+        return self._fault((Kill(), Break(), Cut(), self._answer()))
+
+    def _answer(self) -> Answer:
+        return Answer(self._rng.choice(STATUSES))
+
+    def _fault(self, choices: tuple[Fault, ...]) -> Fault | None:
+        """Half of the chances fall before storage has acted, half after; an empty poll can be hit like any other request."""
+        luck = self._rng.random() * 2
+        if luck < self._weather.kill:
+            fault = choices[0]
+        elif luck < self._weather.kill + self._weather.fault:
+            fault = self._rng.choice(choices[1:])
+        else:
+            return None
+        self._done[type(fault).__name__] += 1
+        return fault
+
+
+@dataclass
+class Post:
+    """A lead as its sender knows it. `accepted` are the ids it was told: more than one if it sent again."""
+
+    number: int
+    email: str
+    action: str
+    accepted: list[str] = field(default_factory=list)
+
+    @property
+    def body(self) -> bytes:
+        return json.dumps(a_lead(self.email, self.action, Description=f"lead {self.number}")).encode()
+
+
+@dataclass
+class Report:
+    """What happened, in numbers, and what is wrong: empty if nothing is."""
+
+    seed: int
+    workers: int
+    posted: int = 0
+    accepted: int = 0
+    customers: int = 0
+    kills: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    calls: int = 0
+    repeated_calls: int = 0
+    states: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0
+    wrong: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        faults = ", ".join(f"{count} {name}" for name, count in sorted(self.faults.items()))
+        states = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items()))
+        return (
+            f"seed {self.seed}, {self.workers} workers: {self.accepted} of {self.posted} leads accepted, of "
+            f"{self.customers} customers; {self.kills} kills, {faults or 'no faults'}; {self.calls} calls at the vendor, "
+            f"{self.repeated_calls} of them repeated; in the end {states}; {self.seconds:.0f} s"
+        )
+
+
+class Storm:
+    """`run` posts `leads` leads of `customers` customers to `workers` workers, and looks for all of them in the end."""
+
+    def __init__(
+        self,
+        case: Case,
+        *,
+        leads: int,
+        customers: int,
+        workers: int,
+        seed: int,
+        weather: Weather | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._case = case
+        self._weather = weather or Weather()
+        self._say = say
+        self._rng = Random(seed)
+        self._posts = [
+            Post(number, f"customer{self._rng.randrange(customers)}@example.com", self._rng.choice(ACTIONS))
+            for number in range(leads)
+        ]
+        self._report = Report(seed, workers, posted=leads)
+        self._proxies = [Proxy(case.connection_string, keep_journal=False) for _ in range(workers)]
+        self._rules = [self._rule(Random(f"{seed} worker {number}")) for number in range(workers)]
+        self._workers: list[Worker | None] = [None] * workers
+        self._sending = threading.Semaphore(0)
+        self._calls_of: Counter[str] = Counter()
+        self._calm = threading.Event()
+        self._over = threading.Event()
+        self._seed = seed
+
+    def run(self, patience: float = 240) -> Report:
+        """The storm, then a calm of up to `patience` seconds in which everything has to settle."""
+        case, started = self._case, time.monotonic()
+        case.arguments = ()
+        case.env = {"CHAOS_CRASH_DELAY": "60", "PYTHON_THREADPOOL_THREAD_COUNT": "24"}
+        case.offer("crm")
+        case.vendors["crm"].answer = self._answer
+        supervisor = threading.Thread(target=self._keep_workers_alive)
+        supervisor.start()
+        try:
+            self._send_all()
+            self._calm.set()
+            case.vendors["crm"].works()
+            self._wait_until_settled(patience)
+        finally:
+            self._calm.set()
+            self._over.set()
+            supervisor.join()
+            for proxy in self._proxies:
+                proxy.close()
+        self._report.seconds = time.monotonic() - started
+        self._judge()
+        return self._report
+
+    # What breaks
+
+    def _rule(self, rng: Random) -> StormRule:
+        return StormRule(rng, self._weather, self._report.faults)
+
+    def _answer(self, call: Call) -> dict[str, Any]:
+        """What the vendor says is a matter of the lead and of how often it was sent, so that a replay says the same."""
+        vendor = self._case.vendors["crm"]
+        with vendor.lock:
+            self._calls_of[call.key] += 1
+            count = self._calls_of[call.key]
+        if self._calm.is_set():
+            return DELIVERED
+        down = time.monotonic() % OUTAGE_EVERY < OUTAGE_SECONDS
+        vendor.checked = {"ok": not down, "transient": down, "code": "503"}
+        luck = Random(f"{self._seed} {call.lead['description']} {count}").random()
+        if down or luck < self._weather.vendor / 2:
+            return RETRY
+        return LOST_ANSWER if luck < self._weather.vendor else DELIVERED
+
+    def _keep_workers_alive(self) -> None:
+        while not self._over.wait(0.02):
+            for number, proxy in enumerate(self._proxies):
+                worker = self._workers[number]
+                if worker is not None and not worker.ended.is_set():
+                    if self._calm.is_set():
+                        proxy.rule = Rule()
+                    continue
+                if worker is not None:
+                    self._report.kills += 1
+                    if proxy.killed_at is None:
+                        self._report.wrong.append(f"a worker ended by itself:\n{worker.log[-3000:]}")
+                        return
+                    proxy.killed.wait(10)
+                rule = None if self._calm.is_set() else self._rules[number]
+                self._workers[number] = self._case.start(rule, proxy)
+
+    # Senders
+
+    def _send_all(self) -> None:
+        remaining = iter(self._posts)
+        lock = threading.Lock()
+
+        def send(rng: Random) -> None:
+            while not self._over.is_set():
+                with lock:
+                    post = next(remaining, None)
+                if post is None:
+                    return
+                self._send(post, rng)
+
+        senders = [threading.Thread(target=send, args=(Random(f"{self._seed} sender {n}"),)) for n in range(SENDERS)]
+        for sender in senders:
+            sender.start()
+        while any(sender.is_alive() for sender in senders):
+            self._progress("posting")
+            for sender in senders:
+                sender.join(5 / SENDERS)
+
+    def _send(self, post: Post, rng: Random) -> None:
+        """Post it; without an answer, half of the senders give up and half send it again until they have one."""
+        while self._waiting() > WAITING_AT_MOST and not self._over.is_set():
+            time.sleep(0.1)
+        again = rng.random() < 0.5
+        while not self._over.is_set():
+            worker = rng.choice(self._workers)
+            lead_id = self._post(worker, post.body) if worker is not None else None
+            if lead_id:
+                post.accepted.append(lead_id)
+            if lead_id or not again:
+                return
+            time.sleep(0.1)
+
+    def _post(self, worker: Worker, body: bytes) -> str | None:
+        """The lead's id if it was accepted."""
+        try:
+            ready = worker.ready()
+            address = urlsplit(ready["base_url"])
+            connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=20)
+            connection.request("POST", "/api/leads", body, {"x-functions-key": ready["host_key"]})
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+            connection.close()
+        except (OSError, http.client.HTTPException, AssertionError, ValueError):
+            return None
+        return str(answer["lead_id"]) if response.status == 202 else None
+
+    def _waiting(self) -> int:
+        accepted = sum(len(post.accepted) for post in self._posts)
+        return accepted - len(self._case.vendors["crm"].records)
+
+    # In the end
+
+    def _wait_until_settled(self, patience: float) -> None:
+        said = time.monotonic()
+        deadline = said + patience
+        while not self._is_settled():
+            if time.monotonic() > deadline:
+                self._report.wrong.append(f"not everything is settled {patience:.0f} s after the storm")
+                return
+            if time.monotonic() > said + 5:
+                said = time.monotonic()
+                self._progress("settling")
+            time.sleep(0.5)
+
+    def _is_settled(self) -> bool:
+        app = self._case.app
+        if app.queue.depth() or app.poison.depth():
+            return False
+        return next(listing.undelivered(app.ledger), None) is None
+
+    def _progress(self, what: str) -> None:
+        accepted = sum(len(post.accepted) for post in self._posts)
+        records = len(self._case.vendors["crm"].records)
+        faults = self._report.faults.total()
+        self._say(f"{what}: {accepted} accepted, {records} at the vendor, {self._report.kills} kills, {faults} faults")
+
+    def _judge(self) -> None:
+        report, vendor = self._report, self._case.vendors["crm"]
+        records = {record.lead_id: record for record in self._all_records()}
+        posts = {f"lead {post.number}": post for post in self._posts}
+        accepted = [post for post in self._posts if post.accepted]
+        report.accepted = len(accepted)
+        report.customers = len({post.email for post in accepted})
+        report.calls = len(vendor.calls)
+        report.repeated_calls = len(vendor.calls) - len({call.key for call in vendor.calls})
+        report.states = Counter(record.state.value for record in records.values())
+        keys = defaultdict(set)
+        for call in vendor.calls:
+            if call.key in vendor.records:
+                keys[call.lead["description"]].add(call.key)
+        for post in accepted:
+            for lead_id in post.accepted:
+                report.wrong += _stuck(lead_id, records.get(lead_id))
+            if not keys[f"lead {post.number}"]:
+                report.wrong.append(f"lost: lead {post.number}, accepted as {post.accepted}")
+        report.wrong += [f"a second record of {name}: {found}" for name, found in keys.items() if len(found) > 1]
+        report.wrong += [f"never posted: {name}" for name in keys if name not in posts]
+        self._judge_customers(accepted)
+        report.wrong += [f"still to do: {item}" for item in listing.undelivered(self._case.app.ledger)]
+
+    def _judge_customers(self, accepted: list[Post]) -> None:
+        """Each customer is one customer at the vendor, with every stage."""
+        customers, stages = defaultdict(set), defaultdict(set)
+        vendor = self._case.vendors["crm"]
+        for call in vendor.calls:
+            email, action = call.lead["email"], call.lead["action_code"]
+            customers[email].add(call.customer)
+            if call.key in vendor.records:
+                stages[email].add(action)
+        for email in {post.email for post in accepted}:
+            posted = {post.action for post in accepted if post.email == email}
+            if len(customers[email]) != 1 or posted - stages[email]:
+                self._report.wrong.append(f"{email}: {customers[email]}, without {posted - stages[email]}")
+
+    def _all_records(self) -> list[LeadRecord]:
+        table = self._case.app.ledger.table
+        found = []
+        for partition in listing.PARTITIONS:
+            rows = table.query(f"PartitionKey eq '{partition}' and RowKey ge 'lead;' and RowKey lt 'lead<'")
+            found += [read_lead(row, "") for row in rows]
+        return found
+
+
+def _stuck(lead_id: str, record: LeadRecord | None) -> list[str]:
+    if record is None:
+        return [f"lost: the ledger does not know {lead_id}"]
+    wrong = []
+    for delivery in record.deliveries.values():
+        if delivery.state not in FINAL - {State.SKIPPED}:
+            wrong.append(f"stuck: {lead_id} is {delivery.state}: {delivery}")
+    return wrong
+
+
+def fast_clock() -> Clock:
+    """Forty seconds of the app in one of ours: retries and `watch` come quickly, leases go by storage's own clock."""
+    return Clock(40, time.time())

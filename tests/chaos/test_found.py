@@ -1,0 +1,130 @@
+"""Faults that were found by breaking things, each in its smallest form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from leads import ledger
+from leads.app import App
+from leads.delivery import deliver
+from leads.ledger import Ledger
+from leads.messages import Message, encode
+from leads.rows import State
+from leads.settings import Settings
+from tests.support.pipeline import Pipeline, crm, text_of
+from tests.support.vendor import MISCONFIGURED, RETRY, Vendor
+
+
+@pytest.fixture
+def vendor() -> Any:
+    with Vendor() as running:
+        yield running
+
+
+@pytest.fixture
+def pipeline(fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    # A lease that is over at once: whoever settles may find that another worker has come in between.
+    monkeypatch.setattr(ledger, "CLAIM_LEASE_SECONDS", -5)
+    return Pipeline(fresh_storage, monkeypatch)
+
+
+@pytest.fixture
+def other(fresh_storage: str, monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline) -> Pipeline:
+    """Another worker on the same account."""
+    return Pipeline(fresh_storage, monkeypatch, pipeline.clock)
+
+
+def just_before_it_settles(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]) -> None:
+    """The next worker that settles stalls right before it, while this happens."""
+    original = Ledger.settle
+
+    def late(self: Ledger, *args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(Ledger, "settle", original)
+        meanwhile()
+        return original(self, *args, **more)
+
+    monkeypatch.setattr(Ledger, "settle", late)
+
+
+def test_an_outcome_that_comes_late_leaves_a_newer_one_alone(
+    pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or else the row waits for a message that has been dealt with, and the lead for the net of overdue rows."""
+    pipeline.offer(crm(vendor.url))
+    vendor.answers(RETRY, RETRY, MISCONFIGURED)
+    lead = pipeline.post()
+    pipeline.run()
+    vendor.checked = {"ok": False, "problem": "the secret has expired", "code": "401"}
+    just_before_it_settles(monkeypatch, lambda: pipeline.advance(80))
+    pipeline.advance(13)
+    assert pipeline.delivery(lead).state is State.PARKED
+    assert len(pipeline.delivery(lead).attempts) == 3, "all are in its history"
+    vendor.works()
+    pipeline.tick(2)
+    assert pipeline.delivery(lead).state is State.DELIVERED
+
+
+def test_a_retry_that_comes_before_the_first_attempt_has_settled_waits_for_it(
+    pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger does not know the lead yet; dropped, the message would be missing when it does."""
+    pipeline.offer(crm(vendor.url))
+    vendor.answers(RETRY, {"outcome": "delivered"})
+    lead = pipeline.post()
+    just_before_it_settles(monkeypatch, lambda: pipeline.advance(13))
+    pipeline.step()
+    assert vendor.keys() == [lead]
+    pipeline.advance(61)
+    assert pipeline.delivery(lead).state is State.DELIVERED
+
+
+def test_a_message_of_a_lead_that_is_nowhere_does_not_go_round_for_ever(pipeline: Pipeline) -> None:
+    lead = pipeline.post()
+    pipeline.queue.delete(pipeline.messages()[0])
+    pipeline.queue.put(encode(Message(lead, "crm", 1)))
+    for _ in range(12):
+        pipeline.advance(61)
+    assert not pipeline.pending()
+
+
+def test_a_worker_that_does_not_know_the_offer_yet_takes_no_delivery_back(
+    pipeline: Pipeline, other: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lead = pipeline.post()
+    pipeline.run()
+    assert pipeline.record(lead).state is State.UNROUTED
+    other.offer(crm(vendor.url))
+    other.watch()
+    text = text_of(pipeline.messages()[0])
+    just_before_it_settles(monkeypatch, lambda: deliver(other.app, text))
+    deliver(pipeline.app, text)
+    assert pipeline.delivery(lead).state is State.DELIVERED
+    assert vendor.keys() == [lead]
+
+
+def test_a_worker_that_finds_the_offer_gone_takes_no_delivery_back(
+    pipeline: Pipeline, other: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer = pipeline.offer(crm(vendor.url))
+    vendor.answers(RETRY, {"outcome": "delivered"})
+    lead = pipeline.post()
+    pipeline.run()
+    other.app.offers.all()
+    pipeline.app.offers.remove(offer.id)
+    (_, text), *_ = pipeline.queue.delayed
+    just_before_it_settles(monkeypatch, lambda: deliver(other.app, text))
+    deliver(pipeline.app, text)
+    assert pipeline.delivery(lead).state is State.DELIVERED
+    assert vendor.keys() == [lead, lead]
+
+
+def test_two_accounts_in_one_process_stay_apart(azurite: Any, fresh_storage: str) -> None:
+    """Queue clients once shared a retry policy, and with it the account and the key of the one that was made last."""
+    apps = [App(Settings.model_validate({"LeadsStorage": text})) for text in (fresh_storage, azurite.connection_string)]
+    queues = [app.storage.queue("apart") for app in apps]
+    queues[0].put("of the first")
+    assert [text_of(message) for message in queues[0].receive(1, 1)] == ["of the first"]
+    assert queues[1].depth() == 0

@@ -1,0 +1,372 @@
+"""The follow-up protocol as a small model, searched exhaustively: every order of steps, with every crash in between.
+
+One lead goes to one destination. Two workers and `watch` act on a queue, the ledger's row and the customer's claim; each
+arrow of the model is one request to storage or to the vendor, so a crash can fall between any two. Which message is still
+to be handled is asked of the product's own `Delivery.still_to_do`.
+
+The safety net, `watch` re-driving rows that are overdue by an hour, is left out on purpose: nothing may depend on it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import pytest
+
+from leads.rows import FINAL, Delivery, State
+
+Order = Literal["message first", "ledger first"]
+Judge = Callable[[State, int, int], bool]
+
+NOBODY = 0
+DEAD = 9
+WORKERS = (1, 2)
+
+
+class Row(NamedTuple):
+    """What the ledger says."""
+
+    state: State
+    seq: int
+
+
+class At(NamedTuple):
+    """Where a worker or `watch` is: its next step, and what it works on.
+
+    `outdated` stands for ETags: the row has changed since a worker that is about to claim read it.
+    """
+
+    step: str
+    seq: int = 0
+    next_seq: int = 0
+    outdated: bool = False
+
+
+IDLE = At("idle")
+
+
+class World(NamedTuple):
+    """Everything there is. A message is (seq, who holds its lease)."""
+
+    messages: tuple[tuple[int, int], ...] = ((0, NOBODY),)
+    row: Row | None = None
+    claim: int = NOBODY
+    customer_known: bool = False
+    workers: tuple[At, At] = (IDLE, IDLE)
+    watch: At = IDLE
+    paused: bool = False
+    records: int = 0
+    """How often the vendor has taken the lead."""
+    crashes: int = 0
+    stalls: int = 0
+    """Leases that ended while their worker still worked."""
+    failures: int = 0
+    lost_answers: int = 0
+
+    def put(self, seq: int) -> World:
+        return self._replace(messages=tuple(sorted((*self.messages, (seq, NOBODY)))))
+
+    def without(self, message: tuple[int, int]) -> World:
+        left = list(self.messages)
+        if message in left:
+            left.remove(message)
+        return self._replace(messages=tuple(left))
+
+    def holding(self, message: tuple[int, int], holder: int) -> World:
+        world = self.without(message)
+        return world._replace(messages=tuple(sorted((*world.messages, (message[0], holder)))))
+
+    def write(self, state: State, seq: int) -> World:
+        first, second = (at._replace(outdated=True) if at.step == "claim" else at for at in self.workers)
+        return self._replace(row=Row(state, seq), workers=(first, second))
+
+    def at(self, worker: int, at: At) -> World:
+        first, second = self.workers
+        return self._replace(workers=(at, second) if worker == 1 else (first, at))
+
+    def release(self, worker: int) -> World:
+        return self._replace(claim=NOBODY) if self.claim == worker else self
+
+    @property
+    def row_seq(self) -> int:
+        return self.row.seq if self.row else 0
+
+    @property
+    def is_delivered(self) -> bool:
+        return self.row is not None and self.row.state is State.DELIVERED
+
+
+class Step(NamedTuple):
+    """One arrow; `is_fault` if it is something that need not happen."""
+
+    name: str
+    world: World
+    is_fault: bool = False
+
+
+def by_the_product(state: State, row_seq: int, seq: int) -> bool:
+    return Delivery("crm", state, row_seq).still_to_do(seq)
+
+
+@dataclass(frozen=True)
+class Model:
+    """The protocol, and how much may go wrong in one story."""
+
+    order: Order = "message first"
+    judge: Judge = by_the_product
+    late_outcome: Literal["leaves what is newer", "wins"] = "leaves what is newer"
+    unknown_lead: Literal["waits", "is dropped"] = "waits"
+    crashes: int = 1
+    stalls: int = 1
+    failures: int = 1
+    lost_answers: int = 1
+
+    def steps(self, world: World) -> Iterator[Step]:
+        """Everything that can happen next."""
+        for worker in WORKERS:
+            yield from self._worker(world, worker)
+            yield from self._crash(world, worker)
+        yield from self._watch(world)
+        if world.paused:
+            yield Step("the vendor is well again", world._replace(paused=False))
+        if world.claim == DEAD:
+            yield Step("the claim's lease ends", world._replace(claim=NOBODY))
+
+    def _worker(self, world: World, worker: int) -> Iterator[Step]:
+        at = world.workers[worker - 1]
+        say = f"worker {worker}: {{}} (message {at.seq})".format
+        match at.step:
+            case "idle":
+                for message in sorted({message for message in world.messages if message[1] == NOBODY}):
+                    taken = world.holding(message, worker).at(worker, At("judge", message[0]))
+                    yield Step(f"worker {worker}: takes message {message[0]}", taken)
+            case "judge":
+                yield Step(say("reads the row"), world.at(worker, self._judged(world, at)))
+            case "claim":
+                yield Step(say("claims"), self._claimed(world, worker, at))
+            case "send":
+                yield from self._sent(world, worker, at, say)
+            case "delivered":
+                settled = world.write(State.DELIVERED, world.row_seq).release(worker)
+                yield Step(say("settles: delivered"), settled.at(worker, at._replace(step="delete")))
+            case "park":
+                settled = self._settled(world, at, State.PARKED, max(world.row_seq, at.seq)).release(worker)
+                yield Step(say("settles: parked"), settled.at(worker, at._replace(step="delete")))
+            case "put follow-up":
+                then = "settle follow-up" if self.order == "message first" else "delete"
+                yield Step(say("puts the next message"), world.put(at.next_seq).at(worker, at._replace(step=then)))
+            case "settle follow-up":
+                then = "delete" if self.order == "message first" else "put follow-up"
+                settled = self._settled(world, at, State.RETRY, at.next_seq).release(worker)
+                yield Step(say("settles: retry"), settled.at(worker, at._replace(step=then)))
+            case "put back":
+                yield Step(say("puts it back"), world.put(at.seq).at(worker, at._replace(step="delete")))
+            case "delete":
+                # Who lost the lease can't delete: the pop receipt has changed.
+                yield Step(say("deletes it"), world.without((at.seq, worker)).at(worker, IDLE))
+
+    def _judged(self, world: World, at: At) -> At:
+        if world.row is None and at.seq > 0:  # only intake's message brings the lead with it
+            return at._replace(step="put back" if self.unknown_lead == "waits" else "delete")
+        if world.row is not None and not self.judge(world.row.state, world.row.seq, at.seq):
+            return at._replace(step="delete")
+        return at._replace(step="park" if world.paused else "claim")
+
+    def _claimed(self, world: World, worker: int, at: At) -> World:
+        if world.claim != NOBODY:
+            return world.at(worker, At("put back", at.seq))
+        mine = world._replace(claim=worker, customer_known=True)
+        if not world.customer_known:  # a customer's first claim writes the customer's row alone
+            return mine.at(worker, At("send", at.seq))
+        if at.outdated:
+            return world.at(worker, At("judge", at.seq))
+        touched = mine.write(world.row.state, world.row.seq) if world.row else mine.write(State.WAITING, at.seq)
+        return touched.at(worker, At("send", at.seq))
+
+    def _sent(self, world: World, worker: int, at: At, say: Callable[[str], str]) -> Iterator[Step]:
+        stored = world._replace(records=world.records + 1)
+        yield Step(say("sends it, is told so"), stored.at(worker, at._replace(step="delivered")))
+        next_seq = max(world.row_seq, at.seq) + 1
+        follow_up = "put follow-up" if self.order == "message first" else "settle follow-up"
+        then = {"retried": At(follow_up, at.seq, next_seq), "parked": At("park", at.seq)}
+        for way, after in then.items():
+            paused = way == "parked"
+            if world.failures < self.failures:
+                failed = world._replace(failures=world.failures + 1, paused=world.paused or paused)
+                yield Step(say(f"sends it in vain, to be {way}"), failed.at(worker, after), is_fault=True)
+            if world.lost_answers < self.lost_answers:
+                lost = stored._replace(lost_answers=world.lost_answers + 1, paused=world.paused or paused)
+                yield Step(say(f"sends it, the answer is lost, to be {way}"), lost.at(worker, after), is_fault=True)
+
+    def _settled(self, world: World, at: At, state: State, seq: int) -> World:
+        """What somebody else has finished or taken further meanwhile stays as it is."""
+        row = world.row
+        if row is None or self.judge(row.state, row.seq, at.seq):
+            return world.write(state, seq)
+        if self.late_outcome == "wins" and row.state not in FINAL:
+            return world.write(state, seq)
+        return world.write(row.state, row.seq)
+
+    def _watch(self, world: World) -> Iterator[Step]:
+        at = world.watch
+        match at.step:
+            case "idle":
+                if world.row is not None and world.row.state is State.PARKED and not world.paused:
+                    yield Step("watch: finds it parked", world._replace(watch=At("put", world.row.seq + 1)))
+            case "put":
+                yield Step(f"watch: puts message {at.seq}", world.put(at.seq)._replace(watch=At("settle", at.seq)))
+            case "settle":
+                parked = world.row is not None and world.row.state is State.PARKED and world.row.seq < at.seq
+                settled = world.write(State.RETRY, at.seq) if parked else world
+                yield Step("watch: says so in the ledger", settled._replace(watch=IDLE))
+        if at != IDLE and world.crashes < self.crashes:
+            crashed = world._replace(watch=IDLE, crashes=world.crashes + 1)
+            yield Step("watch: CRASHES", crashed, is_fault=True)
+
+    def _crash(self, world: World, worker: int) -> Iterator[Step]:
+        if world.workers[worker - 1] == IDLE:
+            return
+        mine = next((message for message in world.messages if message[1] == worker), None)
+        freed = world.holding(mine, NOBODY) if mine else world
+        if world.crashes < self.crashes:
+            claim = DEAD if world.claim == worker else world.claim
+            crashed = freed.at(worker, IDLE)._replace(crashes=world.crashes + 1, claim=claim)
+            yield Step(f"worker {worker}: CRASHES", crashed, is_fault=True)
+        if world.stalls < self.stalls:
+            stalled = world.stalls + 1
+            if mine:
+                lost = freed._replace(stalls=stalled)
+                yield Step(f"worker {worker}: stalls, its message is seen again", lost, is_fault=True)
+            if world.claim == worker:
+                lost = world._replace(stalls=stalled, claim=NOBODY)
+                yield Step(f"worker {worker}: stalls, its claim ends", lost, is_fault=True)
+
+
+class Search:
+    """Every world that can come about, and how."""
+
+    def __init__(self, model: Model) -> None:
+        self.came_from: dict[World, tuple[World, str] | None] = {World(): None}
+        self._sane_predecessors: dict[World, list[World]] = {}
+        waiting = deque([World()])
+        while waiting:
+            world = waiting.popleft()
+            for step in model.steps(world):
+                if not step.is_fault:
+                    self._sane_predecessors.setdefault(step.world, []).append(world)
+                if step.world not in self.came_from:
+                    self.came_from[step.world] = (world, step.name)
+                    waiting.append(step.world)
+
+    def first(self, is_wrong: Callable[[World], bool]) -> list[str]:
+        """The shortest story to a world of which this is true; empty if there is none."""
+        found = next((world for world in self.came_from if is_wrong(world)), None)
+        return self._story(found) if found else []
+
+    def first_hopeless(self) -> list[str]:
+        """The shortest story to a world in which nothing goes wrong any more and the lead is never delivered."""
+        hopeful = {world for world in self.came_from if world.is_delivered and not world.messages}
+        waiting = deque(hopeful)
+        while waiting:
+            for before in self._sane_predecessors.get(waiting.popleft(), []):
+                if before not in hopeful:
+                    hopeful.add(before)
+                    waiting.append(before)
+        return self.first(lambda world: world not in hopeful)
+
+    def _story(self, world: World) -> list[str]:
+        steps = [str(world)]
+        while before := self.came_from[world]:
+            world, name = before
+            steps.append(name)
+        return steps[::-1]
+
+
+def is_nowhere(world: World) -> bool:
+    """Neither on the queue nor in the ledger as something that `watch` picks up or that is done."""
+    waits_for_watch = world.row is not None and world.row.state is State.PARKED
+    return not world.messages and not waits_for_watch and not world.is_delivered
+
+
+def is_twice_for_no_reason(world: World) -> bool:
+    """The vendor has the lead more often than crashes, ended leases and lost answers account for."""
+    return world.records > 1 + world.crashes + world.stalls + world.lost_answers
+
+
+@pytest.fixture(
+    scope="module",
+    params=[Model(), Model(crashes=2, stalls=0, failures=2, lost_answers=0)],
+    ids=["one of every fault", "two crashes and two failures"],
+)
+def search(request: pytest.FixtureRequest) -> Search:
+    return Search(request.param)
+
+
+def test_the_search_is_worth_its_name(search: Search) -> None:
+    """It meets what it is about: parked and retried leads, two workers at once, leftovers, the claim of a dead worker."""
+    worlds = search.came_from.keys()
+    assert len(worlds) > 10_000
+    assert any(world.is_delivered and world.records == 1 and world.crashes for world in worlds)
+    assert any(world.row and world.row.state is State.PARKED and world.row.seq > 0 for world in worlds)
+    assert any(len(world.messages) >= 3 for world in worlds)
+    assert any(world.claim == DEAD and IDLE not in world.workers for world in worlds)
+
+
+def test_a_lead_is_always_somewhere(search: Search) -> None:
+    assert not search.first(is_nowhere)
+
+
+def test_a_lead_can_always_still_be_delivered(search: Search) -> None:
+    """Whatever has happened: if nothing more goes wrong, it is delivered, and no message of it is left over."""
+    assert not search.first_hopeless()
+
+
+def test_a_lead_is_sent_again_only_for_a_reason(search: Search) -> None:
+    assert not search.first(is_twice_for_no_reason)
+
+
+def test_without_a_fault_a_lead_is_delivered_once_and_nothing_is_left() -> None:
+    """Two workers, `watch`, a vendor that fails for a while, but no crash, stall or lost answer: exactly one record."""
+    calm = Search(Model(crashes=0, stalls=0, lost_answers=0))
+    assert not calm.first(lambda world: world.records > 1)
+    assert not calm.first_hopeless()
+
+
+def test_the_other_order_loses_leads(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ledger first: a crash before the message is put, and the current message is taken for a leftover."""
+    wrong = Search(Model(order="ledger first", failures=1, stalls=0, lost_answers=0))
+    story = wrong.first(is_nowhere)
+    with capsys.disabled():
+        print("", "How a lead is lost if the ledger is written first:", *story, sep="\n  ")
+    assert [step for step in story if "CRASHES" in step]
+    assert story[-3:-1] == ["worker 1: reads the row (message 0)", "worker 1: deletes it (message 0)"]
+    assert wrong.first_hopeless()
+
+
+def test_a_late_outcome_that_wins_takes_leads_from_watch() -> None:
+    """A worker stalls with "retry" in its hand; another one handles that retry and parks the lead; then the first settles."""
+    assert Search(Model(crashes=0, failures=3, lost_answers=0, late_outcome="wins")).first(is_nowhere)
+
+
+def test_dropping_what_the_ledger_does_not_know_yet_loses_leads() -> None:
+    """The retry is due before the attempt that put it has said so in the ledger."""
+    assert Search(Model(crashes=0, stalls=0, lost_answers=0, unknown_lead="is dropped")).first(is_nowhere)
+
+
+@pytest.mark.parametrize(
+    ("rule", "judge"),
+    [
+        ("drops the message that the row counts on", lambda state, row, seq: state not in FINAL and seq > row),
+        ("drops what is put for a parked lead", lambda state, row, seq: state is not State.PARKED and seq >= row),
+    ],
+)
+def test_a_rule_that_drops_too_much_loses_leads(rule: str, judge: Judge) -> None:
+    assert Search(Model(judge=judge, failures=1, stalls=0, lost_answers=0)).first_hopeless(), rule
+
+
+def test_a_rule_that_drops_too_little_sends_twice() -> None:
+    careless = Search(Model(judge=lambda state, row, seq: True, crashes=1, stalls=0, failures=0, lost_answers=0))
+    assert careless.first(lambda world: world.records > 1 and world.workers == (IDLE, IDLE) and world.messages == ())

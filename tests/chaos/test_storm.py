@@ -1,0 +1,33 @@
+"""Two and four workers at once, killed at random while storage and the vendor fail at random. `make chaos` does it longer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from leads import clock
+from tests.chaos.case import Case
+from tests.chaos.storm import Storm, Weather, fast_clock
+from tests.chaos.workers import ForkServer
+
+SEED = 20261
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_no_lead_is_lost_doubled_or_stuck(
+    workers: int,
+    forks: ForkServer,
+    accounts: Iterator[str],
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
+    fast = fast_clock()
+    monkeypatch.setattr(clock, "now", fast.now)
+    with Case(next(accounts), forks, fast) as case:
+        weather = Weather(kill=0.006)
+        report = Storm(case, leads=200, customers=30, workers=workers, seed=SEED + workers, weather=weather).run()
+    assert not report.wrong, f"{report}\n" + "\n".join(report.wrong[:10])
+    assert report.kills >= 3, f"a storm has kills in it: {report}"
+    assert report.faults.total() > report.kills
+    record_property("summary", f"storm, {report}")

@@ -1,0 +1,110 @@
+"""Workers: devhost processes that are forked, killed and started again within milliseconds."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Worker:
+    """A running devhost."""
+
+    pid: int
+    log_file: Path
+    ready_file: Path
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def log(self) -> str:
+        """Everything it has printed."""
+        return self.log_file.read_text("utf-8", "replace") if self.log_file.exists() else ""
+
+    def kill(self) -> None:
+        """SIGKILL, if it has not ended, and wait until it has."""
+        if not self.ended.is_set():
+            os.kill(self.pid, signal.SIGKILL)
+        assert self.ended.wait(10), "a killed process has to end"
+
+    def ready(self, seconds: float = 20) -> dict[str, Any]:
+        """What devhost says once it is ready: `base_url`, `host_key`, …"""
+        deadline = time.monotonic() + seconds
+        while not self.ready_file.exists():
+            if self.ended.is_set() or time.monotonic() > deadline:
+                raise AssertionError(f"the worker did not become ready:\n{self.log[-3000:]}")
+            time.sleep(0.01)
+        answer: dict[str, Any] = json.loads(self.ready_file.read_text("utf-8"))
+        return answer
+
+
+class ForkServer:
+    """Starts workers; safe to use from many threads. All workers end with it."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="workers-")
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+        self._answers: dict[int, queue.SimpleQueue[int]] = {}
+        self._workers: dict[int, Worker] = {}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.forkserver"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def start(self, arguments: Sequence[str], env: Mapping[str, str]) -> Worker:
+        """A worker with these arguments of devhost and these settings."""
+        number = next(self._ids)
+        log, ready = (Path(self._folder.name, f"{number}.{end}") for end in ("log", "json"))
+        answer = self._answers[number] = queue.SimpleQueue()
+        order = {
+            "id": number,
+            "arguments": ["--app-dir", str(ROOT), "--port", "0", "--ready-file", str(ready), *arguments],
+            "env": dict(env),
+            "log": str(log),
+        }
+        with self._lock:
+            assert self._process.stdin
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.flush()
+        worker = self._workers[answer.get(timeout=30)]
+        worker.log_file, worker.ready_file = log, ready
+        return worker
+
+    def close(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(20)
+        self._folder.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _listen(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            said = json.loads(line)
+            if "ended" in said:
+                self._workers[said["ended"]].ended.set()
+            else:
+                self._workers[said["pid"]] = Worker(said["pid"], Path(), Path())
+                self._answers.pop(said["id"]).put(said["pid"])
