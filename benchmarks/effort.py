@@ -1,0 +1,48 @@
+"""How much is measured."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Sizes of a run.
+
+    Rounds end once the ratio's standard error is at most `error` of it, or after `most_seconds`. They are short, so that
+    what else the machine does falls on both sides of a pair.
+    """
+
+    fewest_rounds: int = 12
+    most_seconds: float = 80
+    error: float = 0.01
+    intake_leads: int = 96
+    """Leads posted in a round; the pure intake reads some times as many."""
+    delivered_leads: int = 96
+    counted_leads: int = 40
+    waiting: int = 200
+    waiting_many: int = 2_000
+    waiting_window: int = 150
+    """Of the leads that wait, how many are measured in a round: neither the first ones nor the last."""
+    ledger: int = 1_000
+    ledger_large: int = 200_000
+    parked: int = 300
+    paced_leads: int = 70
+    pace_seconds: float = 1.0
+
+
+FULL = Effort()
+TINY = Effort(
+    fewest_rounds=2,
+    most_seconds=0,
+    intake_leads=4,
+    delivered_leads=8,
+    counted_leads=1,
+    waiting=60,
+    waiting_many=80,
+    waiting_window=20,
+    ledger=30,
+    ledger_large=60,
+    parked=3,
+    paced_leads=2,
+    pace_seconds=0.2,
+)
+"""For the tests: shows that everything still runs, and measures nothing."""

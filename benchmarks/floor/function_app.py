@@ -1,0 +1,66 @@
+"""The floor: what nobody can leave out, one `send_message` to take a lead and three writes to deliver one.
+
+It decides nothing and reads nothing. What it writes has the columns and lengths of what the app writes, made once from the
+app's own rows; clients and connection pools are the app's.
+"""
+
+import os
+from typing import Any
+
+import azure.functions as func
+from azure.core import MatchConditions
+from azure.data.tables import UpdateMode
+from azure.storage.queue import LinearRetry, QueueClient, TextBase64EncodePolicy
+
+from benchmarks.typical import LEAD_ID_LENGTH, message, rows
+from leads.storage import table_client, transport
+
+STORAGE = os.environ["LeadsStorage"]  # noqa: SIM112 - as the app names it
+THREADS = int(os.environ["PYTHON_THREADPOOL_THREAD_COUNT"])
+SHARED = transport(THREADS)
+QUEUE = QueueClient.from_connection_string(
+    STORAGE,
+    "leads",
+    message_encode_policy=TextBase64EncodePolicy(),
+    # Azurite closes a connection after five idle seconds; the client's own policy would then wait for fifteen.
+    retry_policy=LinearRetry(backoff=0, retry_total=1, random_jitter_range=0),
+    transport=SHARED,
+)
+LEDGER = table_client("LeadLedger", connection_string=STORAGE, transport=SHARED)
+DESTINATION = table_client("MarketplaceLeads", connection_string=STORAGE, transport=transport(THREADS))
+MESSAGE = message(0)[1]
+ROWS = rows()
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
+
+
+@app.function_name("accept_lead")
+@app.route("leads/{*offer}", methods=["POST"])
+def accept_lead(req: func.HttpRequest) -> func.HttpResponse:
+    """Put a message of the usual length on the queue."""
+    req.get_body()
+    QUEUE.send_message(MESSAGE, time_to_live=-1)
+    return func.HttpResponse('{"lead_id":""}', status_code=202, mimetype="application/json")
+
+
+@app.function_name("deliver_lead")
+@app.queue_trigger("message", "leads", connection="LeadsStorage")
+def deliver_lead(message: func.QueueMessage) -> None:
+    """Claim, write to the destination, settle: with the transactions of a customer's first lead."""
+    lead_id = message.get_body().decode().partition('"lead_id":"')[2][:LEAD_ID_LENGTH]
+    partition = lead_id[-1]
+
+    def keyed(row: dict[str, Any], prefix: str, suffix: str = "") -> dict[str, Any]:
+        return row | {"PartitionKey": partition, "RowKey": f"{prefix}{lead_id}{suffix}"}
+
+    customer = keyed(ROWS.claimed, "cust;", ROWS.scope)
+    etag = LEDGER.create_entity(customer)["etag"]
+    DESTINATION.create_entity(ROWS.destination | {"RowKey": lead_id})
+    unchanged = {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}
+    LEDGER.submit_transaction(
+        [
+            ("update", keyed(ROWS.settled, "cust;", ROWS.scope), unchanged),
+            ("create", keyed(ROWS.lead, "lead;"), {}),
+            ("upsert", keyed(ROWS.listing, ROWS.listing_prefix), {"mode": UpdateMode.REPLACE}),
+        ]
+    )

@@ -1,0 +1,67 @@
+"""Whether a lead costs more while many others wait."""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+from benchmarks.delivery import ONLY_QUEUES, messages
+from benchmarks.effort import Effort
+from benchmarks.report import Result, Target, compared_result
+from benchmarks.rounds import Measure, compare
+from benchmarks.side import OURS, Side, accounts, running, tally, wait_until
+from tests.support.proxy import Proxy
+
+SETTLED_IN = 24
+"""Leads delivered before a measurement begins: as many as are under way at once."""
+
+
+def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
+    """Two rows."""
+    with accounts(2) as storages:
+        first, second = storages
+        with (
+            Proxy(first) as many_proxy,
+            Proxy(second) as few_proxy,
+            running(OURS, many_proxy.connection_string, *ONLY_QUEUES) as many,
+            running(OURS, few_proxy.connection_string, *ONLY_QUEUES) as few,
+        ):
+            tell(f"putting {effort.waiting_many} messages")
+            of_many = _delivering(many, first, many_proxy, effort.waiting_many, effort.waiting_window)
+            of_few = _delivering(few, second, few_proxy, effort.waiting, effort.waiting_window)
+            for warm_up in (of_many, of_few):
+                warm_up()
+            requests, cpu = compare(of_many, of_few, effort, tell)
+    target = Target("≤", 1.05)
+    numbers = f"{effort.waiting_many:,} waiting against {effort.waiting:,}"
+    return [
+        compared_result(f"storage requests a delivery, {numbers}", requests, target),
+        compared_result(f"own CPU a delivery, ms, {numbers}", cpu, target),
+    ]
+
+
+def _delivering(side: Side, storage: str, proxy: Proxy, waiting: int, window: int) -> Measure:
+    """Fill the queue up to `waiting`, then measure `window` deliveries in the middle of the work."""
+    numbers = itertools.count()
+    direct = Side(side.host, storage)
+
+    def measure() -> list[float]:
+        side.pause()
+        _fill_up(direct, numbers, waiting)
+        proxy.forget()
+        side.go_on()
+        _wait_for(proxy, SETTLED_IN)
+        before, cpu = tally(proxy), side.cpu_seconds()
+        _wait_for(proxy, SETTLED_IN + window)
+        after, spent = tally(proxy), side.cpu_seconds() - cpu
+        side.pause()
+        leads = after.leads - before.leads
+        return [(after.total - before.total) / leads, spent / leads * 1000]
+
+    return measure
+
+
+def _fill_up(side: Side, numbers: Iterator[int], waiting: int) -> None:
+    side.put(messages(numbers, max(0, waiting - side.waiting())))
+
+
+def _wait_for(proxy: Proxy, deliveries: int) -> None:
+    wait_until(lambda: proxy.counts()["queue delete"] >= deliveries, "delivering")

@@ -1,0 +1,172 @@
+"""`make bench` still runs, and says what it promises to say. The numbers of such a small run mean nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import __main__ as bench
+from benchmarks.delivery import ONLY_QUEUES
+from benchmarks.effort import TINY
+from benchmarks.filled import PARKED_CONNECTION, filled
+from benchmarks.report import Result, Row, Target, as_table, result, write_json
+from benchmarks.rounds import compare, standard_error
+from benchmarks.side import FLOOR, OURS, app_on, running
+from benchmarks.typical import OFFER, message
+from leads.ledger import LEDGER_TABLE
+from leads.listing import newest, todo
+from leads.rows import State
+
+KEYS = {"what", "floor", "ours", "ratio", "target", "met"}
+
+
+@pytest.fixture(scope="module")
+def tiny_run() -> dict[str, list[Result]]:
+    return {name: bench.run([name], TINY) for name in ("intake", "requests", "listing", "coldstart")}
+
+
+def test_each_measurement_gives_its_rows(tiny_run: dict[str, list[Result]]) -> None:
+    assert {name: len(results) for name, results in tiny_run.items()} == {
+        "intake": 3,
+        "requests": 4,
+        "listing": 3,
+        "coldstart": 3,
+    }
+    for item in (item for results in tiny_run.values() for item in results):
+        assert item.row.ours > 0, item
+        assert item.row.floor is not None and item.row.floor > 0, item
+        assert item.row.ratio is not None and item.row.ratio > 0, item
+
+
+def test_the_counts_hold_in_any_run(tiny_run: dict[str, list[Result]]) -> None:
+    rows = {item.row.what: item.row for name in ("intake", "requests", "listing") for item in tiny_run[name]}
+    counted = {what: row for what, row in rows.items() if "requests" in what}
+    assert len(counted) == 8
+    assert [what for what, row in counted.items() if not row.met] == []
+
+
+def test_a_delivery_is_measured_on_both_sides() -> None:
+    speed, work = bench.run(["delivery"], TINY)
+    assert speed.row.floor and speed.row.ours and work.row.floor and work.row.ours
+
+
+@pytest.mark.parametrize("name", ["waiting", "latency"])
+def test_the_slower_measurements_run_too(name: str) -> None:
+    assert [item.row.ours > 0 for item in bench.run([name], TINY)] == [True, True]
+
+
+def test_the_json_has_the_promised_shape(tiny_run: dict[str, list[Result]], tmp_path: Path) -> None:
+    results = [*tiny_run["intake"], result("alone", 0.5, Target("≤", 1, "ours"))]
+    write_json(results, tmp_path / "latest.json")
+    written = json.loads((tmp_path / "latest.json").read_text())
+    assert list(written) == ["rows"]
+    assert [set(row) for row in written["rows"]] == [KEYS] * len(results)
+    alone = {"what": "alone", "floor": None, "ours": 0.5, "ratio": None, "target": "≤ 1", "met": True}
+    assert written["rows"][-1] == alone
+    assert as_table(results).row_count == len(results)
+
+
+@pytest.mark.parametrize(
+    ("target", "ours", "floor", "met"),
+    [
+        (Target("≥", 0.93), 93, 100, True),
+        (Target("≥", 0.93), 92, 100, False),
+        (Target("≤", 8), 800, 100, True),
+        (Target("≤", 8), 801, 100, False),
+        (Target("=", 1, "ours"), 1, None, True),
+        (Target("=", 1, "ours"), 1.01, None, False),
+        (Target("≤", 6, "ours"), 7, 7, False),
+    ],
+)
+def test_a_target_is_met_or_not(target: Target, ours: float, floor: float | None, met: bool) -> None:
+    assert result("x", ours, target, floor=floor).row.met is met
+
+
+def test_rounds_go_to_and_fro_and_the_ratio_is_the_median_of_the_pairs() -> None:
+    order: list[str] = []
+    speeds = {"ours": iter([1.0, 2.0, 3.0, 400.0]), "floor": iter([1.0, 1.0, 1.0, 1.0])}
+
+    def side(name: str) -> Any:
+        def measure() -> list[float]:
+            order.append(name)
+            return [next(speeds[name])]
+
+        return measure
+
+    effort = replace(TINY, fewest_rounds=4)
+    compared = compare(side("ours"), side("floor"), effort, lambda _: None)[0]
+    assert order == ["ours", "floor", "floor", "ours", "ours", "floor", "floor", "ours"]
+    assert (compared.ratio, compared.floor, compared.rounds) == (2.5, 1.0, 4)
+
+
+def test_the_error_shrinks_with_the_rounds_and_ignores_one_outlier() -> None:
+    few, many = [0.9, 1.0, 1.1] * 3, [0.9, 1.0, 1.1] * 30
+    assert standard_error(many) < standard_error(few) / 3
+    assert standard_error([*few, 1000.0]) < 2 * standard_error(few)
+
+
+def test_the_floor_writes_what_the_app_writes(fresh_storage: str, azurite: Any) -> None:
+    """Else the comparison would be unfair: the same rows, with the same columns, of about the same length."""
+    second = fresh_storage_of(azurite)
+    kinds = [written_by(app_dir, storage) for app_dir, storage in ((OURS, fresh_storage), (FLOOR, second))]
+    ours, floor = kinds
+    assert {kind: sorted(row) for kind, row in floor.items()} == {kind: sorted(row) for kind, row in ours.items()}
+    lengths = [{kind: len(json.dumps(row, default=str)) for kind, row in rows.items()} for rows in kinds]
+    assert lengths[1] == {kind: pytest.approx(length, rel=0.03) for kind, length in lengths[0].items()}
+
+
+def fresh_storage_of(azurite: Any) -> str:
+    """The last account of the process, which no fixture hands out before all others are used."""
+    return str(azurite.account_connection_strings[-1])
+
+
+def written_by(app_dir: Path, storage: str) -> dict[str, dict[str, Any]]:
+    """What one delivery leaves: a row of each kind."""
+    with running(app_dir, storage, *ONLY_QUEUES) as side:
+        side.put([message(1)[1]])
+        side.wait_until_empty()
+    app = app_on(storage)
+    ledger = {
+        row["RowKey"].partition(";")[0]: dict(row) for row in app.storage.table(LEDGER_TABLE).client.list_entities()
+    }
+    (delivered,) = app.storage.table("MarketplaceLeads").client.list_entities()
+    return ledger | {"delivered": dict(delivered)}
+
+
+def test_a_ledger_that_was_written_to_azurites_file_reads_like_any_other() -> None:
+    with filled([40], parked=4) as (storage,):
+        ledger = app_on(storage).ledger
+        listed = newest(ledger, limit=100)
+        assert len(listed) == 40
+        assert [lead.received_at for lead in listed] == sorted((lead.received_at for lead in listed), reverse=True)
+        assert [lead.offer for lead in newest(ledger, offer=OFFER)] == [OFFER, OFFER]
+        assert len(todo(ledger, State.PARKED, PARKED_CONNECTION)) == 4
+        record = ledger.read(listed[-1].lead_id)
+        assert record is not None and record.lead is not None and record.lead.email == "customer.3@example.com"
+
+
+def test_rows_chooses_measurements() -> None:
+    assert bench.choose({}) == list(bench.MEASUREMENTS)
+    assert bench.choose({"ROWS": "delivery, intake"}) == ["delivery", "intake"]
+
+
+def test_an_unknown_row_is_named_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main({"ROWS": "intake,speed"}) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("bench: ROWS=speed: there is no such measurement; use some of intake, ")
+    assert line.count("\n") == 1
+
+
+@pytest.mark.parametrize(("strict", "status"), [("", 0), ("1", 1)])
+def test_an_unmet_target_is_an_error_only_where_that_is_asked_for(
+    strict: str, status: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    unmet = Result(Row("too slow", 1.0, 2.0, 2.0, "≤ 1 ×", met=False))
+    monkeypatch.setitem(bench.MEASUREMENTS, "intake", lambda *_: [unmet])
+    monkeypatch.setattr(bench, "LATEST", tmp_path / "latest.json")
+    assert bench.main({"ROWS": "intake", "STRICT": strict}) == status
+    assert json.loads((tmp_path / "latest.json").read_text())["rows"][0]["what"] == "too slow"
