@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Everything is installed inside the checkout, the first time it is needed.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench clean
+.PHONY: help setup run test lint format bench chaos soak clean
 
 SET_UP := @command -v python3 >/dev/null \
 	|| { echo "python3 is missing: apt-get install python3 python3-venv" >&2; exit 2; }; \
@@ -27,6 +27,12 @@ format: ## format the code in place
 
 bench: ## speed and cost beside the floor, about ten minutes (ROWS=intake,delivery,…  STRICT=1)
 	$(SET_UP) benchmarks
+
+chaos: ## workers killed at random while leads come in, as long as you like (N=2000 WORKERS=2 SEED=…)
+	$(SET_UP) tests.chaos
+
+soak: ## one process delivers N=20000 leads; memory, threads and connections have to stay flat
+	$(SET_UP) tests.chaos.soak
 
 clean: ## remove what was installed and what runs left behind
 	rm -rf .venv .tools .run .mypy_cache .pytest_cache .ruff_cache .hypothesis
