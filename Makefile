@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Everything is installed inside the checkout, the first time it is needed.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench chaos soak clean
+.PHONY: help setup run test lint format bench kills chaos soak clean
 
 SET_UP := @command -v python3 >/dev/null \
 	|| { echo "python3 is missing: apt-get install python3 python3-venv" >&2; exit 2; }; \
@@ -27,6 +27,10 @@ format: ## format the code in place
 
 bench: ## speed and cost beside the floor, about ten minutes (ROWS=intake,delivery,…  STRICT=1)
 	$(SET_UP) benchmarks
+
+kills: export EACH_REQUEST = 1
+kills: ## a worker killed before and after each single storage request of every scenario, some ten minutes
+	$(SET_UP) pytest tests/chaos/test_every_request.py -q
 
 chaos: ## workers killed at random while leads come in, as long as you like (N=2000 WORKERS=2 SEED=…)
 	$(SET_UP) tests.chaos

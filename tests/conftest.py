@@ -38,3 +38,11 @@ def fresh_storage(_unused_accounts: Iterator[str]) -> Iterator[str]:
     with QueueServiceClient.from_connection_string(connection_string) as queues:
         for queue in queues.list_queues():
             queues.delete_queue(queue)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests recorded as their `summary`, such as how often a worker was killed."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            if name == "summary":
+                terminalreporter.write_line(str(value))

@@ -3,14 +3,19 @@
 `CHAOS_CLOCK_OFFSET`: seconds by which this worker's clock is ahead (negative: behind).
 `CHAOS_CRASH_DELAY`: seconds of the app's time after which a crashed lead is tried again, instead of hours; a poison message
 whose reader died is seen again soon, too.
+
+SIGUSR1 is a tick of the timers, for workers without timers of their own: a test that kills at every request says when.
 """
 
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from datetime import timedelta
 
 from leads import clock, recovery
+from leads.app import get_app
 
 _offset = timedelta(seconds=float(os.environ.get("CHAOS_CLOCK_OFFSET", "0")))
 _right_time = clock.now
@@ -21,3 +26,11 @@ if "CHAOS_CRASH_DELAY" in os.environ:
     _delay = timedelta(seconds=float(os.environ["CHAOS_CRASH_DELAY"]))
     recovery.CRASH_DELAYS = (_delay,) * 100  # type: ignore[misc, assignment]
     recovery.POISON_HIDDEN_SECONDS = 3  # type: ignore[misc]
+
+
+def _tick() -> None:
+    recovery.drain_poison(get_app())
+    recovery.watch(get_app())
+
+
+signal.signal(signal.SIGUSR1, lambda *_: threading.Thread(target=_tick, daemon=True).start())

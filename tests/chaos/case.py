@@ -25,7 +25,7 @@ from tests.support.pipeline import a_lead, crm
 from tests.support.proxy import Proxy, Rule
 from tests.support.vendor import Vendor
 
-LEASE_SECONDS = 4
+LEASE_SECONDS = 3
 """The queue lease; the app's claim lease is 0.4 of it. Long enough for a busy machine not to look like a dead worker."""
 CLOCK_FACTOR = 20
 """A minute of the app is three seconds here: `watch` and retries come quickly; leases go by storage's own clock."""
@@ -138,6 +138,8 @@ class Case:
 
     def is_finished(self) -> bool:
         """Whether every accepted lead is settled for good and no message is left."""
+        if not all(vendor.records for vendor in self.vendors.values()):
+            return False
         states = [self.deliveries(lead_id) for lead_id in self.accepted]
         if not all(found and all(delivery.state in FINAL for delivery in found.values()) for found in states):
             return False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import platform
 import select
 import signal
 import sys
@@ -40,6 +41,7 @@ PRELOADED = (
 
 def main() -> None:
     """Serve until standard input ends."""
+    platform.platform()  # the SDK's user agent asks for it, and the first answer costs a process
     gc.freeze()
     wake_up, tell = os.pipe()
     os.set_blocking(tell, False)

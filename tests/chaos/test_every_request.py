@@ -2,10 +2,13 @@
 
 Once, but for the one case that no connector can rule out: the worker died after the vendor had the lead and before the
 ledger knew. Then it is sent again, under the same key.
+
+By default the first request of every kind is the worker's last one; with EACH_REQUEST=1 (`make kills`) every single one is.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -55,7 +58,8 @@ def outcomes(
     here = [item for item in request.session.items if item.path == request.path]
     wanted = {item.callspec.params["name"] for item in here if hasattr(item, "callspec")}
     scenarios = {name: make(tmp_path_factory.mktemp(name)) for name, make in SCENARIOS.items() if name in wanted}
-    found = Runs(forks, fast_clock, accounts).every_request(list(scenarios.values()))
+    each = bool(os.environ.get("EACH_REQUEST"))
+    found = Runs(forks, fast_clock, accounts).every_request(list(scenarios.values()), each=each)
     return {name: found[scenario.name] for name, scenario in scenarios.items()}
 
 

@@ -40,6 +40,11 @@ class Worker:
             os.kill(self.pid, signal.SIGKILL)
         assert self.ended.wait(10), "a killed process has to end"
 
+    def tick(self) -> None:
+        """Let its timers fire (see tests/chaos/altered.py)."""
+        if not self.ended.is_set():
+            os.kill(self.pid, signal.SIGUSR1)
+
     def ready(self, seconds: float = 20) -> dict[str, Any]:
         """What devhost says once it is ready: `base_url`, `host_key`, …"""
         deadline = time.monotonic() + seconds
