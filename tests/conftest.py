@@ -6,10 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 from azure.storage.queue import QueueServiceClient
+from hypothesis import HealthCheck, settings
 
 from tools.azurite import Azurite
 
 ACCOUNTS = 1000
+
+# A busy machine is no reason for a property to be false.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")
