@@ -74,8 +74,12 @@ class Queue:
             return []
 
     def delete(self, message: QueueMessage) -> None:
-        with suppress(ResourceNotFoundError):  # another reader may have dealt with it
+        """Remove a message, unless another reader has it or has dealt with it meanwhile."""
+        try:
             self._client.delete_message(message)
+        except HttpResponseError as error:
+            if error.status_code != 404 and "PopReceiptMismatch" not in str(error):
+                raise
 
     def depth(self) -> int:
         """About how many messages the queue holds, hidden and delayed ones too."""

@@ -159,7 +159,7 @@ def test_leads_are_listed_without_personal_data_a_line_for_each(run: Run, pipeli
     title, *lines = run("leads", "list").out.splitlines()
     assert title.split() == ["received", "(UTC)", "lead", "offer", "stage", "state"]
     assert [line.split()[2:] for line in lines] == [
-        [second, "-", "unknown", "unrouted"],
+        [second, "-", "initial_interest", "unrouted"],
         [first, "contoso.a-rather-long-name-of-an-offer", "initial_interest", "delivered"],
     ]
     assert f"{pipeline.clock.now():%Y-%m-%d %H:%M}  " in lines[0]

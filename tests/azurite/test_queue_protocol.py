@@ -219,7 +219,9 @@ def test_a_crash_between_the_follow_up_and_the_ledger_keeps_the_lead(
     routed.advance(13)
     assert routed.delivery(lead).state is State.DELIVERED
     assert vendor.records == {lead: 1}
+    routed.advance(61)
     assert not routed.pending()
+    assert vendor.records == {lead: 1}
 
 
 # --- Storage and messages that are not as they should be ------------------------------------------------------------------
