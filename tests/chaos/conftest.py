@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 
@@ -14,6 +15,7 @@ from tests.chaos.workers import ForkServer
 from tools.azurite import Azurite
 
 ACCOUNTS = 900
+REAL_TIME = {"test_found.py", "test_outages.py", "test_soak.py", "test_storm.py"}
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +38,12 @@ def fast_clock() -> Iterator[Clock]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clock, "now", fast.now)
         yield fast
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What races with leases and outages in real time runs with CHAOS=1 alone: a busy machine looks like a dead worker."""
+    if os.environ.get("CHAOS"):
+        return
+    for item in items:
+        if item.path.parent.name == "chaos" and item.path.name in REAL_TIME:
+            item.add_marker(pytest.mark.skip(reason="races with real time: CHAOS=1 make test"))
