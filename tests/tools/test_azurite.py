@@ -31,16 +31,16 @@ def test_all_three_services_answer(azurite: Azurite) -> None:
         pass
 
 
-def test_each_test_has_an_account_of_its_own(fresh_storage: str, azurite: Azurite) -> None:
-    queue = queue_of(fresh_storage)
-    queue.create_queue()
-    queue.send_message("mine")
-    TableServiceClient.from_connection_string(fresh_storage).create_table("Mine")
+def test_an_account_sees_nothing_of_another() -> None:
+    with Azurite.start(accounts=2) as azurite:
+        mine, other = azurite.account_connection_strings
+        queue = queue_of(mine)
+        queue.create_queue()
+        queue.send_message("mine")
+        TableServiceClient.from_connection_string(mine).create_table("Mine")
 
-    others = [text for text in azurite.account_connection_strings if text != fresh_storage]
-    assert len(others) == len(azurite.account_connection_strings) - 1
-    assert list(QueueServiceClient.from_connection_string(others[-1]).list_queues()) == []
-    assert list(TableServiceClient.from_connection_string(others[-1]).list_tables()) == []
+        assert list(QueueServiceClient.from_connection_string(other).list_queues()) == []
+        assert list(TableServiceClient.from_connection_string(other).list_tables()) == []
 
 
 def test_copies_run_side_by_side(azurite: Azurite) -> None:
