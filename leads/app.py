@@ -10,7 +10,7 @@ from leads.storage import LEADS_QUEUE, POISON_QUEUE, SENDER_WAITING, TABLE_TIMEO
 
 if TYPE_CHECKING:
     from leads.connections import Connections
-    from leads.destinations.base import Destination
+    from leads.destinations.base import Context, Destination
     from leads.ledger import Ledger
     from leads.offers import DestinationConfig, Offers
 
@@ -61,16 +61,22 @@ class App:
 
         return Connections(self.storage.table(CONNECTIONS_TABLE), self.settings.connection_slots)
 
-    def destination(self, config: "DestinationConfig") -> "Destination":
-        """The destination of a configuration, the same one for as long as type and settings stay as they are."""
-        from leads import destinations
+    @cached_property
+    def context(self) -> "Context":
         from leads.destinations.base import Context
 
-        key = config.model_dump_json(include={"type", "settings"})
+        return Context(self.settings, self.secrets)
+
+    def destination(self, config: "DestinationConfig") -> "Destination":
+        """The destination of a configuration, the same one for as long as it stays as it is."""
+        from leads import destinations
+
+        key = config.model_dump_json(include={"type", "settings", "mapping", "follow_up"})
         with self._lock:
             if key not in self._destinations:
-                context = Context(self.settings, self.secrets)
-                self._destinations[key] = destinations.make(config.type, config.settings, context)
+                self._destinations[key] = destinations.make(
+                    config.type, config.settings, self.context, config.mapping, config.follow_up
+                )
             return self._destinations[key]
 
 

@@ -9,7 +9,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Final
 
 from azure.core.exceptions import HttpResponseError
@@ -18,6 +18,7 @@ from leads import clock, retry
 from leads.app import App
 from leads.connections import NoFreeSlot
 from leads.destinations.base import (
+    SEND_SECONDS,
     Customer,
     Delivered,
     Destination,
@@ -26,8 +27,11 @@ from leads.destinations.base import (
     OutgoingLead,
     Rejected,
     Retry,
+    Skipped,
     Unknown,
+    send_ends_at,
 )
+from leads.destinations.follow_up import follow_up_of
 from leads.events import Event, emit
 from leads.lead import Lead, Stage, customer_hash, customer_identity, fingerprint, parse_body, stage_of
 from leads.ledger import Claim, ClaimHeld, CustomerAppeared, LeadKnown, LedgerBusy
@@ -323,7 +327,7 @@ class _Attempting:
             except CustomerAppeared:
                 known = self.app.ledger.customer(key, scope)
             else:
-                return Customer(key, self.claim.customer.record_id)
+                return _customer_of(key, self.claim)
         raise ClaimHeld
 
     def _settled_by_history(self, known: CustomerRow, seen: Seen) -> bool:
@@ -346,14 +350,16 @@ class _Attempting:
     def _delivery(self) -> Delivery:
         return self.record.delivery(self.name)
 
-    def _conclude(self, state: State, *, reason: str = "", duplicate_of: str = "") -> None:
+    def _conclude(
+        self, state: State, *, reason: str = "", duplicate_of: str = "", outcome: str = "", code: str = ""
+    ) -> None:
         repeat_of = self._delivery().repeat_of
 
         def change(delivery: Delivery) -> None:
             delivery.state, delivery.reason = state, reason
             delivery.duplicate_of, delivery.repeat_of = duplicate_of, repeat_of
 
-        self._store(change)
+        self._store(change, outcome=outcome, code=code)
 
     # send
 
@@ -368,11 +374,17 @@ class _Attempting:
             stage=self.record.stage,
             received_at=self.record.received_at,
             repeat_of=self._delivery().repeat_of,
+            follow_up=follow_up_of(self.record.stage, self.config.follow_up),
+            set_do_not_contact=self.record.stage is Stage.CROSS_LISTED and self.offer.policies.dnc == "flag",
+            overwrite=self.offer.policies.existing_records == "overwrite",
         )
+        end = send_ends_at.set(monotonic() + SEND_SECONDS)
         try:
             return self.destination.send(outgoing, customer)
         except Exception as error:  # noqa: BLE001 - a fault in one destination must not take others' messages to poison
             return Retry(_place_of(error))
+        finally:
+            send_ends_at.reset(end)
 
     # settle
 
@@ -380,6 +392,8 @@ class _Attempting:
         match outcome:
             case Delivered():
                 self._settle_delivered(outcome)
+            case Skipped():
+                self._conclude(State.SKIPPED, reason=outcome.reason, outcome="skipped", code=outcome.code)
             case Rejected():
                 self._dead_letter(outcome.reason, outcome.code)
             case Misconfigured():
@@ -393,7 +407,7 @@ class _Attempting:
         def change(delivery: Delivery) -> None:
             delivery.state, delivery.reason, delivery.record_id = State.DELIVERED, "", outcome.record_id
 
-        self._store(change, outcome="delivered", code=outcome.code, record_id=outcome.record_id)
+        self._store(change, outcome="delivered", code=outcome.code, delivered=outcome)
         try:
             self.app.connections.succeeded(self.destination.connection, self.config.type)
         except StorageError as error:
@@ -487,7 +501,7 @@ class _Attempting:
         outcome: str = "",
         code: str = "",
         next_at: datetime | None = None,
-        record_id: str = "",
+        delivered: Delivered | None = None,
     ) -> None:
         """Write what came of the attempt, release the claim, and say so in the log.
 
@@ -519,7 +533,7 @@ class _Attempting:
                 delivery.connection = self.destination.connection
                 delivery.updated_at, delivery.next_at = now, next_at
 
-        stored = self.app.ledger.settle(self.record, change_record, self.claim, record_id)
+        stored = self.app.ledger.settle(self.record, change_record, self.claim, delivered)
         emit(
             Event.LEAD_ATTEMPTED if outcome else Event.LEAD_SETTLED,
             lead_id=self.record.lead_id,
@@ -531,6 +545,11 @@ class _Attempting:
             code=code,
             milliseconds=self.milliseconds,
         )
+
+
+def _customer_of(key: str, claim: Claim) -> Customer:
+    row = claim.customer
+    return Customer(key, row.record_id, row.idempotency_key, row.memory)
 
 
 def _place_of(error: Exception) -> str:

@@ -9,7 +9,9 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from secrets import token_hex
 from typing import Any
+from uuid import uuid4
 
+from leads.destinations.base import Delivered
 from leads.lead import parse_body
 from leads.offers import replacing
 from leads.rows import (
@@ -129,7 +131,7 @@ class Ledger:
         the caller to read the customer and to judge again.
         """
         token = token_hex(8)
-        customer = _with_seen(known or CustomerRow(*customer_key(customer_hash, scope)), seen, token)
+        customer = _with_seen(known or _new_customer(customer_hash, scope), seen, token)
         if known is None:
             return self._first_claim(customer, token)
         operations = [("update", customer.entity(), replacing(known.etag)), self._touch(record)]
@@ -160,10 +162,11 @@ class Ledger:
         record: LeadRecord,
         change: Callable[[LeadRecord], None],
         claim: Claim | None = None,
-        record_id: str = "",
+        delivered: Delivered | None = None,
     ) -> LeadRecord:
         """Change a lead's record, its listing, its to-do rows and, with a claim, its customer, in one transaction.
 
+        `delivered` is what the customer's row learns from the attempt.
         `change` alters the record in place; it is called again with the record as stored where somebody else changed it
         meanwhile, so nothing that they did is lost. Without a claim, raises `LeadKnown` if a record that was to be new is there.
         A claim that was lost is not an error: what came of the attempt is merged.
@@ -176,7 +179,7 @@ class Ledger:
             change(changed)
             operations = _lead_operations(changed, delete_todos=exact)
             if customer is not None:
-                operations.insert(0, _customer_operation(customer, record_id, release=ours))
+                operations.insert(0, _customer_operation(customer, delivered, release=ours))
             try:
                 etags = self.table.write(operations)
             except Conflict as conflict:
@@ -214,13 +217,22 @@ class CustomerAppeared(Exception):
     """The customer's row is there already: read it, and claim with what it says."""
 
 
+def _new_customer(customer_hash: str, scope: str) -> CustomerRow:
+    partition, row = customer_key(customer_hash, scope)
+    return CustomerRow(partition, row, idempotency_key=str(uuid4()))
+
+
 def _with_seen(customer: CustomerRow, seen: Seen, token: str) -> CustomerRow:
     others = tuple(known for known in customer.recent if known.lead_id != seen.lead_id)
     return replace(customer, claim=token, recent=(*others, seen)[-RECENT_KEPT:])
 
 
-def _customer_operation(customer: CustomerRow, record_id: str, *, release: bool) -> Operation:
-    settled = replace(customer, claim="" if release else customer.claim, record_id=record_id or customer.record_id)
+def _customer_operation(customer: CustomerRow, delivered: Delivered | None, *, release: bool) -> Operation:
+    settled = replace(customer, claim="" if release else customer.claim)
+    if delivered is not None:
+        record_id = delivered.record_id or customer.record_id
+        memory = customer.memory if delivered.memory is None else delivered.memory
+        settled = replace(settled, record_id=record_id, memory=memory)
     return ("update", settled.entity(), replacing(customer.etag))
 
 

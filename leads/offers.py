@@ -17,6 +17,8 @@ from pydantic import (
 )
 
 from leads import clock, destinations
+from leads.destinations.base import MappingValue
+from leads.destinations.follow_up import FollowUp
 from leads.events import Event, emit
 from leads.lead import Lead, Stage, stage_of
 from leads.problems import first_problem
@@ -63,12 +65,19 @@ class DestinationConfig(_Model):
     name: str = Field(pattern="^[a-z][a-z0-9_]{0,30}$", description="A name of its own within the offer: a-z, 0-9, _.")
     type: str = Field(description="One of the destination types.")
     settings: dict[str, JsonValue] = Field(default={}, description="The type's settings; secrets only as references.")
+    mapping: dict[str, MappingValue] = Field(
+        default={},
+        description="The vendor's field: a template over the lead, a constant, or null to leave a default field out.",
+    )
+    follow_up: dict[Stage, FollowUp] = Field(default={}, description="What is done about a lead, by its stage.")
     when: When = When()
     pace: float = Field(default=5, gt=0, le=1000, description="Leads a second when a backlog is re-driven.")
 
     @model_validator(mode="after")
-    def _settings_fit_the_type(self) -> "DestinationConfig":
+    def _fits_the_type(self) -> "DestinationConfig":
         destinations.read_settings(self.type, self.settings)
+        destinations.check_mapping(self.type, self.mapping)
+        destinations.check_follow_ups(self.type, self.follow_up)
         return self
 
 
@@ -79,6 +88,9 @@ class Policies(_Model):
         "deliver", description="Test leads are delivered marked, or only recorded."
     )
     dnc: Literal["flag", "note", "skip"] = Field("flag", description="Leads of a cross-listed partner (DNC).")
+    existing_records: Literal["keep", "overwrite"] = Field(
+        "keep", description="Whether a later lead may replace what stands in the customer's record."
+    )
     repeats: Literal["add", "skip"] = Field("add", description="The same lead again after more than 15 minutes.")
     unknown: Literal["resend", "hold"] = Field(
         "resend", description="When it can't be known whether a lead has arrived."

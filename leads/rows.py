@@ -167,12 +167,17 @@ _SEEN = TypeAdapter(tuple[Seen, ...])
 
 @dataclass(frozen=True, slots=True)
 class CustomerRow:
-    """A customer within one record scope. `claim` is the token of the attempt under way, "" if there is none."""
+    """A customer within one record scope. `claim` is the token of the attempt under way, "" if there is none.
+
+    `idempotency_key` is a random UUID that the row has had from the first claim on; `memory` is the destination's own.
+    """
 
     partition: str
     row: str
     claim: str = ""
     record_id: str = ""
+    idempotency_key: str = ""
+    memory: Mapping[str, str] = field(default_factory=dict)
     recent: tuple[Seen, ...] = ()
     etag: str = ""
     held: bool = False
@@ -183,6 +188,8 @@ class CustomerRow:
             "RowKey": self.row,
             "claim": self.claim,
             "record_id": self.record_id,
+            "idempotency_key": self.idempotency_key,
+            "memory": json.dumps(dict(self.memory)),
             "recent": _SEEN.dump_json(self.recent).decode(),
         }
 
@@ -199,6 +206,8 @@ def read_customer(entity: Mapping[str, Any], *, etag: str, held: bool) -> Custom
         row=entity["RowKey"],
         claim=entity.get("claim", ""),
         record_id=entity.get("record_id", ""),
+        idempotency_key=entity.get("idempotency_key", ""),
+        memory=json.loads(entity.get("memory") or "{}"),
         recent=_SEEN.validate_json(entity.get("recent") or "[]"),
         etag=etag,
         held=held,

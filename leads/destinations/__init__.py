@@ -1,19 +1,26 @@
 """The destination types. A type's module is imported when an offer first needs it, for the sake of the cold start."""
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
-from leads.destinations.base import Context, Destination, DestinationSettings, connection_id
+from leads.destinations.base import Context, Destination, DestinationSettings, MappingValue, connection_id
+from leads.destinations.follow_up import FollowUp
+from leads.destinations.mapping import check_template, merge_mapping
+from leads.lead import Stage
 from leads.problems import first_problem
 
 MODULES: dict[str, str] = {
     "azure_table": "leads.destinations.azure_table",
+    "dataverse": "leads.destinations.dataverse",
     "webhook": "leads.destinations.webhook",
 }
 """Type → the module whose attribute `destination` is its class. Adding a destination is one line here and one file."""
+
+_FIELD_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.@]{0,199}")
 
 
 def destination_class(type_name: str) -> type[Destination]:
@@ -32,15 +39,46 @@ def read_settings(type_name: str, settings: Mapping[str, Any]) -> DestinationSet
         raise ValueError(first_problem(error, "settings")) from None
 
 
+def check_mapping(type_name: str, mapping: Mapping[str, MappingValue]) -> None:
+    """Check a destination's field mapping. Raises ValueError that names the field."""
+    if mapping and destination_class(type_name).default_mapping is None:
+        raise ValueError("mapping: this destination type takes none")
+    for name, value in mapping.items():
+        if not _FIELD_NAME.fullmatch(name):
+            raise ValueError(f"mapping: {name[:50]!r} is no name of a field")
+        if isinstance(value, str):
+            try:
+                check_template(value)
+            except ValueError as error:
+                raise ValueError(f"mapping.{name}: {error}") from None
+
+
+def check_follow_ups(type_name: str, follow_up: Mapping[Stage, FollowUp]) -> None:
+    """Check what is asked for by stage. Raises ValueError that names the field."""
+    for stage, wanted in follow_up.items():
+        try:
+            destination_class(type_name).check_follow_up(wanted)
+        except ValueError as error:
+            raise ValueError(f"follow_up.{stage}.{error}") from None
+
+
 def connection_of(type_name: str, settings: Mapping[str, Any]) -> str:
     """The id of the connection behind a destination's settings."""
     checked = read_settings(type_name, settings)
     return connection_id(type_name, destination_class(type_name).address(checked))
 
 
-def make(type_name: str, settings: Mapping[str, Any], context: Context) -> Destination:
+def make(
+    type_name: str,
+    settings: Mapping[str, Any],
+    context: Context,
+    mapping: Mapping[str, MappingValue] | None = None,
+    follow_up: Mapping[Stage, FollowUp] | None = None,
+) -> Destination:
     """A destination ready to send. Nothing is read over the network yet."""
     build: Any = destination_class(type_name)
     made: Destination = build(read_settings(type_name, settings), context)
     made.connection = connection_of(type_name, settings)
+    made.mapping = merge_mapping(made.default_mapping or {}, mapping or {})
+    made.follow_up = follow_up or {}
     return made

@@ -96,10 +96,10 @@ class AzureTable(Destination):
     """Writes each lead under its own key, create-only, so that a second try finds the row instead of making one."""
 
     Settings: ClassVar[type[DestinationSettings]] = AzureTableSettings
+    settings: AzureTableSettings
 
     def __init__(self, settings: AzureTableSettings, context: Context) -> None:
-        self._settings = settings
-        self._context = context
+        super().__init__(settings, context)
         self._made: tuple[str, TableClient] | None = None
         self._transport = transport(context.settings.connection_slots)
 
@@ -153,24 +153,24 @@ class AzureTable(Destination):
         return self._made[1]
 
     def _connection_string(self) -> str:
-        if reference := self._settings.connection_string:
-            return _unwrapped(self._context.secrets.read(reference), reference)
-        return "" if self._settings.table_service_uri else self._context.settings.storage_connection_string
+        if reference := self.settings.connection_string:
+            return _unwrapped(self.context.secrets.read(reference), reference)
+        return "" if self.settings.table_service_uri else self.context.settings.storage_connection_string
 
     def _build(self, connection_string: str) -> TableClient:
-        app: Settings = self._context.settings
+        app: Settings = self.context.settings
         # The schedule is what tries again, and it knows of the connection's health: one quick retry is enough here, and
         # none after a status, because the client would sleep through a Retry-After of any length.
         options: dict[str, Any] = {"retry_total": 1, "retry_status": 0, "transport": self._transport}
         if connection_string:
             try:
-                return table_client(self._settings.table, connection_string=connection_string, **options)
+                return table_client(self.settings.table, connection_string=connection_string, **options)
             except ValueError:
                 raise SettingsError(
-                    f"{self._settings.connection_string} does not hold a storage connection string."
+                    f"{self.settings.connection_string} does not hold a storage connection string."
                 ) from None
-        endpoint = self._settings.table_service_uri or app.table_endpoint
-        return table_client(self._settings.table, endpoint=endpoint, credential=app.credential, **options)
+        endpoint = self.settings.table_service_uri or app.table_endpoint
+        return table_client(self.settings.table, endpoint=endpoint, credential=app.credential, **options)
 
 
 destination = AzureTable

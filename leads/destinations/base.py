@@ -1,23 +1,41 @@
 """What a destination is: its settings, `check()` and `send()`, and the outcomes that `send()` can have."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from hashlib import sha256
-from typing import ClassVar
+from math import inf
+from threading import Lock
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from leads.destinations.follow_up import NO_FOLLOW_UP, FollowUp
 from leads.lead import Lead, Stage
 from leads.settings import Secrets, Settings
+
+if TYPE_CHECKING:
+    from leads.destinations.http import HttpClient
+
+T = TypeVar("T")
+
+MappingValue = str | int | float | bool | None
+"""What a field of the vendor is filled with: a template, a constant, or None for a default that is taken out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The record is there, or was there already."""
+    """The record is there, or was there already.
+
+    `memory` is what the destination wants to be told with the customer's next lead: a few short texts, no personal data.
+    """
 
     record_id: str
     code: str = ""
+    memory: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +49,14 @@ class Retry:
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """This lead can't be stored as it is. `reason` tells a person why, without repeating the lead's data."""
+
+    reason: str
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Nothing is stored, and nothing is wrong: `reason` names the setting that asks for it."""
 
     reason: str
     code: str = ""
@@ -51,20 +77,36 @@ class Unknown:
     code: str
 
 
-Outcome = Delivered | Retry | Rejected | Misconfigured | Unknown
+SEND_SECONDS: Final = 150
+"""All of a `send`, however many requests it takes: below the claim's lease."""
+
+send_ends_at: ContextVar[float] = ContextVar("send_ends_at", default=inf)
+"""When the send under way has to be over, on the clock of `time.monotonic`."""
+
+
+Outcome = Delivered | Skipped | Retry | Rejected | Misconfigured | Unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """Whom the lead is from, within the destination's record scope. `record_id` is "" until a first lead is delivered."""
+    """Whom the lead is from, within the destination's record scope. `record_id` is "" until a first lead is delivered.
+
+    `idempotency_key` is a random UUID (version 4), stored before the first send and the same ever after; `memory` is what the
+    newest `Delivered` left.
+    """
 
     key: str
     record_id: str = ""
+    idempotency_key: str = ""
+    memory: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class OutgoingLead:
-    """A lead on its way: what a destination needs to know about it."""
+    """A lead on its way: what a destination needs to know about it.
+
+    `set_do_not_contact` and `overwrite` are the offer's policies, as far as they concern this lead.
+    """
 
     lead_id: str
     lead: Lead
@@ -73,6 +115,9 @@ class OutgoingLead:
     stage: Stage
     received_at: datetime
     repeat_of: str = ""
+    follow_up: FollowUp = NO_FOLLOW_UP
+    set_do_not_contact: bool = False
+    overwrite: bool = False
 
 
 class DestinationSettings(BaseModel):
@@ -81,12 +126,22 @@ class DestinationSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-@dataclass(frozen=True, slots=True)
 class Context:
-    """What a destination may use of the app around it."""
+    """What a destination may use of the app around it, and what destinations of one app share."""
 
-    settings: Settings
-    secrets: Secrets
+    def __init__(self, settings: Settings, secrets: Secrets) -> None:
+        self.settings = settings
+        self.secrets = secrets
+        self._lock = Lock()
+        self._shared: dict[tuple[str, ...], Any] = {}
+
+    def shared(self, key: tuple[str, ...], make: Callable[[], T]) -> T:
+        """The one thing of this key, made when it is first asked for."""
+        with self._lock:
+            if key not in self._shared:
+                self._shared[key] = make()
+            found: T = self._shared[key]
+            return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +159,43 @@ class Destination(ABC):
 
     Settings: ClassVar[type[DestinationSettings]]
 
+    default_mapping: ClassVar[Mapping[str, MappingValue] | None] = None
+    """The vendor's fields and what fills them; None where a field mapping has no meaning."""
+
+    follow_ups: ClassVar[frozenset[str]] = frozenset()
+    """The parts of a `FollowUp` that this type can do."""
+
     connection: str = ""
     """The id of the connection it uses; set when it is made."""
+
+    mapping: Mapping[str, MappingValue] = {}
+    """`default_mapping` as the configuration changes it; set when it is made."""
+
+    follow_up: Mapping[Stage, FollowUp] = {}
+    """What the configuration asks for by stage; set when it is made."""
+
+    def __init__(self, settings: Any, context: Context) -> None:
+        self.settings = settings
+        self.context = context
+
+    @cached_property
+    def http(self) -> "HttpClient":
+        """The connection's way to its vendor, shared by all destinations that use it."""
+        from leads.destinations.http import HttpClient
+
+        return self.context.shared(("http", self.connection), lambda: HttpClient.of(self.context.settings))
 
     @classmethod
     @abstractmethod
     def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
         """The address and the credential references: offers that agree on them share one connection."""
+
+    @classmethod
+    def check_follow_up(cls, follow_up: FollowUp) -> None:
+        """Raises ValueError where this type can't do what is asked for."""
+        for name in sorted(follow_up.model_fields_set - cls.follow_ups):
+            known = ", ".join(sorted(cls.follow_ups)) or "none of them"
+            raise ValueError(f"{name}: this destination type can't do that; it can do {known}")
 
     def record_scope(self, offer: str, name: str) -> str:
         """Within what a customer has one record: the offer's destination, unless a vendor's records are wider."""

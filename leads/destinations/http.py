@@ -34,12 +34,13 @@ from urllib3.exceptions import (
 from urllib3.response import HTTPResponse
 
 from leads import clock
+from leads.destinations.base import send_ends_at
 from leads.settings import Network, Settings
 
 CONNECT_SECONDS: Final = 10
 READ_SECONDS: Final = 60
 TOTAL_SECONDS: Final = 120
-"""All of a request, however slowly its answer drips: below the 150 s that a send may take."""
+"""All of a request, however slowly its answer drips; less where the send that it is part of ends before."""
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 
 Address = IPv4Address | IPv6Address
@@ -146,14 +147,17 @@ class HttpClient:
     ) -> Answer:
         """Send one request, once. Raises `NoAnswer`; a status is never an exception."""
         data = body.encode() if isinstance(body, str) else body
-        with _WATCHDOG.limit(TOTAL_SECONDS) as limit:
+        seconds = min(TOTAL_SECONDS, send_ends_at.get() - time.monotonic())
+        if seconds <= 0:
+            raise NoAnswer(Failure.TIMEOUT)
+        with _WATCHDOG.limit(seconds) as limit:
             try:
                 with self._session.request(
                     method,
                     url,
                     headers={"User-Agent": "marketplace-leads", "Accept-Encoding": "identity", **(headers or {})},
                     data=data,
-                    timeout=(CONNECT_SECONDS, read_seconds),
+                    timeout=(min(CONNECT_SECONDS, seconds), min(read_seconds, seconds)),
                     allow_redirects=False,
                     stream=True,
                 ) as response:

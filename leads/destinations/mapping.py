@@ -1,4 +1,4 @@
-"""Templates over a lead: `"{first_name} {last_name}"`, as mappings and bodies use them.
+"""Templates over a lead and its customer, `"{first_name} {last_name}"`, and the field mappings that are made of them.
 
 A template holds text and names in braces (`{{` and `}}` are braces themselves). What a customer wrote is inserted as text and is
 never read as a template.
@@ -6,11 +6,14 @@ never read as a template.
 
 from collections.abc import Callable, Mapping
 from string import Formatter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from leads.destinations.base import OutgoingLead
+from leads.destinations import words
 
-FIELDS: Final[Mapping[str, Callable[[OutgoingLead], str]]] = {
+if TYPE_CHECKING:
+    from leads.destinations.base import Customer, MappingValue, OutgoingLead
+
+FIELDS: Final[Mapping[str, Callable[["OutgoingLead"], str]]] = {
     "lead_id": lambda outgoing: outgoing.lead_id,
     "received_at": lambda outgoing: outgoing.received_at.isoformat(),
     "offer": lambda outgoing: outgoing.offer,
@@ -18,23 +21,34 @@ FIELDS: Final[Mapping[str, Callable[[OutgoingLead], str]]] = {
     "product_id": lambda outgoing: outgoing.lead.product_id,
     "publisher": lambda outgoing: outgoing.lead.publisher_name or outgoing.lead.publisher,
     "stage": lambda outgoing: outgoing.stage.value,
+    "stage_name": lambda outgoing: words.STAGE_NAMES[outgoing.stage],
     "source": lambda outgoing: outgoing.lead.source,
     "action": lambda outgoing: outgoing.lead.action,
     "lead_source": lambda outgoing: outgoing.lead.lead_source,
     "first_name": lambda outgoing: outgoing.lead.first_name,
     "last_name": lambda outgoing: outgoing.lead.last_name,
+    "last_name_or_placeholder": lambda outgoing: words.last_name(outgoing.lead),
     "email": lambda outgoing: outgoing.lead.email,
     "phone": lambda outgoing: outgoing.lead.phone,
     "company": lambda outgoing: outgoing.lead.company,
+    "company_or_domain": lambda outgoing: words.company(outgoing.lead),
     "title": lambda outgoing: outgoing.lead.title,
     "country": lambda outgoing: outgoing.lead.country,
     "country_code": lambda outgoing: outgoing.lead.country_code,
     "description": lambda outgoing: outgoing.lead.description,
     "note": lambda outgoing: outgoing.lead.note,
+    "rating": lambda outgoing: outgoing.follow_up.rating or "",
+    "headline": words.headline,
+    "story": words.story,
 }
-"""What a template can name. `campaign.NAME` and `extra.NAME` name a listing address's parameter and an unknown key besides."""
+"""What a template can name. `customer.key` and `customer.record_id` name the customer; `campaign.NAME` a parameter of the
+listing's address, and `extra.NAME` an unknown key."""
 
-_OPEN: Final[Mapping[str, Callable[[OutgoingLead], Mapping[str, str]]]] = {
+_CUSTOMER: Final[Mapping[str, Callable[["Customer"], str]]] = {
+    "customer.key": lambda customer: customer.key,
+    "customer.record_id": lambda customer: customer.record_id,
+}
+_OPEN: Final[Mapping[str, Callable[["OutgoingLead"], Mapping[str, str]]]] = {
     "campaign": lambda outgoing: outgoing.lead.campaign,
     "extra": lambda outgoing: outgoing.lead.extra | outgoing.lead.customer_extra,
 }
@@ -44,20 +58,42 @@ def check_template(template: str) -> str:
     """The template itself. Raises ValueError that says which name is unknown, or where a brace is open."""
     for name in _names(template):
         group, dot, member = name.partition(".")
-        if name not in FIELDS and not (dot and member and group in _OPEN):
-            known = ", ".join([*sorted(FIELDS), "campaign.NAME", "extra.NAME"])
+        if name not in FIELDS and name not in _CUSTOMER and not (dot and member and group in _OPEN):
+            known = ", ".join([*sorted({*FIELDS, *_CUSTOMER}), "campaign.NAME", "extra.NAME"])
             raise ValueError(f"{{{name}}} is no field of a lead; use one of {known}")
     return template
 
 
-def render(template: str, outgoing: OutgoingLead) -> str:
+def render(template: str, outgoing: "OutgoingLead", customer: "Customer") -> str:
     """The text of a checked template for a lead; what the lead lacks is left out."""
-    return "".join(text + (_value(name, outgoing) if name is not None else "") for text, name in _parts(template))
+    return "".join(
+        text + (_value(name, outgoing, customer) if name is not None else "") for text, name in _parts(template)
+    )
 
 
-def _value(name: str, outgoing: OutgoingLead) -> str:
+def merge_mapping(
+    default: Mapping[str, "MappingValue"], configured: Mapping[str, "MappingValue"]
+) -> dict[str, "MappingValue"]:
+    """The default mapping with the configured one's fields added or replaced; None takes a field out."""
+    return {name: value for name, value in {**default, **configured}.items() if value is not None}
+
+
+def render_mapping(
+    mapping: Mapping[str, "MappingValue"], outgoing: "OutgoingLead", customer: "Customer"
+) -> dict[str, str | int | float | bool]:
+    """What the vendor's fields are filled with. Empty texts are left out; constants stay what they are."""
+    rendered = {
+        name: render(value, outgoing, customer).strip() if isinstance(value, str) else value
+        for name, value in mapping.items()
+    }
+    return {name: value for name, value in rendered.items() if value is not None and value != ""}
+
+
+def _value(name: str, outgoing: "OutgoingLead", customer: "Customer") -> str:
     if name in FIELDS:
         return FIELDS[name](outgoing)
+    if name in _CUSTOMER:
+        return _CUSTOMER[name](customer)
     group, _, member = name.partition(".")
     return _OPEN[group](outgoing).get(member, "")
 

@@ -16,7 +16,6 @@ from pydantic import AfterValidator, Field, JsonValue
 from leads import clock
 from leads.destinations.base import (
     CheckResult,
-    Context,
     Customer,
     Delivered,
     Destination,
@@ -27,7 +26,7 @@ from leads.destinations.base import (
     Rejected,
     Retry,
 )
-from leads.destinations.http import Answer, Failure, HttpClient, NoAnswer
+from leads.destinations.http import Answer, Failure, NoAnswer
 from leads.destinations.mapping import check_template, render
 from leads.settings import SecretReference, SettingsError
 
@@ -77,11 +76,7 @@ class Webhook(Destination):
     """Posts each lead under the id `lead id` + `.` + destination name."""
 
     Settings: ClassVar[type[DestinationSettings]] = WebhookSettings
-
-    def __init__(self, settings: WebhookSettings, context: Context) -> None:
-        self._settings = settings
-        self._secrets = context.secrets
-        self._http = HttpClient.of(context.settings)
+    settings: WebhookSettings
 
     @classmethod
     def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
@@ -93,7 +88,7 @@ class Webhook(Destination):
         try:
             self._keys()
             self._own_headers()
-            self._http.request("HEAD", self._settings.url)
+            self.http.request("HEAD", self.settings.url)
         except SettingsError as error:
             return CheckResult(ok=False, problem=str(error), code="settings")
         except NoAnswer as error:
@@ -115,7 +110,7 @@ class Webhook(Destination):
                 "webhook-timestamp": timestamp,
                 "webhook-signature": signatures,
             }
-            answer = self._http.request("POST", self._settings.url, headers=headers, body=body)
+            answer = self.http.request("POST", self.settings.url, headers=headers, body=body)
         except SettingsError as error:
             return Misconfigured(str(error), "settings")
         except NoAnswer as error:
@@ -123,16 +118,16 @@ class Webhook(Destination):
         return classify(answer, message_id)
 
     def _payload(self, outgoing: OutgoingLead, customer: Customer) -> JsonValue:
-        if self._settings.body is not None:
-            return _rendered(self._settings.body, outgoing)
+        if self.settings.body is not None:
+            return _rendered(self.settings.body, outgoing, customer)
         return payload(outgoing, customer)
 
     def _keys(self) -> list[bytes]:
-        references = [self._settings.secret, self._settings.previous_secret]
-        return [signing_key(self._secrets.read(reference), reference) for reference in references if reference]
+        references = [self.settings.secret, self.settings.previous_secret]
+        return [signing_key(self.context.secrets.read(reference), reference) for reference in references if reference]
 
     def _own_headers(self) -> dict[str, str]:
-        values = {name: self._secrets.read(reference) for name, reference in self._settings.headers.items()}
+        values = {name: self.context.secrets.read(reference) for name, reference in self.settings.headers.items()}
         for name, value in values.items():
             if not value.isascii() or not value.isprintable():
                 raise SettingsError(f"The header {name} has a character that no header can hold.")
@@ -227,13 +222,13 @@ def _unanswered(error: NoAnswer) -> Misconfigured | Retry:
     return Retry(error.failure)
 
 
-def _rendered(value: JsonValue, outgoing: OutgoingLead) -> JsonValue:
+def _rendered(value: JsonValue, outgoing: OutgoingLead, customer: Customer) -> JsonValue:
     if isinstance(value, str):
-        return render(value, outgoing)
+        return render(value, outgoing, customer)
     if isinstance(value, list):
-        return [_rendered(item, outgoing) for item in value]
+        return [_rendered(item, outgoing, customer) for item in value]
     if isinstance(value, dict):
-        return {key: _rendered(item, outgoing) for key, item in value.items()}
+        return {key: _rendered(item, outgoing, customer) for key, item in value.items()}
     return value
 
 

