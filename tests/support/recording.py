@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from leads import destinations
 from leads.destinations.base import (
     CheckResult,
-    Context,
     Customer,
     Delivered,
     Destination,
@@ -36,9 +35,7 @@ class Recording(Destination):
     """See the module."""
 
     Settings: ClassVar[type[DestinationSettings]] = RecordingSettings
-
-    def __init__(self, settings: RecordingSettings, context: Context) -> None:
-        self._settings = settings
+    settings: RecordingSettings
 
     @classmethod
     def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
@@ -46,7 +43,7 @@ class Recording(Destination):
         return (settings.url,)
 
     def record_scope(self, offer: str, name: str) -> str:
-        return self.connection if self._settings.wide_scope else super().record_scope(offer, name)
+        return self.connection if self.settings.wide_scope else super().record_scope(offer, name)
 
     def check(self) -> CheckResult:
         try:
@@ -66,7 +63,7 @@ class Recording(Destination):
         try:
             answer = self._post("/send", call)
         except (OSError, http.client.HTTPException):
-            return Unknown("lost") if self._settings.keyless else Retry("lost")
+            return Unknown("lost") if self.settings.keyless else Retry("lost")
         match answer.pop("outcome"):
             case "delivered":
                 return Delivered(customer.record_id or outgoing.lead_id, answer.get("code", ""))
@@ -82,7 +79,7 @@ class Recording(Destination):
                 return Retry(answer["code"], answer.get("after"))
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        address = urlsplit(self._settings.url)
+        address = urlsplit(self.settings.url)
         connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
         try:
             connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})

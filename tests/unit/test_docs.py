@@ -18,6 +18,10 @@ from leads import cli, manage
 from leads.destinations import MODULES, destination_class
 from leads.destinations.azure_table import to_entity
 from leads.destinations.base import Customer, Outcome, OutgoingLead
+from leads.destinations.dataverse.errors import CODES, ENTRA_CODES, Kind, Problem
+from leads.destinations.dataverse.records import DEFAULT_MAPPING, DO_NOT_CONTACT, RATING_COLUMN
+from leads.destinations.follow_up import RATINGS, FollowUp, Rating
+from leads.destinations.mapping import FIELDS, check_template
 from leads.events import ALARMS, Event
 from leads.lead import Lead, Source, Stage, UnreadableLead, new_lead_id, parse_body, received_at_of, stage_of
 from leads.offers import DestinationConfig, Offer, Policies, When, read_offer
@@ -74,6 +78,8 @@ def written(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     default = field.get_default(call_default_factory=True, validated_data={})
+    if field.annotation == Rating | None:
+        return "by stage"
     if isinstance(default, BaseModel):
         return {"When": "all leads", "Policies": "all defaults"}[type(default).__name__]
     if default is None or default == "":
@@ -101,7 +107,13 @@ def test_the_readme_lists_app_settings_that_there_are() -> None:
 
 @pytest.mark.parametrize(
     ("heading", "model"),
-    [("Offers", Offer), ("Destinations", DestinationConfig), ("When", When), ("Policies", Policies)],
+    [
+        ("Offers", Offer),
+        ("Destinations", DestinationConfig),
+        ("Follow-up", FollowUp),
+        ("When", When),
+        ("Policies", Policies),
+    ],
 )
 def test_every_field_of_an_offer_is_documented_with_its_default(heading: str, model: type[BaseModel]) -> None:
     documented = table("docs/configuration.md", heading)
@@ -115,6 +127,22 @@ def test_every_value_of_a_policy_is_documented() -> None:
     for name, field in Policies.model_fields.items():
         for value in get_args(field.annotation):
             assert f"`{value}`" in documented[name][1], f"{name}: {value}"
+
+
+def test_every_name_of_a_template_is_documented_and_no_other() -> None:
+    documented = table("docs/configuration.md", "Mapping")
+    assert set(FIELDS) <= documented.keys()
+    for name in documented:
+        check_template("{" + name + "}")
+
+
+def test_the_usual_rating_of_each_stage_is_documented() -> None:
+    words = table("docs/configuration.md", "Follow-up")["rating"][1].partition("Without it:")[2]
+    for rating in ("hot", "warm", "cold"):
+        stages = re.search(rf"([\w\- ]+?) `{rating}`", words)
+        assert stages
+        named = {stage.strip().replace(" ", "_").replace("-", "_") for stage in stages[1].split(" and ")}
+        assert named == {stage.value for stage, usual in RATINGS.items() if usual == rating}
 
 
 @pytest.mark.parametrize("type_name", MODULES)
@@ -182,6 +210,26 @@ def test_every_column_of_the_table_is_documented() -> None:
     lead_id = new_lead_id(received_at_of("20260131235959999-0123456789ab-c"), Lead())
     outgoing = OutgoingLead(lead_id, lead, "contoso.crm", "table", Stage.PURCHASE, received_at_of(lead_id))
     assert table("docs/destinations/azure-table.md", "Columns").keys() == to_entity(outgoing, Customer("key")).keys()
+
+
+def test_every_column_and_code_of_dynamics_is_documented_and_no_other() -> None:
+    columns = table("docs/destinations/dataverse.md", "Which columns").keys()
+    assert columns == {*DEFAULT_MAPPING, *DO_NOT_CONTACT, RATING_COLUMN}
+    documented = table("docs/destinations/dataverse.md", "Errors, and what to do")
+    codes = {code: cells[0] for code, cells in documented.items() if code.startswith(("0x", "AADSTS"))}
+    for code, outcome in codes.items():
+        if code.startswith("AADSTS"):
+            assert int(code.removeprefix("AADSTS")) in ENTRA_CODES
+        else:
+            assert outcome == f"`{type(Problem(CODES[code][0], code).outcome()).__name__}`", code
+    assert {f"AADSTS{number}" for number in ENTRA_CODES} <= codes.keys()
+    to_be_mended = {code for code, (kind, _) in CODES.items() if kind in {Kind.SETTINGS, Kind.LEAD, Kind.TOO_LONG}}
+    assert to_be_mended <= codes.keys()
+
+
+def test_the_measure_of_a_new_destination_is_the_webhooks_length() -> None:
+    lines = len(page("leads/destinations/webhook.py").splitlines())
+    assert f"`leads/destinations/webhook.py` has {lines} lines" in page("docs/adding-a-destination.md")
 
 
 # --- How it works -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Templates over a lead."""
+"""Templates over a lead and its customer, and the field mappings made of them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leads.clock import now
-from leads.destinations.base import OutgoingLead
-from leads.destinations.mapping import FIELDS, check_template, render
+from leads.destinations.base import Customer, OutgoingLead
+from leads.destinations.mapping import FIELDS, check_template, merge_mapping, render, render_mapping
 from leads.lead import Lead, Stage
+
+CUSTOMER = Customer("key", "record")
 
 
 def outgoing(**fields: str) -> OutgoingLead:
@@ -18,14 +20,22 @@ def outgoing(**fields: str) -> OutgoingLead:
     )
 
 
+def rendered(template: str, **fields: str) -> str:
+    return render(template, outgoing(**fields), CUSTOMER)
+
+
 def test_names_are_filled_in_and_braces_escaped() -> None:
-    lead = outgoing(first_name="Ada", description='{"mktcmpid": "7"}')
-    assert render("{first_name}/{stage}/{campaign.mktcmpid}/{campaign.none}/{{x}}", lead) == "Ada/trial/7//{x}"
+    found = rendered(
+        "{first_name}/{stage}/{campaign.mktcmpid}/{campaign.none}/{{x}}/{customer.key}/{customer.record_id}",
+        first_name="Ada",
+        description='{"mktcmpid": "7"}',
+    )
+    assert found == "Ada/trial/7//{x}/key/record"
 
 
 @given(st.text())
 def test_what_a_customer_wrote_is_never_read_as_a_template(text: str) -> None:
-    assert render("<{company}>", outgoing(company=text)) == f"<{text}>"
+    assert rendered("<{company}>", company=text) == f"<{text}>"
 
 
 @given(st.text())
@@ -35,7 +45,7 @@ def test_any_text_is_a_template_or_refused_in_one_line(text: str) -> None:
     except ValueError as error:
         assert "\n" not in str(error).replace(text, "")
     else:
-        render(text, outgoing())
+        rendered(text)
 
 
 @pytest.mark.parametrize(
@@ -49,4 +59,15 @@ def test_what_names_no_field_is_refused(template: str) -> None:
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_field_can_be_missing(name: str) -> None:
-    assert isinstance(render("{" + name + "}", outgoing()), str)
+    assert isinstance(rendered("{" + name + "}"), str)
+
+
+def test_a_mapping_adds_replaces_and_takes_out() -> None:
+    merged = merge_mapping({"a": "{company}", "b": "{email}", "c": 8}, {"b": None, "c": 9, "d": "{note}"})
+    assert merged == {"a": "{company}", "c": 9, "d": "{note}"}
+
+
+def test_constants_stay_what_they_are_and_empty_texts_are_left_out() -> None:
+    mapping = {"number": 8, "flag": False, "text": " {company} ", "empty": "{phone}", "blank": " "}
+    found = render_mapping(mapping, outgoing(company="Example Works"), CUSTOMER)
+    assert found == {"number": 8, "flag": False, "text": "Example Works"}

@@ -1,0 +1,98 @@
+"""What a salesperson reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leads.destinations import words
+from leads.destinations.base import OutgoingLead
+from leads.destinations.follow_up import FollowUp, follow_up_of, is_hotter
+from leads.lead import Lead, Stage
+
+
+def outgoing(stage: Stage = Stage.CONTACT_REQUESTED, **fields: str) -> OutgoingLead:
+    received = datetime(2026, 1, 31, 23, 59, tzinfo=UTC)
+    return OutgoingLead("lead-1", Lead.model_validate(fields), "contoso.crm", "crm", stage, received)
+
+
+def test_a_headline_says_what_was_done_about_which_offer() -> None:
+    assert words.headline(outgoing(offer_title="Contoso CRM")) == "Contact requested: Contoso CRM"
+    assert words.headline(outgoing(Stage.TRIAL)) == "Trial: contoso.crm"
+
+
+def test_a_test_lead_is_marked() -> None:
+    assert words.headline(outgoing(company="MSFT_TEST_636573304831318844")).startswith("[Test] ")
+
+
+def test_a_story_holds_everything_that_the_lead_says() -> None:
+    lead = {
+        "first_name": "Siobhán",
+        "last_name": "O'Neil",
+        "email": "siobhan+crm@example.com",
+        "phone": "16175555555",
+        "company": "Example Works",
+        "title": "Engineer",
+        "country": "Ireland",
+        "lead_source": "AzureMarketplace-PLT|contoso.crm",
+        "description": "Please call.\nBefore noon.",
+    }
+    told = words.story(outgoing(**lead))
+    for value in lead.values():
+        assert value in told
+    assert "Received: 2026-01-31 23:59 UTC" in told
+    assert "Lead: lead-1" in told
+    assert told.endswith("\n\nPlease call.\nBefore noon.")
+
+
+def test_a_story_holds_campaign_parameters_and_unknown_fields() -> None:
+    lead = Lead(description='{"mktcmpid": "spring"}', extra={"Budget": "5"}, customer_extra={"City": "Cork"})
+    told = words.story(replace(outgoing(), lead=lead))
+    assert {"Campaign mktcmpid: spring", "Budget: 5", "City: Cork"} <= set(told.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("fields", "company"),
+    [
+        ({"company": "Example Works", "email": "a@example.com"}, "Example Works"),
+        ({"email": "a@Example.COM"}, "example.com"),
+        ({"email": "a+b@sales.example.com"}, "sales.example.com"),
+        ({"email": "a@gmail.com"}, words.NOT_PROVIDED),
+        ({"email": "a@outlook.com"}, words.NOT_PROVIDED),
+        ({"email": "no address"}, words.NOT_PROVIDED),
+        ({}, words.NOT_PROVIDED),
+    ],
+)
+def test_a_missing_company_is_the_domain_unless_it_is_a_free_mail_providers(
+    fields: dict[str, str], company: str
+) -> None:
+    assert words.company(Lead.model_validate(fields)) == company
+
+
+def test_a_missing_last_name_is_a_visible_placeholder() -> None:
+    assert words.last_name(Lead()) == "(not provided)"
+    assert words.last_name(Lead(last_name="O'Neil")) == "O'Neil"
+
+
+@given(st.text(), st.integers(1, 60))
+def test_a_cut_text_fits_in_utf_16_and_begins_like_the_whole(text: str, limit: int) -> None:
+    shortened = words.cut(text, limit)
+    assert len(shortened.encode("utf-16-le", "surrogatepass")) // 2 <= limit
+    assert shortened == text or (shortened.endswith("…") and text.startswith(shortened[:-1]))
+
+
+def test_ratings_rise_and_never_fall() -> None:
+    assert is_hotter("hot", "warm") and is_hotter("warm", "cold") and is_hotter("cold", "")
+    assert not is_hotter("warm", "hot") and not is_hotter("warm", "warm")
+
+
+def test_the_usual_rating_stands_in_for_one_that_is_not_configured() -> None:
+    configured = {Stage.PURCHASE: FollowUp(rating="cold"), Stage.TRIAL: FollowUp(owner="team:x")}
+    assert follow_up_of(Stage.PURCHASE, configured).rating == "cold"
+    assert follow_up_of(Stage.TRIAL, configured) == FollowUp(owner="team:x", rating="warm")
+    assert follow_up_of(Stage.CONTACT_REQUESTED, configured).rating == "hot"
+    assert follow_up_of(Stage.UNKNOWN, configured).rating is None
