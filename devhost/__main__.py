@@ -11,7 +11,9 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
+from queue import SimpleQueue
 
 from aiohttp.http_exceptions import HttpProcessingError
 from azure_functions_runtime import invocation_id_cv  # type: ignore[import-untyped]
@@ -23,6 +25,7 @@ from devhost.hostjson import read_host_json
 from devhost.queues import LEASE_SECONDS
 from devhost.runtime import invocations, load_app
 
+LOG_PAUSE_SECONDS = 0.02
 CLAIM_LEASE_SHARE = 0.4
 """The app's claim lease as a share of the queue lease: 240 of 600 seconds."""
 
@@ -30,13 +33,15 @@ CLAIM_LEASE_SHARE = 0.4
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until a signal; the exit status is 0, or 2 where the host cannot start."""
     options = _parser().parse_args(arguments)
-    _log_to_stderr(options.log_level)
+    log = _log_to_stderr(options.log_level)
     try:
         host = _prepare(options)
         asyncio.run(host.run())
     except StartError as error:
+        log.stop()
         print(f"devhost: {error}", file=sys.stderr, flush=True)
         return 2
+    log.stop()
     # Threads of functions that did not end in time would keep the process alive.
     sys.stdout.flush()
     sys.stderr.flush()
@@ -190,17 +195,38 @@ def _is_the_hosts_fault(record: logging.LogRecord) -> bool:
     return not isinstance(error, HttpProcessingError | ConnectionError)
 
 
-def _log_to_stderr(level: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(_InvocationFilter())
-    handler.setFormatter(
+class _Listener(QueueListener):
+    """Prints what functions log from a thread of its own, as the real worker does, so that none waits for another's lines.
+
+    It wakes some times a second rather than for each line.
+    """
+
+    def __init__(self, lines: SimpleQueue[logging.LogRecord], printing: logging.Handler) -> None:
+        super().__init__(lines, printing)
+        self._lines = lines
+
+    def handle(self, record: logging.LogRecord) -> None:
+        super().handle(record)
+        if self._lines.empty():
+            time.sleep(LOG_PAUSE_SECONDS)
+
+
+def _log_to_stderr(level: str) -> QueueListener:
+    printing = logging.StreamHandler(sys.stderr)
+    printing.setFormatter(
         logging.Formatter("%(asctime)s.%(msecs)03d %(levelname)s %(function)s %(name)s: %(message)s", "%H:%M:%S")
     )
+    lines: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    handler = QueueHandler(lines)
+    handler.addFilter(_InvocationFilter())
+    listener = _Listener(lines, printing)
+    listener.start()
     logging.basicConfig(level=level.upper(), handlers=[handler])
     # At lower levels these print every request, addresses and all.
     for name in ("azure", "urllib3", "msal", "aiohttp", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("aiohttp.server").addFilter(_is_the_hosts_fault)
+    return listener
 
 
 def _port(text: str) -> int:

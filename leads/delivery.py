@@ -394,6 +394,7 @@ class _Attempting:
                 self._settle_delivered(outcome)
             case Skipped():
                 self._conclude(State.SKIPPED, reason=outcome.reason, outcome="skipped", code=outcome.code)
+                self._note_success()
             case Rejected():
                 self._dead_letter(outcome.reason, outcome.code)
             case Misconfigured():
@@ -408,6 +409,9 @@ class _Attempting:
             delivery.state, delivery.reason, delivery.record_id = State.DELIVERED, "", outcome.record_id
 
         self._store(change, outcome="delivered", code=outcome.code, delivered=outcome)
+        self._note_success()
+
+    def _note_success(self) -> None:
         try:
             self.app.connections.succeeded(self.destination.connection, self.config.type)
         except StorageError as error:

@@ -221,11 +221,14 @@ def test_what_is_left_out_has_the_usual_value() -> None:
     assert offer.policies.model_dump() == {
         "test_leads": "deliver",
         "dnc": "flag",
+        "existing_records": "keep",
         "repeats": "add",
         "unknown": "resend",
     }
     assert offer.destinations[0].pace == 5
     assert offer.destinations[0].when == When()
+    assert offer.destinations[0].mapping == {}
+    assert offer.destinations[0].follow_up == {}
 
 
 @pytest.mark.parametrize(
@@ -379,3 +382,36 @@ def test_all_conditions_admit_what_each_of_them_admits(when: When, lead: Lead, s
     each = [When().model_copy(update={part: getattr(when, part)}) for part in ("stage", "source", "country", "is_test")]
     assert when.admits(lead, stage) is all(part.admits(lead, stage) for part in each)
     assert When().admits(lead, stage)
+
+
+# --- Mapping and follow-up ----------------------------------------------------------------------------------------------
+
+DYNAMICS: dict[str, Any] = {
+    "name": "crm",
+    "type": "dataverse",
+    "settings": {"url": "https://contoso.crm4.dynamics.com"},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"mapping": {"jobtitle": "{titel}"}}, ["mapping.jobtitle", "{titel}", "first_name"]),
+        ({"mapping": {"job title": "x"}}, ["mapping", "'job title'"]),
+        ({"follow_up": {"purchase": {"list": "1"}}}, ["follow_up.purchase.list", "campaign"]),
+        ({"follow_up": {"purchase": {"owner": "me"}}}, ["follow_up.purchase.owner", "user:ID"]),
+        ({"follow_up": {"purchase": {"task": {"subject": "{x}"}}}}, ["subject", "{x}"]),
+        ({"follow_up": {"bought": {}}}, ["follow_up", "bought"]),
+    ],
+)
+def test_a_mapping_or_follow_up_that_cannot_work_is_refused(changes: dict[str, Any], names: list[str]) -> None:
+    with pytest.raises(InvalidOffer) as caught:
+        read_offer({"id": "a.b", "destinations": [DYNAMICS | changes]})
+    for name in names:
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("changes", [{"mapping": {"a": "b"}}, {"follow_up": {"purchase": {"rating": "hot"}}}])
+def test_a_type_that_knows_neither_mapping_nor_follow_up_says_so(changes: dict[str, Any]) -> None:
+    with pytest.raises(InvalidOffer, match=r"mapping|follow_up"):
+        read_offer({"id": "a.b", "destinations": [TABLE | changes]})

@@ -342,11 +342,13 @@ def test_what_is_to_do_is_read_as_it_was_written(record: LeadRecord, delivery: D
     st.lists(st.builds(Seen, fingerprint=hashes, lead_id=lead_ids, at=moments), max_size=8).map(tuple),
     text,
     st.booleans(),
+    st.dictionaries(text, text, max_size=3),
 )
 def test_a_customers_row_is_read_as_it_was_written(
-    customer_hash: str, record_id: str, recent: tuple[Seen, ...], claim: str, held: bool
+    customer_hash: str, record_id: str, recent: tuple[Seen, ...], claim: str, held: bool, memory: dict[str, str]
 ) -> None:
-    row = CustomerRow(*customer_key(customer_hash, "contoso.crm|crm"), claim, record_id, recent, "3", held)
+    partition, row_key = customer_key(customer_hash, "contoso.crm|crm")
+    row = CustomerRow(partition, row_key, claim, record_id, "uuid", memory, recent, "3", held)
     assert read_customer(row.entity() | {"later": 1}, etag="3", held=held) == row
 
 
