@@ -193,7 +193,8 @@ class Destination(ABC):
     @classmethod
     def check_follow_up(cls, follow_up: FollowUp) -> None:
         """Raises ValueError where this type can't do what is asked for."""
-        for name in sorted(follow_up.model_fields_set - cls.follow_ups):
+        asked_for = {name for name, value in follow_up if value}
+        for name in sorted(asked_for - cls.follow_ups):
             known = ", ".join(sorted(cls.follow_ups)) or "none of them"
             raise ValueError(f"{name}: this destination type can't do that; it can do {known}")
 
