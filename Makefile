@@ -16,7 +16,7 @@ setup: ## install everything that run and test need
 run: ## the whole app with local storage and sample leads, until Ctrl-C (PORT=, ONCE=1, KEEP=1, HOST=func|devhost)
 	$(SET_UP) tools.run
 
-test: ## every check: lint, types, all tests
+test: ## every check: lint, types, all tests (QUICK=1 without those that break things on purpose)
 	$(SET_UP) tools.check
 
 lint: ## lint and types alone
@@ -29,7 +29,7 @@ bench: ## speed and cost beside the floor, about ten minutes (ROWS=intake,delive
 	$(SET_UP) benchmarks
 
 kills: export EACH_REQUEST = 1
-kills: ## a worker killed before and after each single storage request of every scenario, some ten minutes
+kills: ## a worker killed before and after each single storage request of every scenario, some minutes
 	$(SET_UP) pytest tests/chaos/test_every_request.py -q
 
 chaos: ## workers killed at random while leads come in, as long as you like (N=2000 WORKERS=2 SEED=…)

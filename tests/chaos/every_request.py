@@ -172,13 +172,13 @@ class Poison(Scenario):
 
     def prepare(self, case: Case) -> None:
         case.arguments = (*case.arguments, "--app-dir", str(self._app))
-        case.env = {"CHAOS_CRASH_DELAY": "60"}
+        case.env = {"CHAOS_CRASH_DELAY": "20"}
         case.offer("crm")
         (lead_id,) = [case.post()]
         assert [message.dequeue_count for message in case.app.queue.receive(1, 1)] == [1], lead_id
 
     def waits_for_timers(self, case: Case) -> bool:
-        return True
+        return case.app.poison.depth() > 0 or State.CRASHED in states(case)
 
     def check(self, case: Case) -> None:
         assert "moving message" in "".join(worker.log for worker in case.workers)
@@ -245,19 +245,23 @@ class Runs:
         self._accounts = accounts
         self._lock = threading.Lock()
 
-    def every_request(self, scenarios: list[Scenario]) -> dict[str, list[Outcome]]:
-        """Each scenario undisturbed, then with a kill at each of its requests, both ways. By scenario, undisturbed first."""
+    def every_request(self, scenarios: list[Scenario], *, each: bool) -> dict[str, list[Outcome]]:
+        """Each scenario undisturbed, then with a kill at every kind of its requests, both ways; with `each`, at each single one.
+
+        By scenario, undisturbed first.
+        """
         with ThreadPoolExecutor(AT_ONCE) as pool:
             found: dict[str, list[Outcome]] = {scenario.name: [] for scenario in scenarios}
             _add(found, [pool.submit(self.run, scenario, None) for scenario in scenarios])
             by_step = [
                 pool.submit(self.run, scenario, KillAt(step, way))
                 for scenario in scenarios
+                if each
                 for step in range(1, len(found[scenario.name][0].names) + BEYOND + 1)
                 for way in WAYS
             ]
             _add(found, by_step)
-            # Two runs are never quite the same: what no number has met is met by its name.
+            # Two runs are never quite the same: a kind that no number has met is met by its name.
             by_name = [
                 pool.submit(self.run, scenario, KillAt(name, way))
                 for scenario in scenarios
@@ -313,9 +317,10 @@ def _run(scenario: Scenario, case: Case, outcome: Outcome) -> None:
             lost.update(case.lost_calls())
             worker = case.start()
         assert not worker.ended.is_set() or len(case.workers) == 1, "the second worker ended by itself"
-        if time.monotonic() > ticked + TICK_SECONDS and worker.ready_file.exists() and scenario.waits_for_timers(case):
+        if time.monotonic() > ticked + TICK_SECONDS and worker.ready_file.exists():
             ticked = time.monotonic()
-            worker.tick()
+            if scenario.waits_for_timers(case):
+                worker.tick()
         # Looking costs storage more than the workers do, and there is nothing new to see unless one of them wrote.
         before, seen = seen, case.proxy.writes
         if before == seen and case.accepted:

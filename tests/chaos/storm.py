@@ -159,7 +159,6 @@ class Storm:
         try:
             self._send_all()
             self._calm.set()
-            case.vendors["crm"].works()
             self._wait_until_settled(patience)
         finally:
             self._calm.set()
@@ -184,15 +183,16 @@ class Storm:
             count = self._calls_of[call.key]
         if self._calm.is_set():
             return DELIVERED
-        down = time.monotonic() % OUTAGE_EVERY < OUTAGE_SECONDS
-        vendor.checked = {"ok": not down, "transient": down, "code": "503"}
         luck = Random(f"{self._seed} {call.lead['description']} {count}").random()
-        if down or luck < self._weather.vendor / 2:
+        if not vendor.checked["ok"] or luck < self._weather.vendor / 2:
             return RETRY
         return LOST_ANSWER if luck < self._weather.vendor else DELIVERED
 
     def _keep_workers_alive(self) -> None:
+        vendor = self._case.vendors["crm"]
         while not self._over.wait(0.02):
+            is_up = self._calm.is_set() or time.monotonic() % OUTAGE_EVERY > OUTAGE_SECONDS
+            vendor.checked = {"ok": is_up, "transient": not is_up, "code": "503"}
             for number, proxy in enumerate(self._proxies):
                 worker = self._workers[number]
                 if worker is not None and not worker.ended.is_set():

@@ -3,7 +3,7 @@
 Once, but for the one case that no connector can rule out: the worker died after the vendor had the lead and before the
 ledger knew. Then it is sent again, under the same key.
 
-It takes many minutes, so it runs with EACH_REQUEST=1 alone (`make kills`).
+Every kind of request is the last one, both ways; with EACH_REQUEST=1 (`make kills`) each single one, which takes minutes.
 """
 
 from __future__ import annotations
@@ -61,11 +61,10 @@ def outcomes(
     here = [item for item in request.session.items if item.path == request.path]
     wanted = {item.callspec.params["name"] for item in here if hasattr(item, "callspec")}
     scenarios = {name: make(tmp_path_factory.mktemp(name)) for name, make in SCENARIOS.items() if name in wanted}
-    found = Runs(forks, fast_clock, accounts).every_request(list(scenarios.values()))
+    found = Runs(forks, fast_clock, accounts).every_request(list(scenarios.values()), each=EACH)
     return {name: found[scenario.name] for name, scenario in scenarios.items()}
 
 
-@pytest.mark.skipif(not EACH, reason="takes many minutes: make kills")
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_lead_survives_a_kill_at_every_request(
     name: str, outcomes: dict[str, list[Outcome]], record_property: Callable[[str, object], None]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import socket
-import ssl
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from io import BufferedIOBase
+from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
 from tests.fakes.tls import Authority
@@ -51,28 +51,39 @@ class Response:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
 
 
-LOSE_ANSWER: Literal["lose the answer"] = "lose the answer"
+@dataclass(frozen=True)
+class Broken:
+    """An answer that goes wrong: whether the vendor acts before it, and what is put on the wire instead of the whole of it."""
+
+    acts: bool
+    say: Callable[[BufferedIOBase, bytes], None] = lambda wire, whole: None
+
+
+LOSE_ANSWER: Final = Broken(acts=True)
 """The vendor acts, and the connection breaks before it has answered."""
 
-Fault = Response | Literal["lose the answer"] | None
+Fault = Response | Broken | None
 
 
 class VendorServer:
-    """Serves until the block ends. `fault` is asked for each request: what to answer instead of acting, or None."""
+    """Serves until the block ends. `fault` is asked for each request: what to do instead of acting and answering, or None.
 
-    def __init__(self, authority: Authority) -> None:
+    Without an authority in plain HTTP.
+    """
+
+    def __init__(self, authority: Authority | None) -> None:
         self.journal: list[Request] = []
         self.fault: Callable[[Request], Fault] = lambda request: None
         self.busiest = 0
         """The greatest number of requests that were under way at once."""
         self.lock = threading.RLock()
         self._busy = 0
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.vendor = self
-        self._server.context = authority.server_context()
+        self._scheme = "https" if authority else "http"
+        self._context = authority.server_context() if authority else None
+        self._server = _Server(("127.0.0.1", 0), self)
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,8 +91,37 @@ class VendorServer:
         self._server.server_close()
 
     @property
+    def port(self) -> int:
+        return self._server.server_port
+
+    @property
     def url(self) -> str:
-        return f"https://127.0.0.1:{self._server.server_port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
+
+    @contextlib.contextmanager
+    def refusing_connections(self) -> Iterator[None]:
+        """Nobody listens until the block ends; what is connected is cut off."""
+        port = self.port
+        self.__exit__()
+        self._server.cut_all()
+        try:
+            yield
+        finally:
+            self._server = _Server(("127.0.0.1", port), self)
+            self.__enter__()
+
+    @contextlib.contextmanager
+    def with_certificate_of(self, authority: Authority) -> Iterator[None]:
+        """Its certificate is another authority's until the block ends."""
+        right, self._context = self._context, authority.server_context()
+        self._server.cut_all()
+        try:
+            yield
+        finally:
+            self._context = right
+
+    def secured(self, sock: socket.socket) -> socket.socket:
+        return self._context.wrap_socket(sock, server_side=True) if self._context else sock
 
     def fail_next(self, fault: Fault, when: Callable[[Request], bool] = lambda request: True) -> None:
         """Do this to the next request that `when` chooses, once."""
@@ -96,8 +136,8 @@ class VendorServer:
         """What the vendor does. Called with `lock` held: requests act one after the other."""
         raise NotImplementedError
 
-    def receive(self, request: Request) -> Response | None:
-        """The answer, or None where it is lost."""
+    def receive(self, request: Request) -> tuple[Response | None, Broken | None]:
+        """What the vendor answers, if it acts, and how that is broken, if it is."""
         with self.lock:
             self.journal.append(request)
             self._busy += 1
@@ -105,26 +145,40 @@ class VendorServer:
             fault = self.fault(request)
         try:
             if isinstance(fault, Response):
-                return fault
+                return fault, None
+            if fault is not None and not fault.acts:
+                return None, fault
             with self.lock:
-                response = self.answer(request)
-            return None if fault == LOSE_ANSWER else response
+                return self.answer(request), fault
         finally:
             with self.lock:
                 self._busy -= 1
 
 
 class _Server(http.server.ThreadingHTTPServer):
-    vendor: VendorServer
-    context: ssl.SSLContext
     daemon_threads = True
     request_queue_size = 256
+    allow_reuse_address = True
+
+    def __init__(self, address: tuple[str, int], vendor: VendorServer) -> None:
+        super().__init__(address, _Handler)
+        self.vendor = vendor
+        self._connected: set[socket.socket] = set()
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         # The handshake belongs to the connection's own thread: a client that dawdles must not keep others waiting.
         request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with self.context.wrap_socket(request, server_side=True) as secured:
-            super().finish_request(secured, client_address)
+        with self.vendor.secured(request) as secured:
+            self._connected.add(secured)
+            try:
+                super().finish_request(secured, client_address)
+            finally:
+                self._connected.discard(secured)
+
+    def cut_all(self) -> None:
+        for sock in list(self._connected):
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def handle_error(self, *_: object) -> None:
         """A client that vanishes or refuses the certificate is no error of the vendor's."""
@@ -137,21 +191,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        vendor: VendorServer = self.server.vendor  # type: ignore[attr-defined]
-        response = vendor.receive(Request(self.command, self.path, headers, body))
-        if response is None:
+        server: _Server = self.server  # type: ignore[assignment]
+        response, broken = server.vendor.receive(Request(self.command, self.path, headers, body))
+        whole = b"" if response is None else _on_the_wire(response, self.command != "HEAD")
+        if broken is None:
+            self.wfile.write(whole)
+        else:
             self.close_connection = True
-            return
-        content = response.content
-        self.send_response(response.status)
-        if not isinstance(response.body, bytes):
-            self.send_header("Content-Type", "application/json; odata.metadata=minimal")
-        for name, value in response.headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
+            broken.say(self.wfile, whole)
 
     do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = do_HEAD = _serve
 
@@ -159,9 +206,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Stay quiet."""
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 5) -> None:
-    """Wait until it holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+def _on_the_wire(response: Response, with_body: bool) -> bytes:
+    headers = dict(response.headers)
+    if not isinstance(response.body, bytes):
+        headers.setdefault("Content-Type", "application/json; odata.metadata=minimal")
+    headers["Content-Length"] = str(len(response.content))
+    lines = [f"HTTP/1.1 {response.status} Answer", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    return "\r\n".join(lines).encode() + (response.content if with_body else b"")

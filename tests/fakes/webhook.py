@@ -2,53 +2,48 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from tests.fakes.https_server import Request, Response, VendorServer
 from tests.fakes.tls import Authority
 
 
-@dataclass
-class Receiver:
-    """`records` holds each accepted body by its webhook-id; `calls` every id as it came."""
+class Receiver(VendorServer):
+    """`records` holds each accepted body by its webhook-id; `calls` every id as it came. `status` answers by call number.
 
-    authority: Authority
-    secrets: list[str]
-    status: Callable[[int], tuple[int, dict[str, str]]] = lambda number: (200, {})
-    records: dict[str, dict[str, Any]] = field(default_factory=dict)
-    headers: list[dict[str, str]] = field(default_factory=list)
-    calls: list[str] = field(default_factory=list)
+    Where a test moves the app's clock, `real_time=False` leaves out the library's look at the clock.
+    """
 
-    def __enter__(self) -> Receiver:
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.receiver = self
-        self._server.socket = self.authority.server_context().wrap_socket(self._server.socket, server_side=True)
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def __init__(self, authority: Authority, secrets: list[str], *, real_time: bool = True) -> None:
+        super().__init__(authority)
+        self._verifies = _verifies if real_time else _is_signed
+        self.secrets = secrets
+        self.status: Callable[[int], tuple[int, dict[str, str]]] = lambda number: (200, {})
+        self.records: dict[str, dict[str, Any]] = {}
+        self.headers: list[dict[str, str]] = []
+        self.calls: list[str] = []
 
     @property
     def url(self) -> str:
-        return f"https://127.0.0.1:{self._server.server_port}/leads"
+        return f"{super().url}/leads"
 
-    def receive(self, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str]]:
+    def answer(self, request: Request) -> Response:
+        if request.method != "POST":
+            return Response(405)
+        headers = dict(request.headers)
         self.calls.append(headers["webhook-id"])
         self.headers.append(headers)
-        if not any(_verifies(secret, body, headers) for secret in self.secrets):
-            return 401, {}
+        if not any(self._verifies(secret, request.body, headers) for secret in self.secrets):
+            return Response(401)
         status, more = self.status(len(self.calls))
         if status < 300:
-            self.records.setdefault(headers["webhook-id"], json.loads(body))
-        return status, more
+            self.records.setdefault(headers["webhook-id"], json.loads(request.body))
+        return Response(status, headers=more)
 
 
 def _verifies(secret: str, body: bytes, headers: dict[str, str]) -> bool:
@@ -59,31 +54,6 @@ def _verifies(secret: str, body: bytes, headers: dict[str, str]) -> bool:
     return True
 
 
-class _Server(http.server.ThreadingHTTPServer):
-    receiver: Receiver
-    daemon_threads = True
-
-    def handle_error(self, *_: object) -> None:
-        """A client that refuses the certificate is no error of the server's."""
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        found = {name.lower(): value for name, value in self.headers.items()}
-        self._reply(*self.server.receiver.receive(found, body))  # type: ignore[attr-defined]
-
-    def do_HEAD(self) -> None:
-        self._reply(405, {})
-
-    def _reply(self, status: int, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Stay quiet."""
+def _is_signed(secret: str, body: bytes, headers: dict[str, str]) -> bool:
+    at = datetime.fromtimestamp(int(headers["webhook-timestamp"]), UTC)
+    return Webhook(secret).sign(headers["webhook-id"], at, body.decode()) in headers["webhook-signature"].split()

@@ -28,6 +28,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """One check in place of lint, format and types; tests in a folder of their own, in one process."""
     monkeypatch.setattr(check, "static_checks", lambda: {"lint": ["compileall", "-q", str(tmp_path)]})
     monkeypatch.setattr(check, "WORKERS", 0)
+    monkeypatch.delenv("QUICK", raising=False)
     return tmp_path
 
 
@@ -51,6 +52,22 @@ def test_a_test_that_fails_is_counted_and_sets_the_status(quick: Path, capfd: py
 def test_tests_that_cannot_be_collected_are_a_failure(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (quick / "test_it.py").write_text("import no_such_module\n")
     assert run_check(quick, capfd) == (1, "1 passed, 1 failed, 0 skipped")
+
+
+def test_what_needs_the_machine_to_itself_runs_after_the_others(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (quick / "conftest.py").write_text("def pytest_configure(config): config.addinivalue_line('markers', 'alone: x')\n")
+    (quick / "test_it.py").write_text("import pytest\n@pytest.mark.alone\ndef test_a(): pass\ndef test_b(): pass\n")
+    status = check.main([str(quick), f"--rootdir={quick}", "-p", "no:cacheprovider"])
+    printed = capfd.readouterr().out
+    assert (status, printed.splitlines()[-1]) == (0, "3 passed, 0 failed, 0 skipped")
+    assert printed.index("=== tests\n") < printed.index("=== tests that run alone\n")
+
+
+def test_quick_leaves_them_out(quick: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUICK", "1")
+    (quick / "conftest.py").write_text("def pytest_configure(config): config.addinivalue_line('markers', 'alone: x')\n")
+    (quick / "test_it.py").write_text("import pytest\n@pytest.mark.alone\ndef test_a(): pass\ndef test_b(): pass\n")
+    assert run_check(quick, capfd) == (0, "2 passed, 0 failed, 0 skipped")
 
 
 def test_no_tests_at_all_are_a_failure(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:

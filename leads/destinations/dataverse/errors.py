@@ -170,6 +170,6 @@ def unanswered(error: NoAnswer) -> Misconfigured | Retry:
     if error.failure is Failure.ADDRESS_REFUSED:
         words = "The environment's address is not public: check url, or allow its network in LEADS_ALLOWED_NETWORKS."
         return Misconfigured(words, error.failure)
-    if error.failure in {Failure.NO_SUCH_HOST, Failure.TLS}:
+    if error.failure is Failure.TLS:
         return Misconfigured(WRONG_ADDRESS, error.failure)
     return Retry(error.failure)

@@ -1,0 +1,197 @@
+"""For each destination type: its vendor's stand-in, how a destination is pointed at it, and what the vendor holds in the end."""
+
+from __future__ import annotations
+
+import base64
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import pytest
+import requests
+from azure.data.tables import TableClient
+
+from tests.fakes.dataverse import CLIENT, TENANT, Dataverse
+from tests.fakes.https_server import Request, Response, VendorServer
+from tests.fakes.tls import Authority
+from tests.fakes.webhook import Receiver
+
+SECRETS = {"before": "s3cret-before-" + "x" * 20, "after": "s3cret-after-" + "y" * 20}
+
+
+class Subject(ABC):
+    """A destination under test. `vendor` is what it talks to; `servers` is that with whatever gives it tokens."""
+
+    speaks_tls: ClassVar[bool] = True
+    has_tokens: ClassVar[bool] = False
+    secret_setting: ClassVar[str] = "VENDOR_SECRET"
+    vendor: VendorServer
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self.set_secret("before")
+
+    @property
+    def servers(self) -> list[VendorServer]:
+        return [self.vendor]
+
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """The destination, named `crm`."""
+
+    @abstractmethod
+    def records(self) -> list[str]:
+        """An entry for each stage that the vendor holds, with everything it knows of it."""
+
+    def is_write(self, request: Request) -> bool:
+        """Whether a request stores a lead."""
+        return request.method == "POST"
+
+    def set_secret(self, which: str) -> None:
+        """What the app's setting holds."""
+        self._monkeypatch.setenv(self.secret_setting, self.secret(which))
+
+    def secret(self, which: str) -> str:
+        return SECRETS[which]
+
+    @abstractmethod
+    def accept_secret(self, which: str) -> None:
+        """From now on the vendor takes this one alone."""
+
+    def expire_tokens(self) -> None:
+        """Every token that was given out is refused from now on."""
+        raise NotImplementedError
+
+
+class WebhookSubject(Subject):
+    def __init__(self, authority: Authority, monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
+        super().__init__(monkeypatch)
+        self.vendor: Receiver = Receiver(authority, [self.secret("before")], real_time=False)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        settings = {"url": self.vendor.url, "secret": f"env:{self.secret_setting}"}
+        return {"name": "crm", "type": "webhook", "settings": settings}
+
+    def records(self) -> list[str]:
+        return [str(record) for record in self.vendor.records.values()]
+
+    def secret(self, which: str) -> str:
+        return "whsec_" + base64.b64encode(SECRETS[which].encode()).decode()
+
+    def accept_secret(self, which: str) -> None:
+        self.vendor.secrets = [self.secret(which)]
+
+
+class DataverseSubject(Subject):
+    has_tokens = True
+
+    def __init__(self, authority: Authority, monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
+        super().__init__(monkeypatch)
+        self.vendor: Dataverse = Dataverse(authority)
+        self.vendor.entra.set_secret(self.secret("before"))
+
+    @property
+    def servers(self) -> list[VendorServer]:
+        return [self.vendor, self.vendor.entra]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        settings = {
+            "url": self.vendor.url,
+            "authority": self.vendor.entra.url,
+            "tenant_id": TENANT,
+            "client_id": CLIENT,
+            "client_secret": f"env:{self.secret_setting}",
+        }
+        return {"name": "crm", "type": "dataverse", "settings": settings}
+
+    def records(self) -> list[str]:
+        assert len(self.vendor.leads) <= 1, "one customer, one record"
+        return [note["notetext"] for note in self.vendor.notes()]
+
+    def is_write(self, request: Request) -> bool:
+        return b"\r\nPATCH " in request.body
+
+    def accept_secret(self, which: str) -> None:
+        self.vendor.entra.set_secret(self.secret(which))
+        self.vendor.entra.revoke_tokens()
+
+    def expire_tokens(self) -> None:
+        self.vendor.entra.revoke_tokens()
+
+
+class AzureTableSubject(Subject):
+    """Azurite behind a server that passes requests on: what goes wrong goes wrong there."""
+
+    speaks_tls = False
+
+    def __init__(self, authority: Authority, monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
+        self._parts = dict(part.split("=", 1) for part in storage.strip(";").split(";"))
+        self._key = self._parts["AccountKey"]
+        self.vendor: VendorServer = _Forwarding(self._parts["TableEndpoint"])
+        self._storage = storage
+        with TableClient.from_connection_string(storage, "Vendor") as table:
+            table.create_table()
+        super().__init__(monkeypatch)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        settings = {"table": "Vendor", "connection_string": f"env:{self.secret_setting}"}
+        return {"name": "crm", "type": "azure_table", "settings": settings}
+
+    def records(self) -> list[str]:
+        with TableClient.from_connection_string(self._storage, "Vendor") as table:
+            return [str(row) for row in table.list_entities()]
+
+    def is_write(self, request: Request) -> bool:
+        return request.method == "POST" and not request.path.endswith("/Tables")
+
+    def secret(self, which: str) -> str:
+        key = self._key if which == self._accepted else base64.b64encode(SECRETS[which].encode()).decode()
+        name = self._parts["AccountName"]
+        endpoint = f"{self.vendor.url}/{name}"
+        return f"DefaultEndpointsProtocol=http;AccountName={name};AccountKey={key};TableEndpoint={endpoint}"
+
+    _accepted = "before"
+
+    def accept_secret(self, which: str) -> None:
+        # Azurite's key can't be changed: what the app holds becomes the wrong one instead.
+        self._accepted = which
+        self.set_secret("before")
+
+
+class _Forwarding(VendorServer):
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(None)
+        self._endpoint = endpoint.rstrip("/").rpartition("/")[0]
+        self._session = requests.Session()
+        self._session.trust_env = False
+
+    def answer(self, request: Request) -> Response:
+        # The signature covers what the client has sent, so it all goes on as it is.
+        headers = {name: value for name, value in request.headers.items() if name != "connection"}
+        answer = self._session.request(
+            request.method, self._endpoint + request.target, headers=headers, data=request.body, allow_redirects=False
+        )
+        kept = {name: value for name, value in answer.headers.items() if name.lower() in _PASSED_ON}
+        return Response(answer.status_code, answer.content, kept)
+
+
+_PASSED_ON = frozenset({"content-type", "etag", "date", "x-ms-version", "x-ms-request-id", "preference-applied"})
+
+SUBJECTS: dict[str, Callable[[Authority, pytest.MonkeyPatch, str], Subject]] = {
+    "azure_table": AzureTableSubject,
+    "dataverse": DataverseSubject,
+    "webhook": WebhookSubject,
+}
+
+
+@contextmanager
+def running(subject: Subject) -> Iterator[Subject]:
+    """Its vendor serves until the block ends."""
+    with subject.vendor:
+        subject.set_secret("before")  # the address is known now
+        yield subject
