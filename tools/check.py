@@ -61,14 +61,15 @@ def static_checks() -> dict[str, list[str]]:
 
 
 def run_tests(arguments: list[str]) -> Totals:
-    """All tests in parallel, then one after the other those that need the machine to themselves."""
+    """All tests in parallel, then those that need the machine to themselves, two at a time."""
     parallel = ["-n", str(WORKERS), "--dist", "loadfile", "-m", "not alone", *arguments]
     if os.environ.get("QUICK", "") == "1":
         parallel += [f"--ignore=tests/{name}" for name in LEFT_OUT_IF_QUICK]
         return pytest_totals("tests", parallel)[0]
     totals, status = pytest_totals("tests", parallel)
+    alone = ["-n", str(min(2, WORKERS)), "--dist", "loadfile", "-m", "alone", *arguments]
     if status in (OK, TESTS_FAILED):  # otherwise they can't even be collected
-        totals += pytest_totals("tests that run alone", ["-m", "alone", *arguments], (OK, NO_TESTS))[0]
+        totals += pytest_totals("tests that run alone", alone, (OK, NO_TESTS))[0]
     return totals
 
 

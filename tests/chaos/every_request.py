@@ -332,6 +332,8 @@ def _run(scenario: Scenario, case: Case, outcome: Outcome) -> None:
     outcome.names = [request.name for request in case.proxy.journal if request.step]
     outcome.between_send_and_settle = bool(lost)
     time.sleep(SECONDS_AFTER)
+    if not outcome.killed_at and case.proxy.killed_at is not None:
+        outcome.killed_at = case.proxy.killed_at.name  # its very last request, after which nothing was left to do
     _check(scenario, case, outcome, lost)
 
 
