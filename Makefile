@@ -13,7 +13,7 @@ help: ## list these commands
 setup: ## install everything that run and test need
 	$(SET_UP)
 
-run: ## the whole app with local storage and sample leads, until Ctrl-C (PORT=, ONCE=1, KEEP=1, HOST=func|devhost)
+run: ## the whole app with local storage and sample leads, until Ctrl-C (PORT=, ONCE=1, KEEP=1, HOST=func|devhost, DEMO=all)
 	$(SET_UP) tools.run
 
 test: ## every check: lint, types, all tests (QUICK=1 without those that break things on purpose)

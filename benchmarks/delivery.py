@@ -18,7 +18,7 @@ def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
     with accounts(2) as storages:
         first, second = storages
         with running(OURS, first, *ONLY_QUEUES) as ours, running(FLOOR, second, *ONLY_QUEUES) as floor:
-            drain_ours, drain_floor = (_draining(side, effort.delivered_leads) for side in (ours, floor))
+            drain_ours, drain_floor = (draining(side, effort.delivered_leads) for side in (ours, floor))
             for warm_up in (drain_ours, drain_floor):
                 warm_up()
             speed, work = compare(drain_ours, drain_floor, effort, tell)
@@ -28,7 +28,8 @@ def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
     ]
 
 
-def _draining(side: Side, leads: int) -> Measure:
+def draining(side: Side, leads: int) -> Measure:
+    """Leads a second and milliseconds of processor time a lead, from a full queue to an empty one."""
     numbers = itertools.count()
 
     def measure() -> list[float]:

@@ -6,12 +6,13 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -127,13 +128,20 @@ def wait_until(done: Callable[[], bool], what: str, pause: Callable[[], float] =
 
 
 @contextmanager
-def running(app_dir: Path, storage: str, *arguments: str) -> Iterator[Side]:
+def running(
+    app_dir: Path,
+    storage: str,
+    *arguments: str,
+    offer: Mapping[str, Any] = OFFER_SETTINGS,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Side]:
     """Start an app on an empty account, which gets its queue, tables and offer first."""
-    prepare(storage)
+    prepare(storage, offer)
     settings = {
         "LeadsStorage": storage,
         "AzureWebJobsStorage": storage,
         "PYTHON_THREADPOOL_THREAD_COUNT": str(THREADS),
+        **(environment or {}),
     }
     with DevhostProcess(app_dir, "--function-key", KEY, *arguments, env=settings, timeout=120) as host:
         side = Side(host, storage)
@@ -154,13 +162,13 @@ def accounts(count: int) -> Iterator[list[str]]:
         yield azurite.account_connection_strings
 
 
-def prepare(storage: str) -> None:
+def prepare(storage: str, offer: Mapping[str, Any] = OFFER_SETTINGS) -> None:
     """Make what the first lead would otherwise make."""
     app = app_on(storage)
     for name in (LEDGER_TABLE, CONNECTIONS_TABLE, OFFERS_TABLE, "MarketplaceLeads"):
         make_table(app.storage.table(name).client)
     QueueClient.from_connection_string(storage, LEADS_QUEUE).create_queue()
-    app.offers.save(read_offer(OFFER_SETTINGS))
+    app.offers.save(read_offer(offer))
 
 
 @dataclass(frozen=True)

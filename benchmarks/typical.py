@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from leads.destinations.azure_table import to_entity
 from leads.destinations.base import Customer, OutgoingLead
@@ -83,7 +84,8 @@ def rows() -> Rows:
     assert lead is not None
     key = customer_hash(customer_identity(lead, record.lead_id))
     seen = Seen(fingerprint(lead, OFFER), record.lead_id, record.received_at)
-    settled = CustomerRow(*customer_key(key, f"{OFFER}|{DESTINATION}"), record_id=record.lead_id, recent=(seen,))
+    partition, row = customer_key(key, f"{OFFER}|{DESTINATION}")
+    settled = CustomerRow(partition, row, record_id=record.lead_id, idempotency_key=str(UUID(int=0)), recent=(seen,))
     outgoing = OutgoingLead(
         lead_id=record.lead_id,
         lead=lead,

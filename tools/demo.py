@@ -66,7 +66,7 @@ class Posted:
 def configure_offers(storage: str) -> None:
     """Store the offers of samples/offers through the command line, as a publisher would."""
     for path in sorted((SAMPLES / "offers").glob("*.json")):
-        _leads(storage, "offers", "set", str(path))
+        run_leads(storage, "offers", "set", str(path))
 
 
 def read_samples() -> dict[str, Expected]:
@@ -82,7 +82,7 @@ def post_samples(host: Host) -> Iterator[Posted]:
             # Of two leads that wait at the same time either may be handled first, and the other is the duplicate.
             wait_until_settled(host, posted)
         headers = {"Content-Type": expected.content_type}
-        status, answer = _call(host, expected.path, (SAMPLES / name).read_bytes(), headers)
+        status, answer = call_app(host, expected.path, (SAMPLES / name).read_bytes(), headers)
         posted.append(Posted(name, expected, status, answer.get("lead_id", "")))
         yield posted[-1]
 
@@ -104,14 +104,14 @@ def wait_until_settled(host: Host, posted: list[Posted]) -> None:
         if not moving or time.monotonic() > deadline:
             return
         for sample in moving:
-            _, answer = _call(host, f"/api/status/{sample.lead_id}")
+            _, answer = call_app(host, f"/api/status/{sample.lead_id}")
             sample.state = answer.get("state", "unknown")
         time.sleep(0.1)
 
 
 def note_unreadable(posted: list[Posted], storage: str, since: datetime) -> None:
     """The answer to an unreadable body names no lead id: it is looked up among the leads received `since` then."""
-    listed = json.loads(_leads(storage, "leads", "list", "--state", "unreadable", "--json"))["leads"]
+    listed = json.loads(run_leads(storage, "leads", "list", "--state", "unreadable", "--json"))["leads"]
     ids = sorted(lead["lead_id"] for lead in listed if datetime.fromisoformat(lead["received_at"]) >= since)
     refused = [sample for sample in posted if not sample.lead_id]
     for sample, lead_id in zip(refused, ids, strict=False):
@@ -161,7 +161,7 @@ def _cell(text: str) -> Text:
     return Text(" ".join(text.split()), overflow="ellipsis")
 
 
-def _leads(storage: str, *arguments: str) -> str:
+def run_leads(storage: str, *arguments: str) -> str:
     """Run `python -m leads` against the storage; what it printed. Raises RunError where it fails."""
     done = subprocess.run(
         [sys.executable, "-m", "leads", *arguments],
@@ -177,7 +177,7 @@ def _leads(storage: str, *arguments: str) -> str:
     return done.stdout
 
 
-def _call(
+def call_app(
     host: Host, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> tuple[int, dict[str, Any]]:
     """POST a body, or GET without one: status and JSON answer ({} where there is none)."""

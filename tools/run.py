@@ -6,6 +6,8 @@ Settings, all from the environment:
     ONCE=1                  end after the table, with status 0 only where every sample is where it should be
     KEEP=1                  keep the storage in .run/storage, so that the next KEEP=1 goes on with it
     HOST=auto|func|devhost  Core Tools, devhost, or Core Tools where they are there and come up (default: auto)
+    DEMO=all                besides the samples, a customer's journey through every destination type, to stand-ins of the
+                            vendors on this machine
 
 What it prints for scripts stands in .run/run.json from the moment it is ready until it has ended. Where several
 copies run in one checkout, that file is of the one that was there first; each has its own in .run/run-PORT.json.
@@ -32,7 +34,7 @@ from typing import Self
 from rich.console import Console
 from rich.markup import escape
 
-from tools import demo, host
+from tools import demo, host, journey
 from tools.azurite import Azurite, AzuriteError
 from tools.host import ROOT, Host, RunError
 
@@ -52,6 +54,7 @@ class Options:
     once: bool
     keep: bool
     kind: str  # "auto", "func" or "devhost"
+    journey: bool = False
 
 
 def read_options(environment: Mapping[str, str]) -> Options:
@@ -62,7 +65,11 @@ def read_options(environment: Mapping[str, str]) -> Options:
     kind = environment.get("HOST", "").strip() or "auto"
     if kind not in {"auto", "func", "devhost"}:
         raise RunError(f"HOST must be auto, func or devhost, not {kind!r}")
-    return Options(int(port) if port else None, _switch(environment, "ONCE"), _switch(environment, "KEEP"), kind)
+    wanted = environment.get("DEMO", "").strip()
+    if wanted not in {"", "all"}:
+        raise RunError(f"DEMO must be all, or left out, not {wanted!r}")
+    once, keep = _switch(environment, "ONCE"), _switch(environment, "KEEP")
+    return Options(int(port) if port else None, once, keep, kind, wanted == "all")
 
 
 def _switch(environment: Mapping[str, str], name: str) -> bool:
@@ -147,10 +154,15 @@ def run(options: Options, console: Console) -> int:
         console.print("Storage: Azurite, " + ("kept in .run/storage" if options.keep else "in memory, empty"))
         demo.configure_offers(connection)
         console.print("Offers: those of samples/offers are configured")
-        running, port = start_host(options, connection, logs)
+        vendors = ending.enter_context(journey.stand_ins()) if options.journey else None
+        if vendors is not None:
+            journey.configure(vendors, connection)
+        running, port = start_host(options, settings(connection) | (vendors.settings if vendors else {}), logs)
         ending.callback(running.stop)
         console.print(f"App: {running.name} at {running.base_url}")
         right = show_samples(running, connection, kept, console)
+        if vendors is not None:
+            right = journey.show(vendors, running, connection, console) and right
         if not options.once:
             facts = facts_of(running, connection)
             show_addresses(facts, running, announcement.write(facts, port), console)
@@ -172,7 +184,7 @@ def log_folder(folder: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def start_host(options: Options, connection: str, logs: Path) -> tuple[Host, int]:
+def start_host(options: Options, app_settings: dict[str, str], logs: Path) -> tuple[Host, int]:
     """The host and its port."""
     key = secrets.token_urlsafe(24)
     while True:
@@ -181,7 +193,7 @@ def start_host(options: Options, connection: str, logs: Path) -> tuple[Host, int
             print(f"Port {host.DEFAULT_PORT} is in use by another program: using {port}", flush=True)
         (RUN_FOLDER / f"run-{port}.json").unlink(missing_ok=True)  # left by a copy that was killed
         try:
-            return host.start(options.kind, port, key, settings(connection), logs), port
+            return host.start(options.kind, port, key, app_settings, logs), port
         except RunError:
             # Another copy that started at the same moment may have taken the port meanwhile.
             if options.port is not None or host.port_is_free(port):

@@ -8,9 +8,11 @@ import os
 from typing import Any
 
 import azure.functions as func
+import requests
 from azure.core import MatchConditions
 from azure.data.tables import UpdateMode
 from azure.storage.queue import LinearRetry, QueueClient, TextBase64EncodePolicy
+from requests.adapters import HTTPAdapter
 
 from benchmarks.typical import LEAD_ID_LENGTH, message, rows
 from leads.storage import table_client, transport
@@ -28,6 +30,12 @@ QUEUE = QueueClient.from_connection_string(
 )
 LEDGER = table_client("LeadLedger", connection_string=STORAGE, transport=SHARED)
 DESTINATION = table_client("MarketplaceLeads", connection_string=STORAGE, transport=transport(THREADS))
+VENDOR = os.environ.get("FLOOR_VENDOR", "")
+"""Where a lead goes instead of the destination's table: one bare POST."""
+SESSION = requests.Session()
+SESSION.trust_env = False
+SESSION.verify = os.environ.get("LEADS_CA_BUNDLE") or True
+SESSION.mount("https://", HTTPAdapter(pool_maxsize=THREADS))
 MESSAGE = message(0)[1]
 ROWS = rows()
 
@@ -55,7 +63,10 @@ def deliver_lead(message: func.QueueMessage) -> None:
 
     customer = keyed(ROWS.claimed, "cust;", ROWS.scope)
     etag = LEDGER.create_entity(customer)["etag"]
-    DESTINATION.create_entity(ROWS.destination | {"RowKey": lead_id})
+    if VENDOR:
+        SESSION.post(VENDOR, data=MESSAGE.encode(), timeout=60).raise_for_status()
+    else:
+        DESTINATION.create_entity(ROWS.destination | {"RowKey": lead_id})
     unchanged = {"mode": UpdateMode.REPLACE, "etag": etag, "match_condition": MatchConditions.IfNotModified}
     LEDGER.submit_transaction(
         [

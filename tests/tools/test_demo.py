@@ -54,7 +54,7 @@ def test_an_unreadable_body_is_found_in_the_ledger_among_those_of_this_run(monke
         {"lead_id": "20260102030406000-first", "received_at": "2026-01-02T03:04:06Z"},
         {"lead_id": "20260101000000000-earlier-run", "received_at": "2026-01-01T00:00:00Z"},
     ]
-    monkeypatch.setattr(demo, "_leads", lambda *_: json.dumps({"leads": leads}))
+    monkeypatch.setattr(demo, "run_leads", lambda *_: json.dumps({"leads": leads}))
     refused = [Posted(f"{n}.json", posted("unreadable", "", {}).expected, 400) for n in range(3)]
     accepted = posted("delivered", "delivered", ROW)
 

@@ -19,15 +19,18 @@ import psutil
 import pytest
 from azure.data.tables import TableClient
 
+from leads.destinations import MODULES
 from tools.demo import HTTP, TABLE, read_samples
 from tools.host import DEFAULT_PORT, ROOT, RunError
+from tools.journey import stand_ins
 from tools.run import Announcement, Options, Stop, log_folder, read_options, storage
 
 FACTS: dict[str, str | int] = {"intake_url": "http://127.0.0.1:7071/api/leads", "pid": 1}
 
 
 def test_without_settings_any_port_any_host_until_stopped() -> None:
-    assert read_options({}) == Options(port=None, once=False, keep=False, kind="auto")
+    assert read_options({}) == Options(port=None, once=False, keep=False, kind="auto", journey=False)
+    assert read_options({"DEMO": "all"}).journey
 
 
 def test_settings_are_read_from_the_environment() -> None:
@@ -171,9 +174,11 @@ def row_of(lead_id: str, connection_string: str) -> dict[str, Any]:
 
 
 def test_a_run_ends_with_status_0_after_the_table_where_that_is_asked_for(tmp_path: Path) -> None:
-    process = start(tmp_path, ONCE="1", KEEP="1")
+    process = start(tmp_path, ONCE="1", KEEP="1", DEMO="all")
     output = process.communicate(timeout=180)[0]
     assert process.returncode == 0, output
+    assert "stand-ins on this machine, not the vendors' services" in " ".join(output.split())
+    assert "Each lead arrived once in each destination; in Dynamics 365 they are one record." in output
     assert f"All {len(read_samples())} samples are where they should be." in output
     assert (tmp_path / "storage").is_dir()
 
@@ -188,3 +193,9 @@ def test_an_occupied_port_is_said_in_one_line_before_anything_starts(tmp_path: P
     assert process.returncode == 2
     assert output == f"run: PORT={port} is in use by another program: choose another one, or leave PORT out\n"
     assert not (tmp_path / "run").exists()
+
+
+def test_the_journey_goes_through_every_destination_type() -> None:
+    with stand_ins() as vendors:
+        used = {destination["type"] for destination in vendors.offer["destinations"]}
+    assert used == {name for name, module in MODULES.items() if not module.startswith("tests.")}

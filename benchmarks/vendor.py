@@ -1,0 +1,221 @@
+"""Delivering to a vendor over HTTPS: requests a lead, and what the destination layer adds to a bare `requests` call."""
+
+import itertools
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import requests
+
+from benchmarks.delivery import ONLY_QUEUES, draining
+from benchmarks.effort import Effort
+from benchmarks.report import Result, Target, compared_result, result
+from benchmarks.rounds import Measure, compare
+from benchmarks.side import FLOOR, OURS, accounts, running
+from benchmarks.typical import DESTINATION, OFFER, OFFER_SETTINGS, body
+from leads import destinations
+from leads.destinations.base import Context, Customer, Destination, OutgoingLead
+from leads.lead import Stage, parse_body
+from leads.settings import Secrets, Settings
+from tests.fakes.dataverse import CLIENT, TENANT, Dataverse
+from tests.fakes.https_server import Request, Response, VendorServer
+from tests.fakes.tls import make_authority
+
+SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+SECRETS = {"WEBHOOK": SECRET, "DYNAMICS": "the secret"}
+
+
+def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
+    """Six rows."""
+    with vendor_process() as vendor:
+        webhook, dynamics = _webhook(vendor), _dynamics(vendor)
+        return [
+            *_requests(vendor, dynamics),
+            _own_work("a webhook call", webhook, vendor, effort, tell),
+            _own_work("a first lead to Dynamics 365", dynamics, vendor, effort, tell),
+            _speed(vendor, effort, tell),
+        ]
+
+
+# --- The vendors, in a process of their own so that their work is not counted ------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Vendors:
+    """Where they listen, and the certificates by which they are trusted."""
+
+    hook: str
+    dynamics: str
+    entra: str
+    bundle: str
+    line: Connection
+
+    def requests_of_dynamics(self) -> int:
+        """How many requests the environment has had so far."""
+        self.line.send("count")
+        return int(self.line.recv())
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"LEADS_ALLOWED_NETWORKS": "127.0.0.0/8", "LEADS_CA_BUNDLE": self.bundle, **SECRETS}
+
+
+class _Accepting(VendorServer):
+    """Takes everything."""
+
+    def answer(self, request: Request) -> Response:  # noqa: ARG002 - it is the same whatever comes
+        self.journal.clear()
+        return Response(200)
+
+
+def _serve(line: Connection, folder: str) -> None:
+    authority = make_authority(Path(folder))
+    with _Accepting(authority) as hook, Dataverse(authority) as dynamics:
+        line.send((f"{hook.url}/leads", dynamics.url, dynamics.entra.url, authority.bundle))
+        while line.recv() == "count":
+            line.send(dynamics.requests())
+
+
+@contextmanager
+def vendor_process() -> Iterator[Vendors]:
+    """The vendors serve until the block ends."""
+    spawning = multiprocessing.get_context("spawn")
+    ours, theirs = spawning.Pipe()
+    with TemporaryDirectory(prefix="vendors-") as folder:
+        process = spawning.Process(target=_serve, args=(theirs, folder), daemon=True)
+        process.start()
+        try:
+            hook, dynamics, entra, bundle = ours.recv()
+            yield Vendors(hook, dynamics, entra, bundle, ours)
+        finally:
+            ours.send("end")
+            process.join(10)
+
+
+# --- One send ---------------------------------------------------------------------------------------------------------------
+
+
+def _context(vendor: Vendors) -> Context:
+    settings = Settings.model_validate({"LEADS_CA_BUNDLE": vendor.bundle})
+    settings = settings.model_copy(update={"allowed_networks": (ip_network("127.0.0.0/8"),)})
+    return Context(settings, Secrets(settings, SECRETS))
+
+
+def _webhook(vendor: Vendors) -> Destination:
+    return destinations.make("webhook", {"url": vendor.hook, "secret": "env:WEBHOOK"}, _context(vendor))
+
+
+def _dynamics(vendor: Vendors, **settings: str) -> Destination:
+    given = {
+        "url": vendor.dynamics,
+        "authority": vendor.entra,
+        "tenant_id": TENANT,
+        "client_id": CLIENT,
+        "client_secret": "env:DYNAMICS",
+    }
+    return destinations.make("dataverse", given | settings, _context(vendor))
+
+
+_NUMBERS = itertools.count()
+
+
+def _outgoing(stage: Stage = Stage.INITIAL_INTEREST) -> tuple[OutgoingLead, Customer]:
+    from leads.clock import now
+
+    number = next(_NUMBERS)
+    lead = parse_body(body(number))
+    outgoing = OutgoingLead(f"20260101000000000-{number:012d}-c", lead, OFFER, DESTINATION, stage, now())
+    return outgoing, Customer(f"{number:032d}")
+
+
+def _requests(vendor: Vendors, dynamics: Destination) -> list[Result]:
+    def counted(destination: Destination, lead: tuple[OutgoingLead, Customer]) -> int:
+        before = vendor.requests_of_dynamics()
+        destination.send(*lead)
+        return vendor.requests_of_dynamics() - before
+
+    outgoing, customer = _outgoing()
+    first = counted(dynamics, (outgoing, customer))
+    delivered = dynamics.send(outgoing, customer)
+    later, _ = _outgoing(Stage.CONTACT_REQUESTED)
+    known = replace(customer, record_id=getattr(delivered, "record_id", ""), memory=getattr(delivered, "memory", {}))
+    without_search = _dynamics(vendor, match_existing="off")
+    return [
+        result("Dynamics 365, requests for a customer's first lead", first, Target("=", 2, "ours")),
+        result("Dynamics 365, requests for a later stage", counted(dynamics, (later, known)), Target("=", 2, "ours")),
+        result(
+            "Dynamics 365, requests for a first lead without a search",
+            counted(without_search, _outgoing()),
+            Target("=", 1, "ours"),
+        ),
+    ]
+
+
+def _own_work(
+    what: str, destination: Destination, vendor: Vendors, effort: Effort, tell: Callable[[str], None]
+) -> Result:
+    """Beside a loop that makes the same requests, byte for byte, with `requests` alone."""
+    sent = _recorded(destination)
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = vendor.bundle
+    calls = effort.delivered_leads
+
+    def ours() -> list[float]:
+        leads = [_outgoing() for _ in range(calls)]
+        started = time.process_time()
+        for outgoing, customer in leads:
+            destination.send(outgoing, customer)
+        return [(time.process_time() - started) / calls * 1e6]
+
+    def floor() -> list[float]:
+        started = time.process_time()
+        for _ in range(calls):
+            for method, url, options in sent:
+                session.request(method, url, timeout=60, allow_redirects=False, **options)
+        return [(time.process_time() - started) / calls * 1e6]
+
+    compared = compare(ours, floor, effort, tell)[0]
+    return compared_result(f"own CPU of {what}, µs", compared, Target("≤", 1.5))
+
+
+def _recorded(destination: Destination) -> list[tuple[str, str, dict[str, Any]]]:
+    """The requests of one lead as they go out."""
+    destination.send(*_outgoing())  # so that there is a token
+    sent: list[tuple[str, str, dict[str, Any]]] = []
+    real = destination.http.request
+
+    def record(method: str, url: str, **options: Any) -> Any:
+        sent.append((method, url, {"headers": options.get("headers"), "data": options.get("body")}))
+        return real(method, url, **options)
+
+    destination.http.request = record  # type: ignore[method-assign]
+    try:
+        destination.send(*_outgoing())
+    finally:
+        destination.http.request = real  # type: ignore[method-assign]
+    return sent
+
+
+def _speed(vendor: Vendors, effort: Effort, tell: Callable[[str], None]) -> Result:
+    settings = {"url": vendor.hook, "secret": "env:WEBHOOK"}
+    offer = OFFER_SETTINGS | {"destinations": [{"name": DESTINATION, "type": "webhook", "settings": settings}]}
+    environment = vendor.environment | {"FLOOR_VENDOR": vendor.hook}
+    with accounts(2) as storages:
+        first, second = storages
+        with (
+            running(OURS, first, *ONLY_QUEUES, offer=offer, environment=environment) as ours,
+            running(FLOOR, second, *ONLY_QUEUES, environment=environment) as floor,
+        ):
+            sides: list[Measure] = [draining(side, effort.delivered_leads) for side in (ours, floor)]
+            for warm_up in sides:
+                warm_up()
+            speed = compare(sides[0], sides[1], effort, tell)[0]
+    return compared_result("delivery to a webhook, leads/s", speed, Target("≥", 0.85))

@@ -1,0 +1,178 @@
+"""`make run DEMO=all`: one customer's journey through an offer with every destination type.
+
+The vendors are stand-ins on this machine, the ones of the tests (`tests/fakes`): they behave as their vendors document, and hold
+what arrived so that it can be shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from azure.data.tables import TableClient
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from tests.fakes.dataverse import CLIENT, TENANT, Dataverse
+from tests.fakes.tls import make_authority
+from tests.fakes.webhook import Receiver
+from tools.demo import FINAL, SETTLE_SECONDS, call_app, run_leads
+from tools.host import Host, RunError
+
+OFFER = "contoso.journey"
+TABLE = "JourneyLeads"
+STAGES = ("INS", "StartTestDrive", "PLT")
+RATINGS = {1: "hot", 2: "warm", 3: "cold"}
+
+
+@dataclass(frozen=True)
+class StandIns:
+    """The vendors, and the app settings by which the app reaches them."""
+
+    dynamics: Dataverse
+    receiver: Receiver
+    settings: dict[str, str]
+
+    @property
+    def offer(self) -> dict[str, Any]:
+        """An offer with every destination type."""
+        dynamics = {
+            "url": self.dynamics.url,
+            "authority": self.dynamics.entra.url,
+            "tenant_id": TENANT,
+            "client_id": CLIENT,
+            "client_secret": "env:DEMO_DYNAMICS_SECRET",
+        }
+        hook = {"url": self.receiver.url, "secret": "env:DEMO_WEBHOOK_SECRET"}
+        call_them = {"contact_requested": {"task": {"subject": "Call {first_name} {last_name}", "due_hours": 4}}}
+        return {
+            "id": OFFER,
+            "titles": ["Contoso Journey"],
+            "destinations": [
+                {"name": "table", "type": "azure_table", "settings": {"table": TABLE}},
+                {"name": "dynamics", "type": "dataverse", "settings": dynamics, "follow_up": call_them},
+                {"name": "hook", "type": "webhook", "settings": hook},
+            ],
+        }
+
+
+@contextlib.contextmanager
+def stand_ins() -> Iterator[StandIns]:
+    """Serve them until the block ends."""
+    webhook_secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+    client_secret = secrets.token_urlsafe(24)
+    with tempfile.TemporaryDirectory(prefix="stand-ins-") as folder:
+        authority = make_authority(Path(folder))
+        with Dataverse(authority) as dynamics, Receiver(authority, [webhook_secret]) as receiver:
+            dynamics.entra.set_secret(client_secret)
+            settings = {
+                "LEADS_CA_BUNDLE": authority.bundle,
+                "LEADS_ALLOWED_NETWORKS": "127.0.0.0/8",
+                "DEMO_DYNAMICS_SECRET": client_secret,
+                "DEMO_WEBHOOK_SECRET": webhook_secret,
+            }
+            yield StandIns(dynamics, receiver, settings)
+
+
+def configure(vendors: StandIns, storage: str) -> None:
+    """Store the offer through the command line, as a publisher would."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(vendors.offer, file)
+        file.flush()
+        run_leads(storage, "offers", "set", file.name)
+
+
+def show(vendors: StandIns, host: Host, storage: str, console: Console) -> bool:
+    """Post the journey's leads, wait until they are delivered, and show each vendor's side; whether all is there once."""
+    customer = f"robin.{secrets.token_hex(4)}@example.com"  # another one each time, also with KEEP=1
+    leads = [_post(host, customer, action) for action in STAGES]
+    delivered = [_wait(host, lead) == "delivered" for lead in leads]
+    console.print(
+        f"\n[bold]One customer's journey[/]: {len(leads)} leads to the {len(vendors.offer['destinations'])} destinations of "
+        f"offer {OFFER}. Dynamics 365 and the webhook's endpoint are stand-ins on this machine, not the vendors' services."
+    )
+    with TableClient.from_connection_string(storage, TABLE) as table:
+        rows = [row for row in table.list_entities() if row["Email"] == customer]
+    console.print(_of_table(sorted(rows, key=lambda row: str(row["RowKey"]))))
+    console.print(_of_dynamics(vendors.dynamics, customer))
+    calls = [record for record in vendors.receiver.records.values() if record["data"]["customer"]["email"] == customer]
+    console.print(_of_webhook(calls))
+    records = [row for row in vendors.dynamics.leads.values() if row["emailaddress1"] == customer]
+    notes = [note for row in records for note in vendors.dynamics.notes(row["leadid"])]
+    right = all(delivered) and (len(rows), len(records), len(notes), len(calls)) == (3, 1, 3, 3)
+    verdict = "Each lead arrived once in each destination; in Dynamics 365 they are one record."
+    console.print(verdict if right else "[bold red]Not every lead arrived once in each destination.[/]")
+    return right
+
+
+def _post(host: Host, customer: str, action: str) -> str:
+    lead = {
+        "UserDetails": {
+            "FirstName": "Robin",
+            "LastName": "O'Neil",
+            "Email": customer,
+            "Company": "Example Works",
+            "Country": "Ireland",
+        },
+        "LeadSource": f"AzureMarketplace-{action}|{OFFER}",
+        "ActionCode": action,
+        "OfferTitle": "Contoso Journey",
+        "Description": "Please call me before noon." if action == "PLT" else "",
+    }
+    status, answer = call_app(host, "/api/leads", json.dumps(lead).encode(), {"Content-Type": "application/json"})
+    if status != 202:
+        raise RunError(f"the app answered {status} to a lead of the journey; its log: {host.log}")
+    return str(answer["lead_id"])
+
+
+def _wait(host: Host, lead_id: str) -> str:
+    """The state in which the lead rests."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        state = str(call_app(host, f"/api/status/{lead_id}")[1].get("state", "unknown"))
+        if state in FINAL or time.monotonic() > deadline:
+            return state
+        time.sleep(0.1)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0))
+    table.title_style = "bold"
+    return table
+
+
+def _of_table(rows: list[dict[str, Any]]) -> Table:
+    table = _table(f"Azure Table {TABLE}: a row for each lead", "RowKey", "Customer", "Stage")
+    for row in rows:
+        table.add_row(row["RowKey"], f"{row['FirstName']} {row['LastName']}", row["Stage"])
+    return table
+
+
+def _of_dynamics(dynamics: Dataverse, customer: str) -> Table:
+    table = _table("Dynamics 365 (stand-in): one record, a note for each stage", "", "Subject", "")
+    for row in dynamics.leads.values():
+        if row["emailaddress1"] == customer:
+            table.add_row("lead", row["subject"], f"rated {RATINGS[row['leadqualitycode']]}")
+            for note in dynamics.notes(row["leadid"]):
+                table.add_row("note", note["subject"], "")
+            for task in dynamics.tasks:
+                if task["_regarding"] == row["leadid"]:
+                    table.add_row("task", task["subject"], f"due {task['scheduledend']}")
+    return table
+
+
+def _of_webhook(calls: list[dict[str, Any]]) -> Table:
+    table = _table("Webhook (stand-in): a signed call for each lead", "webhook-id", "Stage", "Customer")
+    for call in sorted(calls, key=lambda call: str(call["data"]["lead_id"])):
+        data = call["data"]
+        table.add_row(f"{data['lead_id']}.hook", data["stage"], data["customer"]["key"])
+    return table
