@@ -67,6 +67,15 @@ class DevhostProcess:
         """Everything printed so far, stdout and stderr."""
         return self.log_file.read_text("utf-8", "replace")
 
+    def says(self, text: str, within: float = 5.0) -> bool:
+        """Whether it prints this within so many seconds: what functions log is printed a moment later."""
+        deadline = time.monotonic() + within
+        while text not in self.log:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leads.clock import now
-from leads.destinations.base import Customer, OutgoingLead
+from leads.destinations.base import Customer, MappingValue, OutgoingLead
 from leads.destinations.mapping import FIELDS, check_template, merge_mapping, render, render_mapping
 from leads.lead import Lead, Stage
 
@@ -68,6 +68,12 @@ def test_a_mapping_adds_replaces_and_takes_out() -> None:
 
 
 def test_constants_stay_what_they_are_and_empty_texts_are_left_out() -> None:
-    mapping = {"number": 8, "flag": False, "text": " {company} ", "empty": "{phone}", "blank": " "}
+    mapping: dict[str, MappingValue] = {
+        "number": 8,
+        "flag": False,
+        "text": " {company} ",
+        "empty": "{phone}",
+        "blank": " ",
+    }
     found = render_mapping(mapping, outgoing(company="Example Works"), CUSTOMER)
     assert found == {"number": 8, "flag": False, "text": "Example Works"}

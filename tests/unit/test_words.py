@@ -15,7 +15,7 @@ from leads.destinations.follow_up import FollowUp, follow_up_of, is_hotter
 from leads.lead import Lead, Stage
 
 
-def outgoing(stage: Stage = Stage.CONTACT_REQUESTED, **fields: str) -> OutgoingLead:
+def outgoing(stage: Stage = Stage.CONTACT_REQUESTED, /, **fields: str) -> OutgoingLead:
     received = datetime(2026, 1, 31, 23, 59, tzinfo=UTC)
     return OutgoingLead("lead-1", Lead.model_validate(fields), "contoso.crm", "crm", stage, received)
 
@@ -91,8 +91,11 @@ def test_ratings_rise_and_never_fall() -> None:
 
 
 def test_the_usual_rating_stands_in_for_one_that_is_not_configured() -> None:
-    configured = {Stage.PURCHASE: FollowUp(rating="cold"), Stage.TRIAL: FollowUp(owner="team:x")}
+    def wanted(**values: str) -> FollowUp:
+        return FollowUp.model_validate(values)
+
+    configured = {Stage.PURCHASE: wanted(rating="cold"), Stage.TRIAL: wanted(owner="team:x")}
     assert follow_up_of(Stage.PURCHASE, configured).rating == "cold"
-    assert follow_up_of(Stage.TRIAL, configured) == FollowUp(owner="team:x", rating="warm")
+    assert follow_up_of(Stage.TRIAL, configured) == wanted(owner="team:x", rating="warm")
     assert follow_up_of(Stage.CONTACT_REQUESTED, configured).rating == "hot"
     assert follow_up_of(Stage.UNKNOWN, configured).rating is None
