@@ -218,6 +218,7 @@ def _log_to_stderr(level: str) -> QueueListener:
     )
     lines: SimpleQueue[logging.LogRecord] = SimpleQueue()
     handler = QueueHandler(lines)
+    handler.setFormatter(logging.Formatter("%(message)s"))  # or basicConfig would set one with a prefix
     handler.addFilter(_InvocationFilter())
     listener = _Listener(lines, printing)
     listener.start()
