@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pytest_httpserver import HTTPServer
 
 from leads.app import App
 from leads.destinations.base import CheckResult
 from leads.destinations.words import NOT_PROVIDED
-from leads.offers import read_offer
+from leads.offers import InvalidOffer, read_offer
 from leads.rows import State
 from leads.settings import read_settings
 from tests.fakes.dataverse import (
@@ -580,6 +581,59 @@ def test_a_token_that_ends_is_renewed_before_it_does(pipeline: Pipeline, dynamic
     deliver(pipeline, "PLT")
     assert tokens(dynamics) == 2
     assert not [request for request in dynamics.journal if request.headers["authorization"] == "Bearer "]
+
+
+IDENTITY = {"tenant_id": None, "client_id": None, "client_secret": None}
+
+
+@pytest.fixture
+def identity(
+    pipeline: Pipeline, dynamics: Dataverse, httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> HTTPServer:
+    """The app's managed identity, whose token endpoint is the tests' own."""
+    dynamics.entra.issued["an identity's token"] = datetime(2100, 1, 1, tzinfo=UTC)
+    answer = {"access_token": "an identity's token", "expires_on": str(4_000_000_000), "token_type": "Bearer"}
+    httpserver.expect_request("/token").respond_with_json(answer)
+    monkeypatch.setenv("IDENTITY_ENDPOINT", httpserver.url_for("/token"))
+    monkeypatch.setenv("IDENTITY_HEADER", "header")
+    monkeypatch.setenv("LeadsStorage__credential", "managedidentity")
+    monkeypatch.setenv("LeadsStorage__clientId", CLIENT)
+    pipeline.app.__dict__["settings"] = read_settings()
+    return httpserver
+
+
+def test_the_apps_identity_needs_no_secret(pipeline: Pipeline, dynamics: Dataverse, identity: HTTPServer) -> None:
+    pipeline.offer(crm(dynamics, **IDENTITY))
+    lead = deliver(pipeline)
+    assert state(pipeline, lead) is State.DELIVERED
+    ((request, _),) = identity.log
+    assert request.args["resource"] == dynamics.url
+    assert request.args["client_id"] == CLIENT
+    assert not dynamics.entra.journal
+
+
+def test_an_identity_without_a_token_is_told_apart(
+    pipeline: Pipeline, dynamics: Dataverse, identity: HTTPServer
+) -> None:
+    identity.clear()
+    identity.expect_request("/token").respond_with_json({"statusCode": 400, "message": "No identity"}, status=400)
+    pipeline.offer(crm(dynamics, **IDENTITY))
+    lead = deliver(pipeline)
+    assert state(pipeline, lead) is State.PARKED
+    assert "managed identity" in pipeline.delivery(lead).reason
+
+
+def test_a_credential_is_given_whole_or_not_at_all(dynamics: Dataverse) -> None:
+    with pytest.raises(InvalidOffer, match="client_secret: is needed too"):
+        read_offer({"id": "a.b", "destinations": [crm(dynamics, client_secret=None)]})
+
+
+def test_a_host_that_is_not_there_is_named_as_the_fault(
+    pipeline: Pipeline, dynamics: Dataverse, identity: HTTPServer
+) -> None:
+    result = check(pipeline, dynamics, **IDENTITY, url="https://contoso.crm4.dynamics.invalid")
+    assert not result.ok and result.transient, "it may be the name service that is out of order"
+    assert "url" in result.problem
 
 
 def tokens(dynamics: Dataverse) -> int:

@@ -6,6 +6,7 @@ created only: whatever is sent twice is there once. What belongs to a stage is s
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from threading import Lock
 from typing import Any, ClassVar, Final
 
@@ -41,7 +42,7 @@ from leads.destinations.dataverse.records import (
 from leads.destinations.dataverse.settings import DataverseSettings
 from leads.destinations.dataverse.sign_in import token_source
 from leads.destinations.follow_up import FollowUp
-from leads.destinations.http import NoAnswer
+from leads.destinations.http import Failure, NoAnswer
 from leads.destinations.mapping import render, render_mapping
 from leads.destinations.tokens import NoToken
 from leads.settings import SettingsError
@@ -108,7 +109,9 @@ class Dataverse(Destination):
         except NoToken as error:
             return _result_of(error.outcome)
         except NoAnswer as error:
-            return _result_of(unanswered(error))
+            found = _result_of(unanswered(error))
+            # Whether the name is wrong or only the name service out of order can't be told apart.
+            return replace(found, problem=WRONG_ADDRESS) if error.failure is Failure.NO_SUCH_HOST else found
         except SettingsError as error:
             return CheckResult(ok=False, problem=str(error), code="settings")
         return CheckResult(ok=not problem, problem=problem, code="check" if problem else "")

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email import message_from_bytes
 from email.message import Message
-from email.policy import HTTP
 from typing import Any, Final
 from urllib.parse import quote
 from uuid import uuid4
@@ -166,7 +165,7 @@ def _parts_of(answer: Answer) -> list[Answer]:
     content_type = answer.headers.get("content-type", "")
     if not content_type.lower().startswith("multipart/"):
         return []
-    message = message_from_bytes(f"Content-Type: {content_type}\r\n\r\n".encode() + answer.body, policy=HTTP)
+    message = message_from_bytes(f"Content-Type: {content_type}\r\n\r\n".encode() + answer.body)
     parts = [part for part in message.walk() if part.get_content_type() == "application/http"]
     return [found for part in parts if (found := _inner_answer(part)) is not None]
 
