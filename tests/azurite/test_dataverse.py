@@ -31,7 +31,7 @@ from tests.fakes.dataverse import (
 )
 from tests.fakes.https_server import LOSE_ANSWER, Request, Response
 from tests.fakes.tls import Authority, make_authority
-from tests.support.pipeline import Pipeline, TestClock, a_lead
+from tests.support.pipeline import Pipeline, a_lead, pipeline_over_tls
 
 EMAIL = "siobhan+crm@example.com"
 
@@ -51,11 +51,8 @@ def dynamics(authority: Authority) -> Iterator[Dataverse]:
 def pipeline(
     fresh_storage: str, authority: Authority, dynamics: Dataverse, monkeypatch: pytest.MonkeyPatch
 ) -> Pipeline:
-    made = Pipeline(fresh_storage, monkeypatch, TestClock(datetime.now(UTC)))
-    monkeypatch.setenv("LEADS_ALLOWED_NETWORKS", "127.0.0.0/8")
-    monkeypatch.setenv("LEADS_CA_BUNDLE", authority.bundle)
+    made = pipeline_over_tls(fresh_storage, authority.bundle, monkeypatch)
     monkeypatch.setenv("DYNAMICS_SECRET", "the secret")
-    made.app.__dict__["settings"] = read_settings()
     made.offer(crm(dynamics))
     return made
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ from leads.rows import State
 from leads.settings import read_settings
 from tests.fakes.tls import Authority, make_authority
 from tests.fakes.webhook import Receiver
-from tests.support.pipeline import Pipeline, TestClock, a_lead
+from tests.support.pipeline import Pipeline, a_lead, pipeline_over_tls
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 NEXT_SECRET = "whsec_" + base64.b64encode(b"fedcba9876543210fedcba9876543210").decode()
@@ -41,13 +40,9 @@ def receiver(authority: Authority) -> Iterator[Receiver]:
 @pytest.fixture
 def pipeline(fresh_storage: str, authority: Authority, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """The pipeline to which this machine's own network is allowed; an offer posts to the receiver."""
-    made = Pipeline(fresh_storage, monkeypatch, TestClock(datetime.now(UTC)))
-    monkeypatch.setenv("LEADS_ALLOWED_NETWORKS", "127.0.0.0/8")
-    monkeypatch.setenv("LEADS_CA_BUNDLE", authority.bundle)
+    made = pipeline_over_tls(fresh_storage, authority.bundle, monkeypatch)
     monkeypatch.setenv("HOOK_SECRET", SECRET)
     monkeypatch.setenv("HOOK_TOKEN", "Bearer abc")
-    settings = read_settings()
-    made.app.__dict__["settings"] = settings
     made.offer(hook(receiver))
     return made
 

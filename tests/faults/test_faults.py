@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from io import BufferedIOBase
 from typing import Any
 
@@ -19,11 +18,10 @@ import pytest
 from leads import storage
 from leads.destinations import MODULES, http
 from leads.rows import State
-from leads.settings import read_settings
 from tests.fakes.https_server import LOSE_ANSWER, Broken, Fault, Request, Response
 from tests.fakes.tls import Authority, make_authority
 from tests.faults.subjects import SECRETS, SUBJECTS, Subject, running
-from tests.support.pipeline import Pipeline, TestClock
+from tests.support.pipeline import Pipeline, pipeline_over_tls
 
 PATIENCE_SECONDS = 1.0
 """How long the app waits for a vendor here."""
@@ -188,10 +186,7 @@ def subject(
 
 @pytest.fixture
 def pipeline(subject: Subject, fresh_storage: str, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    made = Pipeline(fresh_storage, monkeypatch, TestClock(datetime.now(UTC)))
-    monkeypatch.setenv("LEADS_ALLOWED_NETWORKS", "127.0.0.0/8")
-    monkeypatch.setenv("LEADS_CA_BUNDLE", authority.bundle)
-    made.app.__dict__["settings"] = read_settings()
+    made = pipeline_over_tls(fresh_storage, authority.bundle, monkeypatch)
     made.offer(subject.config)
     return made
 

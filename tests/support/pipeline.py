@@ -19,7 +19,7 @@ from leads.intake import accept
 from leads.messages import decode
 from leads.offers import Offer, read_offer
 from leads.rows import Delivery, LeadRecord
-from leads.settings import Settings
+from leads.settings import Settings, read_settings
 from leads.storage import LEADS_QUEUE, Queue
 
 LEAD: dict[str, Any] = {
@@ -155,6 +155,15 @@ class Pipeline:
     def pending(self) -> list[Any]:
         """The messages with a delay, decoded."""
         return [decode(text) for _, text in sorted(self.queue.delayed)]
+
+
+def pipeline_over_tls(connection_string: str, bundle: str, monkeypatch: Any) -> Pipeline:
+    """A pipeline that begins now and trusts vendors on this machine; `bundle` holds their authority's certificate."""
+    made = Pipeline(connection_string, monkeypatch, TestClock(datetime.now(UTC)))
+    monkeypatch.setenv("LEADS_ALLOWED_NETWORKS", "127.0.0.0/8")
+    monkeypatch.setenv("LEADS_CA_BUNDLE", bundle)
+    made.app.__dict__["settings"] = read_settings()
+    return made
 
 
 def crm(url: str, name: str = "crm", **more: Any) -> dict[str, Any]:
