@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -36,14 +37,17 @@ class Worker:
 
     def kill(self) -> None:
         """SIGKILL, if it has not ended, and wait until it has."""
-        if not self.ended.is_set():
-            os.kill(self.pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         assert self.ended.wait(10), "a killed process has to end"
 
     def tick(self) -> None:
         """Let its timers fire (see tests/chaos/altered.py)."""
+        self._signal(signal.SIGUSR1)
+
+    def _signal(self, number: signal.Signals) -> None:
         if not self.ended.is_set():
-            os.kill(self.pid, signal.SIGUSR1)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and nobody has said so yet
+                os.kill(self.pid, number)
 
     def ready(self, seconds: float = 20) -> dict[str, Any]:
         """What devhost says once it is ready: `base_url`, `host_key`, …"""

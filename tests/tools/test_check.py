@@ -63,6 +63,28 @@ def test_what_needs_the_machine_to_itself_runs_after_the_others(quick: Path, cap
     assert printed.index("=== tests\n") < printed.index("=== tests that run alone\n")
 
 
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        ((Totals(passed=1), check.OK), Totals(passed=3, skipped=1)),
+        ((Totals(failed=1), check.TESTS_FAILED), Totals(passed=2, failed=1, skipped=1)),
+    ],
+)
+def test_what_fails_alone_is_tried_once_more(
+    monkeypatch: pytest.MonkeyPatch, second: tuple[Totals, int], expected: Totals
+) -> None:
+    answers = [(Totals(passed=2, failed=1, skipped=1), check.TESTS_FAILED), second]
+    asked: list[list[str]] = []
+
+    def totals(title: str, arguments: list[str], passing: tuple[int, ...] = (0,)) -> tuple[Totals, int]:
+        asked.append(arguments)
+        return answers.pop(0)
+
+    monkeypatch.setattr(check, "pytest_totals", totals)
+    assert check.run_alone([]) == expected
+    assert ["--last-failed" in arguments for arguments in asked] == [False, True]
+
+
 def test_quick_leaves_them_out(quick: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUICK", "1")
     (quick / "conftest.py").write_text("def pytest_configure(config): config.addinivalue_line('markers', 'alone: x')\n")
