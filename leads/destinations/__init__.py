@@ -77,8 +77,9 @@ def make(
 ) -> Destination:
     """A destination ready to send. Nothing is read over the network yet."""
     build: Any = destination_class(type_name)
-    made: Destination = build(read_settings(type_name, settings), context)
-    made.connection = connection_of(type_name, settings)
+    checked = read_settings(type_name, settings)
+    made: Destination = build(checked, context)
+    made.connection = connection_id(type_name, build.address(checked))
     made.mapping = merge_mapping(made.default_mapping or {}, mapping or {})
     made.follow_up = follow_up or {}
     return made

@@ -5,6 +5,7 @@ never read as a template.
 """
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from string import Formatter
 from typing import TYPE_CHECKING, Final
 
@@ -102,7 +103,8 @@ def _names(template: str) -> list[str]:
     return [name for _, name in _parts(template) if name is not None]
 
 
-def _parts(template: str) -> list[tuple[str, str | None]]:
+@lru_cache(1024)  # the same few templates are rendered for every lead
+def _parts(template: str) -> tuple[tuple[str, str | None], ...]:
     try:
         parsed = list(Formatter().parse(template))
     except ValueError as error:
@@ -110,4 +112,4 @@ def _parts(template: str) -> list[tuple[str, str | None]]:
     for _, name, form, conversion in parsed:
         if form or conversion:
             raise ValueError(f"{{{name}}}: leave out what follows the name")
-    return [(text, name) for text, name, _, _ in parsed]
+    return tuple((text, name) for text, name, _, _ in parsed)

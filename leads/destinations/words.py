@@ -73,7 +73,9 @@ def _is_free_mail(domain: str) -> bool:
 
 def cut(text: str, limit: int) -> str:
     """The text with at most `limit` UTF-16 code units, which is how CRMs count; a shortened one ends in an ellipsis."""
-    if len(text) <= limit // 2 or len(text.encode("utf-16-le", "surrogatepass")) // 2 <= limit:
+    if 2 * len(text) <= limit:
+        return text  # even if each character took two
+    units = text.encode("utf-16-le", "surrogatepass")
+    if len(units) <= 2 * limit:
         return text
-    kept = text.encode("utf-16-le", "surrogatepass")[: 2 * (limit - 1)].decode("utf-16-le", "ignore")
-    return kept.rstrip() + "…"
+    return units[: 2 * (limit - 1)].decode("utf-16-le", "ignore").rstrip() + "…"

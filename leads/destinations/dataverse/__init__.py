@@ -7,7 +7,7 @@ created only: whatever is sent twice is there once. What belongs to a stage is s
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from threading import Lock
+from functools import cached_property
 from typing import Any, ClassVar, Final
 
 from leads.destinations.base import (
@@ -23,11 +23,12 @@ from leads.destinations.base import (
     Retry,
     Skipped,
 )
-from leads.destinations.dataverse.client import Client, Refused, Write
+from leads.destinations.dataverse.client import UNREADABLE, Client, Refused, Write
 from leads.destinations.dataverse.errors import WRONG_ADDRESS, Kind, unanswered
 from leads.destinations.dataverse.records import (
     DEFAULT_LENGTHS,
     DEFAULT_MAPPING,
+    RATING_COLUMN,
     REAL_INTEREST,
     LeadRow,
     Place,
@@ -39,7 +40,7 @@ from leads.destinations.dataverse.records import (
     stage_writes,
     state_columns,
 )
-from leads.destinations.dataverse.settings import DataverseSettings
+from leads.destinations.dataverse.settings import GUID, DataverseSettings
 from leads.destinations.dataverse.sign_in import token_source
 from leads.destinations.follow_up import FollowUp
 from leads.destinations.http import Failure, NoAnswer
@@ -47,11 +48,10 @@ from leads.destinations.mapping import render, render_mapping
 from leads.destinations.tokens import NoToken
 from leads.settings import SettingsError
 
-_ID: Final = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _FOLLOW_UP_IDS: Final = {
-    "owner": (f"(user|team):{_ID}", "user:ID or team:ID with the ID as in Dynamics"),
-    "queue": (_ID, "the queue's ID as in Dynamics"),
-    "campaign": (_ID, "the campaign's ID as in Dynamics"),
+    "owner": (f"(user|team):{GUID}", "user:ID or team:ID with the ID as in Dynamics"),
+    "queue": (GUID, "the queue's ID as in Dynamics"),
+    "campaign": (GUID, "the campaign's ID as in Dynamics"),
 }
 _RIGHTS: Final = (
     "prvCreateLead",
@@ -90,7 +90,7 @@ class Dataverse(Destination):
             if value and not re.fullmatch(pattern, value):
                 raise ValueError(f"{name}: must be {wanted}")
 
-    @property
+    @cached_property
     def client(self) -> Client:
         return Client(self.settings.base_url, self.http, token_source(self.settings, self.context, self.http))
 
@@ -104,35 +104,23 @@ class Dataverse(Destination):
         try:
             client = self.client
             problem = self._missing_rights(client) or self._missing_columns(client) or self._missing_targets(client)
-        except Refused as refused:
-            return _result_of(refused.problem.outcome())
-        except NoToken as error:
-            return _result_of(error.outcome)
-        except NoAnswer as error:
-            found = _result_of(unanswered(error))
+        except _FAILURES as error:
+            found = _result_of(_outcome_of(error))
             # Whether the name is wrong or only the name service out of order can't be told apart.
-            return replace(found, problem=WRONG_ADDRESS) if error.failure is Failure.NO_SUCH_HOST else found
-        except SettingsError as error:
-            return CheckResult(ok=False, problem=str(error), code="settings")
+            return replace(found, problem=WRONG_ADDRESS) if found.code == Failure.NO_SUCH_HOST else found
         return CheckResult(ok=not problem, problem=problem, code="check" if problem else "")
 
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
         try:
             return _Sending(self, outgoing, customer).run()
-        except Refused as refused:
-            return refused.problem.outcome()
-        except NoToken as error:
-            return error.outcome
-        except NoAnswer as error:
-            return unanswered(error)
-        except SettingsError as error:
-            return Misconfigured(str(error), "settings")
+        except _FAILURES as error:
+            return _outcome_of(error)
 
     def _missing_rights(self, client: Client) -> str:
         try:
             user = client.get("WhoAmI").get("UserId")
         except Refused as refused:
-            if refused.problem.code == "unreadable_answer":
+            if refused.problem is UNREADABLE:
                 return WRONG_ADDRESS
             raise
         if not user:
@@ -176,7 +164,6 @@ class Lengths:
     """How long the texts of a lead's columns may be: as shipped, until the environment has been asked."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
         self.known: Mapping[str, int] = DEFAULT_LENGTHS
 
     def read(self, client: Client) -> None:
@@ -187,8 +174,7 @@ class Lengths:
             for column in client.get(path).get("value") or []:
                 if isinstance(column.get("MaxLength"), int):
                     found[column["LogicalName"]] = column["MaxLength"]
-        with self._lock:
-            self.known = {**DEFAULT_LENGTHS, **found}
+        self.known = {**DEFAULT_LENGTHS, **found}
 
 
 class _Sending:
@@ -299,16 +285,17 @@ class _Sending:
     def _add_stage(self, found: LeadRow) -> Outcome:
         ours = found.id in {self._first_id, self._customer.memory.get("made")}
         last_rating = self._customer.memory.get("rating", "")
-        changes = self._changes(found, ours, last_rating) if found.is_open else {}
+        changes = (
+            changes_to(found, self._fields(), self._outgoing, ours=ours, last_rating=last_rating)
+            if found.is_open
+            else {}
+        )
         update = [Write("leads", found.id, changes, {"If-Match": found.etag})] if changes else []
         contact_asked_for = self._outgoing.stage in REAL_INTEREST and found.says_do_not_contact
         remarks = [_CONTACT_ASKED_FOR] if contact_asked_for and "donotemail" not in changes else []
         self._write_to_first_place(found, [*self._remarks, *remarks], update)
-        rating = self._follow_up.rating or "" if "leadqualitycode" in changes else last_rating
+        rating = self._follow_up.rating or "" if RATING_COLUMN in changes else last_rating
         return self._delivered(found.id, rating, made=found.id if ours else "")
-
-    def _changes(self, found: LeadRow, ours: bool, last_rating: str) -> dict[str, Any]:
-        return changes_to(found, self._fields(), self._outgoing, ours=ours, last_rating=last_rating)
 
     def _write_to_first_place(self, found: LeadRow, remarks: list[str], update: list[Write]) -> None:
         *became, itself = found.places
@@ -371,6 +358,22 @@ def _exists(client: Client, path: str) -> bool:
             return False
         raise
     return True
+
+
+_FAILURES: Final = (Refused, NoToken, NoAnswer, SettingsError)
+
+
+def _outcome_of(failure: Exception) -> Outcome:
+    """What one of `_FAILURES` means for the lead."""
+    match failure:
+        case Refused():
+            return failure.problem.outcome()
+        case NoToken():
+            return failure.outcome
+        case NoAnswer():
+            return unanswered(failure)
+        case _:
+            return Misconfigured(str(failure), "settings")
 
 
 def _result_of(outcome: Outcome) -> CheckResult:

@@ -81,7 +81,7 @@ class Client:
         change_set = _headers({"Content-Type": f'multipart/mixed; boundary="{inner}"'}) + _multipart(inner, parts)
         answers = self._batch(outer, _multipart(outer, [change_set]))
         if len(answers) != len(writes):
-            raise Refused(_UNREADABLE)
+            raise Refused(UNREADABLE)
 
     def _batch(self, boundary: str, body: bytes) -> list[Answer]:
         headers = {"Content-Type": f'multipart/mixed; boundary="{boundary}"'}
@@ -95,32 +95,31 @@ class Client:
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> Answer:
         token = self._tokens.get()
-        answer = self._send(method, path, token.value, headers, body)
-        if not _is_success(answer) and _problem(answer).kind is Kind.SIGN_IN_AGAIN:
-            answer = self._send(method, path, self._tokens.renewed(token).value, headers, body)
-        _raise_if_refused(answer)
-        return answer
+        try:
+            return self._send(method, path, token.value, headers, body)
+        except Refused as refused:
+            if refused.problem.kind is not Kind.SIGN_IN_AGAIN:
+                raise
+        return self._send(method, path, self._tokens.renewed(token).value, headers, body)
 
     def _send(
         self, method: str, path: str, token: str, headers: Mapping[str, str] | None, body: bytes | None
     ) -> Answer:
-        return self._http.request(
+        answer = self._http.request(
             method,
             self._base_url + path,
             headers={**_HEADERS, "Authorization": f"Bearer {token}", **(headers or {})},
             body=body,
         )
+        _raise_if_refused(answer)
+        return answer
 
 
-_UNREADABLE: Final = Problem(Kind.TRANSIENT, "unreadable_answer")
-
-
-def _is_success(answer: Answer) -> bool:
-    return 200 <= answer.status < 300
+UNREADABLE: Final = Problem(Kind.TRANSIENT, "unreadable_answer")
 
 
 def _raise_if_refused(answer: Answer) -> None:
-    if not _is_success(answer):
+    if not 200 <= answer.status < 300:
         raise Refused(_problem(answer))
 
 
@@ -134,7 +133,7 @@ def _problem(answer: Answer) -> Problem:
 def _decoded(answer: Answer) -> dict[str, Any]:
     body = answer.json()
     if not isinstance(body, dict):
-        raise Refused(_UNREADABLE)
+        raise Refused(UNREADABLE)
     return body
 
 

@@ -29,6 +29,14 @@ class Kind(Enum):
 
 
 _BUSY: Final = (Kind.TRANSIENT, "")
+_TOO_LONG: Final = (Kind.TOO_LONG, "A text is longer than its column allows.")
+_RIGHT_MISSING: Final = (
+    Kind.SETTINGS,
+    "The application user lacks a right: give it the security role of the set-up guide.",
+)
+_NO_TENANT_ID: Final = (
+    "tenant_id is neither a directory ID nor a domain: copy the Directory (tenant) ID of the app registration."
+)
 
 CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     # The record is there.
@@ -43,8 +51,8 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     # Duplicate detection.
     "0x80040333": (Kind.DUPLICATE_RULE, ""),  # DuplicateRecordsFound
     # Lengths.
-    "0x80044331": (Kind.TOO_LONG, "A text is longer than its column allows."),  # StringLengthTooLong
-    "0x80073001": (Kind.TOO_LONG, "A text is longer than its column allows."),
+    "0x80044331": _TOO_LONG,  # StringLengthTooLong
+    "0x80073001": _TOO_LONG,
     # Throttling and load.
     "0x80072321": _BUSY,  # execution time in 300 s
     "0x80072322": _BUSY,  # requests in 300 s
@@ -66,8 +74,8 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     "0x8005f101": (Kind.SIGN_IN_AGAIN, ""),
     "0x8004a101": (Kind.SIGN_IN_AGAIN, ""),
     # Settings of the connection, or in Dynamics.
-    "0x80040220": (Kind.SETTINGS, "The application user lacks a right: give it the security role of the set-up guide."),
-    "0x80048306": (Kind.SETTINGS, "The application user lacks a right: give it the security role of the set-up guide."),
+    "0x80040220": _RIGHT_MISSING,  # PrivilegeDenied
+    "0x80048306": _RIGHT_MISSING,
     "0x80042f09": (Kind.SETTINGS, "The application user has no security role: give it the one of the set-up guide."),
     "0x8004f508": (
         Kind.SETTINGS,
@@ -96,8 +104,8 @@ ENTRA_CODES: Final[Mapping[int, str]] = {
     700016: "The tenant has no application with this client_id, or nobody has consented to it.",
     7000112: "The application is disabled in the tenant: enable it under Enterprise applications.",
     90002: "There is no such tenant, or it has no active subscription: check tenant_id (the Directory ID).",
-    900023: "tenant_id is neither a directory ID nor a domain: copy the Directory (tenant) ID of the app registration.",
-    900971: "tenant_id is neither a directory ID nor a domain: copy the Directory (tenant) ID of the app registration.",
+    900023: _NO_TENANT_ID,
+    900971: _NO_TENANT_ID,
     500011: "The tenant knows no environment under this url: check url and tenant_id, which must belong together.",
     70011: "Entra ID does not take the environment's address as a scope: check url.",
     53003: "A Conditional Access policy of the tenant blocks the application.",
@@ -145,7 +153,8 @@ def problem_of(answer: Answer) -> Problem:
     if status in {408, 425, 429} or status >= 500:
         return Problem(Kind.TRANSIENT, shown, retry_after=answer.retry_after)
     if status == 403:
-        return Problem(Kind.SETTINGS, shown, CODES["0x80040220"][1])
+        kind, words = _RIGHT_MISSING
+        return Problem(kind, shown, words)
     if status < 400 or status in {404, 405, 410, 501}:
         return Problem(Kind.SETTINGS, shown, WRONG_ADDRESS)
     if status == 412:

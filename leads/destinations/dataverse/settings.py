@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from leads.destinations.base import DestinationSettings
 from leads.settings import SecretReference
 
-_GUID = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+GUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 
 class DataverseSettings(DestinationSettings):
@@ -23,7 +23,9 @@ class DataverseSettings(DestinationSettings):
         pattern=r"^[A-Za-z0-9.-]{1,100}$",
         description="Directory (tenant) ID of the app registration. Leave all three out to use the app's managed identity.",
     )
-    client_id: str | None = Field(None, pattern=_GUID, description="Application (client) ID of the app registration.")
+    client_id: str | None = Field(
+        None, pattern=f"^{GUID}$", description="Application (client) ID of the app registration."
+    )
     client_secret: SecretReference | None = None
     authority: str = Field(
         "https://login.microsoftonline.com",

@@ -98,18 +98,19 @@ class _MsalHttp:
         self._http = http
 
     def get(self, url: str, params: Any = None, headers: Any = None, **_: Any) -> "_MsalAnswer":
-        address = f"{url}?{urlencode(params)}" if params else url
-        return _MsalAnswer(self._http.request("GET", address, headers=headers))
+        return _MsalAnswer(self._http.request("GET", _with_query(url, params), headers=headers))
 
     def post(self, url: str, params: Any = None, data: Any = None, headers: Any = None, **_: Any) -> "_MsalAnswer":
-        address = f"{url}?{urlencode(params)}" if params else url
-        form = {"Content-Type": "application/x-www-form-urlencoded"}
-        return _MsalAnswer(
-            self._http.request("POST", address, headers=form | (headers or {}), body=urlencode(data or {}))
-        )
+        form = {"Content-Type": "application/x-www-form-urlencoded", **(headers or {})}
+        body = urlencode(data or {})
+        return _MsalAnswer(self._http.request("POST", _with_query(url, params), headers=form, body=body))
 
     def close(self) -> None:
         """The connection's client stays open for others."""
+
+
+def _with_query(url: str, params: Any) -> str:
+    return f"{url}?{urlencode(params)}" if params else url
 
 
 class _MsalAnswer:
