@@ -124,7 +124,8 @@ def test_a_tethered_command_and_its_children_end_when_the_parent_is_killed() -> 
 def test_a_tethered_command_may_end_in_order() -> None:
     code = (
         "import os, signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), print('in order', flush=True), sys.exit(0)))\n"
+        # Not print: the signal may come while the print below has written, but not yet returned.
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), os.write(1, b'in order\\n'), sys.exit(0)))\n"
         "print(os.getpid(), flush=True)\n"
         "time.sleep(600)"
     )
