@@ -24,6 +24,7 @@ from leads import destinations
 from leads.destinations.base import Context, Customer, Destination, OutgoingLead
 from leads.lead import Stage, parse_body
 from leads.settings import Secrets, Settings
+from leads.storage import Storage
 from tests.fakes.dataverse import CLIENT, TENANT, Dataverse
 from tests.fakes.https_server import Request, Response, VendorServer
 from tests.fakes.tls import make_authority
@@ -105,7 +106,7 @@ def vendor_process() -> Iterator[Vendors]:
 def _context(vendor: Vendors) -> Context:
     settings = Settings.model_validate({"LEADS_CA_BUNDLE": vendor.bundle})
     settings = settings.model_copy(update={"allowed_networks": (ip_network("127.0.0.0/8"),)})
-    return Context(settings, Secrets(settings, SECRETS))
+    return Context(settings, Secrets(settings, SECRETS), Storage(settings))
 
 
 def _webhook(vendor: Vendors) -> Destination:

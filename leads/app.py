@@ -65,7 +65,7 @@ class App:
     def context(self) -> "Context":
         from leads.destinations.base import Context
 
-        return Context(self.settings, self.secrets)
+        return Context(self.settings, self.secrets, self.storage)
 
     def destination(self, config: "DestinationConfig") -> "Destination":
         """The destination of a configuration, the same one for as long as it stays as it is."""

@@ -19,6 +19,7 @@ from leads.settings import Secrets, Settings
 
 if TYPE_CHECKING:
     from leads.destinations.http import HttpClient
+    from leads.storage import Storage
 
 T = TypeVar("T")
 
@@ -129,9 +130,10 @@ class DestinationSettings(BaseModel):
 class Context:
     """What a destination may use of the app around it, and what destinations of one app share."""
 
-    def __init__(self, settings: Settings, secrets: Secrets) -> None:
+    def __init__(self, settings: Settings, secrets: Secrets, storage: "Storage") -> None:
         self.settings = settings
         self.secrets = secrets
+        self.storage = storage
         self._lock = Lock()
         self._shared: dict[tuple[str, ...], Any] = {}
 

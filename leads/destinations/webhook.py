@@ -26,11 +26,13 @@ from leads.destinations.base import (
     Rejected,
     Retry,
 )
-from leads.destinations.http import Answer, Failure, NoAnswer
+from leads.destinations.http import Answer
 from leads.destinations.mapping import check_template, render
+from leads.destinations.refusals import FAILURES, check_result, outcome_of
 from leads.settings import SecretReference, SettingsError
 
 PAYLOAD_VERSION: Final = 1
+WRONG_ADDRESS: Final = "The endpoint's certificate is not valid for its name, or it speaks no TLS: check url."
 _HEADER_NAME: Final = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
 _OWN_HEADERS: Final = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection"})
 
@@ -89,13 +91,8 @@ class Webhook(Destination):
             self._keys()
             self._own_headers()
             self.http.request("HEAD", self.settings.url)
-        except SettingsError as error:
-            return CheckResult(ok=False, problem=str(error), code="settings")
-        except NoAnswer as error:
-            outcome = _unanswered(error)
-            if isinstance(outcome, Misconfigured):
-                return CheckResult(ok=False, problem=outcome.reason, code=outcome.code)
-            return CheckResult(ok=False, problem="the endpoint did not answer", code=outcome.code, transient=True)
+        except FAILURES as error:
+            return check_result(outcome_of(error, WRONG_ADDRESS), "the endpoint did not answer")
         return CheckResult(ok=True)
 
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
@@ -111,10 +108,8 @@ class Webhook(Destination):
                 "webhook-signature": signatures,
             }
             answer = self.http.request("POST", self.settings.url, headers=headers, body=body)
-        except SettingsError as error:
-            return Misconfigured(str(error), "settings")
-        except NoAnswer as error:
-            return _unanswered(error)
+        except FAILURES as error:
+            return outcome_of(error, WRONG_ADDRESS)
         return classify(answer, message_id)
 
     def _payload(self, outgoing: OutgoingLead, customer: Customer) -> JsonValue:
@@ -207,19 +202,6 @@ def classify(answer: Answer, message_id: str) -> Outcome:
     if status in {404, 405, 410}:
         return Misconfigured("There is no such endpoint, or it takes no POST: check the address.", code)
     return Rejected("The endpoint does not accept this lead.", code)
-
-
-def _unanswered(error: NoAnswer) -> Misconfigured | Retry:
-    if error.failure is Failure.ADDRESS_REFUSED:
-        return Misconfigured(
-            "The endpoint's address is not public: use one that is, or allow its network in LEADS_ALLOWED_NETWORKS.",
-            error.failure,
-        )
-    if error.failure is Failure.TLS:
-        return Misconfigured(
-            "The endpoint's certificate is not valid for its name, or it speaks no TLS.", error.failure
-        )
-    return Retry(error.failure)
 
 
 def _rendered(value: JsonValue, outgoing: OutgoingLead, customer: Customer) -> JsonValue:

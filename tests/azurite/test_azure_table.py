@@ -32,7 +32,7 @@ from leads.destinations.base import (
 from leads.lead import Lead, Stage, parse_body, parse_record
 from leads.rows import State
 from leads.settings import Secrets, Settings
-from leads.storage import joined_text
+from leads.storage import Storage, joined_text
 from tests.support.pipeline import Pipeline, a_lead
 from tests.support.strategies import leads
 
@@ -68,7 +68,7 @@ def outgoing(lead: Lead | None = None, lead_id: str = LEAD_ID) -> OutgoingLead:
 def table_of(storage: str = "", **chosen: str) -> AzureTable:
     """The destination with these settings, in an app whose own storage is `storage`."""
     app = Settings.model_validate({"LeadsStorage": storage})
-    made = make("azure_table", chosen, Context(app, Secrets(app)))
+    made = make("azure_table", chosen, Context(app, Secrets(app), Storage(app)))
     assert isinstance(made, AzureTable)
     return made
 

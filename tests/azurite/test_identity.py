@@ -27,7 +27,7 @@ from werkzeug import Request, Response
 from leads.app import App
 from leads.delivery import deliver
 from leads.destinations import make
-from leads.destinations.base import Context, Customer, Delivered, Destination, Misconfigured, OutgoingLead
+from leads.destinations.base import Customer, Delivered, Destination, Misconfigured, OutgoingLead
 from leads.intake import accept
 from leads.lead import Lead, Stage
 from leads.messages import decode
@@ -185,7 +185,7 @@ def rows(account: str, table: str = "MarketplaceLeads") -> list[dict[str, Any]]:
 
 
 def table_of(app: App, **table: str) -> Destination:
-    return make("azure_table", table, Context(app.settings, app.secrets))
+    return make("azure_table", table, app.context)
 
 
 def test_a_lead_is_taken_in_and_delivered_by_identity_alone(account: str, tokens: TokenEndpoint) -> None:

@@ -53,7 +53,7 @@ def hook(receiver: Receiver, **settings: Any) -> dict[str, Any]:
 
 
 def send(app: App, settings: dict[str, Any], **lead: Any) -> Outcome:
-    made = destinations.make("webhook", settings, Context(app.settings, app.secrets))
+    made = destinations.make("webhook", settings, Context(app.settings, app.secrets, app.storage))
     parsed = parse_record(a_lead(**lead))
     outgoing = OutgoingLead("20260101000000000-0123456789ab-c", parsed, "contoso.crm", "hook", Stage.UNKNOWN, now())
     return made.send(outgoing, Customer("c" * 32))

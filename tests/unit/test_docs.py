@@ -18,10 +18,11 @@ from leads import cli, manage
 from leads.destinations import MODULES, destination_class
 from leads.destinations.azure_table import to_entity
 from leads.destinations.base import Customer, Outcome, OutgoingLead
-from leads.destinations.dataverse.errors import CODES, ENTRA_CODES, Kind, Problem
+from leads.destinations.dataverse.errors import CODES, ENTRA_CODES
 from leads.destinations.dataverse.records import DEFAULT_MAPPING, DO_NOT_CONTACT, RATING_COLUMN
 from leads.destinations.follow_up import RATINGS, FollowUp
 from leads.destinations.mapping import FIELDS, check_template
+from leads.destinations.refusals import Kind, Problem
 from leads.events import ALARMS, Event
 from leads.lead import Lead, Source, Stage, UnreadableLead, new_lead_id, parse_body, received_at_of, stage_of
 from leads.offers import DestinationConfig, Offer, Policies, When, read_offer

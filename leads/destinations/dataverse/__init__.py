@@ -17,14 +17,13 @@ from leads.destinations.base import (
     Destination,
     DestinationSettings,
     MappingValue,
-    Misconfigured,
     Outcome,
     OutgoingLead,
     Retry,
     Skipped,
 )
-from leads.destinations.dataverse.client import UNREADABLE, Client, Refused, Write
-from leads.destinations.dataverse.errors import WRONG_ADDRESS, Kind, unanswered
+from leads.destinations.dataverse.client import Client, Write
+from leads.destinations.dataverse.errors import WRONG_ADDRESS
 from leads.destinations.dataverse.records import (
     DEFAULT_LENGTHS,
     DEFAULT_MAPPING,
@@ -43,10 +42,9 @@ from leads.destinations.dataverse.records import (
 from leads.destinations.dataverse.settings import GUID, DataverseSettings
 from leads.destinations.dataverse.sign_in import token_source
 from leads.destinations.follow_up import FollowUp
-from leads.destinations.http import Failure, NoAnswer
+from leads.destinations.http import Failure
 from leads.destinations.mapping import render, render_mapping
-from leads.destinations.tokens import NoToken
-from leads.settings import SettingsError
+from leads.destinations.refusals import FAILURES, UNREADABLE, Kind, Refused, check_result, outcome_of
 
 _FOLLOW_UP_IDS: Final = {
     "owner": (f"(user|team):{GUID}", "user:ID or team:ID with the ID as in Dynamics"),
@@ -104,8 +102,8 @@ class Dataverse(Destination):
         try:
             client = self.client
             problem = self._missing_rights(client) or self._missing_columns(client) or self._missing_targets(client)
-        except _FAILURES as error:
-            found = _result_of(_outcome_of(error))
+        except FAILURES as error:
+            found = check_result(outcome_of(error, WRONG_ADDRESS), "the environment did not answer")
             # Whether the name is wrong or only the name service out of order can't be told apart.
             return replace(found, problem=WRONG_ADDRESS) if found.code == Failure.NO_SUCH_HOST else found
         return CheckResult(ok=not problem, problem=problem, code="check" if problem else "")
@@ -113,8 +111,8 @@ class Dataverse(Destination):
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
         try:
             return _Sending(self, outgoing, customer).run()
-        except _FAILURES as error:
-            return _outcome_of(error)
+        except FAILURES as error:
+            return outcome_of(error, WRONG_ADDRESS)
 
     def _missing_rights(self, client: Client) -> str:
         try:
@@ -358,27 +356,3 @@ def _exists(client: Client, path: str) -> bool:
             return False
         raise
     return True
-
-
-_FAILURES: Final = (Refused, NoToken, NoAnswer, SettingsError)
-
-
-def _outcome_of(failure: Exception) -> Outcome:
-    """What one of `_FAILURES` means for the lead."""
-    match failure:
-        case Refused():
-            return failure.problem.outcome()
-        case NoToken():
-            return failure.outcome
-        case NoAnswer():
-            return unanswered(failure)
-        case _:
-            return Misconfigured(str(failure), "settings")
-
-
-def _result_of(outcome: Outcome) -> CheckResult:
-    if isinstance(outcome, Misconfigured):
-        return CheckResult(ok=False, problem=outcome.reason, code=outcome.code)
-    return CheckResult(
-        ok=False, problem="the environment did not answer", code=getattr(outcome, "code", ""), transient=True
-    )

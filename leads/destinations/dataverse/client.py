@@ -13,8 +13,9 @@ from typing import Any, Final
 from urllib.parse import quote
 from uuid import uuid4
 
-from leads.destinations.dataverse.errors import Kind, Problem, problem_of
+from leads.destinations.dataverse.errors import problem_of
 from leads.destinations.http import Answer, HttpClient
+from leads.destinations.refusals import UNREADABLE, Problem, Refused, signed_in
 from leads.destinations.tokens import TokenSource
 
 API: Final = "/api/data/v9.2/"
@@ -25,14 +26,6 @@ _HEADERS: Final[Mapping[str, str]] = {
     "OData-MaxVersion": "4.0",
 }
 _JSON: Final = "application/json; charset=utf-8"
-
-
-class Refused(Exception):
-    """Dataverse refused a request, or answered what can't be read. `problem` says why, without repeating what was sent."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.code)
-        self.problem = problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +87,7 @@ class Client:
     def _request(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> Answer:
-        token = self._tokens.get()
-        try:
-            return self._send(method, path, token.value, headers, body)
-        except Refused as refused:
-            if refused.problem.kind is not Kind.SIGN_IN_AGAIN:
-                raise
-        return self._send(method, path, self._tokens.renewed(token).value, headers, body)
+        return signed_in(self._tokens, lambda token: self._send(method, path, token.value, headers, body))
 
     def _send(
         self, method: str, path: str, token: str, headers: Mapping[str, str] | None, body: bytes | None
@@ -113,9 +100,6 @@ class Client:
         )
         _raise_if_refused(answer)
         return answer
-
-
-UNREADABLE: Final = Problem(Kind.TRANSIENT, "unreadable_answer")
 
 
 def _raise_if_refused(answer: Answer) -> None:

@@ -6,28 +6,13 @@ messages of Microsoft's own connector ("Troubleshooting lead configuration error
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Final
 
-from leads.destinations.base import Misconfigured, Outcome, Rejected, Retry
-from leads.destinations.http import Answer, Failure, NoAnswer
+from leads.destinations.http import Answer
+from leads.destinations.refusals import Kind, Problem
 
-
-class Kind(Enum):
-    """What an error means to the one who sent the request."""
-
-    ALREADY_THERE = auto()
-    CHANGED_MEANWHILE = auto()
-    GONE = auto()
-    DUPLICATE_RULE = auto()
-    TOO_LONG = auto()
-    SIGN_IN_AGAIN = auto()
-    TRANSIENT = auto()
-    SETTINGS = auto()
-    LEAD = auto()
-
-
+_SIGN_IN: Final = "Dynamics refuses the sign-in: check client_id, client_secret and the application user."
+_LEAD: Final = "Dynamics does not accept this lead."
 _BUSY: Final = (Kind.TRANSIENT, "")
 _TOO_LONG: Final = (Kind.TOO_LONG, "A text is longer than its column allows.")
 _RIGHT_MISSING: Final = (
@@ -71,8 +56,8 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     "0x80044172": _BUSY,
     "0x80040216": _BUSY,  # unexpected error
     # Sign-in.
-    "0x8005f101": (Kind.SIGN_IN_AGAIN, ""),
-    "0x8004a101": (Kind.SIGN_IN_AGAIN, ""),
+    "0x8005f101": (Kind.SIGN_IN_AGAIN, _SIGN_IN),
+    "0x8004a101": (Kind.SIGN_IN_AGAIN, _SIGN_IN),
     # Settings of the connection, or in Dynamics.
     "0x80040220": _RIGHT_MISSING,  # PrivilegeDenied
     "0x80048306": _RIGHT_MISSING,
@@ -117,30 +102,6 @@ WRONG_ADDRESS: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A refused request: its kind, the vendor's code, words for a person, and the vendor's `Retry-After` in seconds."""
-
-    kind: Kind
-    code: str
-    words: str = ""
-    retry_after: float | None = None
-
-    def outcome(self) -> Outcome:
-        """What it means for the lead, where the sender knows nothing better."""
-        match self.kind:
-            case Kind.SETTINGS | Kind.SIGN_IN_AGAIN | Kind.GONE:
-                words = (
-                    self.words
-                    or "Dynamics refuses the sign-in: check client_id, client_secret and the application user."
-                )
-                return Misconfigured(words, self.code)
-            case Kind.LEAD | Kind.TOO_LONG:
-                return Rejected(self.words or "Dynamics does not accept this lead.", self.code)
-            case _:
-                return Retry(self.code, self.retry_after)
-
-
 def problem_of(answer: Answer) -> Problem:
     """A refused request by the vendor's code; by its HTTP status only where it gives none that is known."""
     code = error_code(answer)
@@ -149,7 +110,7 @@ def problem_of(answer: Answer) -> Problem:
         return Problem(kind, code, words, answer.retry_after)
     status, shown = answer.status, code or str(answer.status)
     if status == 401:
-        return Problem(Kind.SIGN_IN_AGAIN, shown)
+        return Problem(Kind.SIGN_IN_AGAIN, shown, _SIGN_IN)
     if status in {408, 425, 429} or status >= 500:
         return Problem(Kind.TRANSIENT, shown, retry_after=answer.retry_after)
     if status == 403:
@@ -159,7 +120,7 @@ def problem_of(answer: Answer) -> Problem:
         return Problem(Kind.SETTINGS, shown, WRONG_ADDRESS)
     if status == 412:
         return Problem(Kind.ALREADY_THERE, shown)
-    return Problem(Kind.LEAD, shown)
+    return Problem(Kind.LEAD, shown, _LEAD)
 
 
 def error_code(answer: Answer) -> str:
@@ -172,13 +133,3 @@ def error_code(answer: Answer) -> str:
         return f"0x{int(text) & 0xFFFFFFFF:08x}"
     except ValueError:
         return text[:20]
-
-
-def unanswered(error: NoAnswer) -> Misconfigured | Retry:
-    """A request without an answer. A second try finds what the first one may have stored."""
-    if error.failure is Failure.ADDRESS_REFUSED:
-        words = "The environment's address is not public: check url, or allow its network in LEADS_ALLOWED_NETWORKS."
-        return Misconfigured(words, error.failure)
-    if error.failure is Failure.TLS:
-        return Misconfigured(WRONG_ADDRESS, error.failure)
-    return Retry(error.failure)
