@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Everything is installed inside the checkout, the first time it is needed.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench kills chaos soak clean
+.PHONY: help setup run test lint format docs bench kills chaos soak clean
 
 SET_UP := @command -v python3 >/dev/null \
 	|| { echo "python3 is missing: apt-get install python3 python3-venv" >&2; exit 2; }; \
@@ -24,6 +24,9 @@ lint: ## lint and types alone
 
 format: ## format the code in place
 	$(SET_UP) ruff format .
+
+docs: ## write anew what documents say of the code's own catalogues
+	$(SET_UP) tools.generated_docs
 
 bench: ## speed and cost beside the floor, about ten minutes (ROWS=intake,delivery,…  STRICT=1)
 	$(SET_UP) benchmarks

@@ -1,54 +1,140 @@
 """Structured log events: one line each, with a stable name and fields that never hold personal data.
 
-A line reads `event=NAME {json}`, so that it can be found as text and parsed with `parse_json` in Log Analytics.
-Alarm events are logged at ERROR, the rest at INFO; alert rules match on the name.
+A line reads `event=NAME {json}`, so that it can be found as text and parsed with `parse_json` in Log Analytics. Alarms are
+logged at ERROR, the rest at INFO; alert rules match on the name. This is the catalogue: docs/operations.md is made from it.
 """
 
 import json
 import logging
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 _log = logging.getLogger("leads")
 _to_json = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make one each time
 
+_LEAD = "lead_id offer destination"
+
+
+@dataclass(frozen=True, slots=True)
+class _Says:
+    """What the catalogue says of an event; `fields` and `about` are names separated by blanks."""
+
+    name: str
+    meaning: str
+    fields: str
+    alarm: bool = False
+    about: str = ""
+    ended_by: str = ""
+
 
 class Event(StrEnum):
-    """Every event the product emits. The name is a contract with alert rules: never rename one."""
+    """Every event the product emits: its name, what it means, and its fields.
 
-    LEAD_ACCEPTED = "lead_accepted"
-    LEAD_ATTEMPTED = "lead_attempted"
-    LEAD_SETTLED = "lead_settled"
-    LEAD_DROPPED = "lead_dropped"
-    LEAD_PUT_BACK = "lead_put_back"
-    LEAD_UNROUTED = "lead_unrouted"
-    LEAD_UNREADABLE = "lead_unreadable"
-    LEAD_DEAD_LETTERED = "lead_dead_lettered"
-    LEAD_CRASHED = "lead_crashed"
-    LEADS_REDRIVEN = "leads_redriven"
-    MESSAGE_TOO_NEW = "message_too_new"
-    OFFER_UNREADABLE = "offer_unreadable"
-    INTAKE_UNAVAILABLE = "intake_unavailable"
-    CONNECTION_PAUSED = "connection_paused"
-    CONNECTION_PROBED = "connection_probed"
-    CONNECTION_OPENED = "connection_opened"
-    STORAGE_UNAVAILABLE = "storage_unavailable"
+    Name and fields are a contract with alert rules: never rename one. An alarm says what a person may have to do; `ended_by`
+    names the event that ends it, with the same `about` fields. What has no such event is about one moment.
+    """
+
+    meaning: str
+    fields: tuple[str, ...]
+    is_alarm: bool
+    about: tuple[str, ...]
+    ended_by: str
+
+    def __new__(cls, says: _Says) -> Self:
+        event = str.__new__(cls, says.name)
+        event._value_ = says.name
+        event.meaning, event.is_alarm, event.ended_by = says.meaning, says.alarm, says.ended_by
+        event.fields, event.about = tuple(says.fields.split()), tuple(says.about.split())
+        return event
+
+    LEAD_ACCEPTED = _Says("lead_accepted", "A lead is on the queue.", "lead_id")
+    LEAD_ATTEMPTED = _Says(
+        "lead_attempted",
+        "A lead was sent: destination, outcome, the vendor's code, milliseconds, and the state it is in now.",
+        f"{_LEAD} seq state outcome code milliseconds",
+    )
+    LEAD_SETTLED = _Says(
+        "lead_settled",
+        "A lead was settled without being sent: a redelivery, one that a policy skips, or one that is parked because its "
+        "connection is paused.",
+        f"{_LEAD} seq state outcome code milliseconds",
+    )
+    LEAD_DROPPED = _Says(
+        "lead_dropped",
+        "A message that has been dealt with before came again.",
+        "lead_id destination seq why",
+    )
+    LEAD_PUT_BACK = _Says(
+        "lead_put_back",
+        "It has to wait a moment: `why` says for what.",
+        "lead_id destination why seconds",
+    )
+    LEAD_UNROUTED = _Says("lead_unrouted", "No offer takes the lead.", "lead_id")
+    LEAD_UNREADABLE = _Says(
+        "lead_unreadable",
+        "A body that can't be read was kept: [correct it](#unreadable).",
+        "lead_id bytes",
+        alarm=True,
+        about="lead_id",
+    )
+    LEAD_DEAD_LETTERED = _Says(
+        "lead_dead_lettered",
+        "A lead is not tried any more: see its reason.",
+        f"{_LEAD} code",
+        alarm=True,
+        about="lead_id destination",
+    )
+    LEAD_CRASHED = _Says(
+        "lead_crashed",
+        "A lead came through the poison queue.",
+        f"{_LEAD} code",
+        alarm=True,
+        about="lead_id destination",
+    )
+    LEADS_REDRIVEN = _Says("leads_redriven", "`watch` has put leads back on the queue.", "count state connection")
+    MESSAGE_TOO_NEW = _Says(
+        "message_too_new",
+        "A message of a newer release, after a rollback: it waits for that release.",
+        "",
+        alarm=True,
+    )
+    OFFER_UNREADABLE = _Says(
+        "offer_unreadable",
+        "A stored offer can't be read by this release, after a rollback say. It and the offer `*` take no leads until then; "
+        "those wait as `unrouted`. Remove it and set it anew.",
+        "row",
+        alarm=True,
+        about="row",
+    )
+    INTAKE_UNAVAILABLE = _Says(
+        "intake_unavailable",
+        "A sender got 503: storage does not answer, or `LeadsStorage` is wrong.",
+        "why",
+        alarm=True,
+    )
+    CONNECTION_PAUSED = _Says(
+        "connection_paused",
+        "Leads are parked until the connection works: see `status`.",
+        "connection type code failures",
+        alarm=True,
+        about="connection",
+        ended_by="connection_opened",
+    )
+    CONNECTION_PROBED = _Says("connection_probed", "`watch` has asked a paused connection.", "connection type ok code")
+    CONNECTION_OPENED = _Says("connection_opened", "A paused connection works again.", "connection")
+    STORAGE_UNAVAILABLE = _Says(
+        "storage_unavailable",
+        "A request to the app's storage failed where no lead is lost by it: `what` says which.",
+        "what why",
+    )
 
 
-ALARMS = frozenset(
-    {
-        Event.LEAD_UNREADABLE,
-        Event.LEAD_DEAD_LETTERED,
-        Event.LEAD_CRASHED,
-        Event.MESSAGE_TOO_NEW,
-        Event.OFFER_UNREADABLE,
-        Event.INTAKE_UNAVAILABLE,
-        Event.CONNECTION_PAUSED,
-    }
-)
+ALARMS = frozenset(event for event in Event if event.is_alarm)
 
 
 def emit(event: Event, **fields: str | int | float | None) -> None:
     """Log one event. `fields` are ids, names, codes, counts and milliseconds, never anything a customer wrote."""
-    level = logging.ERROR if event in ALARMS else logging.INFO
+    level = logging.ERROR if event.is_alarm else logging.INFO
     if _log.isEnabledFor(level):
         _log.log(level, "event=%s %s", event.value, _to_json(fields))

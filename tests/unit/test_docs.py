@@ -29,6 +29,7 @@ from leads.offers import DestinationConfig, Offer, Policies, When, read_offer
 from leads.retry import SCHEDULE
 from leads.rows import State
 from leads.settings import Settings
+from tools import generated_docs
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -256,6 +257,11 @@ def test_the_state_diagram_has_every_state() -> None:
 
 def test_every_state_is_in_operations() -> None:
     assert table("docs/operations.md", "States").keys() == set(State)
+
+
+@pytest.mark.parametrize("name", generated_docs.GENERATED)
+def test_what_is_made_from_the_code_is_as_it_makes_it(name: str) -> None:
+    assert generated_docs.made(name, page(name)) == page(name), "make docs"
 
 
 def test_every_event_is_in_operations_and_the_alarms_are_marked() -> None:

@@ -1,0 +1,65 @@
+"""The catalogue of log events: what is emitted is what it says."""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from leads.events import ALARMS, Event, emit
+
+LEADS = Path(__file__).parents[2] / "leads"
+
+
+def emitted() -> Iterator[tuple[str, set[str], set[str]]]:
+    """Every call of `emit` in the product: where it stands, the events that it may emit, the fields it gives them."""
+    for path in sorted(LEADS.rglob("*.py")):
+        if path.name == "events.py":
+            continue
+        tree = ast.parse(path.read_text())
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "emit":
+                scope = call.args[0] if not isinstance(call.args[0], ast.Name) else tree
+                events = {
+                    node.attr
+                    for node in ast.walk(scope)
+                    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Event"
+                }
+                fields = {str(keyword.arg) for keyword in call.keywords}
+                yield f"{path.relative_to(LEADS)}:{call.lineno}", events, fields
+
+
+CALLS = list(emitted())
+
+
+@pytest.mark.parametrize(("place", "events", "fields"), CALLS, ids=[place for place, _, _ in CALLS])
+def test_an_event_has_the_fields_of_the_catalogue(place: str, events: set[str], fields: set[str]) -> None:
+    possible = [Event[name] for name in events if fields <= set(Event[name].fields)]
+    assert possible, f"{place} gives {events} the fields {fields}"
+
+
+def test_every_event_is_emitted_somewhere() -> None:
+    assert {name for _, events, _ in CALLS for name in events} == set(Event.__members__)
+
+
+def test_an_alarm_is_ended_by_an_event_that_says_about_what() -> None:
+    for alarm in ALARMS:
+        assert set(alarm.about) <= set(alarm.fields)
+        if alarm.ended_by:
+            end = next(event for event in Event if event == alarm.ended_by)
+            assert set(alarm.about) <= set(end.fields), alarm
+
+
+def test_an_event_is_one_line_that_can_be_parsed(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "leads")
+    emit(Event.CONNECTION_PAUSED, connection="0123456789abcdef", type="webhook", failures=5)
+    emit(Event.LEAD_ACCEPTED, lead_id="20260131235959999-0123456789ab-c")
+    alarm, news = caplog.records
+    assert (alarm.levelno, news.levelno) == (logging.ERROR, logging.INFO)
+    head, _, fields = alarm.getMessage().partition(" {")
+    assert head == "event=connection_paused"
+    assert json.loads("{" + fields) == {"connection": "0123456789abcdef", "type": "webhook", "failures": 5}

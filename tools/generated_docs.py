@@ -1,0 +1,58 @@
+"""`make docs`: writes what documents say of the code's own catalogues, between `<!-- name -->` and `<!-- end of name -->`.
+
+python -m tools.generated_docs           write
+python -m tools.generated_docs --check   only look; exit status 1 where a document is behind
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from leads.events import Event
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def events() -> str:
+    """The table of log events."""
+    rows = ["| Event | Alarm | Means | Fields |", "|---|---|---|---|"]
+    for event in Event:
+        alarm = "alarm" if event.is_alarm else ""
+        end = f" Ended by `{event.ended_by}`." if event.ended_by else ""
+        fields = ", ".join(f"`{name}`" for name in event.fields)
+        rows.append(f"| `{event}` | {alarm} | {event.meaning}{end} | {fields} |")
+    return "\n".join(rows)
+
+
+GENERATED: Mapping[str, tuple[tuple[str, Callable[[], str]], ...]] = {"docs/operations.md": (("events", events),)}
+"""Document → the parts of it that are made, each with what makes it."""
+
+
+def made(name: str, text: str) -> str:
+    """A document's text with its parts made anew."""
+    for part, make in GENERATED[name]:
+        begin, end = f"<!-- {part} -->\n", f"\n<!-- end of {part} -->"
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = f"{before}{begin}{make()}{end}{after}"
+    return text
+
+
+def main(arguments: list[str]) -> int:
+    behind = False
+    for name in GENERATED:
+        path = ROOT / name
+        before = path.read_text()
+        after = made(name, before)
+        if before != after:
+            behind = True
+            print(f"{name} is behind the code: make docs" if "--check" in arguments else f"{name} written")
+            if "--check" not in arguments:
+                path.write_text(after)
+    return 1 if behind and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
