@@ -49,7 +49,8 @@ class HttpServer:
 
     async def start(self, port: int, drain_seconds: float) -> int:
         """Listen (0 takes a free port). Raises StartError where the port is taken."""
-        server = web.Server(self._handle, request_factory=_request)
+        # Kestrel leaves an encoded body as it is.
+        server = web.Server(self._handle, request_factory=_request, auto_decompress=False)
         self._runner = web.ServerRunner(server, access_log=None, shutdown_timeout=drain_seconds)
         await self._runner.setup()
         site = web.TCPSite(self._runner, ADDRESS, port)

@@ -136,6 +136,13 @@ def test_a_large_body_arrives_whole(devhost: DevhostProcess) -> None:
     assert answer.json()["length"] == 3_000_000
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
+def test_an_encoded_body_is_left_as_it_is(devhost: DevhostProcess, encoding: str) -> None:
+    headers = {"Content-Encoding": encoding}
+    answer = requests.post(f"{devhost.base_url}/api/echo", data=b"not encoded", headers=headers, timeout=10)
+    assert (answer.status_code, answer.json()["length"]) == (202, 11)
+
+
 def test_a_body_above_100_mb_is_refused_before_it_is_sent(devhost: DevhostProcess) -> None:
     connection = http.client.HTTPConnection(urlsplit(devhost.base_url).netloc, timeout=10)
     connection.putrequest("POST", "/api/echo")
