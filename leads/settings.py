@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
 KEY_VAULT_CACHE_SECONDS = 300
-_HTTPS_ADDRESS = re.compile(r"https://\S+", re.IGNORECASE)
+CONNECTION_STRING = re.compile(r"[A-Za-z]+=[!-:<-~]+(?:;[A-Za-z]+=[!-:<-~]+)*;?")
+"""What a storage connection string looks like: names with a value each, plain characters, no blanks."""
+_ACCOUNT_NAME = re.compile(r"[a-z0-9]{3,24}")
+"""Microsoft Learn, "Storage account overview", section "Storage account name"."""
+_HTTPS_ADDRESS = re.compile(r"https://[a-z0-9.-]+(?::[0-9]+)?(?:/[!-~]*)?", re.IGNORECASE | re.ASCII)
 # A sender may be waiting: the SDK's own limits would let it wait for minutes. A client that needs the token asks twice.
 _TOKEN_LIMITS: dict[str, Any] = {
     "connection_timeout": 1,
@@ -36,14 +40,21 @@ class SettingsError(Exception):
 
 
 def _check_connection_string(text: str) -> str:
-    parts = [part.partition("=") for part in text.strip().split(";") if part.strip()]
-    names = {name.strip().lower() for name, _, _ in parts}
+    text = text.strip()
+    listed = [part.partition("=")[0].lower() for part in text.rstrip(";").split(";")]
+    names = set(listed)
     if names == {"usedevelopmentstorage"}:
         return "UseDevelopmentStorage=true"  # the one spelling that both SDKs read
     addressed = "accountname" in names or {"queueendpoint", "tableendpoint"} <= names
     complete = {"accountname", "accountkey"} <= names or ("sharedaccesssignature" in names and addressed)
-    if parts and not (complete and all(equals for _, equals, _ in parts)):
+    if text and not (complete and len(names) == len(listed) and CONNECTION_STRING.fullmatch(text)):
         raise ValueError("is no storage connection string: copy the whole one, or set UseDevelopmentStorage=true")
+    return text
+
+
+def _check_account_name(text: str) -> str:
+    if text.strip() and not _ACCOUNT_NAME.fullmatch(text.strip()):
+        raise ValueError("must be a storage account's name alone: 3 to 24 lower-case letters and digits")
     return text.strip()
 
 
@@ -90,7 +101,9 @@ class Settings(BaseModel):
     storage_connection_string: Annotated[str, AfterValidator(_check_connection_string)] = Field(
         "", alias="LeadsStorage", repr=False
     )
-    storage_account_name: str = Field("", alias="LeadsStorage__accountName")
+    storage_account_name: Annotated[str, AfterValidator(_check_account_name)] = Field(
+        "", alias="LeadsStorage__accountName"
+    )
     storage_queue_uri: _HttpsAddress = Field("", alias="LeadsStorage__queueServiceUri")
     storage_table_uri: _HttpsAddress = Field("", alias="LeadsStorage__tableServiceUri")
     storage_credential: Annotated[str, AfterValidator(_check_credential)] = Field("", alias="LeadsStorage__credential")

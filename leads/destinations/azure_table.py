@@ -33,7 +33,7 @@ from leads.destinations.base import (
     Retry,
 )
 from leads.lead import Lead
-from leads.settings import SecretReference, Settings, SettingsError
+from leads.settings import CONNECTION_STRING, SecretReference, Settings, SettingsError
 from leads.storage import make_table, saying_why, table_client, text_columns, transport
 
 CREATED_TIME_FORMAT = "%m/%d/%Y %H:%M:%S"
@@ -231,7 +231,7 @@ def _unwrapped(secret: str, reference: str) -> str:
             text = json.loads(secret)["connectionString"]
         except (ValueError, KeyError):
             text = ""
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str) or not CONNECTION_STRING.fullmatch(text.strip()):
         raise SettingsError(f"{reference} does not hold a storage connection string.")
     return text.strip()
 

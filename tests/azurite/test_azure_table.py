@@ -284,7 +284,19 @@ def test_a_rotated_connection_string_is_used_without_a_restart(
 
 
 @pytest.mark.parametrize(
-    "secret", ["", "   ", "nonsense", "{}", "{", '{"connectionString": ""}', '{"connectionString": null}', "[1]"]
+    "secret",
+    [
+        "",
+        "   ",
+        "nonsense",
+        "{}",
+        "{",
+        '{"connectionString": ""}',
+        '{"connectionString": null}',
+        "[1]",
+        f"AccountName=ex ample;AccountKey={KEY}",
+        f"AccountName=ex\u00e4mple;AccountKey={KEY}",
+    ],
 )
 def test_a_secret_that_is_no_connection_string_is_misconfigured_and_never_means_the_apps_own_account(
     secret: str, fresh_storage: str, monkeypatch: pytest.MonkeyPatch

@@ -221,8 +221,14 @@ def test_a_queue_that_does_not_answer_blocks_no_other_request(configured: Callab
 
 @pytest.mark.parametrize(
     "connection_string",
-    ["", "nonsense", "AccountName=example", f"AccountName=example;AccountKey={KEY[:5]};"],
-    ids=["none", "no connection string", "half of one", "a key that is no key"],
+    [
+        "",
+        "nonsense",
+        "AccountName=example",
+        "AccountName=example;AccountKey=;",
+        f"AccountName=example;AccountKey={KEY[:5]};",
+    ],
+    ids=["none", "no connection string", "half of one", "a blank key", "a key that is no key"],
 )
 @pytest.mark.parametrize("kind", BODIES)
 def test_a_wrong_setting_is_answered_503_without_saying_which(
