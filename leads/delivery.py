@@ -19,6 +19,7 @@ from leads.app import App
 from leads.connections import NoFreeSlot
 from leads.destinations.base import (
     SEND_SECONDS,
+    CheckResult,
     Customer,
     Delivered,
     Destination,
@@ -420,7 +421,7 @@ class _Attempting:
     def _settle_misconfigured(self, outcome: Misconfigured) -> None:
         # A rotated secret may be there already: what is cached is read again before anything is believed.
         self.app.secrets.forget()
-        check = self.destination.check()
+        check = checked(self.destination)
         if check.ok or check.transient:
             self._settle_retry(Retry(outcome.code or "misconfigured"))
             return
@@ -549,6 +550,15 @@ class _Attempting:
             code=code,
             milliseconds=self.milliseconds,
         )
+
+
+def checked(destination: Destination) -> CheckResult:
+    """What a destination says of its connection. A fault in its code says nothing, and is kept from all others."""
+    try:
+        return destination.check()
+    except Exception as error:  # noqa: BLE001 - as in `send`
+        place = _place_of(error)
+        return CheckResult(ok=False, problem=f"its check has a fault of its own ({place})", code=place, transient=True)
 
 
 def _customer_of(key: str, claim: Claim) -> Customer:

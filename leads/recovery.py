@@ -13,7 +13,7 @@ from typing import Final
 from leads import clock, destinations
 from leads.app import App
 from leads.connections import Connection
-from leads.delivery import is_our_fault, new_record
+from leads.delivery import checked, is_our_fault, new_record
 from leads.events import Event, emit
 from leads.intake import keep_unreadable
 from leads.ledger import LeadKnown
@@ -71,7 +71,7 @@ def _connections_in_use(offers: Iterable[Offer]) -> dict[str, list[DestinationCo
 def _probe(app: App, backlog: Backlog, connection: Connection, config: DestinationConfig) -> None:
     """`check()`, then one lead; whoever delivers it opens the connection. Another lead next time, if this one fails."""
     app.secrets.forget()
-    check = app.destination(config).check()
+    check = checked(app.destination(config))
     emit(Event.CONNECTION_PROBED, connection=connection.id, type=config.type, ok=check.ok, code=check.code)
     if not check.ok:
         if check.problem and check.problem != connection.reason:

@@ -88,6 +88,23 @@ def test_the_reason_follows_what_the_check_says_now(routed: Pipeline, vendor: Ve
     assert connection(routed).reason == "the application is not in this directory"
 
 
+def test_a_fault_in_the_code_of_a_check_keeps_no_other_connection_from_healing(
+    pipeline: Pipeline, vendor: Vendor
+) -> None:
+    with Vendor() as other:
+        pipeline.offer(crm(vendor.url))
+        pipeline.offer(crm(other.url), offer_id="contoso.erp", titles=["Contoso ERP"])
+        for refusing in (vendor, other):
+            refusing.refuses()
+        broken, healed = pipeline.post(), pipeline.post(a_lead(OfferTitle="Contoso ERP"))
+        pipeline.run()
+        for faulty, working in ((vendor, other), (other, vendor)):
+            faulty.checked = {"nobody": "expects this"}
+            working.works()
+            pipeline.tick(2)
+        assert pipeline.delivery(healed).state is pipeline.delivery(broken).state is State.DELIVERED
+
+
 def test_one_lead_goes_first_and_the_rest_follow_when_it_got_through(routed: Pipeline, vendor: Vendor) -> None:
     vendor.refuses()
     leads = [routed.post(a_lead(f"c{number}@example.com")) for number in range(6)]
@@ -157,6 +174,33 @@ def test_what_waits_for_a_try_hours_ahead_is_sent_within_minutes_of_the_return(
     vendor.works()
     routed.tick(3)
     assert routed.delivery(bad).state is State.DELIVERED
+
+
+def test_a_retry_whose_message_was_lost_is_sent_once_it_is_an_hour_overdue(routed: Pipeline, vendor: Vendor) -> None:
+    vendor.answers(RETRY, DELIVERED)
+    lead = routed.post()
+    routed.run()
+    routed.queue.delayed.clear()
+    routed.clock.time += timedelta(minutes=58)
+    routed.tick()
+    assert vendor.keys() == [lead]
+    routed.tick(2)
+    assert vendor.keys() == [lead] * 2
+    assert routed.delivery(lead).state is State.DELIVERED
+
+
+def test_a_lead_that_was_on_its_way_to_its_new_offer_when_its_message_was_lost_is_overdue_too(
+    pipeline: Pipeline, vendor: Vendor
+) -> None:
+    lead = pipeline.post()
+    pipeline.run()
+    pipeline.offer(crm(vendor.url))
+    pipeline.watch()
+    [lost] = pipeline.messages()
+    pipeline.queue.delete(lost)
+    pipeline.clock.time += timedelta(minutes=69)  # to one of the minutes in which unrouted leads are looked through
+    pipeline.tick()
+    assert pipeline.delivery(lead).state is State.DELIVERED
 
 
 def test_a_backlog_comes_back_oldest_first_at_the_connections_pace(pipeline: Pipeline, vendor: Vendor) -> None:

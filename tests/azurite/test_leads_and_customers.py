@@ -387,6 +387,15 @@ def test_a_body_whose_message_was_refused_is_swept_after_eight_days(
     assert routed.app.ledger.body(kept) is not None
 
 
+def test_a_large_lead_that_waited_on_the_queue_for_longer_keeps_its_body(routed: Pipeline, vendor: Vendor) -> None:
+    lead = routed.post(a_lead(Description="y" * 100_000))
+    routed.clock.time = routed.clock.time.replace(minute=0) + timedelta(days=9)
+    routed.watch()
+    routed.run()
+    assert len(vendor.calls[0].lead["description"]) == 100_000
+    assert routed.delivery(lead).state is State.DELIVERED
+
+
 def test_a_body_over_the_limit_is_refused(routed: Pipeline) -> None:
     with pytest.raises(BodyTooLarge):
         routed.post(b"{" + b" " * 262_144 + b"}")

@@ -92,6 +92,24 @@ def test_misconfigured_though_the_check_passes_is_a_retry_of_this_lead(routed: P
     assert routed.delivery(lead).state is State.DELIVERED
 
 
+@pytest.mark.parametrize(
+    "checked",
+    [{"ok": False, "code": "503", "transient": True}, {"nobody": "expects this"}],
+    ids=["out of reach", "a fault in its code"],
+)
+def test_misconfigured_is_not_believed_while_the_check_can_not_tell(
+    checked: dict[str, object], routed: Pipeline, vendor: Vendor
+) -> None:
+    vendor.answers(MISCONFIGURED, DELIVERED)
+    vendor.checked = checked
+    lead = routed.post()
+    routed.run()
+    assert routed.delivery(lead).state is State.RETRY
+    assert not any(connection.paused for connection in routed.app.connections.stored())
+    routed.advance(13)
+    assert routed.delivery(lead).state is State.DELIVERED
+
+
 @pytest.mark.parametrize("second_answer", [DELIVERED, UNKNOWN])
 def test_unknown_is_resent_once_and_marked_possibly_twice(
     routed: Pipeline, vendor: Vendor, second_answer: dict[str, str]
