@@ -37,7 +37,7 @@ from leads.events import Event, emit
 from leads.lead import Lead, Stage, customer_hash, customer_identity, fingerprint, parse_body, stage_of
 from leads.ledger import Claim, ClaimHeld, CustomerAppeared, LeadKnown, LedgerBusy
 from leads.messages import Message, MessageTooNew, MessageUnreadable, decode, encode
-from leads.offers import DestinationConfig, Offer, route
+from leads.offers import DEFAULT_OFFER, DestinationConfig, Offer, route
 from leads.rows import Attempt, CustomerRow, Delivery, LeadRecord, Seen, State
 from leads.storage import StorageError
 
@@ -315,7 +315,9 @@ class _Attempting:
         assert lead is not None  # noqa: S101
         key = customer_hash(customer_identity(lead, self.record.lead_id))
         scope = self.destination.record_scope(self.offer.id, self.name)
-        seen = Seen(fingerprint(lead, self.offer.id), self.record.lead_id, self.record.received_at)
+        # The default offer takes the leads of many: there the address tells whose a lead is.
+        offer = self.offer.id if self.offer.id != DEFAULT_OFFER else self.record.url_offer
+        seen = Seen(fingerprint(lead, offer), self.record.lead_id, self.record.received_at)
         # A lead that the ledger knows has most likely claimed its customer before.
         known = self.app.ledger.customer(key, scope) if self.record.etag else None
         for _ in range(_TRIES):

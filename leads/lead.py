@@ -545,8 +545,8 @@ _COMPLEMENT: Final = str.maketrans("0123456789abcdef", "fedcba9876543210")
 def fingerprint(lead: Lead, offer: str) -> str:
     """32 hex digits that are the same for the same lead sent again, whatever its bytes or time.
 
-    `offer` is the id of the offer that the lead was routed to. What names the offer in the lead itself
-    counts too, because one default offer can take the leads of many.
+    `offer` is the id of the offer that the lead was routed to, or what the address names where that is
+    the default offer. What names the offer in the lead itself counts too: it takes the leads of many.
     """
     parts = Source.parse(lead.lead_source)
     phone = "".join(filter(str.isdigit, lead.phone))

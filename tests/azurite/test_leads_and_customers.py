@@ -118,6 +118,16 @@ def test_the_same_person_at_two_offers_is_a_redelivery_of_neither(pipeline: Pipe
     assert len({call.customer for call in vendor.calls}) == 1
 
 
+def test_the_same_lead_at_the_addresses_of_two_offers_is_no_redelivery_though_the_default_offer_takes_both(
+    pipeline: Pipeline, vendor: Vendor
+) -> None:
+    pipeline.offer(crm(vendor.url), offer_id="*", titles=[])
+    leads = [pipeline.post(offer=offer) for offer in ("contoso.crm", "contoso.erp", " Contoso.CRM ")]
+    pipeline.run()
+    assert [pipeline.delivery(lead).state for lead in leads] == [State.DELIVERED, State.DELIVERED, State.DUPLICATE]
+    assert pipeline.delivery(leads[2]).duplicate_of == leads[0]
+
+
 def test_leads_without_personal_data_never_merge(routed: Pipeline, vendor: Vendor) -> None:
     bare = {"LeadSource": "AzureMarketplace", "ActionCode": "INS", "OfferTitle": "Contoso CRM"}
     leads = [routed.post(bare) for _ in range(3)]

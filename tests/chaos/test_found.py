@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -88,6 +89,21 @@ def test_a_message_of_a_lead_that_is_nowhere_does_not_go_round_for_ever(pipeline
     for _ in range(12):
         pipeline.advance(61)
     assert not pipeline.pending()
+
+
+def test_a_watch_that_stalls_takes_no_delivery_back(
+    pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It calls a retry overdue; before it says so in the ledger, a worker has handled its message and put the next one."""
+    pipeline.offer(crm(vendor.url))
+    vendor.answers(RETRY)
+    lead = pipeline.post()
+    pipeline.run()
+    pipeline.clock.time += timedelta(hours=2)
+    just_before_it_settles(monkeypatch, pipeline.run)
+    pipeline.watch()
+    assert vendor.keys() == [lead, lead]
+    assert pipeline.delivery(lead).seq == max(message.seq for message in pipeline.pending())
 
 
 def test_a_worker_that_does_not_know_the_offer_yet_takes_no_delivery_back(
