@@ -45,7 +45,7 @@ def accept(app: App, body: bytes, url_offer: str = "", traceparent: str = "") ->
     except UnreadableLead as why:
         if not body.strip():
             raise
-        raise KeptUnreadable(why, keep_unreadable(app, body, url_offer)) from None
+        raise KeptUnreadable(why, keep_unreadable(app, body, why.detail, url_offer)) from None
     now = clock.now()
     message = Message(new_lead_id(now, lead), received_at=now, offer=url_offer, traceparent=traceparent, lead=lead)
     text = encode(message)
@@ -70,13 +70,16 @@ def _kept_apart(app: App, message: Message, body: bytes) -> str:
     )
 
 
-def keep_unreadable(app: App, body: bytes, url_offer: str = "", reason: str = "") -> str:
-    """Keep bytes that can't be read as a lead, for a person to correct and replay. Returns their lead id."""
+def keep_unreadable(app: App, body: bytes, reason: str, url_offer: str = "") -> str:
+    """Keep bytes that can't be read as a lead, for a person to correct and replay. Returns their lead id.
+
+    `reason` says what is wrong and nothing of what they hold.
+    """
     from leads.rows import Delivery, LeadRecord, State
 
     now = clock.now()
     lead_id = new_lead_id(now, Lead())
-    kept = Delivery("", State.UNREADABLE, updated_at=now, reason=reason or "the body can't be read as a lead")
+    kept = Delivery("", State.UNREADABLE, updated_at=now, reason=reason)
     record = LeadRecord(lead_id, now, None, url_offer=url_offer, has_body=True, deliveries={"": kept})
     app.intake_ledger.keep_unreadable(record, body)
     emit(Event.LEAD_UNREADABLE, lead_id=lead_id, bytes=len(body))

@@ -194,7 +194,7 @@ def _keep_poison(app: App, stored: str) -> bool:
         emit(Event.MESSAGE_TOO_NEW)
         return False
     except MessageUnreadable as error:
-        keep_unreadable(app, raw, reason=str(error))
+        keep_unreadable(app, raw, str(error))
         return True
     for _ in range(3):
         try:

@@ -359,6 +359,7 @@ def test_what_can_not_be_read_is_kept_first_and_then_answered_with_the_field_and
     record = app.ledger.read(problem["lead_id"])
     assert record is not None
     assert record.state is State.UNREADABLE
+    assert record.deliveries[""].reason == problem["detail"]
     assert app.ledger.body(problem["lead_id"]) == body
     assert app.queue.depth() == 0
 
