@@ -11,7 +11,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from azure.core.exceptions import ResourceNotFoundError
@@ -87,10 +86,9 @@ def post_samples(host: Host) -> Iterator[Posted]:
         yield posted[-1]
 
 
-def settle(host: Host, posted: list[Posted], storage: str, since: datetime) -> None:
-    """Wait until no sample moves any more, and note where each is. `since` is when the first of them was posted."""
+def settle(host: Host, posted: list[Posted], storage: str) -> None:
+    """Wait until no sample moves any more, and note where each is."""
     wait_until_settled(host, posted)
-    note_unreadable(posted, storage, since)
     rows = read_rows(storage)
     for sample in posted:
         sample.row = rows.get(sample.lead_id, {})
@@ -107,15 +105,6 @@ def wait_until_settled(host: Host, posted: list[Posted]) -> None:
             _, answer = call_app(host, f"/api/status/{sample.lead_id}")
             sample.state = answer.get("state", "unknown")
         time.sleep(0.1)
-
-
-def note_unreadable(posted: list[Posted], storage: str, since: datetime) -> None:
-    """The answer to an unreadable body names no lead id: it is looked up among the leads received `since` then."""
-    listed = json.loads(run_leads(storage, "leads", "list", "--state", "unreadable", "--json"))["leads"]
-    ids = sorted(lead["lead_id"] for lead in listed if datetime.fromisoformat(lead["received_at"]) >= since)
-    refused = [sample for sample in posted if not sample.lead_id]
-    for sample, lead_id in zip(refused, ids, strict=False):
-        sample.lead_id, sample.state = lead_id, "unreadable"
 
 
 def read_rows(storage: str) -> dict[str, dict[str, Any]]:

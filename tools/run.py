@@ -26,7 +26,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Self
@@ -201,17 +200,13 @@ def start_host(options: Options, app_settings: dict[str, str], logs: Path) -> tu
 
 
 def settings(connection: str) -> dict[str, str]:
-    """The app settings that local.settings.example.json shows."""
-    return {
-        "FUNCTIONS_WORKER_RUNTIME": "python",
-        "AzureWebJobsStorage": connection,
-        "LeadsStorage": connection,
-    }
+    """The app settings of local.settings.example.json, with this run's storage."""
+    example: dict[str, str] = json.loads((ROOT / "local.settings.example.json").read_text())["Values"]
+    return example | {"AzureWebJobsStorage": connection, "LeadsStorage": connection}
 
 
 def show_samples(running: Host, connection: str, kept: bool, console: Console) -> bool:
     """Post the samples and show what became of them; whether each is where it should be."""
-    since = datetime.now(UTC)
     posted = []
     total = len(demo.read_samples())
     with console.status("") as status:
@@ -219,7 +214,7 @@ def show_samples(running: Host, connection: str, kept: bool, console: Console) -
             posted.append(sample)
             status.update(f"Posting samples: {len(posted)} of {total}")
         status.update("Waiting until each lead has settled")
-        demo.settle(running, posted, connection, since)
+        demo.settle(running, posted, connection)
     wrong = [sample for sample in posted if not sample.is_right(kept)]
     arrived = sum(bool(sample.row) for sample in posted)
     console.print(f"Posted {len(posted)} samples; {arrived} of them are rows of table {demo.TABLE} now:")

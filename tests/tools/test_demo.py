@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import io
-import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from tools import demo
 from tools.demo import Expected, Posted, as_table, complaint, read_samples
 
 ROW = {"FirstName": "Avery", "LastName": "Howard", "Company": "Fabrikam", "Offer": "contoso.crm"}
@@ -46,23 +43,6 @@ def test_in_kept_storage_a_sample_may_be_a_redelivery() -> None:
 def test_a_complaint_says_what_was_expected_and_what_was_found() -> None:
     said = complaint(posted("delivered", "retry", {}))
     assert said == "01-sample.json: expected 202, delivered; found 202, retry, no row. A sample."
-
-
-def test_an_unreadable_body_is_found_in_the_ledger_among_those_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    leads = [
-        {"lead_id": "20260102030407000-second", "received_at": "2026-01-02T03:04:07Z"},
-        {"lead_id": "20260102030406000-first", "received_at": "2026-01-02T03:04:06Z"},
-        {"lead_id": "20260101000000000-earlier-run", "received_at": "2026-01-01T00:00:00Z"},
-    ]
-    monkeypatch.setattr(demo, "run_leads", lambda *_: json.dumps({"leads": leads}))
-    refused = [Posted(f"{n}.json", posted("unreadable", "", {}).expected, 400) for n in range(3)]
-    accepted = posted("delivered", "delivered", ROW)
-
-    demo.note_unreadable([refused[0], accepted, *refused[1:]], "storage", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
-
-    assert [sample.lead_id for sample in refused] == ["20260102030406000-first", "20260102030407000-second", ""]
-    assert [sample.state for sample in refused] == ["unreadable", "unreadable", ""]
-    assert accepted.state == "delivered"
 
 
 def print_table(samples: list[Posted], width: int) -> list[str]:

@@ -23,7 +23,7 @@ from leads.destinations import MODULES
 from tools.demo import HTTP, TABLE, read_samples
 from tools.host import DEFAULT_PORT, ROOT, RunError
 from tools.journey import stand_ins
-from tools.run import Announcement, Options, Stop, log_folder, read_options, storage
+from tools.run import Announcement, Options, Stop, log_folder, read_options, settings, storage
 
 FACTS: dict[str, str | int] = {"intake_url": "http://127.0.0.1:7071/api/leads", "pid": 1}
 
@@ -50,6 +50,14 @@ def test_a_switch_can_be_off(value: str) -> None:
 def test_a_setting_that_cannot_be_read_is_named(name: str, value: str) -> None:
     with pytest.raises(RunError, match=f"^{name} must be .* not '{value}'$"):
         read_options({name: value})
+
+
+def test_the_app_gets_the_settings_of_the_example_with_the_storage_of_this_run() -> None:
+    example = read(ROOT / "local.settings.example.json")["Values"]
+    assert example["PYTHON_THREADPOOL_THREAD_COUNT"] == "32"
+    assert settings("mine") == {
+        name: "mine" if value == "UseDevelopmentStorage=true" else value for name, value in example.items()
+    }
 
 
 def read(path: Path) -> Any:
