@@ -25,7 +25,7 @@ class DevhostProcess:
     """
 
     def __init__(
-        self, app_dir: Path, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 30.0
+        self, app_dir: Path, *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 60.0
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="devhost-")
         self.ready_file = Path(self._folder.name) / "ready.json"
@@ -67,7 +67,7 @@ class DevhostProcess:
         """Everything printed so far, stdout and stderr."""
         return self.log_file.read_text("utf-8", "replace")
 
-    def says(self, text: str, within: float = 5.0) -> bool:
+    def says(self, text: str, within: float = 30.0) -> bool:
         """Whether it prints this within so many seconds: what functions log is printed a moment later."""
         deadline = time.monotonic() + within
         while text not in self.log:
@@ -79,11 +79,11 @@ class DevhostProcess:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    def wait(self, timeout: float = 10.0) -> int:
+    def wait(self, timeout: float = 30.0) -> int:
         """The exit status; raises subprocess.TimeoutExpired while it still runs."""
         return self._process.wait(timeout)
 
-    def stop(self, timeout: float = 10.0) -> int:
+    def stop(self, timeout: float = 30.0) -> int:
         """End it as Ctrl-C would, by force after `timeout` seconds; returns the exit status."""
         self._process.terminate()
         try:

@@ -30,7 +30,7 @@ def test_a_request_reaches_the_function_whole_and_its_answer_comes_back(devhost:
         f"{devhost.base_url}/api/echo/a/b%20c/d%2Fe?x=1&X=2&y=a+b&code=k",
         data=b"\xff\x00body",
         headers={"X-Custom": "one", "Content-Type": "application/weird"},
-        timeout=10,
+        timeout=40,
     )
     assert answer.status_code == 202
     assert answer.headers["X-Echo"] == "yes"
@@ -46,11 +46,11 @@ def test_a_request_reaches_the_function_whole_and_its_answer_comes_back(devhost:
 
 
 def test_a_catch_all_matches_nothing_too(devhost: DevhostProcess) -> None:
-    assert requests.post(f"{devhost.base_url}/api/echo", timeout=10).json()["route"] == {}
+    assert requests.post(f"{devhost.base_url}/api/echo", timeout=40).json()["route"] == {}
 
 
 def test_a_repeated_header_is_joined(devhost: DevhostProcess) -> None:
-    connection = http.client.HTTPConnection(urlsplit(devhost.base_url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(devhost.base_url).netloc, timeout=40)
     connection.putrequest("GET", "/api/echo")
     connection.putheader("X-Twice", "1")
     connection.putheader("X-Twice", "2")
@@ -62,7 +62,7 @@ def test_a_repeated_header_is_joined(devhost: DevhostProcess) -> None:
 def test_the_invocation_joins_the_callers_trace(devhost: DevhostProcess) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     headers = {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
-    seen = requests.get(f"{devhost.base_url}/api/echo", headers=headers, timeout=10).json()["trace"]
+    seen = requests.get(f"{devhost.base_url}/api/echo", headers=headers, timeout=40).json()["trace"]
     assert seen.startswith(f"00-{trace}-")
     assert seen.endswith("-01")
     assert "b7ad6b7169203331" not in seen
@@ -85,7 +85,7 @@ def test_what_is_not_routed_or_has_another_method_is_not_found(
     devhost: DevhostProcess, method: str, path: str, status: int
 ) -> None:
     headers = {"x-functions-key": HOST_KEY}
-    assert requests.request(method, devhost.base_url + path, headers=headers, timeout=10).status_code == status
+    assert requests.request(method, devhost.base_url + path, headers=headers, timeout=40).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_what_is_not_routed_or_has_another_method_is_not_found(
     ],
 )
 def test_the_most_specific_route_answers(devhost: DevhostProcess, path: str, text: str) -> None:
-    answer = requests.get(devhost.base_url + path, headers={"x-functions-key": HOST_KEY}, timeout=10)
+    answer = requests.get(devhost.base_url + path, headers={"x-functions-key": HOST_KEY}, timeout=40)
     assert answer.text == text
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
 
@@ -106,9 +106,9 @@ def test_the_most_specific_route_answers(devhost: DevhostProcess, path: str, tex
 def test_keys(devhost: DevhostProcess) -> None:
     def status(path: str, key: str | None = None) -> int:
         headers = {"x-functions-key": key} if key else {}
-        in_header = requests.get(devhost.base_url + path, headers=headers, timeout=10).status_code
+        in_header = requests.get(devhost.base_url + path, headers=headers, timeout=40).status_code
         params = {"code": key} if key else {}
-        in_query = requests.get(devhost.base_url + path, params=params, timeout=10).status_code
+        in_query = requests.get(devhost.base_url + path, params=params, timeout=40).status_code
         assert in_header == in_query
         return in_header
 
@@ -125,26 +125,26 @@ def test_keys(devhost: DevhostProcess) -> None:
 
 
 def test_a_function_that_fails_answers_500_with_nothing_in_it(devhost: DevhostProcess) -> None:
-    answer = requests.get(f"{devhost.base_url}/api/fail", timeout=10)
+    answer = requests.get(f"{devhost.base_url}/api/fail", timeout=40)
     assert (answer.status_code, answer.content) == (500, b"")
     assert devhost.says("ERROR fail azure.functions")
     assert devhost.says("ValueError: as asked")
 
 
 def test_a_large_body_arrives_whole(devhost: DevhostProcess) -> None:
-    answer = requests.post(f"{devhost.base_url}/api/echo", data=b"x" * 3_000_000, timeout=10)
+    answer = requests.post(f"{devhost.base_url}/api/echo", data=b"x" * 3_000_000, timeout=40)
     assert answer.json()["length"] == 3_000_000
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
 def test_an_encoded_body_is_left_as_it_is(devhost: DevhostProcess, encoding: str) -> None:
     headers = {"Content-Encoding": encoding}
-    answer = requests.post(f"{devhost.base_url}/api/echo", data=b"not encoded", headers=headers, timeout=10)
+    answer = requests.post(f"{devhost.base_url}/api/echo", data=b"not encoded", headers=headers, timeout=40)
     assert (answer.status_code, answer.json()["length"]) == (202, 11)
 
 
 def test_a_body_above_100_mb_is_refused_before_it_is_sent(devhost: DevhostProcess) -> None:
-    connection = http.client.HTTPConnection(urlsplit(devhost.base_url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(devhost.base_url).netloc, timeout=40)
     connection.putrequest("POST", "/api/echo")
     connection.putheader("Content-Length", str(MAX_BODY_BYTES + 1))
     connection.endheaders()
@@ -154,11 +154,15 @@ def test_a_body_above_100_mb_is_refused_before_it_is_sent(devhost: DevhostProces
 
 def test_a_client_that_waits_for_100_continue_gets_it(devhost: DevhostProcess) -> None:
     address = urlsplit(devhost.base_url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as client:
+    with socket.create_connection((address.hostname, address.port), timeout=40) as client:
         client.sendall(b"POST /api/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.1 100 ")
         client.sendall(b"hi")
-        assert b'"length": 2' in client.recv(10_000)
+        answer = b""
+        while b'"length": 2' not in answer:
+            received = client.recv(10_000)
+            assert received, f"it ends with {answer!r}"
+            answer += received
 
 
 @pytest.mark.parametrize(
@@ -171,7 +175,7 @@ def test_a_client_that_waits_for_100_continue_gets_it(devhost: DevhostProcess) -
 )
 def test_what_kestrel_does_not_take_is_a_bad_request(devhost: DevhostProcess, head: bytes) -> None:
     address = urlsplit(devhost.base_url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as client:
+    with socket.create_connection((address.hostname, address.port), timeout=40) as client:
         client.sendall(head + b"Host: x\r\n\r\n")
         assert client.recv(100).split()[1] == b"400"
     assert "secret-key" not in devhost.log
@@ -180,5 +184,5 @@ def test_what_kestrel_does_not_take_is_a_bad_request(devhost: DevhostProcess, he
 def test_text_beyond_ascii_in_a_header_arrives(devhost: DevhostProcess) -> None:
     headers = {"X-Name": "Zoë".encode()}
     assert (
-        requests.get(f"{devhost.base_url}/api/echo", headers=headers, timeout=10).json()["headers"]["x-name"] == "Zoë"
+        requests.get(f"{devhost.base_url}/api/echo", headers=headers, timeout=40).json()["headers"]["x-name"] == "Zoë"
     )

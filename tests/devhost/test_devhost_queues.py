@@ -55,8 +55,7 @@ def test_a_failure_is_retried_after_the_visibility_timeout_and_ends_in_the_poiso
     work_queue.send_message(task("bad", fail=True))
     tries = recorder.wait_for("began", 3)
     assert [seen["count"] for seen in tries] == [1, 2, 3]
-    # visibilityTimeout is 1 s, polling adds up to 0.5 s
-    assert all(0.9 < later["at"] - seen["at"] < 3 for seen, later in pairwise(tries))
+    assert all(later["at"] - seen["at"] > 0.9 for seen, later in pairwise(tries))  # visibilityTimeout is 1 s
     until(lambda: left(work_queue) == 0)
     [moved] = poison_queue.receive_messages()
     assert json.loads(base64.b64decode(moved.content))["name"] == "bad"
@@ -95,7 +94,7 @@ def test_what_cannot_be_decoded_goes_to_poison_as_it_is(
     raw.send_message(base64.b64encode(b"\xff\xfe").decode())
     start_devhost()
     # The second is base64 but no text: the host cannot bind it, which is a failure like any other.
-    until(lambda: left(work_queue) == 0, 15)
+    until(lambda: left(work_queue) == 0)
     assert sorted(texts(poison_queue)) == sorted(['{"not": "base64 <&> "}', "//4="])
     assert recorder.of("began") == []
 
@@ -122,13 +121,14 @@ def test_without_encoding_the_text_is_the_message(
     assert recorder.wait_for("ended")[0]["name"] == "plain"
 
 
+@pytest.mark.alone
 def test_the_lease_is_renewed_while_the_function_runs(
     start_devhost: Start, work_queue: QueueClient, recorder: Recorder, task: Task, until: Until
 ) -> None:
-    start_devhost("--lease-seconds", "2")
-    start_devhost("--lease-seconds", "2")
-    work_queue.send_message(task("long", seconds=4))
-    recorder.wait_for("ended", timeout=15)
+    start_devhost("--lease-seconds", "4")
+    start_devhost("--lease-seconds", "4")
+    work_queue.send_message(task("long", seconds=6))
+    recorder.wait_for("ended")
     until(lambda: left(work_queue) == 0)
     assert len(recorder.of("began")) == 1
 
@@ -137,11 +137,11 @@ def test_the_message_of_a_host_that_died_comes_back_after_its_lease(
     start_devhost: Start, work_queue: QueueClient, recorder: Recorder, task: Task, until: Until
 ) -> None:
     first = start_devhost("--lease-seconds", "1")
-    work_queue.send_message(task("interrupted", seconds=1))
+    work_queue.send_message(task("interrupted", seconds=3))
     recorder.wait_for("began")
     first.kill()
-    start_devhost("--lease-seconds", "2")
-    recorder.wait_for("ended", timeout=15)
+    start_devhost()
+    recorder.wait_for("ended")
     assert [seen["count"] for seen in recorder.of("began")] == [1, 2]
     until(lambda: left(work_queue) == 0)
 
@@ -157,7 +157,7 @@ def test_a_message_that_kills_the_host_is_poison_after_its_last_chance(
 ) -> None:
     app = app_with(maxDequeueCount=1)
     work_queue.send_message(task("deadly", crash=True))
-    assert start_devhost("--lease-seconds", "1", app_dir=app).wait(15) == 3
+    assert start_devhost("--lease-seconds", "1", app_dir=app).wait() == 3
     start_devhost("--lease-seconds", "1", app_dir=app)
     until(lambda: left(work_queue) == 0)
     assert len(recorder.of("began")) == 1
@@ -168,9 +168,10 @@ def test_no_more_than_batch_size_and_threshold_run_at_once(
     start_devhost: Start, work_queue: QueueClient, recorder: Recorder, task: Task
 ) -> None:
     for number in range(16):
-        work_queue.send_message(task(f"{number}", seconds=0.2 + number % 4 / 5))
+        # Two of the first batch are still at it when the others have made room for the second one.
+        work_queue.send_message(task(f"{number}", seconds=2 if number < 2 else 0.2))
     start_devhost()
-    recorder.wait_for("ended", 16, timeout=20)
+    recorder.wait_for("ended", 16)
     running = most = 0
     for seen in recorder.events:
         running += {"began": 1, "ended": -1}[seen["event"]]
@@ -182,8 +183,8 @@ def test_two_hosts_share_a_queue(start_devhost: Start, work_queue: QueueClient, 
     start_devhost()
     start_devhost()
     for number in range(24):
-        work_queue.send_message(task(f"{number}", seconds=0.2))
-    ended = recorder.wait_for("ended", 24, timeout=20)
+        work_queue.send_message(task(f"{number}", seconds=1))
+    ended = recorder.wait_for("ended", 24)
     assert len({seen["name"] for seen in ended}) == 24
     assert len({seen["pid"] for seen in ended}) == 2
 
@@ -221,8 +222,8 @@ def test_storage_may_stop_and_start_under_load(
         time.sleep(1.5)
         assert len(recorder.of("ended")) <= before + 6  # what was received goes on, no more comes
         gate.open()
-        until(lambda: len({seen["name"] for seen in recorder.of("ended")}) == 40, 30)
-        until(lambda: left(work_queue) == 0, 20)
+        until(lambda: len({seen["name"] for seen in recorder.of("ended")}) == 40)
+        until(lambda: left(work_queue) == 0)
     assert devhost.says("cannot poll queue work: storage does not answer")
     assert "Traceback" not in devhost.log
 

@@ -20,7 +20,7 @@ def test_one_of_two_hosts_fires_and_the_other_takes_over_at_once_when_it_stops(
     [firing] = [host for host in hosts if host.pid == before[0]["pid"]]
     [waiting] = [host for host in hosts if host is not firing]
     firing.stop()
-    assert recorder.wait_for("tick", 2, timeout=10, pid=waiting.pid)
+    assert recorder.wait_for("tick", 2, pid=waiting.pid)
 
 
 def test_the_timer_of_a_host_that_died_goes_over_when_its_lease_ends(start_devhost: Start, recorder: Recorder) -> None:
@@ -28,7 +28,7 @@ def test_the_timer_of_a_host_that_died_goes_over_when_its_lease_ends(start_devho
     recorder.wait_for("tick", pid=first.pid)
     second = start_devhost("--no-http", "--no-queues", env=EVERY_SECOND)
     first.kill()
-    assert recorder.wait_for("tick", timeout=20, pid=second.pid)
+    assert recorder.wait_for("tick", pid=second.pid)
 
 
 def test_a_timer_does_not_run_beside_itself_and_says_when_it_is_late(start_devhost: Start, recorder: Recorder) -> None:

@@ -92,9 +92,8 @@ def test_a_retry_comes_back_through_the_real_queue(fresh_storage: str) -> None:
         with running_app(fresh_storage) as app:
             started = time.monotonic()
             lead = app.post(a_lead()).json()["lead_id"]
-            app.wait_for(lead, "retry")
             app.wait_for(lead, "delivered")
-            assert 7 <= time.monotonic() - started <= 16
+            assert time.monotonic() - started >= 7, "the first retry comes after 10 s, or a fifth less"
         assert vendor.keys() == [lead, lead]
 
 
@@ -127,8 +126,9 @@ def test_a_secret_of_the_customer_is_in_no_log(fresh_storage: str) -> None:
             lead = app.post(a_lead("marker.person@example.com")).json()["lead_id"]
             app.wait_for(lead, "retry")
             app.post(b'{"UserDetails": "marker.person@example.com')
+            assert app.host.says("event=lead_attempted")
+            assert app.host.says("event=lead_unreadable")
             log = app.host.log
-    assert "event=lead_attempted" in log
     assert "marker.person" not in log
     assert "AccountKey" not in log
 

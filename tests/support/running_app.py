@@ -37,7 +37,7 @@ class RunningApp:
     ) -> Answer:
         """One request with a connection of its own; by default with the key that opens every function."""
         address = urlsplit(self.host.base_url)
-        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if key is None or key:
             sent["x-functions-key"] = key or self.host.host_key
@@ -52,7 +52,7 @@ class RunningApp:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.call("POST", path, raw, Content_Type="application/json")
 
-    def wait_for(self, lead_id: str, *states: str, seconds: float = 40) -> dict[str, Any]:
+    def wait_for(self, lead_id: str, *states: str, seconds: float = 90) -> dict[str, Any]:
         """The lead's status once it is in one of these states."""
         deadline = time.monotonic() + seconds
         while True:

@@ -96,7 +96,7 @@ def test_it_ends_when_its_parent_is_killed() -> None:
         assert parent.stdout
         azurite = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
-    psutil.wait_procs([azurite], timeout=10)
+    psutil.wait_procs([azurite], timeout=40)
     assert not azurite.is_running() or azurite.status() == psutil.STATUS_ZOMBIE
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,7 +116,7 @@ def test_a_tethered_command_and_its_children_end_when_the_parent_is_killed() -> 
     assert len(family) == 2
     parent.kill()
     parent.communicate()
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=40)
     assert alive == []
 
 
@@ -138,7 +137,5 @@ def test_a_tethered_command_may_end_in_order() -> None:
 
 def test_a_tethered_command_passes_its_status_on() -> None:
     tethered = [sys.executable, "-m", "tools.tether", sys.executable, "-c", "raise SystemExit(7)"]
-    started = time.monotonic()
     with subprocess.Popen(tethered, cwd=ROOT, stdin=subprocess.PIPE) as process:
-        assert process.wait(timeout=20) == 7
-    assert time.monotonic() - started < 20
+        assert process.wait(timeout=60) == 7

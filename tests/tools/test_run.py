@@ -131,7 +131,7 @@ def occupied(port: int) -> Iterator[None]:
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not path.exists():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline, "it did not become ready"
@@ -160,7 +160,7 @@ def test_a_run_from_the_start_to_ctrl_c(tmp_path: Path) -> None:
     assert row_of(lead_id, facts["storage_connection_string"])["FirstName"] == "Ellis"
 
     process.send_signal(signal.SIGINT)
-    output = process.communicate(timeout=60)[0]
+    output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
     assert f"All {len(read_samples())} samples are where they should be." in output
     assert facts["intake_url"] in output
@@ -168,11 +168,11 @@ def test_a_run_from_the_start_to_ctrl_c(tmp_path: Path) -> None:
     assert "curl -i '" in output
     assert f"Port {DEFAULT_PORT} is in use by another program" in output
     assert not list(tmp_path.rglob("*.json"))
-    assert psutil.wait_procs(children, timeout=5)[1] == []
+    assert psutil.wait_procs(children, timeout=30)[1] == []
 
 
 def row_of(lead_id: str, connection_string: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     with TableClient.from_connection_string(connection_string, TABLE) as table:
         while True:
             found = list(table.query_entities("RowKey eq @id", parameters={"id": lead_id}))
@@ -183,7 +183,7 @@ def row_of(lead_id: str, connection_string: str) -> dict[str, Any]:
 
 def test_a_run_ends_with_status_0_after_the_table_where_that_is_asked_for(tmp_path: Path) -> None:
     process = start(tmp_path, ONCE="1", KEEP="1", DEMO="all")
-    output = process.communicate(timeout=180)[0]
+    output = process.communicate(timeout=400)[0]
     assert process.returncode == 0, output
     assert "stand-ins on this machine, not the vendors' services" in " ".join(output.split())
     assert "Each lead arrived once in each destination; in Dynamics 365 they are one record." in output
@@ -197,7 +197,7 @@ def test_an_occupied_port_is_said_in_one_line_before_anything_starts(tmp_path: P
         other.listen()
         port = other.getsockname()[1]
         process = start(tmp_path / "run", PORT=str(port))
-        output = process.communicate(timeout=60)[0]
+        output = process.communicate(timeout=120)[0]
     assert process.returncode == 2
     assert output == f"run: PORT={port} is in use by another program: choose another one, or leave PORT out\n"
     assert not (tmp_path / "run").exists()
