@@ -562,3 +562,35 @@ def test_a_refused_key_parks_the_lead_and_a_new_secret_delivers_it_without_a_res
     pipeline.tick(2)
     assert pipeline.delivery(lead_id, "table").state is State.DELIVERED
     assert [row["RowKey"] for row in rows(another_account)] == [lead_id]
+
+
+def test_a_secret_that_was_rotated_in_key_vault_is_read_again_before_a_refusal_is_believed(
+    pipeline: Pipeline, another_account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = [with_key(another_account, KEY)]
+    monkeypatch.setattr(Secrets, "_read_key_vault", lambda self, name: kept[-1])
+    settings_of_it = {"connection_string": "keyvault:crm"}
+    pipeline.offer({"name": "table", "type": "azure_table", "settings": settings_of_it})
+    pipeline.app.secrets.read("keyvault:crm")  # it is cached now
+    kept.append(another_account)
+    lead_id = pipeline.post()
+    pipeline.run()
+    assert pipeline.delivery(lead_id, "table").state is State.RETRY
+    assert not any(connection.paused for connection in pipeline.app.connections.stored())
+    pipeline.advance(13)
+    assert pipeline.delivery(lead_id, "table").state is State.DELIVERED
+
+
+def test_a_secret_that_was_rotated_in_key_vault_heals_a_paused_connection(
+    pipeline: Pipeline, another_account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = [with_key(another_account, KEY)]
+    monkeypatch.setattr(Secrets, "_read_key_vault", lambda self, name: kept[-1])
+    settings_of_it = {"connection_string": "keyvault:crm"}
+    pipeline.offer({"name": "table", "type": "azure_table", "settings": settings_of_it})
+    lead_id = pipeline.post()
+    pipeline.run()
+    assert pipeline.delivery(lead_id, "table").state is State.PARKED
+    kept.append(another_account)
+    pipeline.tick(2)
+    assert pipeline.delivery(lead_id, "table").state is State.DELIVERED

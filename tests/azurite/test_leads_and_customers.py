@@ -220,6 +220,19 @@ def test_an_unrouted_lead_may_name_anything(pipeline: Pipeline) -> None:
     assert pipeline.record(lead).state is State.UNROUTED
 
 
+def test_a_changed_offer_counts_on_every_instance_after_a_minute(
+    routed: Pipeline, second: Pipeline, vendor: Vendor
+) -> None:
+    second.app.offers.all()
+    with Vendor() as replacement:
+        routed.offer(crm(replacement.url))
+        routed.clock.time += timedelta(seconds=60)
+        lead = second.post()
+        second.run()
+        assert replacement.keys() == [lead]
+        assert vendor.calls == []
+
+
 def test_a_lead_whose_offer_was_removed_waits_until_it_is_back(pipeline: Pipeline, vendor: Vendor) -> None:
     pipeline.offer(crm(vendor.url))
     vendor.answers(RETRY, DELIVERED)

@@ -68,6 +68,21 @@ def test_an_outcome_that_comes_late_leaves_a_newer_one_alone(
     assert pipeline.delivery(lead).state is State.DELIVERED
 
 
+def test_a_delivery_that_comes_late_counts_though_the_row_has_moved_on(
+    pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host hands a stalled worker's message out again, and the second try fails: the record is there all the same."""
+    pipeline.offer(crm(vendor.url))
+    vendor.answers({"outcome": "delivered"}, RETRY)
+    lead = pipeline.post()
+    text = text_of(pipeline.messages()[0])
+    just_before_it_settles(monkeypatch, lambda: deliver(pipeline.app, text))
+    deliver(pipeline.app, text)
+    assert pipeline.delivery(lead).state is State.DELIVERED
+    pipeline.advance(13)
+    assert vendor.keys() == [lead, lead]
+
+
 def test_a_retry_that_comes_before_the_first_attempt_has_settled_waits_for_it(
     pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
