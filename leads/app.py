@@ -6,9 +6,11 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from leads.settings import Secrets, Settings, read_settings
-from leads.storage import LEADS_QUEUE, POISON_QUEUE, SENDER_WAITING, TABLE_TIMEOUTS, Queue, Storage
+from leads.storage import LEADS_QUEUE, NOTICES_QUEUE, POISON_QUEUE, SENDER_WAITING, TABLE_TIMEOUTS, Queue, Storage
 
 if TYPE_CHECKING:
+    from leads.alarms import Alarms
+    from leads.ceiling import Ceilings
     from leads.connections import Connections
     from leads.destinations.base import Context, Destination
     from leads.ledger import Ledger
@@ -60,6 +62,23 @@ class App:
         from leads.connections import CONNECTIONS_TABLE, Connections
 
         return Connections(self.storage.table(CONNECTIONS_TABLE), self.settings.connection_slots)
+
+    @cached_property
+    def ceilings(self) -> "Ceilings":
+        from leads.ceiling import Ceilings
+        from leads.destinations.allowance import ALLOWANCES_TABLE
+
+        return Ceilings(self.storage.table(ALLOWANCES_TABLE), self.connections)
+
+    @cached_property
+    def alarms(self) -> "Alarms":
+        from leads.alarms import ALARMS_TABLE, Alarms
+
+        return Alarms(self.storage.table(ALARMS_TABLE))
+
+    @cached_property
+    def notices(self) -> Queue:
+        return self.storage.queue(NOTICES_QUEUE, encoded=False)
 
     @cached_property
     def context(self) -> "Context":

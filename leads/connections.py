@@ -4,6 +4,7 @@ A connection without a row is open and has never failed. Every instance keeps it
 `CACHE_SECONDS`; what it learns from its own attempts counts at once.
 """
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,13 +22,18 @@ CACHE_SECONDS = 10
 FAILURES_UNTIL_PAUSE = 5
 SUCCESS_RECORDED_EVERY = timedelta(seconds=60)
 SLOT_WAIT_SECONDS = 1.0
+PROBED_EVERY = timedelta(minutes=1)
+CHECKED_AFTER = timedelta(hours=1)
 _PARTITION = "connection"
 _TRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A connection's health. `failures` counts `Retry` outcomes in a row; `probed_lead` is the last one sent while paused."""
+    """A connection's health. `failures` counts `Retry` outcomes in a row; `probed_lead` is the last one sent while paused.
+
+    `last_lead` came through at `last_success_at`; `checked_at` is the last `check()` of `watch` while it was open.
+    """
 
     id: str
     type: str = ""
@@ -37,10 +43,26 @@ class Connection:
     opened_at: datetime | None = None
     failures: int = 0
     last_success_at: datetime | None = None
+    last_lead: str = ""
     last_failure_at: datetime | None = None
+    checked_at: datetime | None = None
     probed_at: datetime | None = None
     probed_lead: str = ""
     etag: str = ""
+
+    @property
+    def next_check_at(self) -> datetime | None:
+        """When `watch` asks the vendor next: while paused every minute; else when nothing has gone through for about an hour.
+
+        The hour is longer or shorter by up to a fifth, other for each connection and each time. None = at once.
+        """
+        if self.paused:
+            return self.probed_at + PROBED_EVERY if self.probed_at else None
+        proofs = [moment for moment in (self.last_success_at, self.checked_at) if moment is not None]
+        if not proofs:
+            return None
+        spread = random.Random(f"{self.id}{max(proofs)}").uniform(0.8, 1.2)  # noqa: S311 - spreads load, keeps no secret
+        return max(proofs) + CHECKED_AFTER * spread
 
 
 class NoFreeSlot(Exception):
@@ -92,7 +114,7 @@ class Connections:
         successes = (self._successes.get(connection_id), self.get(connection_id).last_success_at)
         return any(success is not None and success >= moment for success in successes)
 
-    def succeeded(self, connection_id: str, type_name: str) -> None:
+    def succeeded(self, connection_id: str, type_name: str, lead_id: str) -> None:
         """A lead has gone through: failures in a row end here. Written when that is news, else once in a minute."""
         now = clock.now()
         known = self.get(connection_id)
@@ -101,7 +123,9 @@ class Connections:
             self._unrecorded_failures.pop(connection_id, None)
             self._successes[connection_id] = now
         if known.paused or known.failures or recorded is None or now - recorded >= SUCCESS_RECORDED_EVERY:
-            before = self._change(connection_id, lambda stored: _working(replace(stored, type=type_name), now))
+            before = self._change(
+                connection_id, lambda stored: _working(replace(stored, type=type_name, last_lead=lead_id), now)
+            )
             if before.paused:
                 emit(Event.CONNECTION_OPENED, connection=connection_id)
 
@@ -133,8 +157,11 @@ class Connections:
             emit(Event.CONNECTION_PAUSED, connection=connection_id, type=type_name, failures=after.failures)
         return after.paused
 
-    def pause(self, connection_id: str, type_name: str, reason: str, code: str = "") -> None:
-        """Stop sending until a probe gets through. `reason` says what a person has to change; it is no secret."""
+    def pause(self, connection_id: str, type_name: str, reason: str, code: str = "", *, quietly: bool = False) -> None:
+        """Stop sending until a probe gets through. `reason` says what a person has to change; it is no secret.
+
+        `quietly` = the caller logs it in words of its own.
+        """
         now = clock.now()
 
         def paused(stored: Connection) -> Connection:
@@ -142,19 +169,26 @@ class Connections:
             return changed if stored.paused else replace(changed, paused=True, since=now)
 
         before = self._change(connection_id, paused)
-        if not before.paused:
+        if not before.paused and not quietly:
             emit(Event.CONNECTION_PAUSED, connection=connection_id, type=type_name, code=code)
 
-    def reopen(self, connection_id: str) -> None:
+    def reopen(self, connection_id: str, *, quietly: bool = False) -> None:
         """Let leads through again without waiting for one that proves it."""
         before = self._change(connection_id, lambda stored: _opened(stored, clock.now()))
-        if before.paused:
+        if before.paused and not quietly:
             emit(Event.CONNECTION_OPENED, connection=connection_id)
 
-    def note_probe(self, connection_id: str, lead_id: str) -> None:
-        """Remember which lead is sent through the paused connection, so that another one is next time."""
+    def note_check(self, connection_id: str, type_name: str) -> None:
+        """Remember that the vendor was asked, and had nothing to object."""
         now = clock.now()
-        self._change(connection_id, lambda stored: replace(stored, probed_at=now, probed_lead=lead_id))
+        self._change(connection_id, lambda stored: replace(stored, type=type_name, checked_at=now))
+
+    def note_probe(self, connection_id: str, lead_id: str = "") -> None:
+        """Remember that the paused connection was asked, and which lead was sent, so that another one is next time."""
+        now = clock.now()
+        self._change(
+            connection_id, lambda stored: replace(stored, probed_at=now, probed_lead=lead_id or stored.probed_lead)
+        )
 
     def forget(self) -> None:
         """Read the table anew at the next use."""
@@ -189,8 +223,8 @@ def _opened(stored: Connection, now: datetime) -> Connection:
     return replace(stored, paused=False, reason="", since=None, failures=0, opened_at=now, probed_lead="")
 
 
-_TEXTS = ("type", "reason", "probed_lead")
-_TIMES = ("since", "opened_at", "last_success_at", "last_failure_at", "probed_at")
+_TEXTS = ("type", "reason", "last_lead", "probed_lead")
+_TIMES = ("since", "opened_at", "last_success_at", "last_failure_at", "checked_at", "probed_at")
 
 
 def _entity(connection: Connection) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Final
 from azure.core.exceptions import HttpResponseError
 
 from leads import clock, retry
+from leads.announcements import encode_notice
 from leads.app import App
 from leads.connections import NoFreeSlot
 from leads.destinations.base import (
@@ -178,6 +179,10 @@ def _route(app: App, record: LeadRecord, message: Message) -> None:
     if reason := _skipped_by_policy(offer, record):
         _conclude(app, record, message, State.SKIPPED, reason)
         return
+    if not record.lead.is_test and app.ceilings.is_over(offer):
+        reason = "the offer's daily ceiling is reached (policy daily_ceiling)"
+        _conclude(app, record, message, State.PARKED, reason, offer.ceiling_connection)
+        return
     chosen = [config for config in offer.destinations if config.when.admits(record.lead, record.stage)]
     if not chosen:
         _conclude(app, record, message, State.SKIPPED, "no destination of the offer takes such leads")
@@ -204,8 +209,8 @@ def _skipped_by_policy(offer: Offer, record: LeadRecord) -> str:
     return ""
 
 
-def _conclude(app: App, record: LeadRecord, message: Message, state: State, reason: str) -> None:
-    """Settle a lead that goes to no destination now."""
+def _conclude(app: App, record: LeadRecord, message: Message, state: State, reason: str, connection: str = "") -> None:
+    """Settle a lead that goes to no destination now; `connection` is what it waits behind."""
     offer, stage = record.offer, record.stage
 
     def change(current: LeadRecord) -> None:
@@ -213,7 +218,8 @@ def _conclude(app: App, record: LeadRecord, message: Message, state: State, reas
         if any(current.deliveries) or (whole is not None and not whole.still_to_do(message.seq)):
             return  # somebody else, who may know the offers better, was quicker
         current.offer, current.stage = offer, stage
-        current.deliveries = {"": Delivery("", state, message.seq, updated_at=clock.now(), reason=reason)}
+        waiting = Delivery("", state, message.seq, connection, updated_at=clock.now(), reason=reason)
+        current.deliveries = {"": waiting}
 
     app.ledger.settle(record, change)
 
@@ -413,10 +419,19 @@ class _Attempting:
 
         self._store(change, outcome="delivered", code=outcome.code, delivered=outcome)
         self._note_success()
+        if self.offer.announce is not None:
+            self._announce()
+
+    def _announce(self) -> None:
+        """Leave it to `watch` to tell people: neither their chat nor the queue for it holds up a lead."""
+        try:
+            self.app.notices.put(encode_notice(self.record.lead_id, self.name))
+        except StorageError as error:
+            emit(Event.STORAGE_UNAVAILABLE, what="notices", why=type(error).__name__)
 
     def _note_success(self) -> None:
         try:
-            self.app.connections.succeeded(self.destination.connection, self.config.type)
+            self.app.connections.succeeded(self.destination.connection, self.config.type, self.record.lead_id)
         except StorageError as error:
             emit(Event.STORAGE_UNAVAILABLE, what="connections", why=type(error).__name__)
 

@@ -6,6 +6,7 @@ logged at ERROR, the rest at INFO; alert rules match on the name. This is the ca
 
 import json
 import logging
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
@@ -121,6 +122,59 @@ class Event(StrEnum):
         about="connection",
         ended_by="connection_opened",
     )
+    LEADS_WAIT_LONG = _Says(
+        "leads_wait_long",
+        "Leads have been parked behind a connection for over an hour, the oldest for `minutes`.",
+        "connection type minutes",
+        alarm=True,
+        about="connection",
+        ended_by="leads_wait_no_more",
+    )
+    LEADS_WAIT_NO_MORE = _Says(
+        "leads_wait_no_more", "No lead is parked behind the connection for over an hour.", "connection"
+    )
+    LEADS_NEED_A_PERSON = _Says(
+        "leads_need_a_person",
+        "Leads of an offer are in a `state` that the app does not end by itself: see [States](#states).",
+        "state offer destination count",
+        alarm=True,
+        about="state offer destination",
+        ended_by="leads_need_nobody",
+    )
+    LEADS_NEED_NOBODY = _Says(
+        "leads_need_nobody", "None of the offer's leads is in this state any more.", "state offer destination"
+    )
+    SECRET_EXPIRING = _Says(
+        "secret_expiring",
+        "A secret of a destination expires in `days`: renew it, and store it where `reference` points.",
+        "offer destination setting reference within days",
+        alarm=True,
+        about="offer destination setting within",
+        ended_by="secret_renewed",
+    )
+    SECRET_RENEWED = _Says(
+        "secret_renewed",
+        "It does not expire within that time any more.",
+        "offer destination setting within",
+    )
+    OFFER_OVER_CEILING = _Says(
+        "offer_over_ceiling",
+        "More leads of an offer than its policy `daily_ceiling` came in on one day (UTC): what is over it is parked until the "
+        "next day, or until the ceiling is raised.",
+        "offer ceiling",
+        alarm=True,
+        about="offer",
+        ended_by="offer_within_ceiling",
+    )
+    OFFER_WITHIN_CEILING = _Says("offer_within_ceiling", "Its leads go out again.", "offer")
+    NOTICE_FAILED = _Says(
+        "notice_failed", "A notification or announcement could not be posted: it is tried again.", "what why"
+    )
+    CONNECTION_CHECKED = _Says(
+        "connection_checked",
+        "`watch` has asked a connection that nothing was sent over for a while.",
+        "connection type ok code",
+    )
     CONNECTION_PROBED = _Says("connection_probed", "`watch` has asked a paused connection.", "connection type ok code")
     CONNECTION_OPENED = _Says("connection_opened", "A paused connection works again.", "connection")
     STORAGE_UNAVAILABLE = _Says(
@@ -129,8 +183,23 @@ class Event(StrEnum):
         "what why",
     )
 
+    @property
+    def plain_meaning(self) -> str:
+        """The meaning without the marks of the documents."""
+        return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", self.meaning).replace("`", "")
+
+    @property
+    def end(self) -> "Event | None":
+        """The event that ends this alarm."""
+        return named(self.ended_by)
+
 
 ALARMS = frozenset(event for event in Event if event.is_alarm)
+
+
+def named(name: str) -> Event | None:
+    """The event of this name, None if this release knows none."""
+    return Event.__members__.get(name.upper())
 
 
 def emit(event: Event, **fields: str | int | float | None) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from threading import Lock
 from typing import Any, Literal
 
@@ -17,17 +17,21 @@ from pydantic import (
 )
 
 from leads import clock, destinations
-from leads.destinations.base import MappingValue
+from leads.destinations.base import MappingValue, secret_references
 from leads.destinations.follow_up import FollowUp
 from leads.events import Event, emit
 from leads.lead import Lead, Stage, stage_of
 from leads.problems import first_problem
+from leads.settings import SecretReference
 from leads.storage import Conflict, Table, joined_text, key_part, text_columns
 
 OFFERS_TABLE = "LeadOffers"
 DEFAULT_OFFER = "*"
 CACHE_SECONDS = 60
 _PARTITION = "offer"
+
+NoticeFormat = Literal["teams", "slack", "json"]
+"""How what is posted to a chat is written."""
 
 
 class InvalidOffer(ValueError):
@@ -71,14 +75,34 @@ class DestinationConfig(_Model):
     )
     follow_up: dict[Stage, FollowUp] = Field(default={}, description="What is done about a lead, by its stage.")
     when: When = When()
+    secret_expires: dict[str, date] = Field(
+        default={}, description="Setting that holds a secret reference: the day on which its secret expires."
+    )
     pace: float = Field(default=5, gt=0, le=1000, description="Leads a second when a backlog is re-driven.")
 
     @model_validator(mode="after")
     def _fits_the_type(self) -> "DestinationConfig":
-        destinations.read_settings(self.type, self.settings)
+        settings = destinations.read_settings(self.type, self.settings)
         destinations.check_mapping(self.type, self.mapping)
         destinations.check_follow_ups(self.type, self.follow_up)
+        secrets = secret_references(settings)
+        for name in self.secret_expires:
+            if name not in secrets:
+                raise ValueError(
+                    f"secret_expires.{name}: no setting of that name holds a secret reference; "
+                    f"those that do: {', '.join(sorted(secrets)) or 'none'}"
+                )
         return self
+
+
+class Announcement(_Model):
+    """Where each delivered lead of an offer is announced, to people in a chat for instance."""
+
+    webhook: SecretReference
+    format: NoticeFormat | None = Field(None, description="teams, slack or json; null = by the address.")
+    with_person: bool = Field(
+        default=False, description="Whether the customer's name, company and e-mail address are announced, too."
+    )
 
 
 class Policies(_Model):
@@ -95,6 +119,9 @@ class Policies(_Model):
     unknown: Literal["resend", "hold"] = Field(
         "resend", description="When it can't be known whether a lead has arrived."
     )
+    daily_ceiling: int | None = Field(
+        10_000, ge=1, description="Leads in 24 hours; what comes beyond them is accepted and waits. null = no ceiling."
+    )
 
 
 class Offer(_Model):
@@ -107,6 +134,7 @@ class Offer(_Model):
     destinations: list[DestinationConfig] = Field(min_length=1, max_length=10)
     policies: Policies = Field(default_factory=lambda: Policies.model_validate({}))
     stages: dict[str, Stage] = Field(default={}, description="Action codes whose stage differs from the usual one.")
+    announce: Announcement | None = Field(None, description="Where each delivered lead is announced; null = nowhere.")
 
     @field_validator("id")
     @classmethod
@@ -121,6 +149,11 @@ class Offer(_Model):
         if len(set(names)) < len(names):
             raise ValueError("destinations: two of them have the same name; give each a name of its own")
         return self
+
+    @property
+    def ceiling_connection(self) -> str:
+        """The id of the connection behind which leads over the offer's daily ceiling are parked."""
+        return f"ceiling:{key_part(self.id)}"
 
     def stage(self, lead: Lead) -> Stage:
         return stage_of(lead.action, self.stages)
@@ -270,7 +303,7 @@ class Offers:
         if self._table.get(_PARTITION, row) is None:
             return False
         try:
-            self._table.write([("delete", {"PartitionKey": _PARTITION, "RowKey": row}, _if_unchanged(etag))])
+            self._table.write([("delete", {"PartitionKey": _PARTITION, "RowKey": row}, if_unchanged(etag))])
         except Conflict:
             raise OfferChanged(offer_id) from None
         self.forget()
@@ -286,10 +319,11 @@ def replacing(etag: str | None = None) -> dict[str, Any]:
     """Options of a write that replaces the whole row, if given only while its ETag is still this one."""
     from azure.data.tables import UpdateMode
 
-    return {"mode": UpdateMode.REPLACE} | _if_unchanged(etag)
+    return {"mode": UpdateMode.REPLACE} | if_unchanged(etag)
 
 
-def _if_unchanged(etag: str | None) -> dict[str, Any]:
+def if_unchanged(etag: str | None) -> dict[str, Any]:
+    """Options of a write that is carried out only while the row's ETag is still this one, if one is given."""
     from azure.core import MatchConditions
 
     return {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}

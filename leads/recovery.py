@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from leads import clock, destinations
+from leads import clock, destinations, watching
+from leads.announcements import announce
 from leads.app import App
+from leads.ceiling import CEILING
 from leads.connections import Connection
 from leads.delivery import checked, is_our_fault, new_record
 from leads.events import Event, emit
@@ -47,7 +49,9 @@ def watch(app: App) -> None:
     stored = {connection.id: connection for connection in app.connections.stored()}
     for connection in (stored | {key: Connection(key) for key in in_use if key not in stored}).values():
         used_by = in_use.get(connection.id)
-        if connection.paused and used_by:
+        if connection.type == CEILING and connection.paused:
+            _reopen_if_room(app, offers, connection)
+        elif connection.paused and used_by:
             _probe(app, backlog, connection, used_by[0])
         else:
             pace = min((config.pace for config in used_by or ()), default=DEFAULT_PACE)
@@ -55,6 +59,18 @@ def watch(app: App) -> None:
     _redrive_unrouted(app, backlog, offers, now)
     _redrive_one_crashed(app, backlog, now)
     _sweep_orphaned_bodies(app, now)
+    watching.check_quiet_connections(app, in_use)
+    watching.raise_alarms(app, offers, backlog)
+    announce(app, offers)
+
+
+def _reopen_if_room(app: App, offers: list[Offer], connection: Connection) -> None:
+    """Let leads over an offer's ceiling go when there is room again; those of an offer that is gone have none to wait for."""
+    offer = next((offer for offer in offers if offer.ceiling_connection == connection.id), None)
+    if offer is None:
+        app.connections.reopen(connection.id, quietly=True)
+    else:
+        app.ceilings.reopen_if_room(offer)
 
 
 def _connections_in_use(offers: Iterable[Offer]) -> dict[str, list[DestinationConfig]]:
@@ -76,6 +92,7 @@ def _probe(app: App, backlog: Backlog, connection: Connection, config: Destinati
     if not check.ok:
         if check.problem and check.problem != connection.reason:
             app.connections.pause(connection.id, config.type, check.problem, check.code)
+        app.connections.note_probe(connection.id)
         return
     waiting = backlog.find(State.PARKED, connection.id, after=connection.probed_lead, limit=1)
     waiting = waiting or backlog.find(State.PARKED, connection.id, limit=1)

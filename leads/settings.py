@@ -3,11 +3,14 @@
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -86,6 +89,13 @@ def _check_file(text: str) -> str:
     return text
 
 
+def _check_reference(text: str) -> str:
+    kind, _, name = text.partition(":")
+    if kind not in {"env", "keyvault"} or not name:
+        raise ValueError("must be a reference: env:NAME (an app setting) or keyvault:NAME (a Key Vault secret)")
+    return text
+
+
 _HttpsAddress = Annotated[str, AfterValidator(_check_address)]
 
 
@@ -115,6 +125,10 @@ class Settings(BaseModel):
     """Networks that are not public to which leads may go all the same, such as that of a private endpoint."""
     ca_bundle: Annotated[str, AfterValidator(_check_file)] = Field("", alias="LEADS_CA_BUNDLE")
     """Certificates to trust instead of the public ones, for endpoints inside a private network."""
+    notify_webhook: Annotated[str, AfterValidator(lambda text: text and _check_reference(text))] = Field(
+        "", alias="LEADS_NOTIFY_WEBHOOK"
+    )
+    """Where alarms are posted besides the log: a secret reference, for the address itself is a secret."""
     thread_count: int = Field(
         default_factory=lambda: min(32, (os.cpu_count() or 1) + 4), alias="PYTHON_THREADPOOL_THREAD_COUNT", ge=1
     )
@@ -164,13 +178,6 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         raise SettingsError(first_problem(error)) from None
 
 
-def _check_reference(text: str) -> str:
-    kind, _, name = text.partition(":")
-    if kind not in {"env", "keyvault"} or not name:
-        raise ValueError("must be a reference: env:NAME (an app setting) or keyvault:NAME (a Key Vault secret)")
-    return text
-
-
 SecretReference = Annotated[
     str,
     AfterValidator(_check_reference),
@@ -182,13 +189,26 @@ SecretReference = Annotated[
 """A pydantic field type for a setting that names a secret and never holds one."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A Key Vault secret as it was read, and when it expires there, if that is set."""
+
+    value: str
+    read_at: float
+    expires_at: datetime | None
+
+
+_SIGNED_UNTIL: Final = re.compile(r"(?:^|[?&;=])se=([0-9]{4}[0-9TZ:%A-Fa-f-]+)")
+"""When a shared access signature ends (Microsoft Learn, "Create a service SAS")."""
+
+
 class Secrets:
     """Reads what secret references point to. Key Vault answers are kept for `KEY_VAULT_CACHE_SECONDS`."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
         self._settings = settings
         self._environ = environ
-        self._cache: dict[str, tuple[float, str]] = {}
+        self._cache: dict[str, _Kept] = {}
 
     def read(self, reference: str) -> str:
         """The secret behind `env:NAME` or `keyvault:NAME`. Raises `SettingsError` if it is not there."""
@@ -200,18 +220,28 @@ class Secrets:
                     f"The app setting {name} is missing or empty; the secret reference {reference} needs it."
                 )
             return value
-        cached = self._cache.get(name)
-        if cached and monotonic() - cached[0] < KEY_VAULT_CACHE_SECONDS:
-            return cached[1]
-        value = self._read_key_vault(name)
-        self._cache[name] = (monotonic(), value)
-        return value
+        return self._kept(name).value
+
+    def expiries(self, reference: str) -> list[datetime]:
+        """When the secret ends, by Key Vault and by the secret itself. Raises `SettingsError` if it is not there."""
+        found = [_signed_until(self.read(reference))]
+        kind, _, name = reference.partition(":")
+        if kind == "keyvault":
+            found.append(self._kept(name).expires_at)
+        return [moment for moment in found if moment is not None]
 
     def forget(self) -> None:
         """Read every Key Vault secret anew at its next use: called when a vendor refused a credential."""
         self._cache.clear()
 
-    def _read_key_vault(self, name: str) -> str:
+    def _kept(self, name: str) -> _Kept:
+        cached = self._cache.get(name)
+        if cached and monotonic() - cached.read_at < KEY_VAULT_CACHE_SECONDS:
+            return cached
+        self._cache[name] = kept = self._read_key_vault(name)
+        return kept
+
+    def _read_key_vault(self, name: str) -> _Kept:
         if not self._settings.key_vault_uri:
             raise SettingsError(
                 f"keyvault:{name} needs the app setting LEADS_KEY_VAULT_URI (https://NAME.vault.azure.net)."
@@ -221,11 +251,22 @@ class Secrets:
 
         client = SecretClient(self._settings.key_vault_uri, self._settings.credential)
         try:
-            value = client.get_secret(name).value
+            secret = client.get_secret(name)
         except ResourceNotFoundError:
             raise SettingsError(f"Key Vault has no secret named {name}.") from None
         except (AzureError, ValueError) as error:  # ValueError: the address is not that of a Key Vault
             raise SettingsError(f"Key Vault did not give the secret {name} ({type(error).__name__}).") from None
-        if not value:
+        if not secret.value:
             raise SettingsError(f"The Key Vault secret {name} is empty; the secret reference keyvault:{name} needs it.")
-        return value
+        return _Kept(secret.value, monotonic(), secret.properties.expires_on)
+
+
+def _signed_until(secret: str) -> datetime | None:
+    found = _SIGNED_UNTIL.search(secret)
+    if not found:
+        return None
+    try:
+        moment = datetime.fromisoformat(unquote(found[1]))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

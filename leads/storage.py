@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LEADS_QUEUE = "leads"
 POISON_QUEUE = "leads-poison"
+NOTICES_QUEUE = "leads-notices"
 NEVER = -1
 CHUNK = 16_000
 """Characters of a text column. A string property holds 32,768 UTF-16 code units (Microsoft Learn, "Understanding the

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from math import inf
 from threading import Lock
@@ -127,6 +127,23 @@ class DestinationSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+def secret_references(settings: DestinationSettings) -> dict[str, str]:
+    """Setting → the reference in it; those inside a setting are named `headers.Authorization`."""
+    found: dict[str, str] = {}
+    for name in secret_settings(type(settings)):
+        value = getattr(settings, name)
+        inner = value.items() if isinstance(value, Mapping) else [("", value)]
+        found |= {f"{name}.{key}" if key else name: reference for key, reference in inner if reference}
+    return found
+
+
+@cache
+def secret_settings(kind: type[DestinationSettings]) -> tuple[str, ...]:
+    """The settings of a type that hold secret references."""
+    properties = kind.model_json_schema().get("properties", {})
+    return tuple(name for name, schema in properties.items() if "'secret-reference'" in repr(schema))
+
+
 class Context:
     """What a destination may use of the app around it, and what destinations of one app share."""
 
@@ -203,6 +220,11 @@ class Destination(ABC):
     def record_scope(self, offer: str, name: str) -> str:
         """Within what a customer has one record: the offer's destination, unless a vendor's records are wider."""
         return f"{offer}|{name}"
+
+    def record_link(self, record_id: str) -> str:
+        """The address at which a person can look at a record, "" where there is none."""
+        del record_id
+        return ""
 
     @abstractmethod
     def check(self) -> CheckResult:

@@ -4,6 +4,7 @@ Nothing that is raised or logged here holds a URL, a header or a body: each of t
 """
 
 import json
+import logging
 import socket
 import ssl
 import threading
@@ -42,6 +43,9 @@ READ_SECONDS: Final = 60
 TOTAL_SECONDS: Final = 120
 """All of a request, however slowly its answer drips; less where the send that it is part of ends before."""
 MAX_ANSWER_BYTES: Final = 1024 * 1024
+
+# At DEBUG it would write addresses, and some are secrets themselves.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
 Address = IPv4Address | IPv6Address
 

@@ -10,27 +10,35 @@ from pathlib import Path
 
 import pytest
 
-from leads.events import ALARMS, Event, emit
+from leads.events import ALARMS, Event, emit, named
 
 LEADS = Path(__file__).parents[2] / "leads"
 
 
 def emitted() -> Iterator[tuple[str, set[str], set[str]]]:
-    """Every call of `emit` in the product: where it stands, the events that it may emit, the fields it gives them."""
+    """Every `emit` and every `Alarm` in the product: where it stands, the events that it can be, the fields it gives them."""
     for path in sorted(LEADS.rglob("*.py")):
         if path.name == "events.py":
             continue
         tree = ast.parse(path.read_text())
         for call in ast.walk(tree):
-            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "emit":
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in {"emit", "Alarm"}:
+                fields = {keyword.arg for keyword in call.keywords} | _keys(call.args[1:])
+                if None in fields:
+                    continue  # an alarm's own fields, which the alarm has been given
                 scope = call.args[0] if not isinstance(call.args[0], ast.Name) else tree
                 events = {
                     node.attr
                     for node in ast.walk(scope)
                     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Event"
                 }
-                fields = {str(keyword.arg) for keyword in call.keywords}
-                yield f"{path.relative_to(LEADS)}:{call.lineno}", events, fields
+                yield f"{path.relative_to(LEADS)}:{call.lineno}", events, {str(name) for name in fields} - {"logged"}
+
+
+def _keys(nodes: list[ast.expr]) -> set[str | None]:
+    """The keys of the dictionaries that are written out."""
+    written = (node for outer in nodes for node in ast.walk(outer) if isinstance(node, ast.Dict))
+    return {str(key.value) for node in written for key in node.keys if isinstance(key, ast.Constant)}
 
 
 CALLS = list(emitted())
@@ -43,15 +51,21 @@ def test_an_event_has_the_fields_of_the_catalogue(place: str, events: set[str], 
 
 
 def test_every_event_is_emitted_somewhere() -> None:
-    assert {name for _, events, _ in CALLS for name in events} == set(Event.__members__)
+    ends = {event.ended_by.upper() for event in ALARMS if event.ended_by}
+    assert {name for _, events, _ in CALLS for name in events} | ends == set(Event.__members__)
 
 
 def test_an_alarm_is_ended_by_an_event_that_says_about_what() -> None:
     for alarm in ALARMS:
         assert set(alarm.about) <= set(alarm.fields)
         if alarm.ended_by:
-            end = next(event for event in Event if event == alarm.ended_by)
-            assert set(alarm.about) <= set(end.fields), alarm
+            assert alarm.end is not None
+            assert set(alarm.about) == set(alarm.end.fields), alarm
+
+
+def test_a_name_finds_its_event() -> None:
+    assert all(named(event.value) is event for event in Event)
+    assert named("of a newer release") is None
 
 
 def test_an_event_is_one_line_that_can_be_parsed(caplog: pytest.LogCaptureFixture) -> None:

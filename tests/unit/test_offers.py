@@ -224,7 +224,10 @@ def test_what_is_left_out_has_the_usual_value() -> None:
         "existing_records": "keep",
         "repeats": "add",
         "unknown": "resend",
+        "daily_ceiling": 10_000,
     }
+    assert offer.announce is None
+    assert offer.destinations[0].secret_expires == {}
     assert offer.destinations[0].pace == 5
     assert offer.destinations[0].when == When()
     assert offer.destinations[0].mapping == {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import azure.identity
@@ -234,6 +236,7 @@ class FakeVault:
     """Stands for `azure.keyvault.secrets.SecretClient` and for the vault behind it."""
 
     secrets: dict[str, str | None] = field(default_factory=dict)
+    expires: dict[str, datetime] = field(default_factory=dict)
     error: Exception | None = None
     asked: list[str] = field(default_factory=list)
     made_with: list[tuple[str, object]] = field(default_factory=list)
@@ -248,7 +251,8 @@ class FakeVault:
             raise self.error
         if name not in self.secrets:
             raise ResourceNotFoundError(f"s3cret-value: {name} not found at {VAULT}")
-        return type("KeyVaultSecret", (), {"value": self.secrets[name]})()
+        properties = SimpleNamespace(expires_on=self.expires.get(name))
+        return SimpleNamespace(value=self.secrets[name], properties=properties)
 
 
 @pytest.fixture
@@ -308,6 +312,21 @@ def test_a_key_vault_secret_is_kept_for_five_minutes(vault: FakeVault, pass_time
     pass_time(1)
     assert secrets.read("keyvault:crm") == "rotated"
     assert vault.asked == ["crm", "crm"]
+
+
+def test_key_vault_and_a_signature_say_when_a_secret_ends(vault: FakeVault) -> None:
+    vault.expires["crm"] = datetime(2027, 3, 1, tzinfo=UTC)
+    vault.secrets["crm"] = "https://x.example.com/?sv=1&se=2027-02-01T12%3A00%3A00Z&sig=s3cret"
+    secrets = secrets_of(
+        {"PLAIN": "base=1", "DAY": "a;se=2027-01-01", "ODD": "?se=2027-99-99"}, LEADS_KEY_VAULT_URI=VAULT
+    )
+    assert secrets.expiries("keyvault:crm") == [
+        datetime(2027, 2, 1, 12, tzinfo=UTC),
+        datetime(2027, 3, 1, tzinfo=UTC),
+    ]
+    assert vault.asked == ["crm"]
+    assert secrets.expiries("env:PLAIN") == secrets.expiries("env:ODD") == []
+    assert secrets.expiries("env:DAY") == [datetime(2027, 1, 1, tzinfo=UTC)]
 
 
 def test_each_key_vault_secret_is_kept_by_its_own_name(vault: FakeVault, pass_time: Callable[[float], None]) -> None:

@@ -97,6 +97,9 @@ class Dataverse(Destination):
         """What the environment's columns hold, as far as this instance has learnt it."""
         return self.context.shared(("dataverse lengths", self.connection), Lengths)
 
+    def record_link(self, record_id: str) -> str:
+        return f"{self.settings.base_url}/main.aspx?pagetype=entityrecord&etn=lead&id={record_id}"
+
     def check(self) -> CheckResult:
         """Sign in, and look whether the rights, columns and follow-up targets that leads need are there."""
         try:

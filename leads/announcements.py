@@ -1,0 +1,128 @@
+"""Announcements: each delivered lead of an offer that asks for it, to people in a chat or to a program.
+
+The delivery only puts a note on a queue; `watch` reads it, looks the lead up and posts. What can't be posted is tried again for
+a day. A lead is announced once for each destination, twice where a worker is killed at the wrong moment.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from azure.storage.queue import QueueMessage
+
+from leads import clock, notices
+from leads.app import App
+from leads.destinations.words import STAGE_NAMES
+from leads.events import Event, emit
+from leads.lead import Stage
+from leads.offers import Announcement, Offer
+from leads.rows import LeadRecord, State
+
+BATCH: Final = 32
+BATCHES_A_TICK: Final = 10
+HIDDEN_SECONDS: Final = 300
+"""How long a note rests after a failure: a post takes at most half a minute, a batch has at most ten offers."""
+KEPT_FOR: Final = timedelta(days=1)
+
+
+def encode_notice(lead_id: str, destination: str) -> str:
+    """The note that a lead was delivered."""
+    return json.dumps({"v": 1, "lead_id": lead_id, "destination": destination})
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivered:
+    """A note, and the delivery that it is about."""
+
+    message: QueueMessage
+    record: LeadRecord
+    destination: str
+
+
+def announce(app: App, offers: Sequence[Offer]) -> None:
+    """Post what has been delivered since the last tick, at most `BATCHES_A_TICK` batches of it."""
+    announcing = {offer.id.casefold(): offer for offer in offers if offer.announce}
+    if not announcing:
+        return
+    for _ in range(BATCHES_A_TICK):
+        messages = app.notices.receive(BATCH, HIDDEN_SECONDS)
+        if not messages:
+            return
+        waiting: dict[str, list[_Delivered]] = {}
+        for message in messages:
+            found = _delivered(app, message)
+            if found is None or found.record.offer.casefold() not in announcing:
+                app.notices.delete(message)
+            else:
+                waiting.setdefault(found.record.offer.casefold(), []).append(found)
+        for offer_id, delivered in waiting.items():
+            _post(app, announcing[offer_id], delivered)
+
+
+def _delivered(app: App, message: QueueMessage) -> _Delivered | None:
+    """What a note is about; None where there is nothing to tell, or it has become old."""
+    try:
+        note = json.loads(message.content)
+        lead_id, destination = note["lead_id"], note["destination"]
+        recent = message.inserted_on is None or clock.now() - message.inserted_on < KEPT_FOR
+    except (ValueError, TypeError, KeyError):
+        return None
+    record = app.ledger.read(lead_id) if recent else None
+    delivery = record.deliveries.get(destination) if record else None
+    if record is None or record.lead is None or delivery is None or delivery.state is not State.DELIVERED:
+        return None
+    return _Delivered(message, record, destination)
+
+
+def _post(app: App, offer: Offer, delivered: Sequence[_Delivered]) -> None:
+    announcement = offer.announce
+    assert announcement is not None  # noqa: S101
+    notice = _notice(app, offer, announcement, delivered)
+    why = notices.post(app.settings, app.secrets, announcement.webhook, notice, announcement.format)
+    if why:
+        emit(Event.NOTICE_FAILED, what="announcement", why=why)
+        return
+    for one in delivered:
+        app.notices.delete(one.message)
+
+
+def _notice(app: App, offer: Offer, announcement: Announcement, delivered: Sequence[_Delivered]) -> notices.Notice:
+    leads = [_data(app, offer, announcement, one) for one in delivered]
+    count = "1 lead" if len(leads) == 1 else f"{len(leads)} leads"
+    return notices.Notice(
+        title=f"{count} for {offer.titles[0] if offer.titles else offer.id}",
+        lines=[_line(lead) for lead in leads],
+        data={"type": "leads.delivered", "leads": leads},
+    )
+
+
+def _data(app: App, offer: Offer, announcement: Announcement, one: _Delivered) -> dict[str, Any]:
+    record, lead = one.record, one.record.lead
+    assert lead is not None  # noqa: S101
+    delivery = record.deliveries[one.destination]
+    config = offer.destination(one.destination)
+    link = app.destination(config).record_link(delivery.record_id) if config and delivery.record_id else ""
+    data: dict[str, Any] = {
+        "lead_id": record.lead_id,
+        "offer": offer.id,
+        "stage": record.stage.value,
+        "is_test": lead.is_test,
+        "destination": one.destination,
+        "link": link,
+    }
+    if announcement.with_person:
+        name = " ".join(filter(None, (lead.first_name, lead.last_name)))
+        data["person"] = {"name": name, "company": lead.company, "email": lead.email}
+    return data
+
+
+def _line(lead: dict[str, Any]) -> str:
+    who = ", ".join(value for value in lead.get("person", {}).values() if value)
+    parts = [
+        f"{'[Test] ' if lead['is_test'] else ''}{STAGE_NAMES[Stage(lead['stage'])]}",
+        who,
+        lead["link"] or f"{lead['destination']}, lead {lead['lead_id']}",
+    ]
+    return " – ".join(filter(None, parts))

@@ -1,0 +1,68 @@
+"""Notices: what a chat or a program is posted, in the form that it understands."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leads.notices import LINES_AT_MOST, Notice, body, format_of
+from leads.offers import NoticeFormat
+
+FORMATS: tuple[NoticeFormat, ...] = ("teams", "slack", "json")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://hooks.slack.com/services/T/B/x", "slack"),
+        ("https://prod-1.westeurope.logic.azure.com:443/workflows/x/triggers/manual/paths/invoke?sig=y", "teams"),
+        ("https://default0.1f.environment.api.powerplatform.com/powerautomate/automations/direct/x", "teams"),
+        ("https://contoso.webhook.office.com/webhookb2/x", "teams"),
+        ("https://alarms.example.com/leads", "json"),
+        ("https://hooks.slack.com.example.com/x", "json"),
+    ],
+)
+def test_the_format_follows_from_the_address(url: str, expected: str) -> None:
+    assert format_of(url) == expected
+
+
+def test_teams_gets_an_adaptive_card_with_a_block_for_each_line() -> None:
+    message = body(Notice("Two leads", ["one", "two"], {}), "teams")
+    (attachment,) = message["attachments"]
+    assert message["type"] == "message"
+    assert attachment["contentType"] == "application/vnd.microsoft.card.adaptive"
+    assert attachment["content"]["type"] == "AdaptiveCard"
+    assert [block["text"] for block in attachment["content"]["body"]] == ["Two leads", "one", "two"]
+
+
+def test_slack_gets_a_text_in_which_its_own_marks_are_escaped() -> None:
+    assert body(Notice("A & B", ["<!channel> hello"], {}), "slack") == {"text": "*A &amp; B*\n&lt;!channel&gt; hello"}
+
+
+def test_a_program_gets_the_data() -> None:
+    assert body(Notice("t", ["line"], {"type": "alarms", "alarms": [1]}), "json") == {
+        "title": "t",
+        "type": "alarms",
+        "alarms": [1],
+    }
+
+
+@pytest.mark.parametrize("kind", ["teams", "slack"])
+def test_what_is_too_much_for_a_card_is_counted(kind: NoticeFormat) -> None:
+    shown = json.dumps(body(Notice("t", ["x" * 5000] * (LINES_AT_MOST + 7), {}), kind))
+    assert "and 7 more" in shown
+    assert len(shown) < 28_000
+
+
+@given(st.text(), st.lists(st.text(), max_size=40), st.sampled_from(FORMATS))
+def test_any_text_makes_json(title: str, lines: list[str], kind: NoticeFormat) -> None:
+    assert json.loads(json.dumps(body(Notice(title, lines, {}), kind)))
+
+
+@given(st.text(alphabet="[]()*_#`<>!|\\ab", min_size=1))
+def test_a_customers_text_is_no_markdown(text: str) -> None:
+    block = body(Notice("t", [text], {}), "teams")["attachments"][0]["content"]["body"][1]["text"]
+    assert block.replace("\\\\", "").count("\\") == sum(text.count(mark) for mark in "[]()*_#`<>!|")
