@@ -32,7 +32,8 @@ _TRIES = 8
 class Connection:
     """A connection's health. `failures` counts `Retry` outcomes in a row; `probed_lead` is the last one sent while paused.
 
-    `last_lead` came through at `last_success_at`; `checked_at` is the last `check()` of `watch` while it was open.
+    `last_lead` came through at `last_success_at`; `checked_at` is the last `check()` of `watch` while it was open, and
+    `attended_at` when `watch` last probed it or sent on what waits behind it.
     """
 
     id: str
@@ -46,8 +47,8 @@ class Connection:
     last_lead: str = ""
     last_failure_at: datetime | None = None
     checked_at: datetime | None = None
-    probed_at: datetime | None = None
     probed_lead: str = ""
+    attended_at: datetime | None = None
     etag: str = ""
 
     @property
@@ -57,7 +58,7 @@ class Connection:
         The hour is longer or shorter by up to a fifth, other for each connection and each time. None = at once.
         """
         if self.paused:
-            return self.probed_at + PROBED_EVERY if self.probed_at else None
+            return self.attended_at + PROBED_EVERY if self.attended_at else None
         proofs = [moment for moment in (self.last_success_at, self.checked_at) if moment is not None]
         if not proofs:
             return None
@@ -165,6 +166,8 @@ class Connections:
         now = clock.now()
 
         def paused(stored: Connection) -> Connection:
+            if stored.paused and stored.reason == reason:
+                return stored  # of many leads that are refused at once, one writes
             changed = replace(stored, type=type_name, reason=reason, last_failure_at=now)
             return changed if stored.paused else replace(changed, paused=True, since=now)
 
@@ -183,12 +186,22 @@ class Connections:
         now = clock.now()
         self._change(connection_id, lambda stored: replace(stored, type=type_name, checked_at=now))
 
-    def note_probe(self, connection_id: str, lead_id: str = "") -> None:
-        """Remember that the paused connection was asked, and which lead was sent, so that another one is next time."""
+    def take_turn(self, connection_id: str, type_name: str) -> bool:
+        """Whether this instance is the one to probe it or to send on a minute's worth: two that watch must not double that."""
         now = clock.now()
-        self._change(
-            connection_id, lambda stored: replace(stored, probed_at=now, probed_lead=lead_id or stored.probed_lead)
-        )
+        taken = False
+
+        def taking(stored: Connection) -> Connection:
+            nonlocal taken
+            taken = stored.attended_at is None or now - stored.attended_at >= PROBED_EVERY / 2
+            return replace(stored, type=type_name or stored.type, attended_at=now) if taken else stored
+
+        self._change(connection_id, taking)
+        return taken
+
+    def note_probe(self, connection_id: str, lead_id: str) -> None:
+        """Remember which lead is sent through the paused connection, so that another one is next time."""
+        self._change(connection_id, lambda stored: replace(stored, probed_lead=lead_id))
 
     def forget(self) -> None:
         """Read the table anew at the next use."""
@@ -201,6 +214,8 @@ class Connections:
             entity = self._table.get(_PARTITION, connection_id)
             stored = _read(entity) if entity else Connection(connection_id)
             changed = change(stored)
+            if changed == stored:
+                break
             row = _entity(changed)
             try:
                 etag = self._table.write(
@@ -211,7 +226,9 @@ class Connections:
             with self._lock:
                 self._cached[connection_id] = replace(changed, etag=etag)
             return stored
-        # Others have been changing the row all the while, so it is fresh; this one's news is repeated by its next attempt.
+        # It says so already, or others have been changing it all the while: this one's news is repeated by its next attempt.
+        with self._lock:
+            self._cached[connection_id] = stored
         return stored
 
 
@@ -224,7 +241,7 @@ def _opened(stored: Connection, now: datetime) -> Connection:
 
 
 _TEXTS = ("type", "reason", "last_lead", "probed_lead")
-_TIMES = ("since", "opened_at", "last_success_at", "last_failure_at", "checked_at", "probed_at")
+_TIMES = ("since", "opened_at", "last_success_at", "last_failure_at", "checked_at", "attended_at")
 
 
 def _entity(connection: Connection) -> dict[str, Any]:

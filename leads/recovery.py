@@ -86,13 +86,14 @@ def _connections_in_use(offers: Iterable[Offer]) -> dict[str, list[DestinationCo
 
 def _probe(app: App, backlog: Backlog, connection: Connection, config: DestinationConfig) -> None:
     """`check()`, then one lead; whoever delivers it opens the connection. Another lead next time, if this one fails."""
+    if not app.connections.take_turn(connection.id, config.type):
+        return
     app.secrets.forget()
     check = checked(app.destination(config))
     emit(Event.CONNECTION_PROBED, connection=connection.id, type=config.type, ok=check.ok, code=check.code)
     if not check.ok:
         if check.problem and check.problem != connection.reason:
             app.connections.pause(connection.id, config.type, check.problem, check.code)
-        app.connections.note_probe(connection.id)
         return
     waiting = backlog.find(State.PARKED, connection.id, after=connection.probed_lead, limit=1)
     waiting = waiting or backlog.find(State.PARKED, connection.id, limit=1)
@@ -120,7 +121,8 @@ def _redrive_connection(app: App, backlog: Backlog, connection: Connection, now:
     waiting = backlog.find(State.PARKED, connection.id, limit=allowance)
     if len(waiting) < allowance:
         waiting += backlog.find(State.RETRY, connection.id, where=should_go, limit=allowance - len(waiting))
-    _redrive_all(app, waiting, pace)
+    if waiting and app.connections.take_turn(connection.id, connection.type):
+        _redrive_all(app, waiting, pace)
 
 
 def _overdue(item: Todo, now: datetime) -> bool:

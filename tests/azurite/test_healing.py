@@ -1,0 +1,147 @@
+"""What an outage costs: a secret that is revoked in mid-stream, a weekend without the CRM, a backlog of 20,000 leads."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from benchmarks.filled import PARKED_CONNECTION, filled
+from leads import destinations
+from leads.delivery import deliver
+from leads.rows import State
+from tests.support.pipeline import Pipeline, a_lead, crm, text_of
+from tests.support.vendor import Vendor
+
+PACE = 50
+THREADS = 6
+"""How many messages each instance has in hand at once here: fewer than its connection has slots."""
+
+
+def deliver_at_once(instances: Sequence[Pipeline]) -> None:
+    """Deliver all that is visible, on several threads of each instance."""
+
+    def handle(instance: Pipeline, message: Any) -> None:
+        deliver(instance.app, text_of(message))
+        instance.queue.delete(message)
+
+    with ExitStack() as stack:
+        pools = [stack.enter_context(ThreadPoolExecutor(THREADS)) for _ in instances]
+        while True:
+            for instance in instances:
+                instance.queue.release()
+            batches = [instance.messages() for instance in instances]
+            work = [
+                pool.submit(handle, instance, message)
+                for pool, instance, messages in zip(pools, instances, batches, strict=True)
+                for message in messages
+            ]
+            if not work:
+                return
+            for one in work:
+                one.result()
+
+
+def pass_a_minute(instances: Sequence[Pipeline]) -> None:
+    """Both instances watch, and deliver what they put on the queue."""
+    instances[0].clock.time += timedelta(minutes=1)
+    for instance in instances:
+        instance.watch()
+    deliver_at_once(instances)
+
+
+def sent_in(vendor: Vendor, minute: Callable[[], None]) -> int:
+    before = len(vendor.calls)
+    minute()
+    return len(vendor.calls) - before
+
+
+def test_a_secret_is_revoked_while_500_leads_arrive(
+    pipeline: Pipeline, second: Pipeline, vendor: Vendor, record_property: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "leads")
+    instances = [pipeline, second]
+    pipeline.offer(crm(vendor.url, pace=PACE))
+    leads = [pipeline.post(a_lead(f"c{number}@example.com")) for number in range(100)]
+    deliver_at_once(instances)
+    assert len(vendor.calls) == 100
+
+    vendor.refuses()
+    leads += [pipeline.post(a_lead(f"c{number}@example.com")) for number in range(100, 500)]
+    deliver_at_once(instances)
+    minutes = 5
+    for _ in range(minutes):
+        pass_a_minute(instances)
+    asked = len(vendor.calls) - 100 + vendor.checks
+    record_property("summary", f"revoked secret, 400 leads, 2 instances: {asked} requests to the CRM in {minutes} min")
+    in_hand = THREADS * len(instances)
+    assert len(vendor.calls) - 100 <= in_hand, "only what was under way when it was revoked"
+    assert vendor.checks <= in_hand + minutes * len(instances)
+    states = Counter(pipeline.delivery(lead).state for lead in leads)
+    assert states == {State.DELIVERED: 100, State.PARKED: 400}
+    paused = [record for record in caplog.records if record.getMessage().startswith("event=connection_paused")]
+    assert len(paused) == 1
+
+    vendor.works()
+    first_minute = sent_in(vendor, lambda: pass_a_minute(instances))
+    assert first_minute == 1, "one lead goes first"
+    for _ in range(4):
+        assert sent_in(vendor, lambda: pass_a_minute(instances)) <= PACE * 60
+    assert {lead: vendor.records[lead] for lead in leads} == dict.fromkeys(leads, 1)
+    assert {pipeline.delivery(lead).state for lead in leads} == {State.DELIVERED}
+
+
+def test_a_weekend_of_60_hours_without_the_crm_costs_no_lead(
+    pipeline: Pipeline, second: Pipeline, vendor: Vendor
+) -> None:
+    instances = [pipeline, second]
+    pipeline.offer(crm(vendor.url, pace=PACE))
+    vendor.fails()
+    leads = []
+    for hour in range(0, 60, 3):
+        leads.append(pipeline.post(a_lead(f"c{hour}@example.com")))
+        pipeline.clock.time += timedelta(hours=3)
+        for instance in instances:
+            instance.watch()
+        deliver_at_once(instances)
+    assert vendor.records == Counter()
+    assert {pipeline.delivery(lead).state for lead in leads} <= {State.PARKED, State.RETRY}
+    vendor.works()
+    for _ in range(2):
+        pass_a_minute(instances)
+    assert vendor.records, "the first delivery is within minutes of the return"
+    for _ in range(4):
+        pass_a_minute(instances)
+    assert vendor.records == dict.fromkeys(leads, 1)
+    assert {pipeline.delivery(lead).state for lead in leads} == {State.DELIVERED}
+
+
+def test_20_000_parked_leads_come_back_at_the_set_pace(monkeypatch: pytest.MonkeyPatch, vendor: Vendor) -> None:
+    pace = 0.5
+    with filled([20_000], parked=20_000) as (storage,):
+        first = Pipeline(storage, monkeypatch)
+        instances = [first, Pipeline(storage, monkeypatch, first.clock)]
+        config = crm(vendor.url, pace=pace)
+        monkeypatch.setattr(destinations, "connection_of", lambda type_name, settings: PARKED_CONNECTION)
+        first.offer(config)
+        put: list[str] = []
+        for watching in (instances, instances[:1]):
+            first.clock.time += timedelta(minutes=1)
+            for instance in watching:
+                instance.watch()
+            messages = [(due, text) for instance in instances for due, text in instance.queue.delayed]
+            messages += [(first.clock.now(), text_of(message)) for message in first.messages()]
+            delays = sorted((due - first.clock.now()).total_seconds() for due, _ in messages)
+            assert len(messages) == pace * 60, "one minute's worth, also where two instances watch"
+            assert delays == [number / pace for number in range(len(messages))], "spread over the minute"
+            put += [json.loads(text)["lead_id"] for _, text in sorted(messages)]
+            for instance in instances:
+                instance.queue.delayed.clear()
+        assert put == sorted(put), "oldest first"
+        assert len(set(put)) == len(put)
