@@ -10,6 +10,7 @@ from leads.alarms import Alarm, Change
 from leads.app import App
 from leads.ceiling import CEILING
 from leads.connections import Connection
+from leads.delivery import checked
 from leads.events import Event, emit
 from leads.listing import Backlog
 from leads.offers import DestinationConfig, Offer
@@ -30,7 +31,7 @@ def check_quiet_connections(app: App, in_use: Mapping[str, list[DestinationConfi
     due = [one for one in known if not one.paused and (one.next_check_at is None or one.next_check_at <= now)]
     for connection in due[:CHECKS_A_TICK]:
         config = in_use[connection.id][0]
-        check = app.destination(config).check()
+        check = checked(app.destination(config))
         emit(Event.CONNECTION_CHECKED, connection=connection.id, type=config.type, ok=check.ok, code=check.code)
         if check.ok or check.transient:
             app.connections.note_check(connection.id, config.type)
