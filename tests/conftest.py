@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Generator, Iterator
 
 import pytest
 from azure.storage.queue import QueueServiceClient
 from hypothesis import HealthCheck, settings
 
+from tests.support.markers import found_in
 from tools.azurite import Azurite
 
 ACCOUNTS = 1000
@@ -43,6 +45,22 @@ def fresh_storage(_unused_accounts: Iterator[str]) -> Iterator[str]:
     with QueueServiceClient.from_connection_string(connection_string) as queues:
         for queue in queues.list_queues():
             queues.delete_queue(queue)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Whatever a test is about: it fails if a person or a secret is in what was logged meanwhile."""
+    report = yield
+    for title, text in report.sections:
+        if title == f"Captured log {report.when}" and report.passed and (found := found_in(text)):
+            report.outcome = "failed"
+            report.longrepr = f"{title}: {found} must not be logged"
+    return report
+
+
+def pytest_configure() -> None:
+    """Azure's clients log each request at INFO; what the app logs there is what counts."""
+    logging.getLogger("azure").setLevel(logging.WARNING)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from devhost.process import ROOT, DevhostProcess
+from tests.support.markers import found_in
 
 
 @dataclass(frozen=True)
@@ -69,3 +70,4 @@ def running_app(storage: str, *options: str) -> Iterator[RunningApp]:
     settings = {"LeadsStorage": storage, "AzureWebJobsStorage": storage}
     with DevhostProcess(ROOT, "--with", "tests.support.recording", *options, env=settings, timeout=60) as host:
         yield RunningApp(host)
+        assert found_in(host.log) == [], "people and secrets are in the app's log"
