@@ -19,6 +19,9 @@ RATINGS: Final[Mapping[Stage, Rating]] = {
 }
 """How a lead is rated where its offer says nothing else; an unknown stage leaves the rating to the CRM."""
 
+REAL_INTEREST: Final = frozenset({Stage.INITIAL_INTEREST, Stage.CONTACT_REQUESTED, Stage.PURCHASE, Stage.TRIAL})
+"""Stages in which the customer has asked for something."""
+
 _HEAT: Final = {"cold": 0, "warm": 1, "hot": 2}
 
 

@@ -148,8 +148,9 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         body: bytes | str | None = None,
         read_seconds: float = READ_SECONDS,
+        at_most: int = MAX_ANSWER_BYTES,
     ) -> Answer:
-        """Send one request, once. Raises `NoAnswer`; a status is never an exception."""
+        """Send one request, once, and read `at_most` bytes of answer. Raises `NoAnswer`; a status is never an exception."""
         data = body.encode() if isinstance(body, str) else body
         seconds = min(TOTAL_SECONDS, send_ends_at.get() - time.monotonic())
         if seconds <= 0:
@@ -166,7 +167,7 @@ class HttpClient:
                     stream=True,
                 ) as response:
                     found = {name.lower(): value for name, value in response.headers.items()}
-                    answer = Answer(response.status_code, found, _capped(response))
+                    answer = Answer(response.status_code, found, _capped(response, at_most))
             except (requests.RequestException, HTTPError, OSError, ValueError) as error:
                 raise NoAnswer(Failure.TIMEOUT if limit.reached else _failure(error)) from None
             if limit.reached:
@@ -174,11 +175,11 @@ class HttpClient:
             return answer
 
 
-def _capped(response: requests.Response) -> bytes:
+def _capped(response: requests.Response, at_most: int) -> bytes:
     body = bytearray()
     for chunk in response.iter_content(65_536):
         body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
+        if len(body) > at_most:
             raise NoAnswer(Failure.ANSWER_TOO_LARGE)
     return bytes(body)
 

@@ -1,7 +1,7 @@
 """What a salesperson reads in a CRM: the words for a lead's stage, its headline, its whole story."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Container, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from leads.lead import Lead, Stage
 
@@ -10,6 +10,10 @@ if TYPE_CHECKING:
 
 NOT_PROVIDED: Final = "(not provided)"
 """Stands in a required field for which the lead holds nothing."""
+
+CONTACT_ASKED_FOR: Final = (
+    "The customer has now asked for this, but the record says not to contact them: look whether that still holds."
+)
 
 STAGE_NAMES: Final[Mapping[Stage, str]] = {
     Stage.INITIAL_INTEREST: "Initial interest",
@@ -79,3 +83,16 @@ def cut(text: str, limit: int) -> str:
     if len(units) <= 2 * limit:
         return text
     return units[: 2 * (limit - 1)].decode("utf-16-le", "ignore").rstrip() + "…"
+
+
+def fitted(
+    fields: Mapping[str, Any], lengths: Mapping[str, int], whole_or_not_at_all: Container[str]
+) -> dict[str, Any]:
+    """The fields as a vendor's can hold them: texts cut to their lengths, but for those that would be wrong if shortened."""
+    shortened = {
+        name: cut(value, lengths[name]) if isinstance(value, str) and name in lengths else value
+        for name, value in fields.items()
+    }
+    return {
+        name: value for name, value in shortened.items() if value == fields[name] or name not in whole_or_not_at_all
+    }

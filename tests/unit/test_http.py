@@ -68,6 +68,13 @@ def test_a_status_is_never_an_exception(client: HttpClient, authority: Authority
     assert got.json() is None
 
 
+def test_an_answer_may_be_as_long_as_the_caller_allows(client: HttpClient, authority: Authority) -> None:
+    with raw_server(authority.server_context(), answer("200 OK", b"x" * 200)) as server:
+        assert len(client.request("GET", server.url, at_most=200).body) == 200
+        with pytest.raises(NoAnswer, match=Failure.ANSWER_TOO_LARGE):
+            client.request("GET", server.url, at_most=199)
+
+
 def test_no_redirect_is_followed(client: HttpClient, authority: Authority) -> None:
     with raw_server(authority.server_context(), answer("302 Found", b"", "Location: https://127.0.0.1:1/x")) as server:
         assert client.request("POST", server.url, body=b"{}").status == 302

@@ -85,6 +85,13 @@ def test_a_cut_text_fits_in_utf_16_and_begins_like_the_whole(text: str, limit: i
     assert shortened == text or (shortened.endswith("…") and text.startswith(shortened[:-1]))
 
 
+def test_fields_are_cut_but_for_those_that_would_be_wrong_then() -> None:
+    fields = {"name": "Ada Lovelace", "phone": "1617", "mail": "ada@example.com", "score": 12345, "free": "x" * 99}
+    lengths = {"name": 4, "phone": 4, "mail": 4, "score": 4}
+    fitted = words.fitted(fields, lengths, {"phone", "mail"})
+    assert fitted == {"name": "Ada…", "phone": "1617", "score": 12345, "free": "x" * 99}
+
+
 def test_ratings_rise_and_never_fall() -> None:
     assert is_hotter("hot", "warm") and is_hotter("warm", "cold") and is_hotter("cold", "")
     assert not is_hotter("warm", "hot") and not is_hotter("warm", "warm")

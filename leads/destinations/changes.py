@@ -1,0 +1,71 @@
+"""What a later stage changes in a record that is there: one rule for every CRM.
+
+Nothing that a person may have edited: empty fields are filled, the rating is raised from what it was set to by us, and our own
+do-not-contact flags are taken back if nobody else has touched the record. With the policy `overwrite`, every mapped field.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from leads.destinations.follow_up import REAL_INTEREST, is_hotter
+from leads.destinations.words import NOT_PROVIDED
+
+if TYPE_CHECKING:
+    from leads.destinations.base import OutgoingLead
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """A vendor's names: the field of the rating, its value for each of ours, and the flags that say not to contact."""
+
+    rating: str
+    ratings: Mapping[str, str | int]
+    do_not_contact: tuple[str, ...]
+
+    def rating_in(self, values: Mapping[str, Any]) -> str:
+        """Our name of a record's rating, "" where it has none of ours."""
+        return next((name for name, value in self.ratings.items() if value == values.get(self.rating)), "")
+
+    def says_do_not_contact(self, values: Mapping[str, Any]) -> bool:
+        return any(values.get(name) for name in self.do_not_contact)
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """A record as it stands: the values that were asked for, whether we have made it, and what we know of it from before.
+
+    `edited`: somebody else has touched it since. `last_rating`: what we have rated it last.
+    """
+
+    values: Mapping[str, Any]
+    ours: bool
+    edited: bool
+    last_rating: str
+
+
+def changes_to(
+    found: Existing, fields: Mapping[str, Any], outgoing: "OutgoingLead", vocabulary: Vocabulary
+) -> dict[str, Any]:
+    """The fields to write for this stage; `fields` are those that the mapping fills."""
+    untouched = found.ours and not found.edited
+    if outgoing.overwrite:
+        changes = dict(fields)
+    elif untouched or not found.ours:
+        changes = {name: value for name, value in fields.items() if _fills(value, found.values.get(name, value))}
+    else:
+        changes = {}
+    rating, now = outgoing.follow_up.rating, vocabulary.rating_in(found.values)
+    is_our_rating = found.ours and now != "" and now == found.last_rating
+    may_rate = untouched or is_our_rating or not found.values.get(vocabulary.rating) or outgoing.overwrite
+    if rating and vocabulary.rating not in fields and may_rate and is_hotter(rating, now):
+        changes[vocabulary.rating] = vocabulary.ratings[rating]
+    if untouched and outgoing.stage in REAL_INTEREST:
+        flags = [name for name in vocabulary.do_not_contact if found.values.get(name) and name not in fields]
+        changes |= dict.fromkeys(flags, False)
+    return changes
+
+
+def _fills(value: Any, present: Any) -> bool:
+    """Whether a field holds nothing yet, or only a placeholder, that the value is more than."""
+    return present in (None, "", NOT_PROVIDED) and value != NOT_PROVIDED
