@@ -16,6 +16,7 @@ from leads.problems import first_problem
 MODULES: dict[str, str] = {
     "azure_table": "leads.destinations.azure_table",
     "dataverse": "leads.destinations.dataverse",
+    "salesforce": "leads.destinations.salesforce",
     "webhook": "leads.destinations.webhook",
 }
 """Type → the module whose attribute `destination` is its class. Adding a destination is one line here and one file."""

@@ -47,7 +47,9 @@ class FollowUp(_Model):
     """What is done about a lead of one stage. What is left out is not done; the rating then is the usual one."""
 
     rating: Rating | None = Field(None, description="hot, warm or cold. It is only ever raised.")
-    owner: str = Field("", max_length=200, description="Whose a new record is, and each task: user:ID or team:ID.")
+    owner: str = Field(
+        "", max_length=200, description="Whose a new record is, and each task: user:ID, team:ID or queue:ID."
+    )
     queue: str = Field("", max_length=200, description="The queue that the task goes to, or else the record: its ID.")
     task: Task | None = Field(None, description="A task with a due date, for a person.")
     campaign: str = Field("", max_length=200, description="The campaign that a new record belongs to: its ID.")

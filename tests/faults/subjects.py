@@ -12,8 +12,10 @@ import pytest
 import requests
 from azure.data.tables import TableClient
 
+from tests.fakes import salesforce
 from tests.fakes.dataverse import CLIENT, TENANT, Dataverse
 from tests.fakes.https_server import Request, Response, VendorServer
+from tests.fakes.salesforce import Salesforce
 from tests.fakes.tls import Authority
 from tests.fakes.webhook import Receiver
 
@@ -123,6 +125,38 @@ class DataverseSubject(Subject):
         self.vendor.entra.revoke_tokens()
 
 
+class SalesforceSubject(Subject):
+    has_tokens = True
+
+    def __init__(self, authority: Authority, monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
+        super().__init__(monkeypatch)
+        self.vendor: Salesforce = Salesforce(authority)
+        self.vendor.secret = self.secret("before")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        settings = {
+            "url": self.vendor.url,
+            "client_id": salesforce.CLIENT,
+            "client_secret": f"env:{self.secret_setting}",
+        }
+        return {"name": "crm", "type": "salesforce", "settings": settings}
+
+    def records(self) -> list[str]:
+        assert len(self.vendor.leads) <= 1, "one customer, one record"
+        return [row["Description"] for row in [*self.vendor.leads, *self.vendor.tasks()]]
+
+    def is_write(self, request: Request) -> bool:
+        return request.path.endswith("/ui-api/records") or b"sobjects/Task" in request.body
+
+    def accept_secret(self, which: str) -> None:
+        self.vendor.secret = self.secret(which)
+        self.vendor.revoke_tokens()
+
+    def expire_tokens(self) -> None:
+        self.vendor.revoke_tokens()
+
+
 class AzureTableSubject(Subject):
     """Azurite behind a server that passes requests on: what goes wrong goes wrong there."""
 
@@ -185,6 +219,7 @@ _PASSED_ON = frozenset({"content-type", "etag", "date", "x-ms-version", "x-ms-re
 SUBJECTS: dict[str, Callable[[Authority, pytest.MonkeyPatch, str], Subject]] = {
     "azure_table": AzureTableSubject,
     "dataverse": DataverseSubject,
+    "salesforce": SalesforceSubject,
     "webhook": WebhookSubject,
 }
 

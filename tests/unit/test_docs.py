@@ -24,6 +24,8 @@ from leads.destinations.dataverse.records import DEFAULT_MAPPING, DO_NOT_CONTACT
 from leads.destinations.follow_up import RATINGS, FollowUp
 from leads.destinations.mapping import FIELDS, check_template
 from leads.destinations.refusals import Kind, Problem
+from leads.destinations.salesforce import errors as salesforce_errors
+from leads.destinations.salesforce import records as salesforce
 from leads.events import ALARMS, Event
 from leads.lead import Lead, Source, Stage, UnreadableLead, new_lead_id, parse_body, received_at_of, stage_of
 from leads.offers import DestinationConfig, Offer, Policies, When, read_offer
@@ -230,6 +232,22 @@ def test_every_column_and_code_of_dynamics_is_documented_and_no_other() -> None:
     assert to_be_mended <= codes.keys()
 
 
+def test_every_field_and_code_of_salesforce_is_documented_and_no_other() -> None:
+    page_name = "docs/destinations/salesforce.md"
+    fields = table(page_name, "Which fields").keys()
+    assert fields == {*salesforce.DEFAULT_MAPPING, *salesforce.DO_NOT_CONTACT, salesforce.RATING_FIELD}
+    documented = table(page_name, "Errors, and what to do")
+    decided_elsewhere = {"DUPLICATE_VALUE", "DUPLICATES_DETECTED"}
+    for code, (kind, _) in salesforce_errors.CODES.items():
+        if code in documented.keys() - decided_elsewhere:
+            assert documented[code][0] == f"`{type(Problem(kind, code).outcome()).__name__}`", code
+    to_be_mended = {Kind.SETTINGS, Kind.SIGN_IN_AGAIN, Kind.LEAD, Kind.FIELD, Kind.TOO_LONG, Kind.TRANSIENT}
+    wanted = {code for code, (kind, _) in salesforce_errors.CODES.items() if kind in to_be_mended}
+    assert wanted | salesforce_errors.TOKEN_ERRORS.keys() | decided_elsewhere <= documented.keys()
+    codes = {code for code in documented if re.fullmatch("[A-Z_]+", code)}
+    assert codes <= salesforce_errors.CODES.keys()
+
+
 def test_the_measure_of_a_new_destination_is_the_webhooks_length() -> None:
     lines = len(page("leads/destinations/webhook.py").splitlines())
     assert f"`leads/destinations/webhook.py` has {lines} lines" in page("docs/adding-a-destination.md")
@@ -318,7 +336,14 @@ def offers_in(name: str) -> list[Any]:
     return [example for text in blocks(name, "json") if "destinations" in (example := json.loads(text))]
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/configuration.md", "docs/destinations/azure-table.md"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "README.md",
+        "docs/configuration.md",
+        *(f"docs/destinations/{name}.md" for name in ("azure-table", "dataverse", "salesforce")),
+    ],
+)
 def test_every_example_of_an_offer_is_valid(name: str) -> None:
     examples = offers_in(name)
     assert examples

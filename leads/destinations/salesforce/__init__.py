@@ -1,0 +1,167 @@
+"""Salesforce over its REST API: one lead record for each customer, and a task for each further stage of the journey.
+
+A record is made under a key that can be computed again or was stored before, and what belongs to a later stage is stored in one
+transaction, whole or not at all, after a look whether it is there: whatever is sent twice is there once.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, ClassVar, Final
+
+from leads.destinations.base import (
+    CheckResult,
+    Customer,
+    Destination,
+    DestinationSettings,
+    MappingValue,
+    Outcome,
+    OutgoingLead,
+)
+from leads.destinations.follow_up import FollowUp
+from leads.destinations.http import Failure
+from leads.destinations.refusals import FAILURES, UNREADABLE, check_result, outcome_of
+from leads.destinations.salesforce.client import Client, equals, select
+from leads.destinations.salesforce.errors import WRONG_ADDRESS
+from leads.destinations.salesforce.fields import LeadFields
+from leads.destinations.salesforce.records import DEFAULT_MAPPING, is_user, owner_id
+from leads.destinations.salesforce.sending import Sending
+from leads.destinations.salesforce.settings import SalesforceSettings, id_pattern
+from leads.destinations.salesforce.sign_in import token_source
+
+_FOLLOW_UP_IDS: Final = {
+    "owner": (
+        f"user:{id_pattern('005')}|queue:{id_pattern('00G')}",
+        "user:ID or queue:ID with the ID as in Salesforce",
+    ),
+    "campaign": (id_pattern("701"), "the campaign's ID as in Salesforce"),
+}
+_TASK_FIELDS: Final = ("WhoId", "Subject", "Description")
+
+
+class Salesforce(Destination):
+    """See the module."""
+
+    Settings: ClassVar[type[DestinationSettings]] = SalesforceSettings
+    settings: SalesforceSettings
+    default_mapping: ClassVar[Mapping[str, MappingValue] | None] = DEFAULT_MAPPING
+    follow_ups: ClassVar[frozenset[str]] = frozenset({"rating", "owner", "task", "campaign"})
+
+    @classmethod
+    def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
+        assert isinstance(settings, SalesforceSettings)  # noqa: S101
+        credential = (settings.client_id, settings.client_secret, settings.username, settings.private_key)
+        return (settings.base_url.lower(), *(part or "" for part in credential), settings.audience)
+
+    @classmethod
+    def check_follow_up(cls, follow_up: FollowUp) -> None:
+        super().check_follow_up(follow_up)
+        for name, (pattern, wanted) in _FOLLOW_UP_IDS.items():
+            value = getattr(follow_up, name)
+            if value and not re.fullmatch(pattern, value):
+                raise ValueError(f"{name}: must be {wanted}")
+
+    @cached_property
+    def client(self) -> Client:
+        return Client(self.settings.base_url, self.http, token_source(self.settings, self.context, self.http))
+
+    @property
+    def fields(self) -> LeadFields:
+        """What the organisation's lead fields are, as far as this instance has learnt it."""
+        return self.context.shared(("salesforce fields", self.connection), LeadFields)
+
+    def check(self) -> CheckResult:
+        """Sign in, and look whether the rights, fields and follow-up targets that leads need are there."""
+        try:
+            client = self.client
+            problem = (
+                self._problem_with_leads(client) or self._problem_with_tasks(client) or self._missing_target(client)
+            )
+        except FAILURES as error:
+            found = check_result(outcome_of(error, WRONG_ADDRESS), "Salesforce did not answer")
+            if found.code == UNREADABLE.code:
+                return replace(found, problem=WRONG_ADDRESS, transient=False)
+            # Whether the name is wrong or only the name service out of order can't be told apart.
+            return replace(found, problem=WRONG_ADDRESS) if found.code == Failure.NO_SUCH_HOST else found
+        return CheckResult(ok=not problem, problem=problem, code="check" if problem else "")
+
+    def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
+        sending = Sending(
+            self.settings,
+            self.client,
+            self.fields,
+            self.mapping,
+            self.record_scope(outgoing.offer, outgoing.destination),
+            outgoing,
+            customer,
+        )
+        try:
+            return sending.run()
+        except FAILURES as error:
+            return outcome_of(error, WRONG_ADDRESS)
+
+    def _problem_with_leads(self, client: Client) -> str:
+        description = client.describe("Lead")
+        self.fields.learn(description)
+        if problem := _lacking("Lead", description, ("queryable", "createable", "updateable")):
+            return problem
+        key = self.settings.external_id_field
+        problem = self.fields.problem_with_key(key) if key else ""
+        if not problem and self.settings.match_existing == "email":
+            problem = self.fields.problem_with_search()
+        return problem or self.fields.problem_with(self.mapping, DEFAULT_MAPPING)
+
+    def _problem_with_tasks(self, client: Client) -> str:
+        description = client.describe("Task")
+        if problem := _lacking("Task", description, ("queryable", "createable")):
+            return problem
+        writable = {field.get("name") for field in description.get("fields") or [] if field.get("createable")}
+        hidden = [name for name in _TASK_FIELDS if name not in writable]
+        return (
+            f"The app's user may not write {', '.join(hidden)} of tasks: give it the permission set." if hidden else ""
+        )
+
+    def _missing_target(self, client: Client) -> str:
+        rule = self.settings.assignment
+        if rule not in {"on", "off"}:
+            found = client.query(select("AssignmentRule", ["Id"], equals("Id", rule), equals("SobjectType", "Lead")))
+            if not found:
+                return "assignment: Salesforce has no assignment rule for leads with this ID."
+        for stage, wanted in self.follow_up.items():
+            for name, query, missing in _targets(wanted):
+                if not client.query(query):
+                    return f"follow_up.{stage}.{name}: {missing}"
+            if wanted.campaign and not client.describe("CampaignMember").get("createable"):
+                words = (
+                    "the app's user may not add members: it has to be a Marketing User, with the right on campaigns."
+                )
+                return f"follow_up.{stage}.campaign: {words}"
+        return ""
+
+
+destination = Salesforce
+
+_RIGHT_NAMES: Final = {"queryable": "Read", "createable": "Create", "updateable": "Edit"}
+
+
+def _lacking(name: str, description: Mapping[str, Any], rights: tuple[str, ...]) -> str:
+    lacking = [_RIGHT_NAMES[right] for right in rights if not description.get(right)]
+    return (
+        f"The app's user lacks the right {' and '.join(lacking)} on {name}: give it the permission set."
+        if lacking
+        else ""
+    )
+
+
+def _targets(wanted: FollowUp) -> Iterator[tuple[str, str, str]]:
+    """For each record that a follow-up names: the part, a query that finds it, and words if it does not."""
+    owner = owner_id(wanted)
+    if owner and is_user(owner):
+        query = select("User", ["Id"], equals("Id", owner), "IsActive = true")
+        yield "owner", query, "Salesforce has no active user with this ID."
+    elif owner:
+        query = select("QueueSobject", ["Id"], equals("QueueId", owner), equals("SobjectType", "Lead"))
+        yield "owner", query, "Salesforce has no queue for leads with this ID."
+    if wanted.campaign:
+        yield "campaign", select("Campaign", ["Id"], equals("Id", wanted.campaign)), "Salesforce has none with this ID."
