@@ -3,7 +3,7 @@
 import itertools
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
@@ -25,22 +25,24 @@ from leads.destinations.base import Context, Customer, Destination, OutgoingLead
 from leads.lead import Stage, parse_body
 from leads.settings import Secrets, Settings
 from leads.storage import Storage
-from tests.fakes.dataverse import CLIENT, TENANT, Dataverse
+from tests.fakes import dataverse
+from tests.fakes.dataverse import TENANT, Dataverse
 from tests.fakes.https_server import Request, Response, VendorServer
+from tests.fakes.salesforce import CLIENT, Salesforce
 from tests.fakes.tls import make_authority
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
-SECRETS = {"WEBHOOK": SECRET, "DYNAMICS": "the secret"}
+CRMS = {"Dynamics 365": "dataverse", "Salesforce": "salesforce"}
+SECRETS = {"WEBHOOK": SECRET, "CRM": "the secret"}
 
 
 def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
-    """Six rows."""
+    """Ten rows."""
     with vendor_process() as vendor:
-        webhook, dynamics = _webhook(vendor), _dynamics(vendor)
         return [
-            *_requests(vendor, dynamics),
-            _own_work("a webhook call", webhook, vendor, effort, tell),
-            _own_work("a first lead to Dynamics 365", dynamics, vendor, effort, tell),
+            *(row for crm in CRMS for row in _requests(vendor, crm)),
+            _own_work("a webhook call", _webhook(vendor), vendor, effort, tell),
+            *(_own_work(f"a first lead to {crm}", _crm(vendor, crm), vendor, effort, tell) for crm in CRMS),
             _speed(vendor, effort, tell),
         ]
 
@@ -50,17 +52,16 @@ def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
 
 @dataclass(frozen=True)
 class Vendors:
-    """Where they listen, and the certificates by which they are trusted."""
+    """Where they listen, and the certificates by which they are trusted. `settings` are those of each CRM's destination."""
 
     hook: str
-    dynamics: str
-    entra: str
+    settings: Mapping[str, Mapping[str, str]]
     bundle: str
     line: Connection
 
-    def requests_of_dynamics(self) -> int:
-        """How many requests the environment has had so far."""
-        self.line.send("count")
+    def requests_of(self, crm: str) -> int:
+        """How many requests a CRM has had so far, tokens left out."""
+        self.line.send(crm)
         return int(self.line.recv())
 
     @property
@@ -78,10 +79,21 @@ class _Accepting(VendorServer):
 
 def _serve(line: Connection, folder: str) -> None:
     authority = make_authority(Path(folder))
-    with _Accepting(authority) as hook, Dataverse(authority) as dynamics:
-        line.send((f"{hook.url}/leads", dynamics.url, dynamics.entra.url, authority.bundle))
-        while line.recv() == "count":
-            line.send(dynamics.requests())
+    with _Accepting(authority) as hook, Dataverse(authority) as dynamics, Salesforce(authority) as salesforce:
+        settings = {
+            "Dynamics 365": {
+                "url": dynamics.url,
+                "authority": dynamics.entra.url,
+                "tenant_id": TENANT,
+                "client_id": dataverse.CLIENT,
+                "client_secret": "env:CRM",
+            },
+            "Salesforce": {"url": salesforce.url, "client_id": CLIENT, "client_secret": "env:CRM"},
+        }
+        crms: dict[str, Dataverse | Salesforce] = {"Dynamics 365": dynamics, "Salesforce": salesforce}
+        line.send((f"{hook.url}/leads", settings, authority.bundle))
+        while crm := line.recv():
+            line.send(crms[crm].requests())
 
 
 @contextmanager
@@ -93,10 +105,10 @@ def vendor_process() -> Iterator[Vendors]:
         process = spawning.Process(target=_serve, args=(theirs, folder), daemon=True)
         process.start()
         try:
-            hook, dynamics, entra, bundle = ours.recv()
-            yield Vendors(hook, dynamics, entra, bundle, ours)
+            hook, settings, bundle = ours.recv()
+            yield Vendors(hook, settings, bundle, ours)
         finally:
-            ours.send("end")
+            ours.send("")
             process.join(10)
 
 
@@ -113,15 +125,8 @@ def _webhook(vendor: Vendors) -> Destination:
     return destinations.make("webhook", {"url": vendor.hook, "secret": "env:WEBHOOK"}, _context(vendor))
 
 
-def _dynamics(vendor: Vendors, **settings: str) -> Destination:
-    given = {
-        "url": vendor.dynamics,
-        "authority": vendor.entra,
-        "tenant_id": TENANT,
-        "client_id": CLIENT,
-        "client_secret": "env:DYNAMICS",
-    }
-    return destinations.make("dataverse", given | settings, _context(vendor))
+def _crm(vendor: Vendors, crm: str, **settings: str) -> Destination:
+    return destinations.make(CRMS[crm], {**vendor.settings[crm], **settings}, _context(vendor))
 
 
 _NUMBERS = itertools.count()
@@ -136,23 +141,24 @@ def _outgoing(stage: Stage = Stage.INITIAL_INTEREST) -> tuple[OutgoingLead, Cust
     return outgoing, Customer(f"{number:032d}")
 
 
-def _requests(vendor: Vendors, dynamics: Destination) -> list[Result]:
+def _requests(vendor: Vendors, crm: str) -> list[Result]:
     def counted(destination: Destination, lead: tuple[OutgoingLead, Customer]) -> int:
-        before = vendor.requests_of_dynamics()
+        before = vendor.requests_of(crm)
         destination.send(*lead)
-        return vendor.requests_of_dynamics() - before
+        return vendor.requests_of(crm) - before
 
+    destination = _crm(vendor, crm)
     outgoing, customer = _outgoing()
-    first = counted(dynamics, (outgoing, customer))
-    delivered = dynamics.send(outgoing, customer)
+    first = counted(destination, (outgoing, customer))
+    delivered = destination.send(outgoing, customer)
     later, _ = _outgoing(Stage.CONTACT_REQUESTED)
     known = replace(customer, record_id=getattr(delivered, "record_id", ""), memory=getattr(delivered, "memory", {}))
-    without_search = _dynamics(vendor, match_existing="off")
+    without_search = _crm(vendor, crm, match_existing="off")
     return [
-        result("Dynamics 365, requests for a customer's first lead", first, Target("=", 2, "ours")),
-        result("Dynamics 365, requests for a later stage", counted(dynamics, (later, known)), Target("=", 2, "ours")),
+        result(f"{crm}, requests for a customer's first lead", first, Target("=", 2, "ours")),
+        result(f"{crm}, requests for a later stage", counted(destination, (later, known)), Target("=", 2, "ours")),
         result(
-            "Dynamics 365, requests for a first lead without a search",
+            f"{crm}, requests for a first lead without a search",
             counted(without_search, _outgoing()),
             Target("=", 1, "ours"),
         ),
