@@ -22,7 +22,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from tests.fakes import salesforce
 from tests.fakes.dataverse import CLIENT, TENANT, Dataverse
+from tests.fakes.salesforce import Salesforce
 from tests.fakes.tls import make_authority
 from tests.fakes.webhook import Receiver
 from tools.demo import FINAL, SETTLE_SECONDS, call_app, run_leads
@@ -39,6 +41,7 @@ class StandIns:
     """The vendors, and the app settings by which the app reaches them."""
 
     dynamics: Dataverse
+    salesforce: Salesforce
     receiver: Receiver
     settings: dict[str, str]
 
@@ -52,6 +55,11 @@ class StandIns:
             "client_id": CLIENT,
             "client_secret": "env:DEMO_DYNAMICS_SECRET",
         }
+        salesforce_settings = {
+            "url": self.salesforce.url,
+            "client_id": salesforce.CLIENT,
+            "client_secret": "env:DEMO_SALESFORCE_SECRET",
+        }
         hook = {"url": self.receiver.url, "secret": "env:DEMO_WEBHOOK_SECRET"}
         call_them = {"contact_requested": {"task": {"subject": "Call {first_name} {last_name}", "due_hours": 4}}}
         return {
@@ -60,6 +68,12 @@ class StandIns:
             "destinations": [
                 {"name": "table", "type": "azure_table", "settings": {"table": TABLE}},
                 {"name": "dynamics", "type": "dataverse", "settings": dynamics, "follow_up": call_them},
+                {
+                    "name": "salesforce",
+                    "type": "salesforce",
+                    "settings": salesforce_settings,
+                    "follow_up": call_them,
+                },
                 {"name": "hook", "type": "webhook", "settings": hook},
             ],
         }
@@ -69,18 +83,24 @@ class StandIns:
 def stand_ins() -> Iterator[StandIns]:
     """Serve them until the block ends."""
     webhook_secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-    client_secret = secrets.token_urlsafe(24)
+    client_secret, consumer_secret = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
     with tempfile.TemporaryDirectory(prefix="stand-ins-") as folder:
         authority = make_authority(Path(folder))
-        with Dataverse(authority) as dynamics, Receiver(authority, [webhook_secret]) as receiver:
+        with (
+            Dataverse(authority) as dynamics,
+            Salesforce(authority) as org,
+            Receiver(authority, [webhook_secret]) as receiver,
+        ):
             dynamics.entra.set_secret(client_secret)
+            org.secret = consumer_secret
             settings = {
                 "LEADS_CA_BUNDLE": authority.bundle,
                 "LEADS_ALLOWED_NETWORKS": "127.0.0.0/8",
                 "DEMO_DYNAMICS_SECRET": client_secret,
+                "DEMO_SALESFORCE_SECRET": consumer_secret,
                 "DEMO_WEBHOOK_SECRET": webhook_secret,
             }
-            yield StandIns(dynamics, receiver, settings)
+            yield StandIns(dynamics, org, receiver, settings)
 
 
 def configure(vendors: StandIns, storage: str) -> None:
@@ -98,18 +118,23 @@ def show(vendors: StandIns, host: Host, storage: str, console: Console) -> bool:
     delivered = [_wait(host, lead) == "delivered" for lead in leads]
     console.print(
         f"\n[bold]One customer's journey[/]: {len(leads)} leads to the {len(vendors.offer['destinations'])} destinations of "
-        f"offer {OFFER}. Dynamics 365 and the webhook's endpoint are stand-ins on this machine, not the vendors' services."
+        f"offer {OFFER}. Dynamics 365, Salesforce and the webhook's endpoint are stand-ins on this machine, not the vendors' "
+        "services."
     )
     with TableClient.from_connection_string(storage, TABLE) as table:
         rows = [row for row in table.list_entities() if row["Email"] == customer]
     console.print(_of_table(sorted(rows, key=lambda row: str(row["RowKey"]))))
     console.print(_of_dynamics(vendors.dynamics, customer))
+    console.print(_of_salesforce(vendors.salesforce, customer))
     calls = [record for record in vendors.receiver.records.values() if record["data"]["customer"]["email"] == customer]
     console.print(_of_webhook(calls))
     records = [row for row in vendors.dynamics.leads.values() if row["emailaddress1"] == customer]
     notes = [note for row in records for note in vendors.dynamics.notes(row["leadid"])]
-    right = all(delivered) and (len(rows), len(records), len(notes), len(calls)) == (3, 1, 3, 3)
-    verdict = "Each lead arrived once in each destination; in Dynamics 365 they are one record."
+    leads_in = [row for row in vendors.salesforce.leads if row["Email"] == customer]
+    tasks = [task for row in leads_in for task in vendors.salesforce.tasks(row["Id"])]
+    counts = (len(rows), len(records), len(notes), len(leads_in), len(tasks), len(calls))
+    right = all(delivered) and counts == (3, 1, 3, 1, 2, 3)
+    verdict = "Each lead arrived once in each destination; in Dynamics 365 and in Salesforce they are one record."
     console.print(verdict if right else "[bold red]Not every lead arrived once in each destination.[/]")
     return right
 
@@ -167,6 +192,21 @@ def _of_dynamics(dynamics: Dataverse, customer: str) -> Table:
             for task in dynamics.tasks:
                 if task["_regarding"] == row["leadid"]:
                     table.add_row("task", task["subject"], f"due {task['scheduledend']}")
+    return table
+
+
+def _of_salesforce(org: Salesforce, customer: str) -> Table:
+    table = _table(
+        "Salesforce (stand-in): one record that tells of the first lead, a task for each further one", "", "Subject", ""
+    )
+    for row in org.leads:
+        if row["Email"] == customer:
+            table.add_row(
+                "lead", f"{row['FirstName']} {row['LastName']}, {row['Company']}", f"rated {row['Rating'].lower()}"
+            )
+            for task in org.tasks(row["Id"]):
+                is_open = task["Status"] != "Completed"
+                table.add_row("task", task["Subject"], f"due {task['ReminderDateTime']}" if is_open else "completed")
     return table
 
 
