@@ -440,6 +440,9 @@ class Salesforce(VendorServer):
         headers = {name.lower(): value for name, value in part.get("httpHeaders", {}).items()}
         assert not headers.keys() & {"accept", "authorization", "content-type"}
         path, _, query = part["url"].removeprefix(API).partition("?")
+        if reference := re.search(r"@\{([\w.\[\]]+)\}", json.dumps(part)):
+            words = f"Invalid reference specified. No value for {reference[1]} found."
+            return VendorError(400, "PROCESSING_HALTED", words).response
         try:
             return self._single(part["method"], path, query, part.get("body"), headers)
         except VendorError as error:

@@ -28,7 +28,7 @@ _RIGHTS: Final = (
 _FIELD: Final = (Kind.FIELD, "Salesforce does not take the value of a field that the lead can't do without.")
 _TARGET_GONE: Final = (
     Kind.GONE,
-    "A record that the offer's follow-up names does not exist: check owner, queue and campaign.",
+    "A record that the offer names does not exist: check owner and campaign of the follow-up, and IDs in the mapping.",
 )
 _API_OFF: Final = (Kind.SETTINGS, "The organisation's edition or its settings allow no API: enable it.")
 
@@ -63,7 +63,6 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     "QUERY_TIMEOUT": _BUSY,
     "REQUEST_RUNNING_TOO_LONG": _BUSY,
     "UNKNOWN_EXCEPTION": _BUSY,
-    "APEX_ERROR": _BUSY,
     # Sign-in.
     "INVALID_SESSION_ID": (Kind.SIGN_IN_AGAIN, _SIGN_IN),
     "INVALID_AUTH_HEADER": (Kind.SIGN_IN_AGAIN, _SIGN_IN),
@@ -79,7 +78,6 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     "INSUFFICIENT_ACCESS": _RIGHTS,
     "INSUFFICIENT_ACCESS_OR_READONLY": _RIGHTS,
     "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY": _RIGHTS,
-    "CANNOT_EXECUTE_FLOW_TRIGGER": (Kind.LEAD, "A flow of the organisation refuses this lead."),
     "INVALID_TYPE": (
         Kind.SETTINGS,
         "The app's user may not see leads or tasks: give it the permission set of the set-up guide.",
@@ -107,8 +105,12 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
         "Salesforce requires a field for which this lead holds nothing: give it a constant or a default in the mapping.",
     ),
     "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY": (Kind.LEAD, "A trigger or flow of the organisation refuses this lead."),
+    "CANNOT_EXECUTE_FLOW_TRIGGER": (Kind.LEAD, "A flow of the organisation refuses this lead."),
     "ENTITY_IS_LOCKED": (Kind.LEAD, "The record is locked by an approval process."),
 }
+
+_BUSY_TRIGGER: Final = ("unable_to_lock_row", "too many soql queries")
+"""What a trigger's error says where a second try may go well."""
 
 ROLLED_BACK: Final = "PROCESSING_HALTED"
 """What a part of a transaction says that was undone or not begun, because another part was refused."""
@@ -204,7 +206,7 @@ def _kind_and_words(error: _Error, part: str) -> tuple[Kind | None, str]:
     message = error.message.lower()
     if error.code == "REQUEST_LIMIT_EXCEEDED" and "concurrent" in message:
         return _BUSY
-    if "unable_to_lock_row" in message or "too many soql queries" in message:
+    if error.code == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY" and any(cause in message for cause in _BUSY_TRIGGER):
         return _BUSY
     if error.code == "NOT_FOUND" and part:
         return _TARGET_GONE

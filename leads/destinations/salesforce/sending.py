@@ -180,8 +180,9 @@ class Sending:
 
     @property
     def _is_assigned(self) -> bool:
-        """Whether a rule of the organisation says whose the record is; an owner of the follow-up goes before it."""
-        return self._settings.assignment != "off" and not self._outgoing.follow_up.owner
+        """Whether a rule of the organisation says whose the record is; an owner that the offer names goes before it."""
+        is_owned = bool(self._outgoing.follow_up.owner) or "OwnerId" in self._mapping
+        return self._settings.assignment != "off" and not is_owned
 
     def _create_headers(self) -> dict[str, str]:
         rule = {"on": "TRUE", "off": "FALSE"}.get(self._settings.assignment, self._settings.assignment)
