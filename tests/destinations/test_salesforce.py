@@ -144,6 +144,7 @@ def test_a_first_lead_is_a_record_that_tells_everything(org: Salesforce, alone: 
     assert "Please call" in row["Description"]
     assert told(org) == [alone.sent[0].lead_id]
     assert isinstance(outcome, Delivered) and outcome.record_id == row["Id"]
+    assert alone.destination.record_link(row["Id"]) == f"{org.url}/{row['Id']}"
     assert not org.tasks()
 
 

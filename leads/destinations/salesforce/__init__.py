@@ -71,6 +71,9 @@ class Salesforce(Destination):
         """What the organisation's lead fields are, as far as this instance has learnt it."""
         return self.context.shared(("salesforce fields", self.connection), LeadFields)
 
+    def record_link(self, record_id: str) -> str:
+        return f"{self.settings.base_url}/{record_id}"
+
     def check(self) -> CheckResult:
         """Sign in, and look whether the rights, fields and follow-up targets that leads need are there."""
         try:
