@@ -125,6 +125,16 @@ def test_unknown_is_resent_once_and_marked_possibly_twice(
     assert len(vendor.calls) == 2
 
 
+def test_unknown_that_pauses_its_connection_is_resent_once_as_well(routed: Pipeline, vendor: Vendor) -> None:
+    vendor.answers(UNKNOWN)
+    leads = [routed.post(a_lead(f"c{number}@example.com")) for number in range(5)]
+    routed.run()
+    assert State.PARKED in {routed.delivery(lead).state for lead in leads}
+    routed.tick(6)
+    assert {routed.delivery(lead).state for lead in leads} == {State.HELD}
+    assert sorted(vendor.keys()) == sorted(leads * 2)
+
+
 def test_unknown_is_held_for_a_person_where_the_policy_says_so(pipeline: Pipeline, vendor: Vendor) -> None:
     pipeline.offer(crm(vendor.url, keyless=True), policies={"unknown": "hold"})
     vendor.answers(LOST_ANSWER)
