@@ -83,9 +83,11 @@ def test_the_reason_follows_what_the_check_says_now(routed: Pipeline, vendor: Ve
     vendor.refuses()
     routed.post()
     routed.run()
+    paused_at = routed.clock.now()
     vendor.checked = {"ok": False, "problem": "the application is not in this directory", "code": "700016"}
     routed.tick()
     assert connection(routed).reason == "the application is not in this directory"
+    assert connection(routed).since == paused_at
 
 
 def test_a_fault_in_the_code_of_a_check_keeps_no_other_connection_from_healing(
@@ -297,6 +299,21 @@ def test_a_changed_connection_takes_over_what_was_parked_behind_the_old_one(pipe
         pipeline.tick(2)
         assert pipeline.delivery(lead).state is State.DELIVERED
         assert replacement.records == {lead: 1}
+
+
+def test_a_success_counts_here_at_once_and_on_other_instances_once_it_is_recorded(
+    routed: Pipeline, second: Pipeline, vendor: Vendor
+) -> None:
+    routed.post()
+    routed.run()
+    recorded_at = routed.clock.now()
+    routed.advance(5)
+    routed.post(a_lead("two@example.com"))
+    routed.run()
+    name = connection(routed).id
+    assert routed.app.connections.worked_since(name, routed.clock.now())
+    assert second.app.connections.worked_since(name, recorded_at)
+    assert not second.app.connections.worked_since(name, routed.clock.now())
 
 
 def test_last_success_is_recorded_at_most_once_a_minute(routed: Pipeline, vendor: Vendor) -> None:
