@@ -73,6 +73,22 @@ def test_the_same_lead_after_the_window_is_a_repeat(routed: Pipeline, vendor: Ve
     assert vendor.calls[-1].repeat_of == first
 
 
+@pytest.mark.parametrize(
+    ("apart", "newer", "older"), [(14, State.DELIVERED, State.DUPLICATE), (16, State.DELIVERED, State.DELIVERED)]
+)
+def test_the_older_of_two_may_be_handled_last_and_is_no_repeat_of_the_newer(
+    apart: int, newer: State, older: State, routed: Pipeline, vendor: Vendor
+) -> None:
+    first = routed.post()
+    [message] = routed.messages()
+    routed.advance(apart * 60)
+    second = routed.post()
+    routed.run()
+    deliver(routed.app, text_of(message))
+    assert (routed.delivery(second).state, routed.delivery(first).state) == (newer, older)
+    assert routed.delivery(first).repeat_of == ""
+
+
 def test_repeats_are_only_recorded_where_the_policy_says_so(pipeline: Pipeline, vendor: Vendor) -> None:
     pipeline.offer(crm(vendor.url), policies={"repeats": "skip"})
     pipeline.post()
@@ -365,6 +381,19 @@ def test_a_fan_out_that_died_in_the_middle_is_completed_and_nothing_is_sent_twic
     assert sorted(pipeline.record(lead).deliveries) == ["crm", "second"]
     assert pipeline.record(lead).state is State.DELIVERED
     assert len(vendor.calls) == 2
+
+
+def test_the_message_that_began_a_fan_out_begins_nothing_again(pipeline: Pipeline, vendor: Vendor) -> None:
+    with Vendor() as strict:
+        strict.answers(REJECTED)
+        pipeline.offer(crm(vendor.url), crm(strict.url, name="strict"))
+        lead = pipeline.post()
+        [message] = pipeline.messages()
+        for _ in range(2):
+            deliver(pipeline.app, text_of(message))
+            pipeline.run()
+        assert vendor.keys() == strict.keys() == [lead]
+        assert pipeline.delivery(lead, "strict").state is State.DEAD_LETTER
 
 
 def test_each_destination_has_its_own_dead_letter(pipeline: Pipeline, vendor: Vendor) -> None:

@@ -170,6 +170,17 @@ def test_a_message_about_a_lead_that_nobody_knows_is_dropped(routed: Pipeline, v
     assert vendor.calls == []
 
 
+def test_a_row_that_somebody_removed_by_hand_stops_no_lead(routed: Pipeline, vendor: Vendor) -> None:
+    vendor.answers(RETRY, DELIVERED)
+    lead = routed.post()
+    routed.run()
+    ledger = routed.app.ledger.table
+    for row in ledger.query("RowKey ge 'todo;' and RowKey lt 'todo<'"):
+        ledger.client.delete_entity(row)
+    routed.advance(13)
+    assert routed.delivery(lead).state is State.DELIVERED
+
+
 # --- Crashes between two writes -----------------------------------------------------------------------------------------
 
 

@@ -10,13 +10,16 @@ import pytest
 
 from leads import ledger
 from leads.app import App
-from leads.delivery import deliver
-from leads.ledger import Ledger
-from leads.messages import Message, encode
-from leads.rows import State
+from leads.delivery import deliver, new_record
+from leads.lead import customer_hash, customer_identity
+from leads.ledger import Claim, Ledger
+from leads.messages import Message, decode, encode
+from leads.rows import Seen, State
 from leads.settings import Settings
-from tests.support.pipeline import Pipeline, crm, text_of
+from tests.support.pipeline import Pipeline, a_lead, crm, text_of
 from tests.support.vendor import MISCONFIGURED, RETRY, Vendor
+
+SCOPE = "contoso.crm|crm"
 
 
 @pytest.fixture
@@ -36,6 +39,13 @@ def pipeline(fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
 def other(fresh_storage: str, monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline) -> Pipeline:
     """Another worker on the same account."""
     return Pipeline(fresh_storage, monkeypatch, pipeline.clock)
+
+
+def put_two_stages(pipeline: Pipeline) -> list[Any]:
+    """Two leads of one customer; their messages, oldest first."""
+    pipeline.post()
+    pipeline.post(a_lead(action="PLT"))
+    return pipeline.messages()
 
 
 def just_before_it_settles(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]) -> None:
@@ -81,6 +91,27 @@ def test_a_delivery_that_comes_late_counts_though_the_row_has_moved_on(
     assert pipeline.delivery(lead).state is State.DELIVERED
     pipeline.advance(13)
     assert vendor.keys() == [lead, lead]
+
+
+def test_an_outcome_that_comes_late_releases_no_claim_but_its_own(
+    pipeline: Pipeline, other: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.offer(crm(vendor.url))
+    first, second = (decode(text_of(message)) for message in put_two_stages(pipeline))
+    assert first.lead and second.lead
+    customer = customer_hash(customer_identity(first.lead, first.lead_id))
+    taken: list[Claim] = []
+
+    def take_over() -> None:
+        known = other.app.ledger.customer(customer, SCOPE)
+        seen = Seen("another", second.lead_id, pipeline.clock.now())
+        taken.append(other.app.ledger.claim(new_record(second, second.lead), customer, SCOPE, known, seen))
+
+    just_before_it_settles(monkeypatch, take_over)
+    deliver(pipeline.app, encode(first))
+    assert pipeline.delivery(first.lead_id).state is State.DELIVERED
+    found = pipeline.app.ledger.customer(customer, SCOPE)
+    assert found and (found.claim, found.record_id) == (taken[0].token, first.lead_id)
 
 
 def test_a_retry_that_comes_before_the_first_attempt_has_settled_waits_for_it(
