@@ -154,7 +154,7 @@ def _rows(
 
 _COLUMNS = [
     "PartitionKey", "RowKey", "received_at", "offer", "stage", "source", "state", "states", "is_test",
-    "lead_id", "destination", "seq", "updated_at", "next_at", "ref_url", "ref_source", "ref_product", "ref_title",
+    "lead_id", "destination", "seq", "updated_at", "next_at", "partly_done", "ref_url", "ref_source", "ref_product", "ref_title",
 ]  # fmt: skip
 
 

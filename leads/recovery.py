@@ -148,6 +148,9 @@ def redrive(app: App, item: Todo, delay: int = 0) -> None:
     delivery = record.deliveries.get(item.destination) if record else None
     if record is None or delivery is None or delivery.state is not item.state:
         return
+    if item.state is State.UNROUTED and item.destination and not _is_known(item.offer, app.offers.all()):
+        _route_anew(app, record, delay)
+        return
     seq = delivery.seq + 1
     app.queue.put(encode(Message(item.lead_id, item.destination, seq)), delay)
     now = clock.now()
@@ -161,6 +164,25 @@ def redrive(app: App, item: Todo, delay: int = 0) -> None:
     app.ledger.settle(record, change)
 
 
+def _route_anew(app: App, record: LeadRecord, delay: int) -> None:
+    """Let go of an offer that was removed, unless a destination of it has had the lead: it could get there twice."""
+    seq = max(delivery.seq for delivery in record.deliveries.values()) + 1
+    now = clock.now()
+
+    def is_free(current: LeadRecord) -> bool:
+        return all(d.state is State.UNROUTED and d.seq < seq for d in current.deliveries.values())
+
+    def change(current: LeadRecord) -> None:
+        if is_free(current):
+            current.offer = ""
+            begun = Delivery("", State.RETRY, seq, updated_at=now, next_at=now + timedelta(seconds=delay))
+            current.deliveries = {"": begun}
+
+    if is_free(record):
+        app.queue.put(encode(Message(record.lead_id, seq=seq)), delay)
+        app.ledger.settle(record, change)
+
+
 # --- Unrouted leads -----------------------------------------------------------------------------------------------------
 
 
@@ -171,15 +193,21 @@ def _redrive_unrouted(app: App, backlog: Backlog, offers: list[Offer], now: date
         return
     if now - changed_at > OFFERS_SETTLE and now.minute % UNROUTED_SWEPT_EVERY_MINUTES:
         return
-    known = {offer.id for offer in offers}
     allowance = int(DEFAULT_PACE * TICK.total_seconds())
-    found = backlog.find(State.UNROUTED, "", where=lambda item: _has_offer(item, offers, known), limit=allowance)
+    found = backlog.find(State.UNROUTED, "", where=lambda item: _has_offer(item, offers), limit=allowance)
     found += backlog.find(State.RETRY, "", where=lambda item: _overdue(item, now), limit=allowance)
     _redrive_all(app, found[:allowance], DEFAULT_PACE)
 
 
-def _has_offer(item: Todo, offers: list[Offer], known: set[str]) -> bool:
-    return item.offer in known if item.destination else route(item.references, offers) is not None
+def _has_offer(item: Todo, offers: list[Offer]) -> bool:
+    """Whether an offer takes it now: its own, or any other unless a destination of its own is done with it."""
+    if item.destination and _is_known(item.offer, offers):
+        return True
+    return not item.partly_done and route(item.references, offers) is not None
+
+
+def _is_known(offer_id: str, offers: list[Offer]) -> bool:
+    return any(offer.id.casefold() == offer_id.casefold() for offer in offers)
 
 
 # --- Crashed leads and poison -------------------------------------------------------------------------------------------

@@ -42,6 +42,8 @@ FINAL = frozenset({State.DELIVERED, State.DUPLICATE, State.SKIPPED})
 """Nothing is left to do: every further message is dropped."""
 ON_THE_QUEUE = frozenset({State.WAITING, State.RETRY})
 """A message of the delivery's own `seq` is on the queue."""
+DONE = FINAL | {State.DEAD_LETTER, State.HELD}
+"""Nothing more happens by itself."""
 UNDELIVERED = frozenset(State) - FINAL - {State.WAITING}
 """What has a `todo` row."""
 _MOST_URGENT_FIRST = (
@@ -147,6 +149,11 @@ class LeadRecord:
     def delivery(self, destination: str) -> Delivery:
         """The delivery to a destination, begun if there is none."""
         return self.deliveries.setdefault(destination, Delivery(destination))
+
+    @property
+    def partly_done(self) -> bool:
+        """Whether some destination is done with it, well or badly."""
+        return any(delivery.state in DONE for delivery in self.deliveries.values())
 
     @property
     def references(self) -> OfferReferences:
@@ -312,6 +319,7 @@ def todo_entity(record: LeadRecord, delivery: Delivery) -> dict[str, Any]:
     if delivery.state is State.UNROUTED:
         references = record.references
         entity |= {
+            "partly_done": record.partly_done,
             "ref_url": references.url,
             "ref_source": references.lead_source[:REFERENCE_KEPT],
             "ref_product": references.product_id[:REFERENCE_KEPT],
@@ -322,7 +330,7 @@ def todo_entity(record: LeadRecord, delivery: Delivery) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Todo:
-    """An undelivered lead and destination as `watch` sees it."""
+    """An undelivered lead and destination as `watch` sees it. `partly_done`: see `LeadRecord`."""
 
     lead_id: str
     state: State
@@ -333,6 +341,7 @@ class Todo:
     updated_at: datetime
     next_at: datetime | None
     references: OfferReferences
+    partly_done: bool = False
 
     @cached_property
     def received_at(self) -> datetime:
@@ -356,6 +365,7 @@ def read_todo(entity: Mapping[str, Any]) -> Todo:
             entity.get("ref_product", ""),
             entity.get("ref_title", ""),
         ),
+        partly_done=entity.get("partly_done", False),
     )
 
 

@@ -262,6 +262,51 @@ def test_a_lead_whose_offer_was_removed_waits_until_it_is_back(pipeline: Pipelin
     assert pipeline.delivery(lead).state is State.DELIVERED
 
 
+@pytest.mark.parametrize("names", [["crm"], ["crm", "second"]])
+def test_a_lead_whose_offer_was_removed_goes_to_the_next_one_that_takes_it(
+    names: list[str], pipeline: Pipeline, vendor: Vendor
+) -> None:
+    pipeline.offer(*(crm(vendor.url, name=name) for name in names))
+    vendor.answers(RETRY)
+    lead = pipeline.post()
+    pipeline.run()
+    pipeline.app.offers.remove("contoso.crm")
+    pipeline.advance(13)
+    assert pipeline.record(lead).state is State.UNROUTED
+    with Vendor() as other:
+        pipeline.offer(crm(other.url, name="new"), offer_id="contoso.renamed")
+        pipeline.tick(2)
+        assert other.keys() == [lead]
+    record = pipeline.record(lead)
+    assert (record.offer, record.state, list(record.deliveries)) == ("contoso.renamed", State.DELIVERED, ["new"])
+    assert [item.offer for item in newest(pipeline.app.ledger)] == ["contoso.renamed"]
+    assert todo(pipeline.app.ledger, State.UNROUTED) == []
+    assert len(vendor.calls) == len(names)
+
+
+def test_a_lead_that_its_removed_offer_had_delivered_in_part_waits_for_that_offer(
+    pipeline: Pipeline, vendor: Vendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Elsewhere the same CRM could get it a second time."""
+    caplog.set_level("INFO", "leads")
+    with Vendor() as down:
+        down.answers(RETRY, DELIVERED)
+        destinations = crm(vendor.url), crm(down.url, name="second")
+        pipeline.offer(*destinations)
+        lead = pipeline.post()
+        pipeline.run()
+        pipeline.app.offers.remove("contoso.crm")
+        pipeline.advance(13)
+        pipeline.offer(crm(vendor.url), offer_id="*", titles=[])
+        pipeline.tick(2)
+        assert pipeline.delivery(lead, "second").state is State.UNROUTED
+        assert "event=leads_redriven" not in caplog.text, "it takes nobody's turn meanwhile"
+        pipeline.offer(*destinations, offer_id="Contoso.CRM")
+        pipeline.tick(2)
+        assert pipeline.record(lead).state is State.DELIVERED
+        assert vendor.keys() == [lead]
+
+
 def test_a_lead_whose_destination_was_removed_is_dead_lettered_with_the_reason(
     pipeline: Pipeline, vendor: Vendor
 ) -> None:

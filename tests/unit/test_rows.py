@@ -331,6 +331,7 @@ def test_what_is_to_do_is_read_as_it_was_written(record: LeadRecord, delivery: D
     assert (todo.offer, todo.updated_at) == (record.offer, delivery.updated_at or record.received_at)
     if delivery.state is State.UNROUTED:
         assert todo.references == record.references, "an unrouted lead can be routed by its row alone"
+        assert todo.partly_done == record.partly_done
     else:
         assert not [column for column in entity if column.startswith("ref_")]
 
