@@ -129,10 +129,12 @@ def test_if_the_first_one_fails_another_one_is_tried_next_time(routed: Pipeline,
     routed.run()
     vendor.calls.clear()
     vendor.checked, vendor.answer = {"ok": True}, lambda call: RETRY
-    routed.tick(4)
+    paused = connection(routed)
+    routed.tick(6)
     assert sorted(vendor.keys()[:3]) == sorted(leads)
     assert vendor.keys()[3] == vendor.keys()[0], "after the last one the first one's turn comes again"
-    assert connection(routed).paused
+    still = connection(routed)
+    assert (still.paused, still.since, still.reason) == (True, paused.since, paused.reason)
 
 
 def test_a_probe_that_is_rejected_does_not_open_the_connection(routed: Pipeline, vendor: Vendor) -> None:
@@ -207,6 +209,7 @@ def test_a_lead_that_was_on_its_way_to_its_new_offer_when_its_message_was_lost_i
 
 def test_a_backlog_comes_back_oldest_first_at_the_connections_pace(pipeline: Pipeline, vendor: Vendor) -> None:
     pipeline.offer(crm(vendor.url, pace=0.1))
+    pipeline.offer(crm(vendor.url, pace=50), offer_id="contoso.erp", titles=["Contoso ERP"])  # the lowest counts
     vendor.refuses()
     leads = []
     for number in range(14):

@@ -284,6 +284,26 @@ def test_a_lead_whose_offer_was_removed_goes_to_the_next_one_that_takes_it(
     assert len(vendor.calls) == len(names)
 
 
+def test_a_lead_leaves_its_removed_offer_with_all_of_its_destinations_at_once(
+    pipeline: Pipeline, vendor: Vendor
+) -> None:
+    with Vendor() as slow, Vendor() as other:
+        pipeline.offer(crm(vendor.url), crm(slow.url, name="second"))
+        vendor.answers(RETRY)
+        slow.answers(RETRY | {"after": 300})
+        lead = pipeline.post()
+        pipeline.run()
+        pipeline.app.offers.remove("contoso.crm")
+        pipeline.offer(crm(other.url), offer_id="contoso.renamed")
+        pipeline.tick(2)
+        assert pipeline.delivery(lead).state is State.UNROUTED
+        assert other.calls == [], "the other one may be under way yet"
+        pipeline.advance(300)
+        pipeline.tick()
+        assert other.keys() == [lead]
+        assert pipeline.record(lead).state is State.DELIVERED
+
+
 def test_a_lead_that_its_removed_offer_had_delivered_in_part_waits_for_that_offer(
     pipeline: Pipeline, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:

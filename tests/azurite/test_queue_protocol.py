@@ -13,11 +13,11 @@ from azure.core.exceptions import HttpResponseError, ServiceRequestError
 from leads import ledger as ledger_module
 from leads import recovery
 from leads.delivery import deliver
-from leads.ledger import Ledger
+from leads.ledger import Ledger, LedgerBusy
 from leads.messages import Message, encode
-from leads.rows import State
+from leads.rows import LeadRecord, State
 from leads.storage import Table
-from tests.support.pipeline import Killed, Pipeline, a_lead, text_of
+from tests.support.pipeline import Killed, Pipeline, a_lead, crm, text_of
 from tests.support.vendor import DELIVERED, RETRY, Vendor
 
 ENDED = -5
@@ -160,8 +160,13 @@ def test_a_parked_lead_ignores_the_message_it_was_parked_by_and_obeys_the_next(
     vendor.calls.clear()
     deliver(routed.app, text)
     assert vendor.calls == []
-    deliver(routed.app, encode(Message(lead, "crm", 1)))
-    assert vendor.keys() == [lead]
+    vendor.refuses()
+    for _ in range(2):
+        deliver(routed.app, encode(Message(lead, "crm", 1, probe=True)))
+    assert vendor.keys() == [lead], "that message has parked it in its turn"
+    vendor.works()
+    deliver(routed.app, encode(Message(lead, "crm", 2, probe=True)))
+    assert vendor.keys() == [lead, lead]
 
 
 def test_a_message_about_a_lead_that_nobody_knows_is_dropped(routed: Pipeline, vendor: Vendor) -> None:
@@ -252,6 +257,20 @@ def test_with_the_tables_down_the_message_is_put_back_for_a_minute(
     assert routed.delivery(lead).state is State.DELIVERED
 
 
+def test_a_row_that_others_change_all_the_while_is_left_to_them_for_a_moment(
+    routed: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lead = routed.post()
+    with monkeypatch.context() as contention:
+        contention.setattr(Ledger, "settle", _raise_busy)
+        routed.run()
+    [(due, _)] = routed.queue.delayed
+    assert 2 <= (due - routed.clock.now()).total_seconds() <= 10
+    monkeypatch.setattr(ledger_module, "CLAIM_LEASE_SECONDS", ENDED)
+    routed.advance(11)
+    assert routed.delivery(lead).state is State.DELIVERED
+
+
 def test_a_request_that_storage_refuses_for_what_it_says_is_left_to_the_host(
     routed: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,6 +349,29 @@ def test_a_crashed_lead_that_gets_through_later_is_delivered(routed: Pipeline, v
     assert vendor.records == {lead: 1}
 
 
+def test_a_fan_out_that_crashed_in_the_middle_comes_back_for_each_destination(
+    pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.offer(crm(vendor.url), crm(vendor.url, name="second"))
+    lead = pipeline.post()
+    [message] = pipeline.messages()
+    pipeline.queue.delete(message)
+    with monkeypatch.context() as crash:
+        crash.setattr(pipeline.queue, "put", _raise_killed)
+        with pytest.raises(Killed):
+            deliver(pipeline.app, text_of(message))
+    poison(pipeline, message.content)
+    recovery.drain_poison(pipeline.app)
+    assert [(d.destination, d.state) for d in pipeline.record(lead).deliveries.values()] == [
+        ("crm", State.CRASHED),
+        ("second", State.CRASHED),
+    ]
+    pipeline.advance(3660)
+    pipeline.tick(2)
+    assert pipeline.record(lead).state is State.DELIVERED
+    assert vendor.keys() == [lead, lead]
+
+
 def test_crashed_leads_come_back_one_at_a_time(routed: Pipeline, vendor: Vendor) -> None:
     for number in range(3):
         routed.post(a_lead(f"c{number}@example.com"))
@@ -389,6 +431,10 @@ def _deliver_killing(pipeline: Pipeline, message: object) -> None:
 
 def _raise_killed(*_: object, **__: object) -> dict[str, str]:
     raise Killed
+
+
+def _raise_busy(*_: object, **__: object) -> LeadRecord:
+    raise LedgerBusy
 
 
 def _raise_no_connection(*_: object, **__: object) -> list[str]:
