@@ -34,10 +34,11 @@ def destination_class(type_name: str) -> type[Destination]:
 
 def read_settings(type_name: str, settings: Mapping[str, Any]) -> DestinationSettings:
     """Check a destination's settings. Raises ValueError that names the field."""
+    model = destination_class(type_name).Settings
     try:
-        return destination_class(type_name).Settings.model_validate(settings)
+        return model.model_validate(settings)
     except ValidationError as error:
-        raise ValueError(first_problem(error, "settings")) from None
+        raise ValueError(first_problem(error, "settings", model=model)) from None
 
 
 def check_mapping(type_name: str, mapping: Mapping[str, MappingValue]) -> None:
