@@ -130,10 +130,11 @@ class Connections:
             if before.paused:
                 emit(Event.CONNECTION_OPENED, connection=connection_id)
 
-    def failed(self, connection_id: str, type_name: str, *, first: bool) -> bool:
+    def failed(self, connection_id: str, type_name: str, *, first: bool, reason: str) -> bool:
         """A `Retry` outcome. Returns whether the connection is paused now: after `FAILURES_UNTIL_PAUSE` in a row.
 
-        A lone first failure of a lead is only remembered here; it is written with the next one, by whichever lead.
+        A lone first failure of a lead is only remembered here; it is written with the next one, by whichever lead. `reason`
+        is the vendor's code or what a person has to change; it stands with the connection once that is paused.
         """
         now = clock.now()
         known = self.get(connection_id)
@@ -150,7 +151,7 @@ class Connections:
             changed = replace(stored, type=type_name, failures=failures, last_failure_at=now)
             if failures < FAILURES_UNTIL_PAUSE or stored.paused:
                 return changed
-            return replace(changed, paused=True, since=now, reason=f"{failures} attempts in a row failed")
+            return replace(changed, paused=True, since=now, reason=f"{failures} attempts in a row failed: {reason}")
 
         before = self._change(connection_id, more_failures)
         after = self.get(connection_id)

@@ -81,8 +81,11 @@ class Unknown:
 SEND_SECONDS: Final = 150
 """All of a `send`, however many requests it takes: below the claim's lease."""
 
+CHECK_SECONDS: Final = 60
+"""All of a `check`: together with the send before it below the claim's lease, and by itself well below a tick's time-out."""
+
 send_ends_at: ContextVar[float] = ContextVar("send_ends_at", default=inf)
-"""When the send under way has to be over, on the clock of `time.monotonic`."""
+"""When the send or check under way has to be over, on the clock of `time.monotonic`."""
 
 
 Outcome = Delivered | Skipped | Retry | Rejected | Misconfigured | Unknown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -217,6 +218,40 @@ def test_a_rating_that_nobody_has_changed_rises_in_a_record_that_others_have_edi
     assert one(dynamics.leads)["companyname"] == "Their name"
 
 
+def test_what_a_person_has_emptied_stays_empty_through_all_later_stages(
+    pipeline: Pipeline, dynamics: Dataverse
+) -> None:
+    deliver(pipeline)
+    dynamics.edit(one(dynamics.leads)["leadid"], jobtitle=None)
+    for action in (
+        "PLT",
+        "Create",
+        "StartTestDrive",
+    ):  # the first of them changes the rating, and so is the last who changed it
+        deliver(pipeline, action)
+    assert one(dynamics.leads)["jobtitle"] is None
+    assert one(dynamics.leads)["leadqualitycode"] == 1
+
+
+def test_that_a_person_was_there_is_not_forgotten_when_an_answer_is_lost(
+    pipeline: Pipeline, dynamics: Dataverse
+) -> None:
+    deliver(pipeline)
+    dynamics.edit(one(dynamics.leads)["leadid"], jobtitle=None)
+    dynamics.fail_next(LOSE_ANSWER, is_write)
+    deliver(pipeline, "PLT")
+    pipeline.advance(15)
+    deliver(pipeline, "Create")
+    assert one(dynamics.leads)["jobtitle"] is None
+
+
+def test_a_placeholder_gives_way_to_what_a_later_lead_says(pipeline: Pipeline, dynamics: Dataverse) -> None:
+    deliver(pipeline, email="someone@gmail.com", UserDetails={"Email": "someone@gmail.com"})
+    assert one(dynamics.leads)["lastname"] == NOT_PROVIDED
+    deliver(pipeline, "PLT", email="someone@gmail.com")
+    assert (one(dynamics.leads)["lastname"], one(dynamics.leads)["companyname"]) == ("O'Neil", "Example Works")
+
+
 def test_what_a_later_lead_adds_fills_what_is_empty(pipeline: Pipeline, dynamics: Dataverse) -> None:
     deliver(pipeline, UserDetails={"Email": EMAIL, "LastName": "O'Neil"})
     deliver(pipeline, "PLT")
@@ -260,6 +295,12 @@ def test_a_record_of_a_trade_show_is_found_and_only_its_empty_columns_are_filled
     assert len(dynamics.notes(theirs)) == 1
     deliver(pipeline, "Create")
     assert len(dynamics.notes(theirs)) == 2
+
+
+def test_a_record_of_others_gets_no_placeholder(pipeline: Pipeline, dynamics: Dataverse) -> None:
+    dynamics.add_lead(emailaddress1="someone@gmail.com", lastname=None, companyname=None)
+    deliver(pipeline, UserDetails={"Email": "someone@gmail.com"})
+    assert (one(dynamics.leads)["lastname"], one(dynamics.leads)["companyname"]) == (None, None)
 
 
 def test_an_apostrophe_finds_its_own_record_and_no_other(pipeline: Pipeline, dynamics: Dataverse) -> None:
@@ -330,6 +371,16 @@ def test_a_merged_lead_is_followed_to_its_survivor(pipeline: Pipeline, dynamics:
     assert len(dynamics.notes(survivor)) == 1
 
 
+def test_where_the_survivor_was_deleted_too_the_record_is_made_again(pipeline: Pipeline, dynamics: Dataverse) -> None:
+    lead = deliver(pipeline)
+    survivor = dynamics.add_lead(emailaddress1="other@example.com")
+    dynamics.merge(pipeline.delivery(lead).record_id, survivor)
+    dynamics.delete("leads", survivor)
+    later = deliver(pipeline, "PLT")
+    assert state(pipeline, later) is State.DELIVERED
+    assert len(dynamics.notes(pipeline.delivery(later).record_id)) == 1
+
+
 def test_a_deleted_record_is_made_again(pipeline: Pipeline, dynamics: Dataverse) -> None:
     first = deliver(pipeline)
     dynamics.delete("leads", pipeline.delivery(first).record_id)
@@ -380,6 +431,18 @@ def test_flags_of_a_record_that_others_have_touched_stay_and_a_note_says_so(
     assert one(dynamics.leads)["donotemail"]
     assert "not to contact" in dynamics.notes()[-1]["notetext"]
     assert "not to contact" in dynamics.tasks[0]["description"]
+
+
+def test_flags_stay_through_all_later_stages_once_a_person_has_touched_the_record(
+    pipeline: Pipeline, dynamics: Dataverse
+) -> None:
+    deliver(pipeline, "DNC")
+    dynamics.edit(one(dynamics.leads)["leadid"], companyname="Their name")
+    deliver(pipeline, "INS")  # raises the rating, and so is the last who changed the record
+    assert one(dynamics.leads)["leadqualitycode"] == 2
+    deliver(pipeline, "PLT")
+    assert one(dynamics.leads)["donotemail"] and one(dynamics.leads)["leadqualitycode"] == 1
+    assert "not to contact" in dynamics.notes()[-1]["notetext"]
 
 
 def test_a_cross_listed_lead_of_a_known_customer_is_a_note(pipeline: Pipeline, dynamics: Dataverse) -> None:
@@ -493,6 +556,7 @@ def test_a_follow_up_assigns_files_and_reminds(pipeline: Pipeline, dynamics: Dat
 
 
 def test_without_a_task_the_record_itself_is_queued(pipeline: Pipeline, dynamics: Dataverse) -> None:
+    dynamics.leads_go_to_queues = True
     pipeline.offer(crm(dynamics, follow_up={"initial_interest": {"queue": QUEUE}}))
     deliver(pipeline)
     assert dynamics.queue_items[0]["_objectid_value"] == one(dynamics.leads)["leadid"]
@@ -641,6 +705,14 @@ def refuse_secret(dynamics: Dataverse) -> None:
     dynamics.entra.set_secret("another")
 
 
+def _follow_up(**wanted: Any) -> dict[str, Any]:
+    return {"follow_up": {"purchase": wanted}}
+
+
+def _without(right: str) -> SettingUp:
+    return lambda dynamics: dynamics.rights.discard(right)
+
+
 SettingUp = Callable[[Dataverse], Any]
 MISCONFIGURED: list[tuple[str, dict[str, Any], SettingUp, str, str]] = [
     ("wrong secret", {}, refuse_secret, "AADSTS7000215", "secret's value"),
@@ -648,17 +720,67 @@ MISCONFIGURED: list[tuple[str, dict[str, Any], SettingUp, str, str]] = [
     ("wrong client", {"client_id": TENANT}, lambda d: None, "AADSTS700016", "client_id"),
     ("wrong tenant", {"tenant_id": CLIENT}, lambda d: None, "tenant", "tenant_id"),
     ("not of this tenant", {}, lambda d: d.entra.resources.clear(), "AADSTS500011", "url"),
-    ("no role", {}, lambda d: setattr(d, "has_role", False), "0x80042f09", "security role"),
+    ("no role", {}, lambda d: setattr(d, "user", "no role"), "0x80042f09", "security role"),
+    ("no application user", {}, lambda d: setattr(d, "user", "missing"), "0x80072560", "Application users"),
+    ("disabled user", {}, lambda d: setattr(d, "user", "disabled"), "0x80040225", "enable it"),
     ("no such secret", {"client_secret": "env:NOT_SET"}, lambda d: None, "settings", "NOT_SET"),
     ("missing right", {}, lambda d: d.rights.discard("prvCreateNote"), "check", "prvCreateNote"),
-    ("missing column", {"mapping": {"new_x": "{email}"}}, lambda d: None, "check", "new_x"),
-    ("read-only column", {"mapping": {"createdon": "{email}"}}, lambda d: None, "check", "createdon"),
+    ("missing right to columns", {}, lambda d: d.rights.discard("prvReadAttribute"), "check", "prvReadAttribute"),
     (
-        "missing queue",
-        {"follow_up": {"purchase": {"queue": TENANT}}},
+        "missing column",
+        {"mapping": {"new_x": "{email}"}},
         lambda d: None,
         "check",
-        "follow_up.purchase.queue",
+        "mapping.new_x: the lead table has no such",
+    ),
+    (
+        "read-only column",
+        {"mapping": {"createdon": "{email}"}},
+        lambda d: None,
+        "check",
+        "mapping.createdon: Dynamics sets",
+    ),
+    (
+        "capitals",
+        {"mapping": {"JobTitle": "{title}"}},
+        lambda d: None,
+        "check",
+        "mapping.JobTitle: column names have no capitals",
+    ),
+    ("text for a choice", {"mapping": {"leadsourcecode": "{source}"}}, lambda d: None, "check", "takes a whole number"),
+    (
+        "number for a text",
+        {"mapping": {"jobtitle": 8}},
+        lambda d: None,
+        "check",
+        "mapping.jobtitle: the column takes a text",
+    ),
+    ("text for a yes or no", {"mapping": {"donotfax": "true"}}, lambda d: None, "check", "takes true or false"),
+    ("lookup as a text", {"mapping": {"campaignid": "{source}"}}, lambda d: None, "check", "map campaignid@odata.bind"),
+    ("text as a lookup", {"mapping": {"jobtitle@odata.bind": "/x(1)"}}, lambda d: None, "check", "is no lookup"),
+    (
+        "missing queue",
+        _follow_up(queue=TENANT, task={}),
+        lambda d: None,
+        "check",
+        "follow_up.purchase.queue: Dynamics has none",
+    ),
+    (
+        "leads without queues",
+        _follow_up(queue=QUEUE),
+        lambda d: None,
+        "check",
+        "follow_up.purchase.queue: leads do not go to",
+    ),
+    *(
+        (f"missing {right}", _follow_up(**asks), _without(right), "check", right)
+        for right, asks in (
+            ("prvCreateActivity", {"task": {}}),
+            ("prvAssignLead", {"owner": f"team:{TEAM}"}),
+            ("prvAssignActivity", {"owner": f"team:{TEAM}", "task": {}}),
+            ("prvAppendToQueue", {"queue": QUEUE, "task": {}}),
+            ("prvAppendToCampaign", {"campaign": CAMPAIGN}),
+        )
     ),
     ("no such host", {"url": "https://contoso.crm4.dynamics.invalid"}, lambda d: None, "AADSTS500011", "url"),
 ]
@@ -682,13 +804,62 @@ def test_a_check_says_precisely_what_to_change_and_writes_nothing(
 
 def test_a_check_of_what_works_says_so(pipeline: Pipeline, dynamics: Dataverse) -> None:
     follow_up = {"purchase": {"owner": f"team:{TEAM}", "queue": QUEUE, "campaign": CAMPAIGN, "task": {}}}
-    assert check(pipeline, dynamics, follow_up=follow_up) == CheckResult(ok=True)
+    mapping = {
+        "campaignid@odata.bind": f"/campaigns({CAMPAIGN})",
+        "leadsourcecode": 10,
+        "donotfax": True,
+        "jobtitle": None,
+    }
+    assert check(pipeline, dynamics, follow_up=follow_up, mapping=mapping) == CheckResult(ok=True)
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
 def test_a_check_during_an_outage_blames_nobody(pipeline: Pipeline, dynamics: Dataverse, status: int) -> None:
     dynamics.fault = lambda request: Response(status, b"<html>busy</html>")
     assert check(pipeline, dynamics).transient
+
+
+@pytest.mark.parametrize("path", ["/token", "/.well-known/openid-configuration"])
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_an_outage_of_the_sign_in_service_is_waited_for(
+    pipeline: Pipeline, dynamics: Dataverse, status: int, path: str
+) -> None:
+    answer = Response(status, b"<html>busy</html>", {"Retry-After": "90"})
+    dynamics.entra.fault = lambda request: answer if request.path.endswith(path) else None
+    found = check(pipeline, dynamics)
+    assert found.transient and found.code == str(status)
+    lead = deliver(pipeline)
+    pipeline.advance(89)
+    assert state(pipeline, lead) is State.RETRY
+    dynamics.entra.fault = lambda request: None
+    pipeline.advance(2)
+    assert state(pipeline, lead) is State.DELIVERED
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>Welcome</html>", b"[]", {}, {"access_token": "x", "expires_in": "soon"}, {"error_codes": 7}],
+    ids=str,
+)
+def test_a_sign_in_that_answers_nonsense_is_tried_again(pipeline: Pipeline, dynamics: Dataverse, body: Any) -> None:
+    dynamics.entra.fault = lambda request: Response(200, body) if request.path.endswith("/token") else None
+    assert check(pipeline, dynamics).transient
+    assert state(pipeline, deliver(pipeline)) is State.RETRY
+
+
+def test_an_authority_that_is_none_is_named(pipeline: Pipeline, dynamics: Dataverse, tmp_path: Path) -> None:
+    for authority in (dynamics.url, "https://login.example.invalid"):
+        assert "authority" in check(pipeline, dynamics, authority=authority).problem
+    with dynamics.entra.with_certificate_of(make_authority(tmp_path)):
+        found = check(pipeline, dynamics)
+    assert (found.code, found.transient) == ("tls", False) and "authority" in found.problem
+
+
+def test_a_lead_that_is_refused_for_a_right_names_it(pipeline: Pipeline, dynamics: Dataverse) -> None:
+    dynamics.rights.discard("prvCreateNote")
+    lead = deliver(pipeline)
+    assert state(pipeline, lead) is State.PARKED
+    assert "prvCreateNote" in pipeline.delivery(lead).reason
 
 
 @pytest.mark.parametrize("entra", [True, False])

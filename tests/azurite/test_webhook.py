@@ -194,6 +194,33 @@ def test_the_check_posts_nothing(pipeline: Pipeline, receiver: Receiver) -> None
 
 
 @pytest.mark.parametrize(
+    ("changes", "transient", "words"),
+    [
+        ({"url": "https://no-such-host.invalid/"}, True, "There is no host of that name: check url."),
+        ({"url": "https://127.0.0.1:1/"}, True, "the endpoint did not answer"),
+        ({"secret": "env:NOT_SET"}, False, "NOT_SET"),
+        ({"secret": "env:HOOK_TOKEN"}, False, "whsec_"),
+        ({"headers": {"X-A": "env:NOT_SET"}}, False, "NOT_SET"),
+        ({"headers": {"X-A": "env:HOOK_LINES"}}, False, "The header X-A"),
+    ],
+    ids=str,
+)
+def test_the_check_says_what_to_change(
+    pipeline: Pipeline,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    transient: bool,
+    words: str,
+) -> None:
+    monkeypatch.setenv("HOOK_LINES", "a\nb")
+    made = destinations.make("webhook", hook(receiver, **changes)["settings"], pipeline.app.context)
+    found = made.check()
+    assert not found.ok and found.transient is transient
+    assert words in found.problem
+
+
+@pytest.mark.parametrize(
     ("settings", "field"),
     [
         ({"url": "http://example.com/"}, "url"),

@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 from leads.destinations.base import MappingValue, OutgoingLead
 from leads.destinations.dataverse.client import Write
 from leads.destinations.follow_up import FollowUp, is_hotter
-from leads.destinations.words import cut, headline, story
+from leads.destinations.words import NOT_PROVIDED, cut, headline, story
 from leads.lead import Stage
 
 DEFAULT_MAPPING: Final[Mapping[str, MappingValue]] = {
@@ -44,6 +44,10 @@ DEFAULT_LENGTHS: Final[Mapping[str, int]] = {
     "websiteurl": 200,
 }
 """As Microsoft ships the table. An environment may have changed them; it says so when a text is too long."""
+
+TABLE_PATH: Final = "EntityDefinitions(LogicalName='lead')"
+COLUMNS_PATH: Final = f"{TABLE_PATH}/Attributes"
+"""Where an environment says which columns its leads have."""
 
 WHOLE_OR_NOT_AT_ALL: Final = frozenset({"emailaddress1", "telephone1", "mobilephone", "websiteurl"})
 """A shortened address or number would be a wrong one: it is left to the note, which has everything."""
@@ -216,19 +220,19 @@ def changes_to(
     outgoing: OutgoingLead,
     *,
     ours: bool,
+    untouched: bool,
     last_rating: str,
 ) -> dict[str, Any]:
-    """What a later stage changes in an open lead.
+    """What a later stage changes in an open lead. `untouched`: it is ours, and no person has ever changed it.
 
     Nothing that a person may have edited: empty columns are filled, the rating is raised from what it was set to by us, and
     our own do-not-contact flags are taken back if nobody else has touched the record. With the policy `overwrite`, everything.
     """
-    untouched = ours and not found.touched_by_others
     if outgoing.overwrite:
         changes = dict(fields)
     elif untouched or not ours:
         changes = {
-            name: value for name, value in fields.items() if "@" not in name and found.row.get(name) in (None, "")
+            name: value for name, value in fields.items() if "@" not in name and _fills(value, found.row.get(name))
         }
     else:
         changes = {}
@@ -239,3 +243,8 @@ def changes_to(
     if untouched and outgoing.stage in REAL_INTEREST and found.says_do_not_contact:
         changes |= {column: False for column in DO_NOT_CONTACT if column not in fields}
     return changes
+
+
+def _fills(value: Any, present: Any) -> bool:
+    """Whether a column holds nothing yet, or only a placeholder, that the value is more than."""
+    return present in (None, "", NOT_PROVIDED) and value != NOT_PROVIDED
