@@ -453,7 +453,9 @@ class _Attempting:
         previous = delivery.attempts[-1].at if delivery.attempts else None
         worked = previous is not None and connections.worked_since(self.destination.connection, previous)
         why = reason or outcome.code
-        paused = connections.failed(self.destination.connection, self.config.type, first=previous is None, reason=why)
+        paused = connections.failed(
+            self.destination.connection, self.config.type, first=previous is None, reason=why, retry_after=outcome.after
+        )
         name = "unknown" if possibly_twice else "retry"
         if paused:
             self.park(reason, outcome=name, code=outcome.code, possibly_twice=possibly_twice)

@@ -124,6 +124,21 @@ def test_a_paused_connection_is_checked_each_minute_and_no_lead_is_sent_while_th
     assert routed.delivery(lead).state is State.PARKED
 
 
+@pytest.mark.parametrize(("after", "minutes"), [(150, 3), (86_400, 15)])
+def test_a_paused_connection_is_left_alone_for_as_long_as_its_vendor_asks_up_to_a_quarter_of_an_hour(
+    routed: Pipeline, vendor: Vendor, after: int, minutes: int
+) -> None:
+    vendor.answer = lambda call: RETRY | {"after": after}
+    leads = [routed.post(a_lead(f"c{number}@example.com")) for number in range(6)]
+    routed.run()
+    sent = len(vendor.calls)
+    vendor.works()
+    routed.tick(minutes - 1)
+    assert (len(vendor.calls), vendor.checks) == (sent, 0)
+    routed.tick(3)
+    assert {routed.delivery(lead).state for lead in leads} == {State.DELIVERED}
+
+
 def test_the_reason_follows_what_the_check_says_now(routed: Pipeline, vendor: Vendor) -> None:
     vendor.refuses()
     routed.post()
