@@ -93,7 +93,8 @@ class Webhook(Destination):
     @classmethod
     def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
         assert isinstance(settings, WebhookSettings)  # noqa: S101
-        return (settings.url, settings.secret, *sorted(settings.headers.values()))
+        headers = (f"{name.lower()}: {reference}" for name, reference in settings.headers.items())
+        return (settings.url, settings.secret, *sorted(headers))
 
     def check(self) -> CheckResult:
         """Whether the host can be reached over TLS and every secret can be read; nothing is posted."""

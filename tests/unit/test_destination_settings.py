@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from leads import api, destinations
-from leads.destinations import MODULES, read_settings
+from leads.destinations import MODULES, connection_of, read_settings
 
 TYPES = sorted(name for name, module in MODULES.items() if not module.startswith("tests."))
 SETTINGS = [
@@ -75,3 +75,24 @@ def test_a_setting_in_the_wrong_form_is_answered_with_what_is_asked_for(
         read_settings(type_name, settings)
     assert words in str(refused.value)
     assert "^" not in str(refused.value), "nobody has to read a pattern"
+
+
+@pytest.mark.parametrize(
+    ("type_name", "settings", "other"),
+    [
+        ("webhook", {"url": "https://a.example.com", "secret": "env:X"}, {"secret": "env:Y"}),
+        (
+            "webhook",
+            {"url": "https://a.example.com", "secret": "env:X", "headers": {"X-A": "env:K"}},
+            {"headers": {"X-B": "env:K"}},
+        ),
+        ("dataverse", {"url": "https://a.example.com"}, {"authority": "https://login.microsoftonline.us"}),
+        ("dataverse", {"url": "https://a.example.com"}, {"url": "https://b.example.com"}),
+        ("azure_table", {"table": "Leads"}, {"table": "Others"}),
+    ],
+)
+def test_offers_that_reach_the_vendor_in_another_way_share_no_connection(
+    type_name: str, settings: dict[str, Any], other: dict[str, Any]
+) -> None:
+    assert connection_of(type_name, settings) == connection_of(type_name, dict(settings))
+    assert connection_of(type_name, settings) != connection_of(type_name, settings | other)
