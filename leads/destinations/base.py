@@ -213,6 +213,10 @@ class Destination(ABC):
         """The address and the credential references: offers that agree on them share one connection."""
 
     @classmethod
+    def check_mapping(cls, name: str, value: MappingValue) -> None:  # noqa: B027 - most vendors take anything
+        """Raises ValueError where the vendor's field can't be filled with this; templates are checked before."""
+
+    @classmethod
     def check_follow_up(cls, follow_up: FollowUp) -> None:
         """Raises ValueError where this type can't do what is asked for."""
         asked_for = {name for name, value in follow_up if value}

@@ -497,6 +497,17 @@ def test_texts_are_cut_to_their_columns_and_whole_in_the_note(pipeline: Pipeline
         assert value in dynamics.notes()[0]["notetext"]
 
 
+def test_what_is_longer_than_a_note_is_in_several_and_there_once(pipeline: Pipeline, dynamics: Dataverse) -> None:
+    wish = "🏢 Wir möchten mehr wissen. " * 5_000
+    dynamics.fail_next(LOSE_ANSWER, is_write)
+    lead = deliver(pipeline, Description=wish)
+    pipeline.advance(15)
+    assert state(pipeline, lead) is State.DELIVERED
+    first, second = dynamics.notes()
+    assert [note["subject"].partition("(")[2] for note in (first, second)] == ["1/2)", "2/2)"]
+    assert wish.strip() in first["notetext"] + second["notetext"]
+
+
 def test_lengths_of_an_environment_with_others_are_learnt(pipeline: Pipeline, dynamics: Dataverse) -> None:
     dynamics.columns["subject"] = Column("String", 10)
     lead = deliver(pipeline)

@@ -96,7 +96,7 @@ LEAD_COLUMNS: Final[Mapping[str, Column]] = {
 _COLUMNS: Final[Mapping[str, Mapping[str, Column]]] = {
     "annotations": {
         **_texts(subject=500),
-        "notetext": Column("Memo", 1_000_000_000),
+        "notetext": Column("Memo", 100_000),
         **{f"objectid_{table}": Column("Lookup", target=_set) for _set, (table, _) in _TABLES.items()},
     },
     "tasks": {

@@ -425,6 +425,8 @@ DYNAMICS: dict[str, Any] = {
     [
         ({"mapping": {"jobtitle": "{titel}"}}, ["mapping.jobtitle", "{titel}", "first_name"]),
         ({"mapping": {"job title": "x"}}, ["mapping", "'job title'"]),
+        ({"mapping": {"a@odata.bind": "/x(k='{company}')"}}, ["mapping.a@odata.bind", "one record"]),
+        ({"mapping": {"a@odata.bind": 7}}, ["mapping.a@odata.bind", "one record"]),
         ({"follow_up": {"purchase": {"list": "1"}}}, ["follow_up.purchase.list", "campaign"]),
         ({"follow_up": {"purchase": {"owner": "me"}}}, ["follow_up.purchase.owner", "user:ID"]),
         ({"follow_up": {"purchase": {"task": {"subject": "{x}"}}}}, ["subject", "{x}"]),

@@ -25,6 +25,7 @@ from leads.destinations.dataverse.checks import first_problem
 from leads.destinations.dataverse.client import Client, Write
 from leads.destinations.dataverse.errors import WRONG_ADDRESS
 from leads.destinations.dataverse.records import (
+    BIND,
     COLUMNS_PATH,
     DEFAULT_LENGTHS,
     DEFAULT_MAPPING,
@@ -42,7 +43,7 @@ from leads.destinations.dataverse.records import (
 from leads.destinations.dataverse.settings import GUID, DataverseSettings
 from leads.destinations.dataverse.sign_in import token_source
 from leads.destinations.follow_up import FollowUp, is_hotter
-from leads.destinations.mapping import render, render_mapping
+from leads.destinations.mapping import names_in, render, render_mapping
 from leads.destinations.refusals import FAILURES, UNREADABLE, Kind, Refused, check_result, outcome_of
 
 _FOLLOW_UP_IDS: Final = {
@@ -67,6 +68,15 @@ class Dataverse(Destination):
         assert isinstance(settings, DataverseSettings)  # noqa: S101
         credential = (settings.tenant_id, settings.client_id, settings.client_secret)
         return (settings.base_url.lower(), settings.authority.rstrip("/").lower(), *(part or "" for part in credential))
+
+    @classmethod
+    def check_mapping(cls, name: str, value: MappingValue) -> None:
+        if not name.endswith(BIND) or value is None:
+            return
+        # It is an address: what a customer wrote must have no part in it.
+        if not isinstance(value, str) or not value.startswith("/") or names_in(value):
+            words = "write the address of one record, such as /campaigns(ID), without fields of the lead"
+            raise ValueError(f"is a lookup: {words}")
 
     @classmethod
     def check_follow_up(cls, follow_up: FollowUp) -> None:

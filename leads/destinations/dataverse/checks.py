@@ -10,7 +10,7 @@ from typing import Any, Final
 from leads.destinations.base import MappingValue
 from leads.destinations.dataverse.client import Client
 from leads.destinations.dataverse.errors import WRONG_ADDRESS
-from leads.destinations.dataverse.records import COLUMNS_PATH, TABLE_PATH, owner_path
+from leads.destinations.dataverse.records import BIND, COLUMNS_PATH, TABLE_PATH, owner_path
 from leads.destinations.follow_up import FollowUp
 from leads.destinations.refusals import UNREADABLE, Kind, Refused
 from leads.lead import Stage
@@ -27,7 +27,6 @@ _RIGHTS: Final = (
     "prvReadAttribute",
 )
 _TASK_RIGHTS: Final = ("prvCreateActivity", "prvAppendActivity")
-_BIND: Final = "@odata.bind"
 _LOOKUPS: Final = frozenset({"Lookup", "Owner", "Customer"})
 _TAKES: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
     **dict.fromkeys(("Picklist", "State", "Status", "Integer", "BigInt"), ((int,), "a whole number, such as 8")),
@@ -82,8 +81,8 @@ def _columns(client: Client, mapping: Mapping[str, MappingValue]) -> str:
 
 def _column(name: str, value: MappingValue, columns: Mapping[str, Mapping[str, Any]]) -> str:
     """What is wrong with one column of the mapping, "" if nothing is."""
-    binds = name.endswith(_BIND)
-    written = name.removesuffix(_BIND)
+    binds = name.endswith(BIND)
+    written = name.removesuffix(BIND)
     # The name of a lookup may have capitals, and that of one to several tables ends in the table it points to.
     spellings = (written.lower(), written.lower().rpartition("_")[0]) if binds else (written,)
     column = next((columns[spelling] for spelling in spellings if spelling in columns), None)
@@ -95,9 +94,9 @@ def _column(name: str, value: MappingValue, columns: Mapping[str, Mapping[str, A
         return "Dynamics sets this column itself; take it out of the mapping."
     kind = str(column.get("AttributeType"))
     if kind in _LOOKUPS and not binds:
-        return f"is a lookup: map {written}{_BIND} to the record, such as /campaigns(ID)."
+        return f"is a lookup: map {written}{BIND} to the record, such as /campaigns(ID)."
     if binds and kind in _TAKES:
-        return f"is no lookup: leave {_BIND} out of its name."
+        return f"is no lookup: leave {BIND} out of its name."
     kinds, words = _TAKES.get(kind, ((), ""))
     if kinds and type(value) not in kinds:
         return f"the column takes {words}."

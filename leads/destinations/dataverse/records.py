@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 from leads.destinations.base import MappingValue, OutgoingLead
 from leads.destinations.dataverse.client import Write
 from leads.destinations.follow_up import FollowUp, is_hotter
-from leads.destinations.words import NOT_PROVIDED, cut, headline, story
+from leads.destinations.words import NOT_PROVIDED, cut, headline, pieces, story
 from leads.lead import Stage
 
 DEFAULT_MAPPING: Final[Mapping[str, MappingValue]] = {
@@ -44,6 +44,9 @@ DEFAULT_LENGTHS: Final[Mapping[str, int]] = {
     "websiteurl": 200,
 }
 """As Microsoft ships the table. An environment may have changed them; it says so when a text is too long."""
+
+BIND: Final = "@odata.bind"
+"""Ends the name of a lookup, whose value is the address of a record."""
 
 TABLE_PATH: Final = "EntityDefinitions(LogicalName='lead')"
 COLUMNS_PATH: Final = f"{TABLE_PATH}/Attributes"
@@ -76,6 +79,7 @@ STATE_COLUMNS: Final = (
 
 _NAMESPACE: Final = UUID("5e5b1d0a-6a4c-4b7e-9a57-3a1f0c7f2d11")
 _SUBJECT_CHARACTERS: Final = 500
+_NOTE_CHARACTERS: Final = 100_000
 _TASK_SUBJECT_CHARACTERS: Final = 200
 _TASK_TEXT_CHARACTERS: Final = 2000
 
@@ -184,17 +188,7 @@ def stage_writes(
     """The note of a stage, and what is to be done about it. `subject` is the task's."""
     key = (outgoing.lead_id, outgoing.destination)
     text = "\n\n".join([*remarks, story(outgoing)])
-    writes = [
-        Write(
-            "annotations",
-            computed_id("note", *key),
-            {
-                "subject": cut(headline(outgoing), _SUBJECT_CHARACTERS),
-                "notetext": text,
-                f"objectid_{place.table}@odata.bind": place.path,
-            },
-        )
-    ]
+    writes = _notes(place, outgoing, key, text)
     task_id = computed_id("task", *key)
     if follow_up.task:
         task: dict[str, Any] = {
@@ -212,6 +206,21 @@ def stage_writes(
         item = {"queueid@odata.bind": f"/queues({follow_up.queue})", f"objectid_{queued[0]}@odata.bind": queued[1]}
         writes.append(Write("queueitems", computed_id("queueitem", *key), item))
     return writes
+
+
+def _notes(place: Place, outgoing: OutgoingLead, key: tuple[str, ...], text: str) -> list[Write]:
+    """One note, or as many as a very long text takes."""
+    parts = pieces(text, _NOTE_CHARACTERS)
+    notes = []
+    for number, part in enumerate(parts, 1):
+        mark = f" ({number}/{len(parts)})" if len(parts) > 1 else ""
+        body = {
+            "subject": cut(headline(outgoing), _SUBJECT_CHARACTERS - len(mark)) + mark,
+            "notetext": part,
+            f"objectid_{place.table}@odata.bind": place.path,
+        }
+        notes.append(Write("annotations", computed_id("note", *key, *([str(number)] if number > 1 else [])), body))
+    return notes
 
 
 def changes_to(
