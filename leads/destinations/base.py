@@ -212,8 +212,8 @@ class Destination(ABC):
     def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
         """The address and the credential references: offers that agree on them share one connection."""
 
-    @classmethod
-    def check_mapping(cls, name: str, value: MappingValue) -> None:  # noqa: B027 - most vendors take anything
+    @classmethod  # noqa: B027 - most vendors take anything
+    def check_mapping(cls, name: str, value: MappingValue) -> None:
         """Raises ValueError where the vendor's field can't be filled with this; templates are checked before."""
 
     @classmethod
