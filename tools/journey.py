@@ -217,5 +217,5 @@ def _of_webhook(calls: list[dict[str, Any]]) -> Table:
     table = _table("Webhook (stand-in): a signed call for each lead", "webhook-id", "Stage", "Customer")
     for call in sorted(calls, key=lambda call: str(call["data"]["lead_id"])):
         data = call["data"]
-        table.add_row(f"{data['lead_id']}.hook", data["stage"], data["customer"]["key"])
+        table.add_row(f"{data['lead_id']}_hook", data["stage"], data["customer"]["key"])
     return table

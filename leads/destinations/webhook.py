@@ -85,7 +85,7 @@ class WebhookSettings(DestinationSettings):
 
 
 class Webhook(Destination):
-    """Posts each lead under the id `lead id` + `.` + destination name."""
+    """Posts each lead under the id `lead id` + `_` + destination name, without a dot, which parts what is signed."""
 
     Settings: ClassVar[type[DestinationSettings]] = WebhookSettings
     settings: WebhookSettings
@@ -107,7 +107,7 @@ class Webhook(Destination):
         return CheckResult(ok=True)
 
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
-        message_id = f"{outgoing.lead_id}.{outgoing.destination}"
+        message_id = f"{outgoing.lead_id}_{outgoing.destination}"
         body = json.dumps(self._payload(outgoing, customer), ensure_ascii=False).encode()
         timestamp = str(int(clock.now().timestamp()))
         try:

@@ -286,6 +286,9 @@ class _Sending:
         except Refused as refused:
             if refused.problem.kind is not Kind.ALREADY_THERE:
                 raise
+            if update and refused.problem.code == "412":
+                # Without a code it may as well be the update that somebody else was quicker than: the stage counts for more.
+                return self._write_stage(place, remarks, [])
             return False
         return True
 

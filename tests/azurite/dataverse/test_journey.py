@@ -7,7 +7,7 @@ import pytest
 from leads.destinations.words import NOT_PROVIDED
 from leads.rows import State
 from tests.fakes.dataverse import Dataverse
-from tests.fakes.https_server import LOSE_ANSWER, Request
+from tests.fakes.https_server import LOSE_ANSWER, Request, Response
 from tests.support.dataverse import EMAIL, crm, deliver, is_write, one, state
 from tests.support.pipeline import Pipeline
 
@@ -193,6 +193,16 @@ def test_a_change_at_the_same_moment_is_not_overwritten(pipeline: Pipeline, dyna
     assert state(pipeline, lead) is State.DELIVERED
     assert one(dynamics.leads)["companyname"] == "Their name"
     assert one(dynamics.leads)["leadqualitycode"] == 1
+
+
+def test_a_stage_is_not_taken_for_stored_by_a_refusal_that_does_not_say_why(
+    pipeline: Pipeline, dynamics: Dataverse
+) -> None:
+    deliver(pipeline)
+    dynamics.fail_next(Response(412, {"error": {"code": "", "message": "Precondition Failed"}}), is_write)
+    lead = deliver(pipeline, "PLT")
+    assert state(pipeline, lead) is State.DELIVERED
+    assert len(dynamics.notes()) == 2
 
 
 # --- Records that others have made --------------------------------------------------------------------------------------
