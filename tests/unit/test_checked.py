@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from leads.delivery import checked
 from leads.destinations.base import (
     CHECK_SECONDS,
     CheckResult,
@@ -12,9 +13,10 @@ from leads.destinations.base import (
     Destination,
     DestinationSettings,
     OutgoingLead,
-    checked,
 )
 from leads.destinations.http import Failure, HttpClient, NoAnswer
+
+NOTHING: dict[str, CheckResult] = {}
 
 
 class Anything(Destination):
@@ -43,7 +45,7 @@ def test_what_a_check_says_is_what_it_says() -> None:
 
 
 def test_a_check_that_raises_is_one_that_did_not_get_through_and_says_where_without_the_data() -> None:
-    found = checked(Anything(lambda: {}["marker@example.com"]))
+    found = checked(Anything(lambda: NOTHING["marker@example.com"]))
     assert not found.ok and found.transient
     assert found.code.startswith("KeyError at test_checked.py:")
     assert "marker" not in repr(found)
@@ -51,7 +53,7 @@ def test_a_check_that_raises_is_one_that_did_not_get_through_and_says_where_with
 
 def test_a_check_has_so_many_seconds_for_all_its_requests(monkeypatch: Any) -> None:
     now = [0.0]
-    monkeypatch.setattr("leads.destinations.base.monotonic", lambda: now[0])
+    monkeypatch.setattr("leads.delivery.monotonic", lambda: now[0])
     monkeypatch.setattr("leads.destinations.http.time.monotonic", lambda: now[0])
 
     def slow() -> CheckResult:
