@@ -21,6 +21,7 @@ from leads.destinations.base import (
     Retry,
     Skipped,
 )
+from leads.destinations.changes import Existing, changes_to
 from leads.destinations.dataverse.checks import first_problem
 from leads.destinations.dataverse.client import Client, Write
 from leads.destinations.dataverse.errors import WRONG_ADDRESS
@@ -30,21 +31,21 @@ from leads.destinations.dataverse.records import (
     DEFAULT_LENGTHS,
     DEFAULT_MAPPING,
     RATING_COLUMN,
-    REAL_INTEREST,
+    VOCABULARY,
+    WHOLE_OR_NOT_AT_ALL,
     LeadRow,
     Place,
-    changes_to,
     computed_id,
-    fitted,
     new_lead,
     stage_writes,
     state_columns,
 )
 from leads.destinations.dataverse.settings import GUID, DataverseSettings
 from leads.destinations.dataverse.sign_in import token_source
-from leads.destinations.follow_up import FollowUp, is_hotter
+from leads.destinations.follow_up import REAL_INTEREST, FollowUp, is_hotter
 from leads.destinations.mapping import names_in, render, render_mapping
 from leads.destinations.refusals import FAILURES, UNREADABLE, Kind, Refused, check_result, outcome_of
+from leads.destinations.words import CONTACT_ASKED_FOR, fitted
 
 _FOLLOW_UP_IDS: Final = {
     "owner": (f"(user|team):{GUID}", "user:ID or team:ID with the ID as in Dynamics"),
@@ -246,26 +247,20 @@ class _Sending:
     def _add_stage(self, found: LeadRow) -> Outcome:
         ours = found.id in {self._first_id, self._customer.memory.get("made")}
         edited = found.touched_by_others or self._customer.memory.get("edited") == "yes"
-        last_rating = self._customer.memory.get("rating", "")
-        changes = (
-            changes_to(
-                found, self._fields(), self._outgoing, untouched=ours and not edited, ours=ours, last_rating=last_rating
-            )
-            if found.is_open
-            else {}
-        )
+        existing = Existing(found.row, ours, edited, self._customer.memory.get("rating", ""))
+        changes = changes_to(existing, self._fields(), self._outgoing, VOCABULARY) if found.is_open else {}
         update = [Write("leads", found.id, changes, {"If-Match": found.etag})] if changes else []
-        contact_asked_for = self._outgoing.stage in REAL_INTEREST and found.says_do_not_contact
-        remarks = [_CONTACT_ASKED_FOR] if contact_asked_for and "donotemail" not in changes else []
+        asked_for = self._outgoing.stage in REAL_INTEREST and VOCABULARY.says_do_not_contact({**found.row, **changes})
+        remarks = [*self._remarks, *([CONTACT_ASKED_FOR] if asked_for else [])]
         rating = self._follow_up.rating or ""
-        if self._write_to_first_place(found, [*self._remarks, *remarks], update):
+        if self._write_to_first_place(found, remarks, update):
             raised = RATING_COLUMN in changes
         else:
             # An earlier try has stored it, and may have hidden behind its own change that a person was there before it.
-            raised = found.rating == rating and is_hotter(rating, last_rating)
+            raised = VOCABULARY.rating_in(found.row) == rating and is_hotter(rating, existing.last_rating)
             edited = edited or bool(self._customer.record_id)
         return self._delivered(
-            found.id, rating if raised else last_rating, made=found.id if ours else "", edited=edited
+            found.id, rating if raised else existing.last_rating, made=found.id if ours else "", edited=edited
         )
 
     def _write_to_first_place(self, found: LeadRow, remarks: list[str], update: list[Write]) -> bool:
@@ -295,7 +290,8 @@ class _Sending:
     # parts
 
     def _fields(self) -> dict[str, Any]:
-        return fitted(render_mapping(self._mapping, self._outgoing, self._customer), self._lengths.known)
+        rendered = render_mapping(self._mapping, self._outgoing, self._customer)
+        return fitted(rendered, self._lengths.known, WHOLE_OR_NOT_AT_ALL)
 
     def _stage_writes(self, place: Place, remarks: list[str] | None = None) -> list[Write]:
         task = self._follow_up.task
@@ -314,11 +310,6 @@ class _Sending:
         self._follow_up = self._without_targets()
         self._code = code
         self._remarks.append("The owner, queue or campaign that the offer's follow-up names does not exist any more.")
-
-
-_CONTACT_ASKED_FOR: Final = (
-    "The customer has now asked for this, but the record says not to contact them: look whether that still holds."
-)
 
 
 def _create_only(lead_id: str, body: Mapping[str, Any], *, detect: bool) -> Write:

@@ -11,10 +11,10 @@ from typing import Any, Final
 from uuid import UUID, uuid5
 
 from leads.destinations.base import MappingValue, OutgoingLead
+from leads.destinations.changes import Vocabulary
 from leads.destinations.dataverse.client import Write
-from leads.destinations.follow_up import FollowUp, is_hotter
-from leads.destinations.words import NOT_PROVIDED, cut, headline, pieces, story
-from leads.lead import Stage
+from leads.destinations.follow_up import FollowUp
+from leads.destinations.words import cut, headline, pieces, story
 
 DEFAULT_MAPPING: Final[Mapping[str, MappingValue]] = {
     "subject": "{headline}",
@@ -60,9 +60,7 @@ DO_NOT_CONTACT: Final = ("donotemail", "donotbulkemail", "donotphone", "donotpos
 
 RATING_COLUMN: Final = "leadqualitycode"
 RATING_CODES: Final[Mapping[str, int]] = {"hot": 1, "warm": 2, "cold": 3}
-_RATINGS: Final = {code: rating for rating, code in RATING_CODES.items()}
-
-REAL_INTEREST: Final = frozenset({Stage.INITIAL_INTEREST, Stage.CONTACT_REQUESTED, Stage.PURCHASE, Stage.TRIAL})
+VOCABULARY: Final = Vocabulary(RATING_COLUMN, RATING_CODES, DO_NOT_CONTACT)
 
 STATE_COLUMNS: Final = (
     "leadid",
@@ -117,14 +115,6 @@ class LeadRow:
         return self.row.get("_modifiedby_value") != self.row.get("_createdby_value")
 
     @property
-    def rating(self) -> str:
-        return _RATINGS.get(self.row.get(RATING_COLUMN) or 0, "")
-
-    @property
-    def says_do_not_contact(self) -> bool:
-        return any(self.row.get(column) for column in DO_NOT_CONTACT)
-
-    @property
     def places(self) -> list["Place"]:
         """Where a stage is added: the lead itself, or first what it became."""
         became = [
@@ -151,17 +141,6 @@ class Place:
 def state_columns(mapping: Mapping[str, MappingValue]) -> str:
     """The `$select` that tells a lead's state, and which of the mapped columns are empty."""
     return ",".join(dict.fromkeys((*STATE_COLUMNS, *(name for name in mapping if "@" not in name))))
-
-
-def fitted(fields: Mapping[str, Any], lengths: Mapping[str, int]) -> dict[str, Any]:
-    """The fields as their columns can hold them."""
-    shortened = {
-        name: cut(value, lengths[name]) if isinstance(value, str) and name in lengths else value
-        for name, value in fields.items()
-    }
-    return {
-        name: value for name, value in shortened.items() if value == fields[name] or name not in WHOLE_OR_NOT_AT_ALL
-    }
 
 
 def new_lead(fields: Mapping[str, Any], outgoing: OutgoingLead, follow_up: FollowUp) -> dict[str, Any]:
@@ -221,39 +200,3 @@ def _notes(place: Place, outgoing: OutgoingLead, key: tuple[str, ...], text: str
         }
         notes.append(Write("annotations", computed_id("note", *key, *([str(number)] if number > 1 else [])), body))
     return notes
-
-
-def changes_to(
-    found: LeadRow,
-    fields: Mapping[str, Any],
-    outgoing: OutgoingLead,
-    *,
-    ours: bool,
-    untouched: bool,
-    last_rating: str,
-) -> dict[str, Any]:
-    """What a later stage changes in an open lead. `untouched`: it is ours, and no person has ever changed it.
-
-    Nothing that a person may have edited: empty columns are filled, the rating is raised from what it was set to by us, and
-    our own do-not-contact flags are taken back if nobody else has touched the record. With the policy `overwrite`, everything.
-    """
-    if outgoing.overwrite:
-        changes = dict(fields)
-    elif untouched or not ours:
-        changes = {
-            name: value for name, value in fields.items() if "@" not in name and _fills(value, found.row.get(name))
-        }
-    else:
-        changes = {}
-    rating = outgoing.follow_up.rating
-    is_our_rating = untouched or (ours and found.rating == last_rating) or not found.rating or outgoing.overwrite
-    if rating and RATING_COLUMN not in fields and is_our_rating and is_hotter(rating, found.rating):
-        changes[RATING_COLUMN] = RATING_CODES[rating]
-    if untouched and outgoing.stage in REAL_INTEREST and found.says_do_not_contact:
-        changes |= {column: False for column in DO_NOT_CONTACT if column not in fields}
-    return changes
-
-
-def _fills(value: Any, present: Any) -> bool:
-    """Whether a column holds nothing yet, or only a placeholder, that the value is more than."""
-    return present in (None, "", NOT_PROVIDED) and value != NOT_PROVIDED
