@@ -21,6 +21,8 @@ CONNECTIONS_TABLE = "LeadConnections"
 CACHE_SECONDS = 10
 FAILURES_UNTIL_PAUSE = 5
 SUCCESS_RECORDED_EVERY = timedelta(seconds=60)
+LONGEST_WAIT_SECONDS = 900
+"""A vendor's `Retry-After` holds the probes of its connection back up to here: a mistaken one must not hold leads for a day."""
 SLOT_WAIT_SECONDS = 1.0
 PROBED_EVERY = timedelta(minutes=1)
 CHECKED_AFTER = timedelta(hours=1)
@@ -34,6 +36,7 @@ class Connection:
 
     `last_lead` came through at `last_success_at`; `checked_at` is the last `check()` of `watch` while it was open, and
     `attended_at` when `watch` last probed it or sent on what waits behind it.
+    `wait_until` is when the vendor wants to hear from us again: a paused connection is not probed before.
     """
 
     id: str
@@ -47,18 +50,20 @@ class Connection:
     last_lead: str = ""
     last_failure_at: datetime | None = None
     checked_at: datetime | None = None
+    wait_until: datetime | None = None
     probed_lead: str = ""
     attended_at: datetime | None = None
     etag: str = ""
 
     @property
     def next_check_at(self) -> datetime | None:
-        """When `watch` asks the vendor next: while paused every minute; else when nothing has gone through for about an hour.
+        """When `watch` asks the vendor next: while paused every minute, but for `wait_until`; else after about a quiet hour.
 
         The hour is longer or shorter by up to a fifth, other for each connection and each time. None = at once.
         """
         if self.paused:
-            return self.attended_at + PROBED_EVERY if self.attended_at else None
+            moments = (self.attended_at + PROBED_EVERY if self.attended_at else None, self.wait_until)
+            return max((moment for moment in moments if moment is not None), default=None)
         proofs = [moment for moment in (self.last_success_at, self.checked_at) if moment is not None]
         if not proofs:
             return None
@@ -130,10 +135,14 @@ class Connections:
             if before.paused:
                 emit(Event.CONNECTION_OPENED, connection=connection_id)
 
-    def failed(self, connection_id: str, type_name: str, *, first: bool) -> bool:
+    def failed(
+        self, connection_id: str, type_name: str, *, first: bool, reason: str, retry_after: float | None = None
+    ) -> bool:
         """A `Retry` outcome. Returns whether the connection is paused now: after `FAILURES_UNTIL_PAUSE` in a row.
 
-        A lone first failure of a lead is only remembered here; it is written with the next one, by whichever lead.
+        A lone first failure of a lead is only remembered here; it is written with the next one, by whichever lead. `reason`
+        is the vendor's code or what a person has to change; it stands with the connection once that is paused. `retry_after` is
+        the vendor's, in seconds.
         """
         now = clock.now()
         known = self.get(connection_id)
@@ -147,10 +156,13 @@ class Connections:
 
         def more_failures(stored: Connection) -> Connection:
             failures = stored.failures + count
-            changed = replace(stored, type=type_name, failures=failures, last_failure_at=now)
+            wait_until = (
+                now + timedelta(seconds=min(retry_after, LONGEST_WAIT_SECONDS)) if retry_after else stored.wait_until
+            )
+            changed = replace(stored, type=type_name, failures=failures, last_failure_at=now, wait_until=wait_until)
             if failures < FAILURES_UNTIL_PAUSE or stored.paused:
                 return changed
-            return replace(changed, paused=True, since=now, reason=f"{failures} attempts in a row failed")
+            return replace(changed, paused=True, since=now, reason=f"{failures} attempts in a row failed: {reason}")
 
         before = self._change(connection_id, more_failures)
         after = self.get(connection_id)
@@ -237,11 +249,13 @@ def _working(stored: Connection, now: datetime) -> Connection:
 
 
 def _opened(stored: Connection, now: datetime) -> Connection:
-    return replace(stored, paused=False, reason="", since=None, failures=0, opened_at=now, probed_lead="")
+    return replace(
+        stored, paused=False, reason="", since=None, failures=0, opened_at=now, probed_lead="", wait_until=None
+    )
 
 
 _TEXTS = ("type", "reason", "last_lead", "probed_lead")
-_TIMES = ("since", "opened_at", "last_success_at", "last_failure_at", "checked_at", "attended_at")
+_TIMES = ("since", "opened_at", "last_success_at", "last_failure_at", "checked_at", "attended_at", "wait_until")
 
 
 def _entity(connection: Connection) -> dict[str, Any]:

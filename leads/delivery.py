@@ -19,6 +19,7 @@ from leads.announcements import encode_notice
 from leads.app import App
 from leads.connections import NoFreeSlot
 from leads.destinations.base import (
+    CHECK_SECONDS,
     SEND_SECONDS,
     CheckResult,
     Customer,
@@ -440,21 +441,24 @@ class _Attempting:
         self.app.secrets.forget()
         check = checked(self.destination)
         if check.ok or check.transient:
-            self._settle_retry(Retry(outcome.code or "misconfigured"))
+            self._settle_retry(Retry(outcome.code or "misconfigured"), reason=outcome.reason)
             return
         reason = check.problem or outcome.reason
         self.app.connections.pause(self.destination.connection, self.config.type, reason, outcome.code)
         self.park(reason, outcome="misconfigured", code=outcome.code)
 
-    def _settle_retry(self, outcome: Retry, *, possibly_twice: bool = False) -> None:
+    def _settle_retry(self, outcome: Retry, *, reason: str = "", possibly_twice: bool = False) -> None:
         delivery = self._delivery()
         connections = self.app.connections
         previous = delivery.attempts[-1].at if delivery.attempts else None
         worked = previous is not None and connections.worked_since(self.destination.connection, previous)
-        paused = connections.failed(self.destination.connection, self.config.type, first=previous is None)
+        why = reason or outcome.code
+        paused = connections.failed(
+            self.destination.connection, self.config.type, first=previous is None, reason=why, retry_after=outcome.after
+        )
         name = "unknown" if possibly_twice else "retry"
         if paused:
-            self.park(outcome=name, code=outcome.code, possibly_twice=possibly_twice)
+            self.park(reason, outcome=name, code=outcome.code, possibly_twice=possibly_twice)
             return
         now = clock.now()
         # Only time in which the connection worked for others is the lead's own: an outage costs it nothing.
@@ -472,7 +476,7 @@ class _Attempting:
         next_at = now + timedelta(seconds=seconds)
 
         def change(delivery: Delivery) -> None:
-            delivery.state, delivery.seq = State.RETRY, seq
+            delivery.state, delivery.seq, delivery.reason = State.RETRY, seq, reason
             delivery.step, delivery.spent = step, spent
             delivery.first_failed_at = delivery.first_failed_at or now
             delivery.possibly_twice = delivery.possibly_twice or possibly_twice
@@ -570,12 +574,15 @@ class _Attempting:
 
 
 def checked(destination: Destination) -> CheckResult:
-    """What a destination says of its connection. A fault in its code says nothing, and is kept from all others."""
+    """What a destination says of its connection within `CHECK_SECONDS`. A fault in its code is kept from all others."""
+    end = send_ends_at.set(monotonic() + CHECK_SECONDS)
     try:
         return destination.check()
     except Exception as error:  # noqa: BLE001 - as in `send`
         place = _place_of(error)
         return CheckResult(ok=False, problem=f"its check has a fault of its own ({place})", code=place, transient=True)
+    finally:
+        send_ends_at.reset(end)
 
 
 def _customer_of(key: str, claim: Claim) -> Customer:

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from threading import Lock
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -46,19 +47,36 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
+def _country_code(text: str) -> str:
+    """The country as leads hold it. Raises ValueError: a condition that no lead can meet would lose them all unseen."""
+    code = Lead(country=text.strip()).country_code
+    if not code:
+        raise ValueError("is no country: write its ISO 3166 code, such as DE")
+    return code
+
+
+def _source(text: str) -> str:
+    """The source as leads hold it: AppSource is SPZA to them."""
+    return Lead(lead_source=text).source
+
+
 class When(_Model):
     """Which leads a destination gets. An empty list admits all; a lead has to meet every list that is set."""
 
     stage: list[Stage] = Field(default=[], description="Only leads of these stages.")
-    source: list[str] = Field(default=[], description="Only leads of these sources, such as AzureMarketplace.")
-    country: list[str] = Field(default=[], description="Only leads of these countries (ISO 3166 alpha-2).")
+    source: list[Annotated[str, AfterValidator(_source)]] = Field(
+        default=[], description="Only leads of these sources, such as AzureMarketplace or AppSource."
+    )
+    country: list[Annotated[str, AfterValidator(_country_code)]] = Field(
+        default=[], description="Only leads of these countries (ISO 3166 alpha-2)."
+    )
     is_test: bool | None = Field(default=None, description="Only test leads (true) or only real ones (false).")
 
     def admits(self, lead: Lead, stage: Stage) -> bool:
         return (
             (not self.stage or stage in self.stage)
             and (not self.source or lead.source.casefold() in {source.casefold() for source in self.source})
-            and (not self.country or lead.country_code in {country.upper() for country in self.country})
+            and (not self.country or lead.country_code in self.country)
             and (self.is_test is None or lead.is_test is self.is_test)
         )
 
@@ -167,7 +185,7 @@ def read_offer(data: object) -> Offer:
     try:
         return Offer.model_validate(data)
     except ValidationError as error:
-        raise InvalidOffer(first_problem(error)) from None
+        raise InvalidOffer(first_problem(error, model=Offer)) from None
 
 
 @dataclass(frozen=True, slots=True)

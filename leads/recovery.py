@@ -52,7 +52,8 @@ def watch(app: App) -> None:
         if connection.type == CEILING and connection.paused:
             _reopen_if_room(app, offers, connection)
         elif connection.paused and used_by:
-            _probe(app, backlog, connection, used_by[0])
+            if connection.wait_until is None or now >= connection.wait_until:
+                _probe(app, backlog, connection, used_by[0])
         else:
             pace = min((config.pace for config in used_by or ()), default=DEFAULT_PACE)
             _redrive_connection(app, backlog, connection, now, pace)

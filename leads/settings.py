@@ -178,12 +178,15 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         raise SettingsError(first_problem(error)) from None
 
 
+IS_SECRET: dict[str, Any] = {"format": "secret-reference"}
+"""Marks a secret reference in a JSON Schema; a field that may be left out has to be marked itself (`json_schema_extra`)."""
+
 SecretReference = Annotated[
     str,
     AfterValidator(_check_reference),
     Field(
         description="Where the secret is kept: env:NAME (an app setting) or keyvault:NAME (a Key Vault secret).",
-        json_schema_extra={"format": "secret-reference"},
+        json_schema_extra=IS_SECRET,
     ),
 ]
 """A pydantic field type for a setting that names a secret and never holds one."""

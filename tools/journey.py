@@ -114,10 +114,10 @@ def configure(vendors: StandIns, storage: str) -> None:
 def show(vendors: StandIns, host: Host, storage: str, console: Console) -> bool:
     """Post the journey's leads, wait until they are delivered, and show each vendor's side; whether all is there once."""
     customer = f"robin.{secrets.token_hex(4)}@example.com"  # another one each time, also with KEEP=1
-    leads = [_post(host, customer, action) for action in STAGES]
-    delivered = [_wait(host, lead) == "delivered" for lead in leads]
+    # One after the other, as it is in life: days lie between the stages.
+    delivered = [_wait(host, _post(host, customer, action)) == "delivered" for action in STAGES]
     console.print(
-        f"\n[bold]One customer's journey[/]: {len(leads)} leads to the {len(vendors.offer['destinations'])} destinations of "
+        f"\n[bold]One customer's journey[/]: {len(STAGES)} leads to the {len(vendors.offer['destinations'])} destinations of "
         f"offer {OFFER}. Dynamics 365, Salesforce and the webhook's endpoint are stand-ins on this machine, not the vendors' "
         "services."
     )
@@ -217,5 +217,5 @@ def _of_webhook(calls: list[dict[str, Any]]) -> Table:
     table = _table("Webhook (stand-in): a signed call for each lead", "webhook-id", "Stage", "Customer")
     for call in sorted(calls, key=lambda call: str(call["data"]["lead_id"])):
         data = call["data"]
-        table.add_row(f"{data['lead_id']}.hook", data["stage"], data["customer"]["key"])
+        table.add_row(f"{data['lead_id']}_hook", data["stage"], data["customer"]["key"])
     return table

@@ -34,24 +34,27 @@ def destination_class(type_name: str) -> type[Destination]:
 
 def read_settings(type_name: str, settings: Mapping[str, Any]) -> DestinationSettings:
     """Check a destination's settings. Raises ValueError that names the field."""
+    model = destination_class(type_name).Settings
     try:
-        return destination_class(type_name).Settings.model_validate(settings)
+        return model.model_validate(settings)
     except ValidationError as error:
-        raise ValueError(first_problem(error, "settings")) from None
+        raise ValueError(first_problem(error, "settings", model=model)) from None
 
 
 def check_mapping(type_name: str, mapping: Mapping[str, MappingValue]) -> None:
     """Check a destination's field mapping. Raises ValueError that names the field."""
-    if mapping and destination_class(type_name).default_mapping is None:
+    found = destination_class(type_name)
+    if mapping and found.default_mapping is None:
         raise ValueError("mapping: this destination type takes none")
     for name, value in mapping.items():
         if not _FIELD_NAME.fullmatch(name):
             raise ValueError(f"mapping: {name[:50]!r} is no name of a field")
-        if isinstance(value, str):
-            try:
+        try:
+            if isinstance(value, str):
                 check_template(value)
-            except ValueError as error:
-                raise ValueError(f"mapping.{name}: {error}") from None
+            found.check_mapping(name, value)
+        except ValueError as error:
+            raise ValueError(f"mapping.{name}: {error}") from None
 
 
 def check_follow_ups(type_name: str, follow_up: Mapping[Stage, FollowUp]) -> None:

@@ -81,8 +81,11 @@ class Unknown:
 SEND_SECONDS: Final = 150
 """All of a `send`, however many requests it takes: below the claim's lease."""
 
+CHECK_SECONDS: Final = 60
+"""All of a `check`: together with the send before it below the claim's lease, and by itself well below a tick's time-out."""
+
 send_ends_at: ContextVar[float] = ContextVar("send_ends_at", default=inf)
-"""When the send under way has to be over, on the clock of `time.monotonic`."""
+"""When the send or check under way has to be over, on the clock of `time.monotonic`."""
 
 
 Outcome = Delivered | Skipped | Retry | Rejected | Misconfigured | Unknown
@@ -208,6 +211,10 @@ class Destination(ABC):
     @abstractmethod
     def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
         """The address and the credential references: offers that agree on them share one connection."""
+
+    @classmethod  # noqa: B027 - most vendors take anything
+    def check_mapping(cls, name: str, value: MappingValue) -> None:
+        """Raises ValueError where the vendor's field can't be filled with this; templates are checked before."""
 
     @classmethod
     def check_follow_up(cls, follow_up: FollowUp) -> None:

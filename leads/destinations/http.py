@@ -44,17 +44,19 @@ TOTAL_SECONDS: Final = 120
 """All of a request, however slowly its answer drips; less where the send that it is part of ends before."""
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 
-# At DEBUG it would write addresses, and some are secrets themselves.
-logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
+# At DEBUG it would write addresses, and some are secrets themselves: at no level that anybody may set.
+logging.getLogger("urllib3.connectionpool").addFilter(lambda record: record.levelno > logging.DEBUG)
 
 Address = IPv4Address | IPv6Address
 
 _AZURE_WIRE_SERVER: Final = ip_address("168.63.129.16")
 """Azure's platform services, on a public address (Microsoft Learn, "What is IP address 168.63.129.16?")."""
-_EMBEDS_IPV4: Final = tuple(
-    ip_network(network) for network in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96")
+_IPV6_UNICAST: Final = ip_network("2000::/3")
+"""All of IPv6 that is given out to the public; what stands outside is local, reserved, or an IPv4 address in other clothes."""
+_NOT_VENDORS: Final = tuple(
+    ip_network(network) for network in ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2002::/16", "3fff::/20")
 )
-"""IPv6 forms behind which an IPv4 address stands: NAT64, 6to4, Teredo, IPv4-compatible. No vendor needs them."""
+"""Networks for protocols and documents that Python takes for public or did until lately: 6to4, Teredo, ORCHID and the like."""
 
 
 class Failure(StrEnum):
@@ -230,8 +232,10 @@ def is_public(address: Address, allowed: tuple[Network, ...] = ()) -> bool:
     if any(address in network for network in allowed if network.version == address.version):
         return True
     if address == _AZURE_WIRE_SERVER or any(
-        address in network for network in _EMBEDS_IPV4 if network.version == address.version
+        address in network for network in _NOT_VENDORS if network.version == address.version
     ):
+        return False
+    if isinstance(address, IPv6Address) and address not in _IPV6_UNICAST:
         return False
     return address.is_global and not address.is_multicast
 

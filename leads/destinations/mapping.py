@@ -57,12 +57,17 @@ _OPEN: Final[Mapping[str, Callable[["OutgoingLead"], Mapping[str, str]]]] = {
 
 def check_template(template: str) -> str:
     """The template itself. Raises ValueError that says which name is unknown, or where a brace is open."""
-    for name in _names(template):
+    for name in names_in(template):
         group, dot, member = name.partition(".")
         if name not in FIELDS and name not in _CUSTOMER and not (dot and member and group in _OPEN):
             known = ", ".join([*sorted({*FIELDS, *_CUSTOMER}), "campaign.NAME", "extra.NAME"])
             raise ValueError(f"{{{name}}} is no field of a lead; use one of {known}")
     return template
+
+
+def names_in(template: str) -> list[str]:
+    """The names in braces. Raises ValueError where a brace is open."""
+    return [name for _, name in _parts(template) if name is not None]
 
 
 def render(template: str, outgoing: "OutgoingLead", customer: "Customer") -> str:
@@ -97,10 +102,6 @@ def _value(name: str, outgoing: "OutgoingLead", customer: "Customer") -> str:
         return _CUSTOMER[name](customer)
     group, _, member = name.partition(".")
     return _OPEN[group](outgoing).get(member, "")
-
-
-def _names(template: str) -> list[str]:
-    return [name for _, name in _parts(template) if name is not None]
 
 
 @lru_cache(1024)  # the same few templates are rendered for every lead

@@ -101,13 +101,17 @@ def unanswered(error: NoAnswer, wrong_address: str) -> Misconfigured | Retry:
     return Retry(error.failure)
 
 
-def check_result(outcome: Outcome, out_of_reach: str) -> CheckResult:
-    """A check that ended in this outcome. `out_of_reach` says which party did not answer."""
+def check_result(outcome: Outcome, out_of_reach: str, addresses: str = "url") -> CheckResult:
+    """A check that ended in this outcome. `out_of_reach` says which party did not answer, `addresses` which settings name it."""
     match outcome:
         case Delivered() | Skipped():
             return CheckResult(ok=True)
         case Misconfigured() | Rejected():
             return CheckResult(ok=False, problem=outcome.reason, code=outcome.code)
+        case Retry(code=Failure.NO_SUCH_HOST):
+            # Transient: whether the name is wrong or only the name service out of order can't be told apart.
+            words = f"There is no host of that name: check {addresses}."
+            return CheckResult(ok=False, problem=words, code=outcome.code, transient=True)
         case _:
             return CheckResult(ok=False, problem=out_of_reach, code=outcome.code, transient=True)
 

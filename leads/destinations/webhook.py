@@ -29,7 +29,7 @@ from leads.destinations.base import (
 from leads.destinations.http import Answer
 from leads.destinations.mapping import check_template, render
 from leads.destinations.refusals import FAILURES, check_result, outcome_of
-from leads.settings import SecretReference, SettingsError
+from leads.settings import IS_SECRET, SecretReference, SettingsError
 
 PAYLOAD_VERSION: Final = 1
 WRONG_ADDRESS: Final = "The endpoint's certificate is not valid for its name, or it speaks no TLS: check url."
@@ -56,26 +56,36 @@ class WebhookSettings(DestinationSettings):
     """Where the calls go and how they are signed."""
 
     url: str = Field(
+        title="URL",
         pattern=r"^https://[^\s/@?#]+(/[^\s#]*)?(\?[^\s#]*)?$",
         max_length=2000,
         description="The endpoint: https:// and a public address.",
     )
-    secret: SecretReference
+    secret: SecretReference = Field(
+        title="Signing secret",
+        description="Where the secret that signs the calls is kept: env:NAME or keyvault:NAME.",
+    )
     previous_secret: SecretReference | None = Field(
-        None, description="While the secret is changed: the one before. Calls are signed with both."
+        None,
+        title="Previous signing secret",
+        description="While the secret is changed: the one before. Calls are signed with both.",
+        json_schema_extra=IS_SECRET,
     )
     headers: dict[HeaderName, SecretReference] = Field(
-        {}, description="Further headers, such as Authorization; each value is a secret reference."
+        {},
+        title="Headers",
+        description="Further headers, such as Authorization; each value is a secret reference.",
     )
     body: Annotated[JsonValue, AfterValidator(_check_body)] = Field(
         None,
+        title="Body",
         description="A body of your own instead of the documented one: JSON whose texts are templates such as "
         "{first_name} {last_name}.",
     )
 
 
 class Webhook(Destination):
-    """Posts each lead under the id `lead id` + `.` + destination name."""
+    """Posts each lead under the id `lead id` + `_` + destination name, without a dot, which parts what is signed."""
 
     Settings: ClassVar[type[DestinationSettings]] = WebhookSettings
     settings: WebhookSettings
@@ -83,7 +93,8 @@ class Webhook(Destination):
     @classmethod
     def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
         assert isinstance(settings, WebhookSettings)  # noqa: S101
-        return (settings.url, settings.secret, *sorted(settings.headers.values()))
+        headers = (f"{name.lower()}: {reference}" for name, reference in settings.headers.items())
+        return (settings.url, settings.secret, *sorted(headers))
 
     def check(self) -> CheckResult:
         """Whether the host can be reached over TLS and every secret can be read; nothing is posted."""
@@ -96,7 +107,7 @@ class Webhook(Destination):
         return CheckResult(ok=True)
 
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
-        message_id = f"{outgoing.lead_id}.{outgoing.destination}"
+        message_id = f"{outgoing.lead_id}_{outgoing.destination}"
         body = json.dumps(self._payload(outgoing, customer), ensure_ascii=False).encode()
         timestamp = str(int(clock.now().timestamp()))
         try:

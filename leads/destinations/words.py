@@ -96,3 +96,17 @@ def fitted(
     return {
         name: value for name, value in shortened.items() if value == fields[name] or name not in whole_or_not_at_all
     }
+
+
+def pieces(text: str, limit: int) -> list[str]:
+    """The text in pieces of at most `limit` UTF-16 code units (at least 2), none of which splits a character."""
+    if 2 * len(text) <= limit:
+        return [text]
+    found, start, units = [], 0, 0
+    for index, character in enumerate(text):
+        size = 2 if ord(character) > 0xFFFF else 1
+        if units + size > limit:
+            found.append(text[start:index])
+            start, units = index, 0
+        units += size
+    return [*found, text[start:]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 
 from leads import connections as connections_module
 from leads.connections import NoFreeSlot
+from leads.destinations.base import CheckResult
 from leads.rows import State
 from tests.support.pipeline import Pipeline, a_lead, crm
-from tests.support.vendor import DELIVERED, REJECTED, RETRY, Vendor
+from tests.support.recording import Recording
+from tests.support.vendor import DELIVERED, MISCONFIGURED, REJECTED, RETRY, Vendor
 
 
 def connection(pipeline: Pipeline) -> connections_module.Connection:
@@ -26,6 +29,48 @@ def test_five_failures_in_a_row_pause_and_the_sixth_lead_is_not_sent(routed: Pip
         routed.run()
     assert len(vendor.calls) == 5
     assert connection(routed).paused
+    assert connection(routed).reason == "5 attempts in a row failed: 503"
+
+
+def test_what_only_the_vendor_finds_wrong_is_told_once_it_pauses_the_connection(
+    routed: Pipeline, vendor: Vendor
+) -> None:
+    vendor.answer = lambda call: MISCONFIGURED  # while the check passes
+    leads = [routed.post(a_lead(f"c{number}@example.com")) for number in range(6)]
+    routed.run()
+    assert connection(routed).reason == "5 attempts in a row failed: the secret has expired"
+    assert "the secret has expired" in {routed.delivery(lead).reason for lead in leads}
+    vendor.works()
+    routed.tick(4)
+    assert {(routed.delivery(lead).state, routed.delivery(lead).reason) for lead in leads} == {(State.DELIVERED, "")}
+
+
+def test_a_check_that_raises_stops_neither_its_lead_nor_other_connections(
+    routed: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Vendor() as other:
+        routed.offer(crm(other.url), offer_id="contoso.other", titles=["Other"])
+        other.refuses()
+        waiting = routed.post(a_lead("other@example.com", OfferTitle="Other"))
+        routed.run()
+        other.works()
+        vendor.refuses()
+        monkeypatch.setattr(Recording, "check", broken_for(vendor.url, Recording.check))
+        leads = [routed.post(a_lead(f"c{number}@example.com")) for number in range(6)]
+        routed.run()
+        assert {routed.delivery(lead).state for lead in leads} <= {State.RETRY, State.PARKED}
+        routed.tick(2)
+        assert routed.delivery(waiting).state is State.DELIVERED
+    assert not routed.app.poison.depth()
+
+
+def broken_for(url: str, check: Callable[[Recording], CheckResult]) -> Callable[[Recording], CheckResult]:
+    def checked(destination: Recording) -> CheckResult:
+        if destination.settings.url == url:
+            raise KeyError("LogicalName")
+        return check(destination)
+
+    return checked
 
 
 def test_a_success_in_between_begins_the_count_anew(routed: Pipeline, vendor: Vendor) -> None:
@@ -77,6 +122,21 @@ def test_a_paused_connection_is_checked_each_minute_and_no_lead_is_sent_while_th
     assert len(vendor.calls) == sent
     assert vendor.checks == checked + 5
     assert routed.delivery(lead).state is State.PARKED
+
+
+@pytest.mark.parametrize(("after", "minutes"), [(150, 3), (86_400, 15)])
+def test_a_paused_connection_is_left_alone_for_as_long_as_its_vendor_asks_up_to_a_quarter_of_an_hour(
+    routed: Pipeline, vendor: Vendor, after: int, minutes: int
+) -> None:
+    vendor.answer = lambda call: RETRY | {"after": after}
+    leads = [routed.post(a_lead(f"c{number}@example.com")) for number in range(6)]
+    routed.run()
+    sent = len(vendor.calls)
+    vendor.works()
+    routed.tick(minutes - 1)
+    assert (len(vendor.calls), vendor.checks) == (sent, 0)
+    routed.tick(3)
+    assert {routed.delivery(lead).state for lead in leads} == {State.DELIVERED}
 
 
 def test_the_reason_follows_what_the_check_says_now(routed: Pipeline, vendor: Vendor) -> None:

@@ -86,6 +86,7 @@ def test_misconfigured_though_the_check_passes_is_a_retry_of_this_lead(routed: P
     lead = routed.post()
     routed.run()
     assert routed.delivery(lead).state is State.RETRY
+    assert routed.delivery(lead).reason == "the secret has expired"
     assert vendor.checks == 1
     assert not any(connection.paused for connection in routed.app.connections.stored())
     routed.advance(13)

@@ -63,7 +63,7 @@ def test_a_lead_arrives_signed_under_an_id_of_lead_and_destination(pipeline: Pip
     lead = pipeline.post(a_lead("ada+crm@example.com", Description='{"mktcmpid": "42"}', Tier="gold"))
     pipeline.run()
     assert pipeline.delivery(lead, "hook").state is State.DELIVERED
-    body = receiver.records[f"{lead}.hook"]
+    body = receiver.records[f"{lead}_hook"]
     assert (body["type"], body["version"]) == ("lead.received", 1)
     data = body["data"]
     assert (data["lead_id"], data["offer"], data["stage"]) == (lead, "contoso.crm", "initial_interest")
@@ -81,7 +81,7 @@ def test_a_lost_answer_is_sent_again_under_the_same_id(pipeline: Pipeline, recei
     assert pipeline.delivery(lead, "hook").state is State.RETRY
     pipeline.advance(2)
     assert pipeline.delivery(lead, "hook").state is State.DELIVERED
-    assert receiver.calls == [f"{lead}.hook"] * 2
+    assert receiver.calls == [f"{lead}_hook"] * 2
     assert len(receiver.records) == 1
 
 
@@ -124,7 +124,7 @@ def test_a_body_of_ones_own_is_filled_in_and_what_a_customer_wrote_stays_text(
     nasty = '{email} {0} "}],\u2028{{ \\ %s ${x} <b> \r\nX: y'
     lead = pipeline.post(a_lead(UserDetails={"FirstName": nasty, "LastName": "L", "Email": "a@example.com"}))
     pipeline.run()
-    got = receiver.records[f"{lead}.hook"]
+    got = receiver.records[f"{lead}_hook"]
     assert got == {"text": f"New: {nasty} L (initial_interest), {{}}", "n": 1, "list": ["a@example.com"]}
 
 
@@ -194,6 +194,33 @@ def test_the_check_posts_nothing(pipeline: Pipeline, receiver: Receiver) -> None
 
 
 @pytest.mark.parametrize(
+    ("changes", "transient", "words"),
+    [
+        ({"url": "https://no-such-host.invalid/"}, True, "There is no host of that name: check url."),
+        ({"url": "https://127.0.0.1:1/"}, True, "the endpoint did not answer"),
+        ({"secret": "env:NOT_SET"}, False, "NOT_SET"),
+        ({"secret": "env:HOOK_TOKEN"}, False, "whsec_"),
+        ({"headers": {"X-A": "env:NOT_SET"}}, False, "NOT_SET"),
+        ({"headers": {"X-A": "env:HOOK_LINES"}}, False, "The header X-A"),
+    ],
+    ids=str,
+)
+def test_the_check_says_what_to_change(
+    pipeline: Pipeline,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    transient: bool,
+    words: str,
+) -> None:
+    monkeypatch.setenv("HOOK_LINES", "a\nb")
+    made = destinations.make("webhook", hook(receiver, **changes)["settings"], pipeline.app.context)
+    found = made.check()
+    assert not found.ok and found.transient is transient
+    assert words in found.problem
+
+
+@pytest.mark.parametrize(
     ("settings", "field"),
     [
         ({"url": "http://example.com/"}, "url"),
@@ -221,7 +248,7 @@ def test_every_field_of_a_template_can_be_rendered(pipeline: Pipeline, receiver:
     pipeline.offer(hook(receiver, body={name: "{" + name + "}" for name in FIELDS}))
     lead = pipeline.post()
     pipeline.run()
-    got = receiver.records[f"{lead}.hook"]
+    got = receiver.records[f"{lead}_hook"]
     assert got["lead_id"] == lead
     assert got["country_code"] == "US"
 

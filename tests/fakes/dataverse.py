@@ -36,11 +36,23 @@ API: Final = "/api/data/v9.2/"
 RIGHTS: Final = frozenset(
     {
         *(f"prv{verb}Lead" for verb in ("Create", "Read", "Write", "Append", "AppendTo", "Assign")),
-        *("prvCreateNote", "prvAppendNote", "prvCreateActivity", "prvAppendActivity"),
-        *("prvAppendToContact", "prvAppendToOpportunity"),
+        *("prvCreateNote", "prvAppendNote", "prvCreateActivity", "prvAppendActivity", "prvAssignActivity"),
+        *("prvAppendToContact", "prvAppendToOpportunity", "prvReadEntity", "prvReadAttribute"),
+        *("prvReadQueue", "prvAppendToQueue", "prvReadCampaign", "prvAppendToCampaign"),
     }
 )
-_CREATE_RIGHT: Final = {"leads": "prvCreateLead", "annotations": "prvCreateNote", "tasks": "prvCreateActivity"}
+_CREATE_RIGHT: Final = {
+    "leads": "prvCreateLead",
+    "annotations": "prvCreateNote",
+    "tasks": "prvCreateActivity",
+    "queueitems": "prvAppendToQueue",
+}
+_READ_RIGHT: Final = {"leads": "prvReadLead", "queues": "prvReadQueue", "campaigns": "prvReadCampaign"}
+_BIND_RIGHT: Final = {
+    ("leads", "ownerid"): "prvAssignLead",
+    ("tasks", "ownerid"): "prvAssignActivity",
+    ("leads", "campaignid"): "prvAppendToCampaign",
+}
 _TABLES: Final = {
     "leads": ("lead", "leadid"),
     "annotations": ("annotation", "annotationid"),
@@ -84,7 +96,7 @@ LEAD_COLUMNS: Final[Mapping[str, Column]] = {
 _COLUMNS: Final[Mapping[str, Mapping[str, Column]]] = {
     "annotations": {
         **_texts(subject=500),
-        "notetext": Column("Memo", 1_000_000_000),
+        "notetext": Column("Memo", 100_000),
         **{f"objectid_{table}": Column("Lookup", target=_set) for _set, (table, _) in _TABLES.items()},
     },
     "tasks": {
@@ -109,6 +121,13 @@ _READ_ONLY: Final = (
     *("_createdby_value", "_modifiedby_value", "_masterid_value"),
     *("_parentcontactid_value", "_qualifyingopportunityid_value"),
 )
+
+
+_USER_FAULTS: Final = {
+    "missing": ("0x80072560", "The user is not a member of the organization."),
+    "disabled": ("0x80040225", "The specified user is disabled."),
+    "no role": ("0x80042f09", "SecLib::RetrievePrivilegeForUser failed - no roles are assigned to user."),
+}
 
 
 class VendorError(Exception):
@@ -207,7 +226,9 @@ class Dataverse(VendorServer):
         self.entra.resources.add(self.url)
         self.columns: dict[str, Column] = dict(LEAD_COLUMNS)
         self.rights: set[str] = set(RIGHTS)
-        self.has_role = True
+        self.user = ""
+        """What is wrong with the application user: "" nothing, "missing", "disabled", or "no role"."""
+        self.leads_go_to_queues = False
         self.duplicate_rule = False
         self.duplicate_status = 500
         self.throttle: Throttle | None = None
@@ -299,17 +320,16 @@ class Dataverse(VendorServer):
                 return Response(429, {"error": {"code": self.throttle.code, "message": words}}, headers)
             self.throttle.left -= 1
         try:
-            self._need_a_role()
+            self._need_a_user()
             if request.path == f"{API}$batch":
                 return self._batch(request)
             return self._single(request.method, request.target, request.headers, request.body)
         except VendorError as error:
             return error.response
 
-    def _need_a_role(self) -> None:
-        if not self.has_role:
-            words = "SecLib::RetrievePrivilegeForUser failed - no roles are assigned to user."
-            raise VendorError(403, "0x80042f09", words)
+    def _need_a_user(self) -> None:
+        if self.user:
+            raise VendorError(403, *_USER_FAULTS[self.user])
 
     def _single(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Response:
         path, _, query = target.partition("?")
@@ -322,8 +342,9 @@ class Dataverse(VendorServer):
         if path.endswith("/Microsoft.Dynamics.CRM.RetrieveUserPrivileges"):
             held = [{"PrivilegeName": name, "Depth": "Global"} for name in sorted(self.rights)]
             return Response(200, {"RolePrivileges": held})
-        if "EntityDefinitions(LogicalName='lead')/Attributes" in path:
-            return self._attributes(path)
+        if path.startswith(f"{API}EntityDefinitions(LogicalName='lead')"):
+            self._need("prvReadEntity")
+            return self._attributes(path) if "/Attributes" in path else self._table()
         found = _PATH.fullmatch(path)
         if found is None or found[1] not in _TABLES:
             raise VendorError(404, "0x8006088a", "Resource not found for the segment.")
@@ -336,7 +357,16 @@ class Dataverse(VendorServer):
             return self._patch(entity_set, identifier, headers, body)
         raise VendorError(405, "0x80060888", "The requested resource does not support this method.")
 
+    def _need(self, right: str) -> None:
+        if right not in self.rights:
+            words = f"Principal user is missing {right} privilege (SecLib::AccessCheckEx2 failed)."
+            raise VendorError(403, "0x80040220", words)
+
+    def _table(self) -> Response:
+        return Response(200, {"IsValidForQueue": {"Value": self.leads_go_to_queues, "CanBeChanged": True}})
+
     def _attributes(self, path: str) -> Response:
+        self._need("prvReadAttribute")
         kind = re.search(r"CRM\.(String|Memo)AttributeMetadata$", path)
         rows = [
             {"LogicalName": name, "MaxLength": column.length}
@@ -359,8 +389,7 @@ class Dataverse(VendorServer):
         return row
 
     def _shown(self, entity_set: str, row: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
-        if entity_set == "leads" and "prvReadLead" not in self.rights:
-            raise _forbidden("prvReadLead")
+        self._need(_READ_RIGHT.get(entity_set, "prvReadEntity"))
         chosen = [name for name in options.get("$select", "").split(",") if name]
         for name in chosen:
             self._known_column(entity_set, name)
@@ -399,8 +428,8 @@ class Dataverse(VendorServer):
                 words = "The version of the existing record doesn't match the RowVersion property provided."
                 raise VendorError(412, "0x80060882", words)
         right = "prvWriteLead" if existing is not None and entity_set == "leads" else _CREATE_RIGHT.get(entity_set)
-        if right and right not in self.rights:
-            raise _forbidden(right)
+        if right:
+            self._need(right)
         values = self._validated(entity_set, table, body)
         if existing is None:
             self._detect_duplicates(entity_set, values, headers)
@@ -452,6 +481,10 @@ class Dataverse(VendorServer):
             raise VendorError(400, "0x80048d19", f"Invalid value for '{name}@odata.bind'.")
         identifier = found[2].lower()
         self._row(found[1], identifier)
+        if right := _BIND_RIGHT.get((entity_set, name)):
+            self._need(right)
+        if name == "objectid_lead" and entity_set == "queueitems" and not self.leads_go_to_queues:
+            raise VendorError(400, "0x80040203", "The entity is not enabled for queues.")
         if entity_set == "annotations":
             return {"_objectid_value": identifier, "objecttypecode": found[1]}
         if name.startswith("regardingobjectid"):
@@ -533,11 +566,6 @@ def _lead_defaults() -> dict[str, Any]:
 
 def _etag(row: Mapping[str, Any]) -> str:
     return f'W/"{row["versionnumber"]}"'
-
-
-def _forbidden(right: str) -> VendorError:
-    words = f"Principal user is missing {right} privilege (SecLib::AccessCheckEx2 failed)."
-    return VendorError(403, "0x80040220", words)
 
 
 def _conditions(text: str) -> Iterator[tuple[str, str]]:

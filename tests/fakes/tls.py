@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +112,23 @@ def never_answer(sock: socket.socket, _: bytes) -> None:
         sock.recv(1)
 
 
-def reset_in_the_middle(sock: socket.socket, _: bytes) -> None:
+def cut_in_the_middle(sock: socket.socket, _: bytes) -> None:
     sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+
+
+def reset_in_the_middle(sock: socket.socket, request: bytes) -> None:
+    """The other side's machine forgets the connection: RST instead of FIN."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    cut_in_the_middle(sock, request)
+
+
+def gzip_bomb(sock: socket.socket, _: bytes) -> None:
+    """A small answer that would take 20 MB once it is unpacked."""
+    packer = zlib.compressobj(wbits=31)
+    body = b"".join([*(packer.compress(bytes(1_000_000)) for _number in range(20)), packer.flush()])
+    lines = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
+    with contextlib.suppress(OSError):
+        sock.sendall(lines.encode() + body)
 
 
 def drip(sock: socket.socket, _: bytes) -> None:

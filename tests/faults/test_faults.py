@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from io import BufferedIOBase
 from typing import Any
 
@@ -114,13 +115,16 @@ Trouble = Callable[[Subject, Authority, pytest.MonkeyPatch], AbstractContextMana
 
 @dataclass(frozen=True)
 class Case:
-    """A fault, and what it means: `outcome` unless `differs` says otherwise for a type. `acts`: the vendor has the lead."""
+    """A fault, and what it means: `outcome` unless `differs` says otherwise for a type. `acts`: the vendor has the lead.
+
+    `wait_seconds`: how long the vendor asks us to wait.
+    """
 
     name: str
     trouble: Fault | Trouble
     outcome: str = "retry"
-    code: str = ""
     acts: bool = False
+    wait_seconds: int = 0
     differs: tuple[tuple[str, str], ...] = ()
     needs_tls: bool = False
 
@@ -138,11 +142,11 @@ CASES = [
     Case("connection closed, not acted", Broken(acts=False)),
     Case("connection closed, acted", LOSE_ANSWER, acts=True),
     Case("answer breaks off, acted", Broken(acts=True, say=_half), acts=True, differs=(("webhook", "delivered"),)),
-    Case("429 with Retry-After", _answer(429, Retry_After="40")),
+    Case("429 with Retry-After", _answer(429, Retry_After="40"), wait_seconds=40),
     Case("429 without", _answer(429)),
     Case("500 in HTML", _answer(500)),
     Case("502 in HTML", _answer(502)),
-    Case("503 with Retry-After", _answer(503, Retry_After="40")),
+    Case("503 with Retry-After", _answer(503, Retry_After="40"), wait_seconds=40),
     Case("200 that is no answer", _answer(200, b"<html>Welcome</html>"), differs=(("webhook", "delivered"),)),
     Case(
         "200 with broken JSON",
@@ -231,11 +235,11 @@ def test_a_fault_has_the_right_outcome_and_the_lead_ends_there_once(
         pipeline.run()
         (attempt,) = pipeline.delivery(lead_id).attempts
         assert attempt.outcome == case.outcome_for(type_name), attempt
+        assert attempt.next_at is None or attempt.next_at - attempt.at >= timedelta(seconds=case.wait_seconds)
         assert len(subject.records() if case.acts else ()) == (1 if case.acts else 0)
-    if attempt.outcome == "delivered":
-        return
-    healed(pipeline, lead_id)
-    assert len(subject.records()) == 1, "once, however often it was sent"
+    if attempt.outcome != "delivered":
+        healed(pipeline, lead_id)
+        assert len(subject.records()) == 1, "once, however often it was sent"
     nothing_leaks(subject, pipeline, lead_id, caplog)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, get_args
@@ -22,12 +23,25 @@ from leads.destinations.base import Customer, Outcome, OutgoingLead
 from leads.destinations.dataverse.errors import CODES, ENTRA_CODES
 from leads.destinations.dataverse.records import DEFAULT_MAPPING, DO_NOT_CONTACT, RATING_COLUMN
 from leads.destinations.follow_up import RATINGS, FollowUp
+from leads.destinations.http import Answer
 from leads.destinations.mapping import FIELDS, check_template
 from leads.destinations.refusals import Kind, Problem
 from leads.destinations.salesforce import errors as salesforce_errors
 from leads.destinations.salesforce import records as salesforce
+from leads.destinations.webhook import PAYLOAD_VERSION, classify, payload
 from leads.events import ALARMS, Event
-from leads.lead import Lead, Source, Stage, UnreadableLead, new_lead_id, parse_body, received_at_of, stage_of
+from leads.lead import (
+    Lead,
+    Source,
+    Stage,
+    UnreadableLead,
+    customer_hash,
+    customer_identity,
+    new_lead_id,
+    parse_body,
+    received_at_of,
+    stage_of,
+)
 from leads.offers import DestinationConfig, Offer, Policies, When, read_offer
 from leads.retry import SCHEDULE
 from leads.rows import State
@@ -248,6 +262,45 @@ def test_every_field_and_code_of_salesforce_is_documented_and_no_other() -> None
     assert codes <= salesforce_errors.CODES.keys()
 
 
+def leaves(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Every field of a webhook's body with its type; open objects are one field."""
+    if isinstance(value, dict) and value and place.rpartition(".")[2] not in {"extra", "campaign"}:
+        for name, inner in value.items():
+            yield from leaves(inner, f"{place}.{name}" if place else name)
+    else:
+        kinds: dict[type, str] = {str: "string", bool: "boolean", int: "integer", dict: "object of strings"}
+        yield place, kinds[type(value)]
+
+
+def test_the_webhooks_body_is_the_documented_one() -> None:
+    example = next(
+        shown for text in blocks("docs/destinations/webhook.md", "json") if "data" in (shown := json.loads(text))
+    )
+    details = example["data"]["customer"]
+    lead = Lead.model_validate(
+        {name: details[name] for name in ("first_name", "last_name", "email", "phone", "company", "title", "country")}
+        | {name: example["data"][name] for name in ("lead_source", "offer_title", "description")}
+    )
+    received = datetime.fromisoformat(example["timestamp"])
+    outgoing = OutgoingLead(example["data"]["lead_id"], lead, "contoso.crm", "hook", Stage.CONTACT_REQUESTED, received)
+    sent = payload(outgoing, Customer(customer_hash(customer_identity(lead, ""))))
+    assert sent == example
+    assert f"Version {PAYLOAD_VERSION}." in section("docs/destinations/webhook.md", "The body")
+    documented = table("docs/destinations/webhook.md", "Its fields")
+    assert {name: cells[0] for name, cells in documented.items()} == dict(leaves(sent))
+    for stage in Stage:
+        assert f"`{stage}`" in documented["data.stage"][1]
+
+
+def test_every_status_of_a_webhook_is_documented_with_its_outcome() -> None:
+    documented = table("docs/destinations/webhook.md", "Errors, and what to do")
+    for status in map(str, (301, 308, 400, 401, 403, 404, 405, 407, 408, 409, 410, 413, 422, 425, 429, 500)):
+        families = {"3": "3xx", "4": "other 4xx"}
+        cells = documented.get(status) or documented.get(families.get(status[0], "408"))
+        assert cells is not None
+        assert cells[0] == f"`{type(classify(Answer(int(status), {}, b''), 'id')).__name__}`", status
+
+
 def test_the_measure_of_a_new_destination_is_the_webhooks_length() -> None:
     lines = len(page("leads/destinations/webhook.py").splitlines())
     assert f"`leads/destinations/webhook.py` has {lines} lines" in page("docs/adding-a-destination.md")
@@ -337,15 +390,10 @@ def offers_in(name: str) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "README.md",
-        "docs/configuration.md",
-        *(f"docs/destinations/{name}.md" for name in ("azure-table", "dataverse", "salesforce")),
-    ],
+    "path", [ROOT / "README.md", DOCS / "configuration.md", *sorted((DOCS / "destinations").glob("*.md"))]
 )
-def test_every_example_of_an_offer_is_valid(name: str) -> None:
-    examples = offers_in(name)
+def test_every_example_of_an_offer_is_valid(path: Path) -> None:
+    examples = offers_in(str(path.relative_to(ROOT)))
     assert examples
     for example in examples:
         read_offer(example)

@@ -21,9 +21,11 @@ from tests.fakes.tls import (
     Authority,
     Behaviour,
     answer,
+    cut_in_the_middle,
     drip,
     drip_the_body,
     endless,
+    gzip_bomb,
     hang_up,
     make_authority,
     never_answer,
@@ -104,8 +106,10 @@ def test_a_connection_is_used_again(client: HttpClient, authority: Authority) ->
     ("behave", "failure"),
     [
         (hang_up, Failure.CONNECTION_LOST),
+        (cut_in_the_middle, Failure.CONNECTION_LOST),
         (reset_in_the_middle, Failure.CONNECTION_LOST),
         (endless, Failure.ANSWER_TOO_LARGE),
+        (gzip_bomb, Failure.ANSWER_TOO_LARGE),
     ],
 )
 def test_what_breaks_after_the_request_left_may_have_been_acted_on(
@@ -175,6 +179,19 @@ def test_only_https_is_spoken(client: HttpClient) -> None:
         client.request("GET", "http://127.0.0.1:1/")
 
 
+def test_no_log_line_at_any_level_holds_the_address_a_header_or_the_body(
+    client: HttpClient, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    for logger in ("", "urllib3", "urllib3.connectionpool", "requests"):
+        caplog.set_level("DEBUG", logger)
+    with raw_server(authority.server_context(), answer("503 Busy", b"secret-answer")) as server:
+        url = server.url + "/secret-path?code=secret-code"
+        client.request("POST", url, headers={"X-Key": "secret-header"}, body=b"secret-body")
+        with pytest.raises(NoAnswer):
+            client.request("POST", "https://127.0.0.1:1/secret-path?code=secret-code", body=b"secret-body")
+    assert "secret-" not in caplog.text
+
+
 def test_neither_error_nor_its_causes_hold_the_address_or_the_body(client: HttpClient) -> None:
     with pytest.raises(NoAnswer) as no:
         client.request("POST", "https://127.0.0.1:1/?code=secret-code", body=b"marker@example.com")
@@ -188,8 +205,8 @@ def test_neither_error_nor_its_causes_hold_the_address_or_the_body(client: HttpC
 
 NOT_A_VENDORS = """127.0.0.1 127.9.9.9 10.0.0.1 172.16.5.4 192.168.1.1 169.254.169.254 168.63.129.16 100.64.0.1 0.0.0.0 224.0.0.1
 255.255.255.255 192.0.2.1 198.18.0.1 ::1 :: fe80::1 fd00::1 fc00::1 ff02::1 ::ffff:127.0.0.1 ::ffff:169.254.169.254
-::ffff:10.0.0.1 ::ffff:168.63.129.16 64:ff9b::7f00:1 64:ff9b::a9fe:a9fe 2002:7f00:1:: 2001:0:7f00:1:: ::7f00:1
-2001:db8::1"""
+::ffff:10.0.0.1 ::ffff:168.63.129.16 64:ff9b::7f00:1 64:ff9b::a9fe:a9fe 64:ff9b:1::1 2002:7f00:1:: 2001:0:7f00:1:: ::7f00:1
+::ffff:0:7f00:1 2001:db8::1 2001:20::1 fec0::1 5f00::1 3fff::1 100::1 fd00:ec2::254 4000::1 192.0.0.9 192.88.99.1 240.0.0.1"""
 
 
 @pytest.mark.parametrize("address", NOT_A_VENDORS.split())

@@ -282,6 +282,19 @@ def test_a_setting_that_its_type_has_not_is_named() -> None:
     assert said == "destinations.0.settings.colour: there is no such field: remove it or correct its name"
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("destinations.0.settings.table", "my leads", "The table's name"),
+        ("destinations.0.name", "My table", "a-z, 0-9, _"),
+    ],
+)
+def test_a_text_in_the_wrong_form_is_answered_with_what_is_asked_for(path: str, value: str, words: str) -> None:
+    said = refusal(changed(path, value))
+    assert said.startswith(f"{path}: does not have the right form.")
+    assert words in said
+
+
 def test_the_destination_types_there_are_are_listed() -> None:
     assert "azure_table" in refusal(changed("destinations.0.type", "fax"))
 
@@ -350,6 +363,7 @@ TEST_LEAD = Lead(first_name="MSFT_TEST_636573304831318844", lead_source="AzureMa
         ({"source": ["azuremarketplace"]}, True),
         ({"source": ["SPZA", "TestDrive"]}, False),
         ({"country": ["de"]}, True),
+        ({"country": ["France", "Germany"]}, True),
         ({"country": ["AT", "CH"]}, False),
         ({"is_test": False}, True),
         ({"is_test": True}, False),
@@ -360,6 +374,16 @@ TEST_LEAD = Lead(first_name="MSFT_TEST_636573304831318844", lead_source="AzureMa
 )
 def test_a_lead_has_to_meet_every_condition_that_is_set(when: dict[str, Any], admitted: bool) -> None:
     assert When.model_validate(when).admits(LEAD, Stage.CONTACT_REQUESTED) is admitted
+
+
+@pytest.mark.parametrize("name", ["SPZA", "AppSource", "AppSource (SPZA)"])
+def test_app_source_goes_by_any_of_its_names(name: str) -> None:
+    assert When(source=[name]).admits(Lead(lead_source="SPZA-PLT|contoso.crm"), Stage.CONTACT_REQUESTED)
+
+
+def test_a_country_that_no_lead_can_be_from_is_refused() -> None:
+    said = refusal(changed("destinations.0.when.country", ["DE", "Narnia"]))
+    assert said == "destinations.0.when.country.1: is no country: write its ISO 3166 code, such as DE"
 
 
 def test_test_leads_can_be_admitted_alone() -> None:
@@ -401,6 +425,8 @@ DYNAMICS: dict[str, Any] = {
     [
         ({"mapping": {"jobtitle": "{titel}"}}, ["mapping.jobtitle", "{titel}", "first_name"]),
         ({"mapping": {"job title": "x"}}, ["mapping", "'job title'"]),
+        ({"mapping": {"a@odata.bind": "/x(k='{company}')"}}, ["mapping.a@odata.bind", "one record"]),
+        ({"mapping": {"a@odata.bind": 7}}, ["mapping.a@odata.bind", "one record"]),
         ({"follow_up": {"purchase": {"list": "1"}}}, ["follow_up.purchase.list", "campaign"]),
         ({"follow_up": {"purchase": {"owner": "me"}}}, ["follow_up.purchase.owner", "user:ID"]),
         ({"follow_up": {"purchase": {"task": {"subject": "{x}"}}}}, ["subject", "{x}"]),

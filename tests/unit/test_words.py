@@ -92,6 +92,15 @@ def test_fields_are_cut_but_for_those_that_would_be_wrong_then() -> None:
     assert fitted == {"name": "Ada…", "phone": "1617", "score": 12345, "free": "x" * 99}
 
 
+@given(st.text(), st.integers(2, 9))
+def test_a_text_in_pieces_is_whole_and_each_piece_fits_in_utf_16(text: str, limit: int) -> None:
+    found = words.pieces(text, limit)
+    assert "".join(found) == text
+    for piece in found:
+        assert len(piece.encode("utf-16-le", "surrogatepass")) // 2 <= limit
+    assert len(found) == 1 or all(found)
+
+
 def test_ratings_rise_and_never_fall() -> None:
     assert is_hotter("hot", "warm") and is_hotter("warm", "cold") and is_hotter("cold", "")
     assert not is_hotter("warm", "hot") and not is_hotter("warm", "warm")

@@ -6,7 +6,6 @@ created only: whatever is sent twice is there once. What belongs to a stage is s
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar, Final
 
@@ -22,46 +21,37 @@ from leads.destinations.base import (
     Retry,
     Skipped,
 )
+from leads.destinations.changes import Existing, changes_to
+from leads.destinations.dataverse.checks import first_problem
 from leads.destinations.dataverse.client import Client, Write
 from leads.destinations.dataverse.errors import WRONG_ADDRESS
 from leads.destinations.dataverse.records import (
+    BIND,
+    COLUMNS_PATH,
     DEFAULT_LENGTHS,
     DEFAULT_MAPPING,
     RATING_COLUMN,
-    REAL_INTEREST,
+    VOCABULARY,
+    WHOLE_OR_NOT_AT_ALL,
     LeadRow,
     Place,
-    changes_to,
     computed_id,
-    fitted,
     new_lead,
-    owner_path,
     stage_writes,
     state_columns,
 )
 from leads.destinations.dataverse.settings import GUID, DataverseSettings
 from leads.destinations.dataverse.sign_in import token_source
-from leads.destinations.follow_up import FollowUp
-from leads.destinations.http import Failure
-from leads.destinations.mapping import render, render_mapping
+from leads.destinations.follow_up import REAL_INTEREST, FollowUp, is_hotter
+from leads.destinations.mapping import names_in, render, render_mapping
 from leads.destinations.refusals import FAILURES, UNREADABLE, Kind, Refused, check_result, outcome_of
+from leads.destinations.words import CONTACT_ASKED_FOR, fitted
 
 _FOLLOW_UP_IDS: Final = {
     "owner": (f"(user|team):{GUID}", "user:ID or team:ID with the ID as in Dynamics"),
     "queue": (GUID, "the queue's ID as in Dynamics"),
     "campaign": (GUID, "the campaign's ID as in Dynamics"),
 }
-_RIGHTS: Final = (
-    "prvCreateLead",
-    "prvReadLead",
-    "prvWriteLead",
-    "prvAppendLead",
-    "prvAppendToLead",
-    "prvCreateNote",
-    "prvAppendNote",
-)
-_TASK_RIGHTS: Final = ("prvCreateActivity", "prvAppendActivity")
-_METADATA: Final = "EntityDefinitions(LogicalName='lead')/Attributes"
 _TRIES: Final = 4
 _MERGES_FOLLOWED: Final = 5
 
@@ -78,7 +68,16 @@ class Dataverse(Destination):
     def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
         assert isinstance(settings, DataverseSettings)  # noqa: S101
         credential = (settings.tenant_id, settings.client_id, settings.client_secret)
-        return (settings.base_url.lower(), *(part or "" for part in credential))
+        return (settings.base_url.lower(), settings.authority.rstrip("/").lower(), *(part or "" for part in credential))
+
+    @classmethod
+    def check_mapping(cls, name: str, value: MappingValue) -> None:
+        if not name.endswith(BIND) or value is None:
+            return
+        # It is an address: what a customer wrote must have no part in it.
+        if not isinstance(value, str) or not value.startswith("/") or names_in(value):
+            words = "write the address of one record, such as /campaigns(ID), without fields of the lead"
+            raise ValueError(f"is a lookup: {words}")
 
     @classmethod
     def check_follow_up(cls, follow_up: FollowUp) -> None:
@@ -103,12 +102,12 @@ class Dataverse(Destination):
     def check(self) -> CheckResult:
         """Sign in, and look whether the rights, columns and follow-up targets that leads need are there."""
         try:
-            client = self.client
-            problem = self._missing_rights(client) or self._missing_columns(client) or self._missing_targets(client)
+            problem = first_problem(self.client, self.mapping, self.follow_up)
         except FAILURES as error:
-            found = check_result(outcome_of(error, WRONG_ADDRESS), "the environment did not answer")
-            # Whether the name is wrong or only the name service out of order can't be told apart.
-            return replace(found, problem=WRONG_ADDRESS) if found.code == Failure.NO_SUCH_HOST else found
+            outcome = outcome_of(error, WRONG_ADDRESS)
+            return check_result(
+                outcome, "the environment, or its sign-in, did not answer", "url, and authority if it is set"
+            )
         return CheckResult(ok=not problem, problem=problem, code="check" if problem else "")
 
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
@@ -116,46 +115,6 @@ class Dataverse(Destination):
             return _Sending(self, outgoing, customer).run()
         except FAILURES as error:
             return outcome_of(error, WRONG_ADDRESS)
-
-    def _missing_rights(self, client: Client) -> str:
-        try:
-            user = client.get("WhoAmI").get("UserId")
-        except Refused as refused:
-            if refused.problem is UNREADABLE:
-                return WRONG_ADDRESS
-            raise
-        if not user:
-            return WRONG_ADDRESS
-        held = client.get(f"systemusers({user})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges")
-        names = {right.get("PrivilegeName") for right in held.get("RolePrivileges") or []}
-        needed = (*_RIGHTS, *(_TASK_RIGHTS if any(wanted.task for wanted in self.follow_up.values()) else ()))
-        missing = [right for right in needed if right not in names]
-        if not missing:
-            return ""
-        return f"The application user lacks the rights {', '.join(missing)}: give it the security role of the set-up guide."
-
-    def _missing_columns(self, client: Client) -> str:
-        found = client.get(f"{_METADATA}?$select=LogicalName,IsValidForCreate")
-        columns = {column["LogicalName"]: column.get("IsValidForCreate", True) for column in found.get("value") or []}
-        for name in self.mapping:
-            column = name.partition("@")[0].lower()
-            if column not in columns:
-                return f"mapping.{name}: the lead table has no such column; take it out of the mapping, or make it."
-            if not columns[column]:
-                return f"mapping.{name}: Dynamics sets this column itself; take it out of the mapping."
-        return ""
-
-    def _missing_targets(self, client: Client) -> str:
-        for stage, wanted in self.follow_up.items():
-            targets = {
-                "owner": owner_path(wanted.owner) if wanted.owner else "",
-                "queue": f"/queues({wanted.queue})" if wanted.queue else "",
-                "campaign": f"/campaigns({wanted.campaign})" if wanted.campaign else "",
-            }
-            for name, path in targets.items():
-                if path and not _exists(client, path.removeprefix("/")):
-                    return f"follow_up.{stage}.{name}: Dynamics has none with this ID."
-        return ""
 
 
 destination = Dataverse
@@ -171,10 +130,10 @@ class Lengths:
         """Ask the environment, whose columns may be longer or shorter than shipped."""
         found: dict[str, int] = {}
         for kind in ("String", "Memo"):
-            path = f"{_METADATA}/Microsoft.Dynamics.CRM.{kind}AttributeMetadata?$select=LogicalName,MaxLength"
-            for column in client.get(path).get("value") or []:
+            path = f"{COLUMNS_PATH}/Microsoft.Dynamics.CRM.{kind}AttributeMetadata?$select=LogicalName,MaxLength"
+            for column in client.rows(path):
                 if isinstance(column.get("MaxLength"), int):
-                    found[column["LogicalName"]] = column["MaxLength"]
+                    found[str(column.get("LogicalName"))] = column["MaxLength"]
         self.known = {**DEFAULT_LENGTHS, **found}
 
 
@@ -191,6 +150,7 @@ class _Sending:
         self._follow_up = outgoing.follow_up
         self._remarks: list[str] = []
         self._code = ""
+        self._merges_followed = 0
         scope = destination.record_scope(outgoing.offer, outgoing.destination)
         self._first_id = computed_id("lead", scope, customer.key)
 
@@ -246,14 +206,15 @@ class _Sending:
             if refused.problem.kind is Kind.GONE:
                 return None
             raise
+        if not row.get("leadid"):
+            raise Refused(UNREADABLE)
         return self._survivor(LeadRow(row))
 
     def _survivor(self, found: LeadRow | None) -> LeadRow | None:
-        for _ in range(_MERGES_FOLLOWED):
-            if found is None or not found.survivor:
-                break
-            found = LeadRow(self._client.get(f"leads({found.survivor})?$select={state_columns(self._mapping)}"))
-        return found
+        if found is None or not found.survivor or self._merges_followed == _MERGES_FOLLOWED:
+            return found
+        self._merges_followed += 1
+        return self._read(found.survivor)
 
     # create
 
@@ -274,7 +235,7 @@ class _Sending:
                 return Delivered(before, "duplicate_rule")
             self._client.write([_create_only(lead_id, body, detect=False), *stage])
             self._code = "duplicate_rule"
-        return self._delivered(lead_id, self._follow_up.rating or "", made=lead_id)
+        return self._delivered(lead_id, self._follow_up.rating or "", made=lead_id, edited=False)
 
     def _created_before(self, lead_id: str) -> Outcome:
         """An earlier try has made the record, for this lead or for another one of the customer's: its note will tell."""
@@ -285,51 +246,61 @@ class _Sending:
 
     def _add_stage(self, found: LeadRow) -> Outcome:
         ours = found.id in {self._first_id, self._customer.memory.get("made")}
-        last_rating = self._customer.memory.get("rating", "")
-        changes = (
-            changes_to(found, self._fields(), self._outgoing, ours=ours, last_rating=last_rating)
-            if found.is_open
-            else {}
-        )
+        edited = found.touched_by_others or self._customer.memory.get("edited") == "yes"
+        existing = Existing(found.row, ours, edited, self._customer.memory.get("rating", ""))
+        changes = changes_to(existing, self._fields(), self._outgoing, VOCABULARY) if found.is_open else {}
         update = [Write("leads", found.id, changes, {"If-Match": found.etag})] if changes else []
-        contact_asked_for = self._outgoing.stage in REAL_INTEREST and found.says_do_not_contact
-        remarks = [_CONTACT_ASKED_FOR] if contact_asked_for and "donotemail" not in changes else []
-        self._write_to_first_place(found, [*self._remarks, *remarks], update)
-        rating = self._follow_up.rating or "" if RATING_COLUMN in changes else last_rating
-        return self._delivered(found.id, rating, made=found.id if ours else "")
+        asked_for = self._outgoing.stage in REAL_INTEREST and VOCABULARY.says_do_not_contact({**found.row, **changes})
+        remarks = [*self._remarks, *([CONTACT_ASKED_FOR] if asked_for else [])]
+        rating = self._follow_up.rating or ""
+        if self._write_to_first_place(found, remarks, update):
+            raised = RATING_COLUMN in changes
+        else:
+            # An earlier try has stored it, and may have hidden behind its own change that a person was there before it.
+            raised = VOCABULARY.rating_in(found.row) == rating and is_hotter(rating, existing.last_rating)
+            edited = edited or bool(self._customer.record_id)
+        return self._delivered(
+            found.id, rating if raised else existing.last_rating, made=found.id if ours else "", edited=edited
+        )
 
-    def _write_to_first_place(self, found: LeadRow, remarks: list[str], update: list[Write]) -> None:
+    def _write_to_first_place(self, found: LeadRow, remarks: list[str], update: list[Write]) -> bool:
+        """Returns whether it was this try that has stored the stage."""
         *became, itself = found.places
         for place in became:
             try:
-                self._write_stage(place, remarks, update)
+                return self._write_stage(place, remarks, update)
             except Refused as refused:
                 # It may be closed to us, or be gone: the lead itself is still there.
                 if refused.problem.kind not in {Kind.SETTINGS, Kind.GONE, Kind.LEAD}:
                     raise
-            else:
-                return
-        self._write_stage(itself, remarks, update)
+        return self._write_stage(itself, remarks, update)
 
-    def _write_stage(self, place: Place, remarks: list[str], update: list[Write]) -> None:
+    def _write_stage(self, place: Place, remarks: list[str], update: list[Write]) -> bool:
         try:
             self._client.write([*self._stage_writes(place, remarks), *update])
         except Refused as refused:
             if refused.problem.kind is not Kind.ALREADY_THERE:
                 raise
+            if update and refused.problem.code == "412":
+                # Without a code it may as well be the update that somebody else was quicker than: the stage counts for more.
+                return self._write_stage(place, remarks, [])
+            return False
+        return True
 
     # parts
 
     def _fields(self) -> dict[str, Any]:
-        return fitted(render_mapping(self._mapping, self._outgoing, self._customer), self._lengths.known)
+        rendered = render_mapping(self._mapping, self._outgoing, self._customer)
+        return fitted(rendered, self._lengths.known, WHOLE_OR_NOT_AT_ALL)
 
     def _stage_writes(self, place: Place, remarks: list[str] | None = None) -> list[Write]:
         task = self._follow_up.task
         subject = render(task.subject, self._outgoing, self._customer) if task else ""
         return stage_writes(place, self._outgoing, self._follow_up, subject, remarks or self._remarks)
 
-    def _delivered(self, lead_id: str, rating: str, made: str) -> Delivered:
-        return Delivered(lead_id, self._code, {"rating": rating, "made": made})
+    def _delivered(self, lead_id: str, rating: str, *, made: str, edited: bool) -> Delivered:
+        """What the next lead has to know: the rating that is ours, the record that is, and whether a person was ever in it."""
+        return Delivered(lead_id, self._code, {"rating": rating, "made": made, "edited": "yes" if edited else ""})
 
     def _without_targets(self) -> FollowUp:
         return self._follow_up.model_copy(update={"owner": "", "queue": "", "campaign": ""})
@@ -341,21 +312,6 @@ class _Sending:
         self._remarks.append("The owner, queue or campaign that the offer's follow-up names does not exist any more.")
 
 
-_CONTACT_ASKED_FOR: Final = (
-    "The customer has now asked for this, but the record says not to contact them: look whether that still holds."
-)
-
-
 def _create_only(lead_id: str, body: Mapping[str, Any], *, detect: bool) -> Write:
     suppress = "false" if detect else "true"
     return Write("leads", lead_id, body, {"If-None-Match": "*", "MSCRM.SuppressDuplicateDetection": suppress})
-
-
-def _exists(client: Client, path: str) -> bool:
-    try:
-        client.get(f"{path}?$select=createdon")
-    except Refused as refused:
-        if refused.problem.kind is Kind.GONE:
-            return False
-        raise
-    return True

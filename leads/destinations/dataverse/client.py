@@ -54,13 +54,17 @@ class Client:
         """Read what a path without anything personal names."""
         return _decoded(self._request("GET", API + path))
 
+    def rows(self, path: str, member: str = "value") -> list[dict[str, Any]]:
+        """Read the rows that a path without anything personal names."""
+        return _rows(self.get(path), member)
+
     def query(self, entity_set: str, options: Mapping[str, str]) -> list[dict[str, Any]]:
         """The rows that query options choose. They travel in a body: an address is written into too many logs."""
         encoded = "&".join(f"{name}={quote(value, safe='')}" for name, value in options.items())
         boundary = f"batch_{uuid4().hex}"
         part = _part(f"GET {API}{entity_set}?{encoded} HTTP/1.1", {"Accept": "application/json"})
         answers = self._batch(boundary, _multipart(boundary, [part]))
-        return list(_decoded(answers[0] if answers else Answer(200, {}, b"")).get("value") or [])
+        return _rows(_decoded(answers[0] if answers else Answer(200, {}, b"")), "value")
 
     def write(self, writes: Sequence[Write]) -> None:
         """Store all or nothing."""
@@ -119,6 +123,13 @@ def _decoded(answer: Answer) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Refused(UNREADABLE)
     return body
+
+
+def _rows(body: Mapping[str, Any], member: str) -> list[dict[str, Any]]:
+    rows = body.get(member)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise Refused(UNREADABLE)
+    return rows
 
 
 def _headers(headers: Mapping[str, str]) -> bytes:

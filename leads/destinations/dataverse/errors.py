@@ -5,8 +5,10 @@ protection API limits"; for Entra ID, "Microsoft Entra authentication and author
 messages of Microsoft's own connector ("Troubleshooting lead configuration errors").
 """
 
+import re
 from collections.abc import Mapping
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from leads.destinations.http import Answer
 from leads.destinations.refusals import Kind, Problem
@@ -19,6 +21,17 @@ _RIGHT_MISSING: Final = (
     Kind.SETTINGS,
     "The application user lacks a right: give it the security role of the set-up guide.",
 )
+_COLUMN_SECURITY: Final = (
+    Kind.SETTINGS,
+    "The application user may not write or read one of the columns (column security): give it a column security profile, "
+    "or leave the column out of the mapping.",
+)
+_USER_DISABLED: Final = (
+    Kind.SETTINGS,
+    "The application user is disabled: enable it in the Power Platform admin center.",
+)
+_RIGHT: Final = re.compile(r"\bprv[A-Z][A-Za-z_]{2,60}\b")
+_NO_APPLICATION: Final = "The tenant has no application with this client_id, or nobody has consented to it."
 _NO_TENANT_ID: Final = (
     "tenant_id is neither a directory ID nor a domain: copy the Directory (tenant) ID of the app registration."
 )
@@ -42,9 +55,9 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     "0x80072321": _BUSY,  # execution time in 300 s
     "0x80072322": _BUSY,  # requests in 300 s
     "0x80072326": _BUSY,  # requests at once
-    "0x80072323": _BUSY,
-    "0x80072324": _BUSY,
-    "0x80072325": _BUSY,
+    "0x80072323": _BUSY,  # AzureSqlDatabaseResourceLimitExceededError
+    "0x80072324": _BUSY,  # AzureSqlMaxConcurrentWorkersLimitExceededError
+    "0x80072325": _BUSY,  # AzureSqlDatabaseStorageQuotaExceededError
     "0x8005f103": _BUSY,  # Throttling
     "0x8004a001": _BUSY,  # server busy
     "0x80044150": _BUSY,  # SQL error
@@ -56,19 +69,29 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     "0x80044172": _BUSY,
     "0x80040216": _BUSY,  # unexpected error
     # Sign-in.
-    "0x8005f101": (Kind.SIGN_IN_AGAIN, _SIGN_IN),
+    "0x8005f101": (Kind.SIGN_IN_AGAIN, _SIGN_IN),  # AccessTokenExpired
     "0x8004a101": (Kind.SIGN_IN_AGAIN, _SIGN_IN),
     # Settings of the connection, or in Dynamics.
     "0x80040220": _RIGHT_MISSING,  # PrivilegeDenied
     "0x80048306": _RIGHT_MISSING,
-    "0x80042f09": (Kind.SETTINGS, "The application user has no security role: give it the one of the set-up guide."),
-    "0x8004f508": (
+    "0x80042f09": (  # UserNotAssignedRoles
         Kind.SETTINGS,
-        "The application user may not write one of the columns (column security): give it a column security profile, or "
-        "leave the column out of the mapping.",
+        "The application user has no security role: give it the one of the set-up guide.",
     ),
+    "0x80072560": (  # UserNotMemberOfOrg
+        Kind.SETTINGS,
+        "The environment has no application user for this application: add it under Settings, Application users.",
+    ),
+    "0x8004f502": _COLUMN_SECURITY,  # AttributePrivilegeCreateIsMissing
+    "0x8004f504": _COLUMN_SECURITY,  # AttributePermissionReadIsMissing
+    "0x8004f507": _COLUMN_SECURITY,  # AttributePermissionUpdateIsMissingDuringUpdate
     "0x8004a104": (Kind.SETTINGS, "The environment is disabled: enable it in the Power Platform admin center."),
-    "0x8004a112": (Kind.SETTINGS, "The application user is disabled: enable it in the Power Platform admin center."),
+    "0x8004a113": (  # UserDoesNotHaveAdminOnlyModePermissions
+        Kind.SETTINGS,
+        "The environment is in administration mode: leads wait until that is ended in the Power Platform admin center.",
+    ),
+    "0x8004a112": _USER_DISABLED,
+    "0x80040225": _USER_DISABLED,  # unManagedIdsUserNotEnabled
     "0x8006088a": (Kind.SETTINGS, "The environment has no table for leads: is Dynamics 365 Sales installed in it?"),
     "0x80060888": (Kind.SETTINGS, "A column of the mapping does not exist: validate the connection to see which."),
     "0x80048d19": (
@@ -86,7 +109,8 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
 ENTRA_CODES: Final[Mapping[int, str]] = {
     7000215: "The client secret is wrong: enter the secret's value, not its ID, as the secret that client_secret names.",
     7000222: "The client secret has expired: make a new one in the app registration and store it where client_secret points.",
-    700016: "The tenant has no application with this client_id, or nobody has consented to it.",
+    700016: _NO_APPLICATION,
+    7000229: _NO_APPLICATION,
     7000112: "The application is disabled in the tenant: enable it under Enterprise applications.",
     90002: "There is no such tenant, or it has no active subscription: check tenant_id (the Directory ID).",
     900023: _NO_TENANT_ID,
@@ -100,14 +124,17 @@ ENTRA_CODES: Final[Mapping[int, str]] = {
 WRONG_ADDRESS: Final = (
     "The address is not that of a Dynamics 365 environment (https://NAME.crm4.dynamics.com): check url."
 )
+WRONG_AUTHORITY: Final = "The authority is no sign-in service of Entra ID: check authority."
+NO_TENANT: Final = "There is no such tenant: check tenant_id (the Directory ID), and authority if it is set."
 
 
 def problem_of(answer: Answer) -> Problem:
     """A refused request by the vendor's code; by its HTTP status only where it gives none that is known."""
-    code = error_code(answer)
+    error = _error(answer)
+    code = _code(error)
     if code in CODES:
         kind, words = CODES[code]
-        return Problem(kind, code, words, answer.retry_after)
+        return _named(Problem(kind, code, words, answer.retry_after), error)
     status, shown = answer.status, code or str(answer.status)
     if status == 401:
         return Problem(Kind.SIGN_IN_AGAIN, shown, _SIGN_IN)
@@ -115,7 +142,7 @@ def problem_of(answer: Answer) -> Problem:
         return Problem(Kind.TRANSIENT, shown, retry_after=answer.retry_after)
     if status == 403:
         kind, words = _RIGHT_MISSING
-        return Problem(kind, shown, words)
+        return _named(Problem(kind, shown, words), error)
     if status < 400 or status in {404, 405, 410, 501}:
         return Problem(Kind.SETTINGS, shown, WRONG_ADDRESS)
     if status == 412:
@@ -123,13 +150,25 @@ def problem_of(answer: Answer) -> Problem:
     return Problem(Kind.LEAD, shown, _LEAD)
 
 
-def error_code(answer: Answer) -> str:
-    """The `code` of an error's body in lower case, "" if it has none. Negative decimal forms become hexadecimal."""
+def _error(answer: Answer) -> Mapping[str, Any]:
     body = answer.json()
     error = body.get("error") if isinstance(body, dict) else None
-    code = error.get("code") if isinstance(error, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
+def _code(error: Mapping[str, Any]) -> str:
+    """The `code` of an error in lower case, "" if it has none. Negative decimal forms become hexadecimal."""
+    code = error.get("code")
     text = code.strip().lower() if isinstance(code, str) else ""
     try:
         return f"0x{int(text) & 0xFFFFFFFF:08x}"
     except ValueError:
         return text[:20]
+
+
+def _named(problem: Problem, error: Mapping[str, Any]) -> Problem:
+    """With the name of the right that is missing, where the message says it: the rest of a message is not for our words."""
+    right = _RIGHT.search(str(error.get("message")))
+    if problem.words != _RIGHT_MISSING[1] or right is None:
+        return problem
+    return replace(problem, words=problem.words.replace("a right:", f"the right {right[0]}:"))

@@ -11,10 +11,10 @@ from typing import Any, Final
 from uuid import UUID, uuid5
 
 from leads.destinations.base import MappingValue, OutgoingLead
+from leads.destinations.changes import Vocabulary
 from leads.destinations.dataverse.client import Write
-from leads.destinations.follow_up import FollowUp, is_hotter
-from leads.destinations.words import cut, headline, story
-from leads.lead import Stage
+from leads.destinations.follow_up import FollowUp
+from leads.destinations.words import cut, headline, pieces, story
 
 DEFAULT_MAPPING: Final[Mapping[str, MappingValue]] = {
     "subject": "{headline}",
@@ -45,6 +45,13 @@ DEFAULT_LENGTHS: Final[Mapping[str, int]] = {
 }
 """As Microsoft ships the table. An environment may have changed them; it says so when a text is too long."""
 
+BIND: Final = "@odata.bind"
+"""Ends the name of a lookup, whose value is the address of a record."""
+
+TABLE_PATH: Final = "EntityDefinitions(LogicalName='lead')"
+COLUMNS_PATH: Final = f"{TABLE_PATH}/Attributes"
+"""Where an environment says which columns its leads have."""
+
 WHOLE_OR_NOT_AT_ALL: Final = frozenset({"emailaddress1", "telephone1", "mobilephone", "websiteurl"})
 """A shortened address or number would be a wrong one: it is left to the note, which has everything."""
 
@@ -53,9 +60,7 @@ DO_NOT_CONTACT: Final = ("donotemail", "donotbulkemail", "donotphone", "donotpos
 
 RATING_COLUMN: Final = "leadqualitycode"
 RATING_CODES: Final[Mapping[str, int]] = {"hot": 1, "warm": 2, "cold": 3}
-_RATINGS: Final = {code: rating for rating, code in RATING_CODES.items()}
-
-REAL_INTEREST: Final = frozenset({Stage.INITIAL_INTEREST, Stage.CONTACT_REQUESTED, Stage.PURCHASE, Stage.TRIAL})
+VOCABULARY: Final = Vocabulary(RATING_COLUMN, RATING_CODES, DO_NOT_CONTACT)
 
 STATE_COLUMNS: Final = (
     "leadid",
@@ -72,6 +77,7 @@ STATE_COLUMNS: Final = (
 
 _NAMESPACE: Final = UUID("5e5b1d0a-6a4c-4b7e-9a57-3a1f0c7f2d11")
 _SUBJECT_CHARACTERS: Final = 500
+_NOTE_CHARACTERS: Final = 100_000
 _TASK_SUBJECT_CHARACTERS: Final = 200
 _TASK_TEXT_CHARACTERS: Final = 2000
 
@@ -109,14 +115,6 @@ class LeadRow:
         return self.row.get("_modifiedby_value") != self.row.get("_createdby_value")
 
     @property
-    def rating(self) -> str:
-        return _RATINGS.get(self.row.get(RATING_COLUMN) or 0, "")
-
-    @property
-    def says_do_not_contact(self) -> bool:
-        return any(self.row.get(column) for column in DO_NOT_CONTACT)
-
-    @property
     def places(self) -> list["Place"]:
         """Where a stage is added: the lead itself, or first what it became."""
         became = [
@@ -145,17 +143,6 @@ def state_columns(mapping: Mapping[str, MappingValue]) -> str:
     return ",".join(dict.fromkeys((*STATE_COLUMNS, *(name for name in mapping if "@" not in name))))
 
 
-def fitted(fields: Mapping[str, Any], lengths: Mapping[str, int]) -> dict[str, Any]:
-    """The fields as their columns can hold them."""
-    shortened = {
-        name: cut(value, lengths[name]) if isinstance(value, str) and name in lengths else value
-        for name, value in fields.items()
-    }
-    return {
-        name: value for name, value in shortened.items() if value == fields[name] or name not in WHOLE_OR_NOT_AT_ALL
-    }
-
-
 def new_lead(fields: Mapping[str, Any], outgoing: OutgoingLead, follow_up: FollowUp) -> dict[str, Any]:
     """The body that makes a lead. The mapping has the last word on every column."""
     body: dict[str, Any] = dict.fromkeys(DO_NOT_CONTACT, outgoing.set_do_not_contact)
@@ -180,17 +167,7 @@ def stage_writes(
     """The note of a stage, and what is to be done about it. `subject` is the task's."""
     key = (outgoing.lead_id, outgoing.destination)
     text = "\n\n".join([*remarks, story(outgoing)])
-    writes = [
-        Write(
-            "annotations",
-            computed_id("note", *key),
-            {
-                "subject": cut(headline(outgoing), _SUBJECT_CHARACTERS),
-                "notetext": text,
-                f"objectid_{place.table}@odata.bind": place.path,
-            },
-        )
-    ]
+    writes = _notes(place, outgoing, key, text)
     task_id = computed_id("task", *key)
     if follow_up.task:
         task: dict[str, Any] = {
@@ -210,32 +187,16 @@ def stage_writes(
     return writes
 
 
-def changes_to(
-    found: LeadRow,
-    fields: Mapping[str, Any],
-    outgoing: OutgoingLead,
-    *,
-    ours: bool,
-    last_rating: str,
-) -> dict[str, Any]:
-    """What a later stage changes in an open lead.
-
-    Nothing that a person may have edited: empty columns are filled, the rating is raised from what it was set to by us, and
-    our own do-not-contact flags are taken back if nobody else has touched the record. With the policy `overwrite`, everything.
-    """
-    untouched = ours and not found.touched_by_others
-    if outgoing.overwrite:
-        changes = dict(fields)
-    elif untouched or not ours:
-        changes = {
-            name: value for name, value in fields.items() if "@" not in name and found.row.get(name) in (None, "")
+def _notes(place: Place, outgoing: OutgoingLead, key: tuple[str, ...], text: str) -> list[Write]:
+    """One note, or as many as a very long text takes."""
+    parts = pieces(text, _NOTE_CHARACTERS)
+    notes = []
+    for number, part in enumerate(parts, 1):
+        mark = f" ({number}/{len(parts)})" if len(parts) > 1 else ""
+        body = {
+            "subject": cut(headline(outgoing), _SUBJECT_CHARACTERS - len(mark)) + mark,
+            "notetext": part,
+            f"objectid_{place.table}@odata.bind": place.path,
         }
-    else:
-        changes = {}
-    rating = outgoing.follow_up.rating
-    is_our_rating = untouched or (ours and found.rating == last_rating) or not found.rating or outgoing.overwrite
-    if rating and RATING_COLUMN not in fields and is_our_rating and is_hotter(rating, found.rating):
-        changes[RATING_COLUMN] = RATING_CODES[rating]
-    if untouched and outgoing.stage in REAL_INTEREST and found.says_do_not_contact:
-        changes |= {column: False for column in DO_NOT_CONTACT if column not in fields}
-    return changes
+        notes.append(Write("annotations", computed_id("note", *key, *([str(number)] if number > 1 else [])), body))
+    return notes

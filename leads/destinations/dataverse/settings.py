@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from leads.destinations.base import DestinationSettings
-from leads.settings import SecretReference
+from leads.settings import IS_SECRET, SecretReference
 
 GUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
@@ -14,33 +14,49 @@ class DataverseSettings(DestinationSettings):
     """Which environment, as whom, and what is done about records that are there already."""
 
     url: str = Field(
+        title="URL",
         pattern=r"^https://[A-Za-z0-9.-]+(:\d+)?/?$",
         max_length=200,
         description="The environment's address, such as https://contoso.crm4.dynamics.com.",
     )
     tenant_id: str | None = Field(
         None,
+        title="Directory (tenant) ID",
         pattern=r"^[A-Za-z0-9.-]{1,100}$",
-        description="Directory (tenant) ID of the app registration. Leave all three out to use the app's managed identity.",
+        description="Of the app registration. Leave out this and the next two to use the app's managed identity.",
     )
     client_id: str | None = Field(
-        None, pattern=f"^{GUID}$", description="Application (client) ID of the app registration."
+        None,
+        title="Application (client) ID",
+        pattern=f"^{GUID}$",
+        description="Of the app registration, such as 00000000-0000-0000-0000-000000000000.",
     )
-    client_secret: SecretReference | None = None
+    client_secret: SecretReference | None = Field(
+        None,
+        title="Client secret",
+        description="Where the secret's value, not its ID, is kept: env:NAME or keyvault:NAME.",
+        json_schema_extra=IS_SECRET,
+    )
     authority: str = Field(
         "https://login.microsoftonline.com",
+        title="Authority",
         pattern=r"^https://[A-Za-z0-9.-]+(:\d+)?/?$",
-        description="Where tokens come from; sovereign clouds have their own.",
+        description="Where tokens come from, such as https://login.microsoftonline.us in a sovereign cloud.",
     )
     match_existing: Literal["email", "off"] = Field(
-        "email", description="Whether a customer's first lead looks for a record that others have made."
+        "email",
+        title="Match existing records",
+        description="Whether a customer's first lead looks for a record that others have made.",
     )
     duplicate_detection: Literal["off", "delivered", "create"] = Field(
         "off",
+        title="Duplicate detection",
         description="The environment's duplicate rules: not asked; a hit counts as delivered; a hit is created anyway.",
     )
     deleted_records: Literal["recreate", "skip"] = Field(
-        "recreate", description="What becomes of a lead whose customer's record somebody has deleted."
+        "recreate",
+        title="Deleted records",
+        description="What becomes of a lead whose customer's record somebody has deleted.",
     )
 
     @model_validator(mode="after")

@@ -7,9 +7,10 @@ from urllib.parse import urlencode
 
 from leads import clock
 from leads.destinations.base import Context, Misconfigured, Retry
-from leads.destinations.dataverse.errors import ENTRA_CODES
+from leads.destinations.dataverse.errors import ENTRA_CODES, NO_TENANT, WRONG_AUTHORITY
 from leads.destinations.dataverse.settings import DataverseSettings
-from leads.destinations.http import Answer, HttpClient
+from leads.destinations.http import Answer, HttpClient, NoAnswer
+from leads.destinations.refusals import unanswered
 from leads.destinations.tokens import NoToken, Token, TokenSource
 
 
@@ -34,16 +35,22 @@ class _BySecret:
     def fetch(self) -> Token:
         assert self._settings.client_secret is not None  # noqa: S101
         secret = self._context.secrets.read(self._settings.client_secret)
-        application = self._application(secret)
+        try:
+            return self._fetched(self._application(secret))
+        except NoAnswer as error:
+            raise NoToken(unanswered(error, WRONG_AUTHORITY)) from None
+        except NoToken:
+            raise
+        except Exception:  # noqa: BLE001 - msal raises whatever its reading of an odd answer stumbles over
+            raise NoToken(Retry("unreadable_answer")) from None
+
+    def _fetched(self, application: Any) -> Token:
         # msal would answer from its own cache, in which a revoked token still stands.
         application.remove_tokens_for_client()
-        try:
-            answer = application.acquire_token_for_client([f"{self._settings.base_url}/.default"])
-        except ValueError:
-            raise NoToken(Retry("unreadable_answer")) from None
+        answer = application.acquire_token_for_client([f"{self._settings.base_url}/.default"])
         if "access_token" not in answer:
             raise NoToken(_refused(answer))
-        return Token(answer["access_token"], clock.now() + timedelta(seconds=int(answer.get("expires_in", 0))))
+        return Token(str(answer["access_token"]), clock.now() + timedelta(seconds=int(answer.get("expires_in", 0))))
 
     def _application(self, secret: str) -> Any:
         if self._made is None or self._made[0] != secret:
@@ -57,8 +64,10 @@ class _BySecret:
                     http_client=self._http,
                     instance_discovery=False,
                 )
-            except ValueError:  # the tenant has no configuration that could be read
-                raise NoToken(Misconfigured(ENTRA_CODES[90002], "tenant")) from None
+            except (NoAnswer, NoToken):
+                raise
+            except Exception:  # noqa: BLE001 - the tenant has no configuration that could be read
+                raise NoToken(Misconfigured(NO_TENANT, "tenant")) from None
             self._made = (secret, application)
         return self._made[1]
 
@@ -80,7 +89,8 @@ def _by_identity(settings: DataverseSettings, context: Context) -> Token:
 
 def _refused(answer: Mapping[str, Any]) -> Misconfigured | Retry:
     """A token error by the first of its codes that is known (the description repeats ids, so it is left out)."""
-    numbers = [number for number in answer.get("error_codes") or [] if isinstance(number, int)]
+    given = answer.get("error_codes")
+    numbers = [number for number in given if isinstance(number, int)] if isinstance(given, list) else []
     known = next((number for number in numbers if number in ENTRA_CODES), None)
     if known is not None:
         return Misconfigured(ENTRA_CODES[known], f"AADSTS{known}")
@@ -92,21 +102,30 @@ def _refused(answer: Mapping[str, Any]) -> Misconfigured | Retry:
 
 
 class _MsalHttp:
-    """Lets msal's requests go the guarded way of all others."""
+    """Lets msal's requests go the guarded way of all others.
+
+    An outage or throttling is told before msal sees it: it would keep such an answer for its own time, and hide `Retry-After`.
+    """
 
     def __init__(self, http: HttpClient) -> None:
         self._http = http
 
     def get(self, url: str, params: Any = None, headers: Any = None, **_: Any) -> "_MsalAnswer":
-        return _MsalAnswer(self._http.request("GET", _with_query(url, params), headers=headers))
+        return _MsalAnswer(_in_order(self._http.request("GET", _with_query(url, params), headers=headers)))
 
     def post(self, url: str, params: Any = None, data: Any = None, headers: Any = None, **_: Any) -> "_MsalAnswer":
         form = {"Content-Type": "application/x-www-form-urlencoded", **(headers or {})}
         body = urlencode(data or {})
-        return _MsalAnswer(self._http.request("POST", _with_query(url, params), headers=form, body=body))
+        return _MsalAnswer(_in_order(self._http.request("POST", _with_query(url, params), headers=form, body=body)))
 
     def close(self) -> None:
         """The connection's client stays open for others."""
+
+
+def _in_order(answer: Answer) -> Answer:
+    if answer.status >= 500 or answer.status in {408, 429}:
+        raise NoToken(Retry(str(answer.status), answer.retry_after))
+    return answer
 
 
 def _with_query(url: str, params: Any) -> str:
@@ -114,11 +133,9 @@ def _with_query(url: str, params: Any) -> str:
 
 
 class _MsalAnswer:
+    """An answer in the shape that msal reads."""
+
     def __init__(self, answer: Answer) -> None:
         self.status_code = answer.status
         self.headers = dict(answer.headers)
         self.text = answer.body.decode("utf-8", "replace")
-
-    def raise_for_status(self) -> None:
-        if self.status_code >= 500 or self.status_code == 429:
-            raise NoToken(Retry(str(self.status_code)))

@@ -1,0 +1,33 @@
+"""Fixtures of the tests of Dynamics 365: over TLS, against an environment that behaves as Microsoft documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fakes.dataverse import Dataverse
+from tests.fakes.tls import Authority, make_authority
+from tests.support.dataverse import crm
+from tests.support.pipeline import Pipeline, pipeline_over_tls
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def dynamics(authority: Authority) -> Iterator[Dataverse]:
+    with Dataverse(authority) as running:
+        yield running
+
+
+@pytest.fixture
+def pipeline(
+    fresh_storage: str, authority: Authority, dynamics: Dataverse, monkeypatch: pytest.MonkeyPatch
+) -> Pipeline:
+    made = pipeline_over_tls(fresh_storage, authority.bundle, monkeypatch)
+    monkeypatch.setenv("DYNAMICS_SECRET", "the secret")
+    made.offer(crm(dynamics))
+    return made
