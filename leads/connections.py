@@ -14,8 +14,7 @@ from typing import Any
 
 from leads import clock
 from leads.events import Event, emit
-from leads.offers import replacing
-from leads.storage import Conflict, Table
+from leads.storage import Conflict, Table, replacing
 
 CONNECTIONS_TABLE = "LeadConnections"
 CACHE_SECONDS = 10

@@ -13,7 +13,6 @@ from uuid import uuid4
 
 from leads.destinations.base import Delivered
 from leads.lead import parse_body
-from leads.offers import replacing
 from leads.rows import (
     UNDELIVERED,
     UNROUTED_OFFER,
@@ -37,7 +36,7 @@ from leads.rows import (
     todo_entity,
     todo_key,
 )
-from leads.storage import Conflict, Operation, Table
+from leads.storage import Conflict, Operation, Table, replacing
 
 LEDGER_TABLE = "LeadLedger"
 CLAIM_LEASE_SECONDS = 240
