@@ -281,7 +281,7 @@ def _attempt(
     config: DestinationConfig,
 ) -> None:
     destination = app.destination(config)
-    attempt = _Attempting(app, record, delivery.destination, message, offer, config, destination)
+    attempt = _Attempting(app, record, delivery.destination, message, offer, config, destination, clock.now())
     if app.connections.get(destination.connection).paused and not message.probe:
         attempt.park()
         return
@@ -300,6 +300,7 @@ class _Attempting:
     offer: Offer
     config: DestinationConfig
     destination: Destination
+    began_at: datetime
     claim: Claim | None = None
     outcome: Outcome | None = None
     milliseconds: int = 0
@@ -431,7 +432,8 @@ class _Attempting:
 
     def _note_success(self) -> None:
         try:
-            self.app.connections.succeeded(self.destination.connection, self.config.type, self.record.lead_id)
+            connections = self.app.connections
+            connections.succeeded(self.destination.connection, self.config.type, self.record.lead_id, self.began_at)
         except StorageError as error:
             emit(Event.STORAGE_UNAVAILABLE, what="connections", why=type(error).__name__)
 
@@ -450,6 +452,9 @@ class _Attempting:
         delivery = self._delivery()
         connections = self.app.connections
         previous = delivery.attempts[-1].at if delivery.attempts else None
+        opened_at = connections.get(self.destination.connection).opened_at
+        if previous is not None and opened_at is not None:
+            previous = max(previous, opened_at)  # while the connection was paused, the lead could not be tried
         worked = previous is not None and connections.worked_since(self.destination.connection, previous)
         paused = connections.failed(self.destination.connection, self.config.type, first=previous is None)
         name = "unknown" if possibly_twice else "retry"
