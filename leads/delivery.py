@@ -302,6 +302,7 @@ class _Attempting:
     destination: Destination
     began_at: datetime
     claim: Claim | None = None
+    cut_off: bool = False
     outcome: Outcome | None = None
     milliseconds: int = 0
 
@@ -310,7 +311,7 @@ class _Attempting:
         if customer is None:
             return
         started = perf_counter()
-        self.outcome = self._send(customer)
+        self.outcome = Unknown("cut_off") if self.cut_off and self.destination.keyless else self._send(customer)
         self.milliseconds = round((perf_counter() - started) * 1000)
         self._settle(self.outcome)
 
@@ -337,8 +338,14 @@ class _Attempting:
             except CustomerAppeared:
                 known = self.app.ledger.customer(key, scope)
             else:
+                self.cut_off = known is not None and self._was_cut_off(known)
                 return _customer_of(key, self.claim)
         raise ClaimHeld
+
+    def _was_cut_off(self, known: CustomerRow) -> bool:
+        """Whether an earlier attempt at this lead has claimed the customer and never settled: it may have been sent."""
+        claims = {other.claim for other in known.recent if other.lead_id == self.record.lead_id} - {""}
+        return bool(claims - {attempt.id for attempt in self._delivery().attempts})
 
     def _settled_by_history(self, known: CustomerRow, seen: Seen) -> bool:
         same = [

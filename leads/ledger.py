@@ -223,7 +223,7 @@ def _new_customer(customer_hash: str, scope: str) -> CustomerRow:
 
 def _with_seen(customer: CustomerRow, seen: Seen, token: str) -> CustomerRow:
     others = tuple(known for known in customer.recent if known.lead_id != seen.lead_id)
-    return replace(customer, claim=token, recent=(*others, seen)[-RECENT_KEPT:])
+    return replace(customer, claim=token, recent=(*others, replace(seen, claim=token))[-RECENT_KEPT:])
 
 
 def _customer_operation(customer: CustomerRow, delivered: Delivered | None, *, release: bool) -> Operation:

@@ -155,11 +155,12 @@ class LeadRecord:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A lead of a customer by its fingerprint, to tell a redelivery from a repeat."""
+    """A lead of a customer by its fingerprint, to tell a redelivery from a repeat; `claim` is the newest attempt's token."""
 
     fingerprint: str
     lead_id: str
     at: datetime
+    claim: str = ""
 
 
 _SEEN = TypeAdapter(tuple[Seen, ...])

@@ -217,6 +217,11 @@ class Destination(ABC):
             known = ", ".join(sorted(cls.follow_ups)) or "none of them"
             raise ValueError(f"{name}: this destination type can't do that; it can do {known}")
 
+    @property
+    def keyless(self) -> bool:
+        """Whether the vendor has no key by which it could tell a second try: an attempt that was cut off is `Unknown` then."""
+        return False
+
     def record_scope(self, offer: str, name: str) -> str:
         """Within what a customer has one record: the offer's destination, unless a vendor's records are wider."""
         return f"{offer}|{name}"
