@@ -424,6 +424,7 @@ class _Attempting:
     def _settle_delivered(self, outcome: Delivered) -> None:
         def change(delivery: Delivery) -> None:
             delivery.state, delivery.reason, delivery.record_id = State.DELIVERED, "", outcome.record_id
+            delivery.unconfirmed = outcome.unconfirmed
 
         self._store(change, outcome="delivered", code=outcome.code, delivered=outcome)
         self._note_success()

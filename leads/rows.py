@@ -93,6 +93,7 @@ class Delivery:
     duplicate_of: str = ""
     repeat_of: str = ""
     possibly_twice: bool = False
+    unconfirmed: bool = False
     reason: str = ""
     attempts: tuple[Attempt, ...] = ()
 
@@ -294,6 +295,8 @@ def _summary(record: LeadRecord) -> dict[str, Any]:
         "state": record.state.value,
         "states": ",".join(f"{name}={delivery.state}" for name, delivery in sorted(record.deliveries.items()) if name),
     }
+    if any(delivery.unconfirmed for delivery in record.deliveries.values()):
+        summary["unconfirmed"] = True
     if record.lead is not None:
         summary |= {"source": record.lead.source[:REFERENCE_KEPT], "is_test": record.lead.is_test}
     return summary

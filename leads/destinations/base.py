@@ -32,11 +32,13 @@ class Delivered:
     """The record is there, or was there already.
 
     `memory` is what the destination wants to be told with the customer's next lead: a few short texts, no personal data.
+    `unconfirmed`: it was handed over, and the vendor does not say whether a record came of it; `record_id` is "" then.
     """
 
     record_id: str
     code: str = ""
     memory: Mapping[str, str] | None = None
+    unconfirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
