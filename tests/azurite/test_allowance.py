@@ -18,7 +18,8 @@ from leads import clock
 from leads.destinations import allowance
 from leads.destinations.allowance import ALLOWANCES_TABLE, SKEW, DailyBudget, UsedUp
 from leads.settings import Settings
-from leads.storage import Conflict, Storage, StorageError, Table
+from leads.storage import Storage, StorageError, Table
+from tests.support.memory import MemoryTable
 
 START = datetime(2026, 1, 31, 14, 20, tzinfo=UTC)
 ON_THE_HOUR = datetime(2026, 1, 31, 14, 0, 20, tzinfo=UTC)
@@ -176,32 +177,6 @@ def test_no_thread_waits_long_behind_one_that_storage_keeps_waiting(
 # --- Any times, any clocks ----------------------------------------------------------------------------------------------
 
 
-class MemoryTable:
-    """As much of a `Table` as a budget needs."""
-
-    def __init__(self) -> None:
-        self.row: str | None = None
-        self.etag = 0
-
-    def get(self, partition: str, row: str) -> Any:
-        if self.row is None:
-            return None
-        return _Entity({"hours": self.row}, str(self.etag))
-
-    def write(self, operations: Any) -> list[str]:
-        verb, row, options = operations[0]
-        if verb == "update" and options["etag"] != str(self.etag):
-            raise Conflict(0, missing=False)
-        self.row, self.etag = row["hours"], self.etag + 1
-        return [str(self.etag)]
-
-
-class _Entity(dict[str, Any]):
-    def __init__(self, values: dict[str, Any], etag: str) -> None:
-        super().__init__(values)
-        self.metadata = {"etag": etag}
-
-
 def seconds(least: int, most: int) -> st.SearchStrategy[timedelta]:
     return st.integers(least, most).map(lambda number: timedelta(seconds=number))
 
@@ -225,7 +200,7 @@ def test_in_no_24_hours_there_are_more_than_the_limit_however_the_clocks_differ(
         patch.setattr(clock, "now", lambda: time.now + time.ahead)
         for later, ahead, give_back in steps:
             time.now, time.ahead = time.now + later, ahead
-            instance = DailyBudget(table, "vendor", "account", limit)  # type: ignore[arg-type]
+            instance = DailyBudget(table, "vendor", "account", limit)
             try:
                 taken = instance.take()
             except UsedUp as used_up:
@@ -239,4 +214,5 @@ def test_in_no_24_hours_there_are_more_than_the_limit_however_the_clocks_differ(
                 used.append(time.now)
     for start in used:
         assert sum(start <= moment < start + DAY for moment in used) <= limit
-    assert table.row is None or len(json.loads(table.row)) <= 27
+    row = table.get("vendor", "account")
+    assert row is None or len(json.loads(row["hours"])) <= 27

@@ -17,11 +17,13 @@ from pydantic.fields import FieldInfo
 
 from leads import cli, manage
 from leads.destinations import MODULES, destination_class
+from leads.destinations import salesforce_web_to_lead as web_to_lead
 from leads.destinations.azure_table import to_entity
 from leads.destinations.base import Customer, Outcome, OutgoingLead
 from leads.destinations.dataverse.errors import CODES, ENTRA_CODES
 from leads.destinations.dataverse.records import DEFAULT_MAPPING, DO_NOT_CONTACT, RATING_COLUMN
 from leads.destinations.follow_up import RATINGS, FollowUp
+from leads.destinations.http import Answer
 from leads.destinations.mapping import FIELDS, check_template
 from leads.destinations.refusals import Kind, Problem
 from leads.destinations.salesforce import errors as salesforce_errors
@@ -248,6 +250,20 @@ def test_every_field_and_code_of_salesforce_is_documented_and_no_other() -> None
     assert codes <= salesforce_errors.CODES.keys()
 
 
+def test_every_field_and_status_of_web_to_lead_is_documented_as_it_is() -> None:
+    name = "docs/destinations/salesforce-web-to-lead.md"
+    fields = table(name, "Which fields")
+    assert fields.keys() == {*web_to_lead.DEFAULT_MAPPING, *web_to_lead.DO_NOT_CONTACT, "Campaign_ID"}
+    assert all(f"`{template}`" in fields[field][0] for field, template in web_to_lead.DEFAULT_MAPPING.items())
+    statuses = {code: cells[0] for code, cells in table(name, "Errors, and what to do").items() if code.isdigit()}
+    assert statuses == {
+        code: f"`{type(web_to_lead.classify(Answer(int(code), {}, b''))).__name__}`" for code in statuses
+    }
+    assert {web_to_lead.HANDED_OVER, web_to_lead.DAILY_LIMIT, web_to_lead.NO_ALLOWANCE} <= table(
+        name, "Errors, and what to do"
+    ).keys()
+
+
 def test_the_measure_of_a_new_destination_is_the_webhooks_length() -> None:
     lines = len(page("leads/destinations/webhook.py").splitlines())
     assert f"`leads/destinations/webhook.py` has {lines} lines" in page("docs/adding-a-destination.md")
@@ -341,7 +357,10 @@ def offers_in(name: str) -> list[Any]:
     [
         "README.md",
         "docs/configuration.md",
-        *(f"docs/destinations/{name}.md" for name in ("azure-table", "dataverse", "salesforce")),
+        *(
+            f"docs/destinations/{name}.md"
+            for name in ("azure-table", "dataverse", "salesforce", "salesforce-web-to-lead")
+        ),
     ],
 )
 def test_every_example_of_an_offer_is_valid(name: str) -> None:
