@@ -521,8 +521,8 @@ def test_of_1200_leads_in_a_day_500_are_sent_and_700_on_the_following_days_none_
     assert Counter(re.findall(r"^Lead: (.+)$", stories, re.MULTILINE)) == dict.fromkeys(leads, 1)
     assert salesforce.pending == [], "never more than Salesforce takes"
     assert not any(api.status(instances[0].app).undelivered.values())
-    assert len(salesforce.journal) <= len(leads) + 6, "beside the leads, one question each time the connection opens"
-    assert caplog.text.count("event=connection_paused") <= 6
+    assert len(salesforce.journal) <= len(leads) + 10, "beside the leads, one question each time the connection opens"
+    assert caplog.text.count("event=connection_paused") <= 10, "about once for each hour in which room comes free"
 
 
 def work(instances: list[Pipeline]) -> None:
