@@ -34,6 +34,7 @@ from leads.lead import Stage, parse_record
 from leads.offers import InvalidOffer, read_offer
 from leads.rows import State
 from leads.storage import Table
+from tests.fakes.chat import Chat
 from tests.fakes.https_server import LOSE_ANSWER, Broken, Request, Response
 from tests.fakes.tls import Authority, make_authority
 from tests.fakes.web_to_lead import OFFER_FIELD, OID, WebToLead
@@ -143,6 +144,19 @@ def test_it_is_reported_as_handed_over_and_unconfirmed(
     ):
         assert cli.main(command) == 0
         assert said in capsys.readouterr().out
+
+
+def test_it_is_announced_as_unconfirmed(
+    pipeline: Pipeline, salesforce: WebToLead, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Chat(authority) as chat:
+        monkeypatch.setenv("CHAT", f"{chat.url}/sales")
+        pipeline.offer(crm(salesforce), announce={"webhook": "env:CHAT", "format": "slack"})
+        lead = deliver(pipeline)
+        pipeline.tick()
+        assert [post["text"].splitlines()[1:] for post in chat.posts] == [
+            [f"Initial interest – crm (unconfirmed), lead {lead}"]
+        ]
 
 
 def test_each_stage_is_a_lead_of_its_own(pipeline: Pipeline, salesforce: WebToLead) -> None:
@@ -521,7 +535,9 @@ def test_of_1200_leads_in_a_day_500_are_sent_and_700_on_the_following_days_none_
     assert Counter(re.findall(r"^Lead: (.+)$", stories, re.MULTILINE)) == dict.fromkeys(leads, 1)
     assert salesforce.pending == [], "never more than Salesforce takes"
     assert not any(api.status(instances[0].app).undelivered.values())
-    assert len(salesforce.journal) <= len(leads) + 10, "beside the leads, one question each time the connection opens"
+    assert len(posts(salesforce)) == len(leads)
+    questions = len(salesforce.journal) - len(leads)
+    assert questions <= 4 * 24 + 10, "one an hour while nothing is sent, and one each time the connection opens"
     assert caplog.text.count("event=connection_paused") <= 10, "about once for each hour in which room comes free"
 
 
