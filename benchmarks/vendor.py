@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import requests
+from azure.data.tables import TableClient
 
 from benchmarks.delivery import ONLY_QUEUES, draining
 from benchmarks.effort import Effort
@@ -30,6 +31,7 @@ from tests.fakes.dataverse import TENANT, Dataverse
 from tests.fakes.https_server import Request, Response, VendorServer
 from tests.fakes.salesforce import CLIENT, Salesforce
 from tests.fakes.tls import make_authority
+from tests.fakes.web_to_lead import OID
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 CRMS = {"Dynamics 365": "dataverse", "Salesforce": "salesforce"}
@@ -37,12 +39,13 @@ SECRETS = {"WEBHOOK": SECRET, "CRM": "the secret"}
 
 
 def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
-    """Ten rows."""
-    with vendor_process() as vendor:
+    """Eleven rows."""
+    with vendor_process() as vendor, accounts(1) as storages:
         return [
             *(row for crm in CRMS for row in _requests(vendor, crm)),
             _own_work("a webhook call", _webhook(vendor), vendor, effort, tell),
             *(_own_work(f"a first lead to {crm}", _crm(vendor, crm), vendor, effort, tell) for crm in CRMS),
+            _own_work("a Web-to-Lead form", _form(vendor, storages[0]), vendor, effort, tell, _counting(storages[0])),
             _speed(vendor, effort, tell),
         ]
 
@@ -115,8 +118,8 @@ def vendor_process() -> Iterator[Vendors]:
 # --- One send ---------------------------------------------------------------------------------------------------------------
 
 
-def _context(vendor: Vendors) -> Context:
-    settings = Settings.model_validate({"LEADS_CA_BUNDLE": vendor.bundle})
+def _context(vendor: Vendors, storage: str = "") -> Context:
+    settings = Settings.model_validate({"LEADS_CA_BUNDLE": vendor.bundle, "LeadsStorage": storage})
     settings = settings.model_copy(update={"allowed_networks": (ip_network("127.0.0.0/8"),)})
     return Context(settings, Secrets(settings, SECRETS), Storage(settings))
 
@@ -127,6 +130,18 @@ def _webhook(vendor: Vendors) -> Destination:
 
 def _crm(vendor: Vendors, crm: str, **settings: str) -> Destination:
     return destinations.make(CRMS[crm], {**vendor.settings[crm], **settings}, _context(vendor))
+
+
+def _form(vendor: Vendors, storage: str) -> Destination:
+    given = {"oid": OID, "url": vendor.hook, "daily_limit": 100_000}
+    return destinations.make("salesforce_web_to_lead", given, _context(vendor, storage))
+
+
+def _counting(storage: str) -> Callable[[], object]:
+    """The storage request by which a form is counted, made with the SDK alone."""
+    table = TableClient.from_connection_string(storage, "Floor")
+    table.create_table()
+    return lambda: table.upsert_entity({"PartitionKey": "web_to_lead", "RowKey": OID, "hours": '{"2026-01-31T14": 1}'})
 
 
 _NUMBERS = itertools.count()
@@ -166,9 +181,14 @@ def _requests(vendor: Vendors, crm: str) -> list[Result]:
 
 
 def _own_work(
-    what: str, destination: Destination, vendor: Vendors, effort: Effort, tell: Callable[[str], None]
+    what: str,
+    destination: Destination,
+    vendor: Vendors,
+    effort: Effort,
+    tell: Callable[[str], None],
+    at_storage: Callable[[], object] = lambda: None,
 ) -> Result:
-    """Beside a loop that makes the same requests, byte for byte, with `requests` alone."""
+    """Beside a loop that makes the same requests, byte for byte, with `requests` alone; `at_storage` is what it does there."""
     sent = _recorded(destination)
     session = requests.Session()
     session.trust_env = False
@@ -185,6 +205,7 @@ def _own_work(
     def floor() -> list[float]:
         started = time.process_time()
         for _ in range(calls):
+            at_storage()
             for method, url, options in sent:
                 session.request(method, url, timeout=60, allow_redirects=False, **options)
         return [(time.process_time() - started) / calls * 1e6]

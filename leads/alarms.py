@@ -12,8 +12,7 @@ from typing import Any, Final
 
 from leads import clock
 from leads.events import Event, emit, named
-from leads.offers import if_unchanged, replacing
-from leads.storage import Conflict, Table, key_part
+from leads.storage import Conflict, Table, if_unchanged, key_part, replacing
 
 ALARMS_TABLE: Final = "LeadAlarms"
 TELLING_TAKES: Final = timedelta(minutes=2)

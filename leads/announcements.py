@@ -111,6 +111,7 @@ def _data(app: App, offer: Offer, announcement: Announcement, one: _Delivered) -
         "is_test": lead.is_test,
         "destination": one.destination,
         "link": link,
+        **({"unconfirmed": True} if delivery.unconfirmed else {}),
     }
     if announcement.with_person:
         name = " ".join(filter(None, (lead.first_name, lead.last_name)))
@@ -120,9 +121,10 @@ def _data(app: App, offer: Offer, announcement: Announcement, one: _Delivered) -
 
 def _line(lead: dict[str, Any]) -> str:
     who = ", ".join(value for value in lead.get("person", {}).values() if value)
+    where = f"{lead['destination']} (unconfirmed)" if lead.get("unconfirmed") else lead["destination"]
     parts = [
         f"{'[Test] ' if lead['is_test'] else ''}{STAGE_NAMES[Stage(lead['stage'])]}",
         who,
-        lead["link"] or f"{lead['destination']}, lead {lead['lead_id']}",
+        lead["link"] or f"{where}, lead {lead['lead_id']}",
     ]
     return " – ".join(filter(None, parts))

@@ -224,7 +224,7 @@ class LeadFilter(BaseModel):
 
 
 class LeadLine(BaseModel):
-    """A lead in a list. `destinations` holds the state of each that the lead goes to."""
+    """A lead in a list. `destinations` holds the state of each that the lead goes to; `unconfirmed` is as in `DeliveryView`."""
 
     lead_id: str
     received_at: datetime
@@ -233,6 +233,7 @@ class LeadLine(BaseModel):
     source: str
     is_test: bool
     state: State
+    unconfirmed: bool
     destinations: dict[str, str]
 
 
@@ -254,10 +255,14 @@ class AttemptView(BaseModel):
 
 
 class DeliveryView(BaseModel):
-    """A lead's way to one destination; `destination` is "" while the lead is not routed."""
+    """A lead's way to one destination; `destination` is "" while the lead is not routed.
+
+    `unconfirmed`: it was handed over, and the vendor does not say whether a record came of it.
+    """
 
     destination: str
     state: State
+    unconfirmed: bool
     reason: str
     next_at: datetime | None
     updated_at: datetime | None
@@ -332,6 +337,7 @@ def _line(lead: listing.Listed) -> LeadLine:
         source=lead.source,
         is_test=lead.is_test,
         state=lead.state,
+        unconfirmed=lead.unconfirmed,
         destinations=states,
     )
 
@@ -362,6 +368,7 @@ def _delivery_view(delivery: Delivery) -> DeliveryView:
     return DeliveryView(
         destination=delivery.destination,
         state=delivery.state,
+        unconfirmed=delivery.unconfirmed,
         reason=delivery.reason,
         next_at=delivery.next_at,
         updated_at=delivery.updated_at,
@@ -441,6 +448,9 @@ class Status(BaseModel):
     delivered_of_last_24_hours: int = Field(
         description=f"Leads that came in within the last 24 hours and are delivered; {COUNTED_AT_MOST} = that many or more."
     )
+    unconfirmed_of_last_24_hours: int = Field(
+        description="How many of them were handed over to a vendor that does not say whether a record came of it."
+    )
     queue: Queues
 
 
@@ -456,6 +466,7 @@ def status(app: App) -> Status:
         undelivered=counts,
         oldest_undelivered=oldest,
         delivered_of_last_24_hours=len(delivered),
+        unconfirmed_of_last_24_hours=sum(lead.unconfirmed for lead in delivered),
         queue=Queues(leads=app.queue.depth(), poison=app.poison.depth()),
     )
 

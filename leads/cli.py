@@ -83,7 +83,8 @@ leads = typer.Typer(
     held                  nobody knows whether it has arrived; look, then decide
     dead_letter           the destination refuses it; see the reason
     unreadable            its body can't be read; it is kept
-    delivered, duplicate, skipped    done
+    delivered, duplicate, skipped    done; delivered (unconfirmed) is handed over to a
+                          vendor that does not say what came of it
     """,
 )
 commands.add_typer(offers, name="offers")
@@ -274,7 +275,7 @@ def leads_list(
             lead.lead_id,
             lead.offer or "-",
             lead.stage,
-            _state(lead.state, test=lead.is_test),
+            _state(lead.state, test=lead.is_test, unconfirmed=lead.unconfirmed),
         )
         for lead in page.leads
     ]
@@ -318,7 +319,7 @@ def _print_delivery(delivery: api.DeliveryView) -> None:
     _print_fields(
         {
             "destination": delivery.destination,
-            "state": _state(delivery.state),
+            "state": _state(delivery.state, unconfirmed=delivery.unconfirmed),
             "reason": delivery.reason,
             "next try": f"{_time(delivery.next_at)} UTC" if delivery.next_at else "",
             "record": delivery.record_id,
@@ -337,8 +338,10 @@ def _said(value: str | dict[str, str]) -> str:
     return value if isinstance(value, str) else "\n".join(f"{name}: {text}" for name, text in value.items())
 
 
-def _state(state: State, *, test: bool = False) -> Text:
-    return Text(f"{state} (test)" if test else str(state), _STYLES.get(state, ""))
+def _state(state: State, *, test: bool = False, unconfirmed: bool = False) -> Text:
+    marks = ("test" if test else "", "unconfirmed" if unconfirmed and state is State.DELIVERED else "")
+    said = ", ".join(filter(None, marks))
+    return Text(f"{state} ({said})" if said else str(state), _STYLES.get(state, ""))
 
 
 # --- Status -------------------------------------------------------------------------------------------------------------
@@ -353,10 +356,13 @@ def status(as_json: AsJson = False) -> None:
         return
     waiting = {state: count for state, count in found.undelivered.items() if count}
     more = " or more" if found.delivered_of_last_24_hours == api.COUNTED_AT_MOST else ""
+    unconfirmed = (
+        f", {found.unconfirmed_of_last_24_hours} of them unconfirmed" if found.unconfirmed_of_last_24_hours else ""
+    )
     _print_fields(
         {
             "offers": ", ".join(found.offers) or "none: see python -m leads offers set --help",
-            "delivered": f"{found.delivered_of_last_24_hours}{more} of the leads of the last 24 hours",
+            "delivered": f"{found.delivered_of_last_24_hours}{more} of the leads of the last 24 hours{unconfirmed}",
             "undelivered": ", ".join(f"{count} {state}" for state, count in waiting.items()) or "none",
             "oldest": _oldest(found.oldest_undelivered),
             "queue": f"{found.queue.leads} messages, {found.queue.poison} poison",

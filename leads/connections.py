@@ -14,8 +14,7 @@ from typing import Any
 
 from leads import clock
 from leads.events import Event, emit
-from leads.offers import replacing
-from leads.storage import Conflict, Table
+from leads.storage import Conflict, Table, replacing
 
 CONNECTIONS_TABLE = "LeadConnections"
 CACHE_SECONDS = 10
@@ -120,8 +119,11 @@ class Connections:
         successes = (self._successes.get(connection_id), self.get(connection_id).last_success_at)
         return any(success is not None and success >= moment for success in successes)
 
-    def succeeded(self, connection_id: str, type_name: str, lead_id: str) -> None:
-        """A lead has gone through: failures in a row end here. Written when that is news, else once in a minute."""
+    def succeeded(self, connection_id: str, type_name: str, lead_id: str, began_at: datetime) -> None:
+        """A lead has gone through: failures in a row end here, and so does a pause, unless the attempt began before it.
+
+        Written when that is news, else once in a minute.
+        """
         now = clock.now()
         known = self.get(connection_id)
         recorded = known.last_success_at
@@ -130,9 +132,10 @@ class Connections:
             self._successes[connection_id] = now
         if known.paused or known.failures or recorded is None or now - recorded >= SUCCESS_RECORDED_EVERY:
             before = self._change(
-                connection_id, lambda stored: _working(replace(stored, type=type_name, last_lead=lead_id), now)
+                connection_id,
+                lambda stored: _working(replace(stored, type=type_name, last_lead=lead_id), began_at, now),
             )
-            if before.paused:
+            if before.paused and not self.get(connection_id).paused:
                 emit(Event.CONNECTION_OPENED, connection=connection_id)
 
     def failed(
@@ -244,8 +247,9 @@ class Connections:
         return stored
 
 
-def _working(stored: Connection, now: datetime) -> Connection:
-    return replace(_opened(stored, now) if stored.paused else stored, failures=0, last_success_at=now)
+def _working(stored: Connection, began_at: datetime, now: datetime) -> Connection:
+    proven = stored.since is None or began_at >= stored.since
+    return replace(_opened(stored, now) if stored.paused and proven else stored, failures=0, last_success_at=now)
 
 
 def _opened(stored: Connection, now: datetime) -> Connection:

@@ -282,7 +282,7 @@ def _attempt(
     config: DestinationConfig,
 ) -> None:
     destination = app.destination(config)
-    attempt = _Attempting(app, record, delivery.destination, message, offer, config, destination)
+    attempt = _Attempting(app, record, delivery.destination, message, offer, config, destination, clock.now())
     if app.connections.get(destination.connection).paused and not message.probe:
         attempt.park()
         return
@@ -301,7 +301,9 @@ class _Attempting:
     offer: Offer
     config: DestinationConfig
     destination: Destination
+    began_at: datetime
     claim: Claim | None = None
+    cut_off: bool = False
     outcome: Outcome | None = None
     milliseconds: int = 0
 
@@ -310,7 +312,7 @@ class _Attempting:
         if customer is None:
             return
         started = perf_counter()
-        self.outcome = self._send(customer)
+        self.outcome = Unknown("cut_off") if self.cut_off and self.destination.keyless else self._send(customer)
         self.milliseconds = round((perf_counter() - started) * 1000)
         self._settle(self.outcome)
 
@@ -337,8 +339,14 @@ class _Attempting:
             except CustomerAppeared:
                 known = self.app.ledger.customer(key, scope)
             else:
+                self.cut_off = known is not None and self._was_cut_off(known)
                 return _customer_of(key, self.claim)
         raise ClaimHeld
+
+    def _was_cut_off(self, known: CustomerRow) -> bool:
+        """Whether an earlier attempt at this lead has claimed the customer and never settled: it may have been sent."""
+        claims = {other.claim for other in known.recent if other.lead_id == self.record.lead_id} - {""}
+        return bool(claims - {attempt.id for attempt in self._delivery().attempts})
 
     def _settled_by_history(self, known: CustomerRow, seen: Seen) -> bool:
         same = [
@@ -417,6 +425,7 @@ class _Attempting:
     def _settle_delivered(self, outcome: Delivered) -> None:
         def change(delivery: Delivery) -> None:
             delivery.state, delivery.reason, delivery.record_id = State.DELIVERED, "", outcome.record_id
+            delivery.unconfirmed = outcome.unconfirmed
 
         self._store(change, outcome="delivered", code=outcome.code, delivered=outcome)
         self._note_success()
@@ -432,7 +441,8 @@ class _Attempting:
 
     def _note_success(self) -> None:
         try:
-            self.app.connections.succeeded(self.destination.connection, self.config.type, self.record.lead_id)
+            connections = self.app.connections
+            connections.succeeded(self.destination.connection, self.config.type, self.record.lead_id, self.began_at)
         except StorageError as error:
             emit(Event.STORAGE_UNAVAILABLE, what="connections", why=type(error).__name__)
 
@@ -451,6 +461,9 @@ class _Attempting:
         delivery = self._delivery()
         connections = self.app.connections
         previous = delivery.attempts[-1].at if delivery.attempts else None
+        opened_at = connections.get(self.destination.connection).opened_at
+        if previous is not None and opened_at is not None:
+            previous = max(previous, opened_at)  # while the connection was paused, the lead could not be tried
         worked = previous is not None and connections.worked_since(self.destination.connection, previous)
         why = reason or outcome.code
         paused = connections.failed(

@@ -86,6 +86,7 @@ def status_of(record: Any) -> dict[str, Any]:
                 "state": delivery.state.value,
                 "attempts": len(delivery.attempts),
                 "next_at": delivery.next_at.isoformat() if delivery.next_at else None,
+                **({"unconfirmed": True} if delivery.unconfirmed else {}),
                 **({"duplicate_of": delivery.duplicate_of} if delivery.duplicate_of else {}),
             }
             for name, delivery in record.deliveries.items()

@@ -13,7 +13,6 @@ from uuid import uuid4
 
 from leads.destinations.base import Delivered
 from leads.lead import parse_body
-from leads.offers import replacing
 from leads.rows import (
     UNDELIVERED,
     UNROUTED_OFFER,
@@ -37,7 +36,7 @@ from leads.rows import (
     todo_entity,
     todo_key,
 )
-from leads.storage import Conflict, Operation, Table
+from leads.storage import Conflict, Operation, Table, replacing
 
 LEDGER_TABLE = "LeadLedger"
 CLAIM_LEASE_SECONDS = 240
@@ -224,7 +223,7 @@ def _new_customer(customer_hash: str, scope: str) -> CustomerRow:
 
 def _with_seen(customer: CustomerRow, seen: Seen, token: str) -> CustomerRow:
     others = tuple(known for known in customer.recent if known.lead_id != seen.lead_id)
-    return replace(customer, claim=token, recent=(*others, seen)[-RECENT_KEPT:])
+    return replace(customer, claim=token, recent=(*others, replace(seen, claim=token))[-RECENT_KEPT:])
 
 
 def _customer_operation(customer: CustomerRow, delivered: Delivered | None, *, release: bool) -> Operation:

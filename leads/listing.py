@@ -30,6 +30,7 @@ class Listed:
     state: State
     states: str
     is_test: bool
+    unconfirmed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ def _rows(
 
 
 _COLUMNS = [
-    "PartitionKey", "RowKey", "received_at", "offer", "stage", "source", "state", "states", "is_test",
+    "PartitionKey", "RowKey", "received_at", "offer", "stage", "source", "state", "states", "is_test", "unconfirmed",
     "lead_id", "destination", "seq", "updated_at", "next_at", "partly_done", "ref_url", "ref_source", "ref_product", "ref_title",
 ]  # fmt: skip
 
@@ -176,4 +177,5 @@ def _listed(row: Any) -> Listed:
         state=State(row["state"]),
         states=row.get("states", ""),
         is_test=row.get("is_test", False),
+        unconfirmed=row.get("unconfirmed", False),
     )

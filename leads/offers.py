@@ -24,7 +24,7 @@ from leads.events import Event, emit
 from leads.lead import Lead, Stage, stage_of
 from leads.problems import first_problem
 from leads.settings import SecretReference
-from leads.storage import Conflict, Table, joined_text, key_part, text_columns
+from leads.storage import Conflict, Table, if_unchanged, joined_text, key_part, replacing, text_columns
 
 OFFERS_TABLE = "LeadOffers"
 DEFAULT_OFFER = "*"
@@ -331,20 +331,6 @@ class Offers:
         """Read the table anew at the next use."""
         with self._lock:
             self._read_at = None
-
-
-def replacing(etag: str | None = None) -> dict[str, Any]:
-    """Options of a write that replaces the whole row, if given only while its ETag is still this one."""
-    from azure.data.tables import UpdateMode
-
-    return {"mode": UpdateMode.REPLACE} | if_unchanged(etag)
-
-
-def if_unchanged(etag: str | None) -> dict[str, Any]:
-    """Options of a write that is carried out only while the row's ETag is still this one, if one is given."""
-    from azure.core import MatchConditions
-
-    return {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}
 
 
 def _stored(entity: Any) -> StoredOffer:

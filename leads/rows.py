@@ -95,6 +95,7 @@ class Delivery:
     duplicate_of: str = ""
     repeat_of: str = ""
     possibly_twice: bool = False
+    unconfirmed: bool = False
     reason: str = ""
     attempts: tuple[Attempt, ...] = ()
 
@@ -162,11 +163,12 @@ class LeadRecord:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A lead of a customer by its fingerprint, to tell a redelivery from a repeat."""
+    """A lead of a customer by its fingerprint, to tell a redelivery from a repeat; `claim` is the newest attempt's token."""
 
     fingerprint: str
     lead_id: str
     at: datetime
+    claim: str = ""
 
 
 _SEEN = TypeAdapter(tuple[Seen, ...])
@@ -300,6 +302,8 @@ def _summary(record: LeadRecord) -> dict[str, Any]:
         "state": record.state.value,
         "states": ",".join(f"{name}={delivery.state}" for name, delivery in sorted(record.deliveries.items()) if name),
     }
+    if any(delivery.unconfirmed for delivery in record.deliveries.values()):
+        summary["unconfirmed"] = True
     if record.lead is not None:
         summary |= {"source": record.lead.source[:REFERENCE_KEPT], "is_test": record.lead.is_test}
     return summary

@@ -175,6 +175,20 @@ class Table:
         return call()
 
 
+def replacing(etag: str | None = None) -> dict[str, Any]:
+    """Options of a write that replaces the whole row, if given only while its ETag is still this one."""
+    from azure.data.tables import UpdateMode
+
+    return {"mode": UpdateMode.REPLACE} | if_unchanged(etag)
+
+
+def if_unchanged(etag: str | None) -> dict[str, Any]:
+    """Options of a write that is carried out only while the row's ETag is still this one; none without an ETag."""
+    from azure.core import MatchConditions
+
+    return {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}
+
+
 @contextmanager
 def saying_why() -> Iterator[None]:
     """Raise what a table client hides: where a call failed before there was an answer (no token, a key that is none),

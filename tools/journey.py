@@ -26,6 +26,7 @@ from tests.fakes import salesforce
 from tests.fakes.dataverse import CLIENT, TENANT, Dataverse
 from tests.fakes.salesforce import Salesforce
 from tests.fakes.tls import make_authority
+from tests.fakes.web_to_lead import OID, WebToLead
 from tests.fakes.webhook import Receiver
 from tools.demo import FINAL, SETTLE_SECONDS, call_app, run_leads
 from tools.host import Host, RunError
@@ -42,6 +43,7 @@ class StandIns:
 
     dynamics: Dataverse
     salesforce: Salesforce
+    form: WebToLead
     receiver: Receiver
     settings: dict[str, str]
 
@@ -74,6 +76,11 @@ class StandIns:
                     "settings": salesforce_settings,
                     "follow_up": call_them,
                 },
+                {
+                    "name": "form",
+                    "type": "salesforce_web_to_lead",
+                    "settings": {"oid": OID, "url": self.form.url},
+                },
                 {"name": "hook", "type": "webhook", "settings": hook},
             ],
         }
@@ -89,6 +96,7 @@ def stand_ins() -> Iterator[StandIns]:
         with (
             Dataverse(authority) as dynamics,
             Salesforce(authority) as org,
+            WebToLead(authority) as form,
             Receiver(authority, [webhook_secret]) as receiver,
         ):
             dynamics.entra.set_secret(client_secret)
@@ -100,7 +108,7 @@ def stand_ins() -> Iterator[StandIns]:
                 "DEMO_SALESFORCE_SECRET": consumer_secret,
                 "DEMO_WEBHOOK_SECRET": webhook_secret,
             }
-            yield StandIns(dynamics, org, receiver, settings)
+            yield StandIns(dynamics, org, form, receiver, settings)
 
 
 def configure(vendors: StandIns, storage: str) -> None:
@@ -126,13 +134,16 @@ def show(vendors: StandIns, host: Host, storage: str, console: Console) -> bool:
     console.print(_of_table(sorted(rows, key=lambda row: str(row["RowKey"]))))
     console.print(_of_dynamics(vendors.dynamics, customer))
     console.print(_of_salesforce(vendors.salesforce, customer))
+    forms = [made for made in vendors.form.leads if made["email"] == customer]
+    console.print(_of_web_to_lead(forms))
     calls = [record for record in vendors.receiver.records.values() if record["data"]["customer"]["email"] == customer]
     console.print(_of_webhook(calls))
     records = [row for row in vendors.dynamics.leads.values() if row["emailaddress1"] == customer]
     notes = [note for row in records for note in vendors.dynamics.notes(row["leadid"])]
     leads_in = [row for row in vendors.salesforce.leads if row["Email"] == customer]
-    counts = (len(rows), len(records), len(notes), len(leads_in), len(_told(vendors.salesforce, leads_in)), len(calls))
-    right = all(delivered) and counts == (3, 1, 3, 1, 3, 3)
+    told = _told(vendors.salesforce, leads_in)
+    counts = (len(rows), len(records), len(notes), len(leads_in), len(told), len(forms), len(calls))
+    right = all(delivered) and counts == (3, 1, 3, 1, 3, 3, 3)
     verdict = "Each lead arrived once in each destination; in Dynamics 365 and in Salesforce they are one record."
     console.print(verdict if right else "[bold red]Not every lead arrived once in each destination.[/]")
     return right
@@ -211,6 +222,16 @@ def _told(org: Salesforce, leads: list[dict[str, Any]]) -> set[str]:
     """The lines that name a lead, in the records' descriptions and their tasks'."""
     texts = [row["Description"] for lead in leads for row in (lead, *org.tasks(lead["Id"]))]
     return {line for text in texts for line in text.splitlines() if line.startswith("Lead: ")}
+
+
+def _of_web_to_lead(forms: list[dict[str, str]]) -> Table:
+    table = _table(
+        "Salesforce Web-to-Lead (stand-in): a lead for each stage, unconfirmed", "Customer", "Stage", "Rating"
+    )
+    for made in forms:
+        stage = made["description"].partition("\n")[0].removeprefix("Stage: ")
+        table.add_row(f"{made['first_name']} {made['last_name']}", stage, made["rating"])
+    return table
 
 
 def _of_webhook(calls: list[dict[str, Any]]) -> Table:

@@ -17,11 +17,12 @@ MODULES: dict[str, str] = {
     "azure_table": "leads.destinations.azure_table",
     "dataverse": "leads.destinations.dataverse",
     "salesforce": "leads.destinations.salesforce",
+    "salesforce_web_to_lead": "leads.destinations.salesforce_web_to_lead",
     "webhook": "leads.destinations.webhook",
 }
 """Type → the module whose attribute `destination` is its class. Adding a destination is one line here and one file."""
 
-_FIELD_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.@]{0,199}")
+_FIELD_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@]{0,199}")
 
 
 def destination_class(type_name: str) -> type[Destination]:

@@ -10,8 +10,7 @@ from threading import Lock
 from typing import Any, Final
 
 from leads import clock
-from leads.offers import replacing
-from leads.storage import Conflict, StorageError, Table
+from leads.storage import Conflict, StorageError, Table, replacing
 
 ALLOWANCES_TABLE: Final = "LeadAllowances"
 

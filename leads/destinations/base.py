@@ -32,11 +32,13 @@ class Delivered:
     """The record is there, or was there already.
 
     `memory` is what the destination wants to be told with the customer's next lead: a few short texts, no personal data.
+    `unconfirmed`: it was handed over, and the vendor does not say whether a record came of it; `record_id` is "" then.
     """
 
     record_id: str
     code: str = ""
     memory: Mapping[str, str] | None = None
+    unconfirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +225,11 @@ class Destination(ABC):
         for name in sorted(asked_for - cls.follow_ups):
             known = ", ".join(sorted(cls.follow_ups)) or "none of them"
             raise ValueError(f"{name}: this destination type can't do that; it can do {known}")
+
+    @property
+    def keyless(self) -> bool:
+        """Whether the vendor has no key by which it could tell a second try: an attempt that was cut off is `Unknown` then."""
+        return False
 
     def record_scope(self, offer: str, name: str) -> str:
         """Within what a customer has one record: the offer's destination, unless a vendor's records are wider."""

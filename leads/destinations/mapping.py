@@ -36,9 +36,11 @@ FIELDS: Final[Mapping[str, Callable[["OutgoingLead"], str]]] = {
     "title": lambda outgoing: outgoing.lead.title,
     "country": lambda outgoing: outgoing.lead.country,
     "country_code": lambda outgoing: outgoing.lead.country_code,
+    "country_name": lambda outgoing: words.country_name(outgoing.lead),
     "description": lambda outgoing: outgoing.lead.description,
     "note": lambda outgoing: outgoing.lead.note,
     "rating": lambda outgoing: outgoing.follow_up.rating or "",
+    "rating_name": lambda outgoing: (outgoing.follow_up.rating or "").capitalize(),
     "headline": words.headline,
     "story": words.story,
 }

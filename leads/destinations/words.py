@@ -24,6 +24,8 @@ STAGE_NAMES: Final[Mapping[Stage, str]] = {
     Stage.UNKNOWN: "Other action",
 }
 
+_SHORT_COUNTRY_NAMES: Final = {"GB": "United Kingdom", "US": "United States"}
+
 
 def headline(outgoing: "OutgoingLead") -> str:
     """One line: what the customer did, and about which offer."""
@@ -66,6 +68,15 @@ def company(lead: Lead) -> str:
         return lead.company
     domain = lead.email.rpartition("@")[2].strip().lower().rstrip(".")
     return domain if "." in domain and not _is_free_mail(domain) else NOT_PROVIDED
+
+
+def country_name(lead: Lead) -> str:
+    """The country's English name as picklists write it (ISO 3166), "" if the lead names none."""
+    if not lead.country_code:
+        return ""
+    from iso3166 import countries_by_alpha2
+
+    return _SHORT_COUNTRY_NAMES.get(lead.country_code) or countries_by_alpha2[lead.country_code].apolitical_name
 
 
 def _is_free_mail(domain: str) -> bool:

@@ -11,11 +11,12 @@ import pytest
 
 from leads import connections as connections_module
 from leads.connections import NoFreeSlot
+from leads.delivery import deliver
 from leads.destinations.base import CheckResult
 from leads.rows import State
-from tests.support.pipeline import Pipeline, a_lead, crm
+from tests.support.pipeline import Pipeline, a_lead, crm, text_of
 from tests.support.recording import Recording
-from tests.support.vendor import DELIVERED, MISCONFIGURED, REJECTED, RETRY, Vendor
+from tests.support.vendor import DELIVERED, MISCONFIGURED, REJECTED, RETRY, Call, Vendor
 
 
 def connection(pipeline: Pipeline) -> connections_module.Connection:
@@ -181,6 +182,29 @@ def test_one_lead_goes_first_and_the_rest_follow_when_it_got_through(routed: Pip
     routed.tick()
     assert [routed.delivery(lead).state for lead in leads] == [State.DELIVERED] * 6
     assert vendor.records == dict.fromkeys(leads, 1)
+
+
+def test_a_send_that_began_before_the_pause_does_not_end_it(routed: Pipeline, vendor: Vendor) -> None:
+    slow, refused = routed.post(a_lead("slow@example.com")), routed.post(a_lead("refused@example.com"))
+    slow_message, refused_message = routed.messages()
+
+    def answer(call: Call) -> dict[str, Any]:
+        if call.key == slow:
+            routed.clock.time += timedelta(seconds=1)
+            deliver(routed.app, text_of(refused_message))
+            return DELIVERED
+        vendor.checked = {"ok": False, "problem": "nothing is left of today's allowance", "code": "limit"}
+        return MISCONFIGURED
+
+    vendor.answer = answer
+    deliver(routed.app, text_of(slow_message))
+    assert routed.delivery(slow).state is State.DELIVERED
+    assert routed.delivery(refused).state is State.PARKED
+    assert connection(routed).paused
+    vendor.works()
+    routed.tick()
+    assert routed.delivery(refused).state is State.DELIVERED
+    assert not connection(routed).paused
 
 
 def test_if_the_first_one_fails_another_one_is_tried_next_time(routed: Pipeline, vendor: Vendor) -> None:

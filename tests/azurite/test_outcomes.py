@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 
+from leads.delivery import deliver
 from leads.retry import BUDGET
 from leads.rows import State
-from tests.support.pipeline import Pipeline, a_lead, crm
+from tests.support.pipeline import Pipeline, a_lead, crm, text_of
 from tests.support.vendor import DELIVERED, LOST_ANSWER, MISCONFIGURED, REJECTED, RETRY, UNKNOWN, Vendor
 
 
@@ -207,3 +208,21 @@ def test_an_outage_of_two_weeks_costs_no_lead(routed: Pipeline, vendor: Vendor) 
     routed.tick(4)
     assert [routed.delivery(lead).state for lead in leads] == [State.DELIVERED] * 8
     assert vendor.records == dict.fromkeys(leads, 1)
+
+
+def test_the_time_in_which_its_connection_was_paused_is_not_the_leads_own(routed: Pipeline, vendor: Vendor) -> None:
+    vendor.refuses()
+    first = routed.post(a_lead("first@example.com"))
+    routed.clock.time += timedelta(seconds=1)
+    second = routed.post(a_lead("second@example.com"))
+    for message in reversed(routed.messages()):
+        deliver(routed.app, text_of(message))
+        routed.queue.delete(message)
+    assert len(routed.delivery(second).attempts) == 1
+    routed.clock.time += timedelta(days=8)
+    vendor.works()
+    vendor.answer = lambda call: RETRY if call.key == second else DELIVERED
+    routed.tick(2)
+    assert routed.delivery(first).state is State.DELIVERED
+    assert routed.delivery(second).attempts[-1].outcome == "retry"
+    assert routed.delivery(second).state is State.RETRY

@@ -88,6 +88,43 @@ def test_a_claim_whose_worker_died_ends_with_its_lease(
     assert vendor.records == {lead: 1}
 
 
+@pytest.mark.parametrize("policy", ["resend", "hold"])
+def test_where_the_vendor_has_no_key_an_attempt_that_was_cut_off_is_an_unknown_outcome(
+    pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    pipeline.offer(crm(vendor.url, keyless=True), policies={"unknown": policy})
+    lead = pipeline.post()
+    monkeypatch.setattr(ledger_module, "CLAIM_LEASE_SECONDS", ENDED)
+    (message,) = pipeline.messages()
+    _deliver_and_die_before_it_is_settled(pipeline, message)
+    assert vendor.records == {lead: 1}, "it has arrived, and nobody knows"
+    deliver(pipeline.app, text_of(message))
+    pipeline.queue.delete(message)
+    delivery = pipeline.delivery(lead)
+    assert [(attempt.outcome, attempt.code) for attempt in delivery.attempts] == [("unknown", "cut_off")]
+    assert vendor.keys() == [lead], "nothing is sent before the policy has been asked"
+    pipeline.advance(13)
+    delivery = pipeline.delivery(lead)
+    assert delivery.state is (State.DELIVERED if policy == "resend" else State.HELD)
+    assert delivery.possibly_twice is (policy == "resend")
+    assert vendor.keys() == [lead] * (2 if policy == "resend" else 1)
+
+
+def test_a_cut_off_attempt_is_remembered_over_the_customers_other_leads(
+    pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.offer(crm(vendor.url, keyless=True))
+    monkeypatch.setattr(ledger_module, "CLAIM_LEASE_SECONDS", ENDED)
+    lead = pipeline.post()
+    (message,) = pipeline.messages()
+    _deliver_and_die_before_it_is_settled(pipeline, message)
+    other = pipeline.post(a_lead(action="PLT"))
+    pipeline.run()
+    assert pipeline.delivery(other).attempts[0].outcome == "delivered"
+    deliver(pipeline.app, text_of(message))
+    assert pipeline.delivery(lead).possibly_twice
+
+
 def test_an_outcome_whose_claim_was_lost_is_merged_and_the_other_claim_stays(
     routed: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -427,6 +464,12 @@ def _deliver_killing(pipeline: Pipeline, message: object) -> None:
         deliver(pipeline.app, text_of(message))
     finally:
         _Attempting._send = original  # type: ignore[method-assign]
+
+
+def _deliver_and_die_before_it_is_settled(pipeline: Pipeline, message: object) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Ledger, "settle", _raise_killed)
+        deliver(pipeline.app, text_of(message))
 
 
 def _raise_killed(*_: object, **__: object) -> dict[str, str]:

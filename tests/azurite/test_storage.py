@@ -18,7 +18,6 @@ from leads.app import App
 from leads.intake import accept
 from leads.lead import Lead
 from leads.messages import MAX_ENVELOPE_BYTES, Message, decode, encode
-from leads.offers import replacing
 from leads.settings import Settings
 from leads.storage import (
     CHUNK,
@@ -29,6 +28,7 @@ from leads.storage import (
     Table,
     joined_text,
     key_part,
+    replacing,
     text_columns,
 )
 from tests.support.pipeline import text_of

@@ -17,6 +17,7 @@ from tests.fakes.dataverse import CLIENT, TENANT, Dataverse
 from tests.fakes.https_server import Request, Response, VendorServer
 from tests.fakes.salesforce import Salesforce
 from tests.fakes.tls import Authority
+from tests.fakes.web_to_lead import OID, WebToLead
 from tests.fakes.webhook import Receiver
 
 SECRETS = {"before": "s3cret-before-" + "x" * 20, "after": "s3cret-after-" + "y" * 20}
@@ -27,6 +28,9 @@ class Subject(ABC):
 
     speaks_tls: ClassVar[bool] = True
     has_tokens: ClassVar[bool] = False
+    has_secret: ClassVar[bool] = True
+    has_key: ClassVar[bool] = True
+    """Whether the vendor knows a second try: without, a lost answer is unknown, and the lead may be there twice, but marked."""
     secret_setting: ClassVar[str] = "VENDOR_SECRET"
     vendor: VendorServer
 
@@ -157,6 +161,26 @@ class SalesforceSubject(Subject):
         self.vendor.revoke_tokens()
 
 
+class WebToLeadSubject(Subject):
+    has_secret = False
+    has_key = False
+
+    def __init__(self, authority: Authority, monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
+        super().__init__(monkeypatch)
+        self.vendor: WebToLead = WebToLead(authority)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        settings = {"oid": OID, "url": self.vendor.url}
+        return {"name": "crm", "type": "salesforce_web_to_lead", "settings": settings}
+
+    def records(self) -> list[str]:
+        return [str(lead) for lead in self.vendor.leads]
+
+    def accept_secret(self, which: str) -> None:
+        raise NotImplementedError
+
+
 class AzureTableSubject(Subject):
     """Azurite behind a server that passes requests on: what goes wrong goes wrong there."""
 
@@ -220,6 +244,7 @@ SUBJECTS: dict[str, Callable[[Authority, pytest.MonkeyPatch, str], Subject]] = {
     "azure_table": AzureTableSubject,
     "dataverse": DataverseSubject,
     "salesforce": SalesforceSubject,
+    "salesforce_web_to_lead": WebToLeadSubject,
     "webhook": WebhookSubject,
 }
 

@@ -20,7 +20,7 @@ from leads.messages import decode
 from leads.offers import Offer, read_offer
 from leads.rows import Delivery, LeadRecord
 from leads.settings import Settings, read_settings
-from leads.storage import LEADS_QUEUE, Queue
+from leads.storage import LEADS_QUEUE, Queue, Storage
 
 LEAD: dict[str, Any] = {
     "UserDetails": {
@@ -89,11 +89,18 @@ class ClockedQueue(Queue):
 class Pipeline:
     """An app (one instance) and what drives it. Several can share one account."""
 
-    def __init__(self, connection_string: str, monkeypatch: Any, test_clock: TestClock | None = None) -> None:
+    def __init__(
+        self,
+        connection_string: str,
+        monkeypatch: Any,
+        test_clock: TestClock | None = None,
+        storage: Storage | None = None,
+    ) -> None:
         self.clock = test_clock or TestClock()
         monkeypatch.setattr(clock, "now", self.clock.now)
         monkeypatch.setenv("LeadsStorage", connection_string)
         self.app = App(Settings.model_validate({"LeadsStorage": connection_string}))
+        self.app.storage = storage or self.app.storage
         self.queue = ClockedQueue(self.app.storage.queue(LEADS_QUEUE), self.clock)
         self.app.__dict__["queue"] = self.queue
 
@@ -157,9 +164,15 @@ class Pipeline:
         return [decode(text) for _, text in sorted(self.queue.delayed)]
 
 
-def pipeline_over_tls(connection_string: str, bundle: str, monkeypatch: Any) -> Pipeline:
+def pipeline_over_tls(
+    connection_string: str,
+    bundle: str,
+    monkeypatch: Any,
+    test_clock: TestClock | None = None,
+    storage: Storage | None = None,
+) -> Pipeline:
     """A pipeline that begins now and trusts vendors on this machine; `bundle` holds their authority's certificate."""
-    made = Pipeline(connection_string, monkeypatch, TestClock(datetime.now(UTC)))
+    made = Pipeline(connection_string, monkeypatch, test_clock or TestClock(datetime.now(UTC)), storage)
     monkeypatch.setenv("LEADS_ALLOWED_NETWORKS", "127.0.0.0/8")
     monkeypatch.setenv("LEADS_CA_BUNDLE", bundle)
     made.app.__dict__["settings"] = read_settings()

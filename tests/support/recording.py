@@ -42,6 +42,10 @@ class Recording(Destination):
         assert isinstance(settings, RecordingSettings)
         return (settings.url,)
 
+    @property
+    def keyless(self) -> bool:
+        return self.settings.keyless
+
     def record_scope(self, offer: str, name: str) -> str:
         return self.connection if self.settings.wide_scope else super().record_scope(offer, name)
 

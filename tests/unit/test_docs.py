@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from leads import cli, manage
 from leads.destinations import MODULES, destination_class
+from leads.destinations import salesforce_web_to_lead as web_to_lead
 from leads.destinations.azure_table import to_entity
 from leads.destinations.base import Customer, Outcome, OutgoingLead
 from leads.destinations.dataverse.errors import CODES, ENTRA_CODES
@@ -299,6 +300,20 @@ def test_every_status_of_a_webhook_is_documented_with_its_outcome() -> None:
         cells = documented.get(status) or documented.get(families.get(status[0], "408"))
         assert cells is not None
         assert cells[0] == f"`{type(classify(Answer(int(status), {}, b''), 'id')).__name__}`", status
+
+
+def test_every_field_and_status_of_web_to_lead_is_documented_as_it_is() -> None:
+    name = "docs/destinations/salesforce-web-to-lead.md"
+    fields = table(name, "Which fields")
+    assert fields.keys() == {*web_to_lead.DEFAULT_MAPPING, *web_to_lead.DO_NOT_CONTACT, "Campaign_ID"}
+    assert all(f"`{template}`" in fields[field][0] for field, template in web_to_lead.DEFAULT_MAPPING.items())
+    statuses = {code: cells[0] for code, cells in table(name, "Errors, and what to do").items() if code.isdigit()}
+    assert statuses == {
+        code: f"`{type(web_to_lead.classify(Answer(int(code), {}, b''))).__name__}`" for code in statuses
+    }
+    assert {web_to_lead.HANDED_OVER, web_to_lead.DAILY_LIMIT, web_to_lead.NO_ALLOWANCE} <= table(
+        name, "Errors, and what to do"
+    ).keys()
 
 
 def test_the_measure_of_a_new_destination_is_the_webhooks_length() -> None:

@@ -73,6 +73,21 @@ def test_a_missing_company_is_the_domain_unless_it_is_a_free_mail_providers(
     assert words.company(Lead.model_validate(fields)) == company
 
 
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [
+        ("USA", "United States"),
+        ("uk", "United Kingdom"),
+        ("Deutschland", "Germany"),
+        ("South Korea", "Korea, Republic of"),
+        ("Atlantis", ""),
+        ("", ""),
+    ],
+)
+def test_a_country_has_the_name_that_picklists_of_countries_have(sent: str, name: str) -> None:
+    assert words.country_name(Lead(country=sent)) == name
+
+
 def test_a_missing_last_name_is_a_visible_placeholder() -> None:
     assert words.last_name(Lead()) == "(not provided)"
     assert words.last_name(Lead(last_name="O'Neil")) == "O'Neil"
