@@ -450,8 +450,10 @@ class _Attempting:
         delivery = self._delivery()
         connections = self.app.connections
         previous = delivery.attempts[-1].at if delivery.attempts else None
-        worked = previous is not None and connections.worked_since(self.destination.connection, previous)
-        paused = connections.failed(self.destination.connection, self.config.type, first=previous is None)
+        worked = paused = False
+        if not outcome.waited:
+            worked = previous is not None and connections.worked_since(self.destination.connection, previous)
+            paused = connections.failed(self.destination.connection, self.config.type, first=previous is None)
         name = "unknown" if possibly_twice else "retry"
         if paused:
             self.park(outcome=name, code=outcome.code, possibly_twice=possibly_twice)
