@@ -96,3 +96,11 @@ def fitted(
     return {
         name: value for name, value in shortened.items() if value == fields[name] or name not in whole_or_not_at_all
     }
+
+
+def cut_bytes(text: str, limit: int) -> str:
+    """The text with at most `limit` bytes of UTF-8; a shortened one ends in an ellipsis."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= limit:
+        return text
+    return encoded[: limit - len("…".encode())].decode(errors="ignore").rstrip() + "…"

@@ -28,7 +28,6 @@ from leads.destinations.dataverse.records import (
     DEFAULT_LENGTHS,
     DEFAULT_MAPPING,
     RATING_COLUMN,
-    REAL_INTEREST,
     LeadRow,
     Place,
     changes_to,
@@ -41,7 +40,7 @@ from leads.destinations.dataverse.records import (
 )
 from leads.destinations.dataverse.settings import GUID, DataverseSettings
 from leads.destinations.dataverse.sign_in import token_source
-from leads.destinations.follow_up import FollowUp
+from leads.destinations.follow_up import REAL_INTEREST, FollowUp
 from leads.destinations.http import Failure
 from leads.destinations.mapping import render, render_mapping
 from leads.destinations.refusals import FAILURES, UNREADABLE, Kind, Refused, check_result, outcome_of

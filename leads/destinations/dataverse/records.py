@@ -12,9 +12,8 @@ from uuid import UUID, uuid5
 
 from leads.destinations.base import MappingValue, OutgoingLead
 from leads.destinations.dataverse.client import Write
-from leads.destinations.follow_up import FollowUp, is_hotter
+from leads.destinations.follow_up import REAL_INTEREST, FollowUp, is_hotter
 from leads.destinations.words import cut, headline, story
-from leads.lead import Stage
 
 DEFAULT_MAPPING: Final[Mapping[str, MappingValue]] = {
     "subject": "{headline}",
@@ -54,8 +53,6 @@ DO_NOT_CONTACT: Final = ("donotemail", "donotbulkemail", "donotphone", "donotpos
 RATING_COLUMN: Final = "leadqualitycode"
 RATING_CODES: Final[Mapping[str, int]] = {"hot": 1, "warm": 2, "cold": 3}
 _RATINGS: Final = {code: rating for rating, code in RATING_CODES.items()}
-
-REAL_INTEREST: Final = frozenset({Stage.INITIAL_INTEREST, Stage.CONTACT_REQUESTED, Stage.PURCHASE, Stage.TRIAL})
 
 STATE_COLUMNS: Final = (
     "leadid",
