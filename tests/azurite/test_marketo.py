@@ -141,6 +141,12 @@ def test_the_fields_are_asked_for_again_after_a_day(pipeline: Pipeline, marketo:
     assert asked() == 2
 
 
+def test_an_instance_may_have_thousands_of_fields(pipeline: Pipeline, marketo: Marketo) -> None:
+    marketo.fields |= {f"custom{number}": Field(f"Custom_{number}__c") for number in range(8_000)}
+    lead = deliver(pipeline)
+    assert state(pipeline, lead) is State.DELIVERED
+
+
 def test_no_address_holds_anything_personal_or_secret(pipeline: Pipeline, marketo: Marketo) -> None:
     marketo.add_person(email=EMAIL)
     for action in ("INS", "PLT"):

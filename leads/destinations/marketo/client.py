@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from leads.destinations.http import Answer, HttpClient
+from leads.destinations.http import MAX_ANSWER_BYTES, Answer, HttpClient
 from leads.destinations.lanes import Lane
 from leads.destinations.marketo.errors import problem_of, record_problem
 from leads.destinations.refusals import UNREADABLE, Refused, signed_in
@@ -16,6 +16,8 @@ from leads.destinations.tokens import TokenSource
 
 SYNC_SECONDS: Final = 95.0
 """Marketo ends a write of its own after 90 seconds."""
+DESCRIPTION_BYTES: Final = 8 * 1024 * 1024
+"""An instance can have thousands of fields, and takes some hundred bytes to describe each."""
 STORED: Final = frozenset({"created", "updated", "added", "memberof"})
 
 _LEADS: Final = "/rest/v1/leads.json"
@@ -35,7 +37,7 @@ class Client:
 
     def get(self, path: str) -> list[dict[str, Any]]:
         """What a path without anything personal names."""
-        return self._results("GET", path)
+        return self._results("GET", path, at_most=DESCRIPTION_BYTES)
 
     def persons(self, by: str, value: str, fields: Sequence[str]) -> list[dict[str, Any]]:
         """The persons with this value. The filter travels in a body: an address is written into too many logs."""
@@ -70,13 +72,15 @@ class Client:
             raise Refused(UNREADABLE)
         return str(record["id"])
 
-    def _results(self, method: str, path: str, content_type: str = "", body: str = "") -> list[dict[str, Any]]:
+    def _results(
+        self, method: str, path: str, content_type: str = "", body: str = "", at_most: int = MAX_ANSWER_BYTES
+    ) -> list[dict[str, Any]]:
         headers = {"Accept": "application/json", **({"Content-Type": content_type} if content_type else {})}
-        answer = signed_in(self._tokens, lambda token: self._send(method, path, headers, body, token.value))
+        answer = signed_in(self._tokens, lambda token: self._send(method, path, headers, body, token.value, at_most))
         results = answer.json().get("result")
         return [item for item in results if isinstance(item, dict)] if isinstance(results, list) else []
 
-    def _send(self, method: str, path: str, headers: Mapping[str, str], body: str, token: str) -> Answer:
+    def _send(self, method: str, path: str, headers: Mapping[str, str], body: str, token: str, at_most: int) -> Answer:
         answer = self._lane.call(
             lambda: self._http.request(
                 method,
@@ -84,6 +88,7 @@ class Client:
                 headers={**headers, "Authorization": f"Bearer {token}"},
                 body=body,
                 read_seconds=SYNC_SECONDS,
+                at_most=at_most,
             )
         )
         if problem := problem_of(answer):
