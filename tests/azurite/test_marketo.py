@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from leads import ledger
 from leads.app import App
 from leads.destinations.base import CheckResult
 from leads.destinations.words import NOT_PROVIDED
@@ -270,6 +271,29 @@ def test_leads_that_overlap_after_a_lost_answer_are_one_person_with_both_stages(
     assert {state(pipeline, first), state(pipeline, second)} == {State.DELIVERED}
     text = one(marketo)[JOURNEY]
     assert first in text and second in text
+
+
+def test_stages_whose_sends_overlapped_are_both_remembered(
+    pipeline: Pipeline, marketo: Marketo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process can stall for longer than its claim lasts."""
+    pipeline.offer(crm(marketo, journey_field=JOURNEY))
+    leads: list[str] = []
+    receive = marketo.receive
+
+    def stall(request: Request) -> Any:
+        if is_write(request) and not leads:
+            leads.append(pipeline.post(a_lead(EMAIL, "StartTestDrive")))
+            with monkeypatch.context() as patch:
+                patch.setattr(ledger, "CLAIM_LEASE_SECONDS", -5)
+                pipeline.step()
+        return receive(request)
+
+    monkeypatch.setattr(marketo, "receive", stall)
+    leads.append(deliver(pipeline))
+    leads.append(deliver(pipeline, "PLT"))
+    assert [state(pipeline, lead) for lead in leads] == [State.DELIVERED] * 3
+    assert [lead in one(marketo)[JOURNEY] for lead in leads] == [True] * 3
 
 
 def test_customers_of_all_offers_of_an_instance_are_the_same_persons(pipeline: Pipeline, marketo: Marketo) -> None:

@@ -107,6 +107,7 @@ class Marketo(VendorServer):
         self.company_is_kept = False
         self.partitions = {"Default"}
         self.quota = 50_000
+        self.calls_in_20_seconds = 100
         self.latency = 0.0
         """Seconds that each call takes."""
         self.arrivals: list[float] = []
@@ -204,8 +205,8 @@ class Marketo(VendorServer):
         if self._at_once > 10:
             raise Refusal("615", "Concurrent access limit reached")
         recent = self.arrivals[bisect_left(self.arrivals, time.monotonic() - 20) :]
-        if len(recent) > 100:
-            raise Refusal("606", "Max rate limit '100' exceeded with in '20' secs")
+        if len(recent) > self.calls_in_20_seconds:
+            raise Refusal("606", f"Max rate limit '{self.calls_in_20_seconds}' exceeded with in '20' secs")
         day = f"{clock.now().astimezone(CST):%Y-%m-%d}"
         if self._used.get(day, 0) >= self.quota:
             raise Refusal("607", f"Daily quota '{self.quota}' reached")

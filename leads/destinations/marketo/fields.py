@@ -7,6 +7,7 @@ names its fields as the old SOAP interface does (`FirstName`), and takes them by
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from threading import Lock
 from typing import Any, Final, Generic, TypeVar
 
 from leads import clock
@@ -51,16 +52,17 @@ class FormField:
 
 
 class Daily(Generic[T]):
-    """What is asked for when it is first needed, and again after a day."""
+    """What is asked for when it is first needed, by one thread for all, and again after a day."""
 
     def __init__(self) -> None:
         self._known: tuple[datetime, T] | None = None
+        self._lock = Lock()
 
     def get(self, ask: Callable[[], T]) -> T:
-        known = self._known
-        if known is None or clock.now() - known[0] >= KEPT_FOR:
-            known = self._known = (clock.now(), ask())
-        return known[1]
+        with self._lock:
+            if self._known is None or clock.now() - self._known[0] >= KEPT_FOR:
+                self._known = (clock.now(), ask())
+            return self._known[1]
 
     def forget(self) -> None:
         self._known = None

@@ -81,7 +81,7 @@ class Sending(ABC):
         self._rating = self._memory.get("rating", "")
         self._flagged = self._memory.get("flagged", "")
         self._offered = set(self._memory.get("offered", "").split())
-        self._journey = with_stage(self._memory.get("journey", ""), outgoing) if settings.journey_field else ""
+        self._stages = with_stage(self._memory, outgoing) if settings.journey_field else {}
         self._without: frozenset[str] = frozenset()
 
     def run(self) -> Outcome:
@@ -100,7 +100,7 @@ class Sending(ABC):
             "rating": self._rating,
             "flagged": self._flagged,
             "offered": " ".join(sorted(self._offered)),
-            "journey": self._journey,
+            **self._stages,
         }
         return Delivered(person_id, self._code, {name: value for name, value in memory.items() if value})
 
@@ -200,7 +200,7 @@ class Sending(ABC):
             return {}
         if self._without:
             remarks = [*remarks, _COMPANY_KEPT]
-        return {name: self._field(name).fitted(as_text(self._journey, self._outgoing, remarks))}
+        return {name: self._field(name).fitted(as_text(self._stages, self._outgoing, remarks))}
 
     def _drop_company(self, refused: Refused, sent: Mapping[str, Any]) -> None:
         """Leave the company out from now on. Raises what was refused where that would not help."""
