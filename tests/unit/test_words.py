@@ -92,6 +92,13 @@ def test_fields_are_cut_but_for_those_that_would_be_wrong_then() -> None:
     assert fitted == {"name": "Ada…", "phone": "1617", "score": 12345, "free": "x" * 99}
 
 
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(3, 60))
+def test_a_text_that_is_cut_to_bytes_fits_and_begins_like_the_whole(text: str, limit: int) -> None:
+    shortened = words.cut_bytes(text, limit)
+    assert len(shortened.encode()) <= limit
+    assert shortened == text or (shortened.endswith("…") and text.startswith(shortened[:-1]))
+
+
 def test_ratings_rise_and_never_fall() -> None:
     assert is_hotter("hot", "warm") and is_hotter("warm", "cold") and is_hotter("cold", "")
     assert not is_hotter("warm", "hot") and not is_hotter("warm", "warm")
