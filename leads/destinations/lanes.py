@@ -20,12 +20,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from secrets import token_hex
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 from typing import Any, Final, TypeVar
 
 from leads.destinations.base import send_ends_at
 from leads.destinations.http import NoAnswer
-from leads.storage import Conflict, StorageError, Table, replacing
+from leads.offers import replacing
+from leads.storage import Conflict, StorageError, Table
 
 LINGER_SECONDS: Final = 2.0
 """How long a process keeps a lane that it does not need any more: its next lead may come soon."""
@@ -70,7 +71,9 @@ class Lanes:
     def __init__(self, table: Table, name: str, allowance: Allowance) -> None:
         self._rows = _Rows(table, name, allowance)
         self._allowance = allowance
-        self._changed = Condition()
+        self._lock = Lock()
+        self._turn = Condition(self._lock)
+        self._leave = Condition(self._lock)
         self._waiting: deque[object] = deque()
         self._held: dict[int, _Held] = {}
         self._idle: list[_Held] = []
@@ -89,7 +92,7 @@ class Lanes:
 
     def _take(self, deadline: float) -> "_Held":
         ticket = object()
-        with self._changed:
+        with self._lock:
             self._waiting.append(ticket)
         try:
             while True:
@@ -98,13 +101,13 @@ class Lanes:
                     return found
                 self._look()
         finally:
-            with self._changed:
+            with self._lock:
                 self._waiting.remove(ticket)
-                self._changed.notify_all()
+                self._turn.notify_all()
 
     def _await_turn(self, ticket: object, deadline: float) -> "_Held | None":
         """A lane that may begin a call now, or None where it is this thread's turn to look for one in the table."""
-        with self._changed:
+        with self._lock:
             while True:
                 now = time.monotonic()
                 wake_at = deadline
@@ -120,11 +123,11 @@ class Lanes:
                     wake_at = min(deadline, ready_at, look_at)
                 if now >= deadline:
                     raise NoLane
-                self._changed.wait(wake_at - now)
+                self._turn.wait(wake_at - now)
 
     def _look(self) -> None:
         """Take a free lane from the table, if it may begin a call sooner than those that this process has."""
-        with self._changed:
+        with self._lock:
             held = set(self._held)
             sooner_than = min(map(self._rows.ready_at, self._idle), default=math.inf)
         taken, pause = None, LOOK_SECONDS * (5 if held else 1)
@@ -135,21 +138,22 @@ class Lanes:
         except StorageError:
             pause = LOOK_SECONDS
         pause *= random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, keeps no secret
-        with self._changed:
+        with self._lock:
             self._look_at = 0.0 if taken else time.monotonic() + pause
             if taken is not None:
                 self._held[taken.number] = taken
                 self._make_idle(taken)
 
     def _put_back(self, held: "_Held") -> None:
-        with self._changed:
+        with self._lock:
             if held.lost:
                 del self._held[held.number]
             elif held.wanted_by:
                 self._leaving.append(held)
+                self._leave.notify()
             else:
                 self._make_idle(held)
-            self._changed.notify_all()
+            self._turn.notify_all()
 
     def _make_idle(self, held: "_Held") -> None:
         held.idle_since = time.monotonic()
@@ -162,24 +166,21 @@ class Lanes:
         """Runs while lanes are held: gives back those that nobody here needs, or that somebody elsewhere waits for."""
         while (held := self._next_to_leave()) is not None:
             self._rows.give_back(held)
-            with self._changed:
+            with self._lock:
                 del self._held[held.number]
-                self._changed.notify_all()
+                self._turn.notify_all()
 
     def _next_to_leave(self) -> "_Held | None":
-        with self._changed:
+        with self._lock:
             while self._held:
                 if self._leaving:
                     return self._leaving.pop()
                 oldest = min(self._idle, key=lambda held: held.idle_since, default=None)
-                if oldest is None or self._waiting:
-                    self._changed.wait()
-                    continue
-                left = oldest.idle_since + LINGER_SECONDS - time.monotonic()
-                if left <= 0:
+                idle_for = time.monotonic() - oldest.idle_since if oldest and not self._waiting else 0.0
+                if oldest is not None and idle_for >= LINGER_SECONDS:
                     self._idle.remove(oldest)
                     return oldest
-                self._changed.wait(left)
+                self._leave.wait(LINGER_SECONDS - idle_for)
             self._keeper = None
             return None
 
@@ -196,7 +197,8 @@ class Lane:
         ready_at = self._rows.ready_at(self._held)
         if ready_at > send_ends_at.get() - _LEAST_SECONDS:
             raise NoLane
-        time.sleep(max(0.0, ready_at - time.monotonic()))
+        if (wait := ready_at - time.monotonic()) > 0:
+            time.sleep(wait)
         if time.monotonic() >= self._held.until:
             self._rows.renew(self._held)
             if time.monotonic() >= self._held.until:

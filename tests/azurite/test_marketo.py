@@ -123,11 +123,11 @@ def test_a_first_lead_is_a_person(pipeline: Pipeline, marketo: Marketo) -> None:
 
 def test_it_costs_one_call_and_a_later_stage_two(pipeline: Pipeline, marketo: Marketo) -> None:
     deliver(pipeline, email="other@example.com")  # asks for the fields, once a day
-    before = marketo.calls()
+    before = marketo.requests()
     deliver(pipeline)
-    assert marketo.calls() - before == 1
+    assert marketo.requests() - before == 1
     deliver(pipeline, "PLT")
-    assert marketo.calls() - before == 3
+    assert marketo.requests() - before == 3
 
 
 def test_the_fields_are_asked_for_again_after_a_day(pipeline: Pipeline, marketo: Marketo) -> None:
@@ -191,7 +191,7 @@ def test_a_lead_whose_address_marketo_can_not_hold_is_a_dead_letter_that_says_so
     assert state(pipeline, lead) is State.DEAD_LETTER
     assert words in pipeline.delivery(lead).reason
     assert email not in pipeline.delivery(lead).reason or not email
-    assert marketo.calls() == 0
+    assert marketo.requests() == 0
 
 
 def test_an_address_that_is_none_is_marketos_to_refuse(pipeline: Pipeline, marketo: Marketo) -> None:
@@ -345,9 +345,9 @@ def test_an_offer_may_ask_for_everything_to_be_overwritten_in_one_call(pipeline:
     pipeline.offer(crm(marketo), policies={"existing_records": "overwrite"})
     deliver(pipeline)
     marketo.edit(one(marketo)["id"], company="Their name")
-    before = marketo.calls()
+    before = marketo.requests()
     deliver(pipeline, "PLT")
-    assert marketo.calls() - before == 1
+    assert marketo.requests() - before == 1
     assert writes(marketo)[-1]["action"] == "createOrUpdate"
     assert (one(marketo)["company"], one(marketo)["rating"]) == ("Example Works", "Hot")
     deliver(pipeline, "INS", Description="later")
@@ -667,9 +667,9 @@ def test_a_company_that_marketo_refuses_is_left_out_and_said(
     person = one(marketo)
     assert (person.get("company"), person["lastName"]) == (None, "O'Neil")
     assert "company be changed" in person[JOURNEY] and "Company: Example Works" in person[JOURNEY]
-    before = marketo.calls()
+    before = marketo.requests()
     lead = deliver(pipeline, "Create")
-    assert (code(pipeline, lead), marketo.calls() - before) == ("", 2), "it is not tried again"
+    assert (code(pipeline, lead), marketo.requests() - before) == ("", 2), "it is not tried again"
 
 
 def test_a_company_alone_that_is_refused_is_no_change_at_all(pipeline: Pipeline, marketo: Marketo) -> None:
@@ -716,10 +716,10 @@ def test_the_form_is_asked_for_once_and_each_lead_costs_two_calls(
     pipeline: Pipeline, marketo: Marketo, form: Form
 ) -> None:
     deliver(pipeline, email="other@example.com")
-    before = marketo.calls()
+    before = marketo.requests()
     deliver(pipeline)
     deliver(pipeline, "PLT")
-    assert marketo.calls() - before == 4
+    assert marketo.requests() - before == 4
 
 
 def test_each_stage_is_an_activity_of_the_one_person(pipeline: Pipeline, marketo: Marketo, form: Form) -> None:
@@ -936,10 +936,10 @@ def test_a_daily_quota_that_is_used_up_parks_the_leads_until_midnight_in_central
     assert "quota" in pipeline.delivery(leads[0]).reason
     (connection,) = [found for found in pipeline.app.connections.stored() if found.paused]
     assert "midnight" in connection.reason
-    before = marketo.calls()
+    before = marketo.requests()
     pipeline.tick(5)
     assert {state(pipeline, lead) for lead in leads} == {State.PARKED}
-    assert marketo.calls() - before == 5, "one call a minute, that of the check"
+    assert marketo.requests() - before == 5, "one call a minute, that of the check"
     midnight = (pipeline.clock.now().astimezone(CST) + timedelta(days=1)).replace(hour=0, minute=0, second=1)
     marketo.fault = lambda request: setattr(marketo, "quota", 50_000 if pipeline.clock.now() >= midnight else 0)
     pipeline.clock.time = midnight.astimezone(pipeline.clock.time.tzinfo) - timedelta(minutes=2)
@@ -1095,7 +1095,7 @@ def test_a_lead_whose_turn_does_not_come_goes_back_to_the_queue_and_pauses_nothi
     assert {state(pipeline, lead) for lead in leads} == {State.RETRY}
     assert {code(pipeline, lead) for lead in leads} == {"allowance"}
     assert not [found for found in pipeline.app.connections.stored() if found.paused]
-    assert marketo.calls() == 0
+    assert marketo.requests() == 0
     result = check(pipeline, marketo)
     assert result.transient and result.code == "allowance"
     for lane in taken:

@@ -78,8 +78,9 @@ class Crm(ABC):
     def tasks(self) -> int:
         """How many tasks there are that somebody has to do."""
 
-    def judge(self) -> None:
-        """Whatever else has to hold in the end."""
+    def kept_its_limits(self) -> bool:
+        """Whether the vendor was never called more than it allows."""
+        return True
 
 
 class Dynamics(Crm):
@@ -203,9 +204,8 @@ class Marketo(Crm):
     def tasks(self) -> int:
         return len(self.server.members())
 
-    def judge(self) -> None:
-        assert self.server.most_in(0.5) <= 40
-        assert self.server.most_at_once <= 5
+    def kept_its_limits(self) -> bool:
+        return self.server.most_in(0.5) <= 40 and self.server.most_at_once <= 5
 
 
 @pytest.mark.parametrize("kind", [Dynamics, Salesforce, Marketo], ids=lambda kind: kind.type)
@@ -305,7 +305,7 @@ def _judge(crm: Crm, leads: dict[str, str]) -> None:
     assert Counter(lead for lead, _ in stages) == Counter(dict.fromkeys(leads, 1)), f"seed {SEED}: every stage once"
     assert all(leads[lead] == email for lead, email in stages), f"seed {SEED}: with its customer"
     assert crm.tasks() == crm.customers, f"seed {SEED}: one task for each that asked to be contacted"
-    crm.judge()
+    assert crm.kept_its_limits()
 
 
 def _lead_of(text: str) -> str:

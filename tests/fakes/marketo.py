@@ -119,7 +119,7 @@ class Marketo(VendorServer):
 
     # What a test reads
 
-    def calls(self) -> int:
+    def requests(self) -> int:
         """How many calls the instance has had, tokens left out."""
         return len([request for request in self.journal if request.path.startswith("/rest/")])
 
@@ -204,8 +204,7 @@ class Marketo(VendorServer):
             raise Refusal("602", "Access token expired")
         if self._at_once > 10:
             raise Refusal("615", "Concurrent access limit reached")
-        recent = self.arrivals[bisect_left(self.arrivals, time.monotonic() - 20) :]
-        if len(recent) > self.calls_in_20_seconds:
+        if len(self.arrivals) - bisect_left(self.arrivals, time.monotonic() - 20) > self.calls_in_20_seconds:
             raise Refusal("606", f"Max rate limit '{self.calls_in_20_seconds}' exceeded with in '20' secs")
         day = f"{clock.now().astimezone(CST):%Y-%m-%d}"
         if self._used.get(day, 0) >= self.quota:

@@ -9,7 +9,6 @@ from typing import Final
 
 from leads.destinations.base import OutgoingLead
 from leads.destinations.words import cut, headline, story
-from leads.lead import is_lead_id, received_at_of
 
 STAGES_KEPT: Final = 40
 EARLIER: Final = "earlier"
@@ -18,8 +17,8 @@ _HEADLINE_CHARACTERS: Final = 100
 
 
 def with_stage(memory: Mapping[str, str], outgoing: OutgoingLead) -> dict[str, str]:
-    """The stages that are to be remembered, newest first, this lead's among them."""
-    stages = {lead_id: what for lead_id, what in memory.items() if is_lead_id(lead_id)}
+    """The stages that are to be remembered, newest first, this lead's among them. A lead's ID begins with its time."""
+    stages = {name: what for name, what in memory.items() if name[:1].isdigit()}
     stages[outgoing.lead_id] = cut(" ".join(headline(outgoing).split()), _HEADLINE_CHARACTERS)
     newest = sorted(stages, reverse=True)
     kept = {lead_id: stages[lead_id] for lead_id in newest[:STAGES_KEPT]}
@@ -33,4 +32,7 @@ def as_text(stages: Mapping[str, str], outgoing: OutgoingLead, remarks: list[str
 
 
 def _line(lead_id: str, what: str) -> str:
-    return what if lead_id == EARLIER else f"{received_at_of(lead_id):%Y-%m-%d %H:%M} UTC · {what} · {lead_id}"
+    if lead_id == EARLIER:
+        return what
+    year, month, day, hour, minute = (lead_id[a:b] for a, b in ((0, 4), (4, 6), (6, 8), (8, 10), (10, 12)))
+    return f"{year}-{month}-{day} {hour}:{minute} UTC · {what} · {lead_id}"
