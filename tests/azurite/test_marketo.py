@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
@@ -929,7 +929,7 @@ def test_a_daily_quota_that_is_used_up_parks_the_leads_until_midnight_in_central
     pipeline: Pipeline, marketo: Marketo
 ) -> None:
     deliver(pipeline)
-    marketo.quota = 0
+    marketo.use_up_quota()
     leads = [pipeline.post(a_lead(f"c{number}@example.com")) for number in range(5)]
     pipeline.run()
     assert {state(pipeline, lead) for lead in leads} == {State.PARKED}
@@ -941,8 +941,7 @@ def test_a_daily_quota_that_is_used_up_parks_the_leads_until_midnight_in_central
     assert {state(pipeline, lead) for lead in leads} == {State.PARKED}
     assert marketo.requests() - before == 5, "one call a minute, that of the check"
     midnight = (pipeline.clock.now().astimezone(CST) + timedelta(days=1)).replace(hour=0, minute=0, second=1)
-    marketo.fault = lambda request: setattr(marketo, "quota", 50_000 if pipeline.clock.now() >= midnight else 0)
-    pipeline.clock.time = midnight.astimezone(pipeline.clock.time.tzinfo) - timedelta(minutes=2)
+    pipeline.clock.time = midnight.astimezone(UTC) - timedelta(minutes=2)
     pipeline.tick(1)
     assert {state(pipeline, lead) for lead in leads} == {State.PARKED}
     pipeline.tick(5)

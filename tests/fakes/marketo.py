@@ -151,6 +151,10 @@ class Marketo(VendorServer):
         missing = {name: value for name, value in lost.items() if self.persons[winner].get(name) in (None, "")}
         self._touch(winner, missing)
 
+    def use_up_quota(self) -> None:
+        """Other integrations have made all calls of the day, which ends at midnight in US Central Standard Time."""
+        self._used[self._day] = self.quota
+
     def revoke_tokens(self) -> None:
         """Every token that was issued so far is refused from now on."""
         self.issued.clear()
@@ -206,10 +210,13 @@ class Marketo(VendorServer):
             raise Refusal("615", "Concurrent access limit reached")
         if len(self.arrivals) - bisect_left(self.arrivals, time.monotonic() - 20) > self.calls_in_20_seconds:
             raise Refusal("606", f"Max rate limit '{self.calls_in_20_seconds}' exceeded with in '20' secs")
-        day = f"{clock.now().astimezone(CST):%Y-%m-%d}"
-        if self._used.get(day, 0) >= self.quota:
+        if self._used.get(self._day, 0) >= self.quota:
             raise Refusal("607", f"Daily quota '{self.quota}' reached")
-        self._used[day] = self._used.get(day, 0) + 1
+        self._used[self._day] = self._used.get(self._day, 0) + 1
+
+    @property
+    def _day(self) -> str:
+        return f"{clock.now().astimezone(CST):%Y-%m-%d}"
 
     def _act(self, request: Request) -> Any:
         path = request.path.removeprefix("/rest")
