@@ -368,6 +368,26 @@ def test_a_person_of_a_trade_show_is_found_and_only_its_empty_fields_are_filled(
     assert [body["action"] for body in writes(marketo)] == ["createOnly", "updateOnly"]
 
 
+def test_a_rating_of_others_is_not_taken_for_our_own(pipeline: Pipeline, marketo: Marketo) -> None:
+    marketo.forms[FORM].fields["rating"] = False
+    for number, form in enumerate(({}, {"form_id": FORM})):
+        pipeline.offer(crm(marketo, **form))
+        person = marketo.add_person(email=f"{number}@example.com", rating="Warm")
+        for action in ("INS", "PLT"):
+            deliver(pipeline, action, email=f"{number}@example.com")
+        assert marketo.persons[person]["rating"] == "Warm"
+
+
+def test_a_rating_that_the_form_could_not_set_is_not_taken_for_our_own(pipeline: Pipeline, marketo: Marketo) -> None:
+    pipeline.offer(crm(marketo, form_id=FORM))
+    deliver(pipeline)
+    marketo.edit(one(marketo)["id"], rating="Warm")
+    marketo.forms[FORM].fields["rating"] = False
+    pipeline.advance(86_401)
+    deliver(pipeline, "PLT")
+    assert one(marketo)["rating"] == "Warm"
+
+
 def test_of_several_with_the_address_the_one_changed_last_gets_the_lead(pipeline: Pipeline, marketo: Marketo) -> None:
     for _ in range(2):
         marketo.add_person(email=EMAIL)

@@ -78,11 +78,15 @@ class Sending(ABC):
         self._email = outgoing.lead.email
         self._memory = customer.memory
         self._code = ""
-        self._rating = self._memory.get("rating", "")
-        self._flagged = self._memory.get("flagged", "")
         self._offered = set(self._memory.get("offered", "").split())
         self._stages = with_stage(self._memory, outgoing) if settings.journey_field else {}
         self._without: frozenset[str] = frozenset()
+        self._forget_plans()
+
+    def _forget_plans(self) -> None:
+        """What is set is decided anew: the customer is as the ledger remembers."""
+        self._rating = self._memory.get("rating", "")
+        self._flagged = self._memory.get("flagged", "")
 
     def run(self) -> Outcome:
         try:
@@ -139,13 +143,15 @@ class Sending(ABC):
 
     def _new(self, rating: str = "") -> dict[str, Any]:
         """What makes a person, whose rating is known to be this. The mapping has the last word on every field."""
+        self._forget_plans()
         flags = {}
         if self._outgoing.set_do_not_contact:
-            flags, self._flagged = set_flags(self._settings.do_not_contact), "yes"
+            flags, self._flagged = set_flags(filter(self._can_fill, self._settings.do_not_contact)), "yes"
         return flags | self._rated(rating) | self._told([]) | self._fields()
 
     def _changes(self, found: Person) -> dict[str, Any]:
         """What a lead changes in a person: nothing that somebody may have edited, unless the offer's policy asks for it."""
+        self._forget_plans()
         fields = self._fields()
         overwrite = self._outgoing.overwrite
         offered_before = set(self._memory.get("offered", "").split())
@@ -184,9 +190,12 @@ class Sending(ABC):
     def _field(self, name: str) -> Field:
         return self._known.fields(self._client).by_name.get(name) or Field(name, "string")
 
+    def _can_fill(self, name: str) -> bool:  # noqa: ARG002 - a form can't fill every field
+        return True
+
     def _rated(self, current: str) -> dict[str, str]:
         rating, field = self._outgoing.follow_up.rating, self._settings.rating_field
-        if not rating or not field:
+        if not rating or not field or not self._can_fill(field):
             return {}
         if not may_raise(current, self._memory.get("rating", ""), rating, overwrite=self._outgoing.overwrite):
             return {}
@@ -196,7 +205,7 @@ class Sending(ABC):
     def _told(self, remarks: list[str]) -> dict[str, str]:
         """The journey, whole: what the ledger remembers, and this lead."""
         name = self._settings.journey_field
-        if not name:
+        if not name or not self._can_fill(name):
             return {}
         if self._without:
             remarks = [*remarks, _COMPANY_KEPT]
@@ -309,7 +318,7 @@ class SubmitForm(Sending):
     def _on_form(self, found: Person | None) -> dict[str, Any]:
         """What is filled in: nothing that is not on the form, and all that the form insists on."""
         wanted = self._changes(found) if found else self._new(self._memory.get("rating", "") if self._unseen else "")
-        fields = {name: value for name, value in wanted.items() if name in self._form}
+        fields = {name: value for name, value in wanted.items() if self._can_fill(name)}
         for name, item in self._form.items():
             if item.required and fields.get(name) in (None, ""):
                 fields[name] = self._required(item.field, found)
@@ -331,4 +340,7 @@ class SubmitForm(Sending):
         return list(dict.fromkeys([*super()._names, *required]))
 
     def _field(self, name: str) -> Field:
-        return self._form[name].field if name in self._form else super()._field(name)
+        return self._form[name].field
+
+    def _can_fill(self, name: str) -> bool:
+        return name in self._form
