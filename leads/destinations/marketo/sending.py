@@ -23,11 +23,8 @@ from leads.destinations.marketo.records import (
 )
 from leads.destinations.marketo.settings import MarketoSettings
 from leads.destinations.refusals import Kind, Refused
-from leads.destinations.words import NOT_PROVIDED
+from leads.destinations.words import CONTACT_ASKED_FOR, NOT_PROVIDED
 
-_CONTACT_ASKED_FOR: Final = (
-    "The customer has now asked for this, but the person says not to contact them: look whether that still holds."
-)
 _COMPANY_KEPT: Final = "Marketo does not let the person's company be changed; what the lead says of it stands below."
 
 
@@ -168,7 +165,7 @@ class Sending(ABC):
             changes |= cleared_flags(found.flags(self._settings.do_not_contact, ours=True))
             self._flagged = ""
             if found.flags(self._settings.do_not_contact, ours=False):
-                remarks.append(_CONTACT_ASKED_FOR)
+                remarks.append(CONTACT_ASKED_FOR)
         return changes | self._told(remarks)
 
     def _fields(self) -> dict[str, Any]:
