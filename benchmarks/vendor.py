@@ -2,6 +2,7 @@
 
 import itertools
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,13 +23,16 @@ from benchmarks.rounds import Measure, compare
 from benchmarks.side import FLOOR, OURS, accounts, running
 from benchmarks.typical import DESTINATION, OFFER, OFFER_SETTINGS, body
 from leads import destinations
-from leads.destinations.base import Context, Customer, Destination, OutgoingLead
+from leads.destinations.allowance import ALLOWANCES_TABLE
+from leads.destinations.base import Context, Customer, Delivered, Destination, OutgoingLead
+from leads.destinations.lanes import Allowance, Lanes
 from leads.lead import Stage, parse_body
 from leads.settings import Secrets, Settings
 from leads.storage import Storage
-from tests.fakes import dataverse
+from tests.fakes import dataverse, marketo
 from tests.fakes.dataverse import TENANT, Dataverse
 from tests.fakes.https_server import Request, Response, VendorServer
+from tests.fakes.marketo import Marketo
 from tests.fakes.salesforce import CLIENT, Salesforce
 from tests.fakes.tls import make_authority
 from tests.fakes.web_to_lead import OID
@@ -39,13 +43,16 @@ SECRETS = {"WEBHOOK": SECRET, "CRM": "the secret"}
 
 
 def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
-    """Eleven rows."""
-    with vendor_process() as vendor, accounts(1) as storages:
+    """Fifteen rows."""
+    with vendor_process() as vendor, accounts(1) as (storage,):
+        marketo = _marketo(vendor, storage)
         return [
             *(row for crm in CRMS for row in _requests(vendor, crm)),
+            *_requests_of_marketo(vendor, marketo),
             _own_work("a webhook call", _webhook(vendor), vendor, effort, tell),
             *(_own_work(f"a first lead to {crm}", _crm(vendor, crm), vendor, effort, tell) for crm in CRMS),
-            _own_work("a Web-to-Lead form", _form(vendor, storages[0]), vendor, effort, tell, _counting(storages[0])),
+            _own_work("a Web-to-Lead form", _form(vendor, storage), vendor, effort, tell, _counting(storage)),
+            _own_work("a first lead to Marketo", marketo, vendor, effort, tell),
             _speed(vendor, effort, tell),
         ]
 
@@ -82,7 +89,13 @@ class _Accepting(VendorServer):
 
 def _serve(line: Connection, folder: str) -> None:
     authority = make_authority(Path(folder))
-    with _Accepting(authority) as hook, Dataverse(authority) as dynamics, Salesforce(authority) as salesforce:
+    with (
+        _Accepting(authority) as hook,
+        Dataverse(authority) as dynamics,
+        Salesforce(authority) as salesforce,
+        Marketo(authority) as instance,
+    ):
+        instance.calls_in_20_seconds = instance.quota = sys.maxsize
         settings = {
             "Dynamics 365": {
                 "url": dynamics.url,
@@ -92,8 +105,19 @@ def _serve(line: Connection, folder: str) -> None:
                 "client_secret": "env:CRM",
             },
             "Salesforce": {"url": salesforce.url, "client_id": CLIENT, "client_secret": "env:CRM"},
+            "Marketo": {
+                "munchkin_id": marketo.MUNCHKIN,
+                "endpoint": instance.url,
+                "client_id": marketo.CLIENT,
+                "client_secret": "env:CRM",
+                "journey_field": "marketplaceJourney",
+            },
         }
-        crms: dict[str, Dataverse | Salesforce] = {"Dynamics 365": dynamics, "Salesforce": salesforce}
+        crms: dict[str, Dataverse | Salesforce | Marketo] = {
+            "Dynamics 365": dynamics,
+            "Salesforce": salesforce,
+            "Marketo": instance,
+        }
         line.send((f"{hook.url}/leads", settings, authority.bundle))
         while crm := line.recv():
             line.send(crms[crm].requests())
@@ -144,6 +168,15 @@ def _counting(storage: str) -> Callable[[], object]:
     return lambda: table.upsert_entity({"PartitionKey": "web_to_lead", "RowKey": OID, "hours": '{"2026-01-31T14": 1}'})
 
 
+def _marketo(vendor: Vendors, storage: str) -> Destination:
+    """With an allowance that holds up no measurement; its lane is kept from lead to lead as in the app."""
+    context = _context(vendor, storage)
+    plenty = Allowance(lanes=5, calls=1000, seconds=0.001, longest_call=90)
+    table = context.storage.table(ALLOWANCES_TABLE)
+    context.shared(("marketo lanes", marketo.MUNCHKIN), lambda: Lanes(table, "marketo;benchmark", plenty))
+    return destinations.make("marketo", vendor.settings["Marketo"], context)
+
+
 _NUMBERS = itertools.count()
 
 
@@ -177,6 +210,27 @@ def _requests(vendor: Vendors, crm: str) -> list[Result]:
             counted(without_search, _outgoing()),
             Target("=", 1, "ours"),
         ),
+    ]
+
+
+def _requests_of_marketo(vendor: Vendors, destination: Destination) -> list[Result]:
+    def counted(outgoing: OutgoingLead, customer: Customer) -> tuple[int, Customer]:
+        """How many requests a lead took, and the customer as the ledger knows it then."""
+        before = vendor.requests_of("Marketo")
+        delivered = destination.send(outgoing, customer)
+        assert isinstance(delivered, Delivered), delivered
+        known = replace(customer, record_id=delivered.record_id, memory=delivered.memory or {})
+        return vendor.requests_of("Marketo") - before, known
+
+    destination.send(*_outgoing())  # asks for the instance's fields
+    first, customer = counted(*_outgoing())
+    stage, _ = _outgoing(Stage.CONTACT_REQUESTED)
+    later, _ = counted(stage, customer)
+    overwriting, _ = counted(replace(stage, overwrite=True), customer)
+    return [
+        result("Marketo, requests for a customer's first lead", first, Target("=", 1, "ours")),
+        result("Marketo, requests for a later stage", later, Target("=", 2, "ours")),
+        result("Marketo, requests for a later stage that overwrites", overwriting, Target("=", 1, "ours")),
     ]
 
 

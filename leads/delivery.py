@@ -464,11 +464,16 @@ class _Attempting:
         opened_at = connections.get(self.destination.connection).opened_at
         if previous is not None and opened_at is not None:
             previous = max(previous, opened_at)  # while the connection was paused, the lead could not be tried
-        worked = previous is not None and connections.worked_since(self.destination.connection, previous)
-        why = reason or outcome.code
-        paused = connections.failed(
-            self.destination.connection, self.config.type, first=previous is None, reason=why, retry_after=outcome.after
-        )
+        worked = paused = False
+        if not outcome.waited:
+            worked = previous is not None and connections.worked_since(self.destination.connection, previous)
+            paused = connections.failed(
+                self.destination.connection,
+                self.config.type,
+                first=previous is None,
+                reason=reason or outcome.code,
+                retry_after=outcome.after,
+            )
         name = "unknown" if possibly_twice else "retry"
         if paused:
             self.park(reason, outcome=name, code=outcome.code, possibly_twice=possibly_twice)

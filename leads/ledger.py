@@ -168,9 +168,9 @@ class Ledger:
         `delivered` is what the customer's row learns from the attempt.
         `change` alters the record in place; it is called again with the record as stored where somebody else changed it
         meanwhile, so nothing that they did is lost. Without a claim, raises `LeadKnown` if a record that was to be new is there.
-        A claim that was lost is not an error: what came of the attempt is merged.
+        A claim that was lost is not an error: what came of the attempt is merged, its memory by each name.
         """
-        customer = claim.customer if claim else None
+        customer = begun = claim.customer if claim else None
         ours = claim is not None
         exact = True
         for _ in range(_TRIES):
@@ -178,7 +178,9 @@ class Ledger:
             change(changed)
             operations = _lead_operations(changed, delete_todos=exact)
             if customer is not None:
-                operations.insert(0, _customer_operation(customer, delivered, release=ours))
+                operations.insert(
+                    0, _customer_operation(customer, delivered, release=ours, overlapped=customer is not begun)
+                )
             try:
                 etags = self.table.write(operations)
             except Conflict as conflict:
@@ -226,11 +228,15 @@ def _with_seen(customer: CustomerRow, seen: Seen, token: str) -> CustomerRow:
     return replace(customer, claim=token, recent=(*others, replace(seen, claim=token))[-RECENT_KEPT:])
 
 
-def _customer_operation(customer: CustomerRow, delivered: Delivered | None, *, release: bool) -> Operation:
+def _customer_operation(
+    customer: CustomerRow, delivered: Delivered | None, *, release: bool, overlapped: bool
+) -> Operation:
     settled = replace(customer, claim="" if release else customer.claim)
     if delivered is not None:
         record_id = delivered.record_id or customer.record_id
         memory = customer.memory if delivered.memory is None else delivered.memory
+        if overlapped:
+            memory = {**customer.memory, **memory}  # what the other attempt has left since is not forgotten
         settled = replace(settled, record_id=record_id, memory=memory)
     return ("update", settled.entity(), replacing(customer.etag))
 

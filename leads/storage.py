@@ -129,15 +129,17 @@ class Table:
             return None
 
     def query(
-        self, condition: str, *, page_size: int = 1000, select: list[str] | None = None
+        self, condition: str, *, page_size: int = 1000, select: list[str] | None = None, **options: Any
     ) -> "list[dict[str, Any]]":
-        """Every entity that meets an OData condition."""
-        return [entity for page in self.pages(condition, page_size=page_size, select=select) for entity in page]
+        """Every entity that meets an OData condition, with its `.metadata` unless columns are selected."""
+        pages = self.pages(condition, page_size=page_size, select=select, **options)
+        return [entity for page in pages for entity in page]
 
-    def pages(self, condition: str, *, page_size: int, select: list[str] | None = None) -> Any:
+    def pages(self, condition: str, *, page_size: int, select: list[str] | None = None, **options: Any) -> Any:
         """Entities that meet an OData condition, in key order, a page of at most `page_size` for each request."""
         try:
-            for page in self.client.query_entities(condition, results_per_page=page_size, select=select).by_page():
+            found = self.client.query_entities(condition, results_per_page=page_size, select=select, **options)
+            for page in found.by_page():
                 yield list(page)
         except ResourceNotFoundError:
             return

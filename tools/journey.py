@@ -22,8 +22,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tests.fakes import salesforce
+from tests.fakes import marketo, salesforce
 from tests.fakes.dataverse import CLIENT, TENANT, Dataverse
+from tests.fakes.marketo import Marketo
 from tests.fakes.salesforce import Salesforce
 from tests.fakes.tls import make_authority
 from tests.fakes.web_to_lead import OID, WebToLead
@@ -34,6 +35,7 @@ from tools.host import Host, RunError
 OFFER = "contoso.journey"
 TABLE = "JourneyLeads"
 STAGES = ("INS", "StartTestDrive", "PLT")
+JOURNEY_FIELD = "marketplaceJourney"
 RATINGS = {1: "hot", 2: "warm", 3: "cold"}
 
 
@@ -44,6 +46,7 @@ class StandIns:
     dynamics: Dataverse
     salesforce: Salesforce
     form: WebToLead
+    marketo: Marketo
     receiver: Receiver
     settings: dict[str, str]
 
@@ -62,8 +65,16 @@ class StandIns:
             "client_id": salesforce.CLIENT,
             "client_secret": "env:DEMO_SALESFORCE_SECRET",
         }
+        marketo_settings = {
+            "munchkin_id": marketo.MUNCHKIN,
+            "endpoint": self.marketo.url,
+            "client_id": marketo.CLIENT,
+            "client_secret": "env:DEMO_MARKETO_SECRET",
+            "journey_field": JOURNEY_FIELD,
+        }
         hook = {"url": self.receiver.url, "secret": "env:DEMO_WEBHOOK_SECRET"}
         call_them = {"contact_requested": {"task": {"subject": "Call {first_name} {last_name}", "due_hours": 4}}}
+        list_them = {"contact_requested": {"list": marketo.LIST}}
         return {
             "id": OFFER,
             "titles": ["Contoso Journey"],
@@ -81,6 +92,7 @@ class StandIns:
                     "type": "salesforce_web_to_lead",
                     "settings": {"oid": OID, "url": self.form.url},
                 },
+                {"name": "marketo", "type": "marketo", "settings": marketo_settings, "follow_up": list_them},
                 {"name": "hook", "type": "webhook", "settings": hook},
             ],
         }
@@ -90,25 +102,27 @@ class StandIns:
 def stand_ins() -> Iterator[StandIns]:
     """Serve them until the block ends."""
     webhook_secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-    client_secret, consumer_secret = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+    client_secret, consumer_secret, service_secret = (secrets.token_urlsafe(24) for _ in range(3))
     with tempfile.TemporaryDirectory(prefix="stand-ins-") as folder:
         authority = make_authority(Path(folder))
         with (
             Dataverse(authority) as dynamics,
             Salesforce(authority) as org,
             WebToLead(authority) as form,
+            Marketo(authority) as instance,
             Receiver(authority, [webhook_secret]) as receiver,
         ):
             dynamics.entra.set_secret(client_secret)
-            org.secret = consumer_secret
+            org.secret, instance.secret = consumer_secret, service_secret
             settings = {
                 "LEADS_CA_BUNDLE": authority.bundle,
                 "LEADS_ALLOWED_NETWORKS": "127.0.0.0/8",
                 "DEMO_DYNAMICS_SECRET": client_secret,
                 "DEMO_SALESFORCE_SECRET": consumer_secret,
+                "DEMO_MARKETO_SECRET": service_secret,
                 "DEMO_WEBHOOK_SECRET": webhook_secret,
             }
-            yield StandIns(dynamics, org, form, receiver, settings)
+            yield StandIns(dynamics, org, form, instance, receiver, settings)
 
 
 def configure(vendors: StandIns, storage: str) -> None:
@@ -126,8 +140,8 @@ def show(vendors: StandIns, host: Host, storage: str, console: Console) -> bool:
     delivered = [_wait(host, _post(host, customer, action)) == "delivered" for action in STAGES]
     console.print(
         f"\n[bold]One customer's journey[/]: {len(STAGES)} leads to the {len(vendors.offer['destinations'])} destinations of "
-        f"offer {OFFER}. Dynamics 365, Salesforce and the webhook's endpoint are stand-ins on this machine, not the vendors' "
-        "services."
+        f"offer {OFFER}. Dynamics 365, Salesforce, Marketo and the webhook's endpoint are stand-ins on this machine, not the "
+        "vendors' services."
     )
     with TableClient.from_connection_string(storage, TABLE) as table:
         rows = [row for row in table.list_entities() if row["Email"] == customer]
@@ -136,15 +150,17 @@ def show(vendors: StandIns, host: Host, storage: str, console: Console) -> bool:
     console.print(_of_salesforce(vendors.salesforce, customer))
     forms = [made for made in vendors.form.leads if made["email"] == customer]
     console.print(_of_web_to_lead(forms))
+    console.print(_of_marketo(vendors.marketo, customer))
     calls = [record for record in vendors.receiver.records.values() if record["data"]["customer"]["email"] == customer]
     console.print(_of_webhook(calls))
     records = [row for row in vendors.dynamics.leads.values() if row["emailaddress1"] == customer]
     notes = [note for row in records for note in vendors.dynamics.notes(row["leadid"])]
     leads_in = [row for row in vendors.salesforce.leads if row["Email"] == customer]
-    told = _told(vendors.salesforce, leads_in)
-    counts = (len(rows), len(records), len(notes), len(leads_in), len(told), len(forms), len(calls))
-    right = all(delivered) and counts == (3, 1, 3, 1, 3, 3, 3)
-    verdict = "Each lead arrived once in each destination; in Dynamics 365 and in Salesforce they are one record."
+    persons = [person for person in vendors.marketo.persons.values() if person["email"] == customer]
+    one_record = (len(records), len(leads_in), len(persons)) == (1, 1, 1)
+    told = (notes, _told(vendors.salesforce, leads_in), [stage for person in persons for stage in _stages(person)])
+    right = all(delivered) and one_record and all(len(found) == len(STAGES) for found in (rows, forms, calls, *told))
+    verdict = "Each lead arrived once in each destination; in Dynamics 365, Salesforce and Marketo they are one record."
     console.print(verdict if right else "[bold red]Not every lead arrived once in each destination.[/]")
     return right
 
@@ -232,6 +248,23 @@ def _of_web_to_lead(forms: list[dict[str, str]]) -> Table:
         stage = made["description"].partition("\n")[0].removeprefix("Stage: ")
         table.add_row(f"{made['first_name']} {made['last_name']}", stage, made["rating"])
     return table
+
+
+def _of_marketo(instance: Marketo, customer: str) -> Table:
+    table = _table("Marketo (stand-in): one person, the journey in a field of its own", "", "", "")
+    for person in instance.persons.values():
+        if person["email"] == customer:
+            listed = "on the list of the follow-up" if person["id"] in instance.members() else ""
+            table.add_row("person", f"{person['firstName']} {person['lastName']}, rated {person['rating']}", listed)
+            for line in _stages(person):
+                received, what, lead_id = line.split(" · ")
+                table.add_row("stage", what, f"{received} {lead_id}")
+    return table
+
+
+def _stages(person: dict[str, Any]) -> list[str]:
+    """The lines of a person's journey, oldest first."""
+    return str(person[JOURNEY_FIELD]).partition("\n\n")[0].split("\n")[::-1]
 
 
 def _of_webhook(calls: list[dict[str, Any]]) -> Table:

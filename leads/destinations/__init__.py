@@ -16,6 +16,7 @@ from leads.problems import first_problem
 MODULES: dict[str, str] = {
     "azure_table": "leads.destinations.azure_table",
     "dataverse": "leads.destinations.dataverse",
+    "marketo": "leads.destinations.marketo",
     "salesforce": "leads.destinations.salesforce",
     "salesforce_web_to_lead": "leads.destinations.salesforce_web_to_lead",
     "webhook": "leads.destinations.webhook",

@@ -43,10 +43,15 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """An outage, a time-out, throttling: nothing is wrong with the lead. `after` is the vendor's Retry-After in seconds."""
+    """An outage, a time-out, throttling: nothing is wrong with the lead. `after` is the vendor's Retry-After in seconds.
+
+    `waited`: it is only that the lead's turn at what the vendor allows did not come in time, which says nothing against the
+    connection.
+    """
 
     code: str
     after: float | None = None
+    waited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

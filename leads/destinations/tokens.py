@@ -10,6 +10,7 @@ from leads import clock
 from leads.destinations.base import Misconfigured, Retry
 
 RENEWED_BEFORE: Final = timedelta(minutes=5)
+"""How long before its end a token is replaced, where the vendor gives a new one then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +30,21 @@ class NoToken(Exception):
 
 
 class TokenSource:
-    """The token of one credential, shared by all threads. `fetch` gets a new one or raises `NoToken`."""
+    """The token of one credential, shared by all threads. `fetch` gets a new one or raises `NoToken`.
 
-    def __init__(self, fetch: Callable[[], Token]) -> None:
+    A vendor that gives the same token again until it has ended is asked `renewed_before` = 0 before its end.
+    """
+
+    def __init__(self, fetch: Callable[[], Token], renewed_before: timedelta = RENEWED_BEFORE) -> None:
         self._fetch = fetch
+        self._renewed_before = renewed_before
         self._lock = Lock()
         self._token: Token | None = None
 
     def get(self) -> Token:
-        """A token that is good for some minutes at least. Raises `NoToken`, or what `fetch` raises."""
+        """A token that is good for `renewed_before` at least. Raises `NoToken`, or what `fetch` raises."""
         with self._lock:
-            if self._token is None or self._token.expires_at - clock.now() < RENEWED_BEFORE:
+            if self._token is None or self._token.expires_at - clock.now() <= self._renewed_before:
                 self._token = self._fetch()
             return self._token
 

@@ -121,3 +121,11 @@ def pieces(text: str, limit: int) -> list[str]:
             start, units = index, 0
         units += size
     return [*found, text[start:]]
+
+
+def cut_bytes(text: str, limit: int) -> str:
+    """The text with at most `limit` bytes of UTF-8; a shortened one ends in an ellipsis."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= limit:
+        return text
+    return encoded[: limit - len("…".encode())].decode(errors="ignore").rstrip() + "…"

@@ -83,6 +83,18 @@ def test_a_success_in_between_begins_the_count_anew(routed: Pipeline, vendor: Ve
     assert not connection(routed).paused
 
 
+def test_leads_whose_turn_did_not_come_pause_nothing_and_spend_nothing(routed: Pipeline, vendor: Vendor) -> None:
+    vendor.answers(*[{"outcome": "retry", "code": "turn", "waited": True}] * 12, DELIVERED)
+    leads = [routed.post(a_lead(f"c{number}@example.com")) for number in range(6)]
+    routed.run()
+    routed.advance(13)
+    assert len(vendor.calls) == 12
+    assert not routed.app.connections.stored()
+    assert {routed.delivery(lead).step for lead in leads} == {0}
+    routed.advance(13)
+    assert {routed.delivery(lead).state for lead in leads} == {State.DELIVERED}
+
+
 def test_one_lead_alone_pauses_its_connection_even_if_each_try_is_on_a_new_instance(
     routed: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

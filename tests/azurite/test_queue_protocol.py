@@ -13,9 +13,11 @@ from azure.core.exceptions import HttpResponseError, ServiceRequestError
 from leads import ledger as ledger_module
 from leads import recovery
 from leads.delivery import deliver
+from leads.destinations.base import Delivered
+from leads.lead import Lead, customer_hash, customer_identity, new_lead_id
 from leads.ledger import Ledger, LedgerBusy
 from leads.messages import Message, encode
-from leads.rows import LeadRecord, State
+from leads.rows import LeadRecord, Seen, State
 from leads.storage import Table
 from tests.support.pipeline import Killed, Pipeline, a_lead, crm, text_of
 from tests.support.vendor import DELIVERED, RETRY, Vendor
@@ -150,6 +152,26 @@ def test_an_outcome_whose_claim_was_lost_is_merged_and_the_other_claim_stays(
 
 
 # --- Follow-ups and leftovers -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first_to_settle", [0, 1])
+def test_where_two_attempts_overlapped_the_customers_row_remembers_what_both_left(
+    routed: Pipeline, monkeypatch: pytest.MonkeyPatch, first_to_settle: int
+) -> None:
+    monkeypatch.setattr(ledger_module, "CLAIM_LEASE_SECONDS", ENDED)
+    ledger, scope, now, lead = routed.app.ledger, "contoso.crm|crm", routed.clock.now(), Lead(email="ada@example.com")
+    key = customer_hash(customer_identity(lead, ""))
+    begun = []
+    for name in ("one", "two"):
+        record = LeadRecord(new_lead_id(now, lead), now, lead)
+        known = ledger.customer(key, scope)
+        seen = Seen(name, record.lead_id, now)
+        begun.append((name, record, ledger.claim(record, key, scope, known, seen)))
+    for name, record, claim in begun if first_to_settle == 0 else begun[::-1]:
+        ledger.settle(record, lambda current: None, claim, Delivered("record", memory={name: "kept"}))
+    customer = ledger.customer(key, scope)
+    assert customer is not None and not customer.claim
+    assert {"one": "kept", "two": "kept"}.items() <= customer.memory.items()
 
 
 def test_the_same_message_twice_is_sent_once(routed: Pipeline, vendor: Vendor) -> None:

@@ -3,6 +3,7 @@
 `CHAOS_CLOCK_OFFSET`: seconds by which this worker's clock is ahead (negative: behind).
 `CHAOS_CRASH_DELAY`: seconds of the app's time after which a crashed lead is tried again, instead of hours; a poison message
 whose reader died is seen again soon, too.
+`CHAOS_ALLOWANCE`: another allowance than Marketo's own: `lanes calls seconds longest_call lease`.
 
 SIGUSR1 is a tick of the timers, for workers without timers of their own: a test that kills at every request says when.
 """
@@ -26,6 +27,13 @@ if "CHAOS_CRASH_DELAY" in os.environ:
     _delay = timedelta(seconds=float(os.environ["CHAOS_CRASH_DELAY"]))
     recovery.CRASH_DELAYS = (_delay,) * 100  # type: ignore[misc, assignment]
     recovery.POISON_HIDDEN_SECONDS = 3  # type: ignore[misc]
+
+if "CHAOS_ALLOWANCE" in os.environ:
+    from leads.destinations import marketo
+    from leads.destinations.lanes import Allowance
+
+    _lanes, _calls, *_seconds = os.environ["CHAOS_ALLOWANCE"].split()
+    marketo.ALLOWANCE = Allowance(int(_lanes), int(_calls), *map(float, _seconds))  # type: ignore[misc]
 
 
 def _tick() -> None:

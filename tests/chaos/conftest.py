@@ -18,6 +18,7 @@ REAL_TIME = {
     "test_every_request.py",
     "test_found.py",
     "test_many_workers.py",
+    "test_marketo_allowance.py",
     "test_outages.py",
     "test_soak.py",
     "test_storm.py",

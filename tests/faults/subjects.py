@@ -12,9 +12,10 @@ import pytest
 import requests
 from azure.data.tables import TableClient
 
-from tests.fakes import salesforce
+from tests.fakes import marketo, salesforce
 from tests.fakes.dataverse import CLIENT, TENANT, Dataverse
 from tests.fakes.https_server import Request, Response, VendorServer
+from tests.fakes.marketo import Marketo
 from tests.fakes.salesforce import Salesforce
 from tests.fakes.tls import Authority
 from tests.fakes.web_to_lead import OID, WebToLead
@@ -181,6 +182,44 @@ class WebToLeadSubject(Subject):
         raise NotImplementedError
 
 
+class MarketoSubject(Subject):
+    has_tokens = True
+
+    def __init__(self, authority: Authority, monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
+        super().__init__(monkeypatch)
+        self.vendor: Marketo = Marketo(authority)
+        self.vendor.secret = self.secret("before")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        settings = {
+            "munchkin_id": marketo.MUNCHKIN,
+            "endpoint": self.vendor.url,
+            "client_id": marketo.CLIENT,
+            "client_secret": f"env:{self.secret_setting}",
+            "journey_field": "marketplaceJourney",
+        }
+        return {"name": "crm", "type": "marketo", "settings": settings}
+
+    def records(self) -> list[str]:
+        assert len(self.vendor.persons) <= 1, "one customer, one person"
+        persons = self.vendor.persons.values()
+        return [f"{line} {person}" for person in persons for line in self._stages(person)]
+
+    def _stages(self, person: dict[str, Any]) -> list[str]:
+        return str(person["marketplaceJourney"]).partition("\n\n")[0].split("\n")
+
+    def is_write(self, request: Request) -> bool:
+        return request.target == "/rest/v1/leads.json" and b'"input": []' not in request.body
+
+    def accept_secret(self, which: str) -> None:
+        self.vendor.secret = self.secret(which)
+        self.vendor.revoke_tokens()
+
+    def expire_tokens(self) -> None:
+        self.vendor.revoke_tokens()
+
+
 class AzureTableSubject(Subject):
     """Azurite behind a server that passes requests on: what goes wrong goes wrong there."""
 
@@ -243,6 +282,7 @@ _PASSED_ON = frozenset({"content-type", "etag", "date", "x-ms-version", "x-ms-re
 SUBJECTS: dict[str, Callable[[Authority, pytest.MonkeyPatch, str], Subject]] = {
     "azure_table": AzureTableSubject,
     "dataverse": DataverseSubject,
+    "marketo": MarketoSubject,
     "salesforce": SalesforceSubject,
     "salesforce_web_to_lead": WebToLeadSubject,
     "webhook": WebhookSubject,

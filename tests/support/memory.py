@@ -71,7 +71,9 @@ class MemoryTable(Table):
         with self._lock:
             return self._partitions[partition].get(row)
 
-    def pages(self, condition: str, *, page_size: int, select: list[str] | None = None) -> Iterator[list[Any]]:
+    def pages(
+        self, condition: str, *, page_size: int, select: list[str] | None = None, **options: Any
+    ) -> Iterator[list[Any]]:
         comparisons = _COMPARISON.findall(condition)
         bounds = {(name, operator): value for name, operator, value in comparisons}
         partition = bounds["PartitionKey", "eq"]

@@ -80,7 +80,7 @@ class Recording(Destination):
             case "raise":
                 raise RuntimeError(answer["text"])
             case _:
-                return Retry(answer["code"], answer.get("after"))
+                return Retry(answer["code"], answer.get("after"), answer.get("waited", False))
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         address = urlsplit(self.settings.url)

@@ -26,6 +26,11 @@ from leads.destinations.dataverse.records import DEFAULT_MAPPING, DO_NOT_CONTACT
 from leads.destinations.follow_up import RATINGS, FollowUp
 from leads.destinations.http import Answer
 from leads.destinations.mapping import FIELDS, check_template
+from leads.destinations.marketo import ALLOWANCE
+from leads.destinations.marketo import records as marketo_records
+from leads.destinations.marketo.errors import CODES as MARKETO_CODES
+from leads.destinations.marketo.errors import MAYBE_DONE
+from leads.destinations.marketo.journey import STAGES_KEPT
 from leads.destinations.refusals import Kind, Problem
 from leads.destinations.salesforce import errors as salesforce_errors
 from leads.destinations.salesforce import records as salesforce
@@ -77,13 +82,20 @@ def section(name: str, heading: str) -> str:
     return "\n".join(lines[start + 1 : next(ends, len(lines))])
 
 
+def rows(name: str, heading: str) -> list[list[str]]:
+    """The rows of the first table below a heading, cell by cell."""
+    found = re.search(r"^\|.*\n\|[-|]+\|\n((?:\|.*\n?)+)", section(name, heading), re.MULTILINE)
+    assert found, f"there is no table below {heading}"
+    return [
+        [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip("|"))]
+        for line in found[1].splitlines()
+    ]
+
+
 def table(name: str, heading: str) -> dict[str, list[str]]:
     """The first table below a heading: each name in the first column with the row's other cells."""
-    rows = re.search(r"^\|.*\n\|[-|]+\|\n((?:\|.*\n?)+)", section(name, heading), re.MULTILINE)
-    assert rows, f"there is no table below {heading}"
     found: dict[str, list[str]] = {}
-    for line in rows[1].splitlines():
-        first, *others = (cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip("|")))
+    for first, *others in rows(name, heading):
         for key in re.findall(r"`([^`]+)`", first) or [first]:
             found[key] = others
     return found
@@ -314,6 +326,30 @@ def test_every_field_and_status_of_web_to_lead_is_documented_as_it_is() -> None:
     assert {web_to_lead.HANDED_OVER, web_to_lead.DAILY_LIMIT, web_to_lead.NO_ALLOWANCE} <= table(
         name, "Errors, and what to do"
     ).keys()
+
+
+def test_every_field_and_code_of_marketo_is_documented_and_no_other() -> None:
+    fields = table("docs/destinations/marketo.md", "Which fields").keys()
+    assert fields == {*marketo_records.DEFAULT_MAPPING, "rating", "doNotCall", "doNotCallReason"}
+    documented = rows("docs/destinations/marketo.md", "Errors, and what to do")
+    outcomes = {(code, cells[0]) for codes, *cells in documented for code in re.findall(r"`(\w+)`", codes)}
+    transient = {code for code, (kind, _) in MARKETO_CODES.items() if kind is Kind.TRANSIENT}
+    for code, (kind, words) in MARKETO_CODES.items():
+        if code not in transient:
+            outcome = (
+                "Retry" if code in {"1004", "1005", "1007"} else type(Problem(kind, code, words).outcome()).__name__
+            )
+            assert code == "1017" or (code, f"`{outcome}`") in outcomes, code
+    named = {code for code, _ in outcomes if code.isdigit()}
+    assert named <= {*MARKETO_CODES, *MAYBE_DONE, "404", "413"}
+
+
+def test_marketos_allowance_is_documented_as_it_is() -> None:
+    text = page("docs/destinations/marketo.md")
+    calls, lanes = ALLOWANCE.lanes * ALLOWANCE.calls, ALLOWANCE.lanes
+    assert f"{calls} calls in {ALLOWANCE.seconds:.0f} seconds and {lanes} at once" in text
+    assert f"{calls / ALLOWANCE.seconds} calls a second" in text
+    assert f"the last {STAGES_KEPT} stages" in text
 
 
 def test_the_measure_of_a_new_destination_is_the_webhooks_length() -> None:

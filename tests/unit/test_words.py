@@ -116,6 +116,13 @@ def test_a_text_in_pieces_is_whole_and_each_piece_fits_in_utf_16(text: str, limi
     assert len(found) == 1 or all(found)
 
 
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(3, 60))
+def test_a_text_that_is_cut_to_bytes_fits_and_begins_like_the_whole(text: str, limit: int) -> None:
+    shortened = words.cut_bytes(text, limit)
+    assert len(shortened.encode()) <= limit
+    assert shortened == text or (shortened.endswith("…") and text.startswith(shortened[:-1]))
+
+
 def test_ratings_rise_and_never_fall() -> None:
     assert is_hotter("hot", "warm") and is_hotter("warm", "cold") and is_hotter("cold", "")
     assert not is_hotter("warm", "hot") and not is_hotter("warm", "warm")

@@ -1,0 +1,343 @@
+"""One lead on its way to its customer's person: directly (Sync Leads), or by filling out a form (Submit Form)."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Final
+
+from leads.destinations.base import Customer, Delivered, MappingValue, Outcome, OutgoingLead, Retry, Skipped, Unknown
+from leads.destinations.http import NoAnswer
+from leads.destinations.marketo.client import Client
+from leads.destinations.marketo.errors import COMPANY_REFUSED, MAYBE_DONE, PERSON_GONE, SKIPPED, UNKNOWN_FIELD
+from leads.destinations.marketo.fields import Catalogue, Daily, Field, FormField, catalogue, form_fields
+from leads.destinations.marketo.journey import as_text, with_stage
+from leads.destinations.marketo.records import (
+    COMPANY_FIELDS,
+    WHOLE_OR_NOT_AT_ALL,
+    Person,
+    asks_for_contact,
+    cleared_flags,
+    lead_fields,
+    may_raise,
+    newest,
+    set_flags,
+)
+from leads.destinations.marketo.settings import MarketoSettings
+from leads.destinations.refusals import Kind, Refused
+from leads.destinations.words import CONTACT_ASKED_FOR, NOT_PROVIDED
+
+_COMPANY_KEPT: Final = "Marketo does not let the person's company be changed; what the lead says of it stands below."
+
+
+class Known:
+    """What an instance of the app has learnt of the fields: shared by all destinations of a connection."""
+
+    def __init__(self) -> None:
+        self.catalogue: Daily[Catalogue] = Daily()
+        self.forms: dict[int, Daily[dict[str, FormField]]] = {}
+
+    def fields(self, client: Client) -> Catalogue:
+        return self.catalogue.get(lambda: catalogue(client))
+
+    def form(self, client: Client, form_id: int) -> dict[str, FormField]:
+        kept = self.forms.setdefault(form_id, Daily())
+        return kept.get(lambda: form_fields(client, form_id, self.fields(client)))
+
+    def forget_form(self, form_id: int) -> None:
+        self.forms.pop(form_id, None)
+
+    def forget(self) -> None:
+        self.catalogue.forget()
+        self.forms.clear()
+
+
+class PersonDeleted(Exception):
+    """The customer's person was deleted, and the setting says to leave it at that."""
+
+
+class Sending(ABC):
+    """What both ways share: finding the person, what is set or changed, and what the ledger is to remember."""
+
+    def __init__(
+        self,
+        settings: MarketoSettings,
+        mapping: Mapping[str, MappingValue],
+        known: Known,
+        client: Client,
+        outgoing: OutgoingLead,
+        customer: Customer,
+    ) -> None:
+        self._settings = settings
+        self._mapping = mapping
+        self._known = known
+        self._client = client
+        self._outgoing = outgoing
+        self._customer = customer
+        self._email = outgoing.lead.email
+        self._memory = customer.memory
+        self._code = ""
+        self._offered = set(self._memory.get("offered", "").split())
+        self._stages = with_stage(self._memory, outgoing) if settings.journey_field else {}
+        self._without: frozenset[str] = frozenset()
+        self._forget_plans()
+
+    def _forget_plans(self) -> None:
+        """What is set is decided anew: the customer is as the ledger remembers."""
+        self._rating = self._memory.get("rating", "")
+        self._flagged = self._memory.get("flagged", "")
+
+    def run(self) -> Outcome:
+        try:
+            person_id = self._store()
+        except PersonDeleted:
+            return Skipped("the customer's person was deleted in Marketo (setting deleted_records)", "deleted")
+        except Refused as refused:
+            if refused.problem.kind is Kind.ALREADY_THERE or refused.problem.code == PERSON_GONE:
+                return Retry(refused.problem.code)  # others make, merge or delete the person at the same moment
+            raise
+        if isinstance(person_id, Unknown):
+            return person_id
+        self._add_to_lists(person_id)
+        memory = {
+            "rating": self._rating,
+            "flagged": self._flagged,
+            "offered": " ".join(sorted(self._offered)),
+            **self._stages,
+        }
+        return Delivered(person_id, self._code, {name: value for name, value in memory.items() if value})
+
+    @abstractmethod
+    def _store(self) -> "str | Unknown":
+        """Store the lead. Returns the person's ID."""
+
+    # find
+
+    @property
+    def _unseen(self) -> bool:
+        """Whether everything is overwritten, so that it need not be known what stands there."""
+        may_be_gone = self._customer.record_id and self._settings.deleted_records == "skip"
+        flags = self._outgoing.set_do_not_contact or (asks_for_contact(self._outgoing) and self._flagged)
+        return self._outgoing.overwrite and not may_be_gone and not flags
+
+    def _find_known(self) -> Person | None:
+        """The person of the customer's earlier leads, or the one into which it was merged. Raises `PersonDeleted`."""
+        found = newest(self._client.persons("id", self._customer.record_id, self._names))
+        found = found or self._find_by_email()
+        if found is None and self._settings.deleted_records == "skip":
+            raise PersonDeleted
+        return found
+
+    def _find_by_email(self) -> Person | None:
+        return newest(self._client.persons("email", self._email, self._names), self._email)
+
+    @property
+    def _names(self) -> list[str]:
+        """The fields that tell a person's state."""
+        flags = [name for flag in self._settings.do_not_contact for name in (flag, f"{flag}Reason")]
+        rating = [self._settings.rating_field] if self._settings.rating_field else []
+        return list(dict.fromkeys(["id", "email", "updatedAt", *self._mapping, *rating, *flags]))
+
+    # what is set
+
+    def _new(self, rating: str = "") -> dict[str, Any]:
+        """What makes a person, whose rating is known to be this. The mapping has the last word on every field."""
+        self._forget_plans()
+        flags = {}
+        if self._outgoing.set_do_not_contact:
+            flags, self._flagged = set_flags(filter(self._can_fill, self._settings.do_not_contact)), "yes"
+        return flags | self._rated(rating) | self._told([]) | self._fields()
+
+    def _changes(self, found: Person) -> dict[str, Any]:
+        """What a lead changes in a person: nothing that somebody may have edited, unless the offer's policy asks for it."""
+        self._forget_plans()
+        fields = self._fields()
+        overwrite = self._outgoing.overwrite
+        offered_before = set(self._memory.get("offered", "").split())
+        changes = {
+            name: value
+            for name, value in fields.items()
+            if overwrite or (found.is_empty(name) and name not in offered_before)
+        }
+        rating_field = self._settings.rating_field
+        if rating_field and rating_field not in fields:
+            changes |= self._rated(str(found.row.get(rating_field) or ""))
+        remarks = []
+        if asks_for_contact(self._outgoing):
+            changes |= cleared_flags(found.flags(self._settings.do_not_contact, ours=True))
+            self._flagged = ""
+            if found.flags(self._settings.do_not_contact, ours=False):
+                remarks.append(CONTACT_ASKED_FOR)
+        return changes | self._told(remarks)
+
+    def _fields(self) -> dict[str, Any]:
+        fields = {
+            name: fitted
+            for name, value in lead_fields(self._mapping, self._outgoing, self._customer).items()
+            if name not in self._without and (fitted := self._fitted(name, value)) is not None
+        }
+        self._offered |= fields.keys() | self._without
+        return fields
+
+    def _fitted(self, name: str, value: Any) -> Any:
+        """The value as its field can hold it; None for one that would be wrong if it were cut."""
+        if not isinstance(value, str):
+            return value
+        fitted = self._field(name).fitted(value)
+        return value if fitted == value else None if name in WHOLE_OR_NOT_AT_ALL else fitted
+
+    def _field(self, name: str) -> Field:
+        return self._known.fields(self._client).by_name.get(name) or Field(name, "string")
+
+    def _can_fill(self, name: str) -> bool:  # noqa: ARG002 - a form can't fill every field
+        return True
+
+    def _rated(self, current: str) -> dict[str, str]:
+        rating, field = self._outgoing.follow_up.rating, self._settings.rating_field
+        if not rating or not field or not self._can_fill(field):
+            return {}
+        if not may_raise(current, self._memory.get("rating", ""), rating, overwrite=self._outgoing.overwrite):
+            return {}
+        self._rating = rating.capitalize()
+        return {field: self._rating}
+
+    def _told(self, remarks: list[str]) -> dict[str, str]:
+        """The journey, whole: what the ledger remembers, and this lead."""
+        name = self._settings.journey_field
+        if not name or not self._can_fill(name):
+            return {}
+        if self._without:
+            remarks = [*remarks, _COMPANY_KEPT]
+        return {name: self._field(name).fitted(as_text(self._stages, self._outgoing, remarks))}
+
+    def _drop_company(self, refused: Refused, sent: Mapping[str, Any]) -> None:
+        """Leave the company out from now on. Raises what was refused where that would not help."""
+        if refused.problem.code != COMPANY_REFUSED or not sent.keys() & COMPANY_FIELDS:
+            raise refused
+        self._without = COMPANY_FIELDS & self._mapping.keys()
+        self._code = COMPANY_REFUSED
+
+    # lists
+
+    def _add_to_lists(self, person_id: str) -> None:
+        wanted = [str(self._settings.static_list or ""), self._outgoing.follow_up.list]
+        for list_id in dict.fromkeys(filter(None, wanted)):
+            try:
+                self._client.add_to_list(list_id, person_id)
+            except Refused as refused:
+                if refused.problem.kind is Kind.ALREADY_THERE:
+                    continue
+                if refused.problem.kind is not Kind.GONE:
+                    raise
+                # The lead counts for more than the list that it is put on; the check says that there is none.
+                self._code = refused.problem.code
+
+
+class SyncLead(Sending):
+    """Creates and updates the person directly: what is sent twice is there once."""
+
+    def _store(self) -> str:
+        if self._unseen:
+            return self._create("createOrUpdate", self._memory.get("rating", ""))
+        found = self._find_known() if self._customer.record_id else None
+        return self._update(found) if found else self._create("createOnly")
+
+    def _create(self, action: str, rating: str = "") -> str:
+        new = self._new(rating)
+        try:
+            return self._client.sync(action, "email", {**new, "email": self._email}, self._settings.partition)
+        except Refused as refused:
+            if refused.problem.kind is Kind.ALREADY_THERE:
+                return self._update_what_is_there(refused)
+            self._drop_company(refused, new)
+        return self._create(action, rating)
+
+    def _update_what_is_there(self, refused: Refused) -> str:
+        """Somebody else's person, or that of an earlier try whose answer was lost; or several with the one address."""
+        found = self._find_by_email()
+        if found is None:
+            raise refused
+        return self._update(found)
+
+    def _update(self, found: Person) -> str:
+        changes = self._changes(found)
+        if not changes:
+            return found.id
+        try:
+            return self._client.sync("updateOnly", "id", {**changes, "id": int(found.id)})
+        except Refused as refused:
+            self._drop_company(refused, changes)
+        return self._update(found)
+
+
+class SubmitForm(Sending):
+    """Fills out the form: one person, and an activity that campaigns can be triggered by."""
+
+    def __init__(self, form_id: int, *common: Any) -> None:
+        super().__init__(*common)
+        self._form_id = form_id
+        self._whole_mapping = self._mapping
+        self._form: Mapping[str, FormField] = {}
+
+    def _store(self) -> "str | Unknown":
+        self._read_form()
+        if self._unseen:
+            return self._submit(None)
+        return self._submit(self._find_known() if self._customer.record_id else self._find_by_email())
+
+    def _read_form(self) -> None:
+        self._form = self._known.form(self._client, self._form_id)
+        self._mapping = {name: value for name, value in self._whole_mapping.items() if name in self._form}
+
+    def _submit(self, found: Person | None) -> "str | Unknown":
+        fields = self._on_form(found)
+        try:
+            return self._client.submit(self._form_id, self._settings.program_id, fields)
+        except NoAnswer as lost:
+            if not lost.sent:
+                raise
+            return Unknown(lost.failure)
+        except Refused as refused:
+            if refused.problem.code in MAYBE_DONE:
+                return Unknown(refused.problem.code)
+            self._mend(refused, fields, found)
+        return self._submit(found)
+
+    def _mend(self, refused: Refused, fields: Mapping[str, Any], found: Person | None) -> None:
+        """Find out what of the submission was refused. Raises it where nothing can be left out."""
+        if refused.problem.code not in {UNKNOWN_FIELD, SKIPPED}:
+            self._drop_company(refused, fields)
+            return
+        # The whole submission is skipped for one field that is not on the form any more.
+        self._known.forget_form(self._form_id)
+        self._read_form()
+        if self._on_form(found) == fields:
+            raise refused
+
+    def _on_form(self, found: Person | None) -> dict[str, Any]:
+        """What is filled in: nothing that is not on the form, and all that the form insists on."""
+        wanted = self._changes(found) if found else self._new(self._memory.get("rating", "") if self._unseen else "")
+        fields = {name: value for name, value in wanted.items() if self._can_fill(name)}
+        for name, item in self._form.items():
+            if item.required and fields.get(name) in (None, ""):
+                fields[name] = self._required(item.field, found)
+        return {name: value for name, value in fields.items() if value is not None} | {"email": self._address(found)}
+
+    def _required(self, field: Field, found: Person | None) -> Any:
+        """What stands there, else what the lead says, else a visible placeholder where the field can hold one."""
+        if found and not found.is_empty(field.name):
+            return found.row[field.name]
+        return self._fields().get(field.name) or (NOT_PROVIDED if field.is_text else None)
+
+    def _address(self, found: Person | None) -> str:
+        """The form's key: that of the person, should it have another address by now."""
+        return found.email if found and found.email else self._email
+
+    @property
+    def _names(self) -> list[str]:
+        required = [name for name, item in self._form.items() if item.required]
+        return list(dict.fromkeys([*super()._names, *required]))
+
+    def _field(self, name: str) -> Field:
+        return self._form[name].field
+
+    def _can_fill(self, name: str) -> bool:
+        return name in self._form

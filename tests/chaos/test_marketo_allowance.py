@@ -1,0 +1,154 @@
+"""What a Marketo instance allows, shared by four worker processes: never exceeded, and used."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from leads import clock
+from leads.app import App
+from leads.destinations.http import HttpClient, NoAnswer
+from leads.destinations.lanes import Allowance, Lanes, NoLane
+from leads.intake import accept
+from leads.offers import read_offer
+from leads.settings import Settings
+from leads.storage import Storage
+from tests.chaos.workers import ForkServer
+from tests.fakes.marketo import CLIENT, MUNCHKIN, Marketo
+from tests.fakes.tls import make_authority
+from tests.support.pipeline import a_lead
+
+WORKERS = 4
+CALLS, SECONDS, AT_ONCE = 50, 20.0, 5
+LEADS = 2 * CALLS + 1
+SECONDS_TO_DELIVER = 100
+
+
+def test_four_workers_at_full_speed_use_the_allowance_and_never_exceed_it(
+    forks: ForkServer, accounts: Iterator[str], tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """With the real numbers: 50 calls in 20 s, 5 at once."""
+    authority, storage = make_authority(tmp_path), next(accounts)
+    app = App(Settings.model_validate({"LeadsStorage": storage}))
+    with Marketo(authority) as marketo:
+        marketo.latency = 0.05
+        app.offers.save(read_offer(_offer(marketo)))
+        for number in range(LEADS):
+            accept(app, json.dumps(a_lead(f"c{number}@example.com")).encode())
+        env = {
+            "LeadsStorage": storage,
+            "AzureWebJobsStorage": "",
+            "LEADS_CA_BUNDLE": authority.bundle,
+            "LEADS_ALLOWED_NETWORKS": "127.0.0.0/8",
+            "MARKETO_SECRET": "the secret",
+            "PYTHON_THREADPOOL_THREAD_COUNT": "32",
+        }
+        workers = [forks.start(["--no-http", "--no-timers"], env) for _ in range(WORKERS)]
+        try:
+            deadline = time.monotonic() + SECONDS_TO_DELIVER
+            while len(marketo.persons) < LEADS:
+                assert time.monotonic() < deadline, f"{len(marketo.persons)} of {LEADS}\n{workers[0].log[-3000:]}"
+                time.sleep(0.1)
+        finally:
+            for worker in workers:
+                worker.kill()
+    calls = sorted(marketo.arrivals)
+    used = SECONDS / (calls[2 * CALLS] - calls[CALLS])
+    summary = f"Marketo: {marketo.most_in(SECONDS)} calls in 20 s, {marketo.most_at_once} at once, {used:.1%} used"
+    record_property("summary", summary)
+    assert marketo.most_in(SECONDS) <= CALLS
+    assert marketo.most_at_once <= AT_ONCE
+    assert used >= 0.9, summary
+    assert not app.connections.stored() or not app.connections.stored()[0].paused
+
+
+def _offer(marketo: Marketo) -> dict[str, Any]:
+    settings = {
+        "munchkin_id": MUNCHKIN,
+        "endpoint": marketo.url,
+        "client_id": CLIENT,
+        "client_secret": "env:MARKETO_SECRET",
+    }
+    destination = {"name": "crm", "type": "marketo", "settings": settings}
+    return {"id": "contoso.crm", "titles": ["Contoso CRM"], "destinations": [destination]}
+
+
+# --- With kills and wrong clocks, on a smaller scale ----------------------------------------------------------------------
+
+SMALL = Allowance(lanes=5, calls=2, seconds=1.0, longest_call=1.0, lease=0.5)
+SECONDS_OF_KILLS = 6.0
+
+
+def test_workers_that_are_killed_and_clocks_that_are_wrong_never_lead_to_too_many_calls(
+    accounts: Iterator[str], tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    authority, storage = make_authority(tmp_path), next(accounts)
+    spawning, kills, rng = multiprocessing.get_context("forkserver"), 0, random.Random(7)
+    spawning.set_forkserver_preload([__name__, "azure.data.tables"])
+    with Marketo(authority) as marketo:
+        marketo.latency = 0.02
+
+        def start(number: int) -> Any:
+            hours = (0, 1, -1, 0)[number]
+            given = (storage, f"{marketo.url}/rest/v1/leads/describe.json", authority.bundle, hours)
+            process = spawning.Process(target=_call_without_end, args=given, daemon=True)
+            process.start()
+            return process
+
+        processes = [start(number) for number in range(WORKERS)]
+        ends = time.monotonic() + SECONDS_OF_KILLS
+        while time.monotonic() < ends:
+            time.sleep(1)
+            victim = rng.randrange(WORKERS)
+            os.kill(processes[victim].pid, signal.SIGKILL)
+            processes[victim].join(10)
+            processes[victim] = start(victim)
+            kills += 1
+        before, deadline = len(marketo.arrivals), time.monotonic() + 30
+        while len(marketo.arrivals) < before + 3 * SMALL.lanes * SMALL.calls:
+            assert time.monotonic() < deadline, "lanes of killed workers come back"
+            time.sleep(0.1)
+        for process in processes:
+            process.kill()
+            process.join(10)
+    summary = (
+        f"{kills} kills: {marketo.most_in(SMALL.seconds)} calls in {SMALL.seconds} s, {marketo.most_at_once} at once"
+    )
+    record_property("summary", f"lanes, {summary}, {len(marketo.arrivals)} calls")
+    assert marketo.most_in(SMALL.seconds) <= SMALL.lanes * SMALL.calls
+    assert marketo.most_at_once <= SMALL.lanes
+
+
+def _call_without_end(storage: str, url: str, bundle: str, hours: int) -> None:
+    """A worker that calls as fast as it may, in eight threads. Its time of day is wrong by so many hours."""
+    wrong = timedelta(hours=hours)
+    clock.now = lambda: datetime.now(UTC) + wrong
+    real = time.time
+    time.time = lambda: real() + wrong.total_seconds()
+    settings = Settings.model_validate({"LeadsStorage": storage, "LEADS_CA_BUNDLE": bundle})
+    http = HttpClient(8, (ip_network("127.0.0.0/8"),), settings.ca_bundle)
+    lanes = Lanes(Storage(settings).table("LeadAllowances"), "marketo;small", SMALL)
+
+    def call() -> None:
+        while True:
+            try:
+                with lanes.lane(5) as lane:
+                    lane.call(lambda: http.request("GET", url))
+            except (NoLane, NoAnswer):
+                continue
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
