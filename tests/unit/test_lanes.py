@@ -124,8 +124,9 @@ class Process:
 
     def take_and_not_know(self, _: float) -> None:
         """The lane is taken, and the answer that says so is lost."""
+        known = list(self.held)
         self.take(0)
-        self.held.clear()
+        self.held[:] = known
 
     def give_back(self, _: float) -> None:
         if self.held:
