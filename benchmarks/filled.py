@@ -108,7 +108,7 @@ def _record(template: LeadRecord, number: int, *, is_parked: bool) -> LeadRecord
 def _customer(record: LeadRecord) -> dict[str, Any]:
     assert record.lead is not None
     key = customer_hash(customer_identity(record.lead, record.lead_id))
-    seen = Seen(fingerprint(record.lead, record.offer), record.lead_id, record.received_at)
+    seen = Seen(fingerprint(record.lead, record.offer), record.lead_id, record.received_at, claim="0" * 16)
     return CustomerRow(*customer_key(key, f"{OFFER}|{DESTINATION}"), record_id=record.lead_id, recent=(seen,)).entity()
 
 

@@ -83,7 +83,7 @@ def rows() -> Rows:
     lead = record.lead
     assert lead is not None
     key = customer_hash(customer_identity(lead, record.lead_id))
-    seen = Seen(fingerprint(lead, OFFER), record.lead_id, record.received_at)
+    seen = Seen(fingerprint(lead, OFFER), record.lead_id, record.received_at, claim="0" * 16)
     partition, row = customer_key(key, f"{OFFER}|{DESTINATION}")
     settled = CustomerRow(partition, row, record_id=record.lead_id, idempotency_key=str(UUID(int=0)), recent=(seen,))
     outgoing = OutgoingLead(
