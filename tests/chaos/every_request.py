@@ -7,11 +7,10 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Literal
 
 from devhost.clock import Clock
 from leads.rows import State
@@ -21,24 +20,25 @@ from tests.support.pipeline import a_lead
 from tests.support.proxy import Kill, Request, Rule
 from tests.support.vendor import DELIVERED, RETRY
 
+Among = Literal["step", "change"]
+"""Which requests are counted: all, or those that change something (see `Request`)."""
 Way = Literal["before", "after"]
 WAYS: tuple[Way, ...] = ("before", "after")
 AT_ONCE = 24
 """Cases that run at the same time: nearly all of a case is waiting for a lease to end."""
-BEYOND = 1
-"""How far past the number of requests of the undisturbed run kills are tried, as runs differ by a request or two."""
 TRIES = 4
 """How often a run is tried anew on a machine that is too busy for the leases."""
-TICK_SECONDS = 2.0
-"""How often the timers fire while a scenario waits for them."""
+QUIET_SECONDS = 1.0
+"""The timers fire when a scenario waits for them and the worker has done nothing for so long: else ticks would overlap."""
 
 
 @dataclass(frozen=True)
 class KillAt(Rule):
-    """Kill the worker at a request, by its `step` or its `name`, before storage hears of it or after storage has acted."""
+    """Kill the worker at its request of this number, before storage hears of it or after storage has acted."""
 
-    at: int | str
+    number: int
     way: Way
+    among: Among
 
     def before(self, request: Request) -> Kill | None:
         return Kill() if self.way == "before" and self._is_meant(request) else None
@@ -48,7 +48,7 @@ class KillAt(Rule):
         return Kill() if (self.way == "after" or request.is_poll) and self._is_meant(request) else None
 
     def _is_meant(self, request: Request) -> bool:
-        return bool(request.step) and self.at in {request.step, request.name}
+        return bool(getattr(request, self.among) == self.number)
 
 
 # --- The scenarios ------------------------------------------------------------------------------------------------------
@@ -198,22 +198,15 @@ class Intake(Scenario):
         case.offer("crm")
 
     def tend(self, case: Case, worker: Worker) -> None:
-        if not case.accepted and worker.ready_file.exists() and (lead_id := self._post(worker.ready())):
-            case.accepted.append(lead_id)
-
-    def _post(self, ready: dict[str, Any]) -> str:
-        address = urlsplit(ready["base_url"])
-        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=20)
+        if case.accepted or not worker.ready_file.exists():
+            return
         try:
-            connection.request("POST", "/api/leads", self._body, {"x-functions-key": ready["host_key"]})
-            response = connection.getresponse()
-            answer = json.loads(response.read())
+            answer = worker.post(self._body)
         except (OSError, http.client.HTTPException):
-            return ""
-        finally:
-            connection.close()
-        assert response.status == 202, answer
-        return str(answer["lead_id"])
+            return
+        assert answer.status in {202, 503}, answer
+        if answer.status == 202:
+            case.accepted.append(answer.json()["lead_id"])
 
     def check(self, case: Case) -> None:
         assert len(case.vendors["crm"].records) == 1, "sent again within minutes, it is one lead"
@@ -224,53 +217,59 @@ class Intake(Scenario):
 
 @dataclass
 class Outcome:
-    """What came of one run: the requests, at which one the worker was killed, and what is wrong, "" if nothing is."""
+    """What came of one run: how many requests counted, whether the worker was killed, and what is wrong, "" if nothing is."""
 
     scenario: str
     kill: KillAt | None = None
-    names: list[str] = field(default_factory=list)
-    killed_at: str = ""
+    requests: int = 0
+    killed: bool = False
     between_send_and_settle: bool = False
     repeated_calls: int = 0
     wrong: str = ""
     stalled: bool = False
 
+    @property
+    def spared(self) -> bool:
+        """Whether the request at which the worker was to be killed came, and the worker lived."""
+        return self.kill is not None and not self.killed and self.requests >= self.kill.number
+
 
 class Runs:
     """Runs scenarios on accounts of their own, many at once."""
 
-    def __init__(self, forks: ForkServer, clock: Clock, accounts: Iterator[str]) -> None:
+    def __init__(self, forks: ForkServer, clock: Clock, accounts: Iterator[str], among: Among) -> None:
         self._forks = forks
         self._clock = clock
         self._accounts = accounts
+        self._among = among
         self._lock = threading.Lock()
 
-    def every_request(self, scenarios: list[Scenario], *, each: bool) -> dict[str, list[Outcome]]:
-        """Each scenario undisturbed, then with a kill at every kind of its requests, both ways; with `each`, at each single one.
+    def every_request(self, scenarios: list[Scenario]) -> dict[str, list[Outcome]]:
+        """Each scenario undisturbed, then with a kill at every one of its requests that count, both ways.
 
-        By scenario, undisturbed first.
+        By scenario, undisturbed first. Two runs are never quite the same: kills are tried until one comes too late.
         """
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            found: dict[str, list[Outcome]] = {scenario.name: [] for scenario in scenarios}
-            _add(found, [pool.submit(self.run, scenario, None) for scenario in scenarios])
-            by_step = [
-                pool.submit(self.run, scenario, KillAt(step, way))
-                for scenario in scenarios
-                if each
-                for step in range(1, len(found[scenario.name][0].names) + BEYOND + 1)
-                for way in WAYS
-            ]
-            _add(found, by_step)
-            # Two runs are never quite the same: a kind that no number has met is met by its name.
-            by_name = [
-                pool.submit(self.run, scenario, KillAt(name, way))
-                for scenario in scenarios
-                for name, way in not_yet_killed(found[scenario.name])
-            ]
-            _add(found, by_name)
+            undisturbed = list(pool.map(self.run, scenarios))
+            found = {scenario.name: [outcome] for scenario, outcome in zip(scenarios, undisturbed, strict=True)}
+            wanted = {scenario: range(1, found[scenario.name][0].requests + 2) for scenario in scenarios}
+            while wanted:
+                runs = [
+                    (scenario, pool.submit(self.run, scenario, KillAt(number, way, self._among)))
+                    for scenario, numbers in wanted.items()
+                    for number in numbers
+                    for way in WAYS
+                ]
+                for scenario, run in runs:
+                    found[scenario.name].append(run.result())
+                wanted = {
+                    scenario: range(numbers.stop, numbers.stop + 1)
+                    for scenario, numbers in wanted.items()
+                    if any(outcome.killed for outcome in found[scenario.name][-len(WAYS) :])
+                }
         return found
 
-    def run(self, scenario: Scenario, kill: KillAt | None) -> Outcome:
+    def run(self, scenario: Scenario, kill: KillAt | None = None) -> Outcome:
         """One run with this kill; what goes wrong is said in the outcome."""
         for _ in range(TRIES):
             outcome = self._try(scenario, kill)
@@ -284,26 +283,14 @@ class Runs:
             account = next(self._accounts)
         with Case(account, self._forks, self._clock) as case:
             try:
-                _run(scenario, case, outcome)
+                _run(scenario, case, outcome, self._among)
             except Exception as error:
                 outcome.wrong = f"{scenario.name}, {kill}\n{type(error).__name__}: {error}\n{case.story()}"
             outcome.stalled = case.has_stalled()
         return outcome
 
 
-def _add(found: dict[str, list[Outcome]], runs: list[Future[Outcome]]) -> None:
-    for run in runs:
-        found[run.result().scenario].append(run.result())
-
-
-def not_yet_killed(outcomes: list[Outcome]) -> list[tuple[str, Way]]:
-    """The kinds of request of the undisturbed run at which no worker was killed, and which way. A poll has only one way."""
-    killed = {(outcome.killed_at, outcome.kill.way) for outcome in outcomes if outcome.kill and outcome.killed_at}
-    killed |= {(name, "before") for name, _ in killed if name.startswith("queue get")}
-    return [(name, way) for name in sorted(set(outcomes[0].names)) for way in WAYS if (name, way) not in killed]
-
-
-def _run(scenario: Scenario, case: Case, outcome: Outcome) -> None:
+def _run(scenario: Scenario, case: Case, outcome: Outcome, among: Among) -> None:
     scenario.prepare(case)
     lost: dict[tuple[str, str], int] = {}
     worker = case.start(outcome.kill)
@@ -313,11 +300,11 @@ def _run(scenario: Scenario, case: Case, outcome: Outcome) -> None:
         nonlocal worker, seen, ticked
         if case.proxy.killed.is_set() and len(case.workers) == 1:
             assert worker.ended.wait(10)
-            outcome.killed_at = case.proxy.killed_at.name if case.proxy.killed_at else ""
             lost.update(case.lost_calls())
             worker = case.start()
         assert not worker.ended.is_set() or len(case.workers) == 1, "the second worker ended by itself"
-        if time.monotonic() > ticked + TICK_SECONDS and worker.ready_file.exists():
+        busy = max((request.arrived_at for request in case.proxy.journal if request.step), default=0.0)
+        if time.monotonic() > max(ticked, busy) + QUIET_SECONDS and worker.ready_file.exists():
             ticked = time.monotonic()
             if scenario.waits_for_timers(case):
                 worker.tick()
@@ -329,11 +316,11 @@ def _run(scenario: Scenario, case: Case, outcome: Outcome) -> None:
         return bool(case.accepted) and case.is_finished()
 
     case.wait_until(advance, "every accepted lead is settled and no message is left")
-    outcome.names = [request.name for request in case.proxy.journal if request.step]
+    outcome.requests = len([request for request in case.proxy.journal if getattr(request, among)])
     outcome.between_send_and_settle = bool(lost)
     time.sleep(SECONDS_AFTER)
-    if not outcome.killed_at and case.proxy.killed_at is not None:
-        outcome.killed_at = case.proxy.killed_at.name  # its very last request, after which nothing was left to do
+    # A kill at the very last request leaves nothing to do, so no second worker was started.
+    outcome.killed = len(case.workers) == 2 or case.proxy.killed_at is not None
     _check(scenario, case, outcome, lost)
 
 
@@ -351,4 +338,6 @@ def _check(scenario: Scenario, case: Case, outcome: Outcome, lost: dict[tuple[st
     unsettled = {key: count for key, count in case.unsettled_calls().items() if count}
     assert unsettled == lost, f"calls repeated without a kill between send and settle: {unsettled}, lost: {lost}"
     outcome.repeated_calls = sum(unsettled.values())
+    for vendor in case.vendors.values():
+        assert len({call.idempotency_key for call in vendor.calls}) == 1, "the customer's random key is made once"
     scenario.check(case)

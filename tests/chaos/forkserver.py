@@ -7,6 +7,7 @@ a worker has ended. Its end, and that of whoever started it, is the end of all w
 
 from __future__ import annotations
 
+import email.generator
 import gc
 import json
 import os
@@ -16,8 +17,10 @@ import signal
 import sys
 from typing import Any
 
+import azure.core.rest._requests_basic
 import azure.data.tables
 import azure.storage.queue
+import iso3166
 import requests
 
 import devhost.__main__
@@ -28,6 +31,9 @@ import leads.recovery
 import tests.support.recording
 
 PRELOADED = (
+    email.generator,
+    azure.core.rest._requests_basic,
+    iso3166,
     azure.data.tables,
     azure.storage.queue,
     requests,

@@ -1,7 +1,8 @@
-"""Thousands of leads through one process, and what it holds meanwhile: `python -m tests.chaos.soak`, `make soak`."""
+"""Thousands of leads through one process, from the post to the vendor, and what it holds meanwhile: `make soak`."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -15,15 +16,19 @@ import psutil
 from leads import clock
 from tests.chaos.case import Case
 from tests.chaos.storm import fast_clock
-from tests.chaos.workers import ForkServer
-from tests.support.vendor import DELIVERED, RETRY, Call
+from tests.chaos.workers import ForkServer, Worker
+from tests.support.pipeline import a_lead
+from tests.support.vendor import DELIVERED, RETRY, Call, Vendor
 from tools.azurite import Azurite
 
 CUSTOMERS = 500
 SAMPLES = 12
 WAITING_AT_MOST = 100
-CONNECTIONS_KEPT = 48
-"""Each of the 24 threads may keep a connection to queues and one to tables; how soon all are open hangs on the load."""
+FUNCTION_THREADS = 24
+THREADS_KEPT = FUNCTION_THREADS + 2
+"""Of the functions, the host's loop and its log; how soon all are there hangs on the load."""
+CONNECTIONS_KEPT = 2 * FUNCTION_THREADS
+"""Each of the functions' threads may keep a connection to queues and one to tables."""
 FAILS_EVERY = 50
 """One call in so many fails, so that retries, connections and `watch` are part of it."""
 
@@ -45,7 +50,8 @@ class Sample:
 
 def soak(case: Case, leads: int, say: Callable[[str], None] = lambda line: None) -> list[Sample]:
     """Deliver so many leads by one worker and look at it again and again; the last sample is taken when it has nothing to do."""
-    case.arguments = ("--no-http",)
+    case.arguments = ()
+    case.env = {"PYTHON_THREADPOOL_THREAD_COUNT": str(FUNCTION_THREADS)}
     case.offer("crm")
     vendor = case.vendors["crm"]
     sent = Counter[str]()
@@ -56,7 +62,7 @@ def soak(case: Case, leads: int, say: Callable[[str], None] = lambda line: None)
 
     vendor.answer = answer
     worker = case.start()
-    feeder = threading.Thread(target=_feed, args=(case, leads))
+    feeder = threading.Thread(target=_feed, args=(worker, vendor, leads), daemon=True)
     feeder.start()
     samples = []
     for number in range(1, SAMPLES + 1):
@@ -72,11 +78,13 @@ def soak(case: Case, leads: int, say: Callable[[str], None] = lambda line: None)
     return samples
 
 
-def _feed(case: Case, leads: int) -> None:
+def _feed(worker: Worker, vendor: Vendor, leads: int) -> None:
     for number in range(leads):
-        while number - len(case.vendors["crm"].records) > WAITING_AT_MOST:
+        while number - len(vendor.records) > WAITING_AT_MOST:
             time.sleep(0.02)
-        case.post(email=f"c{number % CUSTOMERS}@example.com", Description=f"lead {number}")
+        body = json.dumps(a_lead(f"c{number % CUSTOMERS}@example.com", Description=f"lead {number}")).encode()
+        while worker.post(body).status != 202:
+            time.sleep(0.1)
 
 
 def _sample(pid: int, leads: int) -> Sample:
@@ -95,7 +103,7 @@ def faults(samples: list[Sample]) -> list[str]:
     if growth > 8 * 2**20 + 500 * leads:
         found.append(f"memory has grown by {growth / 2**20:.1f} MiB in {leads} leads")
     # The SDK starts threads for the parts of a batch and ends them: only what is there in the end is kept.
-    if end.threads > (most := max(sample.threads for sample in warm)):
+    if end.threads > (most := max(THREADS_KEPT, *(sample.threads for sample in warm))):
         found.append(f"threads have grown from {most} to {end.threads}")
     if end.files > (most := max(sample.files for sample in warm)) + CONNECTIONS_KEPT:
         found.append(f"open files have grown from {most} to {end.files}")

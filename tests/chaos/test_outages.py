@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from azure.storage.queue import QueueClient
@@ -20,8 +18,10 @@ from leads.messages import decode
 from leads.rows import State
 from tests.chaos.case import Case, app_that_may_crash_once
 from tests.chaos.workers import ForkServer, Worker
+from tests.support import proxy
 from tests.support.pipeline import a_lead
-from tests.support.proxy import Answer, Break, Fault, Proxy, Request, Rule, Service
+from tests.support.proxy import Break, Fault, Proxy, Request, Rule, Service
+from tests.support.running_app import Answer
 from tests.support.vendor import DELIVERED, RETRY, Call
 from tools.azurite import Azurite
 
@@ -35,18 +35,13 @@ def case(forks: ForkServer, fast_clock: Clock, accounts: Iterator[str]) -> Itera
         yield running
 
 
-def post(worker: Worker, **changes: Any) -> tuple[int, dict[str, str], Any, float]:
-    """Post a lead: status, headers, answer, seconds."""
-    ready = worker.ready()
-    address = urlsplit(ready["base_url"])
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
+def post(worker: Worker, **changes: Any) -> Answer:
+    """Post a lead. If it can't be stored, its sender is told soon."""
+    worker.ready()
     started = time.monotonic()
-    connection.request("POST", "/api/leads", json.dumps(a_lead(**changes)), {"x-functions-key": ready["host_key"]})
-    response = connection.getresponse()
-    answer = json.loads(response.read())
-    connection.close()
-    headers = {name.lower(): value for name, value in response.getheaders()}
-    return response.status, headers, answer, time.monotonic() - started
+    answer = worker.post(json.dumps(a_lead(**changes)).encode())
+    assert answer.status != 503 or time.monotonic() - started < ANSWER_WITHIN
+    return answer
 
 
 def all_delivered(case: Case) -> bool:
@@ -76,17 +71,17 @@ class Outage(Rule):
 
 
 TABLES_AWAY: dict[str, Callable[[], Outage]] = {
-    "tables answer 503": lambda: Outage("table", Answer(503)),
-    "tables answer 429": lambda: Outage("table", Answer(429)),
+    "tables answer 503": lambda: Outage("table", proxy.Answer(503)),
+    "tables answer 429": lambda: Outage("table", proxy.Answer(429)),
     "tables break the connection": lambda: Outage("table", Break()),
-    "tables are full": lambda: Outage("table", Answer(507), only_writes=True),
-    "tables fail to write": lambda: Outage("table", Answer(500), only_writes=True),
+    "tables are full": lambda: Outage("table", proxy.Answer(507), only_writes=True),
+    "tables fail to write": lambda: Outage("table", proxy.Answer(500), only_writes=True),
 }
 QUEUES_AWAY: dict[str, Callable[[], Outage]] = {
-    "queues answer 503": lambda: Outage("queue", Answer(503)),
+    "queues answer 503": lambda: Outage("queue", proxy.Answer(503)),
     "queues break the connection": lambda: Outage("queue", Break()),
-    "queues are full": lambda: Outage("queue", Answer(507), only_writes=True),
-    "queues fail to write": lambda: Outage("queue", Answer(500), only_writes=True),
+    "queues are full": lambda: Outage("queue", proxy.Answer(507), only_writes=True),
+    "queues fail to write": lambda: Outage("queue", proxy.Answer(500), only_writes=True),
 }
 
 
@@ -96,13 +91,13 @@ def test_without_tables_leads_are_accepted_and_wait(what: str, case: Case) -> No
     case.offer("crm")
     outage = TABLES_AWAY[what]()
     worker = case.start(outage)
-    case.accepted.append(post(worker, Description="before")[2]["lead_id"])
+    case.accepted.append(post(worker, Description="before").json()["lead_id"])
     case.wait_until(lambda: all_delivered(case), "the lead before the outage")
     outage.is_on = True
     for number in range(4):
-        status, _, answer, _ = post(worker, email=f"a{number}@example.com")
-        assert status == 202
-        case.accepted.append(answer["lead_id"])
+        answer = post(worker, email=f"a{number}@example.com")
+        assert answer.status == 202
+        case.accepted.append(answer.json()["lead_id"])
     time.sleep(2)
     assert case.vendors["crm"].keys() == case.accepted[:1], "nothing is sent that could not be recorded"
     outage.is_on = False
@@ -118,16 +113,15 @@ def test_without_queues_the_sender_is_told_at_once_and_nothing_else_is_lost(what
     outage = QUEUES_AWAY[what]()
     worker = case.start(outage)
     for number in range(3):
-        case.accepted.append(post(worker, email=f"a{number}@example.com")[2]["lead_id"])
+        case.accepted.append(post(worker, email=f"a{number}@example.com").json()["lead_id"])
     outage.is_on = True
     for _ in range(2):
-        status, headers, answer, seconds = post(worker, Description="in the outage")
-        assert (status, answer["title"]) == (503, "Temporarily unavailable")
-        assert int(headers["retry-after"]) > 0
-        assert seconds < ANSWER_WITHIN
+        answer = post(worker, Description="in the outage")
+        assert (answer.status, answer.json()["title"]) == (503, "Temporarily unavailable")
+        assert int(answer.headers["retry-after"]) > 0
     outage.is_on = False
     case.wait_until(lambda: all_delivered(case), "the leads that were accepted before")
-    assert post(worker, Description="after the outage")[0] == 202
+    assert post(worker, Description="after the outage").status == 202
 
 
 def test_azurite_stopped_and_started_in_mid_load(tmp_path: Path, forks: ForkServer, fast_clock: Clock) -> None:
@@ -143,12 +137,11 @@ def test_azurite_stopped_and_started_in_mid_load(tmp_path: Path, forks: ForkServ
                     azurite.stop()
                 if number == 14:
                     azurite.restart()
-                status, _, answer, seconds = post(workers[number % 2], email=f"a{number}@example.com")
-                assert seconds < ANSWER_WITHIN
-                assert status in {202, 503}
-                if status == 202:
-                    case.accepted.append(answer["lead_id"])
-                refused += status == 503
+                answer = post(workers[number % 2], email=f"a{number}@example.com")
+                assert answer.status in {202, 503}
+                if answer.status == 202:
+                    case.accepted.append(answer.json()["lead_id"])
+                refused += answer.status == 503
             assert refused >= 2
             assert len(case.accepted) >= 20
             case.wait_until(lambda: all_delivered(case), "every accepted lead")
@@ -176,7 +169,8 @@ def test_a_worker_whose_clock_is_an_hour_off_harms_nobody(hours: int, case: Case
     for number in range(8):
         for action in ("INS", "PLT", "Create"):
             worker = (right, wrong)[len(case.accepted) % 2]
-            case.accepted.append(post(worker, email=f"a{number}@example.com", action=action)[2]["lead_id"])
+            answer = post(worker, email=f"a{number}@example.com", action=action)
+            case.accepted.append(answer.json()["lead_id"])
     case.wait_until(lambda: all_delivered(case), "every lead of both workers")
     assert not any(case.unsettled_calls().values()), "no call but those that the ledger tells of"
     assert len(case.vendors["crm"].calls) == len(case.accepted) + 4

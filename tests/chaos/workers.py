@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import itertools
 import json
 import os
@@ -17,6 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
+
+from tests.support.running_app import Answer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,6 +62,17 @@ class Worker:
             time.sleep(0.01)
         answer: dict[str, Any] = json.loads(self.ready_file.read_text("utf-8"))
         return answer
+
+    def post(self, body: bytes, seconds: float = 30) -> Answer:
+        """Post a lead, over a connection of its own. Raises OSError or HTTPException where no answer comes."""
+        ready = self.ready()
+        address = urlsplit(ready["base_url"])
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=seconds)
+        with contextlib.closing(connection):
+            connection.request("POST", "/api/leads", body, {"x-functions-key": ready["host_key"]})
+            response = connection.getresponse()
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, headers, response.read())
 
 
 class ForkServer:

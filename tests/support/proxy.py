@@ -39,6 +39,7 @@ class Request:
 
     `number` counts all requests of the proxy from 1. `step` counts those that are not an empty poll, whose number hangs
     on chance; a poll has its `step` only once storage has answered, because nobody knows before that it is not empty.
+    `change` counts those of them that leave storage another one.
     `operation` says what is done ("put", "get", "query", "batch", …), `target` to which queue or table, and `inner` what
     a batch holds: a verb and the kind of row, such as "PUT cust".
     """
@@ -51,6 +52,7 @@ class Request:
     target: str
     inner: tuple[str, ...] = ()
     step: int = 0
+    change: int = 0
     status: int = 0
     fault: str = ""
     arrived_at: float = field(default_factory=time.monotonic)
@@ -59,6 +61,12 @@ class Request:
     def is_poll(self) -> bool:
         """Whether it asks a queue for messages."""
         return self.service == "queue" and self.operation == "get"
+
+    @property
+    def changes_something(self) -> bool:
+        """Whether storage is another one after it. A renewed lease does not count: it comes with time, not with a lead."""
+        renewal = (self.service, self.operation) == ("queue", "update")
+        return self.is_poll or (self.verb not in {"GET", "HEAD"} and not renewal)
 
     @property
     def name(self) -> str:
@@ -132,7 +140,7 @@ class Proxy:
         self._keep_journal = keep_journal
         self._counts: Counter[str] = Counter()
         self._numbers = itertools.count(1)
-        self._steps = itertools.count(1)
+        self._steps, self._changes = itertools.count(1), itertools.count(1)
         self._under_way = 0
         self._fields = _fields(connection_string)
         self._servers: list[asyncio.Server] = []
@@ -195,7 +203,7 @@ class Proxy:
     def begin(self, service: Service, head: bytes, body: bytes) -> Request:
         request = _request(next(self._numbers), service, head, body)
         if not request.is_poll:
-            request.step = next(self._steps)
+            self._count(request)
         if self._keep_journal:
             self.journal.append(request)
         return request
@@ -204,9 +212,14 @@ class Proxy:
         request.status = status
         empty = request.is_poll and b"<QueueMessage>" not in body
         if request.is_poll and not empty:
-            request.step = next(self._steps)
+            self._count(request)
         self.writes += request.verb not in {"GET", "HEAD"}
         self._counts[EMPTY_POLL if empty else f"{request.service} {request.operation}"] += 1
+
+    def _count(self, request: Request) -> None:
+        request.step = next(self._steps)
+        if request.changes_something:
+            request.change = next(self._changes)
 
     async def kill(self, request: Request) -> None:
         while not self.pid:

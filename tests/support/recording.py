@@ -60,6 +60,7 @@ class Recording(Destination):
             "key": outgoing.lead_id,
             "customer": customer.key,
             "customer_record": customer.record_id,
+            "idempotency_key": customer.idempotency_key,
             "stage": outgoing.stage.value,
             "repeat_of": outgoing.repeat_of,
             "lead": outgoing.lead.to_wire(),

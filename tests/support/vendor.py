@@ -31,6 +31,7 @@ class Call:
     key: str
     customer: str
     customer_record: str
+    idempotency_key: str
     stage: str
     repeat_of: str
     lead: dict[str, Any]
