@@ -193,7 +193,7 @@ SecretReference = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class KeptSecret:
     """A Key Vault secret as it was read, and when it expires there, if that is set."""
 
     value: str
@@ -211,7 +211,7 @@ class Secrets:
     def __init__(self, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
         self._settings = settings
         self._environ = environ
-        self._cache: dict[str, _Kept] = {}
+        self._cache: dict[str, KeptSecret] = {}
 
     def read(self, reference: str) -> str:
         """The secret behind `env:NAME` or `keyvault:NAME`. Raises `SettingsError` if it is not there."""
@@ -237,14 +237,14 @@ class Secrets:
         """Read every Key Vault secret anew at its next use: called when a vendor refused a credential."""
         self._cache.clear()
 
-    def _kept(self, name: str) -> _Kept:
+    def _kept(self, name: str) -> KeptSecret:
         cached = self._cache.get(name)
         if cached and monotonic() - cached.read_at < KEY_VAULT_CACHE_SECONDS:
             return cached
         self._cache[name] = kept = self._read_key_vault(name)
         return kept
 
-    def _read_key_vault(self, name: str) -> _Kept:
+    def _read_key_vault(self, name: str) -> KeptSecret:
         if not self._settings.key_vault_uri:
             raise SettingsError(
                 f"keyvault:{name} needs the app setting LEADS_KEY_VAULT_URI (https://NAME.vault.azure.net)."
@@ -261,7 +261,7 @@ class Secrets:
             raise SettingsError(f"Key Vault did not give the secret {name} ({type(error).__name__}).") from None
         if not secret.value:
             raise SettingsError(f"The Key Vault secret {name} is empty; the secret reference keyvault:{name} needs it.")
-        return _Kept(secret.value, monotonic(), secret.properties.expires_on)
+        return KeptSecret(secret.value, monotonic(), secret.properties.expires_on)
 
 
 def _signed_until(secret: str) -> datetime | None:

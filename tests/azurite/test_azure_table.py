@@ -31,7 +31,7 @@ from leads.destinations.base import (
 )
 from leads.lead import Lead, Stage, parse_body, parse_record
 from leads.rows import State
-from leads.settings import Secrets, Settings
+from leads.settings import KeptSecret, Secrets, Settings
 from leads.storage import Storage, joined_text
 from tests.support.pipeline import Pipeline, a_lead
 from tests.support.strategies import leads
@@ -564,11 +564,17 @@ def test_a_refused_key_parks_the_lead_and_a_new_secret_delivers_it_without_a_res
     assert [row["RowKey"] for row in rows(another_account)] == [lead_id]
 
 
+def key_vault_holds(versions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Key Vault gives the last one of these."""
+    read = lambda self, name: KeptSecret(versions[-1], time.monotonic(), None)  # noqa: E731
+    monkeypatch.setattr(Secrets, "_read_key_vault", read)
+
+
 def test_a_secret_that_was_rotated_in_key_vault_is_read_again_before_a_refusal_is_believed(
     pipeline: Pipeline, another_account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = [with_key(another_account, KEY)]
-    monkeypatch.setattr(Secrets, "_read_key_vault", lambda self, name: kept[-1])
+    key_vault_holds(kept, monkeypatch)
     settings_of_it = {"connection_string": "keyvault:crm"}
     pipeline.offer({"name": "table", "type": "azure_table", "settings": settings_of_it})
     pipeline.app.secrets.read("keyvault:crm")  # it is cached now
@@ -585,7 +591,7 @@ def test_a_secret_that_was_rotated_in_key_vault_heals_a_paused_connection(
     pipeline: Pipeline, another_account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = [with_key(another_account, KEY)]
-    monkeypatch.setattr(Secrets, "_read_key_vault", lambda self, name: kept[-1])
+    key_vault_holds(kept, monkeypatch)
     settings_of_it = {"connection_string": "keyvault:crm"}
     pipeline.offer({"name": "table", "type": "azure_table", "settings": settings_of_it})
     lead_id = pipeline.post()
