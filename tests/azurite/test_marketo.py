@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from leads import ledger
+from leads import delivery, ledger
 from leads.app import App
 from leads.destinations.base import CheckResult
 from leads.destinations.words import NOT_PROVIDED
@@ -21,7 +21,7 @@ from leads.rows import State
 from tests.fakes.https_server import LOSE_ANSWER, Broken, Request, Response
 from tests.fakes.marketo import CLIENT, CST, FORM, LIST, MUNCHKIN, Field, Form, Marketo
 from tests.fakes.tls import Authority, make_authority
-from tests.support.pipeline import Pipeline, a_lead, pipeline_over_tls
+from tests.support.pipeline import Killed, Pipeline, a_lead, pipeline_over_tls, text_of
 
 EMAIL = "siobhan+crm@example.com"
 JOURNEY = "marketplaceJourney"
@@ -832,6 +832,30 @@ def test_a_lost_answer_of_a_form_is_one_person_and_perhaps_two_activities(
     assert delivery.state is State.DELIVERED and delivery.possibly_twice
     assert len(marketo.persons) == 1
     assert len(marketo.activities) == (2 if lost is LOSE_ANSWER else 1)
+
+
+@pytest.mark.parametrize("by_form", [True, False])
+def test_an_attempt_that_a_crash_has_cut_off_is_one_whose_answer_was_lost_where_a_form_was_filled_out(
+    pipeline: Pipeline, marketo: Marketo, monkeypatch: pytest.MonkeyPatch, by_form: bool
+) -> None:
+    pipeline.offer(crm(marketo, **({"form_id": FORM} if by_form else {})))
+    monkeypatch.setattr(ledger, "CLAIM_LEASE_SECONDS", -5)
+    lead = pipeline.post(a_lead(EMAIL))
+    (message,) = pipeline.messages()
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(pipeline.app.ledger, "settle", _die)
+        delivery.deliver(pipeline.app, text_of(message))
+    delivery.deliver(pipeline.app, text_of(message))
+    pipeline.queue.delete(message)
+    pipeline.advance(13)
+    settled = pipeline.delivery(lead)
+    assert settled.state is State.DELIVERED
+    assert settled.possibly_twice is by_form
+    assert len(marketo.persons) == 1
+
+
+def _die(*_: object, **__: object) -> None:
+    raise Killed
 
 
 def test_by_policy_a_lost_answer_of_a_form_is_left_to_a_person(

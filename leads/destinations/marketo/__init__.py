@@ -66,6 +66,10 @@ class Marketo(Destination):
     def record_scope(self, offer: str, name: str) -> str:  # noqa: ARG002 - persons are the instance's, whatever the offer
         return f"marketo|{self.settings.instance}"
 
+    @property
+    def keyless(self) -> bool:
+        return self.settings.form_id is not None
+
     @cached_property
     def tokens(self) -> TokenSource:
         return token_source(self.settings, self.context, self.http)
