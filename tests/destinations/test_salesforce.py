@@ -162,10 +162,11 @@ def test_it_costs_two_requests_and_one_without_a_search(org: Salesforce, alone: 
 
 
 def test_the_key_of_a_record_says_nothing_of_the_customer(org: Salesforce, make: Make) -> None:
-    make(external_id_field=KEY).send(email=EMAIL)
-    value = one(org.leads)[KEY]
-    assert re.fullmatch("[0-9a-f]{32}", value)
-    assert make(external_id_field=KEY).send(email="other@example.com") != value
+    for email in (EMAIL, "other@example.com"):
+        make(external_id_field=KEY).send(email=email)
+    ours, other = (row[KEY] for row in org.leads)
+    assert re.fullmatch("[0-9a-f]{32}", ours) and re.fullmatch("[0-9a-f]{32}", other)
+    assert ours != other
 
 
 def test_the_idempotency_key_is_the_one_that_was_stored_with_the_claim(org: Salesforce, make: Make) -> None:
@@ -189,6 +190,13 @@ def test_what_is_missing_is_a_visible_placeholder_or_the_domain(org: Salesforce,
     own, free = org.leads
     assert (own["LastName"], own["Company"]) == (NOT_PROVIDED, "contoso.example.com")
     assert (free["LastName"], free["Company"]) == (NOT_PROVIDED, NOT_PROVIDED)
+
+
+def test_a_test_lead_is_marked(org: Salesforce, alone: Alone) -> None:
+    for action in ("INS", "PLT"):
+        alone.send(action, UserDetails={"LastName": "MSFT_TEST_636573304831318844", "Email": "ada@example.com"})
+    assert one(org.leads)["Description"].startswith("[Test] Initial interest: Contoso CRM\n\n")
+    assert one(org.tasks())["Subject"] == "[Test] Contact requested: Contoso CRM"
 
 
 def test_leads_without_an_address_are_not_searched_for_and_never_merge(org: Salesforce, alone: Alone) -> None:
@@ -220,6 +228,11 @@ def test_new_leads_are_assigned_as_the_setting_says_unless_the_follow_up_names_a
     assert one(org.leads)["OwnerId"] == owner
 
 
+def test_an_owner_of_the_mapping_is_not_assigned_away_either(org: Salesforce, make: Make) -> None:
+    make(mapping={"OwnerId": PERSON}).send()
+    assert one(org.leads)["OwnerId"] == PERSON
+
+
 # --- The journey --------------------------------------------------------------------------------------------------------
 
 
@@ -244,7 +257,7 @@ def test_a_lead_that_is_sent_twice_is_there_once(org: Salesforce, alone: Alone) 
         assert isinstance(alone.send(action), Retry)
         assert isinstance(alone.again(), Delivered)
         assert isinstance(alone.again(), Delivered)
-    assert len(org.leads) == 1
+    assert one(org.leads)["Rating"] == "Hot", "it is known for ours"
     assert sorted(told(org)) == sorted(outgoing.lead_id for outgoing in alone.sent)
 
 
@@ -286,7 +299,11 @@ def test_nothing_that_a_person_has_edited_is_overwritten(org: Salesforce, alone:
     assert len(org.tasks(row["Id"])) == 1
 
 
-def test_a_rating_that_nobody_has_changed_rises_and_edits_are_not_forgotten(org: Salesforce, alone: Alone) -> None:
+@pytest.mark.parametrize("follow_up", [{}, {"initial_interest": {"task": {}}}])
+def test_a_rating_that_nobody_has_changed_rises_and_edits_are_not_forgotten(
+    org: Salesforce, make: Make, follow_up: dict[str, Any]
+) -> None:
+    alone = make(follow_up=follow_up)
     alone.send()
     org.edit(one(org.leads)["Id"], Title=None)
     alone.send("PLT")
@@ -303,6 +320,17 @@ def test_edits_are_not_forgotten_when_an_answer_is_lost(org: Salesforce, alone: 
     alone.again()
     alone.send("Create")
     assert (one(org.leads)["Rating"], one(org.leads)["Title"]) == ("Hot", None)
+
+
+def test_a_rating_is_known_for_ours_when_an_answer_is_lost(org: Salesforce, alone: Alone) -> None:
+    alone.send("DNC")
+    org.fail_next(LOSE_ANSWER, is_write)
+    alone.send("StartTestDrive")
+    alone.again()
+    assert one(org.leads)["Rating"] == "Warm"
+    org.edit(one(org.leads)["Id"], Company="Their name")
+    alone.send("PLT")
+    assert one(org.leads)["Rating"] == "Hot"
 
 
 def test_what_a_later_lead_adds_fills_what_is_empty(org: Salesforce, alone: Alone) -> None:
@@ -539,7 +567,7 @@ def test_by_policy_a_cross_listed_lead_sets_no_flags(org: Salesforce, make: Make
 # --- Fields -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_mapping_fills_fields_of_ones_own(org: Salesforce, alone: Alone, make: Make) -> None:
+def test_a_mapping_fills_fields_of_ones_own(org: Salesforce, make: Make) -> None:
     org.fields["Lead"] |= {"Offer__c": Field("string", 100), "Score__c": Field("double")}
     mapping = {"Offer__c": "{offer_title}", "Score__c": 7, "LeadSource": "Azure Marketplace", "Title": None}
     make(mapping=mapping).send(Description='{"mktcmpid": "spring"}')
@@ -695,6 +723,23 @@ def test_a_country_is_text_or_a_code_as_the_organisation_has_it(
     assert f"Country: {country}" in row["Description"]
 
 
+@pytest.mark.parametrize("stores_refusals", [True, False])
+def test_what_a_key_stands_for_is_not_taken_for_an_answer_to_what_is_sent_now(
+    org: Salesforce, make: Make, stores_refusals: bool
+) -> None:
+    org.stores_refusals, org.duplicate_rule = stores_refusals, "alert"
+    org.turn_on_country_picklists()
+    org.add_lead(Email="ada@example.com")
+    alone = make(match_existing="off")
+    outcome = alone.send(UserDetails={"Email": "ada@example.com", "LastName": "Kim", "Country": "France"})
+    assert isinstance(outcome, Delivered) and outcome.code == "duplicate_rule left_out:CountryCode"
+    for _ in range(2):
+        alone.forget()
+        again = alone.again()
+        assert isinstance(again, Delivered) and again.record_id == outcome.record_id, "as if the answer had been lost"
+    assert len(org.leads) == 2
+
+
 HOSTILE = [
     "x\r\nSforce-Auto-Assign: 1",
     'x","OwnerId":"005000000000002AAA',
@@ -788,10 +833,11 @@ def test_a_converted_lead_joins_the_campaign_as_a_contact(org: Salesforce, make:
         ({"campaign": "701000000000009AAA"}, "campaign"),
     ],
 )
+@pytest.mark.parametrize("key", [None, KEY])
 def test_a_follow_up_whose_target_is_gone_holds_no_lead_up(
-    org: Salesforce, alone: Alone, make: Make, wanted: dict[str, Any], left_out: str
+    org: Salesforce, make: Make, wanted: dict[str, Any], left_out: str, key: str | None
 ) -> None:
-    alone = make(follow_up={"initial_interest": wanted, "purchase": wanted})
+    alone = make(follow_up={"initial_interest": wanted, "purchase": wanted}, external_id_field=key)
     for action in ("INS", "Create"):
         outcome = alone.send(action)
         assert isinstance(outcome, Delivered) and outcome.code == f"left_out:{left_out}"
