@@ -162,10 +162,11 @@ def test_it_costs_two_requests_and_one_without_a_search(org: Salesforce, alone: 
 
 
 def test_the_key_of_a_record_says_nothing_of_the_customer(org: Salesforce, make: Make) -> None:
-    make(external_id_field=KEY).send(email=EMAIL)
-    value = one(org.leads)[KEY]
-    assert re.fullmatch("[0-9a-f]{32}", value)
-    assert make(external_id_field=KEY).send(email="other@example.com") != value
+    for email in (EMAIL, "other@example.com"):
+        make(external_id_field=KEY).send(email=email)
+    ours, other = (row[KEY] for row in org.leads)
+    assert re.fullmatch("[0-9a-f]{32}", ours) and re.fullmatch("[0-9a-f]{32}", other)
+    assert ours != other
 
 
 def test_the_idempotency_key_is_the_one_that_was_stored_with_the_claim(org: Salesforce, make: Make) -> None:
@@ -189,6 +190,13 @@ def test_what_is_missing_is_a_visible_placeholder_or_the_domain(org: Salesforce,
     own, free = org.leads
     assert (own["LastName"], own["Company"]) == (NOT_PROVIDED, "contoso.example.com")
     assert (free["LastName"], free["Company"]) == (NOT_PROVIDED, NOT_PROVIDED)
+
+
+def test_a_test_lead_is_marked(org: Salesforce, alone: Alone) -> None:
+    for action in ("INS", "PLT"):
+        alone.send(action, UserDetails={"LastName": "MSFT_TEST_636573304831318844", "Email": "ada@example.com"})
+    assert one(org.leads)["Description"].startswith("[Test] Initial interest: Contoso CRM\n\n")
+    assert one(org.tasks())["Subject"] == "[Test] Contact requested: Contoso CRM"
 
 
 def test_leads_without_an_address_are_not_searched_for_and_never_merge(org: Salesforce, alone: Alone) -> None:
@@ -539,7 +547,7 @@ def test_by_policy_a_cross_listed_lead_sets_no_flags(org: Salesforce, make: Make
 # --- Fields -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_mapping_fills_fields_of_ones_own(org: Salesforce, alone: Alone, make: Make) -> None:
+def test_a_mapping_fills_fields_of_ones_own(org: Salesforce, make: Make) -> None:
     org.fields["Lead"] |= {"Offer__c": Field("string", 100), "Score__c": Field("double")}
     mapping = {"Offer__c": "{offer_title}", "Score__c": 7, "LeadSource": "Azure Marketplace", "Title": None}
     make(mapping=mapping).send(Description='{"mktcmpid": "spring"}')
@@ -788,10 +796,11 @@ def test_a_converted_lead_joins_the_campaign_as_a_contact(org: Salesforce, make:
         ({"campaign": "701000000000009AAA"}, "campaign"),
     ],
 )
+@pytest.mark.parametrize("key", [None, KEY])
 def test_a_follow_up_whose_target_is_gone_holds_no_lead_up(
-    org: Salesforce, alone: Alone, make: Make, wanted: dict[str, Any], left_out: str
+    org: Salesforce, make: Make, wanted: dict[str, Any], left_out: str, key: str | None
 ) -> None:
-    alone = make(follow_up={"initial_interest": wanted, "purchase": wanted})
+    alone = make(follow_up={"initial_interest": wanted, "purchase": wanted}, external_id_field=key)
     for action in ("INS", "Create"):
         outcome = alone.send(action)
         assert isinstance(outcome, Delivered) and outcome.code == f"left_out:{left_out}"

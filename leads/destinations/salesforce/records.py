@@ -26,7 +26,7 @@ DEFAULT_MAPPING: Final[Mapping[str, MappingValue]] = {
     "Title": "{title}",
     "Country": "{country}",
     "LeadSource": "Web",
-    "Description": "{story}",
+    "Description": "{headline}\n\n{story}",
 }
 WHOLE_OR_NOT_AT_ALL: Final = frozenset({"Email", "Phone", "MobilePhone", "Fax", "Website"})
 """A shortened address or number would be a wrong one: it is left to the text, which has everything."""

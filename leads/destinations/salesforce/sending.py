@@ -158,7 +158,7 @@ class Sending:
     def _create(self, instead_of: str) -> bool:
         """Create the record, once. Returns whether it holds this lead's whole story."""
         fields = self._new_fields()
-        told = marker(self._outgoing) in str(fields.get("Description")) and fits(self._story)
+        told = marker(self._outgoing) in str(fields.get("Description")) and self._fits
         if key := self._settings.external_id_field:
             value = self._external_id(instead_of)
             self._made = self._client.create("Lead", {**fields, key: value}, self._create_headers())
@@ -283,11 +283,11 @@ class Sending:
         self, place: Place, record: Record, lead: LeadRecord | None, changes: Mapping[str, Any]
     ) -> list[Write]:
         task = self._outgoing.follow_up.task
-        told = lead is not None and lead.tells_of(self._outgoing) and fits(self._story)
+        told = lead is not None and lead.tells_of(self._outgoing) and self._fits
         if record.has_task_of(self._outgoing) or (told and not task):
             return []
         values = {**lead.row, **changes} if lead is not None else {}
-        text = "\n\n".join([*self._remarks(values), self._story])
+        text = "\n\n".join([*self._remarks(values), story(self._outgoing)])
         subject = render(task.subject, self._outgoing, self._customer) if task else ""
         owners = [owner_id(self._outgoing.follow_up), str(record.row.get("OwnerId") or "")]
         owner = next(filter(is_user, owners), "") if task else ""
@@ -332,8 +332,9 @@ class Sending:
         return fitted(rendered, self._known.lengths, WHOLE_OR_NOT_AT_ALL)
 
     @cached_property
-    def _story(self) -> str:
-        return story(self._outgoing)
+    def _fits(self) -> bool:
+        """Whether a record's description holds all of what it is to hold."""
+        return fits(render(str(self._mapping.get("Description", "")), self._outgoing, self._customer))
 
     def _remarks(self, values: Mapping[str, Any]) -> Sequence[str]:
         """What a person should know beyond the lead's story; `values` are the record's as they will be."""
