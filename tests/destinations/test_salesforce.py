@@ -252,7 +252,7 @@ def test_a_lead_that_is_sent_twice_is_there_once(org: Salesforce, alone: Alone) 
         assert isinstance(alone.send(action), Retry)
         assert isinstance(alone.again(), Delivered)
         assert isinstance(alone.again(), Delivered)
-    assert len(org.leads) == 1
+    assert one(org.leads)["Rating"] == "Hot", "it is known for ours"
     assert sorted(told(org)) == sorted(outgoing.lead_id for outgoing in alone.sent)
 
 
@@ -701,6 +701,23 @@ def test_a_country_is_text_or_a_code_as_the_organisation_has_it(
     row = one(org.leads)
     assert {name: row[name] for name in ("Country", "CountryCode") if row.get(name)} == stored
     assert f"Country: {country}" in row["Description"]
+
+
+@pytest.mark.parametrize("stores_refusals", [True, False])
+def test_what_a_key_stands_for_is_not_taken_for_an_answer_to_what_is_sent_now(
+    org: Salesforce, make: Make, stores_refusals: bool
+) -> None:
+    org.stores_refusals, org.duplicate_rule = stores_refusals, "alert"
+    org.turn_on_country_picklists()
+    org.add_lead(Email="ada@example.com")
+    alone = make(match_existing="off")
+    outcome = alone.send(UserDetails={"Email": "ada@example.com", "LastName": "Kim", "Country": "France"})
+    assert isinstance(outcome, Delivered) and outcome.code == "duplicate_rule left_out:CountryCode"
+    for _ in range(2):
+        alone.forget()
+        again = alone.again()
+        assert isinstance(again, Delivered) and again.record_id == outcome.record_id, "as if the answer had been lost"
+    assert len(org.leads) == 2
 
 
 HOSTILE = [
