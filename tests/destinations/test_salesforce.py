@@ -228,6 +228,11 @@ def test_new_leads_are_assigned_as_the_setting_says_unless_the_follow_up_names_a
     assert one(org.leads)["OwnerId"] == owner
 
 
+def test_an_owner_of_the_mapping_is_not_assigned_away_either(org: Salesforce, make: Make) -> None:
+    make(mapping={"OwnerId": PERSON}).send()
+    assert one(org.leads)["OwnerId"] == PERSON
+
+
 # --- The journey --------------------------------------------------------------------------------------------------------
 
 
@@ -294,7 +299,11 @@ def test_nothing_that_a_person_has_edited_is_overwritten(org: Salesforce, alone:
     assert len(org.tasks(row["Id"])) == 1
 
 
-def test_a_rating_that_nobody_has_changed_rises_and_edits_are_not_forgotten(org: Salesforce, alone: Alone) -> None:
+@pytest.mark.parametrize("follow_up", [{}, {"initial_interest": {"task": {}}}])
+def test_a_rating_that_nobody_has_changed_rises_and_edits_are_not_forgotten(
+    org: Salesforce, make: Make, follow_up: dict[str, Any]
+) -> None:
+    alone = make(follow_up=follow_up)
     alone.send()
     org.edit(one(org.leads)["Id"], Title=None)
     alone.send("PLT")
@@ -311,6 +320,17 @@ def test_edits_are_not_forgotten_when_an_answer_is_lost(org: Salesforce, alone: 
     alone.again()
     alone.send("Create")
     assert (one(org.leads)["Rating"], one(org.leads)["Title"]) == ("Hot", None)
+
+
+def test_a_rating_is_known_for_ours_when_an_answer_is_lost(org: Salesforce, alone: Alone) -> None:
+    alone.send("DNC")
+    org.fail_next(LOSE_ANSWER, is_write)
+    alone.send("StartTestDrive")
+    alone.again()
+    assert one(org.leads)["Rating"] == "Warm"
+    org.edit(one(org.leads)["Id"], Company="Their name")
+    alone.send("PLT")
+    assert one(org.leads)["Rating"] == "Hot"
 
 
 def test_what_a_later_lead_adds_fills_what_is_empty(org: Salesforce, alone: Alone) -> None:

@@ -55,6 +55,8 @@ _RELATED: Final = {
     ("Lead", "CampaignMembers"): ("CampaignMember", "LeadId"),
     ("Contact", "CampaignMembers"): ("CampaignMember", "ContactId"),
 }
+_ADDRESS: Final = {"Street", "City", "State", "PostalCode", "Country", "CountryCode"}
+"""The parts of a lead's address, which is one field to the UI API's errors."""
 _OPT_OUTS: Final = ("HasOptedOutOfEmail", "DoNotCall", "HasOptedOutOfFax")
 _EMAIL: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 
@@ -491,8 +493,9 @@ class Salesforce(VendorServer):
         self._check_uniqueness(table, values)
         if table == "Lead":
             self._detect_duplicates(values, headers)
-            owner = QUEUE if headers.get("sforce-auto-assign", "TRUE").upper() in {"TRUE", RULE.upper()} else APP_USER
-            values = {**_lead_defaults(values.get("OwnerId", owner)), **values}
+            is_assigned = headers.get("sforce-auto-assign", "TRUE").upper() in {"TRUE", RULE.upper()}
+            owner = QUEUE if is_assigned else values.get("OwnerId", APP_USER)
+            values = {**_lead_defaults(owner), **values, "OwnerId": owner}
         defaults = {"OwnerId": APP_USER, "Status": "Not Started"} if table == "Task" else {}
         return self._insert(table, {**defaults, **values}, APP_USER)
 
@@ -622,7 +625,12 @@ def _ui_error(error: Mapping[str, Any]) -> dict[str, Any]:
         for match in rule["matchResults"]
     ]
     found = {"errorCode": error["errorCode"], "message": error["message"], "constituentField": None}
-    by_field = {name: [{**found, "field": name}] for name in error["fields"]}
+    by_field = {
+        "Address" if name in _ADDRESS else name: [
+            {**found, "field": "Address", "constituentField": name} if name in _ADDRESS else {**found, "field": name}
+        ]
+        for name in error["fields"]
+    }
     general = [] if by_field else [{**found, "field": None, "duplicateRecordError": {"matchResults": matches}}]
     return {
         "message": "An error occurred while trying to update the record. Please try again.",
