@@ -238,9 +238,7 @@ def _by_status(status: int, code: str, retry_after: float | None) -> Problem:
 
 def _errors(body: Any) -> Iterator[_Error]:
     """The errors of a body: an array of them, or for the UI API one that wraps others."""
-    for found in body if isinstance(body, list) else [body]:
-        if not isinstance(found, Mapping):
-            continue
+    for found in _objects(body if isinstance(body, list) else [body]):
         output = found.get("output")
         if isinstance(output, Mapping):
             yield from _wrapped_errors(output)
@@ -252,10 +250,9 @@ def _errors(body: Any) -> Iterator[_Error]:
 def _wrapped_errors(output: Mapping[str, Any]) -> Iterator[_Error]:
     by_field = output.get("fieldErrors")
     groups = [output.get("errors"), *(by_field.values() if isinstance(by_field, Mapping) else ())]
-    for group in groups:
-        for found in group if isinstance(group, list) else []:
-            if isinstance(found, Mapping) and isinstance(found.get("errorCode"), str):
-                yield _error(found, found["errorCode"])
+    for found in (error for group in groups for error in _objects(group)):
+        if isinstance(found.get("errorCode"), str):
+            yield _error(found, found["errorCode"])
 
 
 _NAMES_IN_MESSAGE: Final = (
@@ -283,15 +280,15 @@ def _texts(value: Any) -> list[str]:
 def _duplicates(found: Mapping[str, Any]) -> Iterator[str]:
     """The ids of the records that a duplicate rule has found. REST spells its key `duplicateResut`."""
     result = found.get("duplicateResut") or found.get("duplicateResult") or found.get("duplicateRecordError")
-    matches = result.get("matchResults") if isinstance(result, Mapping) else None
-    for match in matches if isinstance(matches, list) else []:
-        if not isinstance(match, Mapping):
-            continue
+    for match in _objects(result.get("matchResults") if isinstance(result, Mapping) else None):
         yield from _texts(match.get("matchRecordIds"))
-        for record in match.get("matchRecords") or []:
-            identifier = (record.get("record") or {}).get("Id") if isinstance(record, Mapping) else None
-            if isinstance(identifier, str):
-                yield identifier
+        for record in _objects(match.get("matchRecords")):
+            for inner in _objects([record.get("record")]):
+                yield from _texts([inner.get("Id")])
+
+
+def _objects(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
 def no_token(answer: Answer) -> Misconfigured | Retry:
