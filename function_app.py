@@ -24,7 +24,7 @@ def lead_status(req: func.HttpRequest) -> func.HttpResponse:
 
 
 @app.function_name("manage")
-@app.route("manage/{*path}", methods=["GET", "PUT", "DELETE"])
+@app.route("manage/{*path}", methods=["GET", "PUT", "POST", "DELETE"])
 def manage(req: func.HttpRequest) -> func.HttpResponse:
     """Offers, leads and status for scripts and tools; its own key, no personal data."""
     from leads.manage import answer_manage

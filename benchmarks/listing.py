@@ -7,7 +7,7 @@ from benchmarks.effort import Effort
 from benchmarks.filled import PARKED_CONNECTION, filled
 from benchmarks.report import Result, Target, result
 from benchmarks.typical import OFFER
-from leads import api
+from leads.api.leads import LeadFilter, ShowLead, list_leads, show_lead
 from leads.app import App
 from leads.listing import todo
 from leads.rows import State
@@ -46,14 +46,16 @@ def _requests(storage: str, effort: Effort, tell: Callable[[str], None]) -> tupl
             tell(f"{what}: {proxy.counts().total()} requests")
             return proxy.counts().total()
 
-        of_offer = api.LeadFilter(offer=OFFER)
-        leads_of_offer = api.list_leads(app, of_offer).leads
+        of_offer = LeadFilter(offer=OFFER)
+        leads_of_offer = list_leads(app, of_offer).leads
         return (
-            requests("newest of an offer", lambda: len(api.list_leads(app, of_offer).leads), len(leads_of_offer)),
+            requests("newest of an offer", lambda: len(list_leads(app, of_offer).leads), len(leads_of_offer)),
             requests(
                 "parked of a connection",
                 lambda: len(todo(app.ledger, State.PARKED, PARKED_CONNECTION)),
                 effort.parked,
             ),
-            requests("a lead by id", lambda: int(api.show_lead(app, leads_of_offer[-1].lead_id) is not None), 1),
+            requests(
+                "a lead by id", lambda: int(show_lead(app, ShowLead(lead_id=leads_of_offer[-1].lead_id)) is not None), 1
+            ),
         )

@@ -8,10 +8,10 @@ def run() -> int:
     try:
         from leads.cli import main
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in {"typer", "rich"}:
+        if (error.name or "").partition(".")[0] not in {"typer", "rich", "yaml"}:
             raise
         sys.stderr.write(
-            "python -m leads needs typer and rich, which the deployed app does not: pip install typer rich\n"
+            "python -m leads needs typer, rich and PyYAML, which the deployed app does not: pip install typer rich pyyaml\n"
         )
         return 2
     return main()

@@ -36,6 +36,9 @@ class Connection:
     `last_lead` came through at `last_success_at`; `checked_at` is the last `check()` of `watch` while it was open, and
     `attended_at` when `watch` last probed it or sent on what waits behind it.
     `wait_until` is when the vendor wants to hear from us again: a paused connection is not probed before.
+
+    `person_note` says why a person has paused it, since `person_since`. That has nothing to do with whether it works, and
+    nothing but a person ends it.
     """
 
     id: str
@@ -52,7 +55,17 @@ class Connection:
     wait_until: datetime | None = None
     probed_lead: str = ""
     attended_at: datetime | None = None
+    person_note: str = ""
+    person_since: datetime | None = None
     etag: str = ""
+
+    @property
+    def by_person(self) -> bool:
+        return self.person_since is not None
+
+    def lets_through(self, *, probe: bool) -> bool:
+        """Whether a lead may be sent over it; a probe passes the app's own pause."""
+        return not self.by_person and (probe or not self.paused)
 
     @property
     def next_check_at(self) -> datetime | None:
@@ -196,6 +209,29 @@ class Connections:
         if before.paused and not quietly:
             emit(Event.CONNECTION_OPENED, connection=connection_id)
 
+    def pause_by_person(self, connection_id: str, type_name: str, note: str) -> None:
+        """Send and probe nothing until a person resumes it. `note` says why, to other people."""
+        now = clock.now()
+
+        def paused(stored: Connection) -> Connection:
+            return replace(
+                stored, type=type_name or stored.type, person_note=note, person_since=stored.person_since or now
+            )
+
+        self._change(connection_id, paused)
+        emit(Event.CONNECTION_PAUSED_BY_PERSON, connection=connection_id)
+
+    def resume(self, connection_id: str) -> None:
+        """Let leads through again, whoever has paused it; if it does not work, the next lead pauses it again."""
+        now = clock.now()
+        before = self._change(
+            connection_id, lambda stored: replace(_opened(stored, now), person_note="", person_since=None)
+        )
+        if before.by_person:
+            emit(Event.CONNECTION_RESUMED_BY_PERSON, connection=connection_id)
+        if before.paused:
+            emit(Event.CONNECTION_OPENED, connection=connection_id)
+
     def note_check(self, connection_id: str, type_name: str) -> None:
         """Remember that the vendor was asked, and had nothing to object."""
         now = clock.now()
@@ -258,8 +294,11 @@ def _opened(stored: Connection, now: datetime) -> Connection:
     )
 
 
-_TEXTS = ("type", "reason", "last_lead", "probed_lead")
-_TIMES = ("since", "opened_at", "last_success_at", "last_failure_at", "checked_at", "attended_at", "wait_until")
+_TEXTS = ("type", "reason", "last_lead", "probed_lead", "person_note")
+_TIMES = (
+    *("since", "opened_at", "last_success_at", "last_failure_at", "checked_at"),
+    *("attended_at", "wait_until", "person_since"),
+)
 
 
 def _entity(connection: Connection) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from leads.lead import Lead, Stage, customer_hash, customer_identity, fingerprin
 from leads.ledger import Claim, ClaimHeld, CustomerAppeared, LeadKnown, LedgerBusy
 from leads.messages import Message, MessageTooNew, MessageUnreadable, decode, encode
 from leads.offers import DEFAULT_OFFER, DestinationConfig, Offer, route
+from leads.problems import place_of
 from leads.rows import Attempt, CustomerRow, Delivery, LeadRecord, Seen, State
 from leads.storage import StorageError
 
@@ -146,6 +147,10 @@ def _advance(app: App, record: LeadRecord, message: Message) -> None:
     if record.lead is None:
         _drop(message, "the lead can't be read")
         return
+    if record.lead.is_test:
+        # It is there to try what was configured a moment ago, and what this instance knows may be a minute old.
+        app.offers.forget()
+        app.connections.forget()
     named = [delivery for name, delivery in record.deliveries.items() if name]
     if message.destination or len(named) == 1:
         delivery = record.deliveries.get(message.destination) if message.destination else named[0]
@@ -177,7 +182,7 @@ def _route(app: App, record: LeadRecord, message: Message) -> None:
         emit(Event.LEAD_UNROUTED, lead_id=record.lead_id)
         return
     record.offer = offer.id
-    if reason := _skipped_by_policy(offer, record):
+    if reason := offer.refusal(record.lead, record.stage):
         _conclude(app, record, message, State.SKIPPED, reason)
         return
     if not record.lead.is_test and app.ceilings.is_over(offer):
@@ -200,14 +205,6 @@ def _route(app: App, record: LeadRecord, message: Message) -> None:
 def _fix_destinations(current: LeadRecord, routed: LeadRecord, fixed: dict[str, Delivery]) -> None:
     if not any(current.deliveries):
         current.offer, current.stage, current.deliveries = routed.offer, routed.stage, dict(fixed)
-
-
-def _skipped_by_policy(offer: Offer, record: LeadRecord) -> str:
-    if record.lead and record.lead.is_test and offer.policies.test_leads == "skip":
-        return "test leads are only recorded (policy test_leads)"
-    if record.stage is Stage.CROSS_LISTED and offer.policies.dnc == "skip":
-        return "leads of a cross-listed partner are only recorded (policy dnc)"
-    return ""
 
 
 def _conclude(app: App, record: LeadRecord, message: Message, state: State, reason: str, connection: str = "") -> None:
@@ -237,8 +234,11 @@ def _put_one_message_each(app: App, record: LeadRecord) -> None:
 
 def _attempt_as_configured(app: App, record: LeadRecord, delivery: Delivery, message: Message) -> None:
     """Attempt by what the offer says now, which may have changed since the lead was routed."""
-    offer = next((offer for offer in app.offers.all() if offer.id.casefold() == record.offer.casefold()), None)
-    config = offer.destination(delivery.destination) if offer else None
+    offer, config = _configured(app, record, delivery)
+    if config is None:
+        # The instance that routed the lead may have known of a change before this one.
+        app.offers.forget()
+        offer, config = _configured(app, record, delivery)
     if offer is not None and config is not None:
         _attempt(app, record, delivery, message, offer, config)
         return
@@ -273,6 +273,13 @@ def _attempt_as_configured(app: App, record: LeadRecord, delivery: Delivery, mes
         )
 
 
+def _configured(
+    app: App, record: LeadRecord, delivery: Delivery
+) -> tuple[Offer, DestinationConfig | None] | tuple[None, None]:
+    offer = next((offer for offer in app.offers.all() if offer.id.casefold() == record.offer.casefold()), None)
+    return (offer, offer.destination(delivery.destination)) if offer else (None, None)
+
+
 def _attempt(
     app: App,
     record: LeadRecord,
@@ -283,11 +290,36 @@ def _attempt(
 ) -> None:
     destination = app.destination(config)
     attempt = _Attempting(app, record, delivery.destination, message, offer, config, destination, clock.now())
-    if app.connections.get(destination.connection).paused and not message.probe:
+    if not app.connections.get(destination.connection).lets_through(probe=message.probe):
         attempt.park()
         return
     with app.connections.slot(destination.connection):
         attempt.run()
+
+
+def outgoing_lead(
+    offer: Offer,
+    config: DestinationConfig,
+    lead: Lead,
+    *,
+    lead_id: str,
+    received_at: datetime,
+    stage: Stage,
+    repeat_of: str = "",
+) -> OutgoingLead:
+    """What one of the offer's destinations is told of a lead."""
+    return OutgoingLead(
+        lead_id=lead_id,
+        lead=lead,
+        offer=offer.id,
+        destination=config.name,
+        stage=stage,
+        received_at=received_at,
+        repeat_of=repeat_of,
+        follow_up=follow_up_of(stage, config.follow_up),
+        set_do_not_contact=stage is Stage.CROSS_LISTED and offer.policies.dnc == "flag",
+        overwrite=offer.policies.existing_records == "overwrite",
+    )
 
 
 @dataclass(slots=True)
@@ -384,23 +416,20 @@ class _Attempting:
     def _send(self, customer: Customer) -> Outcome:
         lead = self.record.lead
         assert lead is not None  # noqa: S101
-        outgoing = OutgoingLead(
+        outgoing = outgoing_lead(
+            self.offer,
+            self.config,
+            lead,
             lead_id=self.record.lead_id,
-            lead=lead,
-            offer=self.offer.id,
-            destination=self.name,
-            stage=self.record.stage,
             received_at=self.record.received_at,
+            stage=self.record.stage,
             repeat_of=self._delivery().repeat_of,
-            follow_up=follow_up_of(self.record.stage, self.config.follow_up),
-            set_do_not_contact=self.record.stage is Stage.CROSS_LISTED and self.offer.policies.dnc == "flag",
-            overwrite=self.offer.policies.existing_records == "overwrite",
         )
         end = send_ends_at.set(monotonic() + SEND_SECONDS)
         try:
             return self.destination.send(outgoing, customer)
         except Exception as error:  # noqa: BLE001 - a fault in one destination must not take others' messages to poison
-            return Retry(_place_of(error))
+            return Retry(place_of(error))
         finally:
             send_ends_at.reset(end)
 
@@ -597,7 +626,7 @@ def checked(destination: Destination) -> CheckResult:
     try:
         return destination.check()
     except Exception as error:  # noqa: BLE001 - as in `send`
-        place = _place_of(error)
+        place = place_of(error)
         return CheckResult(ok=False, problem=f"its check has a fault of its own ({place})", code=place, transient=True)
     finally:
         send_ends_at.reset(end)
@@ -606,14 +635,3 @@ def checked(destination: Destination) -> CheckResult:
 def _customer_of(key: str, claim: Claim) -> Customer:
     row = claim.customer
     return Customer(key, row.record_id, row.idempotency_key, row.memory)
-
-
-def _place_of(error: Exception) -> str:
-    """Type and place of an exception. Its text is left out: it could repeat what the customer wrote."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return type(error).__name__
-    file = trace.tb_frame.f_code.co_filename.rpartition("/")[2]
-    return f"{type(error).__name__} at {file}:{trace.tb_lineno}"

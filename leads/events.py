@@ -177,6 +177,14 @@ class Event(StrEnum):
     )
     CONNECTION_PROBED = _Says("connection_probed", "`watch` has asked a paused connection.", "connection type ok code")
     CONNECTION_OPENED = _Says("connection_opened", "A paused connection works again.", "connection")
+    CONNECTION_PAUSED_BY_PERSON = _Says(
+        "connection_paused_by_person",
+        "A person has paused a connection: its leads are parked until a person resumes it.",
+        "connection",
+    )
+    CONNECTION_RESUMED_BY_PERSON = _Says(
+        "connection_resumed_by_person", "A person has resumed a connection that a person had paused.", "connection"
+    )
     STORAGE_UNAVAILABLE = _Says(
         "storage_unavailable",
         "A request to the app's storage failed where no lead is lost by it: `what` says which.",

@@ -271,7 +271,7 @@ _SURROGATES: Final = re.compile(r"[\ud800-\udfff]")
 
 def parse_body(body: bytes) -> Lead:
     """The lead in an HTTP body, whatever its Content-Type said. Raises UnreadableLead, nothing else."""
-    text, exact = _text_of(body)
+    text, exact = text_of_body(body)
     if not text or text.isspace():
         raise UnreadableLead(400, "The body is empty", "The body is empty: send the lead as a JSON object.")
     reading = _Reading(altered=not exact)
@@ -485,7 +485,7 @@ def _cp1252(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("leads.cp1252", _cp1252)
 
 
-def _text_of(body: bytes) -> tuple[str, bool]:
+def text_of_body(body: bytes) -> tuple[str, bool]:
     """The text of a body in UTF-8, UTF-16 or UTF-32, and whether every byte of it could be read."""
     encoding = json.detect_encoding(body)
     try:

@@ -39,6 +39,10 @@ class InvalidOffer(ValueError):
     """An offer can't be saved as it is. The text names the field and the fix."""
 
 
+class UnreadableOffer(InvalidOffer):
+    """A stored offer is none that this release reads."""
+
+
 class OfferChanged(Exception):
     """Somebody else saved the offer since it was read."""
 
@@ -73,12 +77,19 @@ class When(_Model):
     is_test: bool | None = Field(default=None, description="Only test leads (true) or only real ones (false).")
 
     def admits(self, lead: Lead, stage: Stage) -> bool:
-        return (
-            (not self.stage or stage in self.stage)
-            and (not self.source or lead.source.casefold() in {source.casefold() for source in self.source})
-            and (not self.country or lead.country_code in self.country)
-            and (self.is_test is None or lead.is_test is self.is_test)
-        )
+        return self.refusal(lead, stage) == ""
+
+    def refusal(self, lead: Lead, stage: Stage) -> str:
+        """The first condition that the lead does not meet, "" if it meets all."""
+        if self.stage and stage not in self.stage:
+            return f"when.stage: only {', '.join(self.stage)}; the lead is {stage}"
+        if self.source and lead.source.casefold() not in {source.casefold() for source in self.source}:
+            return f"when.source: only {', '.join(self.source)}; the lead is from {lead.source or 'nowhere'}"
+        if self.country and lead.country_code not in self.country:
+            return f"when.country: only {', '.join(self.country)}; the lead has {lead.country_code or 'none'}"
+        if self.is_test is not None and lead.is_test is not self.is_test:
+            return f"when.is_test: only {'test' if self.is_test else 'real'} leads"
+        return ""
 
 
 class DestinationConfig(_Model):
@@ -175,6 +186,14 @@ class Offer(_Model):
 
     def stage(self, lead: Lead) -> Stage:
         return stage_of(lead.action, self.stages)
+
+    def refusal(self, lead: Lead, stage: Stage) -> str:
+        """The policy by which such a lead is only recorded, "" if it is delivered."""
+        if lead.is_test and self.policies.test_leads == "skip":
+            return "test leads are only recorded (policy test_leads)"
+        if stage is Stage.CROSS_LISTED and self.policies.dnc == "skip":
+            return "leads of a cross-listed partner are only recorded (policy dnc)"
+        return ""
 
     def destination(self, name: str) -> DestinationConfig | None:
         return next((config for config in self.destinations if config.name == name), None)
@@ -338,7 +357,7 @@ def _stored(entity: Any) -> StoredOffer:
         # A field of a newer release is left out, so that its offers can be read after a rollback.
         offer = Offer.model_validate_json(joined_text(entity, "offer"), extra="ignore")
     except ValidationError as error:
-        raise InvalidOffer(
+        raise UnreadableOffer(
             f"stored offer: {entity['RowKey']} is not one that this release reads ({first_problem(error)}); "
             "remove it and set it anew"
         ) from None

@@ -1,10 +1,11 @@
-"""Says in one line what is wrong with what a person wrote."""
+"""Says in one line what is wrong: with what a person wrote, or with our own code."""
 
 import re
 from collections.abc import Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 _FIXES = {
     "extra_forbidden": "there is no such field: remove it or correct its name",
@@ -18,7 +19,20 @@ def first_problem(error: ValidationError, *place: str, model: type[BaseModel] | 
 
     With the `model`, a text that does not fit its pattern is told in the words of the field's description.
     """
-    problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    return _in_words(_problems(error)[0], *place, model=model)
+
+
+def problem_of_field(error: ValidationError, field: str, model: type[BaseModel]) -> str:
+    """What is wrong with one field of the model, "" if nothing is."""
+    found = (problem for problem in _problems(error) if problem["loc"][:1] == (field,))
+    return next((_in_words(problem, model=model) for problem in found), "")
+
+
+def _problems(error: ValidationError) -> list[ErrorDetails]:
+    return error.errors(include_input=False, include_url=False, include_context=False)
+
+
+def _in_words(problem: ErrorDetails, *place: str, model: type[BaseModel] | None) -> str:
     text = _FIXES.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "string_pattern_mismatch" and (wanted := _description(model, problem["loc"])):
         text = f"does not have the right form. {wanted}"
@@ -44,3 +58,14 @@ def _description(model: Any, loc: Sequence[int | str]) -> str:
 
 def _kinds(annotation: Any) -> list[Any]:
     return [annotation, *(kind for inner in get_args(annotation) for kind in _kinds(inner))]
+
+
+def place_of(error: Exception) -> str:
+    """Type and place of an exception. Its text is left out: it could repeat what the customer wrote."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return type(error).__name__
+    file = trace.tb_frame.f_code.co_filename.rpartition("/")[2]
+    return f"{type(error).__name__} at {file}:{trace.tb_lineno}"

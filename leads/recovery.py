@@ -49,6 +49,8 @@ def watch(app: App) -> None:
     stored = {connection.id: connection for connection in app.connections.stored()}
     for connection in (stored | {key: Connection(key) for key in in_use if key not in stored}).values():
         used_by = in_use.get(connection.id)
+        if connection.by_person:
+            continue
         if connection.type == CEILING and connection.paused:
             _reopen_if_room(app, offers, connection)
         elif connection.paused and used_by:

@@ -178,7 +178,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         raise SettingsError(first_problem(error)) from None
 
 
-IS_SECRET: dict[str, Any] = {"format": "secret-reference"}
+IS_SECRET: dict[str, Any] = {"format": "secret-reference", "pattern": "^(env|keyvault):.+$"}
 """Marks a secret reference in a JSON Schema; a field that may be left out has to be marked itself (`json_schema_extra`)."""
 
 SecretReference = Annotated[

@@ -28,7 +28,8 @@ def check_quiet_connections(app: App, in_use: Mapping[str, list[DestinationConfi
     now = clock.now()
     stored = {connection.id: connection for connection in app.connections.stored()}
     known = [stored.get(key) or Connection(key) for key in in_use]
-    due = [one for one in known if not one.paused and (one.next_check_at is None or one.next_check_at <= now)]
+    open_ones = [one for one in known if not one.paused and not one.by_person]
+    due = [one for one in open_ones if one.next_check_at is None or one.next_check_at <= now]
     for connection in due[:CHECKS_A_TICK]:
         config = in_use[connection.id][0]
         check = checked(app.destination(config))

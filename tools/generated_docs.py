@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from leads.api.operations import BASE, OPERATIONS
 from leads.events import Event
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,7 +27,16 @@ def events() -> str:
     return "\n".join(rows)
 
 
-GENERATED: Mapping[str, tuple[tuple[str, Callable[[], str]], ...]] = {"docs/operations.md": (("events", events),)}
+def operations() -> str:
+    """The table of the management API."""
+    rows = ["| Request | |", "|---|---|"]
+    rows += [f"| `{operation.method} {BASE}{operation.path}` | {operation.summary} |" for operation in OPERATIONS]
+    return "\n".join(rows)
+
+
+GENERATED: Mapping[str, tuple[tuple[str, Callable[[], str]], ...]] = {
+    "docs/operations.md": (("operations", operations), ("events", events)),
+}
 """Document → the parts of it that are made, each with what makes it."""
 
 

@@ -20,6 +20,7 @@ from azure.data.tables import TableClient
 from pydantic import Field, model_validator
 
 from leads.destinations.base import (
+    MASK,
     CheckResult,
     Context,
     Customer,
@@ -29,6 +30,7 @@ from leads.destinations.base import (
     Misconfigured,
     Outcome,
     OutgoingLead,
+    PreviewedRequest,
     Rejected,
     Retry,
 )
@@ -42,6 +44,7 @@ MAX_ENTITY_CHARACTERS = 480_000
 
 ALREADY_THERE = "EntityAlreadyExists"
 """The one conflict that proves that the lead is in the table; another is `TableBeingDeleted`."""
+CONTENT_TYPE = "application/json;odata=nometadata"
 _CODE = re.compile(r'(?:"code" *: *"|<(?:\w+:)?code>)(\w{1,64})', re.IGNORECASE)
 
 _FORBIDDEN_HINTS = {
@@ -148,6 +151,13 @@ class AzureTable(Destination):
                 return Delivered(outgoing.lead_id, ALREADY_THERE)
             return _classify(error)
         return Delivered(outgoing.lead_id, "created")
+
+    def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
+        reference = self.settings.connection_string
+        address = f"({reference})" if reference else self._client().url  # which account it is, is a part of the secret
+        scheme = "SharedKey" if reference or self._connection_string() else "Bearer"
+        headers = {"Content-Type": CONTENT_TYPE, "Authorization": f"{scheme} {MASK}"}
+        return [PreviewedRequest("POST", f"{address}/{self.settings.table}", headers, to_entity(outgoing, customer))]
 
     def _client(self) -> TableClient:
         """The client for what the secret says now: a rotated connection string makes a new one."""

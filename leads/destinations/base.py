@@ -1,4 +1,4 @@
-"""What a destination is: its settings, `check()` and `send()`, and the outcomes that `send()` can have."""
+"""What a destination is: its settings, `check()`, `send()` and `preview()`, and the outcomes that `send()` can have."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from math import inf
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from leads.destinations.follow_up import NO_FOLLOW_UP, FollowUp
 from leads.lead import Lead, Stage
@@ -129,6 +129,30 @@ class OutgoingLead:
     follow_up: FollowUp = NO_FOLLOW_UP
     set_do_not_contact: bool = False
     overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewedRequest:
+    """A request that `send` would make, for a person to read, with secrets masked.
+
+    `body` is decoded where it is JSON or a form. `parts` are the requests inside of a batch and stand for its body. `note` says
+    what a request is for where it does not speak for itself.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: JsonValue = None
+    parts: tuple["PreviewedRequest", ...] = ()
+    note: str = ""
+
+
+class NotSendable(Exception):
+    """`preview` has nothing to show: `send` would refuse the lead by itself. The text says why, without the lead's data."""
+
+
+MASK: Final = "***"
+"""Stands for a secret, or what is made from one, in a `PreviewedRequest`."""
 
 
 class DestinationSettings(BaseModel):
@@ -252,6 +276,13 @@ class Destination(ABC):
     @abstractmethod
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
         """Store the lead under a key that can be computed again. Never raises for what the vendor or network does."""
+
+    @abstractmethod
+    def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
+        """The requests that `send` would make for a customer's first lead, rendered by the same code. Sends and reads nothing.
+
+        Raises `NotSendable`.
+        """
 
 
 def connection_id(type_name: str, address: tuple[str, ...]) -> str:

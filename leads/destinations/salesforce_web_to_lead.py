@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import ClassVar, Final
 from urllib.parse import urlencode
 
-from pydantic import Field, field_validator
+from pydantic import Field, JsonValue, field_validator
 
 from leads.destinations.allowance import ALLOWANCES_TABLE, DailyBudget, UsedUp
 from leads.destinations.base import (
@@ -26,6 +26,7 @@ from leads.destinations.base import (
     Misconfigured,
     Outcome,
     OutgoingLead,
+    PreviewedRequest,
     Rejected,
     Retry,
     Unknown,
@@ -38,6 +39,7 @@ from leads.destinations.words import NOT_PROVIDED, cut
 from leads.events import Event, emit
 from leads.storage import StorageError
 
+FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 HANDED_OVER: Final = "handed_over_unconfirmed"
 DAILY_LIMIT: Final = "daily_limit"
 NO_ALLOWANCE: Final = "allowance_unavailable"
@@ -195,8 +197,12 @@ class WebToLead(Destination):
             return CheckResult(ok=False, problem="the form did not answer", code=code, transient=True)
         return CheckResult(ok=True)
 
+    def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
+        fields: JsonValue = {**self._fields(outgoing, customer)}
+        return [PreviewedRequest("POST", self._form_address, FORM, fields)]
+
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
-        fields = form(self.mapping, outgoing, customer) | {"oid": self.settings.organization, "encoding": "UTF-8"}
+        fields = self._fields(outgoing, customer)
         try:
             taken = self.budget.take()
         except UsedUp as used_up:
@@ -208,11 +214,16 @@ class WebToLead(Destination):
             self._give_back(taken)
         return outcome
 
+    @property
+    def _form_address(self) -> str:
+        return f"{self.settings.url}?encoding=UTF-8&orgId={self.settings.organization}"
+
+    def _fields(self, outgoing: OutgoingLead, customer: Customer) -> dict[str, str]:
+        return form(self.mapping, outgoing, customer) | {"oid": self.settings.organization, "encoding": "UTF-8"}
+
     def _post(self, body: str) -> Outcome:
-        url = f"{self.settings.url}?encoding=UTF-8&orgId={self.settings.organization}"
-        headers = {"Content-Type": "application/x-www-form-urlencoded"}
         try:
-            answer = self.http.request("POST", url, headers=headers, body=body)
+            answer = self.http.request("POST", self._form_address, headers=FORM, body=body)
         except NoAnswer as error:
             return Unknown(error.failure) if error.sent else unanswered(error, WRONG_ADDRESS)
         return classify(answer)

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, JsonValue
 
 from leads import clock
 from leads.destinations.base import (
+    MASK,
     CheckResult,
     Customer,
     Delivered,
@@ -23,6 +24,7 @@ from leads.destinations.base import (
     Misconfigured,
     Outcome,
     OutgoingLead,
+    PreviewedRequest,
     Rejected,
     Retry,
 )
@@ -107,21 +109,26 @@ class Webhook(Destination):
         return CheckResult(ok=True)
 
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
-        message_id = f"{outgoing.lead_id}_{outgoing.destination}"
-        body = json.dumps(self._payload(outgoing, customer), ensure_ascii=False).encode()
+        message_id, body = self._message(outgoing, customer)
         timestamp = str(int(clock.now().timestamp()))
         try:
             signatures = " ".join(sign(key, message_id, timestamp, body) for key in self._keys())
-            headers = self._own_headers() | {
-                "Content-Type": "application/json",
-                "webhook-id": message_id,
-                "webhook-timestamp": timestamp,
-                "webhook-signature": signatures,
-            }
+            headers = self._own_headers() | _standard_headers(message_id, timestamp, signatures)
             answer = self.http.request("POST", self.settings.url, headers=headers, body=body)
         except FAILURES as error:
             return outcome_of(error, WRONG_ADDRESS)
         return classify(answer, message_id)
+
+    def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
+        message_id, body = self._message(outgoing, customer)
+        timestamp = str(int(clock.now().timestamp()))
+        headers = dict.fromkeys(self.settings.headers, MASK) | _standard_headers(message_id, timestamp, f"v1,{MASK}")
+        return [PreviewedRequest("POST", self.settings.url, headers, json.loads(body))]
+
+    def _message(self, outgoing: OutgoingLead, customer: Customer) -> tuple[str, bytes]:
+        """The call's id, the same at every try, and its body."""
+        body = json.dumps(self._payload(outgoing, customer), ensure_ascii=False).encode()
+        return f"{outgoing.lead_id}_{outgoing.destination}", body
 
     def _payload(self, outgoing: OutgoingLead, customer: Customer) -> JsonValue:
         if self.settings.body is not None:
@@ -179,6 +186,15 @@ def payload(outgoing: OutgoingLead, customer: Customer) -> dict[str, Any]:
             "description": lead.description,
             "extra": lead.extra,
         },
+    }
+
+
+def _standard_headers(message_id: str, timestamp: str, signatures: str) -> dict[str, str]:
+    return {
+        "Content-Type": "application/json",
+        "webhook-id": message_id,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": signatures,
     }
 
 

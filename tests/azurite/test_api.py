@@ -11,9 +11,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from leads import api
+from leads.api.connections import ResumeConnection, resume_connection
+from leads.api.destination_types import ShowDestinationType, list_destination_types, show_destination_type
+from leads.api.leads import LeadFilter, LeadView, ShowLead, list_leads, read_person, show_lead
+from leads.api.offers import (
+    OfferBody,
+    RemoveOffer,
+    SavedOffer,
+    SetOffer,
+    ShowOffer,
+    check_offer,
+    list_offers,
+    remove_offer,
+    set_offer,
+    show_offer,
+)
+from leads.api.operation import Nothing
+from leads.api.problems import Changed, Invalid, NotFound
+from leads.api.status import Status, show_status
+from leads.api.wire import read_json
 from leads.intake import KeptUnreadable
-from leads.offers import InvalidOffer, OfferChanged
+from leads.offers import InvalidOffer, Offer, UnreadableOffer
 from leads.problems import first_problem
 from leads.rows import State
 from tests.support.pipeline import Pipeline, a_lead, crm
@@ -23,12 +41,33 @@ TABLE = {"name": "table", "type": "azure_table"}
 ODD_IDS = ["*", "a/b.c\\d", "what?#50%25.x", "o'neil.crm", "Ünï.cödé 🎈", "a;b.c|d", "..", "tab\there"]
 
 
-def an_offer(offer_id: str = "contoso.crm", **more: Any) -> Any:
-    return api.check_offer({"id": offer_id, "destinations": [TABLE], **more})
+def an_offer(offer_id: str = "contoso.crm", **more: Any) -> Offer:
+    return check_offer({"id": offer_id, "destinations": [TABLE], **more})
+
+
+def put(pipeline: Pipeline, offer: Offer, **versions: Any) -> SavedOffer:
+    body = OfferBody.model_validate(offer.model_dump())
+    return set_offer(pipeline.app, SetOffer(offer_id=offer.id, offer=body, **versions))
+
+
+def delete(pipeline: Pipeline, offer_id: str, if_match: str | None = None) -> None:
+    remove_offer(pipeline.app, RemoveOffer(offer_id=offer_id, if_match=if_match))
+
+
+def stored(pipeline: Pipeline) -> list[Offer]:
+    return [view.offer for view in list_offers(pipeline.app, Nothing()).offers]
 
 
 def listed(pipeline: Pipeline, **criteria: Any) -> list[str]:
-    return [lead.lead_id for lead in api.list_leads(pipeline.app, api.LeadFilter.model_validate(criteria)).leads]
+    return [lead.lead_id for lead in list_leads(pipeline.app, LeadFilter.model_validate(criteria)).leads]
+
+
+def shown(pipeline: Pipeline, lead_id: str) -> LeadView:
+    return show_lead(pipeline.app, ShowLead(lead_id=lead_id))
+
+
+def status(pipeline: Pipeline) -> Status:
+    return show_status(pipeline.app, Nothing())
 
 
 # Offers
@@ -37,17 +76,17 @@ def listed(pipeline: Pipeline, **criteria: Any) -> list[str]:
 @pytest.mark.parametrize("offer_id", ODD_IDS)
 def test_an_offer_is_set_shown_listed_and_removed_whatever_its_id(pipeline: Pipeline, offer_id: str) -> None:
     offer = an_offer(offer_id, titles=["One", "'Two' 🎈"])
-    saved = api.set_offer(pipeline.app, offer)
+    saved = put(pipeline, offer)
     assert saved.result == "created"
-    shown = api.show_offer(pipeline.app, offer_id.upper())
-    assert (shown.offer, shown.etag) == (offer, saved.etag)
-    assert [view.offer for view in api.list_offers(pipeline.app)] == [offer]
-    api.remove_offer(pipeline.app, offer_id)
-    assert api.list_offers(pipeline.app) == []
-    with pytest.raises(api.NotFound, match=r"^offer: "):
-        api.show_offer(pipeline.app, offer_id)
-    with pytest.raises(api.NotFound):
-        api.remove_offer(pipeline.app, offer_id)
+    found = show_offer(pipeline.app, ShowOffer(offer_id=offer_id.upper()))
+    assert (found.offer, found.etag) == (offer, saved.etag)
+    assert stored(pipeline) == [offer]
+    delete(pipeline, offer_id)
+    assert stored(pipeline) == []
+    with pytest.raises(NotFound, match=r"^offer: "):
+        show_offer(pipeline.app, ShowOffer(offer_id=offer_id))
+    with pytest.raises(NotFound):
+        delete(pipeline, offer_id)
 
 
 def test_setting_an_offer_tells_what_changed_and_by_name(pipeline: Pipeline) -> None:
@@ -57,8 +96,8 @@ def test_setting_an_offer_tells_what_changed_and_by_name(pipeline: Pipeline) -> 
         "titles": ["Title"],
         "destinations": [{"name": "new", "type": "azure_table"}, TABLE | {"settings": {"table": "Other"}}],
     }
-    api.set_offer(pipeline.app, api.check_offer(before))
-    saved = api.set_offer(pipeline.app, api.check_offer(after))
+    put(pipeline, check_offer(before))
+    saved = put(pipeline, check_offer(after))
     assert saved.result == "changed"
     changed = {change.field: (change.before, change.after) for change in saved.changes}
     assert changed["titles"] == ([], ["Title"])
@@ -69,23 +108,43 @@ def test_setting_an_offer_tells_what_changed_and_by_name(pipeline: Pipeline) -> 
 
 
 def test_setting_an_offer_as_it_is_writes_nothing(pipeline: Pipeline) -> None:
-    first = api.set_offer(pipeline.app, an_offer())
-    again = api.set_offer(pipeline.app, an_offer(), etag=first.etag)
+    first = put(pipeline, an_offer())
+    again = put(pipeline, an_offer(), if_match=first.etag)
     assert (again.result, again.changes, again.etag) == ("unchanged", [], first.etag)
 
 
 def test_an_etag_guards_against_overwriting_another_persons_change(pipeline: Pipeline) -> None:
-    first = api.set_offer(pipeline.app, an_offer(), etag="")
-    second = api.set_offer(pipeline.app, an_offer(titles=["Two"]), etag=first.etag)
+    first = put(pipeline, an_offer(), if_none_match="*")
+    second = put(pipeline, an_offer(titles=["Two"]), if_match=first.etag)
     for stale in (first.etag, "", "nonsense", 'W/"x"'):
-        with pytest.raises(OfferChanged):
-            api.set_offer(pipeline.app, an_offer(titles=["Three"]), etag=stale)
-        with pytest.raises(OfferChanged):
-            api.remove_offer(pipeline.app, "contoso.crm", etag=stale)
-    assert api.show_offer(pipeline.app, "contoso.crm").offer.titles == ["Two"]
-    api.remove_offer(pipeline.app, "contoso.crm", etag=second.etag)
-    with pytest.raises(OfferChanged):
-        api.set_offer(pipeline.app, an_offer(), etag="*")
+        with pytest.raises(Changed, match=r"^If-Match: "):
+            put(pipeline, an_offer(titles=["Three"]), if_match=stale)
+        with pytest.raises(Changed, match=r"^If-Match: "):
+            delete(pipeline, "contoso.crm", if_match=stale)
+    with pytest.raises(Changed, match=r"^If-None-Match: "):
+        put(pipeline, an_offer(titles=["Three"]), if_none_match="*")
+    assert stored(pipeline)[0].titles == ["Two"]
+    delete(pipeline, "contoso.crm", if_match=second.etag)
+    with pytest.raises(Changed):
+        put(pipeline, an_offer(), if_match="*")
+
+
+def test_who_saves_between_our_look_and_our_write_is_not_overwritten(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = put(pipeline, an_offer())
+    save = pipeline.app.offers.save
+
+    def slower(offer: Offer, etag: str | None = None) -> str:
+        save(an_offer(titles=["Theirs"]))
+        return save(offer, etag)
+
+    monkeypatch.setattr(pipeline.app.offers, "save", slower)
+    with pytest.raises(Changed):
+        put(pipeline, an_offer(titles=["Ours"]), if_match=first.etag)
+    with pytest.raises(Changed):
+        put(pipeline, an_offer("contoso.crm", titles=["Ours"]), if_match="*")
+    assert stored(pipeline)[0].titles == ["Theirs"]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +178,7 @@ def test_an_etag_guards_against_overwriting_another_persons_change(pipeline: Pip
 )
 def test_a_wrong_offer_is_refused_in_one_line_that_names_the_field(changes: dict[str, Any], problem: str) -> None:
     with pytest.raises(InvalidOffer) as refused:
-        api.check_offer({"id": "a.b", "destinations": [TABLE]} | changes)
+        check_offer({"id": "a.b", "destinations": [TABLE]} | changes)
     assert str(refused.value).startswith(problem)
     assert "\n" not in str(refused.value)
     assert "c2VjcmV0" not in str(refused.value)
@@ -142,50 +201,51 @@ def test_any_json_is_an_offer_that_comes_back_the_same_or_is_refused_in_one_line
     pipeline: Pipeline, data: object
 ) -> None:
     try:
-        offer = api.check_offer(data)
+        offer = check_offer(data)
     except InvalidOffer as error:
         assert len(str(error).splitlines()) == 1
         return
-    api.set_offer(pipeline.app, offer)
-    assert api.show_offer(pipeline.app, offer.id).offer == offer
+    put(pipeline, offer)
+    assert show_offer(pipeline.app, ShowOffer(offer_id=offer.id)).offer == offer
 
 
 @given(st.binary(max_size=100) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_json_or_refused_in_one_line(body: bytes) -> None:
     try:
-        api.read_json(body)
-    except InvalidOffer as error:
+        read_json(body)
+    except Invalid as error:
         assert str(error).startswith("body: ")
         assert len(str(error).splitlines()) == 1
 
 
 def test_json_that_nobody_could_mean_is_refused() -> None:
     for body in (b"[" * 100_000, b"9" * 5_000, b"\xff\xfe{"):
-        with pytest.raises(InvalidOffer, match=r"^body: "):
-            api.read_json(body)
+        with pytest.raises(Invalid, match=r"^body: "):
+            read_json(body)
 
 
 def test_a_stored_offer_of_another_release_is_named(pipeline: Pipeline) -> None:
-    api.set_offer(pipeline.app, an_offer())
+    put(pipeline, an_offer())
     client = pipeline.app.storage.table("LeadOffers").client
     client.update_entity({"PartitionKey": "offer", "RowKey": "contoso.crm", "offer": '{"id":"contoso.crm"}'})
-    with pytest.raises(InvalidOffer, match=r"^stored offer: contoso.crm is not one that this release reads"):
-        api.list_offers(pipeline.app)
-    api.remove_offer(pipeline.app, "contoso.crm")
-    assert api.list_offers(pipeline.app) == []
+    with pytest.raises(UnreadableOffer, match=r"^stored offer: contoso.crm is not one that this release reads"):
+        stored(pipeline)
+    delete(pipeline, "contoso.crm")
+    assert stored(pipeline) == []
 
 
 # Destination types
 
 
-def test_a_destination_type_shows_its_settings_as_json_schema() -> None:
-    found = {kind.type: kind for kind in api.list_destination_types()}["azure_table"]
+def test_a_destination_type_shows_its_settings_as_json_schema(pipeline: Pipeline) -> None:
+    types = list_destination_types(pipeline.app, Nothing()).destination_types
+    found = {kind.type: kind for kind in types}["azure_table"]
     properties: Any = found.settings_schema["properties"]
     assert properties["table"]["default"] == "MarketplaceLeads"
     assert "secret-reference" in json.dumps(properties["connection_string"])
-    assert found == api.show_destination_type("azure_table")
-    with pytest.raises(api.NotFound, match="use one of azure_table"):
-        api.show_destination_type("azure-table")
+    assert found == show_destination_type(pipeline.app, ShowDestinationType(type="azure_table"))
+    with pytest.raises(NotFound, match="use one of azure_table"):
+        show_destination_type(pipeline.app, ShowDestinationType(type="azure-table"))
 
 
 # Leads
@@ -219,7 +279,7 @@ def test_pages_meet_without_a_gap_or_an_overlap(routed: Pipeline) -> None:
         routed.advance(1)
     pages, after = [], ""
     while True:
-        page = api.list_leads(routed.app, api.LeadFilter(after=after, limit=3, offer="contoso.crm"))
+        page = list_leads(routed.app, LeadFilter(after=after, limit=3, offer="contoso.crm"))
         pages.append([lead.lead_id for lead in page.leads])
         if page.after is None:
             break
@@ -231,7 +291,7 @@ def test_pages_meet_without_a_gap_or_an_overlap(routed: Pipeline) -> None:
 def test_a_page_that_ends_with_the_last_lead_has_no_next_one(routed: Pipeline) -> None:
     routed.post()
     routed.run()
-    assert api.list_leads(routed.app, api.LeadFilter(limit=1)).after is None
+    assert list_leads(routed.app, LeadFilter(limit=1)).after is None
 
 
 @pytest.mark.parametrize(
@@ -249,14 +309,14 @@ def test_a_page_that_ends_with_the_last_lead_has_no_next_one(routed: Pipeline) -
 )
 def test_a_wrong_filter_is_refused_in_one_line_that_names_the_field(criteria: dict[str, str], problem: str) -> None:
     with pytest.raises(ValidationError) as refused:
-        api.LeadFilter.model_validate(criteria)
+        LeadFilter.model_validate(criteria)
     assert first_problem(refused.value).startswith(problem)
 
 
 @given(st.text(max_size=30) | st.datetimes().map(str) | st.from_regex(r"[0-9]{1,7} ?[mhdwM]", fullmatch=True))
 def test_any_text_is_a_time_that_storage_can_be_asked_for_or_is_refused(text: str) -> None:
     try:
-        found = api.LeadFilter.model_validate({"since": text}).since
+        found = LeadFilter.model_validate({"since": text}).since
     except ValidationError as error:
         assert first_problem(error).startswith("since: ")
         return
@@ -268,44 +328,45 @@ def test_a_lead_shows_every_attempt_and_no_personal_data_unless_asked(routed: Pi
     vendor.answers(RETRY, DELIVERED)
     lead_id = routed.post(a_lead(PartnerTier="gold"))
     routed.run()
-    waiting = api.show_lead(routed.app, lead_id).deliveries[0]
+    waiting = shown(routed, lead_id).deliveries[0]
     assert (waiting.state, waiting.attempts[0].next_at) == (State.RETRY, waiting.next_at)
     routed.advance(15)
-    shown = api.show_lead(routed.app, lead_id)
-    delivery = shown.deliveries[0]
+    found = shown(routed, lead_id)
+    delivery = found.deliveries[0]
     assert [(attempt.outcome, attempt.code) for attempt in delivery.attempts] == [("retry", "503"), ("delivered", "")]
     assert (delivery.record_id, delivery.next_at) == (lead_id, None)
-    assert (shown.state, shown.stage, shown.offer) == (State.DELIVERED, "initial_interest", "contoso.crm")
-    assert shown.named_offer == {"title": "Contoso CRM"}
+    assert (found.state, found.stage, found.offer) == (State.DELIVERED, "initial_interest", "contoso.crm")
+    assert found.named_offer == {"title": "Contoso CRM"}
     for personal in ("ada@example.com", "O'Neil", "Example Works", "16175555555", "Please call", "gold"):
-        assert personal not in shown.model_dump_json()
-        assert personal in api.show_lead(routed.app, lead_id, with_person=True).model_dump_json()
+        assert personal not in found.model_dump_json()
+        assert personal in read_person(routed.app, lead_id).model_dump_json()
 
 
 def test_an_unreadable_lead_shows_its_body_only_when_the_person_is_asked_for(pipeline: Pipeline) -> None:
     with pytest.raises(KeptUnreadable):
         pipeline.post(b'{"UserDetails": {"Email": "ada@example.com"')
     lead_id = listed(pipeline, state="unreadable")[0]
-    assert "ada@example.com" not in api.show_lead(pipeline.app, lead_id).model_dump_json()
-    person = api.show_lead(pipeline.app, lead_id, with_person=True).person
-    assert person is not None
-    assert person.body == '{"UserDetails": {"Email": "ada@example.com"'
+    assert "ada@example.com" not in shown(pipeline, lead_id).model_dump_json()
+    assert read_person(pipeline.app, lead_id).body == '{"UserDetails": {"Email": "ada@example.com"'
 
 
 def test_a_lead_that_is_not_there_is_not_found(pipeline: Pipeline) -> None:
-    for lead_id in ("20260131235959999-0123456789ab-c", "x", "", "../status"):
-        with pytest.raises(api.NotFound, match=r"^lead_id: "):
-            api.show_lead(pipeline.app, lead_id)
+    for lead_id in ("20260131235959999-0123456789ab-c", "x", "../status"):
+        with pytest.raises(NotFound, match=r"^lead_id: "):
+            shown(pipeline, lead_id)
+        with pytest.raises(NotFound, match=r"^lead_id: "):
+            read_person(pipeline.app, lead_id)
 
 
 # Status
 
 
 def test_status_of_an_empty_account(pipeline: Pipeline) -> None:
-    found = api.status(pipeline.app)
+    found = status(pipeline)
     assert (found.offers, found.connections, found.oldest_undelivered) == ([], [], None)
     assert set(found.undelivered.values()) == {0}
     assert (found.queue.leads, found.queue.poison, found.delivered_of_last_24_hours) == (0, 0, 0)
+    assert found.needs_a_person == ["no offer is configured: every lead is kept as unrouted until one is"]
 
 
 def test_status_tells_what_waits_what_is_paused_and_what_was_delivered(pipeline: Pipeline, vendor: Vendor) -> None:
@@ -328,7 +389,7 @@ def test_status_tells_what_waits_what_is_paused_and_what_was_delivered(pipeline:
         pipeline.run()
         pipeline.app.poison.put("not ours")
         pipeline.post(a_lead("queued@example.com"))
-        found = api.status(pipeline.app)
+        found = status(pipeline)
     assert found.offers == ["contoso.crm", "contoso.other"]
     assert {state: count for state, count in found.undelivered.items() if count} == {
         State.DEAD_LETTER: 1,
@@ -343,11 +404,16 @@ def test_status_tells_what_waits_what_is_paused_and_what_was_delivered(pipeline:
     assert health["crm"].health == "paused: the secret has expired: make a new one"
     assert [use.offer for use in health["crm"].used_by] == ["contoso.crm", "contoso.other"]
     assert health["idle"].health == "nothing was sent yet"
+    assert found.needs_a_person == [
+        f"connection {health['crm'].id} is paused: the secret has expired: make a new one",
+        "dead letters of the last 30 days: 1",
+        "unrouted leads of the last 30 days, which no offer takes: 1",
+    ]
 
 
 def test_status_tells_of_connections_that_fail_that_work_and_that_nobody_uses(routed: Pipeline, vendor: Vendor) -> None:
     def health() -> str:
-        return api.status(routed.app).connections[0].health
+        return status(routed).connections[0].health
 
     vendor.answers(RETRY)
     routed.post(a_lead("one@example.com"))
@@ -357,5 +423,52 @@ def test_status_tells_of_connections_that_fail_that_work_and_that_nobody_uses(ro
     vendor.works()
     routed.advance(15)
     assert health() == "working"
-    api.remove_offer(routed.app, "contoso.crm")
+    delete(routed, "contoso.crm")
     assert health() == "no offer uses it any more"
+
+
+def test_an_alarm_that_is_on_calls_for_a_person(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRM_STORAGE", pipeline.app.settings.storage_connection_string)
+    settings = {"connection_string": "env:CRM_STORAGE"}
+    expires = {"connection_string": f"{pipeline.clock.now() + timedelta(days=3):%Y-%m-%d}"}
+    pipeline.offer({"name": "table", "type": "azure_table", "settings": settings, "secret_expires": expires})
+    assert status(pipeline).needs_a_person == []
+    pipeline.watch()
+    told = status(pipeline).needs_a_person
+    assert len(told) == 2
+    assert told[0].startswith("secret_expiring (offer contoso.crm, destination table, setting connection_string, ")
+    assert told[0].endswith("renew it, and store it where reference points.")
+
+
+def test_what_waits_for_a_daily_ceiling_is_shown_while_it_does_and_is_no_connection_to_be_paused(
+    pipeline: Pipeline, vendor: Vendor
+) -> None:
+    pipeline.offer(crm(vendor.url), policies={"daily_ceiling": 1})
+    for number in range(3):
+        pipeline.post(a_lead(f"c{number}@example.com"))
+        pipeline.run()
+    found = {connection.type: connection for connection in status(pipeline).connections}
+    ceiling = found["ceiling"]
+    assert ceiling.health.startswith("paused: over the offer's daily ceiling of 1 leads; it goes on at ")
+    assert [use.offer for use in ceiling.used_by] == ["contoso.crm"]
+    with pytest.raises(Invalid, match=r"^connection_id: leads wait here for an offer's daily ceiling"):
+        resume_connection(pipeline.app, ResumeConnection(connection_id=ceiling.id))
+    pipeline.tick()
+    assert any(told.startswith("offer_over_ceiling (offer contoso.crm, ") for told in status(pipeline).needs_a_person)
+    pipeline.offer(crm(vendor.url))
+    pipeline.advance(61)
+    pipeline.tick(2)
+    assert [connection.type for connection in status(pipeline).connections] == ["recording"]
+
+
+def test_a_dead_letter_that_is_left_as_it_is_calls_for_a_person_for_thirty_days(
+    routed: Pipeline, vendor: Vendor
+) -> None:
+    vendor.answers(REJECTED)
+    routed.post()
+    routed.run()
+    routed.advance(29 * 86_400)
+    assert status(routed).needs_a_person == ["dead letters of the last 30 days: 1"]
+    routed.advance(2 * 86_400)
+    found = status(routed)
+    assert (found.needs_a_person, found.undelivered[State.DEAD_LETTER]) == ([], 1)

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from azure.core.exceptions import ServiceRequestError
 
-from leads import api, cli, destinations
+from leads import cli, destinations
+from leads.api.operation import Nothing
+from leads.api.status import show_status
 from leads.app import App
 from leads.delivery import deliver as deliver_message
 from leads.destinations.base import (
@@ -135,7 +137,7 @@ def test_it_is_reported_as_handed_over_and_unconfirmed(
     assert delivery.state is State.DELIVERED
     assert (delivery.attempts[-1].code, delivery.record_id) == (HANDED_OVER, "")
     assert status_of(pipeline.record(lead))["destinations"]["crm"]["unconfirmed"]
-    assert api.status(pipeline.app).unconfirmed_of_last_24_hours == 1
+    assert show_status(pipeline.app, Nothing()).unconfirmed_of_last_24_hours == 1
     for command, said in (
         (["leads", "list"], "delivered (unconfirmed)"),
         (["leads", "show", lead], "delivered (unconfirmed)"),
@@ -524,7 +526,7 @@ def test_of_1200_leads_in_a_day_500_are_sent_and_700_on_the_following_days_none_
             work(instances)
         an_hour()
     assert len(salesforce.leads) == 500
-    assert api.status(instances[0].app).undelivered[State.PARKED] == 700
+    assert show_status(instances[0].app, Nothing()).undelivered[State.PARKED] == 700
     days: list[int] = []
     for _ in range(3):
         for _ in range(24):
@@ -534,7 +536,7 @@ def test_of_1200_leads_in_a_day_500_are_sent_and_700_on_the_following_days_none_
     stories = "\n".join(made["description"] for made in salesforce.leads)
     assert Counter(re.findall(r"^Lead: (.+)$", stories, re.MULTILINE)) == dict.fromkeys(leads, 1)
     assert salesforce.pending == [], "never more than Salesforce takes"
-    assert not any(api.status(instances[0].app).undelivered.values())
+    assert not any(show_status(instances[0].app, Nothing()).undelivered.values())
     assert len(posts(salesforce)) == len(leads)
     questions = len(salesforce.journal) - len(leads)
     assert questions <= 4 * 24 + 10, "one an hour while nothing is sent, and one each time the connection opens"

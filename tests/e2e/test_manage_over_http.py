@@ -1,10 +1,13 @@
-"""The management API over real HTTP: keys, encoded paths, and an offer that counts for the next lead."""
+"""The management API over real HTTP: keys, encoded paths, an offer that counts for the next lead, a walk through connecting."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 from urllib.parse import quote
 
+from leads.api.operations import BASE, OPERATIONS
+from tests.e2e.conftest import app_on
 from tests.support.pipeline import a_lead
 from tests.support.running_app import running_app
 
@@ -25,3 +28,55 @@ def test_an_offer_that_is_put_takes_the_leads_of_its_address(fresh_storage: str)
         assert [line["lead_id"] for line in listed["leads"]] == [lead]
         assert app.call("DELETE", f"/api/manage/offers/{path}").status == 204
         assert app.call("GET", f"/api/manage/offers/{path}").status == 404
+
+
+def test_each_key_opens_its_own_function_and_nothing_else(fresh_storage: str) -> None:
+    with running_app(fresh_storage) as app:
+        keys = app.host.function_keys
+        lead = app.post(a_lead()).json()["lead_id"]
+        guarded = [(operation.method, BASE + operation.path, "manage") for operation in OPERATIONS]
+        guarded += [("GET", f"/api/status/{lead}", "lead_status"), ("POST", "/api/leads", "accept_lead")]
+        for method, path, function in guarded:
+            for other in {"accept_lead", "lead_status", "manage"} - {function}:
+                assert app.call(method, path, b"{}", key=keys[other]).status == 401, (method, path, other)
+                assert app.call(method, f"{path}?code={keys[other]}", b"{}", key="").status == 401, (
+                    method,
+                    path,
+                    other,
+                )
+            assert app.call(method, path, b"{}", key="").status == 401, (method, path)
+            assert app.call(method, path, b"{}", key=keys[function]).status != 401, (method, path)
+
+
+def test_a_publisher_connects_tries_pauses_and_resumes(fresh_storage: str) -> None:
+    with running_app(fresh_storage) as app:
+
+        def ask(method: str, path: str, body: object = None, status: int = 200) -> Any:
+            raw = None if body is None else json.dumps(body).encode()
+            answer = app.call(method, f"/api/manage{path}", raw, key=app.host.function_keys["manage"])
+            assert answer.status == status, answer.body
+            return answer.json() if answer.body else None
+
+        destination = {"name": "table", "type": "azure_table", "settings": {"connection_string": "env:NOT_THERE"}}
+        refused = ask("POST", "/validate", destination)
+        assert refused["destinations"][0]["problem"].startswith("The app setting NOT_THERE is missing or empty")
+        offer = {"destinations": [destination | {"settings": {"table": "CrmLeads"}}]}
+        ask("PUT", "/offers/contoso.crm", offer, 201)
+        assert ask("POST", "/offers/contoso.crm/validate")["ok"]
+        shown = ask("POST", "/preview", {"offer_id": "contoso.crm", "action": "PLT"})
+        assert shown["destinations"][0]["requests"][0]["body"]["Stage"] == "contact_requested"
+        tried = ask("POST", "/offers/contoso.crm/test-leads", {"action": "Create"}, 202)
+        app.wait_for(tried["lead_id"], "delivered")
+        (connection,) = ask("GET", "/connections")["connections"]
+        assert connection["used_by"] == [{"offer": "contoso.crm", "destination": "table"}]
+        ask("POST", f"/connections/{connection['id']}/pause", {"note": "maintenance"})
+        parked = ask("POST", "/offers/contoso.crm/test-leads", status=202)
+        app.wait_for(parked["lead_id"], "parked")
+        assert ask("GET", "/status")["needs_a_person"] == [
+            f"connection {connection['id']} is paused by a person: maintenance"
+        ]
+        assert not ask("POST", f"/connections/{connection['id']}/resume")["paused"]
+        next_one = ask("POST", "/offers/contoso.crm/test-leads", status=202)
+        app.wait_for(next_one["lead_id"], "delivered")
+        rows = app_on(fresh_storage).storage.table("CrmLeads").query("PartitionKey ge ''")
+        assert {row["RowKey"] for row in rows} == {tried["lead_id"], next_one["lead_id"]}

@@ -17,6 +17,7 @@ from leads.destinations.base import (
     Misconfigured,
     Outcome,
     OutgoingLead,
+    PreviewedRequest,
     Rejected,
     Retry,
     Unknown,
@@ -55,18 +56,12 @@ class Recording(Destination):
         except (OSError, http.client.HTTPException):
             return CheckResult(ok=False, code="unreachable", transient=True)
 
+    def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
+        return [PreviewedRequest("POST", f"{self.settings.url}/send", {}, _call(outgoing, customer))]
+
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
-        call = {
-            "key": outgoing.lead_id,
-            "customer": customer.key,
-            "customer_record": customer.record_id,
-            "idempotency_key": customer.idempotency_key,
-            "stage": outgoing.stage.value,
-            "repeat_of": outgoing.repeat_of,
-            "lead": outgoing.lead.to_wire(),
-        }
         try:
-            answer = self._post("/send", call)
+            answer = self._post("/send", _call(outgoing, customer))
         except (OSError, http.client.HTTPException):
             return Unknown("lost") if self.settings.keyless else Retry("lost")
         match answer.pop("outcome"):
@@ -92,6 +87,18 @@ class Recording(Destination):
             return answer
         finally:
             connection.close()
+
+
+def _call(outgoing: OutgoingLead, customer: Customer) -> dict[str, Any]:
+    return {
+        "key": outgoing.lead_id,
+        "customer": customer.key,
+        "customer_record": customer.record_id,
+        "idempotency_key": customer.idempotency_key,
+        "stage": outgoing.stage.value,
+        "repeat_of": outgoing.repeat_of,
+        "lead": outgoing.lead.to_wire(),
+    }
 
 
 destination = Recording

@@ -13,6 +13,7 @@ from leads.destinations.base import (
     Destination,
     DestinationSettings,
     OutgoingLead,
+    PreviewedRequest,
 )
 from leads.destinations.http import Failure, HttpClient, NoAnswer
 
@@ -37,6 +38,9 @@ class Anything(Destination):
 
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Delivered:
         return Delivered("")
+
+    def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
+        return []
 
 
 def test_what_a_check_says_is_what_it_says() -> None:

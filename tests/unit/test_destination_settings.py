@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from leads import api, destinations
+from leads import destinations
+from leads.api.destination_types import describe
 from leads.destinations import MODULES, connection_of, read_settings
 
 TYPES = sorted(name for name, module in MODULES.items() if not module.startswith("tests."))
@@ -26,7 +27,7 @@ MICROSOFTS = {
 
 
 def schema(type_name: str, name: str) -> dict[str, Any]:
-    properties: Any = api.show_destination_type(type_name).settings_schema["properties"]
+    properties: Any = describe(type_name).settings_schema["properties"]
     found: dict[str, Any] = properties[name]
     return found
 

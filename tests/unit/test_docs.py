@@ -12,11 +12,11 @@ from typing import Any, get_args
 from urllib.parse import unquote
 
 import pytest
-import typer.main
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from leads import cli, manage
+from leads.cli import asking
+from leads.cli.files import read_offers
 from leads.destinations import MODULES, destination_class
 from leads.destinations import salesforce_web_to_lead as web_to_lead
 from leads.destinations.azure_table import to_entity
@@ -52,6 +52,7 @@ from leads.offers import DestinationConfig, Offer, Policies, When, read_offer
 from leads.retry import SCHEDULE
 from leads.rows import State
 from leads.settings import Settings
+from tests.support.command_line import command_names, command_options
 from tools import generated_docs
 
 ROOT = Path(__file__).parents[2]
@@ -393,28 +394,45 @@ def test_every_event_is_in_operations_and_the_alarms_are_marked() -> None:
     assert {name for name, cells in documented.items() if cells[0] == "alarm"} == ALARMS
 
 
-def test_every_management_address_is_in_operations() -> None:
-    text = section("docs/operations.md", "Over HTTP")
-    for route in manage.ROUTES:
-        assert f"`{route.method} /api/manage{route.path}`" in text
-
-
-def commands(group: Any, *names: str) -> Iterator[str]:
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from commands(command, *names, name)
-        else:
-            yield " ".join((*names, name))
-
-
 def test_every_command_is_documented_and_no_other_is_mentioned() -> None:
-    known = set(commands(typer.main.get_command(cli.commands)))
+    known = set(command_names())
     documented = table("docs/operations.md", "Commands")
     words = {re.sub(r" [A-Z]+$", "", text.removeprefix("python -m leads ")) for text in documented}
     assert words == known
     for path in PAGES:
-        for command in re.findall(r"python -m leads ([a-z]+(?: [a-z]+)?)", path.read_text()):
+        for command in re.findall(r"python -m leads (?:--app \S+ )?([a-z]+(?: [a-z]+)?)", path.read_text()):
             assert command in known, f"{path.name}: python -m leads {command}"
+
+
+def test_every_option_that_is_mentioned_is_one_of_the_commands() -> None:
+    options = command_options() | {"--help"}
+    for name in ("docs/connecting.md", "docs/operations.md"):
+        for line in page(name).splitlines():
+            if "python -m leads" in line and "| jq" not in line:
+                used = re.findall(r"(?<= |`)(--[a-z][a-z-]*)", line.partition("python -m leads")[2])
+                assert set(used) <= options, line
+
+
+def test_every_exit_status_is_documented() -> None:
+    statuses = {value for name, value in vars(asking).items() if name.isupper() and isinstance(value, int)}
+    rows = re.findall(r"^\| (\d+) \| ", section("docs/operations.md", "Commands"), re.MULTILINE)
+    assert {int(status) for status in rows} == statuses
+    assert {int(number) for number in re.findall(r"exit status (?:is )?(\d+)", page("docs/connecting.md"))} <= statuses
+
+
+def test_the_yaml_of_the_walk_is_offers(tmp_path: Path) -> None:
+    (text,) = blocks("docs/connecting.md", "yaml")
+    file = tmp_path / "offers.yaml"
+    file.write_text(text)
+    first, rest = read_offers(str(file))
+    assert (first.destinations[0].when.country, rest.id) == (["DE", "NO"], "*")
+
+
+def test_the_paths_that_need_no_login_are_those_of_the_other_functions() -> None:
+    (text,) = blocks("docs/connecting.md", "json")
+    excluded = json.loads(text)["globalValidation"]["excludedPaths"]
+    routes = re.findall(r'@app.route\("([a-z_]+)', page("function_app.py"))
+    assert {path.removeprefix("/api/").removesuffix("/*") for path in excluded} == set(routes) - {"manage"}
 
 
 # --- Commands, examples, links ------------------------------------------------------------------------------------------

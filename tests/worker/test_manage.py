@@ -49,15 +49,21 @@ def problem(answer: HttpResult, status: int, field: str) -> Any:
 def test_manage_is_one_function_under_its_own_key(indexed_app: LoadedApp) -> None:
     manage = indexed_app.functions["manage"]
     assert (manage.route, manage.auth_level) == ("manage/{*path}", "function")
-    assert set(manage.methods) == {"GET", "PUT", "DELETE"}
+    assert set(manage.methods) == {"GET", "PUT", "POST", "DELETE"}
 
 
-def test_the_root_lists_the_routes_and_each_of_them_answers(ask: Ask) -> None:
-    routes = ask("GET", "").json()["routes"]
-    assert {"method": "GET", "path": "/api/manage/status"}.items() <= routes[-1].items()
-    for route in routes:
-        if "{" not in route["path"]:
-            assert ask(route["method"], route["path"].removeprefix("/api/manage")).status == 200
+def test_the_root_lists_the_operations_and_each_of_them_answers(ask: Ask) -> None:
+    listed = ask("GET", "").json()["operations"]
+    assert {"method": "GET", "path": "/api/manage/status", "name": "show_status"}.items() <= listed[2].items()
+    for operation in listed:
+        if operation["method"] == "GET" and "{" not in operation["path"]:
+            assert ask("GET", operation["path"].removeprefix("/api/manage")).status == 200
+
+
+def test_the_document_of_the_interface_is_served(ask: Ask) -> None:
+    answer = ask("GET", "/openapi.json")
+    assert answer.headers["content-type"].startswith("application/json")
+    assert (answer.json()["openapi"], answer.json()["servers"]) == ("3.1.0", [{"url": "/api/manage"}])
 
 
 @pytest.mark.parametrize(
@@ -96,7 +102,7 @@ def test_an_etag_guards_against_overwriting_another_persons_change(ask: Ask) -> 
         (b"", "body"),
         (b"{", "body"),
         (b"\xff", "body"),
-        ([], "offer"),
+        ([], "body"),
         ({}, "destinations"),
         (OFFER | {"id": "another"}, "id"),
         (OFFER | {"id": 5}, "id"),
@@ -149,11 +155,74 @@ def test_a_wrong_query_is_refused_with_the_field_named(ask: Ask, query: str, fie
     problem(ask("GET", f"/leads?{query}"), 400, field)
 
 
+@pytest.mark.parametrize("path", ["/status?x=1", "/offers/a.b?force=1", "/connections?limit=5"])
+def test_a_parameter_that_nothing_asks_for_is_refused(ask: Ask, path: str) -> None:
+    ask("PUT", "/offers/a.b", OFFER)
+    problem(ask("GET", path), 400, path.partition("?")[2].partition("=")[0])
+
+
+def test_an_offer_is_validated_previewed_and_tried(
+    ask: Ask, fresh_storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = Pipeline(fresh_storage, monkeypatch)
+    ask("PUT", "/offers/contoso.crm", OFFER)
+    found = ask("POST", "/offers/contoso.crm/validate?destination=table")
+    assert (found.status, found.json()["ok"], found.json()["destinations"][0]["type"]) == (200, True, "azure_table")
+    unsaved = {"name": "x", "type": "azure_table", "settings": {"connection_string": "env:NOT_THERE"}}
+    (answer,) = ask("POST", "/validate", unsaved).json()["destinations"]
+    assert (answer["ok"], answer["code"]) == (False, "settings")
+    shown = ask("POST", "/preview", {"lead": a_lead()})
+    assert shown.json()["destinations"][0]["requests"][0]["body"]["Email"] == "ada@example.com"
+    assert shown.headers["cache-control"] == "no-store"
+    problem(ask("POST", "/preview", {"laed": a_lead()}), 400, "laed")
+    problem(ask("POST", "/offers/contoso.crm/test-leads", {"action": "a b"}), 400, "action")
+    sent = ask("POST", "/offers/contoso.crm/test-leads", {"action": "PLT"})
+    assert sent.status == 202
+    assert ask("POST", "/offers/contoso.crm/test-leads").status == 202, "the action may be left out"
+    pipeline.run()
+    found = ask("GET", f"/leads/{sent.json()['lead_id']}")
+    assert (found.json()["state"], found.json()["stage"]) == ("delivered", "contact_requested")
+
+
+def test_a_connection_is_paused_with_a_note_and_resumed(ask: Ask) -> None:
+    ask("PUT", "/offers/contoso.crm", OFFER)
+    (connection,) = ask("GET", "/connections").json()["connections"]
+    path = f"/connections/{connection['id']}"
+    problem(ask("POST", f"{path}/pause"), 400, "body")
+    problem(ask("POST", f"{path}/pause", {"note": " "}), 400, "note")
+    paused = ask("POST", f"{path}/pause", {"note": "maintenance"}).json()
+    assert (paused["paused"], paused["health"]) == (True, "paused by a person: maintenance")
+    assert ask("GET", "/status").json()["connections"] == [paused]
+    assert ask("POST", f"{path}/resume").json() == connection
+    problem(ask("POST", "/connections/nope/resume"), 404, "connection_id")
+
+
+def test_a_stored_offer_that_this_release_can_not_read_is_a_conflict(
+    ask: Ask, fresh_storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask("PUT", "/offers/a.b", OFFER)
+    table = Pipeline(fresh_storage, monkeypatch).app.storage.table("LeadOffers").client
+    table.update_entity({"PartitionKey": "offer", "RowKey": "a.b", "offer": '{"id":"a.b"}'})
+    for path in ("/offers", "/offers/a.b", "/status", "/connections"):
+        assert "a.b is not one that this release reads" in problem(ask("GET", path), 409, "stored offer")["detail"]
+    assert ask("DELETE", "/offers/a.b").status == 204
+
+
+def test_a_body_that_nobody_could_mean_is_too_large(ask: Ask) -> None:
+    problem(ask("PUT", "/offers/a.b", b" " * (1024 * 1024 + 1)), 413, "body")
+
+
 def test_what_is_not_there_and_what_is_not_allowed(ask: Ask) -> None:
     for path in ("/nothing", "/offers/a/b", "/leads/1/2", "/status/x"):
         assert "GET /api/manage lists" in problem(ask("GET", path), 404, "")["detail"]
     problem(ask("GET", "/leads/12"), 404, "lead_id")
-    for method, path, allowed in (("PUT", "/leads", "GET"), ("DELETE", "", "GET"), ("DELETE", "/offers", "GET")):
+    for method, path, allowed in (
+        ("PUT", "/leads", "GET"),
+        ("DELETE", "", "GET"),
+        ("DELETE", "/offers", "GET"),
+        ("POST", "/offers/a.b", "GET, PUT, DELETE"),
+        ("GET", "/preview", "POST"),
+    ):
         assert ask(method, path).headers["allow"] == allowed
     assert problem(ask("PUT", "/status"), 405, "")["title"] == "Method not allowed"
 

@@ -18,12 +18,13 @@ from leads.destinations.base import (
     MappingValue,
     Outcome,
     OutgoingLead,
+    PreviewedRequest,
     Retry,
     Skipped,
 )
 from leads.destinations.changes import Existing, changes_to
 from leads.destinations.dataverse.checks import first_problem
-from leads.destinations.dataverse.client import Client, Write
+from leads.destinations.dataverse.client import Client, Write, query_call, write_call
 from leads.destinations.dataverse.errors import WRONG_ADDRESS
 from leads.destinations.dataverse.records import (
     BIND,
@@ -116,6 +117,9 @@ class Dataverse(Destination):
         except FAILURES as error:
             return outcome_of(error, WRONG_ADDRESS)
 
+    def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
+        return _Sending(self, outgoing, customer).preview()
+
 
 destination = Dataverse
 
@@ -170,6 +174,14 @@ class _Sending:
                     raise
         return Retry("changed_meanwhile")
 
+    def preview(self) -> list[PreviewedRequest]:
+        """The requests for a customer who has no record yet."""
+        created = self._client.previewed(write_call(self._creation(self._first_id)))
+        if not (lookup := self._lookup()):
+            return [created]
+        note = "Looks for a record that others have made. What follows is sent if there is none."
+        return [self._client.previewed(query_call("leads", lookup), note), created]
+
     def _deliver(self) -> Outcome:
         found = self._find()
         if found is not None:
@@ -183,21 +195,24 @@ class _Sending:
     def _find(self) -> LeadRow | None:
         if self._customer.record_id:
             return self._read(self._customer.record_id)
-        if self._settings.match_existing == "off" or not self._outgoing.lead.email:
+        if not (lookup := self._lookup()):
             return None
-        email = self._outgoing.lead.email.replace("'", "''")
-        rows = self._client.query(
-            "leads",
-            {
-                "$filter": f"emailaddress1 eq '{email}'",
-                "$select": state_columns(self._mapping),
-                "$orderby": "statecode asc,modifiedon desc",
-                "$top": "10",
-            },
-        )
+        rows = self._client.query("leads", lookup)
         found = [LeadRow(row) for row in rows if row.get("leadid")]
         chosen = next((row for row in found if row.id == self._first_id), found[0] if found else None)
         return self._survivor(chosen)
+
+    def _lookup(self) -> dict[str, str]:
+        """The query for a record that others have made; empty where none is looked for."""
+        if self._settings.match_existing == "off" or not self._outgoing.lead.email:
+            return {}
+        email = self._outgoing.lead.email.replace("'", "''")
+        return {
+            "$filter": f"emailaddress1 eq '{email}'",
+            "$select": state_columns(self._mapping),
+            "$orderby": "statecode asc,modifiedon desc",
+            "$top": "10",
+        }
 
     def _read(self, lead_id: str) -> LeadRow | None:
         try:
@@ -221,11 +236,8 @@ class _Sending:
     def _create(self) -> Outcome:
         before = self._customer.record_id
         lead_id = computed_id("lead again", before) if before else self._first_id
-        body = new_lead(self._fields(), self._outgoing, self._follow_up)
-        stage = self._stage_writes(Place("leads", "lead", lead_id))
-        asked = self._settings.duplicate_detection != "off"
         try:
-            self._client.write([_create_only(lead_id, body, detect=asked), *stage])
+            self._client.write(self._creation(lead_id))
         except Refused as refused:
             if refused.problem.kind is Kind.ALREADY_THERE:
                 return self._created_before(lead_id)
@@ -233,9 +245,15 @@ class _Sending:
                 raise
             if self._settings.duplicate_detection == "delivered":
                 return Delivered(before, "duplicate_rule")
-            self._client.write([_create_only(lead_id, body, detect=False), *stage])
+            self._client.write(self._creation(lead_id, detect=False))
             self._code = "duplicate_rule"
         return self._delivered(lead_id, self._follow_up.rating or "", made=lead_id, edited=False)
+
+    def _creation(self, lead_id: str, *, detect: bool = True) -> list[Write]:
+        """The record with its first stage. `detect`: as far as the settings ask the environment's duplicate rules."""
+        body = new_lead(self._fields(), self._outgoing, self._follow_up)
+        asked = detect and self._settings.duplicate_detection != "off"
+        return [_create_only(lead_id, body, detect=asked), *self._stage_writes(Place("leads", "lead", lead_id))]
 
     def _created_before(self, lead_id: str) -> Outcome:
         """An earlier try has made the record, for this lead or for another one of the customer's: its note will tell."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote
 from uuid import uuid4
 
+from leads.destinations.base import MASK, PreviewedRequest
 from leads.destinations.dataverse.errors import problem_of
 from leads.destinations.http import Answer, HttpClient
 from leads.destinations.refusals import UNREADABLE, Problem, Refused, signed_in
@@ -42,6 +43,43 @@ class Write:
         return f"{API}{self.entity_set}({self.id})"
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request to the Web API. `parts` are what a batch holds: its body says the same."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    parts: tuple["Call", ...] = ()
+
+
+def query_call(entity_set: str, options: Mapping[str, str]) -> Call:
+    """Asks for the rows that query options choose. They travel in a body: an address is written into too many logs."""
+    encoded = "&".join(f"{name}={quote(value, safe='')}" for name, value in options.items())
+    part = Call("GET", f"{API}{entity_set}?{encoded}", {"Accept": "application/json"}, b"")
+    return _batch("batch", [_part(part)], (part,))
+
+
+def write_call(writes: Sequence[Write]) -> Call:
+    """Stores all or nothing."""
+    if len(writes) == 1:
+        return _patch(writes[0], _JSON)
+    parts = tuple(_patch(write, "application/json; type=entry") for write in writes)
+    change_set = _batch("changeset", [_part(part, str(number)) for number, part in enumerate(parts, 1)], parts)
+    return _batch("batch", [_headers(change_set.headers) + change_set.body], parts)
+
+
+def _patch(write: Write, content_type: str) -> Call:
+    return Call("PATCH", write.path, {"Content-Type": content_type, **write.headers}, json.dumps(write.body).encode())
+
+
+def _batch(kind: str, pieces: Sequence[bytes], parts: tuple[Call, ...]) -> Call:
+    boundary = f"{kind}_{uuid4().hex}"
+    headers = {"Content-Type": f'multipart/mixed; boundary="{boundary}"'}
+    return Call("POST", f"{API}$batch", headers, _multipart(boundary, pieces), parts)
+
+
 class Client:
     """An environment, with a token that is renewed once where it is refused. Raises `Refused`, `NoAnswer`, `NoToken`."""
 
@@ -59,31 +97,31 @@ class Client:
         return _rows(self.get(path), member)
 
     def query(self, entity_set: str, options: Mapping[str, str]) -> list[dict[str, Any]]:
-        """The rows that query options choose. They travel in a body: an address is written into too many logs."""
-        encoded = "&".join(f"{name}={quote(value, safe='')}" for name, value in options.items())
-        boundary = f"batch_{uuid4().hex}"
-        part = _part(f"GET {API}{entity_set}?{encoded} HTTP/1.1", {"Accept": "application/json"})
-        answers = self._batch(boundary, _multipart(boundary, [part]))
+        """The rows that query options choose."""
+        answers = self._answers(query_call(entity_set, options))
         return _rows(_decoded(answers[0] if answers else Answer(200, {}, b"")), "value")
 
     def write(self, writes: Sequence[Write]) -> None:
         """Store all or nothing."""
-        if len(writes) == 1:
-            (write,) = writes
-            body = json.dumps(write.body).encode()
-            self._request("PATCH", write.path, {"Content-Type": _JSON, **write.headers}, body)
-            return
-        outer, inner = f"batch_{uuid4().hex}", f"changeset_{uuid4().hex}"
-        parts = [_write_part(number, write) for number, write in enumerate(writes, 1)]
-        change_set = _headers({"Content-Type": f'multipart/mixed; boundary="{inner}"'}) + _multipart(inner, parts)
-        answers = self._batch(outer, _multipart(outer, [change_set]))
-        if len(answers) != len(writes):
+        call = write_call(writes)
+        if not call.parts:
+            self._request(call.method, call.path, call.headers, call.body)
+        elif len(self._answers(call)) != len(writes):
             raise Refused(UNREADABLE)
 
-    def _batch(self, boundary: str, body: bytes) -> list[Answer]:
-        headers = {"Content-Type": f'multipart/mixed; boundary="{boundary}"'}
-        answer = self._request("POST", f"{API}$batch", headers, body)
-        answers = _parts_of(answer)
+    def previewed(self, call: Call, note: str = "") -> PreviewedRequest:
+        """The request as a person may read it."""
+        return PreviewedRequest(
+            call.method,
+            self._base_url + call.path,
+            {**_HEADERS, "Authorization": f"Bearer {MASK}", **call.headers},
+            None if call.parts else json.loads(call.body),
+            tuple(_previewed_part(part) for part in call.parts),
+            note,
+        )
+
+    def _answers(self, batch: Call) -> list[Answer]:
+        answers = _parts_of(self._request(batch.method, batch.path, batch.headers, batch.body))
         for part in answers:
             _raise_if_refused(part)
         return answers
@@ -136,17 +174,16 @@ def _headers(headers: Mapping[str, str]) -> bytes:
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode() + b"\r\n"
 
 
-def _part(request_line: str, headers: Mapping[str, str], body: bytes = b"", content_id: str = "") -> bytes:
+def _part(call: Call, content_id: str = "") -> bytes:
     outer = {"Content-Type": "application/http", "Content-Transfer-Encoding": "binary"}
     if content_id:
         outer["Content-ID"] = content_id
-    return _headers(outer) + f"{request_line}\r\n".encode() + _headers(headers) + body
+    inner = call.headers if not call.body else {**call.headers, "Content-Length": str(len(call.body))}
+    return _headers(outer) + f"{call.method} {call.path} HTTP/1.1\r\n".encode() + _headers(inner) + call.body
 
 
-def _write_part(number: int, write: Write) -> bytes:
-    body = json.dumps(write.body).encode()
-    headers = {"Content-Type": "application/json; type=entry", "Content-Length": str(len(body)), **write.headers}
-    return _part(f"PATCH {write.path} HTTP/1.1", headers, body, str(number))
+def _previewed_part(call: Call) -> PreviewedRequest:
+    return PreviewedRequest(call.method, call.path, call.headers, json.loads(call.body) if call.body else None)
 
 
 def _multipart(boundary: str, parts: Sequence[bytes]) -> bytes:

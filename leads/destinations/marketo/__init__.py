@@ -16,8 +16,10 @@ from leads.destinations.base import (
     Destination,
     DestinationSettings,
     MappingValue,
+    NotSendable,
     Outcome,
     OutgoingLead,
+    PreviewedRequest,
     Rejected,
     Retry,
 )
@@ -26,8 +28,9 @@ from leads.destinations.http import Failure
 from leads.destinations.lanes import Allowance, Lane, Lanes, NoLane
 from leads.destinations.marketo.client import Client
 from leads.destinations.marketo.errors import WRONG_ADDRESS
+from leads.destinations.marketo.preview import AssumedFields, PreviewClient
 from leads.destinations.marketo.records import DEFAULT_MAPPING, unfit_email
-from leads.destinations.marketo.sending import Known, SubmitForm, SyncLead
+from leads.destinations.marketo.sending import Known, Sending, SubmitForm, SyncLead
 from leads.destinations.marketo.settings import MarketoSettings
 from leads.destinations.marketo.sign_in import token_source
 from leads.destinations.refusals import FAILURES, UNREADABLE, Kind, Refused, check_result, outcome_of
@@ -112,13 +115,25 @@ class Marketo(Destination):
         try:
             self.tokens.get()  # before a lane is held, which others wait for
             with self.lanes.lane(TURN_SECONDS) as lane:
-                common: Any = (self.settings, self.mapping, self.known, self.client(lane), outgoing, customer)
-                form_id = self.settings.form_id
-                return SubmitForm(form_id, *common).run() if form_id else SyncLead(*common).run()
+                return self._sending(self.known, self.client(lane), outgoing, customer).run()
         except NoLane:
             return Retry(NO_TURN, waited=True)
         except FAILURES as error:
             return outcome_of(error, WRONG_ADDRESS)
+
+    def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
+        if reason := unfit_email(outgoing.lead.email):
+            raise NotSendable(reason)
+        client = PreviewClient(self.settings.base_url)
+        names = [*self.mapping, *filter(None, [self.settings.rating_field])]
+        known = AssumedFields(names, filter(None, [self.settings.journey_field]))
+        self._sending(known, client, outgoing, customer).run()
+        return client.requests
+
+    def _sending(self, known: Known, client: Client, outgoing: OutgoingLead, customer: Customer) -> Sending:
+        common: Any = (self.settings, self.mapping, known, client, outgoing, customer)
+        form_id = self.settings.form_id
+        return SubmitForm(form_id, *common) if form_id else SyncLead(*common)
 
 
 destination = Marketo

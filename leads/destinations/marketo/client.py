@@ -75,17 +75,19 @@ class Client:
     def _results(
         self, method: str, path: str, content_type: str = "", body: str = "", at_most: int = MAX_ANSWER_BYTES
     ) -> list[dict[str, Any]]:
-        headers = {"Accept": "application/json", **({"Content-Type": content_type} if content_type else {})}
-        answer = signed_in(self._tokens, lambda token: self._send(method, path, headers, body, token.value, at_most))
+        answer = signed_in(
+            self._tokens,
+            lambda token: self._send(method, path, headers_of(content_type, token.value), body, at_most),
+        )
         results = answer.json().get("result")
         return [item for item in results if isinstance(item, dict)] if isinstance(results, list) else []
 
-    def _send(self, method: str, path: str, headers: Mapping[str, str], body: str, token: str, at_most: int) -> Answer:
+    def _send(self, method: str, path: str, headers: Mapping[str, str], body: str, at_most: int) -> Answer:
         answer = self._lane.call(
             lambda: self._http.request(
                 method,
                 self._base_url + path,
-                headers={**headers, "Authorization": f"Bearer {token}"},
+                headers=headers,
                 body=body,
                 read_seconds=SYNC_SECONDS,
                 at_most=at_most,
@@ -94,6 +96,12 @@ class Client:
         if problem := problem_of(answer):
             raise Refused(problem)
         return answer
+
+
+def headers_of(content_type: str, token: str) -> dict[str, str]:
+    """The headers of every request; `content_type` is that of its body, "" if it has none."""
+    own = {"Accept": "application/json", "Authorization": f"Bearer {token}"}
+    return {**own, **({"Content-Type": content_type} if content_type else {})}
 
 
 def _stored(records: list[dict[str, Any]]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from leads.destinations.base import (
     MappingValue,
     Outcome,
     OutgoingLead,
+    PreviewedRequest,
 )
 from leads.destinations.follow_up import FollowUp
 from leads.destinations.http import Failure
@@ -25,6 +26,7 @@ from leads.destinations.refusals import FAILURES, UNREADABLE, check_result, outc
 from leads.destinations.salesforce.client import Client, equals, select
 from leads.destinations.salesforce.errors import WRONG_ADDRESS
 from leads.destinations.salesforce.fields import LeadFields
+from leads.destinations.salesforce.preview import PreviewClient
 from leads.destinations.salesforce.records import DEFAULT_MAPPING, is_user, owner_id
 from leads.destinations.salesforce.sending import Sending
 from leads.destinations.salesforce.settings import SalesforceSettings, id_pattern
@@ -90,19 +92,19 @@ class Salesforce(Destination):
         return CheckResult(ok=not problem, problem=problem, code="check" if problem else "")
 
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
-        sending = Sending(
-            self.settings,
-            self.client,
-            self.fields,
-            self.mapping,
-            self.record_scope(outgoing.offer, outgoing.destination),
-            outgoing,
-            customer,
-        )
         try:
-            return sending.run()
+            return self._sending(self.client, outgoing, customer).run()
         except FAILURES as error:
             return outcome_of(error, WRONG_ADDRESS)
+
+    def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
+        client = PreviewClient(self.settings.base_url)
+        self._sending(client, outgoing, customer).run()
+        return client.requests
+
+    def _sending(self, client: Client, outgoing: OutgoingLead, customer: Customer) -> Sending:
+        scope = self.record_scope(outgoing.offer, outgoing.destination)
+        return Sending(self.settings, client, self.fields, self.mapping, scope, outgoing, customer)
 
     def _problem_with_leads(self, client: Client) -> str:
         description = client.describe("Lead")

@@ -126,15 +126,22 @@ class Client:
         headers: Mapping[str, str] | None = None,
         at_most: int = MAX_ANSWER_BYTES,
     ) -> Answer:
-        own = {"Accept": "application/json", "Authorization": f"Bearer {token}"}
-        if body is not None:
-            own["Content-Type"] = _JSON
         answer = self._http.request(
-            method, self._base_url + API + path, headers={**own, **(headers or {})}, body=body, at_most=at_most
+            method,
+            self._base_url + API + path,
+            headers=headers_of(token, headers, has_body=body is not None),
+            body=body,
+            at_most=at_most,
         )
         if not 200 <= answer.status < 300:
             raise refusal_of(answer.status, answer.json(), answer.retry_after)
         return answer
+
+
+def headers_of(token: str, more: Mapping[str, str] | None, *, has_body: bool) -> dict[str, str]:
+    """The headers of every request, with those that only some have."""
+    own = {"Accept": "application/json", "Authorization": f"Bearer {token}"}
+    return {**own, **({"Content-Type": _JSON} if has_body else {}), **(more or {})}
 
 
 def _without_references(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,160 @@
+"""Connections: list them with their health, pause one, resume one."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from leads import destinations
+from leads.api.operation import BODY, PATH, Body, Nothing, Request
+from leads.api.problems import Invalid, NotFound, Unavailable
+from leads.app import App
+from leads.ceiling import CEILING
+from leads.connections import Connection
+from leads.offers import Offer
+
+MAX_NOTE_CHARACTERS: Final = 500
+
+
+class Use(BaseModel):
+    """An offer's destination that uses a connection."""
+
+    offer: str
+    destination: str
+
+
+class ConnectionView(BaseModel):
+    """A connection and its health in words. `since` is when it was paused; `by_person` says that a person did that."""
+
+    id: str
+    type: str
+    health: str
+    paused: bool
+    by_person: bool
+    since: datetime | None
+    failures: int
+    last_success_at: datetime | None
+    last_failure_at: datetime | None
+    used_by: list[Use]
+
+
+class ConnectionList(BaseModel):
+    """The connections in use, and those that have a history, by id."""
+
+    connections: list[ConnectionView]
+
+
+ConnectionId = Annotated[
+    str, PATH, Field(min_length=1, max_length=100, description="The connection's id, as status and the list show it.")
+]
+
+
+def _in_a_line(text: str) -> str:
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    if not line:
+        raise ValueError("must say why, for whoever finds the connection paused")
+    return line
+
+
+class Note(Body):
+    """Why a person pauses a connection."""
+
+    note: Annotated[str, AfterValidator(_in_a_line)] = Field(
+        min_length=1, max_length=MAX_NOTE_CHARACTERS, description="Why, and until when, for whoever finds it paused."
+    )
+
+
+class PauseConnection(Request):
+    """Which connection, and why."""
+
+    connection_id: ConnectionId
+    note: Annotated[Note, BODY]
+
+
+class ResumeConnection(Request):
+    """Which connection."""
+
+    connection_id: ConnectionId
+
+
+def list_connections(app: App, request: Nothing) -> ConnectionList:
+    """List the connections with their health and the destinations that use them."""
+    return ConnectionList(connections=view_connections(app, [stored.offer for stored in app.offers.stored()]))
+
+
+def pause_connection(app: App, request: PauseConnection) -> ConnectionView:
+    """Pause a connection: its leads are parked, and nothing is sent or probed until it is resumed."""
+    found = _found(app, request.connection_id)
+    app.connections.pause_by_person(found.id, found.type, request.note.note)
+    return _changed(app, found.id, by_person=True)
+
+
+def resume_connection(app: App, request: ResumeConnection) -> ConnectionView:
+    """Resume a connection: new leads are sent at once, and the parked ones at the connection's pace."""
+    found = _found(app, request.connection_id)
+    if found.paused:
+        app.connections.resume(found.id)
+    return _changed(app, found.id, by_person=False)
+
+
+def view_connections(app: App, offers: Iterable[Offer]) -> list[ConnectionView]:
+    """Those in use by the offers, and those that have a history; what waits for an offer's daily ceiling while it does."""
+    used: dict[str, tuple[str, list[Use]]] = {}
+    for offer in offers:
+        for config in offer.destinations:
+            connection = destinations.connection_of(config.type, config.settings)
+            use = Use(offer=offer.id, destination=config.name)
+            used.setdefault(connection, (config.type, []))[1].append(use)
+        used[offer.ceiling_connection] = (CEILING, [Use(offer=offer.id, destination="")])
+    known = {connection.id: connection for connection in app.connections.stored()}
+    known |= {key: Connection(key, type_name) for key, (type_name, _) in used.items() if key not in known}
+    shown = [key for key, connection in known.items() if connection.type != CEILING or connection.paused]
+    return [_view(known[key], used.get(key, ("", []))[1]) for key in sorted(shown)]
+
+
+def _found(app: App, connection_id: str) -> ConnectionView:
+    offers = [stored.offer for stored in app.offers.stored()]
+    for view in view_connections(app, offers):
+        if view.id == connection_id.strip().lower():
+            if view.type == CEILING:
+                raise Invalid(
+                    "connection_id: leads wait here for an offer's daily ceiling; set its policy daily_ceiling"
+                )
+            return view
+    raise NotFound("connection_id: there is no such connection; list the connections to see the ids there are")
+
+
+def _changed(app: App, connection_id: str, *, by_person: bool) -> ConnectionView:
+    """The connection after a change. Raises `Unavailable` where others have changed its row all the while."""
+    view = _found(app, connection_id)
+    if view.by_person is not by_person:
+        raise Unavailable("connection_id: others were changing the connection at the same moment; try again")
+    return view
+
+
+def _view(connection: Connection, used_by: list[Use]) -> ConnectionView:
+    return ConnectionView(
+        id=connection.id,
+        type=connection.type,
+        health=_health(connection, in_use=bool(used_by)),
+        paused=connection.paused or connection.by_person,
+        by_person=connection.by_person,
+        since=connection.person_since or connection.since,
+        failures=connection.failures,
+        last_success_at=connection.last_success_at,
+        last_failure_at=connection.last_failure_at,
+        used_by=used_by,
+    )
+
+
+def _health(connection: Connection, *, in_use: bool) -> str:
+    if connection.by_person:
+        return f"paused by a person: {connection.person_note}"
+    if not in_use:
+        return "no offer uses it any more"
+    if connection.paused:
+        return f"paused: {connection.reason}"
+    if connection.failures:
+        return f"failing: {connection.failures} in a row"
+    return "working" if connection.last_success_at else "nothing was sent yet"

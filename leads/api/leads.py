@@ -1,0 +1,257 @@
+"""Leads: where each stands."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
+
+from leads import clock, listing
+from leads.api.operation import PATH, QUERY, Request
+from leads.api.problems import NotFound
+from leads.app import App
+from leads.lead import is_lead_id
+from leads.rows import Attempt, Delivery, LeadRecord, State
+
+MAX_PAGE: Final = 1000
+EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
+_AGO: Final = re.compile(r"(\d{1,6})\s*([mhdw])")
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def _moment(value: object) -> object:
+    """A time as people write it: ISO 8601 (without an offset it is UTC), or how long ago, such as 30m, 2h, 3d, 1w."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if ago := _AGO.fullmatch(text):
+        now = clock.now()
+        return now - min(timedelta(**{_UNITS[ago[2]]: int(ago[1])}), now - EARLIEST)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("write a time as 2026-01-31T14:00Z or 2026-01-31, or how long ago: 30m, 2h, 3d, 1w") from None
+    if not EARLIEST.year < moment.year < LATEST.year:
+        return EARLIEST if moment.year <= EARLIEST.year else LATEST
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _lead_id(text: str) -> str:
+    if text and not is_lead_id(text):
+        raise ValueError("must be a lead's id, such as 20260131235959999-0123456789ab-c")
+    return text
+
+
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_moment),
+    WithJsonSchema({"type": "string", "examples": ["2026-01-31", "2026-01-31T14:00:00Z", "3d"]}),
+]
+
+
+class LeadFilter(Request):
+    """Which leads to list."""
+
+    offer: Annotated[str | None, QUERY] = Field(
+        default=None, description="Only leads of this offer; - is the unrouted ones."
+    )
+    state: Annotated[State | None, QUERY] = Field(default=None, description="Only leads in this state.")
+    since: Annotated[Moment | None, QUERY] = Field(
+        default=None, description="Only leads received since: 2026-01-31, 2026-01-31T14:00Z, 2h, 3d."
+    )
+    until: Annotated[Moment | None, QUERY] = Field(
+        default=None, description="Only leads received until then; written like since."
+    )
+    limit: Annotated[int, QUERY] = Field(default=50, ge=1, le=MAX_PAGE, description=f"How many, at most {MAX_PAGE}.")
+    after: Annotated[str, AfterValidator(_lead_id), QUERY] = Field(
+        default="", description="Go on after this lead id, the last one of the page before."
+    )
+
+    @model_validator(mode="after")
+    def _a_span(self) -> "LeadFilter":
+        if self.since and self.until and self.since > self.until:
+            raise ValueError("since: is later than until; exchange them")
+        return self
+
+
+class LeadLine(BaseModel):
+    """A lead in a list. `destinations` holds the state of each that the lead goes to; `unconfirmed` is as in `DeliveryView`."""
+
+    lead_id: str
+    received_at: datetime
+    offer: str
+    stage: str
+    source: str
+    is_test: bool
+    state: State
+    unconfirmed: bool
+    destinations: dict[str, str]
+
+
+class LeadPage(BaseModel):
+    """Leads, newest first. `after` asks for the next page; None = this is the last one."""
+
+    leads: list[LeadLine]
+    after: str | None
+
+
+class AttemptView(BaseModel):
+    """One try: when, what came of it, the vendor's code for it, and when the next one was due."""
+
+    at: datetime
+    outcome: str
+    code: str
+    next_at: datetime | None
+    milliseconds: int
+
+
+class DeliveryView(BaseModel):
+    """A lead's way to one destination; `destination` is "" while the lead is not routed.
+
+    `unconfirmed`: it was handed over, and the vendor does not say whether a record came of it.
+    """
+
+    destination: str
+    state: State
+    unconfirmed: bool
+    reason: str
+    next_at: datetime | None
+    updated_at: datetime | None
+    connection: str
+    record_id: str
+    duplicate_of: str
+    repeat_of: str
+    possibly_twice: bool
+    attempts: list[AttemptView]
+
+
+class Person(BaseModel):
+    """What a customer said: personal data. `body` is there only for a lead that can't be read."""
+
+    first_name: str = ""
+    last_name: str = ""
+    email: str = ""
+    phone: str = ""
+    country: str = ""
+    company: str = ""
+    title: str = ""
+    description: str = ""
+    customer_extra: dict[str, str] = {}
+    extra: dict[str, str] = {}
+    body: str = ""
+
+
+class LeadView(BaseModel):
+    """Where a lead stands. `named_offer` is what of it can name its offer, in the order in which that is asked."""
+
+    lead_id: str
+    received_at: datetime
+    offer: str
+    named_offer: dict[str, str]
+    source: str
+    action: str
+    stage: str
+    is_test: bool
+    state: State
+    deliveries: list[DeliveryView]
+
+
+class ShowLead(Request):
+    """Which lead."""
+
+    lead_id: Annotated[str, PATH, Field(min_length=1, description="The lead's id, as the list of leads has it.")]
+
+
+def list_leads(app: App, request: LeadFilter) -> LeadPage:
+    """List leads, newest first. One that came in just now may still be on the queue, where no list sees it."""
+    criteria = request.model_dump() | {"limit": request.limit + 1}
+    found = listing.newest(app.ledger, **criteria)
+    page = found[: request.limit]
+    return LeadPage(leads=[_line(lead) for lead in page], after=page[-1].lead_id if len(found) > len(page) else None)
+
+
+def show_lead(app: App, request: ShowLead) -> LeadView:
+    """Show where a lead stands, with every attempt."""
+    return _lead_view(_record(app, request.lead_id))
+
+
+def read_person(app: App, lead_id: str) -> Person:
+    """What the customer said: for whoever may read the storage, and never over HTTP. Raises `NotFound`."""
+    record = _record(app, lead_id)
+    if record.lead is None:
+        return Person(body=(app.ledger.body(record.lead_id) or b"").decode(errors="backslashreplace"))
+    return Person.model_validate(record.lead.model_dump(include=set(Person.model_fields)))
+
+
+def _record(app: App, lead_id: str) -> LeadRecord:
+    if not is_lead_id(lead_id):
+        raise NotFound("lead_id: is no lead's id; they look like 20260131235959999-0123456789ab-c")
+    record = app.ledger.read(lead_id)
+    if record is None:
+        raise NotFound("lead_id: no lead of this id is known; one that came in just now may still be on the queue")
+    return record
+
+
+def _line(lead: listing.Listed) -> LeadLine:
+    states = dict(pair.split("=", 1) for pair in lead.states.split(",") if pair)
+    return LeadLine(
+        lead_id=lead.lead_id,
+        received_at=lead.received_at,
+        offer=lead.offer,
+        stage=lead.stage,
+        source=lead.source,
+        is_test=lead.is_test,
+        state=lead.state,
+        unconfirmed=lead.unconfirmed,
+        destinations=states,
+    )
+
+
+def _lead_view(record: LeadRecord) -> LeadView:
+    lead, references = record.lead, record.references
+    named = {
+        "address": references.url,
+        "lead_source": references.lead_source,
+        "product_id": references.product_id,
+        "title": references.title,
+    }
+    return LeadView(
+        lead_id=record.lead_id,
+        received_at=record.received_at,
+        offer=record.offer,
+        named_offer={name: text for name, text in named.items() if text},
+        source=lead.source if lead else "",
+        action=lead.action if lead else "",
+        stage=record.stage.value,
+        is_test=lead.is_test if lead else False,
+        state=record.state,
+        deliveries=[_delivery_view(delivery) for _, delivery in sorted(record.deliveries.items())],
+    )
+
+
+def _delivery_view(delivery: Delivery) -> DeliveryView:
+    return DeliveryView(
+        destination=delivery.destination,
+        state=delivery.state,
+        unconfirmed=delivery.unconfirmed,
+        reason=delivery.reason,
+        next_at=delivery.next_at,
+        updated_at=delivery.updated_at,
+        connection=delivery.connection,
+        record_id=delivery.record_id,
+        duplicate_of=delivery.duplicate_of,
+        repeat_of=delivery.repeat_of,
+        possibly_twice=delivery.possibly_twice,
+        attempts=[_attempt_view(attempt) for attempt in delivery.attempts],
+    )
+
+
+def _attempt_view(attempt: Attempt) -> AttemptView:
+    return AttemptView(
+        at=attempt.at,
+        outcome=attempt.outcome,
+        code=attempt.code,
+        next_at=attempt.next_at,
+        milliseconds=attempt.milliseconds,
+    )

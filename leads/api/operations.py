@@ -1,0 +1,88 @@
+"""The one table of operations: manage.py answers them, openapi.py describes them, the command line asks for them."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, JsonValue
+
+from leads.api import (
+    connections,
+    destination_types,
+    leads,
+    offers,
+    openapi,
+    preview,
+    send_test,
+    status,
+    validation,
+)
+from leads.api.operation import BODY, Nothing, Operation
+from leads.api.problems import NotFound, Unreadable
+from leads.app import App
+
+BASE: Final = "/api/manage"
+STORED: Final = frozenset({Unreadable.status})
+"""What every operation may answer that reads the stored offers."""
+
+
+class Address(BaseModel):
+    """An operation and where it is asked for."""
+
+    name: str
+    method: str
+    path: str
+    summary: str
+
+
+class Index(BaseModel):
+    """All operations."""
+
+    operations: list[Address]
+
+
+class Document(BaseModel):
+    """An OpenAPI document."""
+
+    document: Annotated[dict[str, JsonValue], BODY]
+
+
+def list_operations(app: App, request: Nothing) -> Index:
+    """List what there is to ask."""
+    return Index(
+        operations=[
+            Address(name=found.name, method=found.method, path=f"{BASE}{found.path}", summary=found.summary)
+            for found in OPERATIONS
+        ]
+    )
+
+
+def show_openapi(app: App, request: Nothing) -> Document:
+    """Show this interface as an OpenAPI 3.1 document."""
+    return Document(document=openapi.describe(OPERATIONS, BASE))
+
+
+OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
+    Operation("GET", "", list_operations),
+    Operation("GET", "/openapi.json", show_openapi),
+    Operation("GET", "/status", status.show_status, also=STORED),
+    Operation("GET", "/offers", offers.list_offers, also=STORED),
+    Operation("GET", "/offers/{offer_id}", offers.show_offer, also=STORED),
+    Operation("PUT", "/offers/{offer_id}", offers.set_offer, created=offers.is_new, also=STORED),
+    Operation("DELETE", "/offers/{offer_id}", offers.remove_offer, status=204, also=STORED),
+    Operation("POST", "/offers/{offer_id}/validate", validation.validate_offer, also=STORED),
+    Operation("POST", "/offers/{offer_id}/test-leads", send_test.send_test_lead, status=202, also=STORED),
+    Operation("POST", "/validate", validation.validate_destination),
+    Operation("POST", "/preview", preview.preview_lead, also=STORED | {NotFound.status}),
+    Operation("GET", "/destination-types", destination_types.list_destination_types),
+    Operation("GET", "/destination-types/{type}", destination_types.show_destination_type),
+    Operation("GET", "/connections", connections.list_connections, also=STORED),
+    Operation("POST", "/connections/{connection_id}/pause", connections.pause_connection, also=STORED),
+    Operation("POST", "/connections/{connection_id}/resume", connections.resume_connection, also=STORED),
+    Operation("GET", "/leads", leads.list_leads),
+    Operation("GET", "/leads/{lead_id}", leads.show_lead),
+)
+
+BY_FUNCTION: Final[Mapping[Callable[[App, Any], Any], Operation[Any, Any]]] = {
+    operation.run: operation for operation in OPERATIONS
+}
+"""The operation that a function carries out."""

@@ -1,0 +1,95 @@
+"""Validation: whether a destination's connection is usable, and if not, what to change."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from leads import destinations
+from leads.api.offers import OfferId, no_offer
+from leads.api.operation import BODY, QUERY, Request
+from leads.api.problems import NotFound
+from leads.app import App
+from leads.delivery import checked
+from leads.destinations.base import Context, Destination
+from leads.offers import DestinationConfig
+from leads.settings import Secrets
+
+
+class Validated(BaseModel):
+    """What a destination's `check()` has found. `transient`: it is only out of reach for now."""
+
+    destination: str
+    type: str
+    connection: str
+    ok: bool
+    problem: str
+    code: str
+    transient: bool
+    milliseconds: int
+
+
+class Validation(BaseModel):
+    """Whether every destination is usable, and each one's answer."""
+
+    ok: bool
+    destinations: list[Validated]
+
+
+class ValidateOffer(Request):
+    """Which offer, and which of its destinations."""
+
+    offer_id: OfferId
+    destination: Annotated[str, QUERY] = Field(default="", description="Only the destination of this name.")
+
+
+class ValidateDestination(Request):
+    """A destination that need not be saved."""
+
+    destination: Annotated[DestinationConfig, BODY]
+
+
+def validate_offer(app: App, request: ValidateOffer) -> Validation:
+    """Check the destinations of a stored offer: sign in, look, write no lead."""
+    stored = app.offers.get(request.offer_id)
+    if stored is None:
+        raise NotFound(no_offer(request.offer_id))
+    chosen = [config for config in stored.offer.destinations if request.destination in {"", config.name}]
+    if not chosen:
+        raise NotFound("destination: the offer has none of that name; show the offer to see the names there are")
+    return _validate(app, chosen)
+
+
+def validate_destination(app: App, request: ValidateDestination) -> Validation:
+    """Check a destination that need not be saved: sign in, look, write no lead."""
+    return _validate(app, [request.destination])
+
+
+def apart(app: App, config: DestinationConfig) -> Destination:
+    """The destination of a configuration, sharing nothing with those that deliver: no token, secret or connection."""
+    context = Context(app.settings, Secrets(app.settings), app.storage)
+    return destinations.make(config.type, config.settings, context, config.mapping, config.follow_up)
+
+
+def _validate(app: App, configs: Sequence[DestinationConfig]) -> Validation:
+    with ThreadPoolExecutor(len(configs)) as pool:
+        found = list(pool.map(lambda config: _check(app, config), configs))
+    return Validation(ok=all(each.ok for each in found), destinations=found)
+
+
+def _check(app: App, config: DestinationConfig) -> Validated:
+    destination = apart(app, config)
+    started = time.monotonic()
+    result = checked(destination)
+    return Validated(
+        destination=config.name,
+        type=config.type,
+        connection=destination.connection,
+        ok=result.ok,
+        problem=result.problem,
+        code=result.code,
+        transient=result.transient,
+        milliseconds=round((time.monotonic() - started) * 1000),
+    )

@@ -1,0 +1,132 @@
+"""The command line: the operations of `leads.api` for a person at a shell. It needs typer, rich and PyYAML, which the deployed
+app does not have.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
+from pydantic import ValidationError
+from typer.exceptions import TyperException
+
+from leads.api.problems import FAILURES, Changed, NotFound, Unavailable
+from leads.cli import connect, connections, leads, offers, status, trying  # noqa: F401 - two add theirs to `offers`
+from leads.cli.asking import BAD_INPUT, CHANGED_MEANWHILE, INTERRUPTED, NOT_FOUND, OUT_OF_REACH
+from leads.cli.output import printable
+from leads.cli.reach import APP_VARIABLE, KEY_VARIABLE, TOKEN_VARIABLE, Deployed, Directly, OutOfReach
+from leads.problems import first_problem
+from leads.storage import StorageError
+
+commands = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+commands.add_typer(offers.group, name="offers")
+commands.add_typer(leads.group, name="leads")
+commands.add_typer(connections.group, name="connections")
+commands.command("status")(status.status)
+
+
+@commands.callback(
+    help=f"""Look at marketplace leads and where they stand, and connect the offers that they belong to.
+
+    Reached is either the storage account of the app: set LeadsStorage to its connection string
+    (UseDevelopmentStorage=true for Azurite), or LeadsStorage__accountName to use your Azure login (az login) with the roles
+    Storage Table Data Contributor and Storage Queue Data Contributor. Or, with --app, the deployed app: set {KEY_VARIABLE} to
+    the key of its function manage, or be asked for it. Where Entra ID stands in front, {TOKEN_VARIABLE} holds the access token.
+    Commands and output are the same. Times are UTC.
+
+    \b
+    python -m leads status
+    python -m leads offers connect contoso.crm
+    python -m leads offers test contoso.crm
+    python -m leads leads list --follow
+    python -m leads --app https://NAME.azurewebsites.net leads list --state dead_letter --since 3d
+    python -m leads leads show 20260131235959999-0123456789ab-c
+
+    Exit status: 0 done, 1 not found, 2 wrong input or setting, 3 storage or app out of reach, 4 somebody else has changed the
+    offer meanwhile, 5 done and something needs you (status, validate, test, apply --dry-run), 130 interrupted.
+    """
+)
+def reached(
+    context: typer.Context,
+    app: Annotated[
+        str,
+        typer.Option(
+            "--app", metavar="URL", envvar=APP_VARIABLE, help="The deployed app's address, instead of storage."
+        ),
+    ] = "",
+) -> None:
+    """Choose how the app is reached."""
+    context.obj = Deployed(app) if app else Directly()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command (default: the one of the process). Returns the exit status; what goes wrong is said in one line."""
+    logging.getLogger().addHandler(logging.NullHandler())  # azure.identity tells at length what the one line says
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        result = commands(arguments, prog_name="python -m leads", standalone_mode=False)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(INTERRUPTED, "Interrupted.")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it ends
+        return 1
+    except (*FAILURES, OutOfReach, TyperException) as error:
+        return _fail(*_in_a_line(error))
+    return result if isinstance(result, int) else 0
+
+
+def _in_a_line(error: Exception) -> tuple[int, str]:
+    """The exit status and the line for what went wrong."""
+    match error:
+        case NotFound():
+            return NOT_FOUND, str(error)
+        case Changed():
+            return CHANGED_MEANWHILE, str(error)
+        case Unavailable() | OutOfReach():
+            return OUT_OF_REACH, str(error)
+        case StorageError():
+            return OUT_OF_REACH, _storage_problem(error)
+        case ValidationError():
+            return BAD_INPUT, first_problem(error)
+        case TyperException():
+            return error.exit_code, _usage_problem(error.format_message())
+        case _:
+            return BAD_INPUT, str(error)
+
+
+def _usage_problem(text: str) -> str:
+    if text.startswith("No such option: --app"):
+        return "--app: stands before the command, such as python -m leads --app URL status"
+    return text.rstrip(".") + ("" if "\n" in text else "; --help says more")
+
+
+def _fail(status: int, text: str) -> int:
+    typer.echo("\n".join(map(printable, text.splitlines())), err=True)
+    return status
+
+
+def _storage_problem(error: StorageError) -> str:
+    if not isinstance(error, HttpResponseError):
+        return f"LeadsStorage: the storage account does not answer ({type(error).__name__}); check its name and the network"
+    if isinstance(error, ClientAuthenticationError) and not error.status_code:
+        return "LeadsStorage: there is no Azure login; run az login, or set LeadsStorage to a connection string"
+    code = getattr(error, "error_code", None)
+    answer = f"{error.status_code} {getattr(code, 'value', code) or ''}".rstrip()
+    if error.status_code in {401, 403}:
+        return (
+            f"LeadsStorage: the storage account refuses ({answer}); check the key, or give your login the roles "
+            "Storage Table Data Contributor and Storage Queue Data Contributor"
+        )
+    return f"LeadsStorage: the storage account answers {answer}; try again later"

@@ -1,0 +1,34 @@
+"""What the commands have in common: asking the app, asking a person, and the exit statuses."""
+
+import sys
+from collections.abc import Callable
+from typing import Annotated, Final
+
+import typer
+
+from leads.app import App
+from leads.cli.reach import AnswerT, Reach, RequestT
+from leads.offers import InvalidOffer
+
+DONE: Final = 0
+NOT_FOUND: Final = 1
+BAD_INPUT: Final = 2
+OUT_OF_REACH: Final = 3
+CHANGED_MEANWHILE: Final = 4
+NEEDS_A_PERSON: Final = 5
+INTERRUPTED: Final = 130
+
+OfferId = Annotated[str, typer.Argument(metavar="ID", help="The offer's id: publisher.offer, or *.")]
+
+
+def ask(context: typer.Context, run: Callable[[App, RequestT], AnswerT], request: RequestT) -> AnswerT:
+    """Carry out an operation, wherever the command line has been told to."""
+    reach: Reach = context.obj
+    return reach.ask(run, request)
+
+
+def confirmed(question: str, *, otherwise: str, from_standard_input: bool = False) -> bool:
+    """Ask at the terminal, with no as the answer of who only presses Enter. Raises `InvalidOffer` where nobody can be asked."""
+    if from_standard_input or not sys.stdin.isatty():
+        raise InvalidOffer(f"{otherwise}: is needed here, because there is nobody to ask")
+    return typer.confirm(question)

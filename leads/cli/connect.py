@@ -1,0 +1,360 @@
+"""`offers connect`: a destination is set up question by question, or by flags. What is asked stands in the types' own schemas."""
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+import typer
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from leads import destinations
+from leads.api.destination_types import DestinationType, list_destination_types
+from leads.api.offers import ShownOffer, ShowOffer, changes, check_offer, show_offer
+from leads.api.operation import Nothing
+from leads.api.problems import NotFound
+from leads.cli.asking import DONE, NEEDS_A_PERSON, ask
+from leads.cli.offers import Planned, group, save_all, show_plans
+from leads.cli.output import print_line, value_of
+from leads.cli.reach import Deployed
+from leads.cli.settings import Setting, settings_of
+from leads.cli.trying import print_validation, send_and_wait, validate_unsaved
+from leads.offers import DestinationConfig, InvalidOffer, Offer
+from leads.problems import problem_of_field
+
+TEST_SECONDS: Final = 60
+NONE: Final = "-"
+"""Takes an answer away that is not needed."""
+
+
+@group.command("connect")
+def offers_connect(
+    context: typer.Context,
+    offer_id: Annotated[str, typer.Argument(metavar="ID", help="The offer's id: publisher.offer, or *.")] = "",
+    type_name: Annotated[
+        str, typer.Option("--type", metavar="TYPE", help="The destination type; `offers types` lists them.")
+    ] = "",
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="The destination's name within the offer; else the type's.")
+    ] = "",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="SETTING=VALUE", help="A setting of the type; may be repeated. Lists and objects as JSON."
+        ),
+    ] = None,
+    titles: Annotated[
+        list[str] | None, typer.Option("--title", metavar="TITLE", help="A display name of the offer; may be repeated.")
+    ] = None,
+    validate: Annotated[
+        bool | None, typer.Option("--validate/--no-validate", help="Sign in and look before it is saved.")
+    ] = None,
+    test: Annotated[bool | None, typer.Option("--test/--no-test", help="Send a test lead afterwards.")] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Ask nothing: what is not given is the default. For scripts.")
+    ] = False,
+) -> int:
+    """Connect an offer to a destination, question by question.
+
+    Asks for all that is needed, checks it, saves it, tries it.
+
+    A new destination is added to the offer; one of the same name is replaced. Nothing is saved before the end, and then
+    only if nobody else has changed the offer meanwhile.
+
+    Secrets are never asked for, only where they are kept: env:NAME (an app setting) or keyvault:NAME (a Key Vault
+    secret). The command that puts one there is shown.
+
+    \b
+    python -m leads offers connect
+    python -m leads offers connect contoso.crm --type azure_table --set table=CrmLeads --validate --test --yes
+    """
+    if not yes and not sys.stdin.isatty():
+        raise InvalidOffer("--yes: is needed here, because there is nobody to ask; give the rest as flags, see --help")
+    given = Given(offer_id, type_name, name, _pairs(settings or []), titles or [])
+    dialogue = Dialogue(context, given, asks=not yes)
+    offer, stored = dialogue.offer(validate)
+    if offer is None:
+        return NEEDS_A_PERSON
+    return dialogue.finish(offer, stored, test)
+
+
+def _pairs(settings: list[str]) -> dict[str, str]:
+    pairs = [setting.partition("=") for setting in settings]
+    for name, equals, _ in pairs:
+        if not name or not equals:
+            raise InvalidOffer("--set: write SETTING=VALUE, such as --set table=CrmLeads")
+    return {name: value for name, _, value in pairs}
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What flags say, and need not be asked for."""
+
+    offer_id: str
+    type_name: str
+    name: str
+    settings: Mapping[str, str]
+    titles: list[str] = field(default_factory=list)
+
+
+class Dialogue:
+    """The questions, as far as flags do not answer them. Without a person to ask, what is missing is the default."""
+
+    def __init__(self, context: typer.Context, given: Given, *, asks: bool) -> None:
+        self._context = context
+        self._given = given
+        self._asks = asks
+
+    def offer(self, validate: bool | None) -> tuple[Offer | None, ShownOffer | None]:
+        """The offer as it is to be saved (None = it is not usable, and nobody is there to mend it), and as it is stored now."""
+        offer_id = self._offer_id()
+        stored = self._stored(offer_id)
+        titles = self._given.titles or (self._titles() if stored is None else [])
+        found = self._type()
+        name = self._name(found.type, stored)
+        answers = self._settings(found, {}, _decoded_all(found, self._given.settings))
+        while True:
+            config = {"name": name, "type": found.type, "settings": answers}
+            problem = ""
+            try:
+                offer = _with(config, offer_id, titles, stored)
+            except InvalidOffer as error:
+                if not self._asks:
+                    raise
+                problem = str(error)
+                print_line(problem)
+            if not problem and self._is_usable(offer, name, validate):
+                return offer, stored
+            if not self._asks:
+                return None, stored
+            if not problem and not typer.confirm("Change the settings?", default=True):
+                return offer, stored
+            answers = self._settings(found, answers, {})
+
+    def finish(self, offer: Offer, stored: ShownOffer | None, test: bool | None) -> int:
+        """Show the difference to what is stored, save, try. Returns the exit status."""
+        planned = (
+            Planned(offer.id, offer, stored.etag, changes(stored.offer, offer))
+            if stored
+            else Planned(offer.id, offer, "", [])
+        )
+        print_line("")
+        show_plans([planned])
+        if not self._wants(None, "Save it?"):
+            print_line("Nothing was saved.")
+            return DONE
+        status = save_all(self._context, [planned])
+        if status == DONE and self._wants(test, "Send a test lead?", otherwise=False):
+            return send_and_wait(self._context, offer.id, "INS", TEST_SECONDS)
+        return status
+
+    # The offer
+
+    def _offer_id(self) -> str:
+        if self._given.offer_id or not self._asks:
+            return self._given.offer_id
+        print_line("Which offer? Its id is publisher.offer as in Partner Center; * stands for every other one.")
+        return self._ask("Offer id", lambda text: _problem(Offer, {"id": text}, "id"))
+
+    def _stored(self, offer_id: str) -> ShownOffer | None:
+        if not offer_id:
+            raise InvalidOffer("ID: is missing; name the offer")
+        try:
+            return ask(self._context, show_offer, ShowOffer(offer_id=offer_id))
+        except NotFound:
+            return None
+
+    def _titles(self) -> list[str]:
+        if not self._asks:
+            return []
+        print_line("")
+        print_line("What is the offer called in the marketplace? Leads that come without an id are found by it.")
+        titles: list[str] = []
+        while title := typer.prompt("Display name (Enter: no more)", default="", show_default=False).strip():
+            titles.append(title)
+        return titles
+
+    # The destination
+
+    def _type(self) -> DestinationType:
+        types = {found.type: found for found in ask(self._context, list_destination_types, Nothing()).destination_types}
+        chosen, known = self._given.type_name, ", ".join(types)
+        if not chosen and self._asks:
+            print_line("")
+            print_line("Where do its leads go?")
+            for found in types.values():
+                print_line(f"  {found.type:<{max(map(len, types))}}  {found.description}")
+            chosen = self._ask("Type", lambda text: "" if text in types else f"must be one of {known}")
+        if chosen not in types:
+            raise InvalidOffer(f"--type: must be one of {known}")
+        return types[chosen]
+
+    def _name(self, type_name: str, stored: ShownOffer | None) -> str:
+        if self._given.name or not self._asks:
+            return self._given.name or type_name
+        print_line("")
+        if stored:
+            taken = ", ".join(config.name for config in stored.offer.destinations)
+            print_line(f"The offer has {taken}. One of the same name is replaced, another one is added.")
+        return self._ask(
+            "Name of the destination within the offer",
+            lambda text: _problem(DestinationConfig, {"name": text}, "name"),
+            default=type_name,
+        )
+
+    def _settings(
+        self, found: DestinationType, before: Mapping[str, JsonValue], given: Mapping[str, JsonValue]
+    ) -> dict[str, JsonValue]:
+        """A value for each setting that has one. `before` are the answers of the last time, `given` are not asked for."""
+        answers: dict[str, JsonValue] = {}
+        for setting in settings_of(found):
+            if setting.name in given or not self._asks:
+                value = self._taken(found.type, setting, answers, given)
+            else:
+                value = self._asked(found.type, setting, answers, before.get(setting.name))
+            if value is not None:
+                answers[setting.name] = value
+        return answers
+
+    def _taken(
+        self, type_name: str, setting: Setting, answers: Mapping[str, JsonValue], given: Mapping[str, JsonValue]
+    ) -> JsonValue:
+        """What a flag says. Raises `InvalidOffer` where that is wrong, or missing."""
+        if setting.name not in given:
+            if setting.required:
+                raise InvalidOffer(f"--set {setting.name}=…: is needed. {setting.description}")
+            return None
+        value = given[setting.name]
+        if problem := _problem_of_setting(type_name, setting, answers, value):
+            raise InvalidOffer(f"--set {problem}")
+        return value
+
+    def _asked(
+        self, type_name: str, setting: Setting, answers: Mapping[str, JsonValue], before: JsonValue
+    ) -> JsonValue:
+        print_line("")
+        print_line(f"{setting.title}: {setting.description}")
+        default = before if before is not None else setting.default
+        shown = default if isinstance(default, str) else "" if default is None else value_of(default)
+        may_be_none = not setting.required and setting.default is None
+        hint = "" if not may_be_none else " (-: none)" if shown else " (Enter: none)"
+        while True:
+            text: str = typer.prompt(
+                f"{setting.name}{hint}", default=shown if shown or may_be_none else None, show_default=bool(shown)
+            ).strip()
+            if may_be_none and text in {"", NONE}:
+                return None
+            try:
+                value = _decoded(setting, text)
+            except ValueError as error:
+                problem = str(error)
+            else:
+                problem = _problem_of_setting(type_name, setting, answers, value)
+            if not problem:
+                break
+            print_line(problem)
+        for line in self._where_secrets_go(value if setting.names_secrets and value != before else None):
+            print_line(line)
+        return None if value == setting.default else value
+
+    def _is_usable(self, offer: Offer, name: str, validate: bool | None) -> bool:
+        if not self._wants(validate, "\nCheck whether it is usable?", otherwise=False):
+            return True
+        found = validate_unsaved(self._context, offer, name)
+        print_validation(self._context, found.destinations)
+        return found.ok
+
+    def _where_secrets_go(self, value: JsonValue) -> Iterator[str]:
+        """For each reference the command that puts the secret there. It is read from the keyboard and shown nowhere."""
+        if isinstance(value, dict):
+            for inner in value.values():
+                yield from self._where_secrets_go(inner)
+        elif isinstance(value, str):
+            kind, _, name = value.partition(":")
+            if kind == "env":
+                yield f"Put the secret into the app setting {name}:"
+                command = f"az functionapp config appsettings set -g GROUP -n {self._app_name} --settings"
+                yield f'    read -rs SECRET && {command} {shlex.quote(name)}="$SECRET" --output none'
+            elif kind == "keyvault":
+                yield "Put the secret into the Key Vault of the app setting LEADS_KEY_VAULT_URI:"
+                command = f"az keyvault secret set --vault-name VAULT --name {shlex.quote(name)}"
+                yield f'    read -rs SECRET && {command} --value "$SECRET" --output none'
+
+    @property
+    def _app_name(self) -> str:
+        """The function app's name, where its address has it."""
+        reach = self._context.obj
+        host = urlsplit(reach.url).hostname or "" if isinstance(reach, Deployed) else ""
+        name, dot, domain = host.partition(".")
+        return name if dot and domain.endswith("azurewebsites.net") else "APP"
+
+    # Asking
+
+    def _ask(self, question: str, problem_with: Callable[[str], str], default: str | None = None) -> str:
+        """Ask until the answer is right."""
+        while True:
+            text: str = typer.prompt(question, default=default).strip()
+            if not (problem := problem_with(text)):
+                return text
+            print_line(problem)
+
+    def _wants(self, flag: bool | None, question: str, *, otherwise: bool = True) -> bool:
+        """What a flag says, else what the person says, else `otherwise`."""
+        if flag is not None:
+            return flag
+        return typer.confirm(question, default=True) if self._asks else otherwise
+
+
+def _with(config: dict[str, Any], offer_id: str, titles: list[str], stored: ShownOffer | None) -> Offer:
+    """The offer with this destination: in the place of the one of its name, or behind the others."""
+    data: dict[str, Any] = stored.offer.model_dump(mode="json") if stored else {"id": offer_id, "destinations": []}
+    data["titles"] = list(dict.fromkeys([*data.get("titles", []), *titles]))
+    others = {each["name"]: each for each in data["destinations"]}
+    # What is not asked for (mapping, follow-up, pace) stays as it was while the type is the same.
+    kept = others.get(config["name"], {})
+    others[config["name"]] = (kept if kept.get("type") == config["type"] else {}) | config
+    return check_offer(data | {"destinations": list(others.values())})
+
+
+def _decoded_all(found: DestinationType, given: Mapping[str, str]) -> dict[str, JsonValue]:
+    """The values of flags. Raises `InvalidOffer`."""
+    known = {setting.name: setting for setting in settings_of(found)}
+    values: dict[str, JsonValue] = {}
+    for name, text in given.items():
+        if name not in known:
+            raise InvalidOffer(f"--set {name}=…: {found.type} has no such setting; use {', '.join(known)}")
+        try:
+            values[name] = _decoded(known[name], text)
+        except ValueError as error:
+            raise InvalidOffer(f"--set {error}") from None
+    return values
+
+
+def _decoded(setting: Setting, text: str) -> JsonValue:
+    """What was written as a value. Raises ValueError that names the setting."""
+    if setting.is_plain:
+        return text
+    try:
+        value: JsonValue = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(f'{setting.name}: must be JSON, such as {{"name": "value"}}') from None
+    return value
+
+
+def _problem_of_setting(type_name: str, setting: Setting, answers: Mapping[str, JsonValue], value: JsonValue) -> str:
+    """What the type's own model says of a value, as soon as it is there; a type that only the app knows is left to it."""
+    if type_name not in destinations.MODULES:
+        return ""
+    model = destinations.destination_class(type_name).Settings
+    return _problem(model, {**answers, setting.name: value}, setting.name)
+
+
+def _problem(model: type[BaseModel], values: Mapping[str, Any], name: str) -> str:
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        return problem_of_field(error, name, model)
+    return ""

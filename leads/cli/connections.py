@@ -1,0 +1,93 @@
+"""`connections`: what offers' destinations share, pausing one and resuming it."""
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from leads.api.connections import (
+    MAX_NOTE_CHARACTERS,
+    ConnectionView,
+    Note,
+    PauseConnection,
+    ResumeConnection,
+    list_connections,
+    pause_connection,
+    resume_connection,
+)
+from leads.api.operation import Nothing
+from leads.cli.asking import ask
+from leads.cli.output import AsJson, print_json, print_line, print_table, printable, time_of
+
+group = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="""Connections: what destinations share.
+
+    Those with the same type, address and credentials have one connection. One that does not work is paused, probed every
+    minute and opened again by the app itself. One that a person has paused stays so until a person resumes it. Leads are
+    parked meanwhile, and none is lost.
+    """,
+)
+
+ConnectionId = Annotated[str, typer.Argument(metavar="CONNECTION", help="The id, as `connections list` prints it.")]
+
+
+@group.command("list")
+def connections_list(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the connections: their health, and which destinations use them."""
+    found = ask(context, list_connections, Nothing()).connections
+    if as_json:
+        print_json([view.model_dump(mode="json") for view in found])
+    elif found:
+        print_connections(found)
+    else:
+        print_line("No offer has a destination yet, so there is no connection.")
+
+
+@group.command("pause")
+def connections_pause(
+    context: typer.Context,
+    connection_id: ConnectionId,
+    note: Annotated[
+        str, typer.Option(help=f"Why, for whoever finds it paused; up to {MAX_NOTE_CHARACTERS} characters.")
+    ],
+) -> None:
+    """Pause a connection, for maintenance say.
+
+    Nothing is sent or probed until it is resumed; its leads are parked.
+
+    Every instance knows of it within ten seconds. A lead that is being sent at that moment is finished.
+    """
+    request = PauseConnection(connection_id=connection_id, note=Note(note=note))
+    _tell(ask(context, pause_connection, request))
+
+
+@group.command("resume")
+def connections_resume(context: typer.Context, connection_id: ConnectionId) -> None:
+    """Resume a connection, whoever has paused it.
+
+    New leads are sent at once, the parked ones at the connection's pace.
+
+    If it still does not work, the next lead pauses it again.
+    """
+    _tell(ask(context, resume_connection, ResumeConnection(connection_id=connection_id)))
+
+
+def print_connections(found: list[ConnectionView]) -> None:
+    rows = [(view.id, view.type, _health(view), time_of(view.last_success_at), _uses(view)) for view in found]
+    print_table(("connection", "type", "health", "last success (UTC)", "used by"), rows)
+
+
+def _tell(view: ConnectionView) -> None:
+    print_line(f"{view.id}: {view.health}")
+
+
+def _health(view: ConnectionView) -> Text:
+    style = "red" if view.paused else "yellow" if view.failures else ""
+    since = f" (since {time_of(view.since)} UTC)" if view.since else ""
+    return Text(printable(view.health) + since, style)
+
+
+def _uses(view: ConnectionView) -> str:
+    return ", ".join(f"{use.offer} {use.destination}" for use in view.used_by)

@@ -1,0 +1,100 @@
+"""Files with offers, written by people: YAML or JSON, one offer or many."""
+
+import re
+import sys
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from leads.api.offers import check_offer
+from leads.api.wire import read_json
+from leads.offers import InvalidOffer, Offer
+
+STANDARD_INPUT: Final = "-"
+
+
+def read_bytes(file: str) -> bytes:
+    """The file's content, or standard input's. Raises `InvalidOffer`."""
+    if file == STANDARD_INPUT:
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file).read_bytes()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is no file's name"
+        raise InvalidOffer(f"FILE: {file} can't be read ({why}); name a file, or - for standard input") from None
+
+
+def read_offers(file: str) -> list[Offer]:
+    """The offers of a file, all of them right. Raises `InvalidOffer` that names the first field that is not, and where."""
+    offers: dict[str, Offer] = {}
+    for place, item in _places(_decoded(file, read_bytes(file))):
+        try:
+            offer = check_offer(item)
+        except InvalidOffer as error:
+            raise InvalidOffer(f"{place}{error}") from None
+        if offer.id.casefold() in offers:
+            raise InvalidOffer(f"{place}id: another offer of the file has it, too; leave one of them out")
+        offers[offer.id.casefold()] = offer
+    if not offers:
+        raise InvalidOffer("FILE: holds no offer")
+    return list(offers.values())
+
+
+def _decoded(file: str, content: bytes) -> object:
+    suffix = Path(file).suffix.lower()
+    begins_as_json = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in {b"{", b"[", b'"', b""}
+    if suffix == ".json" or (begins_as_json and suffix not in {".yaml", ".yml"}):
+        return read_json(content)
+    return read_yaml(content)
+
+
+def _places(data: object) -> Iterator[tuple[str, object]]:
+    """The offers with where they stand: one, a list of them, or a list under the name `offers`."""
+    if isinstance(data, dict) and "offers" in data and "id" not in data:
+        data = data["offers"]
+    if isinstance(data, list):
+        yield from ((f"offers[{number}].", item) for number, item in enumerate(data))
+    else:
+        yield "", data
+
+
+def read_yaml(content: bytes) -> object:
+    """Decode YAML; several documents are a list. Raises `InvalidOffer` with the place of the error."""
+    try:
+        documents = list(yaml.load_all(content.decode("utf-8-sig"), _Loader))
+    except UnicodeDecodeError:
+        raise InvalidOffer("body: is not UTF-8; save it as UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise InvalidOffer(f"body: is not YAML: {error.problem or 'it can not be read'}{where}") from None
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError):
+        raise InvalidOffer("body: is not YAML: it holds a character, number or depth that can't be read") from None
+    return documents[0] if len(documents) == 1 else documents
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's reading of plain words: `NO` is a country and no boolean, a date is text. A key stands once."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own attribute, which it replaces itself
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.tag == _TEXT and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, "a key stands twice", key.start_mark)
+            seen.add(key.value if key.tag == _TEXT else object())
+        return super().construct_mapping(node, deep)
+
+
+_TEXT: Final = "tag:yaml.org,2002:str"
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("merge", "<<", "<"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))

@@ -1,0 +1,218 @@
+"""`leads`: where each stands, in a list, as they come, or one with every attempt."""
+
+import time
+from typing import Annotated, Final
+
+import typer
+
+from leads.api.leads import (
+    MAX_PAGE,
+    DeliveryView,
+    LeadFilter,
+    LeadLine,
+    LeadPage,
+    LeadView,
+    Person,
+    ShowLead,
+    list_leads,
+    read_person,
+    show_lead,
+)
+from leads.api.problems import Unavailable
+from leads.cli.asking import ask
+from leads.cli.output import AsJson, json_text, print_fields, print_json, print_line, print_table, state_of, time_of
+from leads.cli.reach import Directly, OutOfReach
+from leads.offers import InvalidOffer
+from leads.rows import State
+from leads.storage import StorageError
+
+STATES: Final = ", ".join(State)
+POLL_SECONDS: Final = 2.0
+
+group = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="""Leads: where each stands, and every attempt to deliver it.
+
+    \b
+    waiting, retry        on the queue, or tried again by itself
+    parked                its connection is paused; sent by itself when that works again
+    unrouted              no offer takes it; sent by itself when one does
+    crashed               the worker failed with it; tried again alone, up to three times
+    held                  nobody knows whether it has arrived; look, then decide
+    dead_letter           the destination refuses it; see the reason
+    unreadable            its body can't be read; it is kept
+    delivered, duplicate, skipped    done; delivered (unconfirmed) is handed over to a
+                          vendor that does not say what came of it
+    """,
+)
+
+
+@group.command("list")
+def leads_list(
+    context: typer.Context,
+    offer: Annotated[str | None, typer.Option(help="Only leads of this offer; - is the unrouted ones.")] = None,
+    state: Annotated[str | None, typer.Option(help=f"Only leads in this state: {STATES}.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only leads received since: 2026-01-31, 2026-01-31T14:00Z, 2h, 3d.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only leads received until then; written like --since.")] = None,
+    limit: Annotated[int, typer.Option(help=f"How many, at most {MAX_PAGE}.")] = 50,
+    after: Annotated[
+        str | None, typer.Option(help="Go on after this lead id, the last one of the page before.")
+    ] = None,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", "-f", help="Go on, and print leads and their changes as they come, until Ctrl-C."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List leads, newest first, without personal data.
+
+    With --follow the oldest comes first, and --json prints a line of JSON for each change.
+    """
+    wanted = {"offer": offer, "state": state, "since": since, "until": until, "limit": limit, "after": after}
+    which = LeadFilter.model_validate({name: value for name, value in wanted.items() if value is not None})
+    if follow:
+        if until or after:
+            raise InvalidOffer("--follow: goes on without an end; leave out --until and --after")
+        _follow(context, which, as_json)
+        return
+    page = ask(context, list_leads, which)
+    if as_json:
+        print_json(page)
+    else:
+        _print_page(page)
+
+
+def _print_page(page: LeadPage) -> None:
+    if not page.leads:
+        print_line("No such leads.")
+        return
+    rows = [
+        (
+            time_of(lead.received_at)[:-3],
+            lead.lead_id,
+            lead.offer or "-",
+            lead.stage,
+            state_of(lead.state, test=lead.is_test, unconfirmed=lead.unconfirmed),
+        )
+        for lead in page.leads
+    ]
+    print_table(("received (UTC)", "lead", "offer", "stage", "state"), rows, folded="offer")
+    if page.after:
+        print_line(f"There are more: --after {page.after}", err=True)
+
+
+def _follow(context: typer.Context, which: LeadFilter, as_json: bool) -> None:
+    """Print what is new until Ctrl-C, which is the way to end it and no failure."""
+    try:
+        shown = _print_new(ask(context, list_leads, which).leads, {}, as_json)
+        while True:
+            asked = time.monotonic()
+            oldest = min((lead.received_at for lead in shown.values()), default=which.since)
+            page = _patiently(context, which.model_copy(update={"since": which.since or oldest, "limit": MAX_PAGE}))
+            if page:
+                shown = _print_new(page.leads, shown, as_json)
+            # However long an answer takes, four fifths of the time are the storage's own.
+            time.sleep(max(POLL_SECONDS, 4 * (time.monotonic() - asked)))
+    except KeyboardInterrupt:
+        return
+
+
+def _patiently(context: typer.Context, which: LeadFilter) -> LeadPage | None:
+    """The page, or None with a word about it where it can't be had at the moment."""
+    try:
+        return ask(context, list_leads, which)
+    except (StorageError, OutOfReach, Unavailable) as error:
+        print_line(f"No answer ({type(error).__name__}); trying again", err=True)
+        return None
+
+
+def _print_new(page: list[LeadLine], shown: dict[str, LeadLine], as_json: bool) -> dict[str, LeadLine]:
+    """Print what is not shown as it is now, oldest first. Returns what is shown now."""
+    for lead in reversed(page):
+        if shown.get(lead.lead_id) != lead:
+            print_line(json_text(lead, indent=None) if as_json else _line(lead))
+    return {lead.lead_id: lead for lead in page}
+
+
+def _line(lead: LeadLine) -> str:
+    state = state_of(lead.state, test=lead.is_test, unconfirmed=lead.unconfirmed).plain
+    if len(lead.destinations) > 1:
+        state += f": {', '.join(f'{name} {state}' for name, state in lead.destinations.items())}"
+    return f"{time_of(lead.received_at)}  {lead.lead_id}  {lead.offer or '-'}  {lead.stage}  {state}"
+
+
+@group.command("show")
+def leads_show(
+    context: typer.Context,
+    lead_id: Annotated[str, typer.Argument(metavar="LEAD", help="The lead's id, as `leads list` prints it.")],
+    person: Annotated[bool, typer.Option("--person", help="Print what the customer said, too: personal data.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show where a lead stands, with every attempt.
+
+    For each destination the attempts with time, outcome, vendor's code and next try.
+
+    --person needs the storage itself: personal data is not given out over HTTP.
+    """
+    lead = ask(context, show_lead, ShowLead(lead_id=lead_id))
+    said = _person(context, lead_id) if person else None
+    if as_json:
+        more = {"person": said.model_dump(mode="json")} if said else {}
+        print_json(lead.model_dump(mode="json") | more)
+        return
+    _print_lead(lead)
+    if said:
+        print_line("")
+        print_fields({name.replace("_", " "): _said(value) for name, value in said.model_dump().items()})
+
+
+def _person(context: typer.Context, lead_id: str) -> Person:
+    if not isinstance(context.obj, Directly):
+        raise InvalidOffer(
+            "--person: personal data is not given out over HTTP; use the storage directly, without --app"
+        )
+    return read_person(context.obj.app, lead_id)
+
+
+def _print_lead(lead: LeadView) -> None:
+    named = ", ".join(f"{name} {text!r}" for name, text in lead.named_offer.items())
+    print_fields(
+        {
+            "lead": lead.lead_id,
+            "received": f"{time_of(lead.received_at)} UTC",
+            "offer": lead.offer or "none (unrouted)",
+            "named by": named,
+            "source": lead.source,
+            "action": f"{lead.action or 'none'} ({lead.stage.replace('_', ' ')})",
+            "state": state_of(lead.state, test=lead.is_test),
+        }
+    )
+    for delivery in lead.deliveries:
+        _print_delivery(delivery)
+
+
+def _print_delivery(delivery: DeliveryView) -> None:
+    print_line("")
+    print_fields(
+        {
+            "destination": delivery.destination,
+            "state": state_of(delivery.state, unconfirmed=delivery.unconfirmed),
+            "reason": delivery.reason,
+            "next try": f"{time_of(delivery.next_at)} UTC" if delivery.next_at else "",
+            "record": delivery.record_id,
+            "duplicate of": delivery.duplicate_of,
+            "repeat of": delivery.repeat_of,
+            "possibly twice": "yes: an answer was lost, and it was sent again" if delivery.possibly_twice else "",
+            "connection": delivery.connection,
+        }
+    )
+    rows = [(time_of(a.at), a.outcome, a.code, f"{a.milliseconds} ms", time_of(a.next_at)) for a in delivery.attempts]
+    if rows:
+        print_table(("attempt (UTC)", "outcome", "code", "took", "next try (UTC)"), rows)
+
+
+def _said(value: str | dict[str, str]) -> str:
+    return value if isinstance(value, str) else "\n".join(f"{name}: {text}" for name, text in value.items())

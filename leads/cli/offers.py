@@ -1,0 +1,264 @@
+"""`offers`: what there is, and changing it. Whatever is saved is saved only in the place of what was compared with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from leads.api.destination_types import ShowDestinationType, list_destination_types, show_destination_type
+from leads.api.offers import (
+    Change,
+    OfferBody,
+    RemoveOffer,
+    SetOffer,
+    ShowOffer,
+    changes,
+    list_offers,
+    remove_offer,
+    set_offer,
+    show_offer,
+)
+from leads.api.operation import Nothing
+from leads.api.problems import Changed, NotFound
+from leads.cli.asking import CHANGED_MEANWHILE, DONE, NEEDS_A_PERSON, OfferId, ask, confirmed
+from leads.cli.files import STANDARD_INPUT, read_offers
+from leads.cli.output import AsJson, print_json, print_line, print_table, time_of, value_of
+from leads.cli.settings import Setting, settings_of
+from leads.offers import Offer
+
+group = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="""Offers: where the leads of a marketplace offer go.
+
+    An offer has the id that Partner Center shows (publisher.offer), or * for every lead that no other offer takes. Its
+    destinations say into which CRM its leads are written. Changes count within a minute, without a deployment.
+
+    \b
+    python -m leads offers connect contoso.crm     asks for all that a new destination needs
+    python -m leads offers validate contoso.crm    signs in and looks, and writes nothing
+    python -m leads offers preview contoso.crm     shows the requests of a lead, and sends nothing
+    python -m leads offers test contoso.crm        sends a test lead and waits until it has arrived
+    python -m leads offers apply offers.yaml       makes the offers what the file says
+    """,
+)
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="A YAML or JSON file, or - for standard input.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What is to become of an offer. `etag` is that of the version it was compared with, "" if there was none."""
+
+    id: str
+    offer: Offer | None
+    etag: str
+    changes: list[Change]
+
+    @property
+    def verb(self) -> str:
+        if self.offer is None:
+            return "remove"
+        if not self.etag:
+            return "create"
+        return "change" if self.changes else "unchanged"
+
+
+def plan(context: typer.Context, offer: Offer) -> Planned:
+    """Compare an offer with the stored one."""
+    try:
+        stored = ask(context, show_offer, ShowOffer(offer_id=offer.id))
+    except NotFound:
+        return Planned(offer.id, offer, "", [])
+    return Planned(offer.id, offer, stored.etag, changes(stored.offer, offer))
+
+
+def save(context: typer.Context, planned: Planned) -> None:
+    """Carry it out. Raises `Changed` if the stored offer is no longer the one that it was compared with."""
+    if planned.verb == "unchanged":
+        return
+    if planned.offer is None:
+        ask(context, remove_offer, RemoveOffer(offer_id=planned.id, if_match=planned.etag))
+        return
+    body = OfferBody.model_validate(planned.offer.model_dump())
+    if planned.etag:
+        ask(context, set_offer, SetOffer(offer_id=planned.id, offer=body, if_match=planned.etag))
+    else:
+        ask(context, set_offer, SetOffer(offer_id=planned.id, offer=body, if_none_match="*"))
+
+
+def save_all(context: typer.Context, plans: Sequence[Planned], *, with_changes: bool = False) -> int:
+    """Carry them out one after the other. Returns the exit status: whoever was quicker is not overwritten."""
+    for planned in plans:
+        try:
+            save(context, planned)
+        except Changed:
+            print_line(
+                f"{planned.id}: somebody else has saved it meanwhile; it is left as it is now. "
+                "Repeat the command to see the new difference",
+                err=True,
+            )
+            return CHANGED_MEANWHILE
+        print_line(f"{planned.id}: {_DONE[planned.verb]}")
+        if with_changes:
+            _print_changes(planned)
+    return DONE
+
+
+_DONE = {"create": "created", "change": "changed", "remove": "removed", "unchanged": "unchanged"}
+
+
+def show_plans(plans: Sequence[Planned]) -> None:
+    """Say what is to be done, and which fields change."""
+    for planned in plans:
+        print_line(f"{planned.id}: {planned.verb}")
+        _print_changes(planned)
+
+
+def _print_changes(planned: Planned) -> None:
+    for change in planned.changes:
+        print_line(f"  {change.field}: {value_of(change.before)} -> {value_of(change.after)}")
+
+
+@group.command("list")
+def offers_list(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the offers. With --json: all of them as `offers apply` takes them back."""
+    found = ask(context, list_offers, Nothing()).offers
+    if as_json:
+        print_json([view.offer.model_dump(mode="json") for view in found])
+        return
+    if not found:
+        print_line(
+            "No offer is configured: every lead is kept as unrouted until one is. See: python -m leads offers connect --help"
+        )
+        return
+    rows = [(v.offer.id, ", ".join(v.offer.titles), _destinations(v.offer), time_of(v.changed_at)) for v in found]
+    print_table(("offer", "titles", "destinations", "changed (UTC)"), rows)
+
+
+@group.command("show")
+def offers_show(context: typer.Context, offer_id: OfferId) -> None:
+    """Print an offer as JSON, which `offers set` takes back."""
+    print_json(ask(context, show_offer, ShowOffer(offer_id=offer_id)).offer)
+
+
+@group.command("set")
+def offers_set(context: typer.Context, file: File) -> int:
+    """Save one offer or a list of them at once.
+
+    Prints what has changed; `offers apply` shows it first, and asks.
+
+    \b
+    {
+      "id": "contoso.crm",
+      "titles": ["Contoso CRM"],
+      "destinations": [
+        {
+          "name": "table",
+          "type": "azure_table",
+          "settings": {"connection_string": "env:CRM_STORAGE"},
+          "when": {"stage": ["contact_requested", "purchase"]}
+        }
+      ],
+      "policies": {"test_leads": "skip"}
+    }
+
+    A secret never stands here, only where it is kept: env:NAME is an app setting, keyvault:NAME a secret in the Key
+    Vault of LEADS_KEY_VAULT_URI. `titles` are the offer's display names; `when` (leave it out for all leads) may
+    name stage, source, country and is_test. `offers types` shows the settings of each type.
+
+    Nothing is saved unless all of it is right.
+    """
+    plans = [plan(context, offer) for offer in read_offers(file)]
+    return save_all(context, plans, with_changes=True)
+
+
+@group.command("apply")
+def offers_apply(
+    context: typer.Context,
+    file: File,
+    yes: Annotated[bool, typer.Option("--yes", help="Save without asking, for scripts.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the difference; exit status 5 if there is one.")
+    ] = False,
+    remove_others: Annotated[
+        bool, typer.Option("--remove-others", help="Remove the offers that the file does not name.")
+    ] = False,
+) -> int:
+    """Make the offers what a file says.
+
+    Shows the difference, asks, saves: for a file that lives in version control.
+
+    \b
+    offers:
+      - id: contoso.crm
+        titles: [Contoso CRM]
+        destinations:
+          - name: table
+            type: azure_table
+            settings: {connection_string: "env:CRM_STORAGE"}
+      - id: "*"
+        destinations:
+          - {name: rest, type: azure_table}
+
+    One offer, a list of them, or several YAML documents will do, too; JSON is YAML. Offers that the file does not name stay
+    as they are, unless --remove-others is given.
+
+    If somebody else saves one of the offers while the difference is on the screen, that offer is not overwritten.
+    """
+    plans = [plan(context, offer) for offer in read_offers(file)]
+    if remove_others:
+        kept = {planned.id.casefold() for planned in plans}
+        stored = ask(context, list_offers, Nothing()).offers
+        plans += [Planned(v.offer.id, None, v.etag, []) for v in stored if v.offer.id.casefold() not in kept]
+    show_plans(plans)
+    to_do = [planned for planned in plans if planned.verb != "unchanged"]
+    if not to_do:
+        return DONE
+    if dry_run:
+        return NEEDS_A_PERSON
+    if not yes and not confirmed("Save this?", otherwise="--yes", from_standard_input=file == STANDARD_INPUT):
+        print_line("Nothing was saved.")
+        return DONE
+    return save_all(context, to_do)
+
+
+@group.command("remove")
+def offers_remove(context: typer.Context, offer_id: OfferId) -> None:
+    """Remove an offer. Its leads that are not delivered yet are kept as unrouted, and sent when an offer takes them."""
+    ask(context, remove_offer, RemoveOffer(offer_id=offer_id))
+    print_line(f"{offer_id}: removed")
+
+
+@group.command("types")
+def offers_types(
+    context: typer.Context,
+    type_name: Annotated[str | None, typer.Argument(metavar="TYPE", help="The type whose settings to show.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the destination types, or the settings of one. With --json: the JSON Schema of the settings."""
+    if type_name is None:
+        types = ask(context, list_destination_types, Nothing()).destination_types
+        if as_json:
+            print_json([found.model_dump(mode="json") for found in types])
+        else:
+            print_table(("type", "what it does"), [(found.type, found.description) for found in types])
+        return
+    found = ask(context, show_destination_type, ShowDestinationType(type=type_name))
+    if as_json:
+        print_json(found)
+        return
+    print_line(found.description)
+    print_line(str(found.settings_schema.get("description", "")))
+    print_line("")
+    print_table(("setting", "kind", "default", "meaning"), [_row(setting) for setting in settings_of(found)])
+
+
+def _destinations(offer: Offer) -> str:
+    return ", ".join(f"{config.name} ({config.type})" for config in offer.destinations)
+
+
+def _row(setting: Setting) -> tuple[str, str, str, str]:
+    default = "(required)" if setting.required else value_of(setting.default)
+    return (setting.name, setting.kind, default, setting.description)

@@ -1,0 +1,178 @@
+"""Every command against the storage directly and against the deployed app: the same output, the same status."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from leads.cli.reach import KEY_VARIABLE, TOKEN_VARIABLE
+from tests.support.command_line import Ran, Run, at_a_terminal, command_names, one_line, process, run_against
+from tests.support.pipeline import a_lead
+from tests.support.running_app import RunningApp, running_app
+
+TABLE = {"name": "table", "type": "azure_table"}
+OTHER = {"name": "other", "type": "azure_table", "settings": {"table": "OtherLeads"}}
+OFFER = {"id": "contoso.crm", "titles": ["Contoso CRM"], "destinations": [TABLE, OTHER]}
+
+# What is another one at every moment: times, ids that hold one, and how long something took.
+MOMENTS = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?Z?|\d\d/\d\d/\d{4} \d\d:\d\d:\d\d|MSFT_TEST_\d+"
+    r"|\d{17}-[0-9a-f]{12}-[0-9a-f]|\d+(\.\d+)? m?s\b|\"milliseconds\": \d+|datetime[^\"]*|\"\d{8}\"| {2,}"
+)
+
+
+class Interrupted:
+    """Time in which somebody presses Ctrl-C as soon as there is nothing to do."""
+
+    monotonic = staticmethod(time.monotonic)
+
+    @staticmethod
+    def sleep(_: float) -> None:
+        raise KeyboardInterrupt
+
+
+def same(ran: Ran) -> tuple[int, list[str], list[str]]:
+    """What has to be the same: the lines without moments, in any order, because two destinations may settle in either."""
+    out, err = (sorted(MOMENTS.sub("~", text).splitlines()) for text in (ran.out, ran.err))
+    return ran.status, out, err
+
+
+@pytest.fixture
+def app(fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningApp]:
+    monkeypatch.setenv("LeadsStorage", fresh_storage)
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    with running_app(fresh_storage) as running:
+        monkeypatch.setenv(KEY_VARIABLE, running.host.function_keys["manage"])
+        yield running
+
+
+@pytest.fixture
+def directly(capsys: pytest.CaptureFixture[str]) -> Run:
+    return run_against(capsys)
+
+
+@pytest.fixture
+def deployed(app: RunningApp, capsys: pytest.CaptureFixture[str]) -> Run:
+    return run_against(capsys, "--app", app.host.base_url)
+
+
+def test_every_command_says_the_same_directly_and_over_http(
+    app: RunningApp, directly: Run, deployed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, changed = tmp_path / "offer.json", tmp_path / "changed.yaml"
+    file.write_text(json.dumps(OFFER))
+    changed.write_text(json.dumps(OFFER | {"titles": ["Contoso CRM", "New"]}))
+    tried: list[str] = []
+
+    def both(status: int, *arguments: str, undo: tuple[str, ...] = ()) -> Ran:
+        """Run it both ways, with `undo` in between."""
+        tried.append(" ".join(arguments))
+        one = directly(*arguments)
+        if undo:
+            assert directly(*undo).status == 0
+        other = deployed(*arguments)
+        assert same(other) == same(one)
+        assert other.status == status, other
+        return other
+
+    remove, reset = ("offers", "remove", "contoso.crm"), ("offers", "set", str(file))
+    both(5, "status")
+    both(0, "offers", "list")
+    both(0, "connections", "list")
+    both(0, *reset, undo=remove)
+    assert both(5, "offers", "apply", str(changed), "--dry-run").out
+    both(0, "offers", "apply", str(changed), "--yes", undo=reset)
+    third = ("--type", "azure_table", "--name", "third", "--set", "table=Third", "--validate", "--yes")
+    both(0, "offers", "connect", "contoso.crm", *third, undo=reset)
+    directly(*reset)
+    both(0, "offers", "show", "contoso.crm")
+    both(0, "offers", "list", "--json")
+    both(0, "offers", "types")
+    both(0, "offers", "types", "webhook")
+    both(0, "offers", "validate", "contoso.crm")
+    both(0, "offers", "validate", "contoso.crm", "--file", str(file), "--json")
+    both(0, "offers", "preview", "contoso.crm", "--action", "PLT")
+    both(0, "offers", "preview", "contoso.crm", "--file", str(changed), "--json")
+    assert both(0, "offers", "test", "contoso.crm", "--action", "Create").out.endswith("The test lead has arrived.\n")
+    lead = app.post(a_lead()).json()["lead_id"]
+    app.wait_for(lead, "delivered")
+    both(0, "leads", "list", "--offer", "contoso.crm", "--limit", "2")
+    both(0, "leads", "list", "--json")
+    both(0, "leads", "show", lead)
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr("leads.cli.leads.time", Interrupted)
+        both(0, "leads", "list", "--follow", "--json")
+    both(0, "status")
+    connection = json.loads(both(0, "connections", "list", "--json").out)[0]["id"]
+    pause, resume = (("connections", verb, connection) for verb in ("pause", "resume"))
+    both(0, *pause, "--note", "until six", undo=resume)
+    both(5, "status", "--json")
+    both(0, *resume, undo=(*pause, "--note", "once more"))
+    both(1, "offers", "show", "nope")
+    both(1, "offers", "types", "nope")
+    both(1, "connections", "resume", "nope")
+    both(1, "leads", "show", "12")
+    both(2, "leads", "list", "--state", "done")
+    both(2, "offers", "preview", "--lead", str(tmp_path / "missing"))
+    both(0, *remove, undo=reset)
+    assert {name for name in command_names() if not any(words.startswith(name) for words in tried)} == set()
+
+
+def test_who_is_second_over_http_is_told_as_well(app: RunningApp, directly: Run, tmp_path: Path) -> None:
+    """The difference is on the screen when somebody else saves."""
+    file, theirs = tmp_path / "offer.json", tmp_path / "theirs.json"
+    file.write_text(json.dumps(OFFER | {"titles": ["Ours"]}))
+    theirs.write_text(json.dumps(OFFER | {"titles": ["Theirs"]}))
+    directly("offers", "set", str(theirs))
+    settings = {KEY_VARIABLE: app.host.function_keys["manage"]}
+    arguments = ("--app", app.host.base_url, "offers", "apply", str(file))
+    with at_a_terminal(*arguments, environment=settings) as terminal:
+        terminal.wait_for('titles: ["Theirs"] -> ["Ours"]\nSave this? [y/N]: ')
+        theirs.write_text(json.dumps(OFFER | {"titles": ["Theirs", "too"]}))
+        directly("offers", "set", str(theirs))
+        terminal.type("y")
+        terminal.wait_for("contoso.crm: somebody else has saved it meanwhile; it is left as it is now.")
+        assert terminal.end() == 4
+    assert json.loads(directly("offers", "show", "contoso.crm").out)["titles"] == ["Theirs", "too"]
+
+
+def test_personal_data_stays_with_who_may_read_the_storage(app: RunningApp, directly: Run, deployed: Run) -> None:
+    lead = app.post(a_lead()).json()["lead_id"]
+    app.wait_for(lead, "unrouted")
+    assert "ada@example.com" in directly("leads", "show", lead, "--person").out
+    assert one_line(deployed("leads", "show", lead, "--person"), 2).startswith(
+        "--person: personal data is not given out"
+    )
+
+
+def test_the_key_is_asked_for_and_not_shown_and_that_of_another_function_opens_nothing(app: RunningApp) -> None:
+    url, keys = app.host.base_url, app.host.function_keys
+    with at_a_terminal("--app", url, "offers", "list", environment={}) as terminal:
+        terminal.wait_for("Key of the function manage: ")
+        terminal.type(keys["manage"])
+        terminal.wait_for("No offer is configured")
+        assert terminal.end() == 0
+        assert keys["manage"] not in terminal.shown
+    for function in ("accept_lead", "lead_status"):
+        ran = process("--app", url, "status", environment={KEY_VARIABLE: keys[function]})
+        line = one_line(ran, 3)
+        assert line.startswith(f"{url} refuses the key (401); take that of the function manage: az functionapp ")
+        assert keys[function] not in line
+    nobody_to_ask = process("status", environment={"LEADS_APP_URL": url})
+    assert one_line(nobody_to_ask, 2).startswith("LEADS_APP_KEY: set it to the key of the function manage")
+
+
+def test_an_app_whose_storage_is_out_of_reach_says_so() -> None:
+    with running_app(_nowhere(), "--no-queues", "--no-timers") as lost:
+        ran = process("--app", lost.host.base_url, "offers", "list", environment={KEY_VARIABLE: lost.host.host_key})
+    assert one_line(ran, 3) == "Storage did not answer. Ask again."
+
+
+def _nowhere() -> str:
+    endpoints = "".join(f"{kind}Endpoint=http://127.0.0.1:1/a;" for kind in ("Table", "Queue", "Blob"))
+    return f"DefaultEndpointsProtocol=http;AccountName=a;AccountKey=c2VjcmV0;{endpoints}"

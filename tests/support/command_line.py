@@ -1,0 +1,183 @@
+"""`python -m leads` as tests run it: in this process, as a process, or at a terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any, Protocol
+
+import pytest
+import typer.main
+
+from leads import cli
+from tests.support.pipeline import Pipeline
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Ran:
+    status: int
+    out: str
+    err: str
+
+
+class Run(Protocol):
+    def __call__(self, *arguments: str) -> Ran: ...
+
+
+def command_names() -> list[str]:
+    """Every command by its words, such as `offers list`."""
+    return [
+        name for name, command in _commands(typer.main.get_command(cli.commands)) if not hasattr(command, "commands")
+    ]
+
+
+def command_options() -> set[str]:
+    """Every option of any command."""
+    root = typer.main.get_command(cli.commands)
+    every = [root, *(command for _, command in _commands(root))]
+    return {name for one in every for found in one.params for name in (*found.opts, *found.secondary_opts)}
+
+
+def _commands(group: Any, *before: str) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        yield " ".join((*before, name)), command
+        if hasattr(command, "commands"):
+            yield from _commands(command, *before, name)
+
+
+def run_against(capsys: pytest.CaptureFixture[str], *before: str) -> Run:
+    """Runs commands in this process, with `before` in front of their words."""
+
+    def call(*arguments: str) -> Ran:
+        capsys.readouterr()
+        status = cli.main([*before, *arguments])
+        return Ran(status, *capsys.readouterr())
+
+    return call
+
+
+def one_line(ran: Ran, status: int) -> str:
+    """The one line on standard error that a command which failed says."""
+    assert (ran.status, ran.out) == (status, "")
+    lines = ran.err.splitlines()
+    assert len(lines) == 1
+    assert "Traceback" not in ran.err
+    return lines[0]
+
+
+def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
+    """The settings, and nothing else of this machine's but what a process needs to start."""
+    kept = ("PATH", "HOME", "PYTHONPATH", "NO_PROXY")
+    return {name: os.environ[name] for name in kept if name in os.environ} | dict(settings)
+
+
+def process(*arguments: str, environment: Mapping[str, str], python: tuple[str, ...] = ()) -> Ran:
+    """Run a command, or the interpreter with other arguments, as a process."""
+    done = subprocess.run(
+        [sys.executable, *python, *(() if python else ("-m", "leads")), *arguments],
+        cwd=ROOT,
+        env=environment_of(environment),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+class Terminal:
+    """A command at a terminal, at which a person types."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._screen, terminal = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "leads", *arguments],
+            cwd=ROOT,
+            env=environment_of(environment) | {"COLUMNS": "120", "TERM": "dumb"},
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+        )
+        os.close(terminal)
+        self.shown = ""
+        self._read = 0
+
+    def wait_for(self, text: str, seconds: float = 60) -> None:
+        """Wait until this is shown, behind what was waited for before."""
+        deadline = time.monotonic() + seconds
+        while text not in self.shown[self._read :]:
+            assert time.monotonic() < deadline, f"{text!r} is not shown; the screen says: {self.shown[-2000:]}"
+            if not self._more(0.2):
+                assert text in self.shown[self._read :], f"it ended without {text!r}: {self.shown[-2000:]}"
+        self._read = self.shown.index(text, self._read) + len(text)
+
+    def type(self, text: str, end: str = "\n") -> None:
+        os.write(self._screen, f"{text}{end}".encode())
+
+    def answer(self, *dialogue: tuple[str, str] | str) -> None:
+        """Wait for each question and answer it, and for what is only said."""
+        for said in dialogue:
+            question, answer = said if isinstance(said, tuple) else (said, None)
+            self.wait_for(question)
+            if answer is not None:
+                self.type(answer)
+
+    def end(self) -> int:
+        """All that is still shown, and the exit status."""
+        deadline = time.monotonic() + 60
+        while self._more(0.2):
+            assert time.monotonic() < deadline, f"it does not end: {self.shown[-2000:]}"
+        return self.process.wait(30)
+
+    def _more(self, seconds: float) -> bool:
+        """Read what is shown; False once the command has ended."""
+        if not select.select([self._screen], [], [], seconds)[0]:
+            return True
+        with suppress(OSError):  # how Linux says that nobody is at the other end any more
+            if data := os.read(self._screen, 65_536):
+                self.shown += data.decode(errors="replace").replace("\r\n", "\n")
+                return True
+        return False
+
+
+@contextmanager
+def at_a_terminal(*arguments: str, environment: Mapping[str, str]) -> Iterator[Terminal]:
+    """A command that runs at a terminal; it has ended when the block ends."""
+    terminal = Terminal(arguments, environment)
+    try:
+        yield terminal
+    finally:
+        terminal.process.kill()
+        terminal.process.wait()
+        os.close(terminal._screen)
+
+
+@contextmanager
+def working(pipeline: Pipeline) -> Iterator[None]:
+    """The pipeline's worker delivers what is on the queue until the block ends."""
+    over = Event()
+
+    def work() -> None:
+        while not over.wait(0.05):
+            pipeline.step()
+
+    worker = Thread(target=work)
+    worker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        worker.join()
