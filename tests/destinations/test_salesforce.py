@@ -622,6 +622,17 @@ def test_a_text_that_no_field_can_hold_goes_on_in_tasks(org: Salesforce, alone: 
     assert all(alone.sent[1].lead_id in task["Description"] for task in org.tasks()[len(pieces) :])
 
 
+@pytest.mark.parametrize(
+    "text", ["@{" * 15_000, "🏢" * 20_000], ids=["grows where nothing in it is a reference", "two units"]
+)
+def test_a_long_text_fills_its_tasks_and_no_more(org: Salesforce, alone: Alone, text: str) -> None:
+    alone.send()
+    outcome = alone.send("PLT", Description=text)
+    assert isinstance(outcome, Delivered) and not outcome.code
+    pieces = [task["Description"].partition("\n\n")[2] for task in org.tasks()]
+    assert len(pieces) == 2 and text in "".join(pieces).replace("\u200b", "")
+
+
 def refused(org: Salesforce, alone: Alone) -> None:
     """The lead is there without the field, and says so."""
     outcome = alone.outcomes[alone.sent[-1].lead_id][-1]
@@ -1061,6 +1072,8 @@ def test_each_fault_of_a_sign_in_by_key_is_told_apart(
         ({"assignment": RULE}, "external_id_field"),
         ({"url": "https://login.salesforce.com"}, "My Domain"),
         ({"url": "https://contoso.lightning.force.com"}, "my.salesforce.com"),
+        ({"mapping": {"Owner.Name": "{note}"}}, r"mapping\.Owner\.Name: is no field of leads"),
+        ({"mapping": {"a@b": "{note}"}}, r"mapping\.a@b: is no field of leads"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused_when_the_offer_is_saved(

@@ -21,7 +21,6 @@ from leads.destinations.base import (
     PreviewedRequest,
 )
 from leads.destinations.follow_up import FollowUp
-from leads.destinations.http import Failure
 from leads.destinations.refusals import FAILURES, UNREADABLE, check_result, outcome_of
 from leads.destinations.salesforce.client import Client, equals, select
 from leads.destinations.salesforce.errors import WRONG_ADDRESS
@@ -57,6 +56,12 @@ class Salesforce(Destination):
         return (settings.base_url.lower(), *(part or "" for part in credential), settings.audience)
 
     @classmethod
+    def check_mapping(cls, name: str, value: MappingValue) -> None:
+        super().check_mapping(name, value)
+        if not re.fullmatch(r"[A-Za-z]\w*", name):
+            raise ValueError("is no field of leads: write its API name, such as Offer__c")
+
+    @classmethod
     def check_follow_up(cls, follow_up: FollowUp) -> None:
         super().check_follow_up(follow_up)
         for name, (pattern, wanted) in _FOLLOW_UP_IDS.items():
@@ -87,8 +92,7 @@ class Salesforce(Destination):
             found = check_result(outcome_of(error, WRONG_ADDRESS), "Salesforce did not answer")
             if found.code == UNREADABLE.code:
                 return replace(found, problem=WRONG_ADDRESS, transient=False)
-            # Whether the name is wrong or only the name service out of order can't be told apart.
-            return replace(found, problem=WRONG_ADDRESS) if found.code == Failure.NO_SUCH_HOST else found
+            return found
         return CheckResult(ok=not problem, problem=problem, code="check" if problem else "")
 
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:

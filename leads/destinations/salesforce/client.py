@@ -82,7 +82,7 @@ class Client:
 
     def write(self, writes: Sequence[Write]) -> None:
         """Store all or nothing."""
-        parts = ((write, _without_references(write.body)) for write in writes)
+        parts = ((write, _inert_fields(write.body)) for write in writes)
         self._composite([_part(write.name, write.method, write.path, body, write.headers) for write, body in parts])
 
     def create(self, name: str, fields: Mapping[str, Any], headers: Mapping[str, str]) -> str:
@@ -144,11 +144,13 @@ def headers_of(token: str, more: Mapping[str, str] | None, *, has_body: bool) ->
     return {**own, **({"Content-Type": _JSON} if has_body else {}), **(more or {})}
 
 
-def _without_references(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a part so that no text reads as a reference to another part, `@{task1.id}`: an invisible space goes in."""
-    return {
-        name: value.replace("@{", "@\u200b{") if isinstance(value, str) else value for name, value in fields.items()
-    }
+def inert(text: str) -> str:
+    """The text so that nothing in it reads as a reference to another part, `@{task1.id}`: an invisible space goes in."""
+    return text.replace("@{", "@\u200b{")
+
+
+def _inert_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: inert(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
 def _part(

@@ -14,8 +14,8 @@ from uuid import UUID
 from leads.destinations.base import MappingValue, OutgoingLead
 from leads.destinations.changes import Vocabulary
 from leads.destinations.follow_up import FollowUp
-from leads.destinations.salesforce.client import equals, select
-from leads.destinations.words import cut, headline
+from leads.destinations.salesforce.client import equals, inert, select
+from leads.destinations.words import cut, headline, pieces
 
 DEFAULT_MAPPING: Final[Mapping[str, MappingValue]] = {
     "FirstName": "{first_name}",
@@ -187,11 +187,11 @@ def stage_tasks(place: Place, outgoing: OutgoingLead, text: str, owner: str, sub
 
     `subject` is the follow-up's; `owner` the id of a user, "" for the app's own.
     """
-    pieces = list(_pieces(text, outgoing))
+    contents = list(_contents(inert(text), outgoing))
     task = outgoing.follow_up.task
-    for number, piece in enumerate(pieces, 1):
-        part = f" ({number}/{len(pieces)})" if len(pieces) > 1 else ""
-        fields: dict[str, Any] = {**place.links, "Description": piece}
+    for number, content in enumerate(contents, 1):
+        page = f" ({number}/{len(contents)})" if len(contents) > 1 else ""
+        fields: dict[str, Any] = {**place.links, "Description": content}
         if task and number == 1:
             due = outgoing.received_at.astimezone(UTC) + timedelta(hours=task.due_hours)
             fields["Subject"] = cut(subject, _SUBJECT_CHARACTERS)
@@ -200,7 +200,7 @@ def stage_tasks(place: Place, outgoing: OutgoingLead, text: str, owner: str, sub
             fields["IsReminderSet"] = True
             fields["ReminderDateTime"] = f"{due:%Y-%m-%dT%H:%M:%SZ}"
         else:
-            fields["Subject"] = cut(headline(outgoing), _SUBJECT_CHARACTERS - len(part)) + part
+            fields["Subject"] = cut(headline(outgoing), _SUBJECT_CHARACTERS - len(page)) + page
             fields["Status"] = "Completed"
             fields["ActivityDate"] = f"{outgoing.received_at.astimezone(UTC):%Y-%m-%d}"
         if owner:
@@ -208,15 +208,14 @@ def stage_tasks(place: Place, outgoing: OutgoingLead, text: str, owner: str, sub
         yield fields
 
 
-def _pieces(text: str, outgoing: OutgoingLead) -> Iterator[str]:
-    """The text as tasks can hold it; each piece names the lead."""
+def _contents(text: str, outgoing: OutgoingLead) -> Iterator[str]:
+    """The text as tasks can hold it; each of them names the lead."""
     if fits(text):
         yield text
         return
     head = f"{marker(outgoing)}\n\n"
-    room = (_TEXT_CHARACTERS - len(head)) // 2  # even if each character took two
-    for start in range(0, len(text), room):
-        yield head + text[start : start + room]
+    for piece in pieces(text, _TEXT_CHARACTERS - len(head)):
+        yield head + piece
 
 
 def fits(text: str) -> bool:

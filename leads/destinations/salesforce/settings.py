@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from leads.destinations.base import DestinationSettings
-from leads.settings import SecretReference
+from leads.settings import IS_SECRET, SecretReference
 
 
 def id_pattern(prefix: str) -> str:
@@ -37,7 +37,7 @@ class SalesforceSettings(DestinationSettings):
         None,
         title="Consumer secret",
         description="Where it is kept (env:NAME or keyvault:NAME), to sign in by client credentials as the app's run-as user.",
-        json_schema_extra={"format": "secret-reference"},
+        json_schema_extra=IS_SECRET,
     )
     username: str | None = Field(
         None,
@@ -50,7 +50,7 @@ class SalesforceSettings(DestinationSettings):
         None,
         title="Private key",
         description="Where the key (PEM) is kept whose certificate the external client app has: env:NAME or keyvault:NAME.",
-        json_schema_extra={"format": "secret-reference"},
+        json_schema_extra=IS_SECRET,
     )
     audience: str = Field(
         "https://login.salesforce.com",
