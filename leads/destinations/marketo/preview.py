@@ -15,6 +15,14 @@ NEW_PERSON: Final = 0
 """Stands for the ID that Marketo gives the person."""
 
 
+_NOTES: Final = {
+    "_method=GET": "Looks for the customer's person. What follows is sent if there is none.",
+    "submitForm": "As if the form had every field of the mapping: what is not on it is left out.",
+    "/lists/": f"The new person's ID is written as {NEW_PERSON} here.",
+}
+"""What to say of a request, by a part of its path."""
+
+
 class PreviewClient(Client):
     """A client that sends nothing. It answers as Marketo does where all goes well."""
 
@@ -32,7 +40,7 @@ class PreviewClient(Client):
     ) -> list[dict[str, Any]]:
         is_search = "_method=GET" in path
         shown = dict(parse_qsl(body)) if is_search else json.loads(body or "null")
-        note = "Looks for the customer's person. What follows is sent if there is none." if is_search else ""
+        note = next((note for part, note in _NOTES.items() if part in path), "")
         headers = headers_of(content_type, MASK)
         self.requests.append(PreviewedRequest(method, self._url + path, headers, shown, note=note))
         return [] if is_search else [{"id": NEW_PERSON, "status": "created"}]
