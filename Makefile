@@ -16,7 +16,7 @@ setup: ## install everything that run and test need
 run: ## the whole app with local storage and sample leads, until Ctrl-C (PORT=, ONCE=1, KEEP=1, HOST=func|devhost, DEMO=all)
 	$(SET_UP) tools.run
 
-test: ## every check: lint, types, all tests (QUICK=1 without those that break things on purpose)
+test: ## every check: lint, types, all tests (QUICK=1 those that hang on the Python version)
 	$(SET_UP) tools.check
 
 lint: ## lint and types alone
