@@ -5,7 +5,7 @@ the notification webhook, where there is one, gets both as well, a minute later 
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -71,10 +71,16 @@ class Alarms:
         """The alarms that are on, oldest first."""
         return sorted((row.change for row in self._rows() if row.is_on), key=lambda change: change.began_at)
 
-    def update(self, active: Iterable[Alarm], tell: Callable[[list[Change]], bool] | None) -> None:
+    def update(
+        self,
+        active: Iterable[Alarm],
+        tell: Callable[[list[Change]], bool] | None,
+        not_looked_at: Collection[Event] = (),
+    ) -> None:
         """Make what is stored agree with what is the matter now; log and tell what has changed.
 
-        `tell` is who is told besides the log, and returns whether it worked; None = nobody.
+        `tell` is who is told besides the log, and returns whether it worked; None = nobody. The alarms of events that were
+        `not_looked_at` stay as they are.
         """
         wanted = {alarm.key: alarm for alarm in active}
         rows = {row.key: row for row in self._rows()}
@@ -84,7 +90,7 @@ class Alarms:
             if known is None or not known.is_on:
                 self._begin(alarm, known, now)
         for key, row in rows.items():
-            if row.is_on and key not in wanted:
+            if row.is_on and key not in wanted and row.change.event not in not_looked_at:
                 self._end(row, now, is_told=tell is not None)
         if tell is not None:
             self._tell(tell, now)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from leads.alarms import Alarms
     from leads.ceiling import Ceilings
     from leads.connections import Connections
+    from leads.counts import LeadCounts
     from leads.destinations.base import Context, Destination
     from leads.ledger import Ledger
     from leads.offers import DestinationConfig, Offers
@@ -75,6 +76,12 @@ class App:
         from leads.alarms import ALARMS_TABLE, Alarms
 
         return Alarms(self.storage.table(ALARMS_TABLE))
+
+    @cached_property
+    def counts(self) -> "LeadCounts":
+        from leads.counts import COUNTS_TABLE, LeadCounts
+
+        return LeadCounts(self.storage.table(COUNTS_TABLE), self.ledger)
 
     @cached_property
     def notices(self) -> Queue:

@@ -167,6 +167,20 @@ class Event(StrEnum):
         ended_by="offer_within_ceiling",
     )
     OFFER_WITHIN_CEILING = _Says("offer_within_ceiling", "Its leads go out again.", "offer")
+    OFFER_SILENT = _Says(
+        "offer_silent",
+        "No real lead of an offer has come for `hours`, in which by its own history `expected` would have come: "
+        "[look why](#a-silent-offer).",
+        "offer hours expected",
+        alarm=True,
+        about="offer",
+        ended_by="offer_heard_again",
+    )
+    OFFER_HEARD_AGAIN = _Says(
+        "offer_heard_again",
+        "Leads of the offer come again. Or its silence is no alarm any more, because offers were changed.",
+        "offer",
+    )
     NOTICE_FAILED = _Says(
         "notice_failed", "A notification or announcement could not be posted: it is tried again.", "what why"
     )

@@ -7,7 +7,7 @@ from heapq import merge
 from itertools import islice
 from typing import Any
 
-from leads.lead import complement
+from leads.lead import complement, received_at_of
 from leads.ledger import Ledger
 from leads.rows import State, Todo, read_todo, todo_prefix
 from leads.storage import key_part
@@ -41,6 +41,15 @@ class Undelivered:
     state: State
     offer: str
     destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """That a lead came in; `offer` is "" while none takes it."""
+
+    received_at: datetime
+    offer: str
+    is_test: bool
 
 
 def newest(
@@ -90,6 +99,16 @@ def todo(
         rows = (read_todo(row) for row in _rows(ledger, partition, condition, limit))
         found += islice(filter(where, rows), limit)
     return sorted(found, key=lambda item: item.lead_id)[:limit]
+
+
+def arrivals(ledger: Ledger, since: datetime, until: datetime) -> Iterator[Arrival]:
+    """The leads that were received from `since` on and before `until`, in no order that means anything."""
+    first, last = complement(_id_time(until)), complement(_id_time(since))
+    condition = f"RowKey gt 'lead;{first}~' and RowKey lt 'lead;{last}~'"
+    for partition in PARTITIONS:
+        for row in _rows(ledger, partition, condition, _PAGE, select=["RowKey", "offer", "is_test"]):
+            received_at = received_at_of(complement(row["RowKey"].removeprefix("lead;")))
+            yield Arrival(received_at, row.get("offer", ""), row.get("is_test", False))
 
 
 class Backlog:

@@ -135,7 +135,7 @@ class Announcement(_Model):
 
 
 class Policies(_Model):
-    """What is done with leads that are not a customer's first."""
+    """What is done with leads that are not a customer's first, with too many of them, and when none come."""
 
     test_leads: Literal["deliver", "skip"] = Field(
         "deliver", description="Test leads are delivered marked, or only recorded."
@@ -150,6 +150,13 @@ class Policies(_Model):
     )
     daily_ceiling: int | None = Field(
         10_000, ge=1, description="Leads in 24 hours; what comes beyond them is accepted and waits. null = no ceiling."
+    )
+    silence: Literal["alarm", "ignore"] = Field("alarm", description="What is done when leads stop coming.")
+    expected_silence_hours: int | None = Field(
+        None,
+        ge=1,
+        le=8760,
+        description="Hours without a real lead that are nothing unusual; null = learned from its leads.",
     )
 
 
@@ -275,6 +282,10 @@ class Offers:
         other's CRM. It waits as unrouted instead.
         """
         return [stored.offer for stored in self._fresh()]
+
+    def known(self) -> list[StoredOffer]:
+        """The offers of `all`, each with the time of its last change."""
+        return list(self._fresh())
 
     def changed_at(self) -> datetime | None:
         """When an offer was last set; None without offers."""

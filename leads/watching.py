@@ -12,6 +12,7 @@ from leads.ceiling import CEILING
 from leads.connections import Connection
 from leads.delivery import checked
 from leads.events import Event, emit
+from leads.hearing import silence_alarms
 from leads.listing import Backlog
 from leads.offers import DestinationConfig, Offer
 from leads.rows import State
@@ -43,14 +44,16 @@ def check_quiet_connections(app: App, in_use: Mapping[str, list[DestinationConfi
 def raise_alarms(app: App, offers: list[Offer], backlog: Backlog) -> None:
     """Log and tell which alarms have begun or ended since the last tick."""
     connections = app.connections.stored()
+    silent = silence_alarms(app)
     active = [
         *_paused(connections),
         *_waiting_long(connections, backlog),
         *_for_a_person(backlog),
         *_over_ceiling(connections, offers),
         *expiry.alarms(app, offers),
+        *(silent or ()),
     ]
-    app.alarms.update(active, _teller(app))
+    app.alarms.update(active, _teller(app), {Event.OFFER_SILENT} if silent is None else ())
 
 
 def _paused(connections: Iterable[Connection]) -> Iterator[Alarm]:

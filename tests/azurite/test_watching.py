@@ -6,7 +6,6 @@ import json
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from leads.rows import LeadRecord, State
 from leads.settings import read_settings
 from tests.fakes.chat import Chat
 from tests.fakes.tls import Authority, make_authority
+from tests.support.logs import logged
 from tests.support.pipeline import Pipeline, a_lead, crm
 from tests.support.vendor import REJECTED, Vendor
 
@@ -45,12 +45,6 @@ def told(chat: Chat, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> C
 def reading_settings(*pipelines: Pipeline) -> None:
     for pipeline in pipelines:
         pipeline.app.__dict__["settings"] = read_settings()
-
-
-def logged(caplog: pytest.LogCaptureFixture, name: str) -> list[dict[str, Any]]:
-    """The fields of each event of this name."""
-    heads = (record.getMessage().partition(" ") for record in caplog.records if record.name == "leads")
-    return [json.loads(fields) for head, _, fields in heads if head == f"event={name}"]
 
 
 @pytest.fixture(autouse=True)

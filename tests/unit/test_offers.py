@@ -225,6 +225,8 @@ def test_what_is_left_out_has_the_usual_value() -> None:
         "repeats": "add",
         "unknown": "resend",
         "daily_ceiling": 10_000,
+        "silence": "alarm",
+        "expected_silence_hours": None,
     }
     assert offer.announce is None
     assert offer.destinations[0].secret_expires == {}

@@ -1,0 +1,204 @@
+"""Whether an offer's silence is unusual, by the leads that it usually gets. Pure: no clock, no I/O.
+
+A silence is measured in the leads that would have come meanwhile, by the offer's own weekdays and hours. docs/silence.md says why
+the numbers below are what they are, and what comes of them over a year.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import accumulate, chain
+from math import sqrt
+from statistics import median
+from typing import Final
+
+LEADS_NEEDED: Final = 20
+WEEKS_NEEDED: Final = 2
+"""Real leads within a year, and how long they have to have come: before that, an offer is new or rare and is not judged."""
+USUAL_HOURS: Final = 22.5
+"""No silence is unusual before that, however many leads an offer gets."""
+PROMISED_GAPS: Final = 12
+"""A stop is found before so many leads have failed to come."""
+ERRORS_ALLOWED: Final = 2.0
+RHYTHM_ERROR: Final = 0.08
+"""How far expectations are off beside what chance does to the leads that they are learned from."""
+DOUBT: Final = 2
+"""How much longer a silence has to be once an alarm has been raised that may have been none."""
+
+WEEKS: Final = 12
+WEEKS_AT_MOST: Final = 52
+ENOUGH_LEADS: Final = 40
+"""What is learned from: the last `WEEKS`, and more of them until they have so many leads."""
+SLOW: Final = 0.5
+SLOW_GAPS: Final = 12
+SLOW_DAYS: Final = 3
+"""A quiet season: less than `SLOW` of what was expected came over the last gaps, and over that many days."""
+YEAR_END: Final = ((12, 18), (1, 3))
+YEAR_END_SHARE: Final = 0.5
+"""Between these days so much of the usual is expected."""
+_NO_LEADS: Final = (0,) * 24
+
+Days = Mapping[date, Sequence[int]]
+"""An offer's real leads: the 24 hours of each day (UTC) that had any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """How long an offer has been silent. `expected` leads would have come meanwhile; None where hours alone decide."""
+
+    since: datetime
+    hours: float
+    expected: float | None
+    is_unusual: bool
+
+
+def judge(days: Days, now: datetime, *, is_doubted: bool = False) -> Silence | None:
+    """The silence since an offer's last lead, judged by its history; None if that is too short to judge by.
+
+    With `is_doubted` a silence has to be longer to be unusual: an earlier alarm of this offer may have been none.
+    """
+    last = last_heard(days, now)
+    if last is None:
+        return None
+    weeks = _weeks_before(last.date(), days)
+    if (
+        len(weeks) < WEEKS_NEEDED
+        or not any(map(_leads_of, weeks))
+        or _leads_of_a_year(last.date(), days) < LEADS_NEEDED
+    ):
+        return None
+    rhythm = _Rhythm.of(chain.from_iterable(_usual(weeks)))
+    expected = rhythm.expected(last, now) * _pace(rhythm, last, days)
+    hours = _hours(last, now)
+    is_unusual = hours >= USUAL_HOURS and expected >= rhythm.bar * (DOUBT if is_doubted else 1)
+    return Silence(last, hours, expected, is_unusual)
+
+
+def judge_by_hours(since: datetime, now: datetime, usual_hours: float) -> Silence:
+    """The silence since then, unusual after so many hours."""
+    hours = _hours(since, now)
+    return Silence(since, hours, None, hours >= usual_hours)
+
+
+def last_heard(days: Days, now: datetime) -> datetime | None:
+    """The end of the last hour with a lead, `now` if that is the present one; None if there never was a lead."""
+    for day in sorted(days, reverse=True):
+        for hour in reversed(range(24)):
+            began = _midnight(day) + timedelta(hours=hour)
+            if days[day][hour] and began <= now:
+                return min(began + timedelta(hours=1), now.astimezone(UTC))
+    return None
+
+
+def _hours(since: datetime, until: datetime) -> float:
+    return max(0.0, (until - since).total_seconds() / 3600)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+# --- What is learned ----------------------------------------------------------------------------------------------------
+
+_Week = list[tuple[date, Sequence[int]]]
+
+
+def _weeks_before(end: date, days: Days) -> list[_Week]:
+    """Whole weeks before a day, the last one first: as many as it takes to learn from."""
+    first = min(days)
+    weeks: list[_Week] = []
+    leads = 0
+    while len(weeks) < WEEKS or (leads < ENOUGH_LEADS and len(weeks) < WEEKS_AT_MOST):
+        begin = end - timedelta(days=7)
+        if begin < first:
+            break
+        week = [(day, days.get(day, _NO_LEADS)) for day in (begin + timedelta(days=number) for number in range(7))]
+        weeks.append(week)
+        leads += _leads_of(week)
+        end = begin
+    return weeks
+
+
+def _usual(weeks: list[_Week]) -> list[_Week]:
+    """Without those of campaigns, outages and quiet seasons."""
+    middle = median(map(_leads_of, weeks))
+    usual = [week for week in weeks if _is_usual(_leads_of(week), middle)]
+    return usual if any(map(_leads_of, usual)) else weeks
+
+
+def _is_usual(leads: int, middle: float) -> bool:
+    """Within a factor of what weeks have, or no further off than chance brings about (three standard deviations)."""
+    return 0.6 * middle <= leads <= middle / 0.6 or abs(sqrt(leads) - sqrt(middle)) <= 1.5
+
+
+def _leads_of(week: _Week) -> int:
+    return sum(sum(leads) for _, leads in week)
+
+
+def _leads_of_a_year(last: date, days: Days) -> int:
+    begin = last - timedelta(weeks=WEEKS_AT_MOST)
+    return sum(sum(leads) for day, leads in days.items() if begin <= day <= last)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rhythm:
+    """What an offer usually gets: the leads of a Monday, a Tuesday …, and the share of a day's leads that has come by its
+    hour 0, 1 … 24."""
+
+    weekdays: Sequence[float]
+    by_hour: Sequence[float]
+    learned_from: int
+
+    @classmethod
+    def of(cls, days: Iterable[tuple[date, Sequence[int]]]) -> "_Rhythm":
+        days = list(days)
+        weekdays, weeks = [0.0] * 7, len(days) / 7
+        for day, leads in days:
+            weekdays[day.weekday()] += sum(leads)
+        hours = [sum(leads) for leads in zip(*(leads for _, leads in days), strict=True)]
+        total = sum(hours)
+        # What was never seen is not impossible: each weekday counts as if half an average one had been seen besides, and each
+        # hour as if it had had one lead more.
+        half_a_day = total / weeks / 14
+        scale = total / weeks / (total + 7 * half_a_day)
+        seen = list(accumulate((leads + 1 for leads in hours), initial=0))
+        return cls([(leads + half_a_day) * scale for leads in weekdays], [leads / seen[-1] for leads in seen], total)
+
+    @property
+    def bar(self) -> float:
+        """The expected leads at which a silence is unusual: all that the promise allows, less what they may be off."""
+        error = sqrt(1 / self.learned_from + RHYTHM_ERROR**2)
+        return PROMISED_GAPS / (1 + ERRORS_ALLOWED * error)
+
+    def expected(self, start: datetime, end: datetime) -> float:
+        """The leads that are to be expected in a time span."""
+        leads, begin = 0.0, start
+        while begin < end:
+            midnight = _midnight(begin.date())
+            until = min(end, midnight + timedelta(days=1))
+            share = self._by(_hours(midnight, until)) - self._by(_hours(midnight, begin))
+            leads += self.weekdays[begin.weekday()] * _share_at(begin.date()) * share
+            begin = until
+        return leads
+
+    def _by(self, hour: float) -> float:
+        whole = min(int(hour), 23)
+        return self.by_hour[whole] + (self.by_hour[whole + 1] - self.by_hour[whole]) * (hour - whole)
+
+
+def _share_at(day: date) -> float:
+    month_and_day = (day.month, day.day)
+    return YEAR_END_SHARE if month_and_day >= YEAR_END[0] or month_and_day <= YEAR_END[1] else 1.0
+
+
+def _pace(rhythm: _Rhythm, last: datetime, days: Days) -> float:
+    """1, or the share of the expected leads that came of late where that is clearly less: a quiet season."""
+    first = min(days)
+    leads, day = 0, last.date()
+    while day >= first:
+        leads += sum(days.get(day, _NO_LEADS))
+        if leads > SLOW_GAPS and (last.date() - day).days >= SLOW_DAYS:
+            pace = (leads - 1) / rhythm.expected(_midnight(day), last)
+            return pace if pace < SLOW else 1.0
+        day -= timedelta(days=1)
+    return 1.0
