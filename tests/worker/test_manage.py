@@ -184,6 +184,31 @@ def test_an_offer_is_validated_previewed_and_tried(
     assert (found.json()["state"], found.json()["stage"]) == ("delivered", "contact_requested")
 
 
+def test_no_answer_holds_a_secret(ask: Ask, fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {"HOOK_SECRET": "whsec_" + "c2VjcmV0" * 4, "HOOK_TOKEN": "s3cret-token", "CRM_STORAGE": fresh_storage}
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    hook = {"url": "https://127.0.0.1:1/", "secret": "env:HOOK_SECRET", "headers": {"Authorization": "env:HOOK_TOKEN"}}
+    destinations = [
+        {"name": "hook", "type": "webhook", "settings": hook},
+        {"name": "table", "type": "azure_table", "settings": {"connection_string": "env:CRM_STORAGE"}},
+    ]
+    answers = [
+        ask("PUT", "/offers/a.b", {"destinations": destinations}),
+        ask("POST", "/validate", destinations[0]),
+        ask("POST", "/offers/a.b/validate"),
+        ask("POST", "/preview", {"offer_id": "a.b"}),
+        *(
+            ask("GET", path)
+            for path in ("", "/openapi.json", "/status", "/offers", "/offers/a.b", "/connections", "/leads")
+        ),
+    ]
+    key = fresh_storage.partition("AccountKey=")[2].partition(";")[0]
+    for answer in answers:
+        assert answer.status < 300
+        assert not [value for value in (*secrets.values(), "c2VjcmV0", key) if value.encode() in answer.body]
+
+
 def test_a_connection_is_paused_with_a_note_and_resumed(ask: Ask) -> None:
     ask("PUT", "/offers/contoso.crm", OFFER)
     (connection,) = ask("GET", "/connections").json()["connections"]
