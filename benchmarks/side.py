@@ -84,7 +84,10 @@ class Side:
 
     def wait_until_empty(self) -> None:
         """Looks seldom while much is left: the looks cost storage time too."""
-        wait_until(lambda: self.waiting() == 0, "delivering", pause=lambda: min(0.2, self.waiting() / 1000 + 0.01))
+        try:
+            wait_until(lambda: self.waiting() == 0, "delivering", pause=lambda: min(0.2, self.waiting() / 1000 + 0.01))
+        except Stuck as stuck:
+            raise Stuck(f"{stuck}; the log ends in\n{self.host.log[-3000:]}") from None
 
     def post(self, bodies: Sequence[bytes]) -> float:
         """Post leads over `CLIENTS` kept connections; gives the seconds that it took. Raises `Stuck` at any answer but 202."""

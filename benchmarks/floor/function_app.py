@@ -5,12 +5,14 @@ app's own rows; clients and connection pools are the app's.
 """
 
 import os
+from contextlib import suppress
 from typing import Any
 
 import azure.functions as func
 import requests
 from azure.core import MatchConditions
-from azure.data.tables import UpdateMode
+from azure.core.exceptions import ResourceExistsError
+from azure.data.tables import TableTransactionError, UpdateMode
 from azure.storage.queue import LinearRetry, QueueClient, TextBase64EncodePolicy
 from requests.adapters import HTTPAdapter
 
@@ -55,6 +57,13 @@ def accept_lead(req: func.HttpRequest) -> func.HttpResponse:
 @app.queue_trigger("message", "leads", connection="LeadsStorage")
 def deliver_lead(message: func.QueueMessage) -> None:
     """Claim, write to the destination, settle: with the transactions of a customer's first lead."""
+    with suppress(
+        ResourceExistsError, TableTransactionError
+    ):  # storage has acted, the answer was lost, the client asked again
+        _deliver(message)
+
+
+def _deliver(message: func.QueueMessage) -> None:
     lead_id = message.get_body().decode().partition('"lead_id":"')[2][:LEAD_ID_LENGTH]
     partition = lead_id[-1]
 

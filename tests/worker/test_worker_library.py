@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,6 +35,10 @@ def test_a_lead_goes_in_and_lies_on_the_queue(function_app: LoadedApp, fresh_sto
     assert answer.status == 202
     assert answer.json()["lead_id"]
     assert queued(fresh_storage) == 1
+
+
+def test_garbage_is_collected_once_everything_is_imported(function_app: LoadedApp) -> None:
+    assert gc.isenabled()
 
 
 def test_route_parameters_reach_the_function(function_app: LoadedApp) -> None:
