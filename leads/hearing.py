@@ -12,9 +12,9 @@ from leads.alarms import Alarm
 from leads.app import App
 from leads.counts import COUNTS_TABLE
 from leads.events import Event, emit
-from leads.offers import DEFAULT_OFFER, StoredOffer, replacing
+from leads.offers import DEFAULT_OFFER, StoredOffer
 from leads.silence import Days, Silence, judge, judge_by_hours, last_heard
-from leads.storage import StorageError, Table, key_part
+from leads.storage import StorageError, Table, key_part, replacing
 
 LISTENED_EVERY_MINUTES: Final = 15
 DOUBTED_FOR: Final = timedelta(days=365)
