@@ -134,10 +134,10 @@ def test_a_lead_that_waited_on_the_queue_is_counted_in_its_hour(listening: Pipel
 def test_a_lead_that_waited_for_a_day_is_counted_with_the_next_one(listening: Pipeline, vendor: Vendor) -> None:
     listening.offer(crm(vendor.url))
     listening.post()
-    listen(listening, MONDAY.replace(hour=23, minute=45))
+    listen(listening, MONDAY.replace(hour=23, minute=45) + DAY)
     listening.run()
     assert counted(listening) == {}
-    listen(listening, MONDAY.replace(hour=0, minute=0) + DAY)
+    listen(listening, MONDAY.replace(hour=0, minute=0) + 2 * DAY)
     assert counted(listening) == {"real_01": hours_of({9: 1})}
 
 
