@@ -77,7 +77,7 @@ class LeadCounts:
         After a long stop their `until` can be earlier than now: the rest follows at the next call.
         """
         counts = self._read(now)
-        known_until = min(now, counts.until or now - timedelta(weeks=WEEKS_AT_MOST))
+        known_until = min(now, counts.until or now)
         start, span = _start(counts, known_until, now), _DAY
         changed: set[tuple[str, date]] = set()
         leads = 0

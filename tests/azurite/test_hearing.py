@@ -134,10 +134,10 @@ def test_a_lead_that_waited_on_the_queue_is_counted_in_its_hour(listening: Pipel
 def test_a_lead_that_waited_for_a_day_is_counted_with_the_next_one(listening: Pipeline, vendor: Vendor) -> None:
     listening.offer(crm(vendor.url))
     listening.post()
-    listen(listening, MONDAY.replace(hour=23, minute=45))
+    listen(listening, MONDAY.replace(hour=23, minute=45) + DAY)
     listening.run()
     assert counted(listening) == {}
-    listen(listening, MONDAY.replace(hour=0, minute=0) + DAY)
+    listen(listening, MONDAY.replace(hour=0, minute=0) + 2 * DAY)
     assert counted(listening) == {"real_01": hours_of({9: 1})}
 
 
@@ -179,13 +179,14 @@ def test_after_a_long_stop_what_was_missed_is_caught_up_and_nothing_is_said_befo
     assert logged(caplog, "offer_silent") == [{"offer": "contoso.crm", "hours": 6 * 24}]
 
 
-def test_leads_of_a_year_before_the_first_count_are_counted_with_few_requests(
+def test_a_year_in_which_nothing_was_counted_is_caught_up_with_few_requests(
     fresh_storage: str, monkeypatch: pytest.MonkeyPatch, vendor: Vendor
 ) -> None:
     with Proxy(fresh_storage) as proxy:
-        pipeline = Pipeline(proxy.connection_string, monkeypatch, TestClock(MONDAY - 363 * DAY))
+        pipeline = Pipeline(proxy.connection_string, monkeypatch, TestClock(MONDAY - 364 * DAY))
         pipeline.offer(crm(vendor.url))
-        lead_comes(pipeline)
+        pipeline.app.counts.count(pipeline.clock.time)
+        lead_comes(pipeline, MONDAY - 363 * DAY)
         lead_comes(pipeline, MONDAY)
         proxy.forget()
         found = pipeline.app.counts.count(MONDAY + MINUTE)

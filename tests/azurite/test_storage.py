@@ -26,6 +26,7 @@ from leads.storage import (
     Storage,
     StorageError,
     Table,
+    if_unchanged,
     joined_text,
     key_part,
     replacing,
@@ -192,6 +193,8 @@ def test_a_conflict_says_which_row_and_whether_it_is_missing(table: Table) -> No
     assert conflict_of(table, ("create", row("1"), {})) == (0, False)
     assert conflict_of(table, ("update", row("1"), replacing(old))) == (0, False)
     assert conflict_of(table, ("update", row("gone"), replacing(old))) == (0, True)
+    assert conflict_of(table, ("delete", row("1"), if_unchanged(old))) == (0, False)
+    assert conflict_of(table, ("delete", row("gone"), if_unchanged(old))) == (0, True)
     assert conflict_of(table, ("upsert", row("3"), {}), ("create", row("2"), {})) == (1, False)
     assert conflict_of(table, ("upsert", row("3"), {}), ("update", row("1"), replacing(old))) == (1, False)
     assert conflict_of(table, ("upsert", row("3"), {}), ("update", row("gone"), replacing(old))) == (1, True)
