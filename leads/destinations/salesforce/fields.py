@@ -62,9 +62,10 @@ class LeadFields:
 
     def learn(self, description: Mapping[str, Any]) -> None:
         """Take over what the organisation says of its leads."""
+        fields = description.get("fields")
         self._known = {
             field["name"]: _field(field)
-            for field in description.get("fields") or []
+            for field in (fields if isinstance(fields, list) else [])
             if isinstance(field, Mapping) and isinstance(field.get("name"), str)
         }
 
