@@ -66,6 +66,13 @@ class Lead(BaseModel):
         """The fields that are not empty, as a dict that JSON can hold, for a message or a row."""
         return {name: value for name, value in self.__dict__.items() if value}
 
+    def to_body(self) -> dict[str, Any]:
+        """The lead as Partner Center posts one: `parse_body` reads the same lead from its JSON, but for `original`."""
+        fields = {name: value for name, value in self.to_wire().items() if isinstance(value, str)}
+        customer = {_WIRE_NAMES[name]: fields[name] for name in _CUSTOMER_FIELDS if name in fields}
+        record = {_WIRE_NAMES[name]: value for name, value in fields.items() if name in _RECORD_FIELDS}
+        return {"UserDetails": customer | self.customer_extra, **record, **self.extra}
+
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Self:
         """The lead of `to_wire`. Raises pydantic.ValidationError if a field has another type."""
@@ -259,6 +266,13 @@ _RECORD_KEYS: Final = _CUSTOMER_KEYS | {
     }.items()
     for alias in aliases
 }
+
+_WIRE_NAMES: Final = {field: name for name, field in reversed(_RECORD_KEYS.items())}
+"""Each field's name as Partner Center writes it: the first of its spellings."""
+_CUSTOMER_FIELDS: Final = tuple(dict.fromkeys(_CUSTOMER_KEYS.values()))
+_RECORD_FIELDS: Final = tuple(
+    field for field in dict.fromkeys(_RECORD_KEYS.values()) if field not in {"customer", *_CUSTOMER_FIELDS}
+)
 
 # What a table adds to each row by itself.
 _TABLE_KEYS: Final = frozenset({"partitionkey", "rowkey", "timestamp", "etag"})
@@ -573,6 +587,12 @@ def fingerprint(lead: Lead, offer: str) -> str:
     return sha256("\x1f".join(map(_folded, texts)).encode()).hexdigest()[:32]
 
 
+def journey(lead: Lead, offer: str) -> str:
+    """16 hex digits that are the same for each lead of this action to this offer; `offer` as in `fingerprint`."""
+    texts = map(_folded, (offer, lead.action))
+    return sha256("\x1f".join(texts).encode()).hexdigest()[:16]
+
+
 def _folded(text: str) -> str:
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
     return " ".join(folded.split())
@@ -598,13 +618,21 @@ def customer_hash(identity: str) -> str:
     return sha256(identity.encode()).hexdigest()[:32]
 
 
-def new_lead_id(now: datetime, lead: Lead) -> str:
-    """`YYYYMMDDHHMMSSmmm-<12 random hex digits>-<bucket>`, in UTC. `now` must be aware (ValueError)."""
+def customer_of(lead: Lead, lead_id: str) -> str:
+    """The hash that stands for a lead's customer."""
+    return customer_hash(customer_identity(lead, lead_id))
+
+
+def new_lead_id(now: datetime, lead: Lead, known_as: str = "") -> str:
+    """`YYYYMMDDHHMMSSmmm-<12 random hex digits>-<bucket>`, in UTC. `now` must be aware (ValueError).
+
+    `known_as` are 12 hex digits instead of random ones, for a lead that has to get the same id each time.
+    """
     if now.tzinfo is None:
         raise ValueError("now must be an aware datetime")
     at = now.astimezone(UTC)
-    lead_id = f"{at:%Y%m%d%H%M%S}{at.microsecond // 1000:03d}-{secrets.token_hex(6)}"
-    return f"{lead_id}-{customer_hash(customer_identity(lead, lead_id))[0]}"
+    lead_id = f"{at:%Y%m%d%H%M%S}{at.microsecond // 1000:03d}-{known_as or secrets.token_hex(6)}"
+    return f"{lead_id}-{customer_of(lead, lead_id)[0]}"
 
 
 def is_lead_id(text: str) -> bool:

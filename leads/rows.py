@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from leads.lead import Lead, Stage, complement, partition_of, received_at_of
+from leads.lead import Lead, Stage, complement, customer_of, partition_of, received_at_of
+from leads.messages import Imported
 from leads.offers import OfferReferences
 from leads.storage import joined_text, key_part, text_columns
 
@@ -78,7 +79,7 @@ class Delivery:
     """One lead's way to one destination; `destination` is "" while the lead is not routed.
 
     `seq` is the number of the newest message that is known to be on the queue. `step` and `spent` (seconds) are the part of
-    the retry budget that is used up.
+    the retry budget that is used up. `forced`: a person wants it sent whatever the customer's history says.
     """
 
     destination: str
@@ -95,6 +96,7 @@ class Delivery:
     duplicate_of: str = ""
     repeat_of: str = ""
     possibly_twice: bool = False
+    forced: bool = False
     unconfirmed: bool = False
     reason: str = ""
     attempts: tuple[Attempt, ...] = ()
@@ -123,7 +125,11 @@ def copied(deliveries: Mapping[str, Delivery]) -> dict[str, Delivery]:
 @dataclass(slots=True)
 class LeadRecord:
     """A lead as the ledger knows it. `etag` is "" while it is not stored; `stored` is what its rows say: listed under
-    which offer, and the deliveries."""
+    which offer, and the deliveries.
+
+    `corrects` is the id of the lead that it stands for with corrections, and `only` the destinations that are to have it then
+    (none named = all).
+    """
 
     lead_id: str
     received_at: datetime
@@ -133,6 +139,9 @@ class LeadRecord:
     stage: Stage = Stage.UNKNOWN
     has_body: bool = False
     traceparent: str = ""
+    imported: Imported = Imported.NO
+    corrects: str = ""
+    only: tuple[str, ...] = ()
     deliveries: dict[str, Delivery] = field(default_factory=dict)
     etag: str = ""
     stored: tuple[str, dict[str, Delivery]] = field(default_factory=lambda: ("", {}))
@@ -163,12 +172,17 @@ class LeadRecord:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A lead of a customer by its fingerprint, to tell a redelivery from a repeat; `claim` is the newest attempt's token."""
+    """A lead of a customer by its fingerprint, to tell a redelivery from a repeat; `claim` is the newest attempt's token.
+
+    `journey` is the same for every lead of this action and offer: by it an imported lead is recognised.
+    """
 
     fingerprint: str
     lead_id: str
     at: datetime
     claim: str = ""
+    journey: str = ""
+    imported: bool = False
 
 
 _SEEN = TypeAdapter(tuple[Seen, ...])
@@ -259,11 +273,21 @@ def lead_entity(record: LeadRecord, *, whole: bool) -> dict[str, Any]:
     entity |= {f"to_{name}": "" for name in record.stored[1] if name not in record.deliveries}
     if whole:
         entity |= {"url_offer": record.url_offer, "traceparent": record.traceparent}
+        entity |= _origin(record)
         if record.has_body:
             entity["has_body"] = True
         elif record.lead is not None:
             entity |= text_columns("lead", json.dumps(record.lead.to_wire(), ensure_ascii=False))
     return entity
+
+
+def _origin(record: LeadRecord) -> dict[str, Any]:
+    """Where a lead comes from, if not from the marketplace itself, and by what it is found again."""
+    origin = {"imported": record.imported.value, "corrects": record.corrects, "only": ",".join(record.only)}
+    kept = {name: value for name, value in origin.items() if value}
+    if record.lead is not None:
+        kept |= {"customer": customer_of(record.lead, record.lead_id), "action": record.lead.action[:REFERENCE_KEPT]}
+    return kept
 
 
 def read_lead(entity: Mapping[str, Any], etag: str) -> LeadRecord:
@@ -283,6 +307,9 @@ def read_lead(entity: Mapping[str, Any], etag: str) -> LeadRecord:
         stage=Stage(entity.get("stage", Stage.UNKNOWN)),
         has_body=entity.get("has_body", False),
         traceparent=entity.get("traceparent", ""),
+        imported=Imported(entity.get("imported", "")),
+        corrects=entity.get("corrects", ""),
+        only=tuple(filter(None, entity.get("only", "").split(","))),
         deliveries=deliveries,
         etag=etag,
         stored=(entity.get("listed", ""), copied(deliveries)),

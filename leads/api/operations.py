@@ -12,6 +12,7 @@ from leads.api import (
     offers,
     openapi,
     preview,
+    replay,
     send_test,
     status,
     validation,
@@ -80,6 +81,8 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     Operation("POST", "/connections/{connection_id}/resume", connections.resume_connection, also=STORED),
     Operation("GET", "/leads", leads.list_leads),
     Operation("GET", "/leads/{lead_id}", leads.show_lead),
+    Operation("POST", "/leads/{lead_id}/replay", replay.replay_lead),
+    Operation("POST", "/replay", replay.replay_leads),
 )
 
 BY_FUNCTION: Final[Mapping[Callable[[App, Any], Any], Operation[Any, Any]]] = {

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from typer.exceptions import TyperException
 
 from leads.api.problems import FAILURES, Changed, NotFound, Unavailable
-from leads.cli import connect, connections, leads, offers, status, trying  # noqa: F401 - two add theirs to `offers`
+from leads.cli import connect, connections, leads, offers, replay, status, trying  # noqa: F401 - two add theirs to `offers`
 from leads.cli.asking import BAD_INPUT, CHANGED_MEANWHILE, INTERRUPTED, NOT_FOUND, OUT_OF_REACH
 from leads.cli.output import printable
 from leads.cli.reach import APP_VARIABLE, KEY_VARIABLE, TOKEN_VARIABLE, Deployed, Directly, OutOfReach
@@ -32,6 +32,7 @@ commands.add_typer(offers.group, name="offers")
 commands.add_typer(leads.group, name="leads")
 commands.add_typer(connections.group, name="connections")
 commands.command("status")(status.status)
+commands.command("replay")(replay.replay)
 
 
 @commands.callback(
@@ -50,6 +51,7 @@ commands.command("status")(status.status)
     python -m leads leads list --follow
     python -m leads --app https://NAME.azurewebsites.net leads list --state dead_letter --since 3d
     python -m leads leads show 20260131235959999-0123456789ab-c
+    python -m leads replay --offer contoso.crm --since 3d --dry-run
 
     Exit status: 0 done, 1 not found, 2 wrong input or setting, 3 storage or app out of reach, 4 somebody else has changed the
     offer meanwhile, 5 done and something needs you (status, validate, test, apply --dry-run), 130 interrupted.

@@ -187,6 +187,8 @@ def _print_lead(lead: LeadView) -> None:
             "named by": named,
             "source": lead.source,
             "action": f"{lead.action or 'none'} ({lead.stage.replace('_', ' ')})",
+            "imported": {"": "", "send": "yes", "record": "yes, to be recorded only"}[lead.imported],
+            "corrects": lead.corrects,
             "state": state_of(lead.state, test=lead.is_test),
         }
     )

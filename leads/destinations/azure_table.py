@@ -103,6 +103,7 @@ class AzureTable(Destination):
     """Writes each lead under its own key, create-only, so that a second try finds the row instead of making one."""
 
     Settings: ClassVar[type[DestinationSettings]] = AzureTableSettings
+    sent_twice = "The table keeps the row that it has: nothing is written twice."
     settings: AzureTableSettings
 
     def __init__(self, settings: AzureTableSettings, context: Context) -> None:
