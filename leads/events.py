@@ -94,6 +94,7 @@ class Event(StrEnum):
         about="lead_id destination",
     )
     LEADS_REDRIVEN = _Says("leads_redriven", "`watch` has put leads back on the queue.", "count state connection")
+    LEAD_IMPORTED = _Says("lead_imported", "A lead of a list or another table is on the queue.", "lead_id")
     LEAD_REPLAYED = _Says(
         "lead_replayed", "A person has sent a lead again; `state` is what it was in.", f"{_LEAD} state"
     )

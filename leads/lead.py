@@ -141,6 +141,10 @@ class Lead(BaseModel):
         return _country_code(self.country)
 
 
+TEXT_FIELDS: Final = tuple(name for name in Lead.model_fields if name not in {"extra", "customer_extra", "original"})
+"""What a lead can say under names of its own."""
+
+
 class UnreadableLead(ValueError):
     """A body that holds no lead. Its text says what is wrong and how to mend it, never what was sent.
 
@@ -311,13 +315,19 @@ def parse_record(record: Mapping[str, object]) -> Lead:
     """
     reading = _Reading()
     try:
-        reading.record({key: value for key, value in record.items() if not _is_tables_own(key)})
+        reading.record({key: value for key, value in record.items() if not is_tables_own(key)})
     except RecursionError:
         raise _too_deep() from None
     return reading.lead()
 
 
-def _is_tables_own(key: str) -> bool:
+def field_of(name: str) -> str:
+    """The field that a column or key of this name holds (`customer` = the whole customer), "" if none is known by it."""
+    return _field(_RECORD_KEYS, name) or ""
+
+
+def is_tables_own(key: str) -> bool:
+    """Whether a column is one that the table adds to each row by itself."""
     folded = str(key).casefold()
     return folded in _TABLE_KEYS or folded.startswith("odata.") or "@odata." in folded
 

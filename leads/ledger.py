@@ -124,6 +124,13 @@ class Ledger:
         held = bool(entity.get("claim")) and age < CLAIM_LEASE_SECONDS
         return read_customer(entity, etag=_etag(entity), held=held)
 
+    def remembered(self, customer_hash: str) -> list[Seen]:
+        """The newest leads of a customer, over all record scopes, also where their own rows are gone."""
+        prefix = f"cust;{customer_hash};"
+        condition = f"PartitionKey eq '{customer_hash[0]}' and RowKey ge '{prefix}' and RowKey lt '{prefix[:-1]}<'"
+        rows = self.table.query(condition)
+        return [seen for row in rows for seen in read_customer(row, etag="", held=False).recent]
+
     def claim(self, record: LeadRecord, customer_hash: str, scope: str, known: CustomerRow | None, seen: Seen) -> Claim:
         """Take the customer for one attempt at this lead.
 

@@ -7,7 +7,7 @@ from heapq import merge
 from itertools import islice
 from typing import Any
 
-from leads.lead import complement, received_at_of
+from leads.lead import complement, customer_of, received_at_of
 from leads.ledger import Ledger
 from leads.rows import State, Todo, read_todo, todo_prefix
 from leads.storage import key_part
@@ -41,6 +41,17 @@ class Undelivered:
     state: State
     offer: str
     destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A lead that the ledger has: `customer` is the hash that stands for the customer, `offer` "" while none takes it."""
+
+    lead_id: str
+    customer: str
+    action: str
+    offer: str
+    state: State
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +141,22 @@ def arrivals(ledger: Ledger, since: datetime, until: datetime) -> Iterator[Arriv
                 continue
             received_at = received_at_of(complement(row["RowKey"].removeprefix("lead;")))
             yield Arrival(received_at, row.get("offer", ""), row.get("is_test", False))
+
+
+def within(ledger: Ledger, since: datetime, until: datetime) -> Iterator[Known]:
+    """The leads that were received from `since` on and before `until`, each with who the customer is, in no order that means
+    anything. What is not known any more is left out."""
+    first, last = complement(_id_time(until)), complement(_id_time(since))
+    condition = f"RowKey gt 'lead;{first}~' and RowKey lt 'lead;{last}~'"
+    for partition in PARTITIONS:
+        for row in _rows(
+            ledger, partition, condition, _PAGE, select=["RowKey", "offer", "action", "customer", "state"]
+        ):
+            lead_id = complement(row["RowKey"].removeprefix("lead;"))
+            if "customer" in row:
+                yield Known(lead_id, row["customer"], row.get("action", ""), row.get("offer", ""), State(row["state"]))
+            elif (record := ledger.read(lead_id)) and record.lead:
+                yield Known(lead_id, customer_of(record.lead, lead_id), record.lead.action, record.offer, record.state)
 
 
 class Backlog:

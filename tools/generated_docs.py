@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from leads.api.operations import BASE, OPERATIONS
-from leads.api.replay import CORRECTED
 from leads.destinations import MODULES, destination_class
 from leads.events import Event
+from leads.lead import TEXT_FIELDS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -46,7 +46,7 @@ def sent_twice() -> str:
 
 def correctable() -> str:
     """The fields of a lead that can be corrected."""
-    return ", ".join(f"`{name}`" for name in CORRECTED)
+    return ", ".join(f"`{name}`" for name in TEXT_FIELDS)
 
 
 GENERATED: Mapping[str, tuple[tuple[str, Callable[[], str]], ...]] = {

@@ -8,6 +8,7 @@ from pydantic import BaseModel, JsonValue
 from leads.api import (
     connections,
     destination_types,
+    imports,
     leads,
     offers,
     openapi,
@@ -83,6 +84,9 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     Operation("GET", "/leads/{lead_id}", leads.show_lead),
     Operation("POST", "/leads/{lead_id}/replay", replay.replay_lead),
     Operation("POST", "/replay", replay.replay_leads),
+    Operation("POST", "/import/rows", imports.import_rows),
+    Operation("POST", "/import/table", imports.import_table),
+    Operation("POST", "/reconcile", imports.reconcile_rows),
 )
 
 BY_FUNCTION: Final[Mapping[Callable[[App, Any], Any], Operation[Any, Any]]] = {

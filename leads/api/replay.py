@@ -11,16 +11,13 @@ from leads.api.operation import BODY, PATH, Body, Request
 from leads.api.problems import Invalid, NotFound
 from leads.api.steps import Step, StepDone
 from leads.app import App
-from leads.lead import Lead
+from leads.lead import TEXT_FIELDS
 from leads.listing import todo_after
 from leads.replay import NoDestination, NotCorrectable
 from leads.rows import LeadRecord, State, Todo
 
 LEADS_A_STEP: Final = 50
 EXAMINED_A_STEP: Final = 2000
-CORRECTED: Final = tuple(
-    name for name, field in Lead.model_fields.items() if field.annotation is str and name != "original"
-)
 
 
 class Again(Body):
@@ -29,7 +26,7 @@ class Again(Body):
     destination: str | None = Field(default=None, description="Only to this destination; null = to all that lack it.")
     force: bool = Field(default=False, description="Even where it was delivered: see `twice` of a dry run before.")
     dry_run: bool = Field(default=False, description="Only say what would be done.")
-    fields: dict[str, str] = Field(default={}, description=f"Corrected fields: {', '.join(CORRECTED)}.")
+    fields: dict[str, str] = Field(default={}, description=f"Corrected fields: {', '.join(TEXT_FIELDS)}.")
     lead: JsonValue = Field(
         default=None,
         description="The whole lead, corrected: in any shape that the intake takes, as JSON or as its text.",
@@ -37,8 +34,8 @@ class Again(Body):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if unknown := sorted(self.fields.keys() - set(CORRECTED)):
-            raise ValueError(f"fields.{unknown[0][:50]}: there is no such field; there are {', '.join(CORRECTED)}")
+        if unknown := sorted(self.fields.keys() - set(TEXT_FIELDS)):
+            raise ValueError(f"fields.{unknown[0][:50]}: there is no such field; there are {', '.join(TEXT_FIELDS)}")
         if self.fields and self.lead is not None:
             raise ValueError("fields: leave them out where the whole lead is given")
         if (self.fields or self.lead is not None) and (self.destination or self.force):

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from typer.exceptions import TyperException
 
 from leads.api.problems import FAILURES, Changed, NotFound, Unavailable
-from leads.cli import connect, connections, leads, offers, replay, status, trying  # noqa: F401 - two add theirs to `offers`
+from leads.cli import connect, connections, imports, leads, offers, replay, status, trying  # noqa: F401 - two add theirs to `offers`
 from leads.cli.asking import BAD_INPUT, CHANGED_MEANWHILE, INTERRUPTED, NOT_FOUND, OUT_OF_REACH
 from leads.cli.output import printable
 from leads.cli.reach import APP_VARIABLE, KEY_VARIABLE, TOKEN_VARIABLE, Deployed, Directly, OutOfReach
@@ -33,6 +33,8 @@ commands.add_typer(leads.group, name="leads")
 commands.add_typer(connections.group, name="connections")
 commands.command("status")(status.status)
 commands.command("replay")(replay.replay)
+commands.add_typer(imports.group, name="import")
+commands.command("reconcile")(imports.reconcile)
 
 
 @commands.callback(
@@ -52,6 +54,7 @@ commands.command("replay")(replay.replay)
     python -m leads --app https://NAME.azurewebsites.net leads list --state dead_letter --since 3d
     python -m leads leads show 20260131235959999-0123456789ab-c
     python -m leads replay --offer contoso.crm --since 3d --dry-run
+    python -m leads reconcile leads.csv
 
     Exit status: 0 done, 1 not found, 2 wrong input or setting, 3 storage or app out of reach, 4 somebody else has changed the
     offer meanwhile, 5 done and something needs you (status, validate, test, apply --dry-run), 130 interrupted.

@@ -11,7 +11,6 @@ import pytest
 from leads.api.leads import ShowLead, show_lead
 from leads.api.problems import Invalid, NotFound
 from leads.api.replay import (
-    CORRECTED,
     Again,
     Many,
     ReplayedLead,
@@ -24,7 +23,7 @@ from leads.api.replay import (
 from leads.api.wire import read_json
 from leads.delivery import deliver
 from leads.intake import KeptUnreadable
-from leads.lead import customer_of, parse_body
+from leads.lead import TEXT_FIELDS, customer_of, parse_body
 from leads.messages import Message, encode
 from leads.rows import State
 from tests.support.command_line import Run, one_line, run_against
@@ -292,7 +291,7 @@ def test_a_correction_that_is_too_large_for_a_message_is_kept_apart(routed: Pipe
 @pytest.mark.parametrize(
     ("wanted", "problem"),
     [
-        ({"fields": {"mail": "x"}}, f"fields.mail: there is no such field; there are {', '.join(CORRECTED)}"),
+        ({"fields": {"mail": "x"}}, f"fields.mail: there is no such field; there are {', '.join(TEXT_FIELDS)}"),
         ({"fields": {"email": "x"}, "lead": {}}, "fields: leave them out where the whole lead is given"),
         ({"fields": {"email": "x"}, "force": True}, "destination: a corrected lead goes to"),
     ],

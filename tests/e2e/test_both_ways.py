@@ -113,6 +113,12 @@ def test_every_command_says_the_same_directly_and_over_http(
     both(0, *pause, "--note", "until six", undo=resume)
     both(5, "status", "--json")
     both(0, *resume, undo=(*pause, "--note", "once more"))
+    rows = tmp_path / "leads.csv"
+    rows.write_text("Email,ActionCode,Offer name,CreatedTime,Note\nnew@example.com,PLT,Contoso CRM,2026-01-31,x\n")
+    both(0, "import", "csv", str(rows), "--dry-run")
+    both(5, "reconcile", str(rows), "--json")
+    both(0, "import", "table", "--dry-run")
+    both(2, "import", "table", "--table", "NoSuchTable")
     both(5, "replay", lead)
     both(0, "replay", lead, "--force", "--dry-run", "--json")
     both(1, "replay", "--offer", "contoso.crm", "--yes")
