@@ -15,7 +15,7 @@ from leads import destinations
 from leads.api.destination_types import DestinationType, list_destination_types
 from leads.api.offers import ShownOffer, ShowOffer, changes, check_offer, show_offer
 from leads.api.operation import Nothing
-from leads.api.problems import NotFound
+from leads.api.problems import Invalid, NotFound
 from leads.cli.asking import DONE, NEEDS_A_PERSON, ask
 from leads.cli.offers import Planned, group, save_all, show_plans
 from leads.cli.output import print_line, value_of
@@ -72,7 +72,7 @@ def offers_connect(
     python -m leads offers connect contoso.crm --type azure_table --set table=CrmLeads --validate --test --yes
     """
     if not yes and not sys.stdin.isatty():
-        raise InvalidOffer("--yes: is needed here, because there is nobody to ask; give the rest as flags, see --help")
+        raise Invalid("--yes: is needed here, because there is nobody to ask; give the rest as flags, see --help")
     given = Given(offer_id, type_name, name, _pairs(settings or []), titles or [])
     dialogue = Dialogue(context, given, asks=not yes)
     offer, stored = dialogue.offer(validate)
@@ -85,7 +85,7 @@ def _pairs(settings: list[str]) -> dict[str, str]:
     pairs = [setting.partition("=") for setting in settings]
     for name, equals, _ in pairs:
         if not name or not equals:
-            raise InvalidOffer("--set: write SETTING=VALUE, such as --set table=CrmLeads")
+            raise Invalid("--set: write SETTING=VALUE, such as --set table=CrmLeads")
     return {name: value for name, _, value in pairs}
 
 
@@ -161,7 +161,7 @@ class Dialogue:
 
     def _stored(self, offer_id: str) -> ShownOffer | None:
         if not offer_id:
-            raise InvalidOffer("ID: is missing; name the offer")
+            raise Invalid("ID: is missing; name the offer")
         try:
             return ask(self._context, show_offer, ShowOffer(offer_id=offer_id))
         except NotFound:
@@ -189,7 +189,7 @@ class Dialogue:
                 print_line(f"  {found.type:<{max(map(len, types))}}  {found.description}")
             chosen = self._ask("Type", lambda text: "" if text in types else f"must be one of {known}")
         if chosen not in types:
-            raise InvalidOffer(f"--type: must be one of {known}")
+            raise Invalid(f"--type: must be one of {known}")
         return types[chosen]
 
     def _name(self, type_name: str, stored: ShownOffer | None) -> str:
@@ -222,14 +222,14 @@ class Dialogue:
     def _taken(
         self, type_name: str, setting: Setting, answers: Mapping[str, JsonValue], given: Mapping[str, JsonValue]
     ) -> JsonValue:
-        """What a flag says. Raises `InvalidOffer` where that is wrong, or missing."""
+        """What a flag says. Raises `Invalid` where that is wrong, or missing."""
         if setting.name not in given:
             if setting.required:
-                raise InvalidOffer(f"--set {setting.name}=…: is needed. {setting.description}")
+                raise Invalid(f"--set {setting.name}=…: is needed. {setting.description}")
             return None
         value = given[setting.name]
         if problem := _problem_of_setting(type_name, setting, answers, value):
-            raise InvalidOffer(f"--set {problem}")
+            raise Invalid(f"--set {problem}")
         return value
 
     def _asked(
@@ -320,16 +320,16 @@ def _with(config: dict[str, Any], offer_id: str, titles: list[str], stored: Show
 
 
 def _decoded_all(found: DestinationType, given: Mapping[str, str]) -> dict[str, JsonValue]:
-    """The values of flags. Raises `InvalidOffer`."""
+    """The values of flags. Raises `Invalid`."""
     known = {setting.name: setting for setting in settings_of(found)}
     values: dict[str, JsonValue] = {}
     for name, text in given.items():
         if name not in known:
-            raise InvalidOffer(f"--set {name}=…: {found.type} has no such setting; use {', '.join(known)}")
+            raise Invalid(f"--set {name}=…: {found.type} has no such setting; use {', '.join(known)}")
         try:
             values[name] = _decoded(known[name], text)
         except ValueError as error:
-            raise InvalidOffer(f"--set {error}") from None
+            raise Invalid(f"--set {error}") from None
     return values
 
 

@@ -11,7 +11,7 @@ from leads.api.connections import list_connections
 from leads.api.leads import DeliveryView, LeadView, ShowLead, show_lead
 from leads.api.operation import Nothing
 from leads.api.preview import Preview, PreviewedDestination, PreviewLead, WantedPreview, preview_lead
-from leads.api.problems import NotFound
+from leads.api.problems import Invalid, NotFound
 from leads.api.send_test import SendTestLead, SentTestLead, TestLead, send_test_lead
 from leads.api.status import show_status
 from leads.api.validation import (
@@ -29,7 +29,7 @@ from leads.cli.output import AsJson, json_text, print_json, print_line, print_ta
 from leads.cli.reach import Directly
 from leads.destinations.base import PreviewedRequest
 from leads.lead import text_of_body
-from leads.offers import InvalidOffer, Offer
+from leads.offers import Offer
 from leads.rows import State
 
 POLL_SECONDS: Final = 0.5
@@ -67,7 +67,7 @@ def offers_validate(
     elif offer_id:
         found = ask(context, validate_offer, ValidateOffer(offer_id=offer_id, destination=destination))
     else:
-        raise InvalidOffer("ID: is missing; name an offer, or a file with --file")
+        raise Invalid("ID: is missing; name an offer, or a file with --file")
     if as_json:
         print_json(found)
     else:
@@ -146,7 +146,7 @@ def _from_file(file: str, offer_id: str) -> Offer:
     """The offer of that id in a file, or its only one."""
     found = [offer for offer in read_offers(file) if offer_id.casefold() in {"", offer.id.casefold()}]
     if len(found) != 1:
-        raise InvalidOffer("ID: name one of the offers in the file")
+        raise Invalid("ID: name one of the offers in the file")
     return found[0]
 
 
