@@ -64,7 +64,7 @@ def show_openapi(app: App, request: Nothing) -> Document:
 OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     Operation("GET", "", list_operations),
     Operation("GET", "/openapi.json", show_openapi),
-    Operation("GET", "/status", status.show_status, also=STORED),
+    Operation("GET", "/status", status.show_status),
     Operation("GET", "/offers", offers.list_offers, also=STORED),
     Operation("GET", "/offers/{offer_id}", offers.show_offer, also=STORED),
     Operation("PUT", "/offers/{offer_id}", offers.set_offer, created=offers.is_new, also=STORED),
@@ -75,9 +75,10 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     Operation("POST", "/preview", preview.preview_lead, also=STORED | {NotFound.status}),
     Operation("GET", "/destination-types", destination_types.list_destination_types),
     Operation("GET", "/destination-types/{type}", destination_types.show_destination_type),
-    Operation("GET", "/connections", connections.list_connections, also=STORED),
-    Operation("POST", "/connections/{connection_id}/pause", connections.pause_connection, also=STORED),
-    Operation("POST", "/connections/{connection_id}/resume", connections.resume_connection, also=STORED),
+    Operation("GET", "/connections", connections.list_connections),
+    Operation("GET", "/connections/{connection_id}", connections.show_connection),
+    Operation("POST", "/connections/{connection_id}/pause", connections.pause_connection),
+    Operation("POST", "/connections/{connection_id}/resume", connections.resume_connection),
     Operation("GET", "/leads", leads.list_leads),
     Operation("GET", "/leads/{lead_id}", leads.show_lead),
 )

@@ -98,7 +98,7 @@ def _print_page(page: LeadPage) -> None:
         )
         for lead in page.leads
     ]
-    print_table(("received (UTC)", "lead", "offer", "stage", "state"), rows, folded="offer")
+    print_table(("received (UTC)", "lead", "offer", "stage", "state"), rows, "offer")
     if page.after:
         print_line(f"There are more: --after {page.after}", err=True)
 

@@ -88,7 +88,7 @@ def validate_unsaved(context: typer.Context, offer: Offer, destination: str = ""
 def print_validation(context: typer.Context, found: Sequence[Validated]) -> None:
     """A line for each destination, and what to change."""
     rows = [(each.destination, each.type, _verdict(each), f"{each.milliseconds} ms") for each in found]
-    print_table(("destination", "type", "result", "took"), rows, folded="result")
+    print_table(("destination", "type", "result", "took"), rows, "result")
     if any(not each.ok for each in found) and isinstance(context.obj, Directly):
         print_line(
             "Checked from this machine; --app URL checks where the app runs, with its settings and network.", err=True
