@@ -214,8 +214,8 @@ class Event(StrEnum):
     def in_words(self, fields: Mapping[str, str | int | float]) -> str:
         """Name and meaning for people; the fields that the meaning does not name stand behind the name."""
         others = [f"{name} {value}" for name, value in fields.items() if value != "" and f"`{name}`" not in self._plain]
-        about = f" ({', '.join(others)})" if others else ""
-        return f"{self.value}{about}: {self.told(fields)}"
+        behind = f" ({', '.join(others)})" if others else ""
+        return f"{self.value}{behind}: {self.told(fields)}"
 
     @property
     def _plain(self) -> str:

@@ -1,6 +1,7 @@
 """`offers connect`: a destination is set up question by question, or by flags. What is asked stands in the types' own schemas."""
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -115,7 +116,8 @@ class Dialogue:
         titles = self._given.titles or (self._titles() if stored is None else [])
         found = self._type()
         name = self._name(found.type, stored)
-        answers = self._settings(found, {}, _decoded_all(found, self._given.settings))
+        before = _stored_settings(stored, name, found.type)
+        answers = self._settings(found, before, _decoded_all(found, self._given.settings))
         while True:
             config = {"name": name, "type": found.type, "settings": answers}
             problem = ""
@@ -125,7 +127,7 @@ class Dialogue:
                 if not self._asks:
                     raise
                 problem = str(error)
-                print_line(problem)
+                print_line(re.sub(r"^destinations\.\d+\.settings\.", "", problem))
             if not problem and self._is_usable(offer, name, validate):
                 return offer, stored
             if not self._asks:
@@ -143,7 +145,7 @@ class Dialogue:
         )
         print_line("")
         show_plans([planned])
-        if not self._wants(None, "Save it?"):
+        if planned.verb != "unchanged" and not self._wants(None, "Save it?"):
             print_line("Nothing was saved.")
             return DONE
         status = save_all(self._context, [planned])
@@ -208,7 +210,7 @@ class Dialogue:
     def _settings(
         self, found: DestinationType, before: Mapping[str, JsonValue], given: Mapping[str, JsonValue]
     ) -> dict[str, JsonValue]:
-        """A value for each setting that has one. `before` are the answers of the last time, `given` are not asked for."""
+        """A value for each setting that has one. `before` is how they stand now, `given` are not asked for."""
         answers: dict[str, JsonValue] = {}
         for setting in settings_of(found):
             if setting.name in given or not self._asks:
@@ -240,11 +242,11 @@ class Dialogue:
         default = before if before is not None else setting.default
         shown = default if isinstance(default, str) else "" if default is None else value_of(default)
         may_be_none = not setting.required and setting.default is None
+        choices = f" ({setting.kind})" if " | " in setting.kind else ""
         hint = "" if not may_be_none else " (-: none)" if shown else " (Enter: none)"
         while True:
-            text: str = typer.prompt(
-                f"{setting.name}{hint}", default=shown if shown or may_be_none else None, show_default=bool(shown)
-            ).strip()
+            question = f"{setting.name}{choices}{hint}"
+            text: str = typer.prompt(question, default=shown, show_default=bool(shown)).strip()
             if may_be_none and text in {"", NONE}:
                 return None
             try:
@@ -255,7 +257,7 @@ class Dialogue:
                 problem = _problem_of_setting(type_name, setting, answers, value)
             if not problem:
                 break
-            print_line(problem)
+            print_line(problem if text else f"{setting.name}: is needed")
         for line in self._where_secrets_go(value if setting.names_secrets and value != before else None):
             print_line(line)
         return None if value == setting.default else value
@@ -306,6 +308,12 @@ class Dialogue:
         if flag is not None:
             return flag
         return typer.confirm(question, default=True) if self._asks else otherwise
+
+
+def _stored_settings(stored: ShownOffer | None, name: str, type_name: str) -> Mapping[str, JsonValue]:
+    """The settings of the destination that is replaced, if it is of this type."""
+    config = stored.offer.destination(name) if stored else None
+    return config.settings if config and config.type == type_name else {}
 
 
 def _with(config: dict[str, Any], offer_id: str, titles: list[str], stored: ShownOffer | None) -> Offer:
