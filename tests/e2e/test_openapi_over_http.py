@@ -10,8 +10,12 @@ from pathlib import Path
 
 from devhost.process import ROOT
 from leads.api.operations import OPERATIONS
+from leads.app import App
+from leads.delivery import deliver
+from leads.intake import accept
 from leads.offers import read_offer
 from tests.e2e.conftest import app_on
+from tests.support.pipeline import a_lead, text_of
 from tests.support.running_app import running_app
 
 CHECKS = (
@@ -26,12 +30,26 @@ EXAMPLES = 8
 """Random requests for each operation."""
 
 
+def what_there_is(app: App) -> dict[str, str]:
+    """An offer with its connection, and a lead that was delivered; by the names that stand in addresses."""
+    app.offers.save(read_offer({"id": "contoso.crm", "destinations": [{"name": "table", "type": "azure_table"}]}))
+    lead = accept(app, json.dumps(a_lead()).encode(), "contoso.crm")
+    for message in app.queue.receive(32, 30):
+        deliver(app, text_of(message))
+        app.queue.delete(message)
+    (connection,) = app.connections.stored()
+    return {
+        "offer_id": "contoso.crm",
+        "type": "azure_table",
+        "connection_id": connection.id,
+        "lead_id": lead.lead_id,
+    }
+
+
 def test_what_the_document_allows_is_answered_as_it_says_and_nothing_without_the_key(
     fresh_storage: str, tmp_path: Path
 ) -> None:
-    app_on(fresh_storage).offers.save(
-        read_offer({"id": "contoso.crm", "destinations": [{"name": "table", "type": "azure_table"}]})
-    )
+    there_is = what_there_is(app_on(fresh_storage))
     # Without a worker, so that leads go nowhere.
     with running_app(fresh_storage, "--no-queues", "--no-timers") as app:
         base = f"{app.host.base_url}/api/manage"
@@ -49,7 +67,12 @@ def test_what_the_document_allows_is_answered_as_it_says_and_nothing_without_the
         done = subprocess.run(
             [sys.executable, "-m", "schemathesis.cli", *arguments],
             cwd=tmp_path,
-            env=os.environ | {"SCHEMATHESIS_HOOKS": "tests.support.api_hooks", "PYTHONPATH": str(ROOT)},
+            env=os.environ
+            | {
+                "SCHEMATHESIS_HOOKS": "tests.support.api_hooks",
+                "PYTHONPATH": str(ROOT),
+                "THERE_IS": json.dumps(there_is),
+            },
             capture_output=True,
             text=True,
             timeout=300,
