@@ -62,7 +62,7 @@ def test_a_rotated_secret_is_in_use_with_the_next_probe(
     vault.secrets["crm-secret"] = Kept(NEW)
     pipeline.tick()
     assert len(vault.read) > reads, "Key Vault is asked again, though the secret was read less than five minutes ago"
-    assert [state(pipeline, lead) for lead in parked] == [State.DELIVERED, State.PARKED, State.PARKED], "one goes first"
+    assert [state(pipeline, lead) for lead in parked].count(State.DELIVERED) == 1, "one goes first"
     assert not pipeline.app.connections.stored()[0].paused
     pipeline.tick(2)
     assert {state(pipeline, lead) for lead in parked} == {State.DELIVERED}
