@@ -23,6 +23,8 @@ SUCCESS_RECORDED_EVERY = timedelta(seconds=60)
 LONGEST_WAIT_SECONDS = 900
 """A vendor's `Retry-After` holds the probes of its connection back up to here: a mistaken one must not hold leads for a day."""
 SLOT_WAIT_SECONDS = 1.0
+CHECK_WAIT_SECONDS = 10.0
+"""A lead waits for another one's check no longer than this, for its own time is limited, too."""
 PROBED_EVERY = timedelta(minutes=1)
 CHECKED_AFTER = timedelta(hours=1)
 _PARTITION = "connection"
@@ -97,6 +99,7 @@ class Connections:
         self._cached: dict[str, Connection] = {}
         self._read_at: datetime | None = None
         self._semaphores: dict[str, BoundedSemaphore] = {}
+        self._checks: dict[str, Lock] = {}
         self._unrecorded_failures: dict[str, int] = {}
         self._successes: dict[str, datetime] = {}
 
@@ -126,6 +129,18 @@ class Connections:
             yield
         finally:
             semaphore.release()
+
+    @contextmanager
+    def checking(self, connection_id: str) -> Iterator[None]:
+        """Check the connection while no other lead of this instance does, unless that takes long."""
+        with self._lock:
+            lock = self._checks.setdefault(connection_id, Lock())
+        taken = lock.acquire(timeout=CHECK_WAIT_SECONDS)
+        try:
+            yield
+        finally:
+            if taken:
+                lock.release()
 
     def worked_since(self, connection_id: str, moment: datetime) -> bool:
         """Whether a lead has gone through since then, as far as this instance or the table knows."""

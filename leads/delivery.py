@@ -299,12 +299,14 @@ def _attempt(
 ) -> None:
     destination = app.destination(config)
     attempt = _Attempting(app, record, delivery.destination, message, offer, config, destination, clock.now())
-    sent = record.imported is not Imported.RECORD
-    if sent and not app.connections.get(destination.connection).lets_through(probe=message.probe):
+    if not attempt.may_go_on():
         attempt.park()
         return
     with app.connections.slot(destination.connection):
-        attempt.run()
+        if attempt.may_go_on():
+            attempt.run()
+            return
+    attempt.park()  # the connection was paused while it waited for its slot
 
 
 def outgoing_lead(
@@ -348,6 +350,12 @@ class _Attempting:
     cut_off: bool = False
     outcome: Outcome | None = None
     milliseconds: int = 0
+
+    def may_go_on(self) -> bool:
+        """Whether the connection lets it through; what is only recorded does not need it."""
+        if self.record.imported is Imported.RECORD:
+            return True
+        return self.app.connections.get(self.destination.connection).lets_through(probe=self.message.probe)
 
     def run(self) -> None:
         customer = self._claim()
@@ -495,15 +503,22 @@ class _Attempting:
             emit(Event.STORAGE_UNAVAILABLE, what="connections", why=type(error).__name__)
 
     def _settle_misconfigured(self, outcome: Misconfigured) -> None:
-        # A rotated secret may be there already: what is cached is read again before anything is believed.
-        self.app.secrets.forget()
-        check = checked(self.destination)
+        connections, connection_id = self.app.connections, self.destination.connection
+        with connections.checking(connection_id):
+            known = connections.get(connection_id)
+            if known.paused and not self.message.probe:  # of the leads that were under way, one has had it checked
+                self.park(known.reason, outcome="misconfigured", code=outcome.code)
+                return
+            # A rotated secret may be there already: what is cached is read again before anything is believed.
+            self.app.secrets.forget()
+            check = checked(self.destination)
+            reason = check.problem or outcome.reason
+            if not check.ok and not check.transient:
+                connections.pause(connection_id, self.config.type, reason, outcome.code)
         if check.ok or check.transient:
             self._settle_retry(Retry(outcome.code or "misconfigured"), reason=outcome.reason)
-            return
-        reason = check.problem or outcome.reason
-        self.app.connections.pause(self.destination.connection, self.config.type, reason, outcome.code)
-        self.park(reason, outcome="misconfigured", code=outcome.code)
+        else:
+            self.park(reason, outcome="misconfigured", code=outcome.code)
 
     def _settle_retry(self, outcome: Retry, *, reason: str = "", possibly_twice: bool = False) -> None:
         delivery = self._delivery()

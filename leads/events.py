@@ -1,12 +1,14 @@
 """Structured log events: one line each, with a stable name and fields that never hold personal data.
 
 A line reads `event=NAME {json}`, so that it can be found as text and parsed with `parse_json` in Log Analytics. Alarms are
-logged at ERROR, the rest at INFO; alert rules match on the name. This is the catalogue: docs/operations.md is made from it.
+logged at ERROR, what befalls a lead that a person has to look after at WARNING, the rest at INFO; alert rules match on the
+name. This is the catalogue: docs/operations.md is made from it.
 """
 
 import json
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
@@ -24,7 +26,7 @@ class _Says:
     name: str
     meaning: str
     fields: str
-    alarm: bool = False
+    level: int = logging.INFO
     about: str = ""
     ended_by: str = ""
 
@@ -33,19 +35,19 @@ class Event(StrEnum):
     """Every event the product emits: its name, what it means, and its fields.
 
     Name and fields are a contract with alert rules: never rename one. An alarm says what a person may have to do; `ended_by`
-    names the event that ends it, with the same `about` fields. What has no such event is about one moment.
+    names the event that ends it, with the same `about` fields. An alarm without one is logged again as long as it lasts.
     """
 
     meaning: str
     fields: tuple[str, ...]
-    is_alarm: bool
+    level: int
     about: tuple[str, ...]
     ended_by: str
 
     def __new__(cls, says: _Says) -> Self:
         event = str.__new__(cls, says.name)
         event._value_ = says.name
-        event.meaning, event.is_alarm, event.ended_by = says.meaning, says.alarm, says.ended_by
+        event.meaning, event.level, event.ended_by = says.meaning, says.level, says.ended_by
         event.fields, event.about = tuple(says.fields.split()), tuple(says.about.split())
         return event
 
@@ -74,24 +76,21 @@ class Event(StrEnum):
     LEAD_UNROUTED = _Says("lead_unrouted", "No offer takes the lead.", "lead_id")
     LEAD_UNREADABLE = _Says(
         "lead_unreadable",
-        "A body that can't be read was kept: [correct it](recovering.md#corrections).",
+        "A body that can't be read was kept: [correct it](recovering.md#corrections). The alarm is `leads_need_a_person`.",
         "lead_id bytes",
-        alarm=True,
-        about="lead_id",
+        level=logging.WARNING,
     )
     LEAD_DEAD_LETTERED = _Says(
         "lead_dead_lettered",
-        "A lead is not tried any more: see its reason.",
+        "A lead is not tried any more: see its reason. The alarm is `leads_need_a_person`.",
         f"{_LEAD} code",
-        alarm=True,
-        about="lead_id destination",
+        level=logging.WARNING,
     )
     LEAD_CRASHED = _Says(
         "lead_crashed",
-        "A lead came through the poison queue.",
+        "A lead came through the poison queue. The alarm is `leads_need_a_person`.",
         f"{_LEAD} code",
-        alarm=True,
-        about="lead_id destination",
+        level=logging.WARNING,
     )
     LEADS_REDRIVEN = _Says("leads_redriven", "`watch` has put leads back on the queue.", "count state connection")
     LEAD_IMPORTED = _Says("lead_imported", "A lead of a list or another table is on the queue.", "lead_id")
@@ -107,35 +106,35 @@ class Event(StrEnum):
         "message_too_new",
         "A message of a newer release, after a rollback: it waits for that release.",
         "",
-        alarm=True,
+        level=logging.ERROR,
     )
     OFFER_UNREADABLE = _Says(
         "offer_unreadable",
         "A stored offer can't be read by this release, after a rollback say. It and the offer `*` take no leads until then; "
         "those wait as `unrouted`. Remove it and set it anew.",
         "row",
-        alarm=True,
+        level=logging.ERROR,
         about="row",
     )
     INTAKE_UNAVAILABLE = _Says(
         "intake_unavailable",
         "A sender got 503: storage does not answer, or `LeadsStorage` is wrong.",
         "why",
-        alarm=True,
+        level=logging.ERROR,
     )
     CONNECTION_PAUSED = _Says(
         "connection_paused",
         "Leads are parked until the connection works: see `status`.",
         "connection type code failures",
-        alarm=True,
+        level=logging.ERROR,
         about="connection",
         ended_by="connection_opened",
     )
     LEADS_WAIT_LONG = _Says(
         "leads_wait_long",
-        "Leads have been parked behind a connection for over an hour, the oldest for `minutes`.",
+        "Leads have been parked behind a connection for over an hour, the oldest for `minutes` minutes.",
         "connection type minutes",
-        alarm=True,
+        level=logging.ERROR,
         about="connection",
         ended_by="leads_wait_no_more",
     )
@@ -144,9 +143,9 @@ class Event(StrEnum):
     )
     LEADS_NEED_A_PERSON = _Says(
         "leads_need_a_person",
-        "Leads of an offer are in a `state` that the app does not end by itself: see [States](#states).",
+        "Leads of an offer are in the state `state`, which needs a person: see [States](#states).",
         "state offer destination count",
-        alarm=True,
+        level=logging.ERROR,
         about="state offer destination",
         ended_by="leads_need_nobody",
     )
@@ -155,9 +154,9 @@ class Event(StrEnum):
     )
     SECRET_EXPIRING = _Says(
         "secret_expiring",
-        "A secret of a destination expires in `days`: renew it, and store it where `reference` points.",
+        "A secret of a destination expires in `days` days: renew it, and store it where `reference` points.",
         "offer destination setting reference within days",
-        alarm=True,
+        level=logging.ERROR,
         about="offer destination setting within",
         ended_by="secret_renewed",
     )
@@ -171,17 +170,16 @@ class Event(StrEnum):
         "More leads of an offer than its policy `daily_ceiling` came in on one day (UTC): what is over it is parked until the "
         "next day, or until the ceiling is raised.",
         "offer ceiling",
-        alarm=True,
+        level=logging.ERROR,
         about="offer",
         ended_by="offer_within_ceiling",
     )
     OFFER_WITHIN_CEILING = _Says("offer_within_ceiling", "Its leads go out again.", "offer")
     OFFER_SILENT = _Says(
         "offer_silent",
-        "No real lead of an offer has come for `hours`, in which by its own history `expected` would have come: "
-        "[look why](#a-silent-offer).",
+        "No real lead of an offer has come for `hours` hours, which is unusual for it: [look why](#a-silent-offer).",
         "offer hours expected",
-        alarm=True,
+        level=logging.ERROR,
         about="offer",
         ended_by="offer_heard_again",
     )
@@ -215,9 +213,23 @@ class Event(StrEnum):
     )
 
     @property
-    def plain_meaning(self) -> str:
-        """The meaning without the marks of the documents."""
-        return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", self.meaning).replace("`", "")
+    def is_alarm(self) -> bool:
+        return self.level == logging.ERROR
+
+    def told(self, fields: Mapping[str, str | int | float]) -> str:
+        """The meaning for people, with the value of each field that it names."""
+        return re.sub(r"`(\w+)`", lambda named: str(fields.get(named[1], named[1])), self._plain)
+
+    def in_words(self, fields: Mapping[str, str | int | float]) -> str:
+        """Name and meaning for people; the fields that the meaning does not name stand behind the name."""
+        others = [f"{name} {value}" for name, value in fields.items() if value != "" and f"`{name}`" not in self._plain]
+        behind = f" ({', '.join(others)})" if others else ""
+        return f"{self.value}{behind}: {self.told(fields)}"
+
+    @property
+    def _plain(self) -> str:
+        """The meaning without the links of the documents."""
+        return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", self.meaning)
 
     @property
     def end(self) -> "Event | None":
@@ -235,6 +247,5 @@ def named(name: str) -> Event | None:
 
 def emit(event: Event, **fields: str | int | float | None) -> None:
     """Log one event. `fields` are ids, names, codes, counts and milliseconds, never anything a customer wrote."""
-    level = logging.ERROR if event.is_alarm else logging.INFO
-    if _log.isEnabledFor(level):
-        _log.log(level, "event=%s %s", event.value, _to_json(fields))
+    if _log.isEnabledFor(event.level):
+        _log.log(event.level, "event=%s %s", event.value, _to_json(fields))

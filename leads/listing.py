@@ -35,12 +35,13 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """A lead that has not come to a destination; `destination` is "" while the lead is not routed."""
+    """A lead that has not come to a destination; `destination` is "" while the lead is not routed. `next_at`: its next try."""
 
     lead_id: str
     state: State
     offer: str
     destination: str
+    next_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +200,9 @@ def _whole_backlog(ledger: Ledger) -> list[Todo] | None:
 def undelivered(ledger: Ledger) -> Iterator[Undelivered]:
     """Every undelivered lead and destination, in no order that means anything."""
     for partition in PARTITIONS:
-        for row in _rows(ledger, partition, _prefixed("todo;"), _PAGE, select=["RowKey", "offer"]):
+        for row in _rows(ledger, partition, _prefixed("todo;"), _PAGE, select=["RowKey", "offer", "next_at"]):
             _, state, _, lead_id, destination = row["RowKey"].split(";", 4)
-            yield Undelivered(lead_id, State(state), row.get("offer", ""), destination)
+            yield Undelivered(lead_id, State(state), row.get("offer", ""), destination, row.get("next_at"))
 
 
 def bodies(ledger: Ledger, before: datetime, after: datetime) -> Iterator[str]:

@@ -40,7 +40,11 @@ class InvalidOffer(ValueError):
 
 
 class UnreadableOffer(InvalidOffer):
-    """A stored offer is none that this release reads."""
+    """A stored offer is none that this release reads. `row` is its key."""
+
+    def __init__(self, row: str, why: str) -> None:
+        super().__init__(f"stored offer: {row} is not one that this release reads ({why}); remove it and set it anew")
+        self.row = row
 
 
 class OfferChanged(Exception):
@@ -299,21 +303,28 @@ class Offers:
             return self._cached
 
     def _usable(self) -> list[StoredOffer]:
+        readable, unreadable = self.found()
+        for one in unreadable:
+            emit(Event.OFFER_UNREADABLE, row=one.row)
+        return [stored for stored in readable if not unreadable or stored.offer.id != DEFAULT_OFFER]
+
+    def found(self) -> tuple[list[StoredOffer], list[UnreadableOffer]]:
+        """The offers as they are stored now, by id, and what stands there that this release can't read."""
         readable: list[StoredOffer] = []
-        entities = self._table.query(f"PartitionKey eq '{_PARTITION}'")
-        for entity in entities:
+        unreadable: list[UnreadableOffer] = []
+        for entity in self._table.query(f"PartitionKey eq '{_PARTITION}'"):
             try:
                 readable.append(_stored(entity))
-            except InvalidOffer:
-                emit(Event.OFFER_UNREADABLE, row=entity["RowKey"])
-        if len(readable) == len(entities):
-            return readable
-        return [stored for stored in readable if stored.offer.id != DEFAULT_OFFER]
+            except UnreadableOffer as error:
+                unreadable.append(error)
+        return sorted(readable, key=lambda stored: stored.offer.id), unreadable
 
     def stored(self) -> list[StoredOffer]:
-        """The offers as they are stored now, by id. Raises `InvalidOffer` for one that this release can't read."""
-        entities = self._table.query(f"PartitionKey eq '{_PARTITION}'")
-        return sorted((_stored(entity) for entity in entities), key=lambda stored: stored.offer.id)
+        """The offers as they are stored now, by id. Raises `UnreadableOffer` for one that this release can't read."""
+        readable, unreadable = self.found()
+        if unreadable:
+            raise unreadable[0]
+        return readable
 
     def get(self, offer_id: str) -> StoredOffer | None:
         entity = self._table.get(_PARTITION, key_part(offer_id.strip()))
@@ -368,10 +379,7 @@ def _stored(entity: Any) -> StoredOffer:
         # A field of a newer release is left out, so that its offers can be read after a rollback.
         offer = Offer.model_validate_json(joined_text(entity, "offer"), extra="ignore")
     except ValidationError as error:
-        raise UnreadableOffer(
-            f"stored offer: {entity['RowKey']} is not one that this release reads ({first_problem(error)}); "
-            "remove it and set it anew"
-        ) from None
+        raise UnreadableOffer(entity["RowKey"], first_problem(error)) from None
     return StoredOffer(
         offer=offer,
         etag=entity.metadata["etag"],

@@ -24,6 +24,9 @@ CONNECTION_STRING = re.compile(r"[A-Za-z]+=[!-:<-~]+(?:;[A-Za-z]+=[!-:<-~]+)*;?"
 """What a storage connection string looks like: names with a value each, plain characters, no blanks."""
 _ACCOUNT_NAME = re.compile(r"[a-z0-9]{3,24}")
 """Microsoft Learn, "Storage account overview", section "Storage account name"."""
+_REFERENCE = re.compile(r"env:[A-Za-z0-9_.]+|keyvault:[A-Za-z0-9-]{1,127}")
+"""Microsoft Learn, "Configure an App Service app", section "Configure app settings", and "Azure Key Vault keys, secrets and
+certificates overview", section "Object identifiers"."""
 _HTTPS_ADDRESS = re.compile(r"https://[a-z0-9.-]+(?::[0-9]+)?(?:/[!-~]*)?", re.IGNORECASE | re.ASCII)
 # A sender may be waiting: the SDK's own limits would let it wait for minutes. A client that needs the token asks twice.
 _TOKEN_LIMITS: dict[str, Any] = {
@@ -90,9 +93,11 @@ def _check_file(text: str) -> str:
 
 
 def _check_reference(text: str) -> str:
-    kind, _, name = text.partition(":")
-    if kind not in {"env", "keyvault"} or not name:
-        raise ValueError("must be a reference: env:NAME (an app setting) or keyvault:NAME (a Key Vault secret)")
+    if not _REFERENCE.fullmatch(text):
+        raise ValueError(
+            "must be a reference: env:NAME (an app setting: letters, digits, _ and .) or keyvault:NAME (a Key Vault secret: "
+            "letters, digits and -)"
+        )
     return text
 
 
@@ -178,7 +183,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         raise SettingsError(first_problem(error)) from None
 
 
-IS_SECRET: dict[str, Any] = {"format": "secret-reference", "pattern": "^(env|keyvault):.+$"}
+IS_SECRET: dict[str, Any] = {"format": "secret-reference", "pattern": f"^({_REFERENCE.pattern})$"}
 """Marks a secret reference in a JSON Schema; a field that may be left out has to be marked itself (`json_schema_extra`)."""
 
 SecretReference = Annotated[

@@ -18,6 +18,8 @@ from leads.offers import DestinationConfig, Offer
 from leads.rows import State
 
 WAIT_IS_LONG: Final = timedelta(hours=1)
+CALLS_FOR: Final = timedelta(days=30)
+"""How long a lead that nobody mends calls for a person: one that is left as it is must not do so for ever."""
 COUNTED_AT_MOST: Final = 1000
 CHECKS_A_TICK: Final = 10
 """A check can take a minute where a vendor hangs, and a tick has to end before the next one is late."""
@@ -75,8 +77,10 @@ def _of(connection: Connection) -> dict[str, str | int | float]:
 
 
 def _for_a_person(backlog: Backlog) -> Iterator[Alarm]:
+    since = clock.now() - CALLS_FOR
     for state in _FOR_A_PERSON:
-        found = Counter((item.offer, item.destination) for item in backlog.find(state, limit=COUNTED_AT_MOST))
+        items = backlog.find(state, where=lambda item: item.received_at >= since, limit=COUNTED_AT_MOST)
+        found = Counter((item.offer, item.destination) for item in items)
         for (offer, destination), count in found.items():
             about = {"state": state.value, "offer": offer, "destination": destination}
             yield Alarm(Event.LEADS_NEED_A_PERSON, {**about, "count": count})
@@ -120,7 +124,7 @@ def notice_of(changes: list[Change]) -> notices.Notice:
                 {
                     "event": change.event.value,
                     "fields": dict(change.fields),
-                    "meaning": change.event.plain_meaning,
+                    "meaning": _event(change).told(change.fields),
                     "began_at": change.began_at.isoformat(),
                     "ended_at": change.ended_at.isoformat() if change.ended_at else None,
                 }
@@ -131,6 +135,9 @@ def notice_of(changes: list[Change]) -> notices.Notice:
 
 
 def _line(change: Change) -> str:
-    fields = ", ".join(f"{name} {value}" for name, value in change.fields.items() if value != "")
-    state = "Over" if change.ended_at else "New"
-    return f"{state}: {change.event.value} ({fields}). {change.event.plain_meaning}"
+    return f"{'Over' if change.ended_at else 'New'}: {_event(change).in_words(change.fields)}"
+
+
+def _event(change: Change) -> Event:
+    """What is told of: that it has begun, or ended."""
+    return (change.event.end if change.ended_at else None) or change.event

@@ -6,6 +6,7 @@ python -m tools.generated_docs --check   only look; exit status 1 where a docume
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,11 +23,16 @@ def events() -> str:
     """The table of log events."""
     rows = ["| Event | Alarm | Means | Fields |", "|---|---|---|---|"]
     for event in Event:
-        alarm = "alarm" if event.is_alarm else ""
-        end = f" Ended by `{event.ended_by}`." if event.ended_by else ""
         fields = ", ".join(f"`{name}`" for name in event.fields)
-        rows.append(f"| `{event}` | {alarm} | {event.meaning}{end} | {fields} |")
+        rows.append(f"| `{event}` | {_alarm(event)} | {event.meaning} | {fields} |")
     return "\n".join(rows)
+
+
+def _alarm(event: Event) -> str:
+    """Whether an event is an alarm, and until when."""
+    if event.is_alarm:
+        return f"until `{event.ended_by}`" if event.ended_by else "repeated"
+    return "warning" if event.level == logging.WARNING else ""
 
 
 def operations() -> str:

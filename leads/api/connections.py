@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from leads import destinations
+from leads import clock, destinations
 from leads.api.operation import BODY, PATH, Body, Nothing, Request
 from leads.api.problems import Invalid, NotFound, Unavailable
 from leads.app import App
@@ -25,7 +25,11 @@ class Use(BaseModel):
 
 
 class ConnectionView(BaseModel):
-    """A connection and its health in words. `since` is when it was paused; `by_person` says that a person did that."""
+    """A connection and its health in words. `since` is when it was paused; `by_person` says that a person did that.
+
+    `last_lead` is the one that came through at `last_success_at`. `next_check_at` is when the app asks the vendor next: None =
+    it does not, because a person has paused the connection or nobody uses it; past = the app does not run.
+    """
 
     id: str
     type: str
@@ -35,7 +39,9 @@ class ConnectionView(BaseModel):
     since: datetime | None
     failures: int
     last_success_at: datetime | None
+    last_lead: str
     last_failure_at: datetime | None
+    next_check_at: datetime | None
     used_by: list[Use]
 
 
@@ -57,6 +63,12 @@ def _in_a_line(text: str) -> str:
     return line
 
 
+class ShowConnection(Request):
+    """Which connection."""
+
+    connection_id: ConnectionId
+
+
 class Note(Body):
     """Why a person pauses a connection."""
 
@@ -72,27 +84,30 @@ class PauseConnection(Request):
     note: Annotated[Note, BODY]
 
 
-class ResumeConnection(Request):
+class ResumeConnection(ShowConnection):
     """Which connection."""
-
-    connection_id: ConnectionId
 
 
 def list_connections(app: App, request: Nothing) -> ConnectionList:
     """List the connections with their health and the destinations that use them."""
-    return ConnectionList(connections=view_connections(app, [stored.offer for stored in app.offers.stored()]))
+    return ConnectionList(connections=_all(app))
+
+
+def show_connection(app: App, request: ShowConnection) -> ConnectionView:
+    """Show a connection: its health, the last lead that came through, and when the app asks the vendor next."""
+    return _found(app, request.connection_id)
 
 
 def pause_connection(app: App, request: PauseConnection) -> ConnectionView:
     """Pause a connection: its leads are parked, and nothing is sent or probed until it is resumed."""
-    found = _found(app, request.connection_id)
+    found = _to_be_changed(app, request.connection_id)
     app.connections.pause_by_person(found.id, found.type, request.note.note)
     return _changed(app, found.id, by_person=True)
 
 
 def resume_connection(app: App, request: ResumeConnection) -> ConnectionView:
     """Resume a connection: new leads are sent at once, and the parked ones at the connection's pace."""
-    found = _found(app, request.connection_id)
+    found = _to_be_changed(app, request.connection_id)
     if found.paused:
         app.connections.resume(found.id)
     return _changed(app, found.id, by_person=False)
@@ -113,16 +128,23 @@ def view_connections(app: App, offers: Iterable[Offer]) -> list[ConnectionView]:
     return [_view(known[key], used.get(key, ("", []))[1]) for key in sorted(shown)]
 
 
+def _all(app: App) -> list[ConnectionView]:
+    """With an offer that can't be read the others' connections still can be looked at and paused."""
+    return view_connections(app, (stored.offer for stored in app.offers.found()[0]))
+
+
 def _found(app: App, connection_id: str) -> ConnectionView:
-    offers = [stored.offer for stored in app.offers.stored()]
-    for view in view_connections(app, offers):
+    for view in _all(app):
         if view.id == connection_id.strip().lower():
-            if view.type == CEILING:
-                raise Invalid(
-                    "connection_id: leads wait here for an offer's daily ceiling; set its policy daily_ceiling"
-                )
             return view
     raise NotFound("connection_id: there is no such connection; list the connections to see the ids there are")
+
+
+def _to_be_changed(app: App, connection_id: str) -> ConnectionView:
+    view = _found(app, connection_id)
+    if view.type == CEILING:
+        raise Invalid("connection_id: leads wait here for an offer's daily ceiling; set its policy daily_ceiling")
+    return view
 
 
 def _changed(app: App, connection_id: str, *, by_person: bool) -> ConnectionView:
@@ -134,6 +156,7 @@ def _changed(app: App, connection_id: str, *, by_person: bool) -> ConnectionView
 
 
 def _view(connection: Connection, used_by: list[Use]) -> ConnectionView:
+    is_checked = bool(used_by) and not connection.by_person and connection.type != CEILING
     return ConnectionView(
         id=connection.id,
         type=connection.type,
@@ -143,7 +166,9 @@ def _view(connection: Connection, used_by: list[Use]) -> ConnectionView:
         since=connection.person_since or connection.since,
         failures=connection.failures,
         last_success_at=connection.last_success_at,
+        last_lead=connection.last_lead,
         last_failure_at=connection.last_failure_at,
+        next_check_at=(connection.next_check_at or clock.now()) if is_checked else None,
         used_by=used_by,
     )
 

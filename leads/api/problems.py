@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import ValidationError
 
-from leads.offers import InvalidOffer, OfferChanged, UnreadableOffer
+from leads.offers import InvalidOffer, UnreadableOffer
 from leads.problems import first_problem
 from leads.settings import SettingsError
 from leads.storage import StorageError
@@ -61,7 +61,7 @@ class Unavailable(Problem):
 
 PROBLEMS: tuple[type[Problem], ...] = (Invalid, NotFound, Unreadable, Changed, TooLarge, Unavailable)
 
-FAILURES = (Problem, InvalidOffer, ValidationError, OfferChanged, StorageError, SettingsError)
+FAILURES = (Problem, InvalidOffer, ValidationError, StorageError, SettingsError)
 """All that an operation may raise."""
 
 
@@ -76,7 +76,5 @@ def problem_of(failure: Exception) -> Problem:
             return Invalid(str(failure))
         case ValidationError():
             return Invalid(first_problem(failure))
-        case OfferChanged():
-            return Changed("If-Match: somebody else has saved the offer meanwhile; read it again")
         case _:
             return Unavailable("Storage did not answer. Ask again.")

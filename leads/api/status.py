@@ -8,7 +8,6 @@ from typing import Final
 from pydantic import BaseModel, Field
 
 from leads import clock, listing
-from leads.alarms import Change
 from leads.api.connections import ConnectionView, view_connections
 from leads.api.operation import Nothing
 from leads.app import App
@@ -16,11 +15,11 @@ from leads.ceiling import CEILING
 from leads.events import Event
 from leads.lead import received_at_of
 from leads.rows import UNDELIVERED, State
+from leads.watching import CALLS_FOR
 
 COUNTED_AT_MOST: Final = 1000
-CALLS_FOR: Final = timedelta(days=30)
-"""How long a lead that nobody mends calls for a person: one that is left as it is must not do so for ever."""
 _STILL_TO_DELIVER: Final = frozenset({State.RETRY, State.PARKED, State.UNROUTED, State.CRASHED})
+_TRIED_AGAIN: Final = frozenset({State.RETRY, State.CRASHED})
 _TOLD_ALREADY: Final = frozenset({Event.CONNECTION_PAUSED, Event.LEADS_NEED_A_PERSON})
 """What status itself sees at once, while an alarm is up to a minute old."""
 _CALLS: Final = {
@@ -55,8 +54,11 @@ class Status(BaseModel):
     connections: list[ConnectionView]
     undelivered: dict[State, int]
     oldest_undelivered: Waiting | None
-    delivered_of_last_24_hours: int = Field(
-        description=f"Leads that came in within the last 24 hours and are delivered; {COUNTED_AT_MOST} = that many or more."
+    next_retry_at: datetime | None = Field(
+        description="When the next of those that failed is due; that is past where nothing picks it up."
+    )
+    last_24_hours: dict[State, int] = Field(
+        description=f"Leads that came in meanwhile, by the state they are in; of more than {COUNTED_AT_MOST} the newest."
     )
     unconfirmed_of_last_24_hours: int = Field(
         description="How many of them were handed over to a vendor that does not say whether a record came of it."
@@ -67,40 +69,39 @@ class Status(BaseModel):
 
 def show_status(app: App, request: Nothing) -> Status:
     """Show offers, connections, what waits, what was delivered, and what needs a person."""
-    offers = [stored.offer for stored in app.offers.stored()]
+    stored, unreadable = app.offers.found()
+    offers = [each.offer for each in stored]
     connections = view_connections(app, offers)
     undelivered = _Undelivered.of(app)
     day = clock.now() - timedelta(hours=24)
-    delivered = listing.newest(app.ledger, state=State.DELIVERED, since=day, limit=COUNTED_AT_MOST)
+    recent = listing.newest(app.ledger, since=day, limit=COUNTED_AT_MOST)
     return Status(
         offers=[offer.id for offer in offers],
         connections=connections,
         undelivered={state: undelivered.counts[state] for state in State if state in UNDELIVERED},
         oldest_undelivered=undelivered.waiting,
-        delivered_of_last_24_hours=len(delivered),
-        unconfirmed_of_last_24_hours=sum(lead.unconfirmed for lead in delivered),
+        next_retry_at=undelivered.next_retry_at,
+        last_24_hours=Counter(lead.state for lead in recent),
+        unconfirmed_of_last_24_hours=sum(lead.unconfirmed for lead in recent if lead.state is State.DELIVERED),
         queue=Queues(leads=app.queue.depth(), poison=app.poison.depth()),
         needs_a_person=[
-            *([] if offers else ["no offer is configured: every lead is kept as unrouted until one is"]),
+            *map(str, unreadable),
+            *([] if offers or unreadable else ["no offer is configured: every lead is kept as unrouted until one is"]),
             *(f"connection {c.id} is {c.health}" for c in connections if c.paused and c.used_by and c.type != CEILING),
             *(f"{_CALLS[state]}: {undelivered.calling[state]}" for state in _CALLS if undelivered.calling[state]),
-            *(_in_words(alarm) for alarm in app.alarms.on() if alarm.event not in _TOLD_ALREADY),
+            *(alarm.event.in_words(alarm.fields) for alarm in app.alarms.on() if alarm.event not in _TOLD_ALREADY),
         ],
     )
 
 
-def _in_words(alarm: Change) -> str:
-    fields = ", ".join(f"{name} {value}" for name, value in alarm.fields.items() if value != "")
-    return f"{alarm.event.value} ({fields}): {alarm.event.plain_meaning}"
-
-
 @dataclass(slots=True)
 class _Undelivered:
-    """How many there are of each state, how many of those call for a person, and the first that the app means to deliver."""
+    """How many there are of each state, how many of those call for a person, and which comes first: in age, and in turn."""
 
     counts: Counter[State] = field(default_factory=Counter)
     calling: Counter[State] = field(default_factory=Counter)
     oldest: listing.Undelivered | None = None
+    next_retry_at: datetime | None = None
 
     @classmethod
     def of(cls, app: App) -> "_Undelivered":
@@ -112,6 +113,8 @@ class _Undelivered:
                 found.calling[item.state] += 1
             if item.state in _STILL_TO_DELIVER and (found.oldest is None or item.lead_id < found.oldest.lead_id):
                 found.oldest = item
+            if item.state in _TRIED_AGAIN and item.next_at is not None:
+                found.next_retry_at = min(item.next_at, found.next_retry_at or item.next_at)
         return found
 
     @property

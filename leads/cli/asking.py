@@ -6,9 +6,9 @@ from typing import Annotated, Final
 
 import typer
 
+from leads.api.problems import Invalid
 from leads.app import App
 from leads.cli.reach import AnswerT, Reach, RequestT
-from leads.offers import InvalidOffer
 
 DONE: Final = 0
 NOT_FOUND: Final = 1
@@ -28,7 +28,7 @@ def ask(context: typer.Context, run: Callable[[App, RequestT], AnswerT], request
 
 
 def confirmed(question: str, *, otherwise: str, from_standard_input: bool = False) -> bool:
-    """Ask at the terminal, with no as the answer of who only presses Enter. Raises `InvalidOffer` where nobody can be asked."""
+    """Ask at the terminal, with no as the answer of who only presses Enter. Raises `Invalid` where nobody can be asked."""
     if from_standard_input or not sys.stdin.isatty():
-        raise InvalidOffer(f"{otherwise}: is needed here, because there is nobody to ask")
+        raise Invalid(f"{otherwise}: is needed here, because there is nobody to ask")
     return typer.confirm(question)

@@ -1,6 +1,7 @@
 """`offers connect`: a destination is set up question by question, or by flags. What is asked stands in the types' own schemas."""
 
 import json
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ from leads import destinations
 from leads.api.destination_types import DestinationType, list_destination_types
 from leads.api.offers import ShownOffer, ShowOffer, changes, check_offer, show_offer
 from leads.api.operation import Nothing
-from leads.api.problems import NotFound
+from leads.api.problems import Invalid, NotFound
 from leads.cli.asking import DONE, NEEDS_A_PERSON, ask
 from leads.cli.offers import Planned, group, save_all, show_plans
 from leads.cli.output import print_line, value_of
@@ -72,7 +73,7 @@ def offers_connect(
     python -m leads offers connect contoso.crm --type azure_table --set table=CrmLeads --validate --test --yes
     """
     if not yes and not sys.stdin.isatty():
-        raise InvalidOffer("--yes: is needed here, because there is nobody to ask; give the rest as flags, see --help")
+        raise Invalid("--yes: is needed here, because there is nobody to ask; give the rest as flags, see --help")
     given = Given(offer_id, type_name, name, _pairs(settings or []), titles or [])
     dialogue = Dialogue(context, given, asks=not yes)
     offer, stored = dialogue.offer(validate)
@@ -85,7 +86,7 @@ def _pairs(settings: list[str]) -> dict[str, str]:
     pairs = [setting.partition("=") for setting in settings]
     for name, equals, _ in pairs:
         if not name or not equals:
-            raise InvalidOffer("--set: write SETTING=VALUE, such as --set table=CrmLeads")
+            raise Invalid("--set: write SETTING=VALUE, such as --set table=CrmLeads")
     return {name: value for name, _, value in pairs}
 
 
@@ -115,7 +116,8 @@ class Dialogue:
         titles = self._given.titles or (self._titles() if stored is None else [])
         found = self._type()
         name = self._name(found.type, stored)
-        answers = self._settings(found, {}, _decoded_all(found, self._given.settings))
+        before = _stored_settings(stored, name, found.type)
+        answers = self._settings(found, before, _decoded_all(found, self._given.settings))
         while True:
             config = {"name": name, "type": found.type, "settings": answers}
             problem = ""
@@ -125,7 +127,7 @@ class Dialogue:
                 if not self._asks:
                     raise
                 problem = str(error)
-                print_line(problem)
+                print_line(re.sub(r"^destinations\.\d+\.settings\.", "", problem))
             if not problem and self._is_usable(offer, name, validate):
                 return offer, stored
             if not self._asks:
@@ -143,7 +145,7 @@ class Dialogue:
         )
         print_line("")
         show_plans([planned])
-        if not self._wants(None, "Save it?"):
+        if planned.verb != "unchanged" and not self._wants(None, "Save it?"):
             print_line("Nothing was saved.")
             return DONE
         status = save_all(self._context, [planned])
@@ -161,7 +163,7 @@ class Dialogue:
 
     def _stored(self, offer_id: str) -> ShownOffer | None:
         if not offer_id:
-            raise InvalidOffer("ID: is missing; name the offer")
+            raise Invalid("ID: is missing; name the offer")
         try:
             return ask(self._context, show_offer, ShowOffer(offer_id=offer_id))
         except NotFound:
@@ -189,7 +191,7 @@ class Dialogue:
                 print_line(f"  {found.type:<{max(map(len, types))}}  {found.description}")
             chosen = self._ask("Type", lambda text: "" if text in types else f"must be one of {known}")
         if chosen not in types:
-            raise InvalidOffer(f"--type: must be one of {known}")
+            raise Invalid(f"--type: must be one of {known}")
         return types[chosen]
 
     def _name(self, type_name: str, stored: ShownOffer | None) -> str:
@@ -208,7 +210,7 @@ class Dialogue:
     def _settings(
         self, found: DestinationType, before: Mapping[str, JsonValue], given: Mapping[str, JsonValue]
     ) -> dict[str, JsonValue]:
-        """A value for each setting that has one. `before` are the answers of the last time, `given` are not asked for."""
+        """A value for each setting that has one. `before` is how they stand now, `given` are not asked for."""
         answers: dict[str, JsonValue] = {}
         for setting in settings_of(found):
             if setting.name in given or not self._asks:
@@ -222,14 +224,14 @@ class Dialogue:
     def _taken(
         self, type_name: str, setting: Setting, answers: Mapping[str, JsonValue], given: Mapping[str, JsonValue]
     ) -> JsonValue:
-        """What a flag says. Raises `InvalidOffer` where that is wrong, or missing."""
+        """What a flag says. Raises `Invalid` where that is wrong, or missing."""
         if setting.name not in given:
             if setting.required:
-                raise InvalidOffer(f"--set {setting.name}=…: is needed. {setting.description}")
+                raise Invalid(f"--set {setting.name}=…: is needed. {setting.description}")
             return None
         value = given[setting.name]
         if problem := _problem_of_setting(type_name, setting, answers, value):
-            raise InvalidOffer(f"--set {problem}")
+            raise Invalid(f"--set {problem}")
         return value
 
     def _asked(
@@ -240,11 +242,11 @@ class Dialogue:
         default = before if before is not None else setting.default
         shown = default if isinstance(default, str) else "" if default is None else value_of(default)
         may_be_none = not setting.required and setting.default is None
+        choices = f" ({setting.kind})" if " | " in setting.kind else ""
         hint = "" if not may_be_none else " (-: none)" if shown else " (Enter: none)"
         while True:
-            text: str = typer.prompt(
-                f"{setting.name}{hint}", default=shown if shown or may_be_none else None, show_default=bool(shown)
-            ).strip()
+            question = f"{setting.name}{choices}{hint}"
+            text: str = typer.prompt(question, default=shown, show_default=bool(shown)).strip()
             if may_be_none and text in {"", NONE}:
                 return None
             try:
@@ -255,7 +257,7 @@ class Dialogue:
                 problem = _problem_of_setting(type_name, setting, answers, value)
             if not problem:
                 break
-            print_line(problem)
+            print_line(problem if text else f"{setting.name}: is needed")
         for line in self._where_secrets_go(value if setting.names_secrets and value != before else None):
             print_line(line)
         return None if value == setting.default else value
@@ -308,6 +310,12 @@ class Dialogue:
         return typer.confirm(question, default=True) if self._asks else otherwise
 
 
+def _stored_settings(stored: ShownOffer | None, name: str, type_name: str) -> Mapping[str, JsonValue]:
+    """The settings of the destination that is replaced, if it is of this type."""
+    config = stored.offer.destination(name) if stored else None
+    return config.settings if config and config.type == type_name else {}
+
+
 def _with(config: dict[str, Any], offer_id: str, titles: list[str], stored: ShownOffer | None) -> Offer:
     """The offer with this destination: in the place of the one of its name, or behind the others."""
     data: dict[str, Any] = stored.offer.model_dump(mode="json") if stored else {"id": offer_id, "destinations": []}
@@ -320,16 +328,16 @@ def _with(config: dict[str, Any], offer_id: str, titles: list[str], stored: Show
 
 
 def _decoded_all(found: DestinationType, given: Mapping[str, str]) -> dict[str, JsonValue]:
-    """The values of flags. Raises `InvalidOffer`."""
+    """The values of flags. Raises `Invalid`."""
     known = {setting.name: setting for setting in settings_of(found)}
     values: dict[str, JsonValue] = {}
     for name, text in given.items():
         if name not in known:
-            raise InvalidOffer(f"--set {name}=…: {found.type} has no such setting; use {', '.join(known)}")
+            raise Invalid(f"--set {name}=…: {found.type} has no such setting; use {', '.join(known)}")
         try:
             values[name] = _decoded(known[name], text)
         except ValueError as error:
-            raise InvalidOffer(f"--set {error}") from None
+            raise Invalid(f"--set {error}") from None
     return values
 
 

@@ -1,5 +1,6 @@
 """`connections`: what offers' destinations share, pausing one and resuming it."""
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -11,13 +12,15 @@ from leads.api.connections import (
     Note,
     PauseConnection,
     ResumeConnection,
+    ShowConnection,
     list_connections,
     pause_connection,
     resume_connection,
+    show_connection,
 )
 from leads.api.operation import Nothing
 from leads.cli.asking import ask
-from leads.cli.output import AsJson, print_json, print_line, print_table, printable, time_of
+from leads.cli.output import AsJson, print_fields, print_json, print_line, print_table, printable, time_of
 
 group = typer.Typer(
     no_args_is_help=True,
@@ -43,6 +46,32 @@ def connections_list(context: typer.Context, as_json: AsJson = False) -> None:
         print_connections(found)
     else:
         print_line("No offer has a destination yet, so there is no connection.")
+
+
+@group.command("show")
+def connections_show(context: typer.Context, connection_id: ConnectionId, as_json: AsJson = False) -> None:
+    """Show a connection.
+
+    Its health, the last lead that came through, and when the app asks the vendor next.
+    """
+    view = ask(context, show_connection, ShowConnection(connection_id=connection_id))
+    if as_json:
+        print_json(view)
+        return
+    print_fields(
+        {
+            "connection": view.id,
+            "type": view.type,
+            "health": Text(printable(view.health), _style(view)),
+            "paused since": _moment(view.since),
+            "failures": f"{view.failures} in a row" if view.failures else "",
+            "last success": _moment(view.last_success_at),
+            "last lead": view.last_lead,
+            "last failure": _moment(view.last_failure_at),
+            "next check": _moment(view.next_check_at),
+            "used by": _uses(view),
+        }
+    )
 
 
 @group.command("pause")
@@ -75,8 +104,8 @@ def connections_resume(context: typer.Context, connection_id: ConnectionId) -> N
 
 
 def print_connections(found: list[ConnectionView]) -> None:
-    rows = [(view.id, view.type, _health(view), time_of(view.last_success_at), _uses(view)) for view in found]
-    print_table(("connection", "type", "health", "last success (UTC)", "used by"), rows)
+    rows = [(view.id, view.type, _health(view), time_of(view.last_success_at)[:-3], _uses(view)) for view in found]
+    print_table(("connection", "type", "health", "last success", "used by"), rows, "type", "health", "used by")
 
 
 def _tell(view: ConnectionView) -> None:
@@ -84,9 +113,19 @@ def _tell(view: ConnectionView) -> None:
 
 
 def _health(view: ConnectionView) -> Text:
-    style = "red" if view.paused else "yellow" if view.failures else ""
-    since = f" (since {time_of(view.since)} UTC)" if view.since else ""
-    return Text(printable(view.health) + since, style)
+    """In a table, with what counts while it is paused: for how long it has been, and when it is asked again."""
+    since = f"since {time_of(view.since)[:-3]}" if view.since else ""
+    probe = f"next probe {time_of(view.next_check_at)[11:]}" if view.paused and view.next_check_at else ""
+    times = ", ".join(filter(None, (since, probe)))
+    return Text(printable(view.health) + (f" ({times} UTC)" if times else ""), _style(view))
+
+
+def _style(view: ConnectionView) -> str:
+    return "red" if view.paused else "yellow" if view.failures else ""
+
+
+def _moment(moment: datetime | None) -> str:
+    return f"{time_of(moment)} UTC" if moment else ""
 
 
 def _uses(view: ConnectionView) -> str:

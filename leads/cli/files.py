@@ -9,6 +9,7 @@ from typing import Any, Final
 import yaml
 
 from leads.api.offers import check_offer
+from leads.api.problems import Invalid
 from leads.api.wire import read_json
 from leads.offers import InvalidOffer, Offer
 
@@ -16,29 +17,29 @@ STANDARD_INPUT: Final = "-"
 
 
 def read_bytes(file: str) -> bytes:
-    """The file's content, or standard input's. Raises `InvalidOffer`."""
+    """The file's content, or standard input's. Raises `Invalid`."""
     if file == STANDARD_INPUT:
         return sys.stdin.buffer.read()
     try:
         return Path(file).read_bytes()
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "it is no file's name"
-        raise InvalidOffer(f"FILE: {file} can't be read ({why}); name a file, or - for standard input") from None
+        raise Invalid(f"FILE: {file} can't be read ({why}); name a file, or - for standard input") from None
 
 
 def read_offers(file: str) -> list[Offer]:
-    """The offers of a file, all of them right. Raises `InvalidOffer` that names the first field that is not, and where."""
+    """The offers of a file, all of them right. Raises `Invalid` that names the first field that is not, and where."""
     offers: dict[str, Offer] = {}
     for place, item in _places(_decoded(file, read_bytes(file))):
         try:
             offer = check_offer(item)
         except InvalidOffer as error:
-            raise InvalidOffer(f"{place}{error}") from None
+            raise Invalid(f"{place}{error}") from None
         if offer.id.casefold() in offers:
-            raise InvalidOffer(f"{place}id: another offer of the file has it, too; leave one of them out")
+            raise Invalid(f"{place}id: another offer of the file has it, too; leave one of them out")
         offers[offer.id.casefold()] = offer
     if not offers:
-        raise InvalidOffer("FILE: holds no offer")
+        raise Invalid("FILE: holds no offer")
     return list(offers.values())
 
 
@@ -61,17 +62,17 @@ def _places(data: object) -> Iterator[tuple[str, object]]:
 
 
 def read_yaml(content: bytes) -> object:
-    """Decode YAML; several documents are a list. Raises `InvalidOffer` with the place of the error."""
+    """Decode YAML; several documents are a list. Raises `Invalid` with the place of the error."""
     try:
         documents = list(yaml.load_all(content.decode("utf-8-sig"), _Loader))
     except UnicodeDecodeError:
-        raise InvalidOffer("body: is not UTF-8; save it as UTF-8") from None
+        raise Invalid("body: is not UTF-8; save it as UTF-8") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InvalidOffer(f"body: is not YAML: {error.problem or 'it can not be read'}{where}") from None
+        raise Invalid(f"body: is not YAML: {error.problem or 'it can not be read'}{where}") from None
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError):
-        raise InvalidOffer("body: is not YAML: it holds a character, number or depth that can't be read") from None
+        raise Invalid("body: is not YAML: it holds a character, number or depth that can't be read") from None
     return documents[0] if len(documents) == 1 else documents
 
 

@@ -18,11 +18,10 @@ from leads.api.leads import (
     read_person,
     show_lead,
 )
-from leads.api.problems import Unavailable
+from leads.api.problems import Invalid, Unavailable
 from leads.cli.asking import ask
 from leads.cli.output import AsJson, json_text, print_fields, print_json, print_line, print_table, state_of, time_of
 from leads.cli.reach import Directly, OutOfReach
-from leads.offers import InvalidOffer
 from leads.rows import State
 from leads.storage import StorageError
 
@@ -75,7 +74,7 @@ def leads_list(
     which = LeadFilter.model_validate({name: value for name, value in wanted.items() if value is not None})
     if follow:
         if until or after:
-            raise InvalidOffer("--follow: goes on without an end; leave out --until and --after")
+            raise Invalid("--follow: goes on without an end; leave out --until and --after")
         _follow(context, which, as_json)
         return
     page = ask(context, list_leads, which)
@@ -99,7 +98,7 @@ def _print_page(page: LeadPage) -> None:
         )
         for lead in page.leads
     ]
-    print_table(("received (UTC)", "lead", "offer", "stage", "state"), rows, folded="offer")
+    print_table(("received (UTC)", "lead", "offer", "stage", "state"), rows, "offer")
     if page.after:
         print_line(f"There are more: --after {page.after}", err=True)
 
@@ -171,9 +170,7 @@ def leads_show(
 
 def _person(context: typer.Context, lead_id: str) -> Person:
     if not isinstance(context.obj, Directly):
-        raise InvalidOffer(
-            "--person: personal data is not given out over HTTP; use the storage directly, without --app"
-        )
+        raise Invalid("--person: personal data is not given out over HTTP; use the storage directly, without --app")
     return read_person(context.obj.app, lead_id)
 
 

@@ -65,11 +65,11 @@ def print_fields(fields: dict[str, str | Text]) -> None:
     _print_rendered(table)
 
 
-def print_table(titles: Sequence[str], rows: Sequence[Sequence[str | Text]], folded: str = "") -> None:
-    """A table as wide as the terminal, where only the column `folded` is narrowed ("" = any). Piped, a row is a line."""
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[str | Text]], *folded: str) -> None:
+    """A table as wide as the terminal, where only the columns `folded` are narrowed (none = any). Piped, a row is a line."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in titles:
-        table.add_column(title, overflow="fold", no_wrap=folded not in {"", title})
+        table.add_column(title, overflow="fold", no_wrap=bool(folded) and title not in folded)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     _print_rendered(table)

@@ -1,33 +1,33 @@
 """`status`: the app at a glance, and whether it needs a person."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import typer
 from rich.text import Text
 
 from leads.api.operation import Nothing
-from leads.api.status import COUNTED_AT_MOST, Waiting, show_status
+from leads.api.status import COUNTED_AT_MOST, Status, Waiting, show_status
 from leads.cli.asking import DONE, NEEDS_A_PERSON, ask
 from leads.cli.connections import print_connections
 from leads.cli.output import AsJson, print_fields, print_json, print_line, printable, time_of
+from leads.rows import State
 
 
 def status(context: typer.Context, as_json: AsJson = False) -> int:
-    """Show offers, connections, what waits and what was delivered. Exit status 5 if something needs a person."""
+    """Show offers, connections, what waits and what became of the last leads. Exit status 5 if something needs a person."""
     found = ask(context, show_status, Nothing())
     verdict = NEEDS_A_PERSON if found.needs_a_person else DONE
     if as_json:
         print_json(found)
         return verdict
-    waiting = {state: count for state, count in found.undelivered.items() if count}
-    more = " or more" if found.delivered_of_last_24_hours == COUNTED_AT_MOST else ""
-    unconfirmed = (
-        f", {found.unconfirmed_of_last_24_hours} of them unconfirmed" if found.unconfirmed_of_last_24_hours else ""
-    )
     print_fields(
         {
             "offers": ", ".join(found.offers) or "none: see python -m leads offers connect --help",
-            "delivered": f"{found.delivered_of_last_24_hours}{more} of the leads of the last 24 hours{unconfirmed}",
-            "undelivered": ", ".join(f"{count} {state}" for state, count in waiting.items()) or "none",
+            "last 24 hours": _recent(found),
+            "undelivered": _counts(found.undelivered),
             "oldest": _oldest(found.oldest_undelivered),
+            "next retry": f"{time_of(found.next_retry_at)} UTC" if found.next_retry_at else "",
             "queue": f"{found.queue.leads} messages, {found.queue.poison} poison",
             "needs a person": Text("\n".join(map(printable, found.needs_a_person)) or "no", "red" if verdict else ""),
         }
@@ -36,6 +36,21 @@ def status(context: typer.Context, as_json: AsJson = False) -> int:
         print_line("")
         print_connections(found.connections)
     return verdict
+
+
+def _recent(found: Status) -> str:
+    """What became of the leads of the last 24 hours."""
+    unconfirmed = found.unconfirmed_of_last_24_hours
+    more = f", of the newest {COUNTED_AT_MOST} leads" if sum(found.last_24_hours.values()) == COUNTED_AT_MOST else ""
+    return (
+        _counts(found.last_24_hours, {State.DELIVERED: f" ({unconfirmed} unconfirmed)"} if unconfirmed else {}) + more
+    )
+
+
+def _counts(counts: Mapping[State, int], notes: Mapping[State, str] = MappingProxyType({})) -> str:
+    """How many are in each state, most first."""
+    most_first = sorted((state for state in counts if counts[state]), key=lambda state: -counts[state])
+    return ", ".join(f"{counts[state]} {state}{notes.get(state, '')}" for state in most_first) or "none"
 
 
 def _oldest(waiting: Waiting | None) -> str:

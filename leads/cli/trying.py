@@ -11,7 +11,7 @@ from leads.api.connections import list_connections
 from leads.api.leads import DeliveryView, LeadView, ShowLead, show_lead
 from leads.api.operation import Nothing
 from leads.api.preview import Preview, PreviewedDestination, PreviewLead, WantedPreview, preview_lead
-from leads.api.problems import NotFound
+from leads.api.problems import Invalid, NotFound
 from leads.api.send_test import SendTestLead, SentTestLead, TestLead, send_test_lead
 from leads.api.status import show_status
 from leads.api.validation import (
@@ -29,7 +29,7 @@ from leads.cli.output import AsJson, json_text, print_json, print_line, print_ta
 from leads.cli.reach import Directly
 from leads.destinations.base import PreviewedRequest
 from leads.lead import text_of_body
-from leads.offers import InvalidOffer, Offer
+from leads.offers import Offer
 from leads.rows import State
 
 POLL_SECONDS: Final = 0.5
@@ -67,7 +67,7 @@ def offers_validate(
     elif offer_id:
         found = ask(context, validate_offer, ValidateOffer(offer_id=offer_id, destination=destination))
     else:
-        raise InvalidOffer("ID: is missing; name an offer, or a file with --file")
+        raise Invalid("ID: is missing; name an offer, or a file with --file")
     if as_json:
         print_json(found)
     else:
@@ -88,7 +88,7 @@ def validate_unsaved(context: typer.Context, offer: Offer, destination: str = ""
 def print_validation(context: typer.Context, found: Sequence[Validated]) -> None:
     """A line for each destination, and what to change."""
     rows = [(each.destination, each.type, _verdict(each), f"{each.milliseconds} ms") for each in found]
-    print_table(("destination", "type", "result", "took"), rows, folded="result")
+    print_table(("destination", "type", "result", "took"), rows, "result")
     if any(not each.ok for each in found) and isinstance(context.obj, Directly):
         print_line(
             "Checked from this machine; --app URL checks where the app runs, with its settings and network.", err=True
@@ -146,7 +146,7 @@ def _from_file(file: str, offer_id: str) -> Offer:
     """The offer of that id in a file, or its only one."""
     found = [offer for offer in read_offers(file) if offer_id.casefold() in {"", offer.id.casefold()}]
     if len(found) != 1:
-        raise InvalidOffer("ID: name one of the offers in the file")
+        raise Invalid("ID: name one of the offers in the file")
     return found[0]
 
 

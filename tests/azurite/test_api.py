@@ -11,7 +11,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from leads.api.connections import ResumeConnection, resume_connection
+from leads.api.connections import (
+    ConnectionView,
+    Note,
+    PauseConnection,
+    ResumeConnection,
+    ShowConnection,
+    list_connections,
+    pause_connection,
+    resume_connection,
+    show_connection,
+)
 from leads.api.destination_types import ShowDestinationType, list_destination_types, show_destination_type
 from leads.api.leads import LeadFilter, LeadView, ShowLead, list_leads, read_person, show_lead
 from leads.api.offers import (
@@ -365,7 +375,7 @@ def test_status_of_an_empty_account(pipeline: Pipeline) -> None:
     found = status(pipeline)
     assert (found.offers, found.connections, found.oldest_undelivered) == ([], [], None)
     assert set(found.undelivered.values()) == {0}
-    assert (found.queue.leads, found.queue.poison, found.delivered_of_last_24_hours) == (0, 0, 0)
+    assert (found.queue.leads, found.queue.poison, found.last_24_hours, found.next_retry_at) == (0, 0, {}, None)
     assert found.needs_a_person == ["no offer is configured: every lead is kept as unrouted until one is"]
 
 
@@ -398,7 +408,12 @@ def test_status_tells_what_waits_what_is_paused_and_what_was_delivered(pipeline:
     }
     assert found.oldest_undelivered is not None
     assert (found.oldest_undelivered.lead_id, found.oldest_undelivered.destination) == (oldest, "crm")
-    assert found.delivered_of_last_24_hours == 1
+    assert found.last_24_hours == {
+        State.DELIVERED: 1,
+        State.DEAD_LETTER: 1,
+        State.PARKED: 1,
+        State.UNROUTED: 1,
+    }
     assert (found.queue.leads, found.queue.poison) == (1, 1)
     health = {connection.used_by[0].destination: connection for connection in found.connections}
     assert health["crm"].health == "paused: the secret has expired: make a new one"
@@ -409,6 +424,51 @@ def test_status_tells_what_waits_what_is_paused_and_what_was_delivered(pipeline:
         "dead letters of the last 30 days: 1",
         "unrouted leads of the last 30 days, which no offer takes: 1",
     ]
+
+
+def test_status_tells_when_the_next_of_those_that_failed_is_tried_again(routed: Pipeline, vendor: Vendor) -> None:
+    vendor.answers(RETRY)
+    first = routed.post(a_lead("one@example.com"))
+    routed.run()
+    routed.advance(5)
+    vendor.answers(RETRY)
+    second = routed.post(a_lead("two@example.com"))
+    routed.run()
+    due = [routed.delivery(lead).next_at for lead in (first, second)]
+    assert status(routed).next_retry_at == min(moment for moment in due if moment)
+    vendor.works()
+    routed.advance(60)
+    assert status(routed).next_retry_at is None
+
+
+def test_a_connections_health_names_the_last_lead_and_the_next_probe(routed: Pipeline, vendor: Vendor) -> None:
+    def view() -> ConnectionView:
+        (found,) = list_connections(routed.app, Nothing()).connections
+        assert found == show_connection(routed.app, ShowConnection(connection_id=found.id.upper()))
+        return found
+
+    assert view().next_check_at == routed.clock.now(), "what was never asked is asked at once"
+    lead = routed.post()
+    routed.run()
+    worked_at = routed.clock.now()
+    seen = view()
+    assert (seen.last_lead, seen.last_success_at, seen.failures) == (lead, worked_at, 0)
+    assert seen.next_check_at is not None
+    assert seen.next_check_at > worked_at + timedelta(minutes=45)
+    routed.advance(60)
+    vendor.refuses()
+    routed.post(a_lead("two@example.com"))
+    routed.run()
+    routed.tick()
+    seen = view()
+    assert seen.health == "paused: the secret has expired: make a new one"
+    assert (seen.last_lead, seen.last_success_at) == (lead, worked_at)
+    assert (seen.since, seen.next_check_at) == (
+        worked_at + timedelta(seconds=60),
+        routed.clock.now() + timedelta(minutes=1),
+    )
+    pause_connection(routed.app, PauseConnection(connection_id=seen.id, note=Note(note="until six")))
+    assert view().next_check_at is None, "nobody asks while a person has paused it"
 
 
 def test_status_tells_of_connections_that_fail_that_work_and_that_nobody_uses(routed: Pipeline, vendor: Vendor) -> None:
@@ -437,7 +497,9 @@ def test_an_alarm_that_is_on_calls_for_a_person(pipeline: Pipeline, monkeypatch:
     told = status(pipeline).needs_a_person
     assert len(told) == 2
     assert told[0].startswith("secret_expiring (offer contoso.crm, destination table, setting connection_string, ")
-    assert told[0].endswith("renew it, and store it where reference points.")
+    assert told[0].endswith(
+        ": A secret of a destination expires in 2 days: renew it, and store it where env:CRM_STORAGE points."
+    )
 
 
 def test_what_waits_for_a_daily_ceiling_is_shown_while_it_does_and_is_no_connection_to_be_paused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -214,12 +215,14 @@ def test_status_tells_where_everything_stands(run: Run, pipeline: Pipeline, vend
     pipeline.run()
     status, out = run("status").status, run("status").out
     assert status == run("status", "--json").status == 5
-    assert "delivered       1 of the leads of the last 24 hours" in out
+    assert "last 24 hours   1 delivered, 1 parked\n" in out
     assert "undelivered     1 parked" in out
     assert f"oldest          {oldest}, parked since " in out
     assert "queue           0 messages, 0 poison" in out
     assert "is paused: the secret has expired: make a new one\n" in out
     assert "recording  paused: the secret has expired: make a new one (since " in out
+    assert re.search(r"\(since \d{4}-\d\d-\d\d \d\d:\d\d, next probe \d\d:\d\d:\d\d UTC\)", out)
+    assert "next retry" not in out
     assert json.loads(run("status", "--json").out)["undelivered"]["parked"] == 1
 
 

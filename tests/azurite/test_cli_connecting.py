@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
+from leads.api.destination_types import describe
 from leads.cli import offers, trying
+from leads.cli.settings import settings_of
 from leads.offers import read_offer
 from tests.support.command_line import ROOT, Run, at_a_terminal, environment_of, one_line, run_against, working
 from tests.support.pipeline import Pipeline, a_lead, crm
@@ -226,6 +229,114 @@ def test_lists_and_objects_are_given_as_json_and_a_secrets_place_is_told_without
     assert run("offers", "connect", "a.b", "--type", "webhook", *given, *headers, "--yes").status == 0
     (stored,) = pipeline.app.offers.stored()
     assert stored.offer.destinations[0].settings["headers"] == {"Authorization": "env:HOOK_TOKEN"}
+
+
+ASKED: dict[str, dict[str, list[str]]] = {
+    "azure_table": {
+        "connection_string": ["AccountKey=s3cret", "env:CRM_STORAGE"],
+        "table_service_uri": ["http://x", ""],
+    },
+    "dataverse": {
+        "url": ["", "contoso.crm4.dynamics.com", "https://contoso.crm4.dynamics.com"],
+        "tenant_id": ["a tenant", "contoso.example.com"],
+        "client_id": ["not a GUID", "00000000-0000-0000-0000-000000000001"],
+        "client_secret": ["s3cret", "keyvault:crm_secret", "keyvault:crm-secret"],
+        "match_existing": ["name", "off"],
+    },
+    "marketo": {
+        "munchkin_id": ["", "12", "123-ABC-456"],
+        "client_id": ["", "12345678-1234-1234-1234-123456789012"],
+        "client_secret": ["", "s3cret", "env:MARKETO_SECRET"],
+        "form_id": ["five", "0", "1005"],
+        "do_not_contact": ["doNotCall", '["doNotWrite"]', '["doNotCall"]'],
+    },
+    "salesforce": {
+        "url": ["", "https://login.salesforce.com", "https://contoso.my.salesforce.com"],
+        "client_id": ["", "3MVG", "3MVG9abcdefghijk"],
+        "client_secret": ["s3cret", "env:SALESFORCE SECRET", "env:SALESFORCE_SECRET"],
+        "duplicate_rules": ["ignore", "existing"],
+    },
+    "salesforce_web_to_lead": {"oid": ["", "00X", "00D000000000001"], "daily_limit": ["many", "0", "1000"]},
+    "webhook": {
+        "url": ["", "http://hooks.example.com", "https://hooks.example.com/leads"],
+        "secret": ["", "s3cret", "keyvault:hook"],
+        "headers": ["Authorization: x", '{"Authorization": "s3cret"}', '{"Authorization": "env:HOOK_TOKEN"}'],
+        "body": ['{"text": ', '{"text": "{no_such_field}"}', '{"text": "{headline}"}'],
+    },
+}
+"""For each type what is answered to some of its questions, in turn: all but the last are refused."""
+
+
+@pytest.mark.parametrize("type_name", ASKED)
+def test_every_type_is_connected_by_its_own_questions(
+    type_name: str, run: Run, pipeline: Pipeline, fresh_storage: str
+) -> None:
+    asked = ASKED[type_name]
+    with at_a_terminal("offers", "connect", "contoso.crm", environment={"LeadsStorage": fresh_storage}) as terminal:
+        terminal.answer(
+            ("Display name (Enter: no more): ", ""), ("Type: ", type_name), (f"within the offer [{type_name}]: ", "crm")
+        )
+        for setting in settings_of(describe(type_name)):
+            terminal.wait_for(f"{setting.title}: {setting.description}\n{setting.name}")
+            if " | " in setting.kind:
+                terminal.wait_for(f" ({setting.kind})")
+            *refused, answer = asked.get(setting.name, [""])
+            for wrong in refused:
+                terminal.answer((": ", wrong), f"\n{setting.name}", ": ", f"\n{setting.name}")
+            terminal.answer((": ", answer))
+            for reference in re.findall(r"(?:env|keyvault):([\w-]+)", answer):
+                terminal.wait_for("Put the secret into the ")
+                terminal.wait_for(reference)
+        terminal.answer(
+            ("Check whether it is usable? [Y/n]: ", "n"),
+            ("contoso.crm: create\nSave it? [Y/n]: ", "y"),
+            ("contoso.crm: created\nSend a test lead? [Y/n]: ", "n"),
+        )
+        assert terminal.end() == 0
+    (stored,) = pipeline.app.offers.stored()
+    answers = {name: answers[-1] for name, answers in asked.items() if answers[-1]}
+    plain = {setting.name for setting in settings_of(describe(type_name)) if setting.is_plain}
+    wanted = {name: answer if name in plain else json.loads(answer) for name, answer in answers.items()}
+    default = {setting.name: setting.default for setting in settings_of(describe(type_name))}
+    assert stored.offer.destinations[0].settings == {
+        name: value for name, value in wanted.items() if value != default[name]
+    }
+
+
+def test_a_destination_that_is_connected_anew_is_asked_about_as_it_stands(
+    pipeline: Pipeline, fresh_storage: str
+) -> None:
+    pipeline.offer(TABLE | {"settings": {"table": "CrmLeads"}}, offer_id="a.b")
+    with at_a_terminal(
+        "offers", "connect", "a.b", "--type", "azure_table", environment={"LeadsStorage": fresh_storage}
+    ) as terminal:
+        terminal.answer(
+            "The offer has table. One of the same name is replaced, another one is added.",
+            ("Name of the destination within the offer [azure_table]: ", "table"),
+            ("table [CrmLeads]: ", ""),
+            ("connection_string (Enter: none): ", ""),
+            ("table_service_uri (Enter: none): ", ""),
+            ("Check whether it is usable? [Y/n]: ", "n"),
+            ("a.b: unchanged\na.b: unchanged\nSend a test lead? [Y/n]: ", "n"),
+        )
+        assert terminal.end() == 0
+
+
+def test_what_only_shows_in_all_answers_together_is_said_and_asked_about_again(fresh_storage: str) -> None:
+    given = ("--type", "dataverse", "--name", "crm", "--set", "url=https://contoso.crm4.dynamics.com", "--title", "A")
+    with at_a_terminal("offers", "connect", "a.b", *given, environment={"LeadsStorage": fresh_storage}) as terminal:
+        terminal.answer(
+            ("tenant_id (Enter: none): ", ""),
+            ("client_id (Enter: none): ", ""),
+            ("client_secret (Enter: none): ", "env:CRM_SECRET"),
+            ("authority [https://login.microsoftonline.com]: ", ""),
+            ("match_existing (email | off) [email]: ", ""),
+            ("duplicate_detection (off | delivered | create) [off]: ", ""),
+            ("deleted_records (recreate | skip) [recreate]: ", ""),
+            "\ntenant_id: is needed too; leave out all three to use the app's managed identity\n",
+            ("url [https://contoso.crm4.dynamics.com]: ", ""),
+            ("tenant_id (Enter: none): ", ""),
+        )
 
 
 def test_a_second_destination_is_added_and_one_of_the_same_name_replaced(run: Run, pipeline: Pipeline) -> None:

@@ -12,6 +12,7 @@ import pytest
 from leads import watching
 from leads.alarms import TELLING_TAKES
 from leads.connections import CHECKED_AFTER
+from leads.intake import KeptUnreadable
 from leads.rows import LeadRecord, State
 from leads.settings import read_settings
 from tests.fakes.chat import Chat
@@ -79,6 +80,39 @@ def test_dead_letters_of_an_offer_are_one_alarm_however_many_they_are_and_howeve
     assert alarm == {"state": "dead_letter", "offer": "contoso.crm", "destination": "crm", "count": 3}
 
 
+def test_an_unreadable_body_is_an_alarm_until_nothing_of_it_is_left_to_do(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(KeptUnreadable) as kept:
+        pipeline.post(b'{"UserDetails": ')
+    pipeline.tick(2)
+    about = {"state": "unreadable", "offer": "", "destination": ""}
+    assert logged(caplog, "leads_need_a_person") == [about | {"count": 1}]
+
+    def corrected(current: LeadRecord) -> None:
+        current.deliveries[""].state = State.SKIPPED
+
+    pipeline.app.ledger.settle(pipeline.record(kept.value.lead_id), corrected)
+    pipeline.tick(2)
+    assert logged(caplog, "leads_need_nobody") == [about]
+    assert len(logged(caplog, "leads_need_a_person")) == 1
+
+
+def test_a_lead_that_is_left_as_it_is_is_no_alarm_any_more_after_thirty_days(
+    routed: Pipeline, vendor: Vendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    vendor.answers(REJECTED)
+    routed.post()
+    routed.run()
+    routed.tick()
+    routed.clock.time += timedelta(days=29)
+    routed.tick()
+    assert logged(caplog, "leads_need_nobody") == []
+    routed.clock.time += timedelta(days=2)
+    routed.tick()
+    assert len(logged(caplog, "leads_need_nobody")) == len(logged(caplog, "leads_need_a_person")) == 1
+
+
 def test_a_lead_that_is_parked_for_over_an_hour_is_an_alarm_until_it_has_gone(
     routed: Pipeline, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -141,6 +175,8 @@ def test_a_paused_connection_is_told_when_it_pauses_and_when_it_works_again(
     vendor.works()
     routed.tick(3)
     assert alarms_posted(told) == [("connection_paused", False), ("connection_paused", True)]
+    meanings = [alarm["meaning"] for post in told.posts for alarm in post["alarms"]]
+    assert meanings == ["Leads are parked until the connection works: see status.", "A paused connection works again."]
     assert len(logged(caplog, "connection_paused")) == len(logged(caplog, "connection_opened")) == 1
 
 

@@ -142,7 +142,7 @@ def test_it_is_reported_as_handed_over_and_unconfirmed(
         (["leads", "list"], "delivered (unconfirmed)"),
         (["leads", "show", lead], "delivered (unconfirmed)"),
         (["leads", "show", lead], "handed_over_unconfirmed"),
-        (["status"], "1 of the leads of the last 24 hours, 1 of them unconfirmed"),
+        (["status"], "last 24 hours   1 delivered (1 unconfirmed)"),
     ):
         assert cli.main(command) == 0
         assert said in capsys.readouterr().out

@@ -109,6 +109,7 @@ def test_every_command_says_the_same_directly_and_over_http(
         both(0, "leads", "list", "--follow", "--json")
     both(0, "status")
     connection = json.loads(both(0, "connections", "list", "--json").out)[0]["id"]
+    both(0, "connections", "show", connection)
     pause, resume = (("connections", verb, connection) for verb in ("pause", "resume"))
     both(0, *pause, "--note", "until six", undo=resume)
     both(5, "status", "--json")
@@ -125,6 +126,7 @@ def test_every_command_says_the_same_directly_and_over_http(
     both(2, "replay", "--since", "1h", "--until", "2h")
     both(1, "offers", "show", "nope")
     both(1, "offers", "types", "nope")
+    both(1, "connections", "show", "nope")
     both(1, "connections", "resume", "nope")
     both(1, "leads", "show", "12")
     both(2, "leads", "list", "--state", "done")

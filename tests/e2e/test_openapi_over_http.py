@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 from devhost.process import ROOT
+from leads.api.operations import OPERATIONS
+from leads.app import App
+from leads.delivery import deliver
+from leads.intake import accept
 from leads.offers import read_offer
 from tests.e2e.conftest import app_on
+from tests.support.pipeline import a_lead, text_of
 from tests.support.running_app import running_app
 
 CHECKS = (
@@ -24,26 +30,49 @@ EXAMPLES = 8
 """Random requests for each operation."""
 
 
+def what_there_is(app: App) -> dict[str, str]:
+    """An offer with its connection, and a lead that was delivered; by the names that stand in addresses."""
+    app.offers.save(read_offer({"id": "contoso.crm", "destinations": [{"name": "table", "type": "azure_table"}]}))
+    lead = accept(app, json.dumps(a_lead()).encode(), "contoso.crm")
+    for message in app.queue.receive(32, 30):
+        deliver(app, text_of(message))
+        app.queue.delete(message)
+    (connection,) = app.connections.stored()
+    return {
+        "offer_id": "contoso.crm",
+        "type": "azure_table",
+        "connection_id": connection.id,
+        "lead_id": lead.lead_id,
+    }
+
+
 def test_what_the_document_allows_is_answered_as_it_says_and_nothing_without_the_key(
     fresh_storage: str, tmp_path: Path
 ) -> None:
-    app_on(fresh_storage).offers.save(
-        read_offer({"id": "contoso.crm", "destinations": [{"name": "table", "type": "azure_table"}]})
-    )
+    there_is = what_there_is(app_on(fresh_storage))
     # Without a worker, so that leads go nowhere.
     with running_app(fresh_storage, "--no-queues", "--no-timers") as app:
         base = f"{app.host.base_url}/api/manage"
+        # From a file: Schemathesis leaves out the operation from which it has loaded the document.
+        document, report = tmp_path / "openapi.json", tmp_path / "report.json"
+        document.write_bytes(app.call("GET", "/api/manage/openapi.json").body)
         arguments = [
             *("--config-file", str(Path(__file__).with_name("schemathesis.toml"))),
-            *("run", f"{base}/openapi.json", "--url", base),
+            *("run", str(document), "--url", base),
             *("--header", f"x-functions-key: {app.host.function_keys['manage']}"),
             *("--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES)),
             *("--checks", ",".join(CHECKS), "--warnings", "off", "--no-color"),
+            *("--report", "json", "--report-json-path", str(report)),
         ]
         done = subprocess.run(
             [sys.executable, "-m", "schemathesis.cli", *arguments],
             cwd=tmp_path,
-            env=os.environ | {"SCHEMATHESIS_HOOKS": "tests.support.api_hooks", "PYTHONPATH": str(ROOT)},
+            env=os.environ
+            | {
+                "SCHEMATHESIS_HOOKS": "tests.support.api_hooks",
+                "PYTHONPATH": str(ROOT),
+                "THERE_IS": json.dumps(there_is),
+            },
             capture_output=True,
             text=True,
             timeout=300,
@@ -52,3 +81,5 @@ def test_what_the_document_allows_is_answered_as_it_says_and_nothing_without_the
         log = app.host.log
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "Traceback" not in log
+    found = json.loads(report.read_text())["operations"]
+    assert (found["tested"], found["errored"], found["skipped"]) == (len(OPERATIONS), 0, 0)

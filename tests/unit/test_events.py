@@ -55,6 +55,37 @@ def test_every_event_is_emitted_somewhere() -> None:
     assert {name for _, events, _ in CALLS for name in events} | ends == set(Event.__members__)
 
 
+MATTERS = {
+    "dead letter": Event.LEADS_NEED_A_PERSON,
+    "unreadable body": Event.LEADS_NEED_A_PERSON,
+    "a lead that has been parked for over an hour": Event.LEADS_WAIT_LONG,
+    "paused connection": Event.CONNECTION_PAUSED,
+    "silence": Event.OFFER_SILENT,
+    "expiry": Event.SECRET_EXPIRING,
+    "intake flood": Event.OFFER_OVER_CEILING,
+}
+REPEATED = {Event.MESSAGE_TOO_NEW, Event.OFFER_UNREADABLE, Event.INTAKE_UNAVAILABLE}
+"""What is logged again as long as it lasts, because no row can be relied on meanwhile."""
+
+
+def test_whatever_a_publisher_is_to_hear_of_is_one_alarm_with_an_end() -> None:
+    assert set(MATTERS.values()) | REPEATED == ALARMS
+    assert all(alarm.end is not None and alarm.end not in ALARMS for alarm in MATTERS.values())
+    assert all(alarm.end is None for alarm in REPEATED)
+    assert len({alarm.ended_by for alarm in MATTERS.values()}) == len(set(MATTERS.values()))
+
+
+def test_an_event_is_told_with_its_values_where_its_meaning_names_them_and_the_others_before() -> None:
+    fields: dict[str, str | int | float] = {"connection": "0123456789abcdef", "type": "webhook", "minutes": 124}
+    assert Event.LEADS_WAIT_LONG.in_words(fields) == (
+        "leads_wait_long (connection 0123456789abcdef, type webhook): Leads have been parked behind a connection for over "
+        "an hour, the oldest for 124 minutes."
+    )
+    assert Event.LEADS_NEED_A_PERSON.in_words({"state": "held", "offer": "*", "destination": ""}) == (
+        "leads_need_a_person (offer *): Leads of an offer are in the state held, which needs a person: see States."
+    )
+
+
 def test_an_alarm_is_ended_by_an_event_that_says_about_what() -> None:
     for alarm in ALARMS:
         assert set(alarm.about) <= set(alarm.fields)
@@ -72,8 +103,9 @@ def test_an_event_is_one_line_that_can_be_parsed(caplog: pytest.LogCaptureFixtur
     caplog.set_level(logging.INFO, "leads")
     emit(Event.CONNECTION_PAUSED, connection="0123456789abcdef", type="webhook", failures=5)
     emit(Event.LEAD_ACCEPTED, lead_id="20260131235959999-0123456789ab-c")
-    alarm, news = caplog.records
-    assert (alarm.levelno, news.levelno) == (logging.ERROR, logging.INFO)
+    emit(Event.LEAD_UNREADABLE, lead_id="20260131235959999-0123456789ab-c", bytes=7)
+    alarm, news, lead = caplog.records
+    assert (alarm.levelno, news.levelno, lead.levelno) == (logging.ERROR, logging.INFO, logging.WARNING)
     head, _, fields = alarm.getMessage().partition(" {")
     assert head == "event=connection_paused"
     assert json.loads("{" + fields) == {"connection": "0123456789abcdef", "type": "webhook", "failures": 5}

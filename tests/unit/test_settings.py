@@ -387,12 +387,27 @@ class Example(BaseModel):
     client_secret: SecretReference
 
 
-@pytest.mark.parametrize("reference", ["env:CRM_SECRET", "keyvault:crm-secret"])
+@pytest.mark.parametrize("reference", ["env:CRM_SECRET", "env:Crm__Secret.1", "keyvault:crm-secret"])
 def test_a_reference_is_taken_as_it_is(reference: str) -> None:
     assert Example(client_secret=reference).client_secret == reference
 
 
-@pytest.mark.parametrize("text", ["s3cret-value", "env:", "keyvault:", "ENV:CRM", "vault:crm", "", ":x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3cret-value",
+        "env:",
+        "env:CRM-SECRET",
+        "env:CRM SECRET",
+        "keyvault:",
+        "keyvault:crm_secret",
+        "keyvault:https://a.vault.azure.net/secrets/crm",
+        "ENV:CRM",
+        "vault:crm",
+        "",
+        ":x",
+    ],
+)
 def test_a_secret_in_place_of_a_reference_is_refused(text: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Example(client_secret=text)

@@ -218,7 +218,10 @@ def test_a_connection_is_paused_with_a_note_and_resumed(ask: Ask) -> None:
     paused = ask("POST", f"{path}/pause", {"note": "maintenance"}).json()
     assert (paused["paused"], paused["health"]) == (True, "paused by a person: maintenance")
     assert ask("GET", "/status").json()["connections"] == [paused]
-    assert ask("POST", f"{path}/resume").json() == connection
+    resumed = ask("POST", f"{path}/resume").json()
+    assert resumed.keys() == connection.keys()
+    assert {name for name in resumed if resumed[name] != connection[name]} == {"next_check_at"}
+    assert ask("GET", path).json()["health"] == "nothing was sent yet"
     problem(ask("POST", "/connections/nope/resume"), 404, "connection_id")
 
 
@@ -228,8 +231,11 @@ def test_a_stored_offer_that_this_release_can_not_read_is_a_conflict(
     ask("PUT", "/offers/a.b", OFFER)
     table = Pipeline(fresh_storage, monkeypatch).app.storage.table("LeadOffers").client
     table.update_entity({"PartitionKey": "offer", "RowKey": "a.b", "offer": '{"id":"a.b"}'})
-    for path in ("/offers", "/offers/a.b", "/status", "/connections"):
+    for path in ("/offers", "/offers/a.b"):
         assert "a.b is not one that this release reads" in problem(ask("GET", path), 409, "stored offer")["detail"]
+    assert ask("GET", "/connections").status == 200
+    (told,) = ask("GET", "/status").json()["needs_a_person"]
+    assert told.startswith("stored offer: a.b is not one that this release reads (destinations: is missing: add it); ")
     assert ask("DELETE", "/offers/a.b").status == 204
 
 
