@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 from pydantic import ValidationError
 from typer.exceptions import TyperException
 
 from leads.api.problems import FAILURES, Changed, NotFound, Unavailable
-from leads.cli import connect, connections, leads, offers, status, trying  # noqa: F401 - two add theirs to `offers`
+from leads.cli import connect, connections, doctor, leads, offers, status, trying  # noqa: F401 - two add theirs to `offers`
 from leads.cli.asking import BAD_INPUT, CHANGED_MEANWHILE, INTERRUPTED, NOT_FOUND, OUT_OF_REACH
 from leads.cli.output import printable
 from leads.cli.reach import APP_VARIABLE, KEY_VARIABLE, TOKEN_VARIABLE, Deployed, Directly, OutOfReach
 from leads.problems import first_problem
 from leads.storage import StorageError
+from leads.storage_problems import storage_problem
 
 commands = typer.Typer(
     add_completion=False,
@@ -32,6 +32,7 @@ commands.add_typer(offers.group, name="offers")
 commands.add_typer(leads.group, name="leads")
 commands.add_typer(connections.group, name="connections")
 commands.command("status")(status.status)
+commands.command("doctor")(doctor.doctor)
 
 
 @commands.callback(
@@ -45,6 +46,7 @@ commands.command("status")(status.status)
 
     \b
     python -m leads status
+    python -m leads doctor
     python -m leads offers connect contoso.crm
     python -m leads offers test contoso.crm
     python -m leads leads list --follow
@@ -52,7 +54,8 @@ commands.command("status")(status.status)
     python -m leads leads show 20260131235959999-0123456789ab-c
 
     Exit status: 0 done, 1 not found, 2 wrong input or setting, 3 storage or app out of reach, 4 somebody else has changed the
-    offer meanwhile, 5 done and something needs you (status, validate, test, apply --dry-run), 130 interrupted.
+    offer meanwhile, 5 done and something needs you (status, doctor, validate, test,
+    apply --dry-run), 130 interrupted.
     """
 )
 def reached(
@@ -97,7 +100,8 @@ def _in_a_line(error: Exception) -> tuple[int, str]:
         case Unavailable() | OutOfReach():
             return OUT_OF_REACH, str(error)
         case StorageError():
-            return OUT_OF_REACH, _storage_problem(error)
+            found = storage_problem(error)
+            return OUT_OF_REACH, f"LeadsStorage: {found.says}; {found.remedy}"
         case ValidationError():
             return BAD_INPUT, first_problem(error)
         case TyperException():
@@ -115,18 +119,3 @@ def _usage_problem(text: str) -> str:
 def _fail(status: int, text: str) -> int:
     typer.echo("\n".join(map(printable, text.splitlines())), err=True)
     return status
-
-
-def _storage_problem(error: StorageError) -> str:
-    if not isinstance(error, HttpResponseError):
-        return f"LeadsStorage: the storage account does not answer ({type(error).__name__}); check its name and the network"
-    if isinstance(error, ClientAuthenticationError) and not error.status_code:
-        return "LeadsStorage: there is no Azure login; run az login, or set LeadsStorage to a connection string"
-    code = getattr(error, "error_code", None)
-    answer = f"{error.status_code} {getattr(code, 'value', code) or ''}".rstrip()
-    if error.status_code in {401, 403}:
-        return (
-            f"LeadsStorage: the storage account refuses ({answer}); check the key, or give your login the roles "
-            "Storage Table Data Contributor and Storage Queue Data Contributor"
-        )
-    return f"LeadsStorage: the storage account answers {answer}; try again later"
