@@ -179,7 +179,6 @@ def _route(app: App, record: LeadRecord, message: Message) -> None:
     record.stage = offer.stage(record.lead) if offer else stage_of(record.lead.action)
     if offer is None:
         _conclude(app, record, message, State.UNROUTED, "no configured offer takes this lead")
-        emit(Event.LEAD_UNROUTED, lead_id=record.lead_id)
         return
     record.offer = offer.id
     if reason := offer.refusal(record.lead, record.stage):
@@ -220,6 +219,21 @@ def _conclude(app: App, record: LeadRecord, message: Message, state: State, reas
         current.deliveries = {"": waiting}
 
     app.ledger.settle(record, change)
+    if state is State.UNROUTED:
+        emit(Event.LEAD_UNROUTED, lead_id=record.lead_id)
+        return
+    emit(
+        Event.LEAD_SETTLED,
+        lead_id=record.lead_id,
+        offer=offer,
+        destination="",
+        stage=stage,
+        seq=message.seq,
+        state=state.value,
+        outcome="",
+        code="",
+        milliseconds=0,
+    )
 
 
 def _put_one_message_each(app: App, record: LeadRecord) -> None:
@@ -612,6 +626,7 @@ class _Attempting:
             lead_id=self.record.lead_id,
             offer=self.offer.id,
             destination=self.name,
+            stage=stage,
             seq=self.message.seq,
             state=stored.deliveries[self.name].state.value,
             outcome=outcome,

@@ -53,13 +53,13 @@ class Event(StrEnum):
     LEAD_ATTEMPTED = _Says(
         "lead_attempted",
         "A lead was sent: destination, outcome, the vendor's code, milliseconds, and the state it is in now.",
-        f"{_LEAD} seq state outcome code milliseconds",
+        f"{_LEAD} stage seq state outcome code milliseconds",
     )
     LEAD_SETTLED = _Says(
         "lead_settled",
         "A lead was settled without being sent: a redelivery, one that a policy skips, or one that is parked because its "
-        "connection is paused.",
-        f"{_LEAD} seq state outcome code milliseconds",
+        "connection is paused or its offer is over its ceiling.",
+        f"{_LEAD} stage seq state outcome code milliseconds",
     )
     LEAD_DROPPED = _Says(
         "lead_dropped",
