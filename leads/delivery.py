@@ -43,6 +43,7 @@ from leads.offers import DEFAULT_OFFER, DestinationConfig, Offer, route
 from leads.problems import place_of
 from leads.rows import Attempt, CustomerRow, Delivery, LeadRecord, Seen, State
 from leads.storage import StorageError
+from leads.trace import Trace, follow
 
 PUT_BACK_SECONDS: Final = (2, 10)
 LEDGER_DOWN_SECONDS: Final = 60
@@ -65,14 +66,15 @@ def deliver(app: App, text: str) -> None:
         # It can't become readable by being tried again: straight to where unreadable bytes are kept.
         app.poison.put(b64encode(text.encode()).decode())
         return
-    try:
-        _deliver(app, message)
-    except (ClaimHeld, NoFreeSlot, LedgerBusy) as wait:
-        _put_back(app, text, message, _jittered_put_back(), type(wait).__name__)
-    except StorageError as error:
-        if is_our_fault(error):
-            raise
-        _put_back(app, text, message, LEDGER_DOWN_SECONDS, type(error).__name__)
+    with Trace(message.traceparent):
+        try:
+            _deliver(app, message)
+        except (ClaimHeld, NoFreeSlot, LedgerBusy) as wait:
+            _put_back(app, text, message, _jittered_put_back(), type(wait).__name__)
+        except StorageError as error:
+            if is_our_fault(error):
+                raise
+            _put_back(app, text, message, LEDGER_DOWN_SECONDS, type(error).__name__)
 
 
 def _jittered_put_back() -> int:
@@ -100,6 +102,7 @@ def _deliver(app: App, message: Message) -> None:
     if record is None:
         _wait_for_the_ledger(app, message)
         return
+    follow(record.traceparent)  # of the messages only the first one brings it
     for _ in range(_TRIES):
         try:
             _advance(app, record, message)
@@ -192,6 +195,13 @@ def _route(app: App, record: LeadRecord, message: Message) -> None:
     if not chosen:
         _conclude(app, record, message, State.SKIPPED, "no destination of the offer takes such leads")
         return
+    emit(
+        Event.LEAD_ROUTED,
+        lead_id=record.lead_id,
+        offer=offer.id,
+        stage=record.stage.value,
+        destinations=len(chosen),
+    )
     record.deliveries = {config.name: Delivery(config.name, seq=message.seq) for config in chosen}
     if len(chosen) == 1:
         _attempt(app, record, record.deliveries[chosen[0].name], message, offer, chosen[0])
@@ -229,6 +239,7 @@ def _conclude(app: App, record: LeadRecord, message: Message, state: State, reas
         destination="",
         stage=stage,
         seq=message.seq,
+        attempt=0,
         state=state.value,
         outcome="",
         code="",
@@ -628,6 +639,7 @@ class _Attempting:
             destination=self.name,
             stage=stage,
             seq=self.message.seq,
+            attempt=len(stored.deliveries[self.name].attempts),
             state=stored.deliveries[self.name].state.value,
             outcome=outcome,
             code=code,

@@ -1,6 +1,7 @@
 """Intake: a body becomes a receipt, which is given only once the lead is on the queue."""
 
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Final
 
 from leads import clock
@@ -8,6 +9,7 @@ from leads.app import App
 from leads.events import Event, emit
 from leads.lead import Lead, UnreadableLead, new_lead_id, parse_body
 from leads.messages import MAX_ENVELOPE_BYTES, Message, encode
+from leads.trace import Trace
 
 MAX_BODY_BYTES: Final = 256 * 1024
 
@@ -40,6 +42,12 @@ def accept(app: App, body: bytes, url_offer: str = "", traceparent: str = "") ->
     """
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLarge
+    with Trace(traceparent):
+        return _accept(app, body, url_offer, traceparent)
+
+
+def _accept(app: App, body: bytes, url_offer: str, traceparent: str) -> Receipt:
+    started = perf_counter()
     try:
         lead = parse_body(body)
     except UnreadableLead as why:
@@ -52,7 +60,8 @@ def accept(app: App, body: bytes, url_offer: str = "", traceparent: str = "") ->
     if len(text) > MAX_ENVELOPE_BYTES // 4 and len(text.encode()) > MAX_ENVELOPE_BYTES:
         text = _kept_apart(app, message, body)
     app.queue.put(text)
-    emit(Event.LEAD_ACCEPTED, lead_id=message.lead_id)
+    milliseconds = round((perf_counter() - started) * 1000)
+    emit(Event.LEAD_ACCEPTED, lead_id=message.lead_id, milliseconds=milliseconds)
     return Receipt(message.lead_id)
 
 

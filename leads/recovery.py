@@ -24,6 +24,7 @@ from leads.messages import Message, MessageTooNew, MessageUnreadable, decode, en
 from leads.offers import CACHE_SECONDS, DestinationConfig, Offer, route
 from leads.rows import Delivery, LeadRecord, State, Todo
 from leads.storage import StorageError
+from leads.trace import Trace
 
 TICK: Final = timedelta(minutes=1)
 OVERDUE: Final = timedelta(hours=1)
@@ -152,7 +153,7 @@ def redrive(app: App, item: Todo, delay: int = 0) -> None:
     if record is None or delivery is None or delivery.state is not item.state:
         return
     if item.state is State.UNROUTED and item.destination and not _is_known(item.offer, app.offers.all()):
-        _route_anew(app, record, delay)
+        _route_anew(app, record, item, delay)
         return
     seq = delivery.seq + 1
     app.queue.put(encode(Message(item.lead_id, item.destination, seq)), delay)
@@ -165,9 +166,22 @@ def redrive(app: App, item: Todo, delay: int = 0) -> None:
             waiting.next_at = now + timedelta(seconds=delay)
 
     app.ledger.settle(record, change)
+    _say_redriven(record, item, delay)
 
 
-def _route_anew(app: App, record: LeadRecord, delay: int) -> None:
+def _say_redriven(record: LeadRecord, item: Todo, delay: int) -> None:
+    with Trace(record.traceparent):
+        emit(
+            Event.LEAD_REDRIVEN,
+            lead_id=item.lead_id,
+            offer=item.offer,
+            destination=item.destination,
+            state=item.state.value,
+            seconds=delay,
+        )
+
+
+def _route_anew(app: App, record: LeadRecord, item: Todo, delay: int) -> None:
     """Let go of an offer that was removed, unless a destination of it has had the lead: it could get there twice."""
     seq = max(delivery.seq for delivery in record.deliveries.values()) + 1
     now = clock.now()
@@ -184,6 +198,7 @@ def _route_anew(app: App, record: LeadRecord, delay: int) -> None:
     if is_free(record):
         app.queue.put(encode(Message(record.lead_id, seq=seq)), delay)
         app.ledger.settle(record, change)
+        _say_redriven(record, item, delay)
 
 
 # --- Unrouted leads -----------------------------------------------------------------------------------------------------
@@ -288,7 +303,8 @@ def _record_crash(app: App, message: Message) -> None:
     stored = app.ledger.settle(record, change)
     for name, delivery in concluded:
         event = Event.LEAD_DEAD_LETTERED if delivery.state is State.DEAD_LETTER else Event.LEAD_CRASHED
-        emit(event, lead_id=stored.lead_id, offer=stored.offer, destination=name, code="crash")
+        with Trace(stored.traceparent):
+            emit(event, lead_id=stored.lead_id, offer=stored.offer, destination=name, code="crash")
 
 
 def _crashed_deliveries(record: LeadRecord, message: Message) -> list[str]:
