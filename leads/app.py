@@ -5,8 +5,17 @@ from functools import cache, cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from leads.settings import Secrets, Settings, read_settings
-from leads.storage import LEADS_QUEUE, NOTICES_QUEUE, POISON_QUEUE, SENDER_WAITING, TABLE_TIMEOUTS, Queue, Storage
+from leads.settings import Secrets, Settings, read_settings, read_usable_settings
+from leads.storage import (
+    LEADS_QUEUE,
+    NOTICES_QUEUE,
+    PERSON_WAITING,
+    POISON_QUEUE,
+    SENDER_WAITING,
+    TABLE_TIMEOUTS,
+    Queue,
+    Storage,
+)
 
 if TYPE_CHECKING:
     from leads.alarms import Alarms
@@ -110,3 +119,8 @@ class App:
 def get_app() -> App:
     """The process's app. Raises `SettingsError` where a setting is wrong."""
     return App(read_settings())
+
+
+def examined_app() -> App:
+    """An app that has read nothing yet, from those settings that are right: what is wrong with the others is for a person."""
+    return App(read_usable_settings()[0], PERSON_WAITING)

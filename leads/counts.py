@@ -91,6 +91,11 @@ class LeadCounts:
         self._write(counts, changed)
         return counts
 
+    def counted_until(self) -> datetime | None:
+        """Up to when leads have been counted; None = never yet."""
+        entity = self._table.get(_PARTITION, _COUNTED_UNTIL)
+        return entity["until"] if entity else None
+
     def _count_span(self, counts: Counts, changed: set[tuple[str, date]], start: datetime, end: datetime) -> int:
         """Count whole hours anew, the last one as far as it has come. Adds to `changed` the days that are not as stored."""
         found: defaultdict[tuple[str, date], Day] = defaultdict(Day)

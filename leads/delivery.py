@@ -43,6 +43,7 @@ from leads.offers import DEFAULT_OFFER, DestinationConfig, Offer, route
 from leads.problems import place_of
 from leads.rows import Attempt, CustomerRow, Delivery, LeadRecord, Seen, State
 from leads.storage import StorageError
+from leads.trace import Trace, follow
 
 PUT_BACK_SECONDS: Final = (2, 10)
 LEDGER_DOWN_SECONDS: Final = 60
@@ -67,14 +68,15 @@ def deliver(app: App, text: str) -> None:
         # It can't become readable by being tried again: straight to where unreadable bytes are kept.
         app.poison.put(b64encode(text.encode()).decode())
         return
-    try:
-        _deliver(app, message)
-    except (ClaimHeld, NoFreeSlot, LedgerBusy) as wait:
-        _put_back(app, text, message, _jittered_put_back(), type(wait).__name__)
-    except StorageError as error:
-        if is_our_fault(error):
-            raise
-        _put_back(app, text, message, LEDGER_DOWN_SECONDS, type(error).__name__)
+    with Trace(message.traceparent):
+        try:
+            _deliver(app, message)
+        except (ClaimHeld, NoFreeSlot, LedgerBusy) as wait:
+            _put_back(app, text, message, _jittered_put_back(), type(wait).__name__)
+        except StorageError as error:
+            if is_our_fault(error):
+                raise
+            _put_back(app, text, message, LEDGER_DOWN_SECONDS, type(error).__name__)
 
 
 def _jittered_put_back() -> int:
@@ -102,6 +104,7 @@ def _deliver(app: App, message: Message) -> None:
     if record is None:
         _wait_for_the_ledger(app, message)
         return
+    follow(record.traceparent)  # of the messages only the first one brings it
     for _ in range(_TRIES):
         try:
             _advance(app, record, message)
@@ -184,7 +187,6 @@ def _route(app: App, record: LeadRecord, message: Message) -> None:
     record.stage = offer.stage(record.lead) if offer else stage_of(record.lead.action)
     if offer is None:
         _conclude(app, record, message, State.UNROUTED, "no configured offer takes this lead")
-        emit(Event.LEAD_UNROUTED, lead_id=record.lead_id)
         return
     record.offer = offer.id
     if reason := offer.refusal(record.lead, record.stage):
@@ -202,6 +204,13 @@ def _route(app: App, record: LeadRecord, message: Message) -> None:
     if not chosen:
         _conclude(app, record, message, State.SKIPPED, "no destination of the offer takes such leads")
         return
+    emit(
+        Event.LEAD_ROUTED,
+        lead_id=record.lead_id,
+        offer=offer.id,
+        stage=record.stage.value,
+        destinations=len(chosen),
+    )
     record.deliveries = {config.name: Delivery(config.name, seq=message.seq) for config in chosen}
     if len(chosen) == 1:
         _attempt(app, record, record.deliveries[chosen[0].name], message, offer, chosen[0])
@@ -229,6 +238,22 @@ def _conclude(app: App, record: LeadRecord, message: Message, state: State, reas
         current.deliveries = {"": waiting}
 
     app.ledger.settle(record, change)
+    if state is State.UNROUTED:
+        emit(Event.LEAD_UNROUTED, lead_id=record.lead_id)
+        return
+    emit(
+        Event.LEAD_SETTLED,
+        lead_id=record.lead_id,
+        offer=offer,
+        destination="",
+        stage=stage,
+        seq=message.seq,
+        attempt=0,
+        state=state.value,
+        outcome="",
+        code="",
+        milliseconds=0,
+    )
 
 
 def _put_one_message_each(app: App, record: LeadRecord) -> None:
@@ -646,7 +671,9 @@ class _Attempting:
             lead_id=self.record.lead_id,
             offer=self.offer.id,
             destination=self.name,
+            stage=stage,
             seq=self.message.seq,
+            attempt=len(stored.deliveries[self.name].attempts),
             state=stored.deliveries[self.name].state.value,
             outcome=outcome,
             code=code,

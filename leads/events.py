@@ -2,7 +2,8 @@
 
 A line reads `event=NAME {json}`, so that it can be found as text and parsed with `parse_json` in Log Analytics. Alarms are
 logged at ERROR, what befalls a lead that a person has to look after at WARNING, the rest at INFO; alert rules match on the
-name. This is the catalogue: docs/operations.md is made from it.
+name. This is the catalogue: docs/operations.md is made from it. What is done about a lead has the field `trace` besides, the
+same from the intake on.
 """
 
 import json
@@ -12,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
+
+from leads.trace import trace_id
 
 _log = logging.getLogger("leads")
 _to_json = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make one each time
@@ -51,17 +54,23 @@ class Event(StrEnum):
         event.fields, event.about = tuple(says.fields.split()), tuple(says.about.split())
         return event
 
-    LEAD_ACCEPTED = _Says("lead_accepted", "A lead is on the queue.", "lead_id")
+    LEAD_ACCEPTED = _Says("lead_accepted", "A lead is on the queue.", "lead_id milliseconds")
+    LEAD_ROUTED = _Says(
+        "lead_routed",
+        "An offer takes the lead: so many of its destinations get it.",
+        "lead_id offer stage destinations",
+    )
     LEAD_ATTEMPTED = _Says(
         "lead_attempted",
-        "A lead was sent: destination, outcome, the vendor's code, milliseconds, and the state it is in now.",
-        f"{_LEAD} seq state outcome code milliseconds",
+        "A lead was sent: how often by now (40 = that or more), outcome, the vendor's code, milliseconds, and the state it is "
+        "in now.",
+        f"{_LEAD} stage seq attempt state outcome code milliseconds",
     )
     LEAD_SETTLED = _Says(
         "lead_settled",
         "A lead was settled without being sent: a redelivery, one that a policy skips, or one that is parked because its "
-        "connection is paused.",
-        f"{_LEAD} seq state outcome code milliseconds",
+        "connection is paused or its offer is over its ceiling.",
+        f"{_LEAD} stage seq attempt state outcome code milliseconds",
     )
     LEAD_DROPPED = _Says(
         "lead_dropped",
@@ -91,6 +100,11 @@ class Event(StrEnum):
         "A lead came through the poison queue. The alarm is `leads_need_a_person`.",
         f"{_LEAD} code",
         level=logging.WARNING,
+    )
+    LEAD_REDRIVEN = _Says(
+        "lead_redriven",
+        "`watch` has put a lead back on the queue, to be sent in `seconds`; `state` is what it was in.",
+        f"{_LEAD} state seconds",
     )
     LEADS_REDRIVEN = _Says("leads_redriven", "`watch` has put leads back on the queue.", "count state connection")
     LEAD_IMPORTED = _Says("lead_imported", "A lead of a list or another table is on the queue.", "lead_id")
@@ -248,4 +262,6 @@ def named(name: str) -> Event | None:
 def emit(event: Event, **fields: str | int | float | None) -> None:
     """Log one event. `fields` are ids, names, codes, counts and milliseconds, never anything a customer wrote."""
     if _log.isEnabledFor(event.level):
+        if trace := trace_id():
+            fields["trace"] = trace
         _log.log(event.level, "event=%s %s", event.value, _to_json(fields))

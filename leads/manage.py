@@ -8,7 +8,7 @@ from leads.api.operation import Operation
 from leads.api.operations import OPERATIONS
 from leads.api.problems import FAILURES, Problem, Unavailable, problem_of
 from leads.api.wire import match, read_request, write_answer
-from leads.app import get_app
+from leads.app import examined_app, get_app
 from leads.events import Event, emit
 from leads.http import RETRY_AFTER_SECONDS, problem
 
@@ -35,7 +35,8 @@ def answer_manage(req: func.HttpRequest) -> func.HttpResponse:
 def _carried_out(operation: Operation[Any, Any], segments: dict[str, str], req: func.HttpRequest) -> func.HttpResponse:
     headers = {name.lower(): value for name, value in req.headers.items()}
     request = read_request(operation, segments, req.params, headers, req.get_body())
-    sent = write_answer(operation, operation.run(get_app(), request))
+    app = examined_app() if operation.examines else get_app()
+    sent = write_answer(operation, operation.run(app, request))
     return func.HttpResponse(
         sent.body or None,
         status_code=sent.status,

@@ -1,6 +1,6 @@
 """Offers: which destinations their leads go to, by which policies; how a lead finds its offer; their table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from threading import Lock
@@ -325,6 +325,14 @@ class Offers:
         if unreadable:
             raise unreadable[0]
         return readable
+
+    def each(self) -> Iterator[tuple[str, "Offer | UnreadableOffer"]]:
+        """Row and offer of everything that is stored, with the error in the place of what this release can't read."""
+        for entity in self._table.query(f"PartitionKey eq '{_PARTITION}'"):
+            try:
+                yield entity["RowKey"], _stored(entity).offer
+            except UnreadableOffer as error:
+                yield entity["RowKey"], error
 
     def get(self, offer_id: str) -> StoredOffer | None:
         entity = self._table.get(_PARTITION, key_part(offer_id.strip()))

@@ -25,6 +25,7 @@ from leads.offers import CACHE_SECONDS, DestinationConfig, Offer, route
 from leads.redriving import is_known, redrive
 from leads.rows import Delivery, LeadRecord, State, Todo
 from leads.storage import StorageError
+from leads.trace import Trace
 
 TICK: Final = timedelta(minutes=1)
 OVERDUE: Final = timedelta(hours=1)
@@ -244,7 +245,8 @@ def _record_crash(app: App, message: Message) -> None:
     stored = app.ledger.settle(record, change)
     for name, delivery in concluded:
         event = Event.LEAD_DEAD_LETTERED if delivery.state is State.DEAD_LETTER else Event.LEAD_CRASHED
-        emit(event, lead_id=stored.lead_id, offer=stored.offer, destination=name, code="crash")
+        with Trace(stored.traceparent):
+            emit(event, lead_id=stored.lead_id, offer=stored.offer, destination=name, code="crash")
 
 
 def _crashed_deliveries(record: LeadRecord, message: Message) -> list[str]:

@@ -7,9 +7,11 @@ from datetime import timedelta
 
 from leads import clock
 from leads.app import App
+from leads.events import Event, emit
 from leads.messages import Message, encode
 from leads.offers import Offer
 from leads.rows import FINAL, Delivery, LeadRecord, State, Todo
+from leads.trace import Trace
 
 
 def redrive(app: App, item: Todo, delay: int = 0) -> None:
@@ -19,9 +21,19 @@ def redrive(app: App, item: Todo, delay: int = 0) -> None:
     if record is None or delivery is None or delivery.state is not item.state:
         return
     if item.state is State.UNROUTED and item.destination and not is_known(item.offer, app.offers.all()):
-        _route_anew(app, record, delay)
+        if not _route_anew(app, record, delay):
+            return
     else:
         put_next(app, record, item.destination, delay)
+    with Trace(record.traceparent):
+        emit(
+            Event.LEAD_REDRIVEN,
+            lead_id=item.lead_id,
+            offer=item.offer,
+            destination=item.destination,
+            state=item.state.value,
+            seconds=delay,
+        )
 
 
 def put_next(app: App, record: LeadRecord, destination: str, delay: int = 0, *, by_person: bool = False) -> None:
@@ -50,8 +62,11 @@ def put_next(app: App, record: LeadRecord, destination: str, delay: int = 0, *, 
     app.ledger.settle(record, change)
 
 
-def _route_anew(app: App, record: LeadRecord, delay: int) -> None:
-    """Let go of an offer that was removed, unless a destination of it has had the lead: it could get there twice."""
+def _route_anew(app: App, record: LeadRecord, delay: int) -> bool:
+    """Let go of an offer that was removed, unless a destination of it has had the lead: it could get there twice.
+
+    Returns whether it was let go.
+    """
     seq = max(delivery.seq for delivery in record.deliveries.values()) + 1
     now = clock.now()
 
@@ -64,9 +79,11 @@ def _route_anew(app: App, record: LeadRecord, delay: int) -> None:
             begun = Delivery("", State.RETRY, seq, updated_at=now, next_at=now + timedelta(seconds=delay))
             current.deliveries = {"": begun}
 
-    if is_free(record):
-        app.queue.put(encode(Message(record.lead_id, seq=seq)), delay)
-        app.ledger.settle(record, change)
+    if not is_free(record):
+        return False
+    app.queue.put(encode(Message(record.lead_id, seq=seq)), delay)
+    app.ledger.settle(record, change)
+    return True
 
 
 def is_known(offer_id: str, offers: list[Offer]) -> bool:

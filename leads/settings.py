@@ -41,6 +41,10 @@ _TOKEN_LIMITS: dict[str, Any] = {
 Network = IPv4Network | IPv6Network
 
 
+COMMAND_LINES: Final = "LEADS_APP_"
+"""What the names of the command line's own variables begin with."""
+
+
 class SettingsError(Exception):
     """A setting is missing or wrong. The text names it and says what to do; it never holds a value."""
 
@@ -176,11 +180,29 @@ class Settings(BaseModel):
 
 def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings. Raises `SettingsError` that names the first variable that is wrong."""
-    known = {name: environ[name] for field in Settings.model_fields.values() if (name := field.alias or "") in environ}
-    try:
-        return Settings.model_validate(known)
-    except ValidationError as error:
-        raise SettingsError(first_problem(error)) from None
+    settings, problems = read_usable_settings(environ)
+    if problems:
+        raise SettingsError(problems[0])
+    return settings
+
+
+def read_usable_settings(environ: Mapping[str, str] = os.environ) -> tuple[Settings, list[str]]:
+    """The settings without those that are wrong, and of each of those what is wrong with it, never its value."""
+    left, problems = dict(environ), list[str]()
+    while True:
+        known = {name: left[name] for field in Settings.model_fields.values() if (name := field.alias or "") in left}
+        try:
+            return Settings.model_validate(known), problems
+        except ValidationError as error:
+            problems.append(first_problem(error))
+            del left[str(error.errors(include_input=False)[0]["loc"][0])]
+
+
+def unread_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Variables that are named like the app's settings, and are none: most likely misspelt."""
+    known = {field.alias for field in Settings.model_fields.values()}
+    named = (name for name in environ if name.lower().startswith(("leads_", "leadsstorage")))
+    return sorted(name for name in named if name not in known and not name.startswith(COMMAND_LINES))
 
 
 IS_SECRET: dict[str, Any] = {"format": "secret-reference", "pattern": f"^({_REFERENCE.pattern})$"}

@@ -23,6 +23,9 @@ CHUNK = 16_000
 """Characters of a text column. A string property holds 32,768 UTF-16 code units (Microsoft Learn, "Understanding the
 Table service data model"), and a character can be two of them."""
 
+_NO_MESSAGE = "00000000-0000-0000-0000-000000000000"
+_NO_RECEIPT = "AgAAAAMAAAAAAAAAAAAAAAAAAAA="
+
 # Two tries of (connect + read) stay below the five seconds within which the intake has to answer.
 _QUEUE_TIMEOUTS: dict[str, Any] = {
     "connection_timeout": 1.0,
@@ -84,10 +87,22 @@ class Queue:
 
     def depth(self) -> int:
         """About how many messages the queue holds, hidden and delayed ones too."""
+        return self.count() or 0
+
+    def count(self) -> int | None:
+        """The same; None = there is no such queue."""
         try:
             return self._client.get_queue_properties().approximate_message_count or 0
         except ResourceNotFoundError:
-            return 0
+            return None
+
+    def try_to_change(self) -> None:
+        """Delete a message that nobody has put. Raises `StorageError` where only reading is allowed."""
+        try:
+            self._client.delete_message(_NO_MESSAGE, _NO_RECEIPT)
+        except HttpResponseError as error:
+            if error.status_code not in {400, 404}:
+                raise
 
     def _making_queue(self, call: Callable[[], object]) -> None:
         try:
@@ -143,6 +158,19 @@ class Table:
                 yield list(page)
         except ResourceNotFoundError:
             return
+
+    def exists(self) -> bool:
+        """Whether it is there. Reads a row at most."""
+        try:
+            next(self.client.query_entities("RowKey eq ''", results_per_page=1).by_page(), None)
+        except ResourceNotFoundError:
+            return False
+        return True
+
+    def try_to_change(self) -> None:
+        """Delete a row that nobody has written. Raises `StorageError` where only reading is allowed."""
+        with saying_why():
+            self.client.delete_entity(_NO_MESSAGE, _NO_MESSAGE)  # that it is not there is no error to the client
 
     def _write_one(self, verb: str, entity: Mapping[str, Any], options: Mapping[str, Any]) -> str:
         call: Any = {

@@ -58,7 +58,8 @@ class Operation(Generic[RequestT, AnswerT]):
     """`run` with its address below /api/manage. Its name, summary and models are the function's own.
 
     `created` says of an answer that something new was made. `also` are statuses of problems beside those that follow from the
-    request's fields.
+    request's fields. `examines` says that it looks for what is wrong with the deployment: it gets an app of its own, made from
+    those settings that are right.
     """
 
     method: str
@@ -67,6 +68,7 @@ class Operation(Generic[RequestT, AnswerT]):
     status: int = 200
     created: Callable[[Any], bool] | None = None
     also: frozenset[int] = field(default=frozenset())
+    examines: bool = False
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, JsonValue
 from leads.api import (
     connections,
     destination_types,
+    doctor,
     imports,
     leads,
     offers,
@@ -67,6 +68,7 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     Operation("GET", "", list_operations),
     Operation("GET", "/openapi.json", show_openapi),
     Operation("GET", "/status", status.show_status),
+    Operation("GET", "/doctor", doctor.examine_deployment, examines=True),
     Operation("GET", "/offers", offers.list_offers, also=STORED),
     Operation("GET", "/offers/{offer_id}", offers.show_offer, also=STORED),
     Operation("PUT", "/offers/{offer_id}", offers.set_offer, created=offers.is_new, also=STORED),

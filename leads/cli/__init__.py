@@ -9,17 +9,27 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 from pydantic import ValidationError
 from typer.exceptions import TyperException
 
 from leads.api.problems import FAILURES, Changed, NotFound, Unavailable
-from leads.cli import connect, connections, imports, leads, offers, replay, status, trying  # noqa: F401 - two add theirs to `offers`
+from leads.cli import (  # - two add theirs to `offers`
+    connect,  # noqa: F401
+    connections,
+    doctor,
+    imports,
+    leads,
+    offers,
+    replay,
+    status,
+    trying,  # noqa: F401
+)
 from leads.cli.asking import BAD_INPUT, CHANGED_MEANWHILE, INTERRUPTED, NOT_FOUND, OUT_OF_REACH
 from leads.cli.output import printable
 from leads.cli.reach import APP_VARIABLE, KEY_VARIABLE, TOKEN_VARIABLE, Deployed, Directly, OutOfReach
 from leads.problems import first_problem
 from leads.storage import StorageError
+from leads.storage_problems import storage_problem
 
 commands = typer.Typer(
     add_completion=False,
@@ -35,6 +45,7 @@ commands.command("status")(status.status)
 commands.command("replay")(replay.replay)
 commands.add_typer(imports.group, name="import")
 commands.command("reconcile")(imports.reconcile)
+commands.command("doctor")(doctor.doctor)
 
 
 @commands.callback(
@@ -48,6 +59,7 @@ commands.command("reconcile")(imports.reconcile)
 
     \b
     python -m leads status
+    python -m leads doctor
     python -m leads offers connect contoso.crm
     python -m leads offers test contoso.crm
     python -m leads leads list --follow
@@ -57,7 +69,8 @@ commands.command("reconcile")(imports.reconcile)
     python -m leads reconcile leads.csv
 
     Exit status: 0 done, 1 not found, 2 wrong input or setting, 3 storage or app out of reach, 4 somebody else has changed the
-    offer meanwhile, 5 done and something needs you (status, validate, test, apply --dry-run), 130 interrupted.
+    offer meanwhile, 5 done and something needs you (status, doctor, validate, test,
+    apply --dry-run), 130 interrupted.
     """
 )
 def reached(
@@ -102,7 +115,8 @@ def _in_a_line(error: Exception) -> tuple[int, str]:
         case Unavailable() | OutOfReach():
             return OUT_OF_REACH, str(error)
         case StorageError():
-            return OUT_OF_REACH, _storage_problem(error)
+            found = storage_problem(error)
+            return OUT_OF_REACH, f"LeadsStorage: {found.says}; {found.remedy}"
         case ValidationError():
             return BAD_INPUT, first_problem(error)
         case TyperException():
@@ -120,18 +134,3 @@ def _usage_problem(text: str) -> str:
 def _fail(status: int, text: str) -> int:
     typer.echo("\n".join(map(printable, text.splitlines())), err=True)
     return status
-
-
-def _storage_problem(error: StorageError) -> str:
-    if not isinstance(error, HttpResponseError):
-        return f"LeadsStorage: the storage account does not answer ({type(error).__name__}); check its name and the network"
-    if isinstance(error, ClientAuthenticationError) and not error.status_code:
-        return "LeadsStorage: there is no Azure login; run az login, or set LeadsStorage to a connection string"
-    code = getattr(error, "error_code", None)
-    answer = f"{error.status_code} {getattr(code, 'value', code) or ''}".rstrip()
-    if error.status_code in {401, 403}:
-        return (
-            f"LeadsStorage: the storage account refuses ({answer}); check the key, or give your login the roles "
-            "Storage Table Data Contributor and Storage Queue Data Contributor"
-        )
-    return f"LeadsStorage: the storage account answers {answer}; try again later"

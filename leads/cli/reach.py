@@ -18,7 +18,7 @@ from leads.api.operation import Operation, Request
 from leads.api.operations import BASE, BY_FUNCTION
 from leads.api.problems import PROBLEMS, Problem
 from leads.api.wire import read_answer, write_request
-from leads.app import App
+from leads.app import App, examined_app
 from leads.settings import SettingsError, read_settings
 from leads.storage import PERSON_WAITING
 
@@ -54,7 +54,8 @@ class Directly:
         return App(read_settings(), PERSON_WAITING)
 
     def ask(self, run: Callable[[App, RequestT], AnswerT], request: RequestT) -> AnswerT:
-        return run(self.app, request)
+        operation = BY_FUNCTION.get(run)
+        return run(examined_app() if operation and operation.examines else self.app, request)
 
 
 class Deployed:

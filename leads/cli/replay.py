@@ -121,7 +121,7 @@ def _many(context: typer.Context, which: Many, after: str, as_json: bool) -> int
     else:
         rows = [(each.lead_id, each.destination or "-", _said(each, which.dry_run)) for each in found]
         if rows:
-            print_table(("lead", "destination", "result"), rows, folded="result")
+            print_table(("lead", "destination", "result"), rows, "result")
         sent = sum(not each.kept for each in found)
         print_line(
             f"{sent} {'would be sent again' if which.dry_run else 'sent again'}, {len(found) - sent} left as they are."

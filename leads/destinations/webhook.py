@@ -32,6 +32,7 @@ from leads.destinations.http import Answer
 from leads.destinations.mapping import check_template, render
 from leads.destinations.refusals import FAILURES, check_result, outcome_of
 from leads.settings import IS_SECRET, SecretReference, SettingsError
+from leads.trace import trace_headers
 
 PAYLOAD_VERSION: Final = 1
 WRONG_ADDRESS: Final = "The endpoint's certificate is not valid for its name, or it speaks no TLS: check url."
@@ -114,7 +115,7 @@ class Webhook(Destination):
         timestamp = str(int(clock.now().timestamp()))
         try:
             signatures = " ".join(sign(key, message_id, timestamp, body) for key in self._keys())
-            headers = self._own_headers() | _standard_headers(message_id, timestamp, signatures)
+            headers = trace_headers() | self._own_headers() | _standard_headers(message_id, timestamp, signatures)
             answer = self.http.request("POST", self.settings.url, headers=headers, body=body)
         except FAILURES as error:
             return outcome_of(error, WRONG_ADDRESS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from leads.delivery import deliver
 from leads.retry import BUDGET
 from leads.rows import State
+from tests.support.logs import logged
 from tests.support.pipeline import Pipeline, a_lead, crm, text_of
 from tests.support.vendor import DELIVERED, LOST_ANSWER, MISCONFIGURED, REJECTED, RETRY, UNKNOWN, Vendor
 
@@ -21,6 +23,35 @@ def test_delivered_settles_the_lead_and_leaves_the_queue_empty(routed: Pipeline,
     assert vendor.keys() == [lead]
     assert routed.queue.depth() == 0
     assert not routed.pending()
+
+
+def test_the_log_says_of_which_stage_a_lead_is_and_where_it_stands(
+    routed: Pipeline, vendor: Vendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "leads")
+    lead = routed.post(a_lead(action="PLT"))
+    routed.run()
+    (said,) = logged(caplog, "lead_attempted")
+    assert {name: said[name] for name in ("lead_id", "offer", "destination", "stage", "state")} == {
+        "lead_id": lead,
+        "offer": "contoso.crm",
+        "destination": "crm",
+        "stage": "contact_requested",
+        "state": "delivered",
+    }
+
+
+def test_the_log_says_of_a_lead_that_goes_nowhere_that_it_is_settled(
+    routed: Pipeline, vendor: Vendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "leads")
+    routed.offer(crm(vendor.url), policies={"dnc": "skip"})
+    lead = routed.post(a_lead(action="DNC"))
+    routed.run()
+    (said,) = logged(caplog, "lead_settled")
+    assert (said["lead_id"], said["offer"], said["stage"]) == (lead, "contoso.crm", "cross_listed")
+    assert (said["destination"], said["state"]) == ("", "skipped")
+    assert not vendor.calls
 
 
 def test_the_vendor_gets_the_whole_lead_and_what_is_known_of_it(routed: Pipeline, vendor: Vendor) -> None:

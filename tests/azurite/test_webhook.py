@@ -14,6 +14,7 @@ from leads.app import App
 from leads.clock import now
 from leads.destinations.base import Context, Customer, Delivered, Misconfigured, Outcome, OutgoingLead, Rejected, Retry
 from leads.destinations.mapping import FIELDS
+from leads.intake import accept
 from leads.lead import Stage, parse_record
 from leads.offers import InvalidOffer, read_offer
 from leads.rows import State
@@ -267,3 +268,15 @@ def test_neither_the_secret_nor_the_customer_is_in_log_or_ledger_error(
 
 def _ours(caplog: pytest.LogCaptureFixture) -> str:
     return "\n".join(record.getMessage() for record in caplog.records if record.name.startswith(("leads", "urllib3")))
+
+
+def test_a_call_hands_on_the_trace_of_its_lead(pipeline: Pipeline, receiver: Receiver) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    accept(pipeline.app, json.dumps(a_lead()).encode(), "", f"00-{trace}-b7ad6b7169203331-01")
+    pipeline.run()
+    pipeline.post(a_lead("2@example.com"))
+    pipeline.run()
+    traced, untraced = receiver.headers
+    assert traced["traceparent"].startswith(f"00-{trace}-")
+    assert "b7ad6b7169203331" not in traced["traceparent"]
+    assert "traceparent" not in untraced

@@ -395,6 +395,15 @@ def test_every_event_is_in_operations_and_the_alarms_are_marked() -> None:
     assert alarms == {alarm: f"until `{alarm.ended_by}`" if alarm.ended_by else "repeated" for alarm in ALARMS}
 
 
+def test_every_query_names_events_and_fields_that_there_are() -> None:
+    fields = {name for event in Event for name in event.fields} | {"trace"}
+    queries = blocks("docs/operations.md", "kusto")
+    assert queries
+    for query in queries:
+        assert set(re.findall(r"fields\)?\.(\w+)", query)) <= fields
+        assert set(re.findall(r'"event=(\w+)', query)) <= set(Event)
+
+
 def test_every_command_is_documented_and_no_other_is_mentioned() -> None:
     known = set(command_names())
     documented = table("docs/operations.md", "Commands")

@@ -25,6 +25,8 @@ from leads.settings import (
     Settings,
     SettingsError,
     read_settings,
+    read_usable_settings,
+    unread_variables,
 )
 from leads.storage import Storage
 
@@ -38,7 +40,8 @@ VAULT = "https://example.vault.azure.net"
 def wrong(environ: dict[str, str]) -> str:
     with pytest.raises(SettingsError) as caught:
         read_settings(environ)
-    assert caught.value.__suppress_context__, "the cause would quote the value"
+    error = caught.value
+    assert error.__suppress_context__ or error.__context__ is None, "the cause would quote the value"
     return str(caught.value)
 
 
@@ -433,3 +436,25 @@ def test_the_json_schema_shows_that_a_reference_is_wanted() -> None:
     assert "env:NAME" in shown["description"]
     optional = AzureTableSettings.model_json_schema()["properties"]["connection_string"]
     assert "secret-reference" in [choice.get("format") for choice in optional["anyOf"]]
+
+
+def test_what_is_right_is_usable_however_much_is_wrong() -> None:
+    environ = {
+        "LEADS_KEY_VAULT_URI": "s3cret",
+        "LeadsStorage__credential": "s3cret",
+        "LeadsStorage__accountName": "leads",
+    }
+    settings, problems = read_usable_settings(environ)
+    assert settings.storage_account_name == "leads"
+    assert [problem.partition(":")[0] for problem in problems] == ["LeadsStorage__credential", "LEADS_KEY_VAULT_URI"]
+
+
+def test_variables_that_are_named_like_a_setting_and_are_none_are_found() -> None:
+    environ = {
+        "LEADS_KEYVAULT": "x",
+        "LeadsStorage__queueUri": "x",
+        "LEADS_APP_URL": "x",
+        "PATH": "x",
+        "leadsstorage": "x",
+    }
+    assert unread_variables(environ) == ["LEADS_KEYVAULT", "LeadsStorage__queueUri", "leadsstorage"]

@@ -13,7 +13,9 @@ import pytest
 
 from devhost.routes import parse_route
 from devhost.runtime import HttpResult, LoadedApp
-from leads.app import get_app
+from leads.api.doctor import Diagnosis, examine_deployment
+from leads.api.operation import Nothing
+from leads.app import examined_app, get_app
 from tests.support.pipeline import LEAD, Pipeline, a_lead
 
 OFFER = {"titles": ["Contoso CRM"], "destinations": [{"name": "table", "type": "azure_table"}]}
@@ -279,3 +281,23 @@ def test_a_storage_setting_that_is_wrong_is_a_503_that_does_not_repeat_it(
     answer = ask("GET", "/offers")
     problem(answer, 503, "")
     assert b"c2VjcmV0" not in answer.body
+
+
+def test_the_doctor_answers_when_nothing_else_can(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEADS_KEY_VAULT_URI", "s3cret")
+    monkeypatch.delenv("LeadsStorage")
+    get_app.cache_clear()
+    assert ask("GET", "/status").status == 503
+    answer = ask("GET", "/doctor")
+    assert (answer.status, answer.json()["needs_a_person"]) == (200, True)
+    wrong = {finding["about"]: finding for finding in answer.json()["findings"] if finding["level"] == "wrong"}
+    assert wrong.keys() == {"LEADS_KEY_VAULT_URI", "LeadsStorage"}
+    assert all(finding["remedy"] for finding in wrong.values())
+    assert b"s3cret" not in answer.body
+
+
+def test_the_doctor_says_over_http_what_it_says_at_a_shell(ask: Ask) -> None:
+    ask("PUT", "/offers/contoso.crm", OFFER | {"announce": {"webhook": "env:CHAT"}})
+    told = Diagnosis.model_validate_json(ask("GET", "/doctor").body)
+    assert told == examine_deployment(examined_app(), Nothing())
+    assert told.needs_a_person

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import logging
+from base64 import b64decode
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from azure.storage.queue import QueueClient
 
 from devhost.errors import StartError
 from devhost.runtime import LoadedApp, load_app, query_of
+from tests.support.logs import logged
 from tests.worker.conftest import ROOT
 
 LEAD = json.dumps(
@@ -35,6 +38,19 @@ def test_a_lead_goes_in_and_lies_on_the_queue(function_app: LoadedApp, fresh_sto
     assert answer.status == 202
     assert answer.json()["lead_id"]
     assert queued(fresh_storage) == 1
+
+
+def test_what_is_logged_of_a_lead_names_the_trace_of_its_request(
+    function_app: LoadedApp, fresh_storage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "leads")
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    function_app.invoke_http("accept_lead", body=LEAD, headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
+    with QueueClient.from_connection_string(fresh_storage, "leads") as queue:
+        (message,) = queue.receive_messages()
+    function_app.invoke_queue("deliver_lead", b64decode(message.content))
+    for event in ("lead_accepted", "lead_unrouted"):
+        assert [said["trace"] for said in logged(caplog, event)] == [trace]
 
 
 def test_garbage_is_collected_once_everything_is_imported(function_app: LoadedApp) -> None:

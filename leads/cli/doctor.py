@@ -1,0 +1,56 @@
+"""`doctor`: what is wrong with a deployment, each with its remedy."""
+
+from collections import Counter
+from typing import Annotated, Final
+
+import typer
+from rich.text import Text
+
+from leads.api.doctor import Finding, Level, examine_deployment
+from leads.api.operation import Nothing
+from leads.cli.asking import DONE, NEEDS_A_PERSON, ask
+from leads.cli.output import AsJson, print_json, print_line, print_table, printable
+from leads.cli.reach import Directly
+
+_STYLES: Final = {Level.WRONG: "red", Level.NOTE: "yellow", Level.FINE: "green"}
+
+
+def doctor(
+    context: typer.Context,
+    every: Annotated[bool, typer.Option("--all", help="Show what is fine, too.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Look for what is wrong with the deployment, and say what to do about it.
+
+    Looks at settings, identity, queues, tables, offers, secrets, connections, and whether the app runs. Changes nothing.
+    Exit status 5 if anything is wrong.
+
+    Without --app it is this machine that looks: the settings are those of your own environment, and so are the login, the
+    network and every env:NAME secret. With --app it is the deployed app.
+    """
+    found = ask(context, examine_deployment, Nothing())
+    verdict = NEEDS_A_PERSON if found.needs_a_person else DONE
+    if as_json:
+        print_json(found)
+        return verdict
+    shown = [finding for finding in found.findings if every or finding.level is not Level.FINE]
+    if shown:
+        print_table(("", "area", "about", "found, and what to do"), [_row(finding) for finding in shown])
+        print_line("")
+    print_line(_summary(found.findings))
+    if isinstance(context.obj, Directly):
+        print_line(
+            "Looked at from this machine; --app URL asks the deployed app, with its settings and network.", err=True
+        )
+    return verdict
+
+
+def _row(finding: Finding) -> tuple[Text, str, str, str]:
+    words = f"{finding.says}: {finding.remedy}" if finding.remedy else finding.says
+    return Text(finding.level, _STYLES[finding.level]), finding.area, finding.about, printable(words)
+
+
+def _summary(findings: list[Finding]) -> str:
+    counts = Counter(finding.level for finding in findings)
+    said = {Level.WRONG: "wrong", Level.NOTE: "to note", Level.FINE: "fine"}
+    return ", ".join(f"{counts[level]} {words}" for level, words in said.items())
