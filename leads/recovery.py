@@ -15,9 +15,10 @@ from leads.announcements import announce
 from leads.app import App
 from leads.ceiling import CEILING
 from leads.connections import Connection
-from leads.delivery import checked, is_our_fault, new_record
+from leads.delivery import checked, emptied_on_surfacing, is_our_fault, new_record
 from leads.events import Event, emit
 from leads.intake import keep_unreadable
+from leads.lead import Lead, parse_body
 from leads.ledger import LeadKnown
 from leads.listing import Backlog, bodies
 from leads.messages import Message, MessageTooNew, MessageUnreadable, decode, encode
@@ -266,7 +267,10 @@ def _record_crash(app: App, message: Message) -> None:
     record = app.ledger.read(message.lead_id)
     if record is None and message.received_at is None:
         return  # a later message of a lead that the ledger has forgotten
-    record = record or new_record(message, message.lead)
+    if record is None:
+        record = new_record(message, _lead_in(app, message))
+        if emptied_on_surfacing(app, record):
+            return
     now = clock.now()
     concluded: list[tuple[str, Delivery]] = []
 
@@ -289,6 +293,12 @@ def _record_crash(app: App, message: Message) -> None:
     for name, delivery in concluded:
         event = Event.LEAD_DEAD_LETTERED if delivery.state is State.DEAD_LETTER else Event.LEAD_CRASHED
         emit(event, lead_id=stored.lead_id, offer=stored.offer, destination=name, code="crash")
+
+
+def _lead_in(app: App, message: Message) -> Lead | None:
+    """The lead that a first message brings, or whose body the ledger keeps."""
+    body = app.ledger.body(message.lead_id) if message.has_body else None
+    return parse_body(body) if body else message.lead
 
 
 def _crashed_deliveries(record: LeadRecord, message: Message) -> list[str]:
