@@ -4,13 +4,11 @@ Every step may be done twice: the message comes first, then the ledger's row, an
 its number.
 """
 
-import base64
-import binascii
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from leads import clock, destinations, watching
+from leads import clock, destinations, erasure, retention, watching
 from leads.announcements import announce
 from leads.app import App
 from leads.ceiling import CEILING
@@ -21,7 +19,7 @@ from leads.intake import keep_unreadable
 from leads.lead import Lead, parse_body
 from leads.ledger import LeadKnown
 from leads.listing import Backlog, bodies
-from leads.messages import Message, MessageTooNew, MessageUnreadable, decode, encode
+from leads.messages import Message, MessageTooNew, MessageUnreadable, bytes_of, decode, encode
 from leads.offers import CACHE_SECONDS, DestinationConfig, Offer, route
 from leads.rows import Delivery, LeadRecord, State, Todo
 from leads.storage import StorageError
@@ -66,6 +64,8 @@ def watch(app: App) -> None:
     watching.check_quiet_connections(app, in_use)
     watching.raise_alarms(app, offers, backlog)
     announce(app, offers)
+    erasure.look_after(app, now)
+    retention.sweep(app, offers, now)
 
 
 def _reopen_if_room(app: App, offers: list[Offer], connection: Connection) -> None:
@@ -238,7 +238,7 @@ def drain_poison(app: App) -> None:
 
 def _keep_poison(app: App, stored: str) -> bool:
     """Record one poison message. Returns whether it may be deleted."""
-    raw = _decoded(stored)
+    raw = bytes_of(stored)
     try:
         message = decode(raw)
     except MessageTooNew:
@@ -254,13 +254,6 @@ def _keep_poison(app: App, stored: str) -> bool:
             continue
         return True
     return False
-
-
-def _decoded(stored: str) -> bytes:
-    try:
-        return base64.b64decode(stored, validate=True)
-    except (binascii.Error, ValueError):
-        return stored.encode(errors="surrogatepass")
 
 
 def _record_crash(app: App, message: Message) -> None:

@@ -194,7 +194,7 @@ class LeadRecord:
             url_offer="",
             traceparent="",
             emptied_at=at,
-            customer=customer_hash(customer_identity(self.lead, self.lead_id)) if self.lead else "",
+            customer=self.customer or (customer_hash(customer_identity(self.lead, self.lead_id)) if self.lead else ""),
             source=known_source(self.lead) if self.lead else "",
             is_test=self.lead.is_test if self.lead else False,
             deliveries=copied(self.deliveries) or {"": Delivery("")},

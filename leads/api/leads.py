@@ -143,7 +143,10 @@ class Person(BaseModel):
 
 
 class LeadView(BaseModel):
-    """Where a lead stands. `named_offer` is what of it can name its offer, in the order in which that is asked."""
+    """Where a lead stands. `named_offer` is what of it can name its offer, in the order in which that is asked.
+
+    `emptied_at`: its personal data was removed then, by age or on request.
+    """
 
     lead_id: str
     received_at: datetime
@@ -153,6 +156,7 @@ class LeadView(BaseModel):
     action: str
     stage: str
     is_test: bool
+    emptied_at: datetime | None
     state: State
     deliveries: list[DeliveryView]
 
@@ -173,12 +177,12 @@ def list_leads(app: App, request: LeadFilter) -> LeadPage:
 
 def show_lead(app: App, request: ShowLead) -> LeadView:
     """Show where a lead stands, with every attempt."""
-    return _lead_view(_record(app, request.lead_id))
+    return lead_view(_record(app, request.lead_id))
 
 
-def read_person(app: App, lead_id: str) -> Person:
-    """What the customer said: for whoever may read the storage, and never over HTTP. Raises `NotFound`."""
-    record = _record(app, lead_id)
+def show_person(app: App, request: ShowLead) -> Person:
+    """Show what the customer said: personal data."""
+    record = _record(app, request.lead_id)
     if record.lead is None:
         return Person(body=(app.ledger.body(record.lead_id) or b"").decode(errors="backslashreplace"))
     return Person.model_validate(record.lead.model_dump(include=set(Person.model_fields)))
@@ -208,8 +212,9 @@ def _line(lead: listing.Listed) -> LeadLine:
     )
 
 
-def _lead_view(record: LeadRecord) -> LeadView:
+def lead_view(record: LeadRecord) -> LeadView:
     lead, references = record.lead, record.references
+    is_test = lead.is_test if lead else record.is_test
     named = {
         "address": references.url,
         "lead_source": references.lead_source,
@@ -221,10 +226,11 @@ def _lead_view(record: LeadRecord) -> LeadView:
         received_at=record.received_at,
         offer=record.offer,
         named_offer={name: text for name, text in named.items() if text},
-        source=lead.source if lead else "",
+        source=lead.source if lead else record.source,
         action=lead.action if lead else "",
         stage=record.stage.value,
-        is_test=lead.is_test if lead else False,
+        is_test=is_test,
+        emptied_at=record.emptied_at,
         state=record.state,
         deliveries=[_delivery_view(delivery) for _, delivery in sorted(record.deliveries.items())],
     )

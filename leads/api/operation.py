@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, TypeVar, get_type_hints
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
-from leads.api.problems import Changed, Invalid, NotFound, TooLarge, Unavailable
+from leads.api.problems import Changed, Forbidden, Invalid, NotFound, TooLarge, Unavailable
 from leads.app import App
 
 
@@ -58,7 +58,7 @@ class Operation(Generic[RequestT, AnswerT]):
     """`run` with its address below /api/manage. Its name, summary and models are the function's own.
 
     `created` says of an answer that something new was made. `also` are statuses of problems beside those that follow from the
-    request's fields.
+    request's fields. `personal`: it answers personal data, which goes out over HTTP only where a setting allows it.
     """
 
     method: str
@@ -67,6 +67,7 @@ class Operation(Generic[RequestT, AnswerT]):
     status: int = 200
     created: Callable[[Any], bool] | None = None
     also: frozenset[int] = field(default=frozenset())
+    personal: bool = False
 
     @property
     def name(self) -> str:
@@ -105,6 +106,7 @@ class Operation(Generic[RequestT, AnswerT]):
         """Every status of a problem that the app answers; the host adds 401 for a wrong key."""
         places = {place for _, place, _ in travelling(self.request)}
         found = {Invalid.status, Unavailable.status, *self.also}
+        found |= {Forbidden.status} if self.personal else set()
         found |= {NotFound.status} if PATH in places else set()
         found |= {Changed.status} if HEADER in places else set()
         return frozenset(found | ({TooLarge.status} if BODY in places else set()))

@@ -8,9 +8,11 @@ from pydantic import BaseModel, JsonValue
 from leads.api import (
     connections,
     destination_types,
+    export,
     leads,
     offers,
     openapi,
+    people,
     preview,
     send_test,
     status,
@@ -80,6 +82,10 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     Operation("POST", "/connections/{connection_id}/resume", connections.resume_connection, also=STORED),
     Operation("GET", "/leads", leads.list_leads),
     Operation("GET", "/leads/{lead_id}", leads.show_lead),
+    Operation("GET", "/leads/{lead_id}/person", leads.show_person, personal=True),
+    Operation("POST", "/export", export.export_leads, personal=True),
+    Operation("POST", "/access", people.show_customer, personal=True),
+    Operation("POST", "/erasures", people.erase_customer),
 )
 
 BY_FUNCTION: Final[Mapping[Callable[[App, Any], Any], Operation[Any, Any]]] = {

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from typer.exceptions import TyperException
 
 from leads.api.problems import FAILURES, Changed, NotFound, Unavailable
-from leads.cli import connect, connections, leads, offers, status, trying  # noqa: F401 - two add theirs to `offers`
+from leads.cli import connect, connections, export, leads, offers, people, status, trying  # noqa: F401 - two add theirs to `offers`
 from leads.cli.asking import BAD_INPUT, CHANGED_MEANWHILE, INTERRUPTED, NOT_FOUND, OUT_OF_REACH
 from leads.cli.output import printable
 from leads.cli.reach import APP_VARIABLE, KEY_VARIABLE, TOKEN_VARIABLE, Deployed, Directly, OutOfReach
@@ -32,6 +32,9 @@ commands.add_typer(offers.group, name="offers")
 commands.add_typer(leads.group, name="leads")
 commands.add_typer(connections.group, name="connections")
 commands.command("status")(status.status)
+commands.command("export")(export.export)
+commands.command("access")(people.access)
+commands.command("erase")(people.erase)
 
 
 @commands.callback(
@@ -50,9 +53,12 @@ commands.command("status")(status.status)
     python -m leads leads list --follow
     python -m leads --app https://NAME.azurewebsites.net leads list --state dead_letter --since 3d
     python -m leads leads show 20260131235959999-0123456789ab-c
+    python -m leads export --offer contoso.crm --since 30d --output leads.csv
+    python -m leads access < address.txt
+    python -m leads erase
 
     Exit status: 0 done, 1 not found, 2 wrong input or setting, 3 storage or app out of reach, 4 somebody else has changed the
-    offer meanwhile, 5 done and something needs you (status, validate, test, apply --dry-run), 130 interrupted.
+    offer meanwhile, 5 done and something needs you (status, validate, test, apply --dry-run, erase), 130 interrupted.
     """
 )
 def reached(
