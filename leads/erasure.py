@@ -37,7 +37,6 @@ from leads.traces import CustomerTrace, LeadTrace, Looked, MessageTrace, Place, 
 
 SETTLED_AFTER: Final = timedelta(seconds=CACHE_SECONDS) + timedelta(minutes=9)
 """By then every instance knows of a tombstone, and what it had in hand before has ended."""
-LOOKED_AFTER_EVERY_MINUTES: Final = 5
 _DONE: Final = frozenset({State.DELIVERED, State.DUPLICATE, State.SKIPPED})
 
 
@@ -263,9 +262,7 @@ def _left_or_removed(app: App, trace: MessageTrace, key: str, *, dry_run: bool) 
 
 
 def look_after(app: App, now: datetime) -> None:
-    """Empty what a worker had in hand when its customer was erased, and has written since. `watch` asks for it each minute."""
-    if now.minute % LOOKED_AFTER_EVERY_MINUTES:
-        return
+    """Empty what a worker had in hand when its customer was erased, and has written since. One request if there is none."""
     for tombstone in app.tombstones.unsettled():
         if now - tombstone.at >= SETTLED_AFTER:
             _empty_late(app, tombstone, now)

@@ -33,6 +33,9 @@ ORPHANS_SOUGHT_FOR: Final = timedelta(days=8)
 OFFERS_SETTLE: Final = timedelta(seconds=CACHE_SECONDS) + timedelta(minutes=9)
 """How long after a change of the offers a worker can still judge a lead by the old ones: its cache, then one attempt."""
 UNROUTED_SWEPT_EVERY_MINUTES: Final = 10
+PRIVACY_EVERY_MINUTES: Final = 5
+PRIVACY_AT_MINUTE: Final = 3
+"""Of these minutes; not that in which leads are counted."""
 POISON_BATCH: Final = 32
 POISON_HIDDEN_SECONDS: Final = 120
 
@@ -64,8 +67,9 @@ def watch(app: App) -> None:
     watching.check_quiet_connections(app, in_use)
     watching.raise_alarms(app, offers, backlog)
     announce(app, offers)
-    erasure.look_after(app, now)
-    retention.sweep(app, offers, now)
+    if now.minute % PRIVACY_EVERY_MINUTES == PRIVACY_AT_MINUTE:
+        erasure.look_after(app, now)
+        retention.sweep(app, offers, now)
 
 
 def _reopen_if_room(app: App, offers: list[Offer], connection: Connection) -> None:

@@ -1,6 +1,6 @@
 """Retention: personal data of leads goes once its time is over; what is left says that a lead came, and what became of it.
 
-Once a day all leads that are old enough are gone through, a part with every few ticks of `watch`. Storage itself picks those that
+Once a day all leads that are old enough are gone through, a part every few minutes of `watch`. Storage itself picks those that
 still hold personal data, so that the emptied ones cost nothing. A part that is cut off, or that two instances do at once, is
 done again and finds nothing more to do.
 """
@@ -19,9 +19,6 @@ from leads.offers import Offer, Policies
 from leads.rows import LeadRecord, State, read_lead
 from leads.storage import Conflict, Table, replacing
 
-LOOKED_EVERY_MINUTES: Final = 5
-LOOKED_AT_MINUTE: Final = 3
-"""Of these minutes; not those in which leads are counted."""
 BEGUN_EVERY: Final = timedelta(days=1)
 SECONDS_A_TICK: Final = 20.0
 LEADS_A_TICK: Final = 20_000
@@ -82,9 +79,7 @@ class Progress:
 
 
 def sweep(app: App, offers: list[Offer], now: datetime) -> None:
-    """Do a part of the day's pass, if there is one to do."""
-    if now.minute % LOOKED_EVERY_MINUTES != LOOKED_AT_MINUTE:
-        return
+    """Do a part of the day's pass, if there is one to do: one request if there is none."""
     table = app.ledger.table
     progress = _read(table)
     if progress is None or (not progress.partition and now - progress.begun_at >= BEGUN_EVERY):

@@ -5,6 +5,7 @@ or in a body that nobody can read, and what is visible on the queues.
 """
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -23,7 +24,9 @@ from leads.storage import LEADS_QUEUE, POISON_QUEUE, Queue
 QUEUES: Final = (LEADS_QUEUE, POISON_QUEUE)
 """Those whose messages can hold a lead; the others only name one."""
 HIDDEN_SECONDS: Final = 20
-"""For this long messages that were looked at are hidden from who is to handle them."""
+"""For at most so long messages that were looked at are hidden from who is to handle them."""
+RELEASED_AT_MOST: Final = 320
+"""Of more messages the first ones come back by themselves."""
 LEADS_A_PAGE: Final = 500
 BODIES_A_PAGE: Final = 15
 """A body has up to 256 KiB, and an answer of the service up to 4 MiB."""
@@ -75,10 +78,11 @@ class Place:
     part: str = ""
     after: str = ""
 
-    _FORM = re.compile(r"|[0-9a-f]:[a-z]*(?:;[0-9a-f-]{32})?|leads:[0-9]{0,9}|leads-poison:[0-9]{0,9}")
+    _FORM = re.compile(r"[0-9a-f]:[a-z]*(?:;[0-9a-f-]{32})?|leads:[0-9]{0,9}|leads-poison:[0-9]{0,9}")
 
     @classmethod
     def parse(cls, text: str) -> "Place":
+        """Raises `WrongPlace`."""
         if not cls._FORM.fullmatch(text):
             raise WrongPlace(text)
         part, _, after = text.partition(":")
@@ -177,13 +181,19 @@ def _between(partition: str, prefix: str, after: str) -> str:
 
 
 def _messages(app: App, sought: Sought, name: str, left: str) -> Iterator[Looked]:
-    """Every message that is visible, once: as many as there were when the search began."""
+    """Every message that is visible, once: as many as there were when the search began. Then they can be seen again."""
     queue = queue_of(app, name)
     remaining = int(left) if left else queue.depth()
-    while remaining > 0 and (messages := queue.receive(_BATCH, HIDDEN_SECONDS)):
-        remaining = max(0, remaining - len(messages))
-        found = (_in_message(app, sought, name, message) for message in messages)
-        yield Looked(Place(name, str(remaining)), tuple(filter(None, found)), len(messages))
+    hidden: deque[QueueMessage] = deque(maxlen=RELEASED_AT_MOST)
+    try:
+        while remaining > 0 and (messages := queue.receive(_BATCH, HIDDEN_SECONDS)):
+            hidden.extend(messages)
+            remaining = max(0, remaining - len(messages))
+            found = (_in_message(app, sought, name, message) for message in messages)
+            yield Looked(Place(name, str(remaining)), tuple(filter(None, found)), len(messages))
+    finally:
+        for message in hidden:
+            queue.release(message)
 
 
 def queue_of(app: App, name: str) -> Queue:
