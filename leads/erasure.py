@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from leads import clock
 from leads.app import App
 from leads.delivery import new_record
 from leads.events import Event, emit
@@ -93,7 +92,7 @@ def _erased(app: App, sought: Sought, at: datetime, looked: Looked, *, dry_run: 
     trails: list[Trail] = []
     handed_over: list[HandedOver] = []
     for trace in looked.traces:
-        if _received_at(trace) > at:
+        if _is_newer(trace, at):
             continue
         match trace:
             case CustomerTrace(row):
@@ -109,14 +108,16 @@ def _erased(app: App, sought: Sought, at: datetime, looked: Looked, *, dry_run: 
     return Erased(looked.place, tuple(trails), tuple(handed_over), looked.count)
 
 
-def _received_at(trace: Trace) -> datetime:
+def _is_newer(trace: Trace, at: datetime) -> bool:
+    """Whether it has come since the erasure began."""
     match trace:
         case CustomerTrace(row):
-            return min((seen.at for seen in row.recent), default=datetime.min.replace(tzinfo=clock.now().tzinfo))
+            received_at = min((seen.at for seen in row.recent), default=None)
         case LeadTrace(record):
-            return record.received_at
-        case MessageTrace(message=message, stored=stored):
-            return (message.received_at if message else None) or stored.inserted_on or clock.now()
+            received_at = record.received_at
+        case MessageTrace(message=message):
+            received_at = message.received_at if message else None
+    return received_at is not None and received_at > at
 
 
 # --- The ledger ---------------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ class Queue:
             if error.status_code != 404 and "PopReceiptMismatch" not in str(error):
                 raise
 
-    def release(self, message: QueueMessage) -> None:
+    def show_again(self, message: QueueMessage) -> None:
         """Let others see a message again at once, unless one of them has it or has dealt with it meanwhile."""
         try:
             self._client.update_message(message, visibility_timeout=0)

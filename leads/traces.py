@@ -7,6 +7,7 @@ or in a body that nobody can read, and what is visible on the queues.
 import re
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -19,7 +20,7 @@ from leads.listing import PARTITIONS
 from leads.messages import Message, MessageTooNew, MessageUnreadable, bytes_of, decode
 from leads.rows import CustomerRow, LeadRecord, State, read_body, read_lead
 from leads.sought import Sought
-from leads.storage import LEADS_QUEUE, POISON_QUEUE, Queue
+from leads.storage import LEADS_QUEUE, POISON_QUEUE, Queue, StorageError
 
 QUEUES: Final = (LEADS_QUEUE, POISON_QUEUE)
 """Those whose messages can hold a lead; the others only name one."""
@@ -192,8 +193,9 @@ def _messages(app: App, sought: Sought, name: str, left: str) -> Iterator[Looked
             found = (_in_message(app, sought, name, message) for message in messages)
             yield Looked(Place(name, str(remaining)), tuple(filter(None, found)), len(messages))
     finally:
-        for message in hidden:
-            queue.release(message)
+        with suppress(StorageError):  # they come back by themselves, too
+            for message in hidden:
+                queue.show_again(message)
 
 
 def queue_of(app: App, name: str) -> Queue:

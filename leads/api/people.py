@@ -46,7 +46,9 @@ class Access(Body):
     """Whose data is asked for. `after` is the `next` of the step before."""
 
     email: Email
-    after: str = Field("", max_length=MAX_CURSOR, description="Go on where the step before has ended: its `next`.")
+    after: str = Field(
+        default="", max_length=MAX_CURSOR, description="Go on where the step before has ended: its `next`."
+    )
 
 
 class EraseCustomer(Request):
