@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from leads.destinations.base import Context, Destination
     from leads.ledger import Ledger
     from leads.offers import DestinationConfig, Offers
+    from leads.tombstones import Tombstones
 
 
 class App:
@@ -60,6 +61,13 @@ class App:
         from leads.ledger import LEDGER_TABLE, Ledger
 
         return Ledger(Storage(self.settings, SENDER_WAITING).table(LEDGER_TABLE))
+
+    @cached_property
+    def tombstones(self) -> "Tombstones":
+        from leads.ledger import LEDGER_TABLE
+        from leads.tombstones import Tombstones
+
+        return Tombstones(self.storage.table(LEDGER_TABLE))
 
     @cached_property
     def offers(self) -> "Offers":

@@ -41,7 +41,7 @@ from leads.ledger import Claim, ClaimHeld, CustomerAppeared, LeadKnown, LedgerBu
 from leads.messages import Imported, Message, MessageTooNew, MessageUnreadable, decode, encode
 from leads.offers import DEFAULT_OFFER, DestinationConfig, Offer, route
 from leads.problems import place_of
-from leads.rows import Attempt, CustomerRow, Delivery, LeadRecord, Seen, State
+from leads.rows import ERASED_ON_REQUEST, Attempt, CustomerRow, Delivery, LeadRecord, Seen, State
 from leads.storage import StorageError
 from leads.trace import Trace, follow
 
@@ -105,6 +105,8 @@ def _deliver(app: App, message: Message) -> None:
         _wait_for_the_ledger(app, message)
         return
     follow(record.traceparent)  # of the messages only the first one brings it
+    if emptied_on_surfacing(app, record):
+        return
     for _ in range(_TRIES):
         try:
             _advance(app, record, message)
@@ -134,6 +136,18 @@ def _record_of(app: App, message: Message) -> LeadRecord | None:
     return new_record(message, lead)
 
 
+def emptied_on_surfacing(app: App, record: LeadRecord) -> bool:
+    """Whether a message brings a lead whose customer has been erased since: then the ledger gets what is left without them."""
+    if record.etag or record.lead is None:
+        return False
+    customer = customer_of(record.lead, record.lead_id)
+    if not app.tombstones.cover(customer, record.received_at):
+        return False
+    app.ledger.empty(record, clock.now(), ERASED_ON_REQUEST)
+    emit(Event.LEAD_EMPTIED, lead_id=record.lead_id)
+    return True
+
+
 def new_record(message: Message, lead: Lead | None) -> LeadRecord:
     """The record that intake's message begins; it is not stored yet."""
     assert message.received_at is not None  # noqa: S101
@@ -153,7 +167,7 @@ def new_record(message: Message, lead: Lead | None) -> LeadRecord:
 def _advance(app: App, record: LeadRecord, message: Message) -> None:
     """Do what the message asks for, if it is still to be done."""
     if record.lead is None:
-        _drop(message, "the lead can't be read")
+        _drop(message, "its personal data has been removed" if record.emptied_at else "the lead can't be read")
         return
     if record.lead.is_test:
         # It is there to try what was configured a moment ago, and what this instance knows may be a minute old.

@@ -82,6 +82,17 @@ class Event(StrEnum):
         "It has to wait a moment: `why` says for what.",
         "lead_id destination why seconds",
     )
+    LEAD_EMPTIED = _Says(
+        "lead_emptied",
+        "A lead surfaced that was received before its customer was [erased](privacy.md#erasure): it is not sent, and only what "
+        "is left without the person is kept.",
+        "lead_id",
+    )
+    LEADS_EMPTIED = _Says(
+        "leads_emptied",
+        "Personal data was removed from leads whose [time was over](privacy.md#retention).",
+        "count",
+    )
     LEAD_UNROUTED = _Says("lead_unrouted", "No offer takes the lead.", "lead_id")
     LEAD_UNREADABLE = _Says(
         "lead_unreadable",

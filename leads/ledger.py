@@ -3,7 +3,7 @@
 A lead's rows and its customer's stand in one partition, so that whatever belongs together changes in one transaction.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -34,15 +34,19 @@ from leads.rows import (
     read_body,
     read_customer,
     read_lead,
+    same_in_lists,
     todo_entity,
     todo_key,
 )
-from leads.storage import Conflict, Operation, Table, replacing
+from leads.storage import Conflict, Operation, Table, if_unchanged, replacing
 
 LEDGER_TABLE = "LeadLedger"
 CLAIM_LEASE_SECONDS = 240
 """A claim ends by itself after this long: above any send (150 s), below `functionTimeout` (300 s)."""
 RECENT_KEPT = 8
+LEADS_IN_A_TRANSACTION = 40
+"""A transaction holds 4 MiB, and what is kept of a lead with ten destinations and all their attempts may be 60 KB."""
+OPERATIONS_IN_A_TRANSACTION = 100
 _TRIES = 8
 
 
@@ -108,6 +112,75 @@ class Ledger:
         except Conflict:
             if self.table.get(*lead_key(record.lead_id)) is None:
                 raise
+
+    def empty(self, record: LeadRecord, at: datetime, reason: str) -> LeadRecord:
+        """Remove what says who the customer is: from the lead's row, its body, and what is to be done. Safe to do twice.
+
+        Of a `record` that is not stored only what is left without the person is written. What others do meanwhile is kept.
+        """
+        for _ in range(_TRIES):
+            gone = record.emptied(at, reason)
+            if record.emptied_at is not None:
+                return gone
+            operations = _emptying(record, gone)
+            while True:
+                try:
+                    gone.etag = self.table.write(operations)[0]
+                except Conflict as conflict:
+                    if conflict.index == 0:
+                        break
+                    operations.pop(conflict.index)  # a row that was to go is gone
+                    continue
+                gone.stored = _stored_as(gone)
+                return gone
+            record = self._must_read(record.lead_id)
+        raise LedgerBusy(record.lead_id)
+
+    def empty_all(self, records: Sequence[LeadRecord], at: datetime, reason: str) -> None:
+        """As `empty`, for leads of one partition, many in a transaction."""
+        emptying = [(record, _emptying(record, record.emptied(at, reason))) for record in records]
+        for first in range(0, len(emptying), LEADS_IN_A_TRANSACTION):
+            part = emptying[first : first + LEADS_IN_A_TRANSACTION]
+            operations = [operation for _, own in part for operation in own]
+            if len(operations) > OPERATIONS_IN_A_TRANSACTION or not self._written(operations):
+                for record, _ in part:
+                    self.empty(record, at, reason)
+
+    def _written(self, operations: list[Operation]) -> bool:
+        """Whether the operations were carried out; False if a row is not as they expect it."""
+        try:
+            self.table.write(operations)
+        except Conflict:
+            return False
+        return True
+
+    def rewrite(self, record: LeadRecord) -> None:
+        """Replace what a lead says, wherever it stood. Raises `Conflict` if its row has changed since it was read."""
+        whole = replace(record, has_body=False)
+        operations: list[Operation] = [("update", lead_entity(whole, whole=True), replacing(record.etag))]
+        if record.has_body:
+            operations.append(("delete", keys(body_key(record.lead_id)), {}))
+        self.table.write(operations)
+
+    def customers(self, customer_hash: str) -> list[CustomerRow]:
+        """A customer's rows in all record scopes."""
+        partition, first = customer_key(customer_hash, "")
+        found = self.table.query(f"PartitionKey eq '{partition}' and RowKey ge '{first}' and RowKey lt '{first[:-1]}<'")
+        return [read_customer(entity, etag=_etag(entity), held=bool(entity.get("claim"))) for entity in found]
+
+    def forget_customer(
+        self, customer: CustomerRow, unwritten: Sequence[LeadRecord], at: datetime, reason: str
+    ) -> None:
+        """Remove a customer's row. Raises `Conflict` if it has changed since it was read.
+
+        `unwritten` are leads that it names and the ledger does not know: whoever has one in hand finds it emptied.
+        """
+        operations: list[Operation] = [
+            ("delete", {"PartitionKey": customer.partition, "RowKey": customer.row}, if_unchanged(customer.etag))
+        ]
+        for record in unwritten:
+            operations += _emptying(record, record.emptied(at, reason))
+        self.table.write(operations)
 
     def customer(self, customer_hash: str, scope: str) -> CustomerRow | None:
         """A customer within a record scope, with whether its claim still runs, judged by storage's clock alone."""
@@ -185,6 +258,8 @@ class Ledger:
         for _ in range(_TRIES):
             changed = record.copy()
             change(changed)
+            if changed.emptied_at is not None:
+                changed.close(changed.emptied_at, "its personal data has been removed")
             operations = _lead_operations(changed, delete_todos=exact)
             if customer is not None:
                 operations.insert(
@@ -263,6 +338,18 @@ def _lead_operations(record: LeadRecord, *, delete_todos: bool = True) -> list[O
         operations += [("delete", keys(key), {}) for key in stored - set(wanted)]
         if listed_before and listed_before != (record.offer or UNROUTED_OFFER):
             operations.append(("delete", keys(listing_key(record.lead_id, listed_before)), {}))
+    return operations
+
+
+def _emptying(record: LeadRecord, gone: LeadRecord) -> list[Operation]:
+    entity = lead_entity(gone, whole=True)
+    operations = [("update", entity, replacing(record.etag)) if record.etag else _create(entity)]
+    if not record.etag or not same_in_lists(record, gone):
+        operations.append(("upsert", listing_entity(gone), replacing()))
+    waiting = [delivery for delivery in record.stored[1].values() if delivery.state in UNDELIVERED]
+    operations += [("delete", keys(todo_key(record.lead_id, delivery)), {}) for delivery in waiting]
+    if record.has_body:
+        operations.append(("delete", keys(body_key(record.lead_id)), {}))
     return operations
 
 

@@ -79,9 +79,9 @@ def newest(
     `after` is the last lead id of the page before.
     """
     prefix = "lead;" if offer is None else f"offer;{key_part(offer)};"
-    first = complement(after) + "!" if after else (complement(_id_time(until)) if until else "")
-    last = f"{prefix}{complement(_id_time(since))}~" if since else f"{prefix[:-1]}{_AFTER}"
-    condition = f"RowKey ge '{prefix}{first}' and RowKey lt '{last}'"
+    condition = received_between(prefix, since, until)
+    if after:
+        condition += f" and RowKey gt '{prefix}{complement(after)}'"
     if state is not None:
         condition += f" and state eq '{state}'"
     rows = merge(
@@ -89,6 +89,13 @@ def newest(
         key=lambda row: row["RowKey"],
     )
     return [_listed(row) for row in islice(rows, limit)]
+
+
+def received_between(prefix: str, since: datetime | None, until: datetime | None) -> str:
+    """A condition on rows whose keys are a prefix and a complemented lead id; None = without an end."""
+    first = complement(_id_time(until)) if until else ""
+    last = f"{prefix}{complement(_id_time(since))}~" if since else f"{prefix[:-1]}{_AFTER}"
+    return f"RowKey ge '{prefix}{first}' and RowKey lt '{last}'"
 
 
 def todo(

@@ -6,13 +6,17 @@ import azure.functions as func
 
 from leads.api.operation import Operation
 from leads.api.operations import OPERATIONS
-from leads.api.problems import FAILURES, Problem, Unavailable, problem_of
+from leads.api.problems import FAILURES, Forbidden, Problem, Unavailable, problem_of
 from leads.api.wire import match, read_request, write_answer
 from leads.app import examined_app, get_app
 from leads.events import Event, emit
 from leads.http import RETRY_AFTER_SECONDS, problem
 
 NO_STORE: Final = {"Cache-Control": "no-store"}
+NOT_OVER_HTTP: Final = (
+    "Personal data is not given out over HTTP: set the app setting LEADS_PERSONAL_DATA_OVER_HTTP to true, or use the storage "
+    "directly (python -m leads without --app)."
+)
 
 
 def answer_manage(req: func.HttpRequest) -> func.HttpResponse:
@@ -34,6 +38,8 @@ def answer_manage(req: func.HttpRequest) -> func.HttpResponse:
 
 def _carried_out(operation: Operation[Any, Any], segments: dict[str, str], req: func.HttpRequest) -> func.HttpResponse:
     headers = {name.lower(): value for name, value in req.headers.items()}
+    if operation.personal and not get_app().settings.personal_data_over_http:
+        raise Forbidden(NOT_OVER_HTTP)
     request = read_request(operation, segments, req.params, headers, req.get_body())
     app = examined_app() if operation.examines else get_app()
     sent = write_answer(operation, operation.run(app, request))

@@ -4,6 +4,8 @@ Intake's message (seq 0) carries the lead itself; every later one only says whic
 personal data rests in one place.
 """
 
+import base64
+import binascii
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -72,6 +74,14 @@ def encode(message: Message) -> str:
     if message.lead is not None:
         wire["lead"] = message.lead.to_wire()
     return _to_json(wire)
+
+
+def bytes_of(stored: str) -> bytes:
+    """What a message says that is read as it is stored."""
+    try:
+        return base64.b64decode(stored, validate=True)
+    except (binascii.Error, ValueError):
+        return stored.encode(errors="surrogatepass")
 
 
 def decode(text: str | bytes) -> Message:

@@ -155,6 +155,16 @@ class Policies(_Model):
     daily_ceiling: int | None = Field(
         10_000, ge=1, description="Leads in 24 hours; what comes beyond them is accepted and waits. null = no ceiling."
     )
+    retention_days: int | None = Field(
+        90,
+        ge=1,
+        description="Days after which the personal data of a lead that is done with is removed here; null = never.",
+    )
+    dead_letter_retention_days: int | None = Field(
+        180,
+        ge=1,
+        description="Days after which the personal data of a lead that a person has left undone is removed; null = never.",
+    )
     silence: Literal["alarm", "ignore"] = Field("alarm", description="What is done when leads stop coming.")
     expected_silence_hours: int | None = Field(
         None,

@@ -4,23 +4,22 @@ Every step may be done twice: the message comes first, then the ledger's row, an
 its number.
 """
 
-import base64
-import binascii
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from leads import clock, destinations, watching
+from leads import clock, destinations, erasure, retention, watching
 from leads.announcements import announce
 from leads.app import App
 from leads.ceiling import CEILING
 from leads.connections import Connection
-from leads.delivery import checked, is_our_fault, new_record
+from leads.delivery import checked, emptied_on_surfacing, is_our_fault, new_record
 from leads.events import Event, emit
 from leads.intake import keep_unreadable
+from leads.lead import Lead, parse_body
 from leads.ledger import LeadKnown
 from leads.listing import Backlog, bodies
-from leads.messages import Message, MessageTooNew, MessageUnreadable, decode, encode
+from leads.messages import Message, MessageTooNew, MessageUnreadable, bytes_of, decode, encode
 from leads.offers import CACHE_SECONDS, DestinationConfig, Offer, route
 from leads.redriving import is_known, redrive
 from leads.rows import Delivery, LeadRecord, State, Todo
@@ -36,6 +35,9 @@ ORPHANS_SOUGHT_FOR: Final = timedelta(days=8)
 OFFERS_SETTLE: Final = timedelta(seconds=CACHE_SECONDS) + timedelta(minutes=9)
 """How long after a change of the offers a worker can still judge a lead by the old ones: its cache, then one attempt."""
 UNROUTED_SWEPT_EVERY_MINUTES: Final = 10
+PRIVACY_EVERY_MINUTES: Final = 5
+PRIVACY_AT_MINUTE: Final = 3
+"""Of these minutes; not that in which leads are counted."""
 POISON_BATCH: Final = 32
 POISON_HIDDEN_SECONDS: Final = 120
 
@@ -67,6 +69,9 @@ def watch(app: App) -> None:
     watching.check_quiet_connections(app, in_use)
     watching.raise_alarms(app, offers, backlog)
     announce(app, offers)
+    if now.minute % PRIVACY_EVERY_MINUTES == PRIVACY_AT_MINUTE:
+        erasure.look_after(app, now)
+        retention.sweep(app, offers, now)
 
 
 def _reopen_if_room(app: App, offers: list[Offer], connection: Connection) -> None:
@@ -194,7 +199,7 @@ def drain_poison(app: App) -> None:
 
 def _keep_poison(app: App, stored: str) -> bool:
     """Record one poison message. Returns whether it may be deleted."""
-    raw = _decoded(stored)
+    raw = bytes_of(stored)
     try:
         message = decode(raw)
     except MessageTooNew:
@@ -212,18 +217,14 @@ def _keep_poison(app: App, stored: str) -> bool:
     return False
 
 
-def _decoded(stored: str) -> bytes:
-    try:
-        return base64.b64decode(stored, validate=True)
-    except (binascii.Error, ValueError):
-        return stored.encode(errors="surrogatepass")
-
-
 def _record_crash(app: App, message: Message) -> None:
     record = app.ledger.read(message.lead_id)
     if record is None and message.received_at is None:
         return  # a later message of a lead that the ledger has forgotten
-    record = record or new_record(message, message.lead)
+    if record is None:
+        record = new_record(message, _lead_in(app, message))
+        if emptied_on_surfacing(app, record):
+            return
     now = clock.now()
     concluded: list[tuple[str, Delivery]] = []
 
@@ -247,6 +248,12 @@ def _record_crash(app: App, message: Message) -> None:
         event = Event.LEAD_DEAD_LETTERED if delivery.state is State.DEAD_LETTER else Event.LEAD_CRASHED
         with Trace(stored.traceparent):
             emit(event, lead_id=stored.lead_id, offer=stored.offer, destination=name, code="crash")
+
+
+def _lead_in(app: App, message: Message) -> Lead | None:
+    """The lead that a first message brings, or whose body the ledger keeps."""
+    body = app.ledger.body(message.lead_id) if message.has_body else None
+    return parse_body(body) if body else message.lead
 
 
 def _crashed_deliveries(record: LeadRecord, message: Message) -> list[str]:

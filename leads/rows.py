@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from leads.lead import Lead, Stage, complement, customer_of, partition_of, received_at_of
+from leads.lead import Lead, Stage, complement, customer_of, known_action, known_source, partition_of, received_at_of
 from leads.messages import Imported
 from leads.offers import OfferReferences
 from leads.storage import joined_text, key_part, text_columns
@@ -21,6 +21,7 @@ MAX_ATTEMPTS_KEPT = 40
 REFERENCE_KEPT = 1_000
 """Characters of an offer's or a source's name that are kept beside the lead; real ones are far shorter."""
 UNROUTED_OFFER = "-"
+ERASED_ON_REQUEST = "the customer was erased on request"
 
 
 class State(StrEnum):
@@ -37,9 +38,10 @@ class State(StrEnum):
     DELIVERED = "delivered"
     DUPLICATE = "duplicate"
     SKIPPED = "skipped"
+    ERASED = "erased"
 
 
-FINAL = frozenset({State.DELIVERED, State.DUPLICATE, State.SKIPPED})
+FINAL = frozenset({State.DELIVERED, State.DUPLICATE, State.SKIPPED, State.ERASED})
 """Nothing is left to do: every further message is dropped."""
 ON_THE_QUEUE = frozenset({State.WAITING, State.RETRY})
 """A message of the delivery's own `seq` is on the queue."""
@@ -56,6 +58,7 @@ _MOST_URGENT_FIRST = (
     State.UNROUTED,
     State.RETRY,
     State.WAITING,
+    State.ERASED,
     State.DELIVERED,
     State.DUPLICATE,
     State.SKIPPED,
@@ -129,6 +132,9 @@ class LeadRecord:
 
     `corrects` is the id of the lead that it stands for with corrections, and `only` the destinations that are to have it then
     (none named = all).
+
+    Once its personal data is removed (`emptied_at`), `lead` is None and stays so; `customer` (the hash), `action`, `source`
+    and `is_test` are what is kept of it.
     """
 
     lead_id: str
@@ -145,6 +151,11 @@ class LeadRecord:
     deliveries: dict[str, Delivery] = field(default_factory=dict)
     etag: str = ""
     stored: tuple[str, dict[str, Delivery]] = field(default_factory=lambda: ("", {}))
+    emptied_at: datetime | None = None
+    customer: str = ""
+    action: str = ""
+    source: str = ""
+    is_test: bool = False
 
     @property
     def state(self) -> State:
@@ -164,6 +175,33 @@ class LeadRecord:
     def partly_done(self) -> bool:
         """Whether some destination is done with it, well or badly."""
         return any(delivery.state in DONE for delivery in self.deliveries.values())
+
+    def close(self, at: datetime, reason: str) -> None:
+        """End what is still to be done: it is not sent any more."""
+        for delivery in self.deliveries.values():
+            if delivery.state not in FINAL:
+                delivery.state, delivery.next_at, delivery.updated_at = State.ERASED, None, at
+                delivery.reason = reason
+
+    def emptied(self, at: datetime, reason: str) -> "LeadRecord":
+        """The record without what says who the customer is; what was still to be done ends as erased."""
+        if self.emptied_at is not None:
+            return self.copy()
+        gone = replace(
+            self,
+            lead=None,
+            has_body=False,
+            url_offer="",
+            traceparent="",
+            emptied_at=at,
+            customer=self.customer or (customer_of(self.lead, self.lead_id) if self.lead else ""),
+            action=known_action(self.lead) if self.lead else "",
+            source=known_source(self.lead) if self.lead else "",
+            is_test=self.lead.is_test if self.lead else False,
+            deliveries=copied(self.deliveries) or {"": Delivery("")},
+        )
+        gone.close(at, reason)
+        return gone
 
     @property
     def references(self) -> OfferReferences:
@@ -255,6 +293,11 @@ def todo_key(lead_id: str, delivery: Delivery) -> tuple[str, str]:
     return partition_of(lead_id), f"{todo_prefix(delivery.state, delivery.connection)}{lead_id};{delivery.destination}"
 
 
+def same_in_lists(one: LeadRecord, other: LeadRecord) -> bool:
+    """Whether lists show the same of both."""
+    return _summary(one) == _summary(other)
+
+
 def body_key(lead_id: str) -> tuple[str, str]:
     return partition_of(lead_id), f"body;{lead_id}"
 
@@ -274,7 +317,9 @@ def lead_entity(record: LeadRecord, *, whole: bool) -> dict[str, Any]:
     if whole:
         entity |= {"url_offer": record.url_offer, "traceparent": record.traceparent}
         entity |= _origin(record)
-        if record.has_body:
+        if record.emptied_at is not None:
+            entity["emptied_at"] = record.emptied_at
+        elif record.has_body:
             entity["has_body"] = True
         elif record.lead is not None:
             entity |= text_columns("lead", json.dumps(record.lead.to_wire(), ensure_ascii=False))
@@ -284,10 +329,11 @@ def lead_entity(record: LeadRecord, *, whole: bool) -> dict[str, Any]:
 def _origin(record: LeadRecord) -> dict[str, Any]:
     """Where a lead comes from, if not from the marketplace itself, and by what it is found again."""
     origin = {"imported": record.imported.value, "corrects": record.corrects, "only": ",".join(record.only)}
-    kept = {name: value for name, value in origin.items() if value}
     if record.lead is not None:
-        kept |= {"customer": customer_of(record.lead, record.lead_id), "action": record.lead.action[:REFERENCE_KEPT]}
-    return kept
+        origin |= {"customer": customer_of(record.lead, record.lead_id), "action": record.lead.action[:REFERENCE_KEPT]}
+    else:
+        origin |= {"customer": record.customer, "action": record.action}
+    return {name: value for name, value in origin.items() if value}
 
 
 def read_lead(entity: Mapping[str, Any], etag: str) -> LeadRecord:
@@ -313,6 +359,11 @@ def read_lead(entity: Mapping[str, Any], etag: str) -> LeadRecord:
         deliveries=deliveries,
         etag=etag,
         stored=(entity.get("listed", ""), copied(deliveries)),
+        emptied_at=entity.get("emptied_at"),
+        customer=entity.get("customer", ""),
+        action=entity.get("action", ""),
+        source=entity.get("source", ""),
+        is_test=entity.get("is_test", False),
     )
 
 
@@ -333,6 +384,8 @@ def _summary(record: LeadRecord) -> dict[str, Any]:
         summary["unconfirmed"] = True
     if record.lead is not None:
         summary |= {"source": record.lead.source[:REFERENCE_KEPT], "is_test": record.lead.is_test}
+    elif record.emptied_at is not None:
+        summary |= {"source": record.source, "is_test": record.is_test}
     return summary
 
 

@@ -138,6 +138,10 @@ class Settings(BaseModel):
         "", alias="LEADS_NOTIFY_WEBHOOK"
     )
     """Where alarms are posted besides the log: a secret reference, for the address itself is a secret."""
+    personal_data_over_http: bool = Field(False, alias="LEADS_PERSONAL_DATA_OVER_HTTP")
+    """Whether the management API answers what customers said; it erases without it, too."""
+    unrouted_retention_days: int = Field(180, alias="LEADS_RETENTION_DAYS", ge=0)
+    """After how many days the personal data of leads without an offer, and bodies that can't be read, are removed; 0 = never."""
     thread_count: int = Field(
         default_factory=lambda: min(32, (os.cpu_count() or 1) + 4), alias="PYTHON_THREADPOOL_THREAD_COUNT", ge=1
     )

@@ -85,6 +85,14 @@ class Queue:
             if error.status_code != 404 and "PopReceiptMismatch" not in str(error):
                 raise
 
+    def show_again(self, message: QueueMessage) -> None:
+        """Let others see a message again at once, unless one of them has it or has dealt with it meanwhile."""
+        try:
+            self._client.update_message(message, visibility_timeout=0)
+        except HttpResponseError as error:
+            if error.status_code != 404 and "PopReceiptMismatch" not in str(error):
+                raise
+
     def depth(self) -> int:
         """About how many messages the queue holds, hidden and delayed ones too."""
         return self.count() or 0

@@ -153,7 +153,7 @@ class LeadView(BaseModel):
     """Where a lead stands. `named_offer` is what of it can name its offer, in the order in which that is asked.
 
     `imported`: "" = it came from the marketplace, `send` and `record` = what was to be done with it. `corrects` is the id of the
-    lead that it stands for with corrections.
+    lead that it stands for with corrections. `emptied_at`: its personal data was removed then, by age or on request.
     """
 
     lead_id: str
@@ -166,6 +166,7 @@ class LeadView(BaseModel):
     is_test: bool
     imported: str
     corrects: str
+    emptied_at: datetime | None
     state: State
     deliveries: list[DeliveryView]
 
@@ -201,12 +202,12 @@ def list_leads(app: App, request: LeadFilter) -> LeadPage:
 
 def show_lead(app: App, request: ShowLead) -> LeadView:
     """Show where a lead stands, with every attempt."""
-    return _lead_view(known_lead(app, request.lead_id))
+    return lead_view(known_lead(app, request.lead_id))
 
 
-def read_person(app: App, lead_id: str) -> Person:
-    """What the customer said: for whoever may read the storage, and never over HTTP. Raises `NotFound`."""
-    record = known_lead(app, lead_id)
+def show_person(app: App, request: ShowLead) -> Person:
+    """Show what the customer said: personal data."""
+    record = known_lead(app, request.lead_id)
     if record.lead is None:
         return Person(body=(app.ledger.body(record.lead_id) or b"").decode(errors="backslashreplace"))
     return Person.model_validate(record.lead.model_dump(include=set(Person.model_fields)))
@@ -237,8 +238,9 @@ def _line(lead: listing.Listed) -> LeadLine:
     )
 
 
-def _lead_view(record: LeadRecord) -> LeadView:
+def lead_view(record: LeadRecord) -> LeadView:
     lead, references = record.lead, record.references
+    is_test = lead.is_test if lead else record.is_test
     named = {
         "address": references.url,
         "lead_source": references.lead_source,
@@ -250,12 +252,13 @@ def _lead_view(record: LeadRecord) -> LeadView:
         received_at=record.received_at,
         offer=record.offer,
         named_offer={name: text for name, text in named.items() if text},
-        source=lead.source if lead else "",
+        source=lead.source if lead else record.source,
         action=lead.action if lead else "",
         stage=record.stage.value,
-        is_test=lead.is_test if lead else False,
         imported=record.imported.value,
         corrects=record.corrects,
+        is_test=is_test,
+        emptied_at=record.emptied_at,
         state=record.state,
         deliveries=[_delivery_view(delivery) for _, delivery in sorted(record.deliveries.items())],
     )

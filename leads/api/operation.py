@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, TypeVar, get_type_hints
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
-from leads.api.problems import Changed, Invalid, NotFound, TooLarge, Unavailable
+from leads.api.problems import Changed, Forbidden, Invalid, NotFound, TooLarge, Unavailable
 from leads.app import App
 
 
@@ -59,7 +59,7 @@ class Operation(Generic[RequestT, AnswerT]):
 
     `created` says of an answer that something new was made. `also` are statuses of problems beside those that follow from the
     request's fields. `examines` says that it looks for what is wrong with the deployment: it gets an app of its own, made from
-    those settings that are right.
+    those settings that are right. `personal`: it answers personal data, which goes out over HTTP only where a setting allows it.
     """
 
     method: str
@@ -69,6 +69,7 @@ class Operation(Generic[RequestT, AnswerT]):
     created: Callable[[Any], bool] | None = None
     also: frozenset[int] = field(default=frozenset())
     examines: bool = False
+    personal: bool = False
 
     @property
     def name(self) -> str:
@@ -107,6 +108,7 @@ class Operation(Generic[RequestT, AnswerT]):
         """Every status of a problem that the app answers; the host adds 401 for a wrong key."""
         places = {place for _, place, _ in travelling(self.request)}
         found = {Invalid.status, Unavailable.status, *self.also}
+        found |= {Forbidden.status} if self.personal else set()
         found |= {NotFound.status} if PATH in places else set()
         found |= {Changed.status} if HEADER in places else set()
         return frozenset(found | ({TooLarge.status} if BODY in places else set()))

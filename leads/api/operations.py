@@ -9,10 +9,12 @@ from leads.api import (
     connections,
     destination_types,
     doctor,
+    export,
     imports,
     leads,
     offers,
     openapi,
+    people,
     preview,
     replay,
     send_test,
@@ -90,6 +92,10 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     Operation("POST", "/import/rows", imports.import_rows),
     Operation("POST", "/import/table", imports.import_table),
     Operation("POST", "/reconcile", imports.reconcile_rows),
+    Operation("GET", "/leads/{lead_id}/person", leads.show_person, personal=True),
+    Operation("POST", "/export", export.export_leads, personal=True),
+    Operation("POST", "/access", people.show_customer, personal=True),
+    Operation("POST", "/erasures", people.erase_customer),
 )
 
 BY_FUNCTION: Final[Mapping[Callable[[App, Any], Any], Operation[Any, Any]]] = {

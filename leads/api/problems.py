@@ -24,6 +24,13 @@ class Invalid(Problem):
     title = "The request is not valid"
 
 
+class Forbidden(Problem):
+    """The app does not do that over HTTP, as it is set up. The text names the setting."""
+
+    status = 403
+    title = "Not over HTTP"
+
+
 class NotFound(Problem):
     """There is no such offer, type, lead or connection. The text says so and what to do."""
 
@@ -59,7 +66,7 @@ class Unavailable(Problem):
     title = "Temporarily unavailable"
 
 
-PROBLEMS: tuple[type[Problem], ...] = (Invalid, NotFound, Unreadable, Changed, TooLarge, Unavailable)
+PROBLEMS: tuple[type[Problem], ...] = (Invalid, Forbidden, NotFound, Unreadable, Changed, TooLarge, Unavailable)
 
 FAILURES = (Problem, InvalidOffer, ValidationError, StorageError, SettingsError)
 """All that an operation may raise."""

@@ -17,9 +17,11 @@ from leads.cli import (  # - two add theirs to `offers`
     connect,  # noqa: F401
     connections,
     doctor,
+    export,
     imports,
     leads,
     offers,
+    people,
     replay,
     status,
     trying,  # noqa: F401
@@ -46,6 +48,9 @@ commands.command("replay")(replay.replay)
 commands.add_typer(imports.group, name="import")
 commands.command("reconcile")(imports.reconcile)
 commands.command("doctor")(doctor.doctor)
+commands.command("export")(export.export)
+commands.command("access")(people.access)
+commands.command("erase")(people.erase)
 
 
 @commands.callback(
@@ -67,10 +72,13 @@ commands.command("doctor")(doctor.doctor)
     python -m leads leads show 20260131235959999-0123456789ab-c
     python -m leads replay --offer contoso.crm --since 3d --dry-run
     python -m leads reconcile leads.csv
+    python -m leads export --offer contoso.crm --since 30d --output leads.csv
+    python -m leads access < address.txt
+    python -m leads erase
 
     Exit status: 0 done, 1 not found, 2 wrong input or setting, 3 storage or app out of reach, 4 somebody else has changed the
-    offer meanwhile, 5 done and something needs you (status, doctor, validate, test,
-    apply --dry-run), 130 interrupted.
+    offer meanwhile, 5 done and something needs you (status, doctor, validate, test, reconcile,
+    erase, apply --dry-run), 130 interrupted.
     """
 )
 def reached(

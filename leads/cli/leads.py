@@ -12,16 +12,15 @@ from leads.api.leads import (
     LeadLine,
     LeadPage,
     LeadView,
-    Person,
     ShowLead,
     list_leads,
-    read_person,
     show_lead,
+    show_person,
 )
 from leads.api.problems import Invalid, Unavailable
 from leads.cli.asking import ask
 from leads.cli.output import AsJson, json_text, print_fields, print_json, print_line, print_table, state_of, time_of
-from leads.cli.reach import Directly, OutOfReach
+from leads.cli.reach import OutOfReach
 from leads.rows import State
 from leads.storage import StorageError
 
@@ -43,6 +42,7 @@ group = typer.Typer(
     unreadable            its body can't be read; it is kept
     delivered, duplicate, skipped    done; delivered (unconfirmed) is handed over to a
                           vendor that does not say what came of it
+    erased                not sent any more: its customer was erased, or its time was over
     """,
 )
 
@@ -154,10 +154,10 @@ def leads_show(
 
     For each destination the attempts with time, outcome, vendor's code and next try.
 
-    --person needs the storage itself: personal data is not given out over HTTP.
+    Over HTTP, --person works only where the app setting LEADS_PERSONAL_DATA_OVER_HTTP allows it.
     """
     lead = ask(context, show_lead, ShowLead(lead_id=lead_id))
-    said = _person(context, lead_id) if person else None
+    said = ask(context, show_person, ShowLead(lead_id=lead_id)) if person else None
     if as_json:
         more = {"person": said.model_dump(mode="json")} if said else {}
         print_json(lead.model_dump(mode="json") | more)
@@ -166,12 +166,6 @@ def leads_show(
     if said:
         print_line("")
         print_fields({name.replace("_", " "): _said(value) for name, value in said.model_dump().items()})
-
-
-def _person(context: typer.Context, lead_id: str) -> Person:
-    if not isinstance(context.obj, Directly):
-        raise Invalid("--person: personal data is not given out over HTTP; use the storage directly, without --app")
-    return read_person(context.obj.app, lead_id)
 
 
 def _print_lead(lead: LeadView) -> None:
@@ -186,6 +180,7 @@ def _print_lead(lead: LeadView) -> None:
             "action": f"{lead.action or 'none'} ({lead.stage.replace('_', ' ')})",
             "imported": {"": "", "send": "yes", "record": "yes, to be recorded only"}[lead.imported],
             "corrects": lead.corrects,
+            "personal data": f"removed {time_of(lead.emptied_at)} UTC" if lead.emptied_at else "",
             "state": state_of(lead.state, test=lead.is_test),
         }
     )

@@ -7,6 +7,7 @@ is no official list), plus one column per customer field, so that nobody has to 
 import json
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar, Final
 
 from azure.core.exceptions import (
@@ -146,6 +147,17 @@ class AzureTable(Destination):
             return _classify(error)
         return Delivered(outgoing.lead_id, "created")
 
+    def record_place(self, record_id: str, received_at: datetime) -> str:
+        return f"table {self.settings.table}, PartitionKey {_partition(received_at)}, RowKey {record_id}"
+
+    def remove_own_record(self, record_id: str, received_at: datetime, *, dry_run: bool = False) -> bool:
+        if self.settings.connection_string or self.settings.table_service_uri:
+            return False
+        keys = {"PartitionKey": _partition(received_at), "RowKey": record_id}
+        if not dry_run:
+            self.context.storage.table(self.settings.table).write([("delete", keys, {})])
+        return True
+
     def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
         reference = self.settings.connection_string
         address = f"({reference})" if reference else self.client().url  # which account it is, is a part of the secret
@@ -215,6 +227,11 @@ def from_entity(entity: Mapping[str, Any]) -> dict[str, Any]:
     return own | {"CreatedTime": entity.get("CreatedTime", "")} | (extra if isinstance(extra, dict) else {})
 
 
+def _partition(received_at: datetime) -> str:
+    """A lead's day."""
+    return received_at.strftime("%Y%m%d")
+
+
 def to_entity(outgoing: OutgoingLead, customer: Customer) -> dict[str, Any]:
     """The row of a lead. A text longer than a column continues in numbered columns (`Description_2` …)."""
     lead = outgoing.lead
@@ -228,7 +245,7 @@ def to_entity(outgoing: OutgoingLead, customer: Customer) -> dict[str, Any]:
         "Title": lead.title,
     }
     entity: dict[str, Any] = {
-        "PartitionKey": outgoing.received_at.strftime("%Y%m%d"),
+        "PartitionKey": _partition(outgoing.received_at),
         "RowKey": outgoing.lead_id,
         "CreatedTime": outgoing.received_at.strftime(CREATED_TIME_FORMAT),
         **text_columns("LeadSource", lead.lead_source),

@@ -272,6 +272,16 @@ class Destination(ABC):
         del record_id
         return ""
 
+    def record_place(self, record_id: str, received_at: datetime) -> str:
+        """Where a person finds a record that has no address, "" where its id says all."""
+        del record_id, received_at
+        return ""
+
+    def remove_own_record(self, record_id: str, received_at: datetime, *, dry_run: bool = False) -> bool:
+        """Remove the record where it stands in the app's own storage. False: it is elsewhere, and a matter for a person there."""
+        del record_id, received_at, dry_run
+        return False
+
     @abstractmethod
     def check(self) -> CheckResult:
         """Whether the connection is usable. Writes no lead; never raises for what the vendor or network does."""

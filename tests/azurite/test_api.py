@@ -23,7 +23,7 @@ from leads.api.connections import (
     show_connection,
 )
 from leads.api.destination_types import ShowDestinationType, list_destination_types, show_destination_type
-from leads.api.leads import LeadFilter, LeadView, ShowLead, list_leads, read_person, show_lead
+from leads.api.leads import LeadFilter, LeadView, ShowLead, list_leads, show_lead, show_person
 from leads.api.offers import (
     OfferBody,
     RemoveOffer,
@@ -349,7 +349,7 @@ def test_a_lead_shows_every_attempt_and_no_personal_data_unless_asked(routed: Pi
     assert found.named_offer == {"title": "Contoso CRM"}
     for personal in ("ada@example.com", "O'Neil", "Example Works", "16175555555", "Please call", "gold"):
         assert personal not in found.model_dump_json()
-        assert personal in read_person(routed.app, lead_id).model_dump_json()
+        assert personal in show_person(routed.app, ShowLead(lead_id=lead_id)).model_dump_json()
 
 
 def test_an_unreadable_lead_shows_its_body_only_when_the_person_is_asked_for(pipeline: Pipeline) -> None:
@@ -357,7 +357,7 @@ def test_an_unreadable_lead_shows_its_body_only_when_the_person_is_asked_for(pip
         pipeline.post(b'{"UserDetails": {"Email": "ada@example.com"')
     lead_id = listed(pipeline, state="unreadable")[0]
     assert "ada@example.com" not in shown(pipeline, lead_id).model_dump_json()
-    assert read_person(pipeline.app, lead_id).body == '{"UserDetails": {"Email": "ada@example.com"'
+    assert show_person(pipeline.app, ShowLead(lead_id=lead_id)).body == '{"UserDetails": {"Email": "ada@example.com"'
 
 
 def test_a_lead_that_is_not_there_is_not_found(pipeline: Pipeline) -> None:
@@ -365,7 +365,7 @@ def test_a_lead_that_is_not_there_is_not_found(pipeline: Pipeline) -> None:
         with pytest.raises(NotFound, match=r"^lead_id: "):
             shown(pipeline, lead_id)
         with pytest.raises(NotFound, match=r"^lead_id: "):
-            read_person(pipeline.app, lead_id)
+            show_person(pipeline.app, ShowLead(lead_id=lead_id))
 
 
 # Status

@@ -16,7 +16,7 @@ from leads.delivery import deliver
 from leads.destinations.base import Delivered
 from leads.lead import Lead, customer_hash, customer_identity, new_lead_id
 from leads.ledger import Ledger, LedgerBusy
-from leads.messages import Message, encode
+from leads.messages import Message, bytes_of, encode
 from leads.rows import LeadRecord, Seen, State
 from leads.storage import Table
 from tests.support.pipeline import Killed, Pipeline, a_lead, crm, text_of
@@ -460,7 +460,7 @@ def test_poison_that_can_not_be_read_is_kept_byte_for_byte(routed: Pipeline, sto
     poison(routed, stored)
     recovery.drain_poison(routed.app)
     kept = _the_only_unreadable(routed)
-    assert routed.app.ledger.body(kept) == recovery._decoded(stored)
+    assert routed.app.ledger.body(kept) == bytes_of(stored)
     assert routed.app.poison.depth() == 0
 
 

@@ -157,9 +157,9 @@ def test_personal_data_stays_with_who_may_read_the_storage(app: RunningApp, dire
     lead = app.post(a_lead()).json()["lead_id"]
     app.wait_for(lead, "unrouted")
     assert "ada@example.com" in directly("leads", "show", lead, "--person").out
-    assert one_line(deployed("leads", "show", lead, "--person"), 2).startswith(
-        "--person: personal data is not given out"
-    )
+    refused = one_line(deployed("leads", "show", lead, "--person"), 2)
+    assert refused.startswith("Personal data is not given out over HTTP")
+    assert "LEADS_PERSONAL_DATA_OVER_HTTP" in refused
 
 
 def test_the_key_is_asked_for_and_not_shown_and_that_of_another_function_opens_nothing(app: RunningApp) -> None:

@@ -225,6 +225,8 @@ def test_what_is_left_out_has_the_usual_value() -> None:
         "repeats": "add",
         "unknown": "resend",
         "daily_ceiling": 10_000,
+        "retention_days": 90,
+        "dead_letter_retention_days": 180,
         "silence": "alarm",
         "expected_silence_hours": None,
     }

@@ -170,7 +170,7 @@ def test_what_is_to_do_is_found_by_its_state_and_by_its_connection(lead_id: str,
 def test_which_message_is_still_to_be_handled(state: State) -> None:
     delivery = Delivery("crm", state, seq=4)
     handled = {seq: delivery.still_to_do(seq) for seq in (3, 4, 5)}
-    if state in {State.DELIVERED, State.DUPLICATE, State.SKIPPED}:
+    if state in {State.DELIVERED, State.DUPLICATE, State.SKIPPED, State.ERASED}:
         assert handled == {3: False, 4: False, 5: False}, "it is final"
     elif state in {State.WAITING, State.RETRY}:
         assert handled == {3: False, 4: True, 5: True}, "message 4 is on the queue"

@@ -1,0 +1,106 @@
+"""`export`: leads with what they say, as CSV or lines of JSON, into a file or to standard output."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TextIO
+
+import typer
+
+from leads.api.export import Export, ExportLeads, export_leads
+from leads.cli.leads import STATES
+from leads.cli.output import json_text, print_line
+from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
+from leads.export import csv_header, csv_line
+from leads.offers import InvalidOffer
+
+_MARK: Final = "\N{BYTE ORDER MARK}"
+"""By which Excel knows that the file is UTF-8."""
+
+
+def export(
+    context: typer.Context,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE", help="The file to write; - is standard output.")
+    ] = "-",
+    format: Annotated[
+        str | None, typer.Option("--format", help="csv or jsonl (a line of JSON for each lead); by the file's name.")
+    ] = None,
+    offer: Annotated[str | None, typer.Option(help="Only leads of this offer; - is the unrouted ones.")] = None,
+    state: Annotated[str | None, typer.Option(help=f"Only leads in this state: {STATES}.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only leads received since: 2026-01-31, 2026-01-31T14:00Z, 2h, 3d.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only leads received until then; written like --since.")] = None,
+    after: After = "",
+    dry_run: DryRun = False,
+) -> None:
+    """Export leads with all that they say, personal data included.
+
+    A CSV has a column for each field, UTF-8, every cell in quotes. What a spreadsheet would take for a formula gets an
+    apostrophe before it. Lines of JSON hold everything exactly.
+
+    FILE is written as FILE.part until it is whole; with --after, that one is gone on with. Nobody else on this machine can read
+    it. It holds personal data: remove it afterwards.
+    """
+    kind = _kind(format, output)
+    wanted = {"offer": offer, "state": state, "since": since, "until": until, "dry_run": dry_run}
+    asked = Export.model_validate({name: value for name, value in wanted.items() if value is not None})
+    # A time such as 3d is fixed with the first step, not anew with each.
+    steps = in_steps(
+        context, export_leads, lambda place: ExportLeads(export=asked.model_copy(update={"after": place})), after
+    )
+    count = 0
+    write = _csv if kind == "csv" else _json
+    with _opened("" if dry_run else output, adding=bool(after)) as file:
+        if kind == "csv" and not after and not dry_run:
+            file.write(("" if output == "-" else _MARK) + csv_header())
+        for step in steps:
+            for lead in step.leads:
+                file.write(write(lead))
+            file.flush()
+            count += step.count
+            show_progress(f"{count} leads")
+    end_progress()
+    print_line(f"{count} leads{' would be exported' if dry_run else ''}", err=True)
+
+
+def _csv(lead: dict[str, Any]) -> str:
+    return csv_line(lead)
+
+
+def _json(lead: dict[str, Any]) -> str:
+    return json_text(lead, indent=None) + "\n"
+
+
+def _kind(named: str | None, output: str) -> Literal["csv", "jsonl"]:
+    kind = named or ("jsonl" if Path(output).suffix in {".jsonl", ".ndjson", ".json"} else "csv")
+    if kind == "csv":
+        return "csv"
+    if kind == "jsonl":
+        return "jsonl"
+    raise InvalidOffer("--format: must be csv or jsonl")
+
+
+@contextmanager
+def _opened(output: str, *, adding: bool) -> Iterator[TextIO]:
+    """Where to write; "" is nowhere. A file gets its name once it is whole."""
+    if output in {"", "-"}:
+        yield sys.stdout
+        return
+    part = f"{output}.part"
+    if adding and not Path(part).exists():
+        raise InvalidOffer(f"--after: there is no {part} to go on with; leave it out to begin anew")
+    try:
+        file = open(part, "a" if adding else "w", encoding="utf-8", newline="", opener=_private)  # noqa: SIM115
+    except OSError as error:
+        raise InvalidOffer(f"--output: {part} can't be written ({error.strerror})") from None
+    with file:
+        yield file
+    Path(part).replace(output)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

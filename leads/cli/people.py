@@ -1,0 +1,129 @@
+"""`access` and `erase`: what is held about a person, and its end.
+
+The address comes from standard input, where nobody else reads it.
+"""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from leads.api.people import (
+    Access,
+    EraseCustomer,
+    Erasure,
+    HandedOverView,
+    ShowCustomer,
+    TrailView,
+    erase_customer,
+    show_customer,
+)
+from leads.cli.asking import DONE, NEEDS_A_PERSON, confirmed
+from leads.cli.output import AsJson, print_json, print_line, print_table
+from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
+from leads.offers import InvalidOffer
+from leads.sought import Sought
+
+
+def access(context: typer.Context, after: After = "") -> None:
+    """Print all that is held about an e-mail address, as JSON.
+
+    The address is asked for, or read from standard input, so that it stands in no list of processes and no history.
+
+    Looked through are the ledger, the queues, and bodies that can't be read. Leads of other people that mention the address are
+    named by their ids alone. What CRMs hold is listed with links.
+    """
+    email = _address()
+    held: dict[str, Any] = {}
+    looked_at = 0
+    for step in in_steps(
+        context, show_customer, lambda place: ShowCustomer(access=Access(email=email, after=place)), after
+    ):
+        part = step.model_dump(mode="json", exclude={"next", "looked_at"})
+        held = {name: held.get(name, []) + value if isinstance(value, list) else value for name, value in part.items()}
+        looked_at += step.looked_at
+        show_progress(f"{looked_at} rows and messages")
+    end_progress()
+    print_json(held)
+
+
+def erase(
+    context: typer.Context,
+    dry_run: DryRun = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    after: After = "",
+    as_json: AsJson = False,
+) -> int:
+    """Erase a customer by e-mail address: their leads, what is remembered of them, what waits on the queues.
+
+    The address is asked for, or read from standard input, so that it stands in no list of processes and no history.
+
+    Says of each row what was done, and which records CRMs hold, for you to erase there: exit status 5 then. What has not been
+    delivered is not sent any more. It can't be undone; it can be done again, and goes on where it was cut off.
+    """
+    email = _address()
+    if not (dry_run or yes) and not confirmed(
+        "Erase all that is held about this address, for good?", otherwise="--yes"
+    ):
+        raise typer.Abort
+    trails: list[TrailView] = []
+    handed_over: list[HandedOverView] = []
+    looked_at = 0
+    for step in in_steps(
+        context,
+        erase_customer,
+        lambda place: EraseCustomer(erasure=Erasure(email=email, dry_run=dry_run, after=place)),
+        after,
+    ):
+        trails += step.traces
+        handed_over += step.handed_over
+        looked_at += step.looked_at
+        show_progress(f"{looked_at} rows and messages, {len(trails)} about this person")
+    end_progress()
+    if as_json:
+        print_json(
+            {"traces": [one.model_dump() for one in trails], "handed_over": [one.model_dump() for one in handed_over]}
+        )
+    else:
+        _print(trails, handed_over, looked_at, dry_run=dry_run)
+    remains = any(not one.removed for one in handed_over) or any(trail.left for trail in trails)
+    return NEEDS_A_PERSON if remains else DONE
+
+
+def _address() -> str:
+    """The address: from standard input, or asked for. Raises `InvalidOffer` for what is none, without repeating it."""
+    text = typer.prompt("E-mail address") if sys.stdin.isatty() else sys.stdin.readline()
+    try:
+        return Sought.of(text).email
+    except ValueError as error:
+        raise InvalidOffer(f"e-mail: {error}; it is read from standard input") from None
+
+
+def _print(trails: list[TrailView], handed_over: list[HandedOverView], looked_at: int, *, dry_run: bool) -> None:
+    would = " What would be done:" if dry_run and trails else ""
+    print_line(f"{looked_at} rows and messages looked through, {len(trails)} of them about this person.{would}")
+    if trails:
+        print_table(
+            ("where", "key", "what"),
+            [(trail.place, trail.key, f"LEFT: {trail.what}" if trail.left else trail.what) for trail in trails],
+            folded="what",
+        )
+    if handed_over:
+        print_line("")
+        print_line("Handed over. Erase there what is not in the app's own storage:")
+        rows = dict.fromkeys((_where(one), _record(one), _so(one, dry_run=dry_run)) for one in handed_over)
+        print_table(("to", "record", ""), list(rows), "record")
+
+
+def _where(one: HandedOverView) -> str:
+    return f"{one.offer} {one.destination}" + (f" ({one.type})" if one.type else " (no longer configured)")
+
+
+def _record(one: HandedOverView) -> str:
+    return one.link or one.place or one.record_id or f"of lead {one.lead_id}; look for the address there"
+
+
+def _so(one: HandedOverView, *, dry_run: bool) -> str:
+    if one.removed:
+        return "would be erased" if dry_run else "erased"
+    return "" if one.certain else "may be there"

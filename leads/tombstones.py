@@ -1,0 +1,97 @@
+"""Tombstones: whose personal data was erased, and when. What such a person sent before is emptied wherever it surfaces later.
+
+A tombstone holds no address, only the customer's hash. It stays for good, because a message never expires.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Any, Final
+
+from leads import clock
+from leads.storage import Table, replacing
+
+CACHE_SECONDS: Final = 60
+RECENT: Final = timedelta(days=8)
+"""Tombstones as young as this are known to every instance; for an older lead the one of its customer is read."""
+_PARTITION: Final = "gone"
+"""Not the customer's own partition: so all young ones are read with one request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A customer's hash, when they were erased, and whether what was under way at that moment has been looked after."""
+
+    customer: str
+    at: datetime
+    settled: bool = False
+
+
+class Tombstones:
+    """The tombstones in the ledger's table; the young ones are read at most once in `CACHE_SECONDS`."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._lock = Lock()
+        self._young: dict[str, datetime] = {}
+        self._read_at: datetime | None = None
+
+    def put(self, customer: str, at: datetime) -> None:
+        """Say that all that this customer has sent up to now is erased."""
+        known = self.get(customer)
+        if known is None or known.at < at:
+            self._write(Tombstone(customer, at))
+
+    def settle(self, tombstone: Tombstone) -> None:
+        """Note that what was under way at that moment has been looked after."""
+        self._write(Tombstone(tombstone.customer, tombstone.at, settled=True))
+
+    def get(self, customer: str) -> Tombstone | None:
+        entity = self._table.get(_PARTITION, _row(customer))
+        return _read(entity) if entity else None
+
+    def unsettled(self) -> Iterator[Tombstone]:
+        """The young ones whose moment is still to be looked after."""
+        return (stone for stone in self._read_young() if not stone.settled)
+
+    def cover(self, customer: str, received_at: datetime) -> bool:
+        """Whether a lead of this customer was received before they were erased."""
+        now = clock.now()
+        with self._lock:
+            if self._read_at is None or now - self._read_at >= timedelta(seconds=CACHE_SECONDS):
+                self._young = {stone.customer: stone.at for stone in self._read_young()}
+                self._read_at = now
+            at = self._young.get(customer)
+        if at is None and now - received_at > RECENT:
+            known = self.get(customer)
+            at = known.at if known else None
+        return at is not None and received_at <= at
+
+    def forget(self) -> None:
+        """Read the table anew at the next use."""
+        with self._lock:
+            self._read_at = None
+
+    def _read_young(self) -> list[Tombstone]:
+        since = clock.now() - RECENT
+        condition = f"PartitionKey eq '{_PARTITION}' and at ge datetime'{since:%Y-%m-%dT%H:%M:%SZ}'"
+        return [_read(entity) for entity in self._table.query(condition)]
+
+    def _write(self, tombstone: Tombstone) -> None:
+        entity = {
+            "PartitionKey": _PARTITION,
+            "RowKey": _row(tombstone.customer),
+            "at": tombstone.at,
+            "settled": tombstone.settled,
+        }
+        self._table.write([("upsert", entity, replacing())])
+        self.forget()
+
+
+def _row(customer: str) -> str:
+    return f"gone;{customer}"
+
+
+def _read(entity: Any) -> Tombstone:
+    return Tombstone(entity["RowKey"].removeprefix("gone;"), entity["at"], entity.get("settled", False))

@@ -1,0 +1,401 @@
+"""Erasing a customer by e-mail address, and showing all that is held about one."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from leads import traces
+from leads.api.people import (
+    Access,
+    EraseCustomer,
+    ErasedPart,
+    Erasure,
+    HeldPart,
+    ShowCustomer,
+    erase_customer,
+    show_customer,
+)
+from leads.api.problems import Invalid
+from leads.delivery import deliver
+from leads.lead import customer_hash
+from leads.ledger import LEDGER_TABLE
+from leads.messages import encode
+from leads.recovery import drain_poison
+from leads.rows import ERASED_ON_REQUEST, State
+from tests.support.leftovers import leftovers
+from tests.support.logs import logged
+from tests.support.pipeline import Pipeline, TestClock, a_lead, crm
+from tests.support.proxy import Proxy, Request, Rule
+from tests.support.vendor import REJECTED, RETRY, Call, Vendor
+
+EMAIL = "ada@example.com"
+PERSON = {
+    "FirstName": "Ada-Marie",
+    "LastName": "Ó'Neil",
+    "Email": "Ada@Example.com ",
+    "Phone": "+1 617 555 5555",
+    "Country": "USA",
+    "Company": "Example & Works",
+    "Title": "Chief Tester",
+}
+VALUES = (
+    EMAIL,
+    "Ada-Marie",
+    "Ó'Neil",
+    "+1 617 555 5555",
+    "Example & Works",
+    "Chief Tester",
+    "the secret wish",
+    "gold-card",
+)
+TABLE = {"name": "table", "type": "azure_table"}
+
+
+def hers(action: str = "INS", **more: Any) -> dict[str, Any]:
+    """A lead of the person, as strange as they come."""
+    body = {
+        "UserDetails": PERSON | {"LoyaltyCard": "gold-card"},
+        "LeadSource": "AzureMarketplace",
+        "ActionCode": action,
+        "OfferTitle": "Contoso CRM",
+        "Description": "the secret wish\x07 "
+        + "of "
+        + EMAIL,  # the control character makes the intake keep the original
+        "ContactMail": EMAIL,
+    }
+    return body | more
+
+
+def erase(pipeline: Pipeline, email: str = EMAIL, *, dry_run: bool = False) -> ErasedPart:
+    """The whole erasure, step by step."""
+    whole = ErasedPart(next=None, traces=[], handed_over=[], looked_at=0)
+    after = ""
+    while True:
+        step = erase_customer(pipeline.app, EraseCustomer(erasure=Erasure(email=email, dry_run=dry_run, after=after)))
+        whole.traces += step.traces
+        whole.handed_over += step.handed_over
+        whole.looked_at += step.looked_at
+        if step.next is None:
+            return whole
+        after = step.next
+
+
+def access(pipeline: Pipeline, email: str = EMAIL) -> HeldPart:
+    step = show_customer(pipeline.app, ShowCustomer(access=Access(email=email)))
+    assert step.next is None
+    return step
+
+
+def left(storage: str) -> list[str]:
+    return leftovers(storage, VALUES)
+
+
+def test_nothing_of_a_customer_is_left_anywhere(pipeline: Pipeline, vendor: Vendor, fresh_storage: str) -> None:
+    pipeline.offer(crm(vendor.url), TABLE)
+    pipeline.offer(crm(vendor.url), offer_id="other.one", titles=["Other"])
+    delivered = pipeline.post(hers())
+    pipeline.run()
+    large = pipeline.post(hers("PLT", Description="the secret wish " * 5000))
+    pipeline.run()
+    vendor.answer = lambda call: REJECTED
+    refused = pipeline.post(hers("Create", OfferTitle="Other"))
+    pipeline.run()
+    vendor.answer = lambda call: RETRY
+    retried = pipeline.post(hers("StartTestDrive", OfferTitle="Other"))
+    pipeline.run()
+    unrouted = pipeline.post(hers(OfferTitle="Nobody's"))
+    pipeline.run()
+    unreadable = [
+        keep_unreadable(pipeline, b'{"UserDetails": {"Email": "ADA@example.com", "Company": "Example & Works"'),
+        keep_unreadable(
+            pipeline, json.dumps({"a": json.dumps({"Email": EMAIL})}).replace("@", "\\u0040")[:-1].encode()
+        ),
+        keep_unreadable(pipeline, b"x" + base64.b64encode(f"Email: {EMAIL}".encode())),
+        keep_unreadable(pipeline, f"Email={EMAIL.replace('@', '%40')}&x".encode()),
+    ]
+    others = keep_unreadable(pipeline, b'{"Email": "bob@example.com"')
+    waiting = pipeline.post(hers("X", OfferTitle="Contoso CRM"))
+    pipeline.app.poison.put(base64.b64encode(waiting_text(pipeline, "P").encode()).decode())
+    pipeline.app.poison.put(f"no message, but {EMAIL}")
+    assert left(fresh_storage)
+
+    report = erase(pipeline)
+
+    assert left(fresh_storage) == []
+    assert pipeline.record(delivered).state is State.DELIVERED
+    for lead_id in (refused, unrouted, retried, waiting, *unreadable):
+        record = pipeline.record(lead_id)
+        assert (record.state, record.lead) == (State.ERASED, None)
+        assert all(delivery.reason == ERASED_ON_REQUEST for delivery in record.deliveries.values())
+    assert pipeline.record(others).state is State.UNREADABLE
+    assert pipeline.app.ledger.body(others)
+    keys = {trace.key.rpartition(" / ")[2] for trace in report.traces}
+    assert {f"body;{large}", f"body;{unreadable[0]}", waiting} <= keys
+    assert {trace.place for trace in report.traces} == {LEDGER_TABLE, "leads", "leads-poison"}
+    calls = len(vendor.calls)
+    vendor.works()
+    pipeline.tick(30)
+    assert len(vendor.calls) == calls, "nothing of them is sent any more"
+    assert left(fresh_storage) == []
+    assert EMAIL not in report.model_dump_json()
+
+
+def keep_unreadable(pipeline: Pipeline, body: bytes) -> str:
+    from leads.intake import keep_unreadable as keep
+
+    return keep(pipeline.app, body, "it can't be read")
+
+
+def waiting_text(pipeline: Pipeline, action: str) -> str:
+    """A first message of theirs that is nowhere else."""
+    from leads.lead import new_lead_id, parse_body
+    from leads.messages import Message
+
+    lead = parse_body(json.dumps(hers(action)).encode())
+    return encode(Message(new_lead_id(pipeline.clock.time, lead), received_at=pipeline.clock.time, lead=lead))
+
+
+def test_what_stands_in_a_crm_is_listed_and_the_apps_own_table_is_emptied(
+    pipeline: Pipeline, vendor: Vendor, fresh_storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTHER_ACCOUNT", fresh_storage)
+    elsewhere = TABLE | {"name": "far", "settings": {"table": "FarLeads", "connection_string": "env:OTHER_ACCOUNT"}}
+    pipeline.offer(crm(vendor.url), TABLE, elsewhere)
+    lead = pipeline.post(hers())
+    pipeline.run()
+    day = lead[:8]
+    told = erase(pipeline, dry_run=True)
+    assert len(pipeline.app.storage.table("MarketplaceLeads").query("PartitionKey ge ''")) == 1
+    done = erase(pipeline)
+    for report in (told, done):
+        assert [
+            (one.destination, one.record_id, one.place, one.certain, one.removed) for one in report.handed_over
+        ] == [
+            ("crm", lead, "", True, False),
+            ("far", lead, f"table FarLeads, PartitionKey {day}, RowKey {lead}", True, False),
+            ("table", lead, f"table MarketplaceLeads, PartitionKey {day}, RowKey {lead}", True, True),
+        ]
+    assert pipeline.app.storage.table("MarketplaceLeads").query("PartitionKey ge ''") == []
+    assert {line.partition(" ")[0] for line in left(fresh_storage)} == {"FarLeads"}, "that is another app's"
+
+
+def test_a_dry_run_changes_nothing_and_says_the_same(routed: Pipeline, fresh_storage: str) -> None:
+    routed.post(hers())
+    routed.run()
+    before = left(fresh_storage)
+    told = erase(routed, dry_run=True)
+    assert left(fresh_storage) == before
+    assert routed.app.tombstones.get(customer_hash(f"email:{EMAIL}")) is None
+    done = erase(routed)
+    assert (told.traces, told.handed_over) == (done.traces, done.handed_over)
+
+
+def test_another_persons_lead_that_mentions_the_address_loses_it_and_is_sent_all_the_same(
+    pipeline: Pipeline, vendor: Vendor, fresh_storage: str
+) -> None:
+    theirs = pipeline.post(a_lead("bob@example.org", Description=f"Please ask {EMAIL}, too\x07", Cc=EMAIL))
+    large = pipeline.post(a_lead("bob@example.org", "PLT", Description=f"Ask {EMAIL} " + "x" * 60_000))
+    pipeline.run()
+    assert access(pipeline).mentions == [large, theirs] or access(pipeline).mentions == [theirs, large]
+    assert access(pipeline).leads == []
+    report = erase(pipeline)
+    assert {trace.what for trace in report.traces} == {
+        "the address was taken out of another person's lead, which is kept"
+    }
+    assert leftovers(fresh_storage, [EMAIL]) == []
+    pipeline.offer(crm(vendor.url))
+    pipeline.tick(11)
+    assert {call.key: call.lead["description"][:28] for call in vendor.calls} == {
+        theirs: "Please ask (erased), too",
+        large: "Ask (erased) " + "x" * 15,
+    }
+
+
+def test_an_older_message_that_surfaces_later_is_emptied_and_a_new_lead_is_not(
+    routed: Pipeline, vendor: Vendor, fresh_storage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    older, body = waiting_text(routed, "INS"), hers("PLT", Description="the secret wish " * 5000)
+    large = routed.post(body)
+    hidden = routed.messages()
+    assert len(hidden) == 1
+    poisoned = waiting_text(routed, "Create")
+    erase(routed)
+    routed.clock.time += timedelta(seconds=1)
+    newer = routed.post(hers())
+    deliver(routed.app, older)
+    from tests.support.pipeline import text_of
+
+    deliver(routed.app, text_of(hidden[0]))
+    routed.app.poison.put(base64.b64encode(poisoned.encode()).decode())
+    drain_poison(routed.app)
+    routed.run()
+    assert vendor.keys() == [newer]
+    for text in (older, poisoned):
+        assert routed.record(json.loads(text)["lead_id"]).state is State.ERASED
+    assert routed.record(large).state is State.ERASED
+    assert routed.app.ledger.body(large) is None
+    assert len(logged(caplog, "lead_emptied")) == 2, "the body of the third went with the erasure, and its lead with it"
+    assert erase(routed).handed_over, "and that new one can be erased as well"
+    assert left(fresh_storage) == []
+
+
+def test_a_message_that_surfaces_after_weeks_is_emptied(routed: Pipeline, vendor: Vendor, fresh_storage: str) -> None:
+    older = waiting_text(routed, "INS")
+    erase(routed)
+    routed.clock.time += timedelta(days=60)
+    deliver(routed.app, older)
+    assert vendor.calls == []
+    assert left(fresh_storage) == []
+
+
+@pytest.mark.parametrize("answer", [{"outcome": "delivered"}, RETRY, REJECTED], ids=["delivered", "retry", "rejected"])
+@pytest.mark.parametrize("earlier", [False, True], ids=["first lead", "later lead"])
+def test_a_lead_that_is_being_sent_at_that_moment_writes_nothing_back(
+    routed: Pipeline, second: Pipeline, vendor: Vendor, fresh_storage: str, answer: dict[str, Any], *, earlier: bool
+) -> None:
+    if earlier:
+        routed.post(hers())
+        routed.run()
+
+    def erased_meanwhile(call: Call) -> dict[str, Any]:
+        erase(second)
+        return answer
+
+    vendor.answer = erased_meanwhile
+    lead = routed.post(hers("PLT"))
+    routed.run()
+    assert left(fresh_storage) == []
+    record = routed.record(lead)
+    assert record.lead is None
+    assert record.deliveries["crm"].state is (State.DELIVERED if answer["outcome"] == "delivered" else State.ERASED)
+    calls = len(vendor.calls)
+    vendor.works()
+    routed.tick(20)
+    assert len(vendor.calls) == calls
+    assert left(fresh_storage) == []
+    listed = [one for one in erase(routed).handed_over if one.lead_id == lead]
+    assert [one.certain for one in listed] == [answer["outcome"] == "delivered"], (
+        "where it went is told by a second run"
+    )
+
+
+def test_what_a_worker_had_in_hand_and_wrote_later_is_emptied_by_watch(
+    pipeline: Pipeline, second: Pipeline, fresh_storage: str
+) -> None:
+    second.app.tombstones.cover("", second.clock.time)  # this instance has just looked, and will not for a minute
+    older = waiting_text(second, "INS")
+    erase(pipeline)
+    deliver(second.app, older)
+    assert left(fresh_storage), "it did not know"
+    pipeline.tick(20)
+    assert left(fresh_storage) == []
+    assert pipeline.record(json.loads(older)["lead_id"]).state is State.ERASED
+
+
+class _KillAt(Rule):
+    """Break the connection for good at a request, before or after storage has acted: as if the process had died there."""
+
+    def __init__(self, number: int, *, after: bool) -> None:
+        self.number, self._after, self.seen = number, after, 0
+
+    def before(self, request: Request) -> Any:
+        self.seen += 1
+        return _Dead() if self.seen > self.number or (self.seen == self.number and not self._after) else None
+
+    def after(self, request: Request) -> Any:
+        return _Dead() if self.seen >= self.number else None
+
+
+def _Dead() -> Any:
+    from tests.support.proxy import Break
+
+    return Break()
+
+
+def prepared(storage: str, monkeypatch: pytest.MonkeyPatch, clock: TestClock, vendor: Vendor) -> None:
+    """An account that holds every kind of trace."""
+    pipeline = Pipeline(storage, monkeypatch, clock)
+    pipeline.offer(crm(vendor.url), TABLE)
+    pipeline.post(hers())
+    pipeline.run()
+    pipeline.post(hers(OfferTitle="Nobody's"))
+    pipeline.post(a_lead("bob@example.org", OfferTitle="Nobody's", Description=f"ask {EMAIL}"))
+    pipeline.run()
+    keep_unreadable(pipeline, f'{{"Email": "{EMAIL}"'.encode())
+    pipeline.post(hers("PLT"))
+
+
+def test_killed_at_any_request_and_run_again_it_ends_the_same(
+    azurite: Any, _unused_accounts: Any, monkeypatch: pytest.MonkeyPatch, vendor: Vendor
+) -> None:
+    monkeypatch.setattr(traces, "HIDDEN_SECONDS", 1)
+    clock = TestClock()
+    number, kills, ends = 0, 0, set()
+    while True:
+        number += 3
+        storage = next(_unused_accounts)
+        prepared(storage, monkeypatch, clock, vendor)
+        rule = _KillAt(number, after=number % 2 == 0)
+        with Proxy(storage) as proxy:
+            dying = Pipeline(proxy.connection_string, monkeypatch, clock)
+            proxy.rule = rule
+            try:
+                erase(dying)
+            except Exception:
+                kills += 1
+        again = Pipeline(storage, monkeypatch, clock)
+        report = erase(again)
+        while again.queue.depth():  # what was in a dying hand comes back
+            again.run()
+            time.sleep(0.1)
+        assert left(storage) == [], f"killed at request {number}"
+        states = sorted(row["state"] for row in again.app.ledger.table.query("RowKey ge 'lead;' and RowKey lt 'lead<'"))
+        ends.add((tuple(states), len(report.handed_over)))
+        if rule.seen < number:
+            break
+    assert kills > 10
+    assert ends == {(("delivered", "erased", "erased", "erased", "unrouted"), 2)}
+
+
+def test_access_tells_all_that_is_held_and_after_an_erasure_what_is_left(
+    routed: Pipeline, vendor: Vendor, fresh_storage: str
+) -> None:
+    lead = routed.post(hers())
+    routed.run()
+    large = routed.post(hers("PLT", Description="the secret wish " * 5000))
+    routed.run()
+    unreadable = keep_unreadable(routed, f'{{"Email": "{EMAIL}"'.encode())
+    waiting = routed.post(hers("Create"))
+    held = access(routed, " ADA@example.com")
+    by_id = {one.lead.lead_id: one for one in held.leads}
+    assert by_id.keys() == {lead, large, unreadable}
+    assert by_id[lead].said["company"] == "Example & Works"
+    assert base64.b64decode(by_id[lead].said["original"]) == json.dumps(hers()).encode()
+    assert by_id[large].said["description"].startswith("the secret wish the secret wish")
+    assert by_id[unreadable].body == f'{{"Email": "{EMAIL}"'
+    assert [one.record_id for one in by_id[lead].handed_over] == [lead]
+    assert [message.lead_id for message in held.messages] == [waiting]
+    assert [one.last_leads for one in held.customers] == [[lead, large]]
+    erase(routed)
+    after = access(routed)
+    assert after.erased_at == routed.clock.time
+    assert (after.customers, after.messages, after.mentions) == ([], [], [])
+    assert {one.lead.lead_id for one in after.leads} == {lead, large, unreadable, waiting}
+    for value in VALUES[1:]:
+        assert value not in after.model_dump_json()
+
+
+def test_what_is_no_address_or_no_place_is_refused_without_being_repeated(pipeline: Pipeline) -> None:
+    for wrong in ("ada", "@", " @@ ", "a\n@b"):
+        with pytest.raises(ValueError, match="must be an e-mail address") as refused:
+            Erasure(email=wrong + " " * (3 - len(wrong)), after="")
+        assert wrong not in str(refused.value) or wrong in {"@", "ada"}
+    for after in ("x", "2026-01-01", "2026-01-01T00:00:00+00:00|x:y", "2026-01-01T00:00:00+00:00|0:lead;' or 'a"):
+        with pytest.raises(Invalid, match=r"^after: "):
+            erase_customer(pipeline.app, EraseCustomer(erasure=Erasure(email=EMAIL, after=after)))

@@ -1,0 +1,60 @@
+"""Searching a whole storage account by value: what of a person is left in any table or queue, however it is encoded."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator
+
+from azure.data.tables import TableServiceClient
+from azure.storage.queue import QueueServiceClient
+
+
+def leftovers(connection_string: str, values: Iterable[str]) -> list[str]:
+    """Where one of the values stands: as it is, escaped as JSON does, or in base64, whatever stands before it."""
+    wanted = [needle for value in values for needle in _encoded(value)]
+    return sorted(
+        {f"{where}: {needle}" for where, text in _everything(connection_string) for needle in wanted if needle in text}
+    )
+
+
+def _encoded(value: str) -> Iterator[str]:
+    escaped = json.dumps(value)[1:-1]
+    yield value.casefold()
+    yield escaped.casefold()
+    yield json.dumps(escaped)[1:-1].casefold()
+    yield "".join(
+        f"\\u{ord(character):04x}" if not character.isalnum() else character for character in value
+    ).casefold()
+    for offset in range(3):  # base64 of a text depends on where in it the value begins
+        whole = base64.b64encode(b" " * offset + value.encode()).decode().rstrip("=")
+        yield whole[(0, 2, 3)[offset] : len(whole) - 1]
+
+
+def _everything(connection_string: str) -> Iterator[tuple[str, str]]:
+    with TableServiceClient.from_connection_string(connection_string) as tables:
+        for table in tables.list_tables():
+            for row in tables.get_table_client(table.name).list_entities():
+                for column, value in row.items():
+                    for text in _readings(value):
+                        yield f"{table.name} {row['RowKey']} {column}", text
+    with QueueServiceClient.from_connection_string(connection_string) as queues:
+        for queue in queues.list_queues():
+            client = queues.get_queue_client(queue.name)
+            for message in client.peek_messages(32):
+                for text in _readings(message.content):
+                    yield f"queue {queue.name}", text
+
+
+def _readings(value: object) -> Iterator[str]:
+    """A value as it is, as case does not matter, and what its base64 holds."""
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    yield text
+    yield text.casefold()
+    if isinstance(value, str):
+        try:
+            inner = base64.b64decode(value, validate=True).decode(errors="replace")
+        except ValueError:
+            return
+        yield inner
+        yield inner.casefold()

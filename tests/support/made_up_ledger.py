@@ -1,0 +1,60 @@
+"""Exports a ledger that is made up as it is read, and prints the most memory that the process has taken, in KiB:
+
+python -m tests.support.made_up_ledger LEADS FILE
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from leads import cli
+from leads.lead import Lead, complement, new_lead_id
+from leads.rows import Delivery, LeadRecord, State, lead_entity
+from leads.storage import Table
+from tests.support.memory import Entity
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+class MadeUpRows:
+    """So many leads in each partition, newest first."""
+
+    def __init__(self, in_each: int) -> None:
+        self._in_each = in_each
+        lead = Lead(first_name="Ada", email="ada@example.com", description="Please call " * 20)
+        deliveries = {"crm": Delivery("crm", State.DELIVERED)}
+        record = LeadRecord(new_lead_id(NOW, lead), NOW, lead, offer="contoso.crm", deliveries=deliveries)
+        self._row = lead_entity(record, whole=True)
+
+    def pages(self, _: Table, condition: str, *, page_size: int, **__: Any) -> Iterator[list[Entity]]:
+        partition = re.search(r"PartitionKey eq '(.)'", condition)
+        after = re.search(r"RowKey gt 'lead;(\S+)'", condition)
+        assert partition
+        begun = int(complement(after[1])[18:30]) + 1 if after else 0
+        for first in range(begun, self._in_each, page_size):
+            yield [self._at(partition[1], number) for number in range(first, min(first + page_size, self._in_each))]
+
+    def _at(self, partition: str, number: int) -> Entity:
+        at = NOW - timedelta(seconds=number)
+        lead_id = f"{at:%Y%m%d%H%M%S}000-{number:012}-{partition}"
+        keys = {"PartitionKey": partition, "RowKey": f"lead;{complement(lead_id)}", "received_at": at}
+        return Entity(self._row | keys, "1")
+
+
+def main(leads: int, file: str) -> int:
+    rows = MadeUpRows(leads // 16)
+    Table.pages = lambda table, condition, **options: rows.pages(table, condition, **options)  # type: ignore[method-assign]
+    os.environ["LeadsStorage"] = "UseDevelopmentStorage=true"  # noqa: SIM112 - the host's name for it
+    status = cli.main(["export", "--output", file])
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), sys.argv[2]))
