@@ -222,10 +222,10 @@ module workbook 'workbook.bicep' = {
 output intakeUrl string = 'https://${app.outputs.hostName}/api/leads/PUBLISHER.OFFER?code=KEY'
 
 @description('Prints the key of the intake, which opens nothing else.')
-output intakeKeyCommand string = 'az functionapp function keys list --subscription ${subscription().subscriptionId} --resource-group ${group.name} --name ${app.outputs.name} --function-name accept_lead --query default --output tsv'
+output intakeKeyCommand string = 'az functionapp function keys list --subscription ${subscription().subscriptionId} --resource-group \'${group.name}\' --name ${app.outputs.name} --function-name accept_lead --query default --output tsv'
 
 @description('Prints the key of the function manage, an administrator\'s.')
-output manageKeyCommand string = 'az functionapp function keys list --subscription ${subscription().subscriptionId} --resource-group ${group.name} --name ${app.outputs.name} --function-name manage --query default --output tsv'
+output manageKeyCommand string = 'az functionapp function keys list --subscription ${subscription().subscriptionId} --resource-group \'${group.name}\' --name ${app.outputs.name} --function-name manage --query default --output tsv'
 
 @description('For python -m leads --app.')
 output appUrl string = 'https://${app.outputs.hostName}'
