@@ -44,7 +44,7 @@ param privateEndpoints bool = false
 @description('The client id of an app registration, if people and programs have to sign in to Entra ID before they reach the function manage. Its key is needed as well. Blank: the key alone.')
 param manageClientId string = ''
 
-@description('Alert rules on every way to lose a lead, about 16 USD a month.')
+@description('Alert rules on every way to lose a lead, about 11 USD a month.')
 param alerts bool = true
 
 @description('Who gets an e-mail for each alert.')
@@ -71,8 +71,8 @@ param keyVaultSettings object = {}
 @maxValue(730)
 param logRetentionDays int = 90
 
-@description('Who gets the rights to work with the command line and to store secrets: an object id of Entra ID. By default whoever deploys.')
-param operatorObjectId string = deployer().objectId
+@description('Who gets the rights to work with the command line and to store secrets: an object id of Entra ID. Blank: whoever deploys.')
+param operatorObjectId string = ''
 
 // Names of Key Vaults and storage accounts are short, know few characters, and are unique in the whole world.
 var letters = filter(
@@ -158,7 +158,7 @@ module rbac 'rbac.bicep' = {
     vaultName: vault.outputs.name
     insightsName: monitoring.outputs.insightsName
     appPrincipalId: identity.outputs.principalId
-    operatorObjectId: operatorObjectId
+    operatorObjectId: empty(operatorObjectId) ? deployer().objectId : operatorObjectId
   }
 }
 

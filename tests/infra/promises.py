@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
+from leads.events import ALARMS
 from tests.infra import code
 from tests.infra.bicep import Deployment
 
@@ -140,13 +141,13 @@ def secrets_told(deployment: Deployment) -> Iterator[str]:
 
 def unwatched_alarms(deployment: Deployment) -> set[str]:
     """Alarms of the code that no rule looks for."""
-    queries = [query for query in rule_queries(deployment).values()]
+    queries = list(rule_queries(deployment).values())
     return {name for name in alarms() if not any(f'startswith "event={name} "' in query for query in queries)}
 
 
 def alarms() -> set[str]:
     """The events at which a person has to look."""
-    return {event.value for event in code.Event if event.is_alarm}
+    return {event.value for event in ALARMS}
 
 
 def rule_queries(deployment: Deployment) -> dict[str, str]:
