@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import IO, Self
 
 ROOT = Path(__file__).resolve().parent.parent
-ENTRY = ROOT / ".tools/azurite/node_modules/azurite/dist/src/azurite.js"
+ENTRY = ROOT / ".tools/node/node_modules/azurite/dist/src/azurite.js"
 WATCHDOG = ROOT / "tools/node/end-with-parent.cjs"
 
 # The account that every Azurite has; its key is no secret:

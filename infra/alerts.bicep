@@ -1,0 +1,256 @@
+// An alert rule for each alarm of the app, and for what the app cannot see: that it is silent, or never asked.
+//
+// Each query gives a row for what is the matter, so every rule fires on one row or more. An alarm that the app ends by
+// itself is looked for over two days, the longest that a rule may look back, by what it is about: a second connection that
+// pauses is a second alert. What is about one moment is looked for over half an hour, longer than logs take to arrive.
+
+param name string
+param location string
+param tags object
+param workspaceId string
+param appId string
+param emails string[]
+param refusalsTolerated int
+
+type rule = {
+  name: string
+  severity: 0 | 1 | 2 | 3
+  title: string
+  query: string
+  @description('How far the query looks back.')
+  window: string
+  @description('How often it is asked. A rule that is asked every five minutes costs three times as much.')
+  every: 'PT5M' | 'PT15M'
+  @description('The columns by which one alert is told from another.')
+  about: string[]
+}
+
+var rules rule[] = [
+  {
+    name: 'lead_unreadable'
+    severity: 2
+    title: 'A lead could not be read'
+    query: loadTextContent('queries/lead_unreadable.kql')
+    window: 'PT30M'
+    every: 'PT15M'
+    about: []
+  }
+  {
+    name: 'lead_dead_lettered'
+    severity: 2
+    title: 'A lead is not tried any more'
+    query: loadTextContent('queries/lead_dead_lettered.kql')
+    window: 'PT30M'
+    every: 'PT15M'
+    about: []
+  }
+  {
+    name: 'lead_crashed'
+    severity: 2
+    title: 'A lead crashed the worker'
+    query: loadTextContent('queries/lead_crashed.kql')
+    window: 'PT30M'
+    every: 'PT15M'
+    about: []
+  }
+  {
+    name: 'message_too_new'
+    severity: 2
+    title: 'A message of a newer release waits for that release'
+    query: loadTextContent('queries/message_too_new.kql')
+    window: 'PT30M'
+    every: 'PT15M'
+    about: []
+  }
+  {
+    name: 'offer_unreadable'
+    severity: 1
+    title: 'A stored offer cannot be read, and takes no leads'
+    query: loadTextContent('queries/offer_unreadable.kql')
+    window: 'PT30M'
+    every: 'PT15M'
+    about: []
+  }
+  {
+    name: 'intake_unavailable'
+    severity: 0
+    title: 'A sender got 503: leads are being refused'
+    query: loadTextContent('queries/intake_unavailable.kql')
+    window: 'PT30M'
+    every: 'PT5M'
+    about: []
+  }
+  {
+    name: 'connection_paused'
+    severity: 1
+    title: 'A connection is paused: its leads wait'
+    query: loadTextContent('queries/connection_paused.kql')
+    window: 'P2D'
+    every: 'PT15M'
+    about: ['connection']
+  }
+  {
+    name: 'leads_wait_long'
+    severity: 1
+    title: 'Leads have waited behind a connection for over an hour'
+    query: loadTextContent('queries/leads_wait_long.kql')
+    window: 'P2D'
+    every: 'PT15M'
+    about: ['connection']
+  }
+  {
+    name: 'leads_need_a_person'
+    severity: 2
+    title: 'Leads need a person'
+    query: loadTextContent('queries/leads_need_a_person.kql')
+    window: 'P2D'
+    every: 'PT15M'
+    about: ['state', 'offer', 'destination']
+  }
+  {
+    name: 'secret_expiring'
+    severity: 2
+    title: 'A secret expires soon'
+    query: loadTextContent('queries/secret_expiring.kql')
+    window: 'P2D'
+    every: 'PT15M'
+    about: ['offer', 'destination', 'setting', 'within']
+  }
+  {
+    name: 'offer_over_ceiling'
+    severity: 2
+    title: 'An offer is over its daily ceiling'
+    query: loadTextContent('queries/offer_over_ceiling.kql')
+    window: 'P2D'
+    every: 'PT15M'
+    about: ['offer']
+  }
+  {
+    name: 'offer_silent'
+    severity: 1
+    title: 'An offer has fallen silent'
+    query: loadTextContent('queries/offer_silent.kql')
+    window: 'P2D'
+    every: 'PT15M'
+    about: ['offer']
+  }
+  {
+    name: 'intake_failed'
+    severity: 0
+    title: 'The intake answered with 5xx'
+    query: loadTextContent('queries/intake_failed.kql')
+    window: 'PT30M'
+    every: 'PT5M'
+    about: []
+  }
+  {
+    name: 'oldest_undelivered'
+    severity: 1
+    title: 'A lead is undelivered for over an hour'
+    query: loadTextContent('queries/oldest_undelivered.kql')
+    window: 'P2D'
+    every: 'PT15M'
+    about: []
+  }
+  {
+    name: 'app_silent'
+    severity: 0
+    title: 'The app does not run'
+    query: loadTextContent('queries/app_silent.kql')
+    window: 'PT30M'
+    every: 'PT5M'
+    about: []
+  }
+]
+
+// What the platform refuses never reaches the app, and stands in its metrics alone: a rotated key, a mistyped address.
+var refusals = [
+  { metric: 'Http401', severity: 1, title: 'Requests with a wrong key (401)', tolerated: refusalsTolerated }
+  { metric: 'Http403', severity: 1, title: 'Requests that were forbidden (403)', tolerated: refusalsTolerated }
+  {
+    metric: 'Http404'
+    severity: 2
+    title: 'Requests to an address that is not there (404)'
+    tolerated: refusalsTolerated
+  }
+  { metric: 'Http5xx', severity: 0, title: 'Requests that failed (5xx)', tolerated: 0 }
+]
+
+resource people 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(emails)) {
+  name: name
+  location: 'global'
+  tags: tags
+  properties: {
+    enabled: true
+    groupShortName: 'leads'
+    emailReceivers: [for (email, i) in emails: { name: 'person-${i}', emailAddress: email, useCommonAlertSchema: true }]
+  }
+}
+
+resource queryRule 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
+  for rule in rules: {
+    name: '${name}-${rule.name}'
+    location: location
+    tags: tags
+    kind: 'LogAlert'
+    properties: {
+      displayName: '${rule.title} (${rule.name})'
+      description: '${rule.title}. What to do: docs/operations.md, ${rule.name}.'
+      severity: rule.severity
+      enabled: true
+      scopes: [workspaceId]
+      evaluationFrequency: rule.every
+      windowSize: rule.window
+      autoMitigate: true
+      // A workspace that has not seen a log line yet may not know the tables; the queries are checked before that.
+      skipQueryValidation: true
+      criteria: {
+        allOf: [
+          {
+            query: rule.query
+            timeAggregation: 'Count'
+            operator: 'GreaterThan'
+            threshold: 0
+            dimensions: [for column in rule.about: { name: column, operator: 'Include', values: ['*'] }]
+            failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
+          }
+        ]
+      }
+      actions: { actionGroups: empty(emails) ? [] : [people.id] }
+    }
+  }
+]
+
+resource metricRule 'Microsoft.Insights/metricAlerts@2018-03-01' = [
+  for refusal in refusals: {
+    name: '${name}-${refusal.metric}'
+    location: 'global'
+    tags: tags
+    properties: {
+      description: '${refusal.title}. What to do: docs/operations.md, ${refusal.metric}.'
+      severity: refusal.severity
+      enabled: true
+      scopes: [appId]
+      evaluationFrequency: 'PT5M'
+      windowSize: 'PT15M'
+      autoMitigate: true
+      criteria: {
+        'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+        allOf: [
+          {
+            criterionType: 'StaticThresholdCriterion'
+            name: refusal.metric
+            metricNamespace: 'Microsoft.Web/sites'
+            metricName: refusal.metric
+            timeAggregation: 'Total'
+            operator: 'GreaterThan'
+            threshold: refusal.tolerated
+            // An app that was not asked yet has no such metric.
+            skipMetricValidation: true
+          }
+        ]
+      }
+      actions: empty(emails) ? [] : [{ actionGroupId: people.id }]
+    }
+  }
+]

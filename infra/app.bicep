@@ -1,0 +1,168 @@
+// The function app on Flex Consumption: one plan, one app, no secret among its settings.
+
+param name string
+param planName string
+param location string
+param tags object
+param identityId string
+param identityClientId string
+param blobEndpoint string
+param queueEndpoint string
+param tableEndpoint string
+param packageContainer string
+param vaultName string
+param vaultUri string
+param insightsName string
+param workspaceId string
+param subnetId string
+param alwaysReadyInstances int
+param instanceMemoryMB int
+param maximumInstanceCount int
+param zoneRedundant bool
+param manageClientId string
+param notifyWebhook string
+param allowedNetworks string
+param caBundle string
+param keyVaultSettings object
+
+// Python's default on this plan is one request at a time. An intake waits for one write to a queue and computes for a few
+// milliseconds, so 16 keep a core busy without making a sender wait for it.
+var httpConcurrency = 16
+
+// The pool serves what an instance takes at once: 16 requests, or the 24 messages that host.json allows.
+var threads = 32
+
+resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
+  name: insightsName
+}
+
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
+  name: planName
+  location: location
+  tags: tags
+  kind: 'functionapp'
+  sku: { name: 'FC1', tier: 'FlexConsumption' }
+  properties: { reserved: true, zoneRedundant: zoneRedundant }
+}
+
+var hostSettings = {
+  AzureWebJobsStorage__blobServiceUri: blobEndpoint
+  AzureWebJobsStorage__queueServiceUri: queueEndpoint
+  AzureWebJobsStorage__tableServiceUri: tableEndpoint
+  AzureWebJobsStorage__credential: 'managedidentity'
+  AzureWebJobsStorage__clientId: identityClientId
+  APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
+  APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
+}
+
+var ourSettings = {
+  LeadsStorage__queueServiceUri: queueEndpoint
+  LeadsStorage__tableServiceUri: tableEndpoint
+  LeadsStorage__credential: 'managedidentity'
+  LeadsStorage__clientId: identityClientId
+  LEADS_KEY_VAULT_URI: vaultUri
+  LEADS_NOTIFY_WEBHOOK: notifyWebhook
+  LEADS_ALLOWED_NETWORKS: allowedNetworks
+  LEADS_CA_BUNDLE: caBundle
+  PYTHON_THREADPOOL_THREAD_COUNT: string(threads)
+}
+
+var references = mapValues(
+  keyVaultSettings,
+  secret => '@Microsoft.KeyVault(VaultName=${vaultName};SecretName=${secret})'
+)
+
+resource app 'Microsoft.Web/sites@2025-03-01' = {
+  name: name
+  location: location
+  // azd finds the app that it deploys to by this tag.
+  tags: union(tags, { 'azd-service-name': 'app' })
+  kind: 'functionapp,linux'
+  identity: { type: 'UserAssigned', userAssignedIdentities: { '${identityId}': {} } }
+  properties: {
+    serverFarmId: plan.id
+    httpsOnly: true
+    publicNetworkAccess: 'Enabled'
+    keyVaultReferenceIdentity: identityId
+    virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
+    functionAppConfig: {
+      deployment: {
+        storage: {
+          type: 'blobContainer'
+          value: '${blobEndpoint}${packageContainer}'
+          authentication: { type: 'UserAssignedIdentity', userAssignedIdentityResourceId: identityId }
+        }
+      }
+      scaleAndConcurrency: {
+        instanceMemoryMB: instanceMemoryMB
+        maximumInstanceCount: maximumInstanceCount
+        alwaysReady: alwaysReadyInstances > 0 ? [{ name: 'http', instanceCount: alwaysReadyInstances }] : []
+        triggers: { http: { perInstanceConcurrency: httpConcurrency } }
+      }
+      runtime: { name: 'python', version: '3.13' }
+    }
+    siteConfig: {
+      minTlsVersion: '1.2'
+      scmMinTlsVersion: '1.2'
+      ftpsState: 'Disabled'
+      http20Enabled: true
+    }
+  }
+}
+
+resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
+  parent: app
+  name: 'appsettings'
+  properties: union(references, hostSettings, ourSettings)
+}
+
+resource ftpCredentials 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
+  parent: app
+  name: 'ftp'
+  properties: { allow: false }
+}
+
+resource scmCredentials 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
+  parent: app
+  name: 'scm'
+  properties: { allow: false }
+}
+
+// Only the function manage is behind the login. Microsoft's sender has none to offer.
+resource login 'Microsoft.Web/sites/config@2025-03-01' = if (!empty(manageClientId)) {
+  parent: app
+  name: 'authsettingsV2'
+  properties: {
+    platform: { enabled: true }
+    globalValidation: {
+      requireAuthentication: true
+      unauthenticatedClientAction: 'Return401'
+      excludedPaths: ['/api/leads', '/api/leads/*', '/api/status/*', '/api/health']
+    }
+    identityProviders: {
+      azureActiveDirectory: {
+        enabled: true
+        registration: {
+          clientId: manageClientId
+          openIdIssuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
+        }
+        validation: { allowedAudiences: [manageClientId, 'api://${manageClientId}'] }
+      }
+    }
+    login: { tokenStore: { enabled: false } }
+  }
+}
+
+// Metrics alone: what the app logs is in Application Insights already, and twice would be paid for twice.
+resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  scope: app
+  name: 'to-workspace'
+  properties: {
+    workspaceId: workspaceId
+    metrics: [{ category: 'AllMetrics', enabled: true }]
+  }
+}
+
+output id string = app.id
+output name string = app.name
+output hostName string = app.properties.defaultHostName

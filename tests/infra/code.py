@@ -1,0 +1,71 @@
+"""What the code reads, uses and says, taken from the code itself: the templates are held to it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from leads.destinations.azure_table import AzureTableSettings
+from leads.events import Event
+from leads.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOYED = [ROOT / "function_app.py", *sorted((ROOT / "leads").rglob("*.py"))]
+
+
+def settings() -> set[str]:
+    """The environment variables that the app reads."""
+    return {field.alias for field in Settings.model_fields.values() if field.alias}
+
+
+def _constants(suffix: str) -> dict[str, str]:
+    """Module constants whose name ends so, with their texts."""
+    found: dict[str, str] = {}
+    for path in DEPLOYED:
+        for node in ast.parse(path.read_text()).body:
+            target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+            value = getattr(node, "value", None)
+            if isinstance(target, ast.Name) and target.id.endswith(suffix) and isinstance(value, ast.Constant):
+                found[target.id] = str(value.value)
+    return found
+
+
+def queues() -> set[str]:
+    """The queues that the app puts on or reads, and the one that its trigger listens to."""
+    listened = re.findall(r'@app\.queue_trigger\("\w+", "([\w-]+)"', (ROOT / "function_app.py").read_text())
+    return set(_constants("_QUEUE").values()) | set(listened)
+
+
+def tables() -> set[str]:
+    """The tables of the app, and the one that an Azure Table destination writes to by default."""
+    return set(_constants("_TABLE").values()) | {str(AzureTableSettings.model_fields["table"].default)}
+
+
+def unnamed_storage() -> Iterator[str]:
+    """Places that open a queue or a table by something else than such a constant: file, line and what."""
+    known = {*_constants("_QUEUE"), *_constants("_TABLE")}
+    for path in DEPLOYED:
+        for call in ast.walk(ast.parse(path.read_text())):
+            opens = isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] in {"queue", "table"}
+            if isinstance(call, ast.Call) and opens and ast.unparse(call.args[0]) not in known:
+                yield f"{path.name}:{call.lineno} {ast.unparse(call.args[0])}"
+
+
+def functions() -> set[str]:
+    """The names of the functions."""
+    return set(re.findall(r'@app\.function_name\("(\w+)"\)', (ROOT / "function_app.py").read_text()))
+
+
+def reads_of_the_environment() -> Iterator[str]:
+    """Places in the deployed code that read an environment variable by themselves: file and text."""
+    for path in DEPLOYED:
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if re.search(r"\b(environ|getenv)\b", line.partition("#")[0]) and "import" not in line:
+                yield f"{path.relative_to(ROOT)}:{number} {line.strip()}"
+
+
+def events() -> dict[str, set[str]]:
+    """The events that are logged, each with its fields."""
+    return {event.value: set(event.fields) for event in Event}

@@ -1,0 +1,303 @@
+"""What Azure would be given: settings, storage, rights, names. Held to the code, for each set of parameters."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.infra import code, promises
+from tests.infra.bicep import PARAMETERS, Deployment, predict
+from tests.infra.conftest import Predicted
+
+ROOT = Path(__file__).resolve().parents[2]
+HOST = json.loads((ROOT / "host.json").read_text())
+
+
+def site(deployment: Deployment) -> dict[str, Any]:
+    properties: dict[str, Any] = deployment.the("Microsoft.Web/sites")["properties"]
+    return properties
+
+
+# --- Settings -----------------------------------------------------------------------------------------------------------
+
+
+def test_each_setting_that_the_code_reads_is_set_and_none_that_nothing_reads(deployment: Deployment) -> None:
+    own = frozenset({"ERP_STORAGE"} & set(deployment.settings))
+    assert promises.wrong_settings(deployment, own) == set()
+
+
+def test_the_environment_is_read_in_one_place_only() -> None:
+    elsewhere = [place for place in code.reads_of_the_environment() if not place.startswith("leads/settings.py:")]
+    # The command line runs on a person's machine: what it reads there is no setting of the app.
+    assert [place for place in elsewhere if not place.startswith("leads/cli/")] == []
+
+
+def test_no_setting_is_one_that_flex_consumption_refuses(deployment: Deployment) -> None:
+    assert set(deployment.settings) & promises.FORBIDDEN_ON_FLEX == set()
+
+
+def test_the_platforms_settings_and_ours_have_no_name_in_common() -> None:
+    assert code.settings() & promises.READ_BY_THE_PLATFORM == set()
+
+
+def test_no_secret_is_in_a_setting_or_an_output(deployment: Deployment) -> None:
+    assert list(promises.secrets_told(deployment)) == []
+
+
+def test_a_setting_with_a_secret_is_a_reference_to_the_key_vault(production: Deployment) -> None:
+    vault = production.the("Microsoft.KeyVault/vaults")["name"]
+    assert production.settings["ERP_STORAGE"] == f"@Microsoft.KeyVault(VaultName={vault};SecretName=erp-storage)"
+    assert "userAssignedIdentities" in site(production)["keyVaultReferenceIdentity"]
+
+
+def test_the_publishers_choices_reach_the_app(production: Deployment) -> None:
+    assert production.settings["LEADS_NOTIFY_WEBHOOK"] == "keyvault:on-call-channel"
+    assert production.settings["LEADS_ALLOWED_NETWORKS"] == "10.1.0.0/16"
+
+
+def test_there_are_threads_for_all_that_an_instance_takes_at_once(deployment: Deployment) -> None:
+    threads = int(deployment.settings["PYTHON_THREADPOOL_THREAD_COUNT"])
+    http = site(deployment)["functionAppConfig"]["scaleAndConcurrency"]["triggers"]["http"]["perInstanceConcurrency"]
+    queues = HOST["extensions"]["queues"]
+    assert threads >= max(http, queues["batchSize"] + queues["newBatchThreshold"])
+
+
+# --- The app ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_app_runs_on_flex_consumption_with_the_python_of_the_tests(deployment: Deployment) -> None:
+    plan = deployment.the("Microsoft.Web/serverfarms")
+    assert plan["sku"] == {"name": "FC1", "tier": "FlexConsumption"}
+    assert site(deployment)["functionAppConfig"]["runtime"] == {"name": "python", "version": "3.13"}
+    assert "linuxFxVersion" not in site(deployment)["siteConfig"]
+
+
+def test_the_package_comes_from_a_container_that_is_made(deployment: Deployment) -> None:
+    storage = site(deployment)["functionAppConfig"]["deployment"]["storage"]
+    container = deployment.the("Microsoft.Storage/storageAccounts/blobServices/containers")["name"].rpartition("/")[2]
+    assert storage["type"] == "blobContainer"
+    assert f"'{container}'" in storage["value"] or storage["value"].endswith(container)
+    assert storage["authentication"]["type"] == "UserAssignedIdentity"
+
+
+def test_only_https_of_tls_1_2_is_spoken(deployment: Deployment) -> None:
+    assert site(deployment)["httpsOnly"]
+    assert site(deployment)["siteConfig"]["minTlsVersion"] == "1.2"
+    assert site(deployment)["siteConfig"]["ftpsState"] == "Disabled"
+    account = deployment.the("Microsoft.Storage/storageAccounts")["properties"]
+    assert (account["minimumTlsVersion"], account["supportsHttpsTrafficOnly"]) == ("TLS1_2", True)
+
+
+def test_nobody_publishes_with_a_password(deployment: Deployment) -> None:
+    policies = deployment.of_type("Microsoft.Web/sites/basicPublishingCredentialsPolicies")
+    assert {policy["name"].rpartition("/")[2]: policy["properties"]["allow"] for policy in policies} == {
+        "ftp": False,
+        "scm": False,
+    }
+
+
+def test_warm_instances_are_a_choice(predicted: Predicted) -> None:
+    def warm(name: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = site(predicted(name))["functionAppConfig"]["scaleAndConcurrency"]["alwaysReady"]
+        return found
+
+    assert warm("development") == []
+    assert warm("second") == [{"name": "http", "instanceCount": 1}]
+    assert warm("production") == [{"name": "http", "instanceCount": 2}]
+
+
+def test_a_login_stands_before_manage_and_not_before_the_intake(predicted: Predicted) -> None:
+    def login(name: str) -> list[dict[str, Any]]:
+        configs = predicted(name).of_type("Microsoft.Web/sites/config")
+        return [config for config in configs if config["name"].endswith("/authsettingsV2")]
+
+    assert login("development") == []
+    (config,) = login("production")
+    asked = config["properties"]["globalValidation"]
+    assert (asked["requireAuthentication"], asked["unauthenticatedClientAction"]) == (True, "Return401")
+    text = (ROOT / "docs/connecting.md").read_text()
+    documented = re.search(r'"excludedPaths": (\[[^]]*\])', text)
+    assert documented is not None
+    assert asked["excludedPaths"] == json.loads(documented[1])
+    assert not any("manage" in path for path in asked["excludedPaths"])
+    assert "clientSecretSettingName" not in json.dumps(config)
+
+
+# --- Storage ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_queue_and_table_of_the_code_is_made_and_no_other(deployment: Deployment) -> None:
+    assert promises.missing_storage(deployment) == set()
+    assert list(code.unnamed_storage()) == []
+
+
+def test_storage_takes_no_shared_key_and_shows_nothing_to_the_public(deployment: Deployment) -> None:
+    account = deployment.the("Microsoft.Storage/storageAccounts")["properties"]
+    assert account["allowSharedKeyAccess"] is False
+    assert account["allowBlobPublicAccess"] is False
+    container = deployment.the("Microsoft.Storage/storageAccounts/blobServices/containers")["properties"]
+    assert container["publicAccess"] == "None"
+
+
+def test_the_account_that_holds_the_leads_cannot_be_deleted_by_mistake(deployment: Deployment) -> None:
+    lock = deployment.the("Microsoft.Authorization/locks")
+    assert lock["properties"]["level"] == "CanNotDelete"
+    assert f"{deployment.the('Microsoft.Storage/storageAccounts')['id']}/providers" in lock["id"]
+
+
+def test_storage_is_in_three_zones_where_that_is_asked_for(predicted: Predicted) -> None:
+    def kind(name: str) -> str:
+        return str(predicted(name).the("Microsoft.Storage/storageAccounts")["sku"]["name"])
+
+    assert (kind("development"), kind("production")) == ("Standard_LRS", "Standard_ZRS")
+
+
+def test_the_key_vault_goes_by_roles_and_cannot_be_purged(deployment: Deployment) -> None:
+    vault = deployment.the("Microsoft.KeyVault/vaults")["properties"]
+    assert vault["enableRbacAuthorization"] and vault["enablePurgeProtection"] and vault["enableSoftDelete"]
+    assert "accessPolicies" not in vault
+
+
+def test_logs_are_written_with_a_login_alone(deployment: Deployment) -> None:
+    insights = deployment.the("Microsoft.Insights/components")["properties"]
+    assert insights["DisableLocalAuth"] is True
+    assert "WorkspaceResourceId" in insights
+    assert "Authorization=AAD" in deployment.settings["APPLICATIONINSIGHTS_AUTHENTICATION_STRING"]
+
+
+def test_what_keeps_something_tells_the_workspace_of_it(deployment: Deployment) -> None:
+    told = {
+        re.split(r"/providers/Microsoft.Insights/", one["id"])[0]
+        for one in deployment.of_type("Microsoft.Insights/diagnosticSettings")
+    }
+    for kind in ("Microsoft.KeyVault/vaults", "Microsoft.Web/sites", "Microsoft.Storage/storageAccounts/tableServices"):
+        assert deployment.the(kind)["id"] in told
+
+
+# --- Rights -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_app_and_the_operator_have_the_rights_that_they_need_and_no_others(deployment: Deployment) -> None:
+    assert promises.wrong_rights(deployment) == set()
+
+
+def test_the_roles_are_those_that_the_documents_ask_for() -> None:
+    documented = (ROOT / "docs/configuration.md").read_text() + (ROOT / "docs/deploy.md").read_text()
+    for _, _, role in promises.RIGHTS:
+        assert role in documented, role
+
+
+# --- Networks -----------------------------------------------------------------------------------------------------------
+
+
+def test_with_private_endpoints_storage_and_key_vault_are_closed_to_the_internet(production: Deployment) -> None:
+    for kind in ("Microsoft.Storage/storageAccounts", "Microsoft.KeyVault/vaults"):
+        properties = production.the(kind)["properties"]
+        assert properties["publicNetworkAccess"] == "Disabled"
+        assert properties["networkAcls"]["defaultAction"] == "Deny"
+
+
+def test_each_service_that_the_app_uses_has_its_private_endpoint_and_name(production: Deployment) -> None:
+    endpoints = production.of_type("Microsoft.Network/privateEndpoints")
+    groups = {one["properties"]["privateLinkServiceConnections"][0]["properties"]["groupIds"][0] for one in endpoints}
+    assert groups == {"blob", "queue", "table", "vault"}
+    zones = {zone["name"] for zone in production.of_type("Microsoft.Network/privateDnsZones")}
+    in_this_cloud = "[format('privatelink.%s.{0}', environment().suffixes.storage)]"
+    assert zones == {in_this_cloud % group for group in ("blob", "queue", "table")} | {
+        "privatelink.vaultcore.azure.net"
+    }
+    assert len(production.of_type("Microsoft.Network/privateDnsZones/virtualNetworkLinks")) == len(zones)
+    assert len(production.of_type("Microsoft.Network/privateEndpoints/privateDnsZoneGroups")) == len(groups)
+
+
+def test_the_app_leaves_through_its_own_subnet(predicted: Predicted) -> None:
+    assert site(predicted("production"))["virtualNetworkSubnetId"].endswith("/subnets/app")
+    assert not site(predicted("development")).get("virtualNetworkSubnetId")
+    network = predicted("production").the("Microsoft.Network/virtualNetworks")["properties"]
+    (app,) = [subnet for subnet in network["subnets"] if subnet["name"] == "app"]
+    assert app["properties"]["delegations"][0]["properties"]["serviceName"] == "Microsoft.App/environments"
+
+
+def test_the_intake_stays_reachable_for_microsoft(deployment: Deployment) -> None:
+    assert site(deployment)["publicNetworkAccess"] == "Enabled"
+
+
+# --- Environments -------------------------------------------------------------------------------------------------------
+
+
+def test_every_name_is_one_that_azure_takes(deployment: Deployment) -> None:
+    assert promises.badly_named(deployment) == set()
+
+
+def test_every_resource_with_a_name_of_its_own_has_a_rule_for_it(production: Deployment) -> None:
+    inside_another = {"Microsoft.Authorization/roleAssignments", "Microsoft.Authorization/locks"}
+    inside_another |= {"Microsoft.Insights/diagnosticSettings", "Microsoft.Network/privateDnsZones"}
+    kinds = {one["type"] for one in production.resources if one["type"].count("/") == 1} - inside_another
+    assert kinds == promises.NAMES.keys()
+
+
+def test_two_environments_in_one_subscription_share_nothing(predicted: Predicted) -> None:
+    ids = [
+        {one["id"].lower() for one in predicted(name).resources} for name in ("production", "second", "short", "long")
+    ]
+    for number, left in enumerate(ids):
+        for right in ids[number + 1 :]:
+            assert left & right == set()
+    names = [
+        {one["name"] for one in predicted(name).resources if one["type"] in promises.UNIQUE_IN_THE_WORLD}
+        for name in ("development", "production", "second", "short", "long")
+    ]
+    assert len(set.union(*names)) == sum(len(found) for found in names)
+
+
+def test_the_same_deployment_twice_is_the_same(predicted: Predicted, tmp_path: Path) -> None:
+    again = predict(PARAMETERS / "production.bicepparam", tmp_path)
+    assert again.snapshot == predicted("production").snapshot
+
+
+def test_no_resource_is_in_a_deployment_twice(deployment: Deployment) -> None:
+    ids = [one["id"].lower() for one in deployment.resources]
+    assert len(ids) == len(set(ids))
+
+
+def test_everything_is_tagged_with_its_environment(deployment: Deployment) -> None:
+    group = deployment.the("Microsoft.Resources/resourceGroups")
+    environment = group["tags"]["azd-env-name"]
+    assert deployment.the("Microsoft.Web/sites")["tags"] == {"azd-env-name": environment, "azd-service-name": "app"}
+    untagged = [one["type"] for one in deployment.resources if one["type"] in promises.NAMES and "tags" not in one]
+    assert untagged == []
+
+
+# --- Outputs ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_outputs_say_what_to_paste_into_partner_center(deployment: Deployment) -> None:
+    app, group = (
+        deployment.the("Microsoft.Web/sites")["name"],
+        deployment.the("Microsoft.Resources/resourceGroups")["name"],
+    )
+    assert "/api/leads/PUBLISHER.OFFER?code=KEY" in deployment.outputs["intakeUrl"]
+    assert app in deployment.outputs["intakeUrl"]
+    command = deployment.outputs["intakeKeyCommand"]
+    assert f"--resource-group '{group}' --name {app} --function-name accept_lead" in command
+    assert "accept_lead" in code.functions() and "manage" in code.functions()
+
+
+# --- Proof that the checks find something -------------------------------------------------------------------------------
+
+
+def test_a_planted_secret_is_found(production: Deployment) -> None:
+    (config,) = [one for one in production.of_type("Microsoft.Web/sites/config") if one["name"].endswith("appsettings")]
+    secret = "[listKeys('/subscriptions/x', '2025-06-01').keys[0].value]"
+    planted = Deployment({"predictedResources": [{**config, "properties": {"LeadsStorage": secret}}], "outputs": {}})
+    assert list(promises.secrets_told(planted)) == ["LeadsStorage"]
+
+
+@pytest.mark.parametrize("name", ["kv--x", "1vault", "kv-", "k" * 25, "ab"])
+def test_a_bad_name_is_found(name: str) -> None:
+    resource = {"type": "Microsoft.KeyVault/vaults", "name": name}
+    assert promises.badly_named(Deployment({"predictedResources": [resource]}))
