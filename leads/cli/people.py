@@ -106,7 +106,7 @@ def _print(trails: list[TrailView], handed_over: list[HandedOverView], looked_at
         print_table(
             ("where", "key", "what"),
             [(trail.place, trail.key, f"LEFT: {trail.what}" if trail.left else trail.what) for trail in trails],
-            folded="what",
+            "what",
         )
     if handed_over:
         print_line("")
