@@ -119,12 +119,12 @@ def _data(app: App, offer: Offer, announcement: Announcement, one: _Delivered) -
     return data
 
 
-def _line(lead: dict[str, Any]) -> str:
+def _line(lead: dict[str, Any]) -> notices.Line:
     who = ", ".join(value for value in lead.get("person", {}).values() if value)
     where = f"{lead['destination']} (unconfirmed)" if lead.get("unconfirmed") else lead["destination"]
     parts = [
         f"{'[Test] ' if lead['is_test'] else ''}{STAGE_NAMES[Stage(lead['stage'])]}",
         who,
-        lead["link"] or f"{where}, lead {lead['lead_id']}",
+        where if lead["link"] else f"{where}, lead {lead['lead_id']}",
     ]
-    return " – ".join(filter(None, parts))
+    return notices.Line(" – ".join(filter(None, parts)), lead["link"])

@@ -1,7 +1,8 @@
 """What is posted to a chat: alarms to the publisher's own webhook, delivered leads to an offer's.
 
 Shapes: Microsoft Learn, "Create incoming webhooks with Workflows for Microsoft Teams" (a message with an Adaptive Card);
-Slack, "Sending messages using incoming webhooks"; a plain JSON object for everything else.
+Slack, "Sending messages using incoming webhooks"; a plain JSON object for everything else. Links: Microsoft Learn, "Text
+features" (Adaptive Cards); Slack, "Formatting text for app surfaces".
 """
 
 import json
@@ -17,8 +18,17 @@ from leads.settings import Secrets, Settings, SettingsError
 LINES_AT_MOST: Final = 25
 """A card of Teams holds 28 KB; the rest is counted."""
 _LINE_CHARACTERS: Final = 500
+_LOOK: Final = "open the record"
 _TEAMS_HOSTS: Final = (".logic.azure.com", ".powerplatform.com", ".webhook.office.com", ".powerautomate.com")
 _SLACK_HOSTS: Final = ("hooks.slack.com", "hooks.slack-gov.com")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A thing to be said, and the address at which a person can look at it, "" where there is none."""
+
+    text: str
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +36,7 @@ class Notice:
     """A title, a line for each thing to be said, and the same as data for a program."""
 
     title: str
-    lines: Sequence[str]
+    lines: Sequence[Line]
     data: Mapping[str, Any]
 
 
@@ -42,13 +52,13 @@ def body(notice: Notice, kind: NoticeFormat) -> dict[str, Any]:
     """The JSON of a notice."""
     if kind == "json":
         return {"title": notice.title, **notice.data}
-    lines = [line[:_LINE_CHARACTERS] for line in notice.lines[:LINES_AT_MOST]]
+    lines = [Line(line.text[:_LINE_CHARACTERS], line.link) for line in notice.lines[:LINES_AT_MOST]]
     if left_out := len(notice.lines) - len(lines):
-        lines.append(f"and {left_out} more")
+        lines.append(Line(f"and {left_out} more"))
     if kind == "slack":
-        return {"text": "\n".join([f"*{_slack_text(notice.title)}*", *map(_slack_text, lines)])}
+        return {"text": "\n".join([f"*{_slack_text(notice.title)}*", *map(_slack_line, lines)])}
     blocks = [{"type": "TextBlock", "text": notice.title, "weight": "Bolder", "wrap": True}]
-    blocks += [{"type": "TextBlock", "text": _teams_text(line), "wrap": True, "spacing": "Small"} for line in lines]
+    blocks += [{"type": "TextBlock", "text": _teams_line(line), "wrap": True, "spacing": "Small"} for line in lines]
     card = {"$schema": _CARD_SCHEMA, "type": "AdaptiveCard", "version": "1.4", "body": blocks}
     return {
         "type": "message",
@@ -57,6 +67,16 @@ def body(notice: Notice, kind: NoticeFormat) -> dict[str, Any]:
 
 
 _CARD_SCHEMA: Final = "http://adaptivecards.io/schemas/adaptive-card.json"
+
+
+def _slack_line(line: Line) -> str:
+    text = _slack_text(line.text)
+    return f"{text} – <{_slack_text(line.link)}|{_LOOK}>" if line.link else text
+
+
+def _teams_line(line: Line) -> str:
+    text = _teams_text(line.text)
+    return f"{text} – [{_LOOK}]({line.link})" if line.link else text
 
 
 def _slack_text(text: str) -> str:

@@ -209,18 +209,21 @@ def unread_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
     return sorted(name for name in named if name not in known and not name.startswith(COMMAND_LINES))
 
 
-IS_SECRET: dict[str, Any] = {"format": "secret-reference", "pattern": f"^({_REFERENCE.pattern})$"}
-"""Marks a secret reference in a JSON Schema; a field that may be left out has to be marked itself (`json_schema_extra`)."""
+_IS_SECRET: dict[str, Any] = {"format": "secret-reference", "pattern": f"^({_REFERENCE.pattern})$"}
+"""Marks a secret reference in a JSON Schema."""
 
 SecretReference = Annotated[
     str,
     AfterValidator(_check_reference),
     Field(
         description="Where the secret is kept: env:NAME (an app setting) or keyvault:NAME (a Key Vault secret).",
-        json_schema_extra=IS_SECRET,
+        json_schema_extra=_IS_SECRET,
     ),
 ]
 """A pydantic field type for a setting that names a secret and never holds one."""
+
+OptionalSecret = Annotated[SecretReference | None, Field(json_schema_extra=_IS_SECRET)]
+"""The same for a setting that may be left out: the mark has to stand at the field itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,8 +134,8 @@ def notice_of(changes: list[Change]) -> notices.Notice:
     )
 
 
-def _line(change: Change) -> str:
-    return f"{'Over' if change.ended_at else 'New'}: {_event(change).in_words(change.fields)}"
+def _line(change: Change) -> notices.Line:
+    return notices.Line(f"{'Over' if change.ended_at else 'New'}: {_event(change).in_words(change.fields)}")
 
 
 def _event(change: Change) -> Event:

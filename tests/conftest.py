@@ -9,7 +9,7 @@ import pytest
 from azure.storage.queue import QueueServiceClient
 from hypothesis import HealthCheck, settings
 
-from tests.support.markers import found_in
+from tests.support.markers import found_in, misplaced
 from tools.azurite import Azurite
 
 ACCOUNTS = 1000
@@ -41,6 +41,7 @@ def fresh_storage(_unused_accounts: Iterator[str]) -> Iterator[str]:
     if connection_string is None:
         pytest.fail(f"all {ACCOUNTS} storage accounts are used up: raise ACCOUNTS in tests/conftest.py")
     yield connection_string
+    assert list(misplaced(connection_string)) == [], "people and secrets where they don't belong"
     # Azurite keeps the messages of all accounts in one collection: what is left slows down every later test.
     with QueueServiceClient.from_connection_string(connection_string) as queues:
         for queue in queues.list_queues():

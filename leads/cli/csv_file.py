@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from leads.api.problems import Invalid
 from leads.intake import MAX_BODY_BYTES
 from leads.lead import text_of_body
-from leads.offers import InvalidOffer
 
 _DELIMITERS: Final = ",;\t"
 
@@ -25,7 +25,7 @@ class CsvFile:
 
 
 def read_csv(content: bytes) -> CsvFile:
-    """The file's rows. Raises `InvalidOffer` where it has no header."""
+    """The file's rows. Raises `Invalid` where it has no header."""
     text = text_of_body(content)[0].removeprefix("\ufeff")
     delimiter, text = _delimiter(text)
     csv.field_size_limit(sys.maxsize)  # what is too long is told of its row, and no reason to refuse the others
@@ -59,8 +59,8 @@ def _columns(header: Sequence[str]) -> list[str]:
     while columns and columns[-1] == f"(column {len(columns)})":
         columns.pop()
     if not columns:
-        raise InvalidOffer("FILE: is empty; its first row must name the columns")
+        raise Invalid("FILE: is empty; its first row must name the columns")
     twice = [name for name, count in Counter(columns).items() if count > 1]
     if twice:
-        raise InvalidOffer(f"FILE: two columns are called {twice[0]}; rename one of them")
+        raise Invalid(f"FILE: two columns are called {twice[0]}; rename one of them")
     return columns

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Final, Literal, TextIO
 import typer
 
 from leads.api.export import Export, ExportLeads, export_leads
+from leads.api.problems import Invalid
 from leads.cli.leads import STATES
 from leads.cli.output import json_text, print_line
 from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
 from leads.export import csv_header, csv_line
-from leads.offers import InvalidOffer
 
 _MARK: Final = "\N{BYTE ORDER MARK}"
 """By which Excel knows that the file is UTF-8."""
@@ -81,7 +81,7 @@ def _kind(named: str | None, output: str) -> Literal["csv", "jsonl"]:
         return "csv"
     if kind == "jsonl":
         return "jsonl"
-    raise InvalidOffer("--format: must be csv or jsonl")
+    raise Invalid("--format: must be csv or jsonl")
 
 
 @contextmanager
@@ -92,11 +92,11 @@ def _opened(output: str, *, adding: bool) -> Iterator[TextIO]:
         return
     part = f"{output}.part"
     if adding and not Path(part).exists():
-        raise InvalidOffer(f"--after: there is no {part} to go on with; leave it out to begin anew")
+        raise Invalid(f"--after: there is no {part} to go on with; leave it out to begin anew")
     try:
         file = open(part, "a" if adding else "w", encoding="utf-8", newline="", opener=_private)  # noqa: SIM115
     except OSError as error:
-        raise InvalidOffer(f"--output: {part} can't be written ({error.strerror})") from None
+        raise Invalid(f"--output: {part} can't be written ({error.strerror})") from None
     with file:
         yield file
     Path(part).replace(output)

@@ -24,6 +24,7 @@ from leads.api.imports import (
     reconcile_rows,
     unknown_columns,
 )
+from leads.api.problems import Invalid
 from leads.api.wire import MAX_BODY_BYTES
 from leads.cli.asking import DONE, NEEDS_A_PERSON, ask
 from leads.cli.csv_file import CsvFile, read_csv
@@ -33,7 +34,6 @@ from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
 from leads.dates import DateOrder, order_of, read_date
 from leads.importing import Verdict
 from leads.lead import field_of
-from leads.offers import InvalidOffer
 from leads.rows import FINAL
 
 SHOWN: Final = 50
@@ -219,7 +219,7 @@ def _mapped(columns: Sequence[str] | None) -> dict[str, str]:
     for text in columns or ():
         name, equals, field = text.rpartition("=")
         if not equals or not name.strip():
-            raise InvalidOffer(f"--map: {text} is no COLUMN=FIELD")
+            raise Invalid(f"--map: {text} is no COLUMN=FIELD")
         mapped[name.strip()] = field.strip()
     return mapped
 
@@ -230,11 +230,11 @@ def _reading(
     """How the file's rows are read, without a row."""
     mapped = _mapped(columns)
     if missing := [name for name in mapped if name not in found.columns]:
-        raise InvalidOffer(f"--map: the file has no column {missing[0]}; it has {', '.join(found.columns)}")
+        raise Invalid(f"--map: the file has no column {missing[0]}; it has {', '.join(found.columns)}")
     given = {"time": time} if time is not None else {}
     reading = Rows.model_validate({"rows": [], "columns": mapped, "offer": offer, **given})
     if not any(_field(name, reading) for name in found.columns):
-        raise InvalidOffer(
+        raise Invalid(
             f"FILE: none of its columns is known ({', '.join(found.columns)}); "
             "its first row must name them, or --map says what they hold"
         )

@@ -18,10 +18,10 @@ from leads.api.people import (
     erase_customer,
     show_customer,
 )
+from leads.api.problems import Invalid
 from leads.cli.asking import DONE, NEEDS_A_PERSON, confirmed
 from leads.cli.output import AsJson, print_json, print_line, print_table
 from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
-from leads.offers import InvalidOffer
 from leads.sought import Sought
 
 
@@ -91,12 +91,12 @@ def erase(
 
 
 def _address() -> str:
-    """The address: from standard input, or asked for. Raises `InvalidOffer` for what is none, without repeating it."""
+    """The address: from standard input, or asked for. Raises `Invalid` for what is none, without repeating it."""
     text = typer.prompt("E-mail address") if sys.stdin.isatty() else sys.stdin.readline()
     try:
         return Sought.of(text).email
     except ValueError as error:
-        raise InvalidOffer(f"e-mail: {error}; it is read from standard input") from None
+        raise Invalid(f"e-mail: {error}; it is read from standard input") from None
 
 
 def _print(trails: list[TrailView], handed_over: list[HandedOverView], looked_at: int, *, dry_run: bool) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from leads.api.problems import Invalid
 from leads.api.replay import Again, Many, Replayed, ReplayedLead, ReplayLead, ReplayMany, replay_lead, replay_leads
 from leads.api.wire import read_json
 from leads.cli.asking import NEEDS_A_PERSON, NOT_FOUND, ask, confirmed
@@ -11,7 +12,6 @@ from leads.cli.files import read_bytes
 from leads.cli.output import AsJson, print_json, print_line, print_table
 from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
 from leads.lead import text_of_body
-from leads.offers import InvalidOffer
 
 
 def replay(
@@ -62,11 +62,11 @@ def replay(
     many = {"offer": offer, "connection": connection, "since": since, "until": until}
     if lead_id:
         if given := next((name for name, value in many.items() if value is not None), ""):
-            raise InvalidOffer(f"--{given}: is for many leads; leave it or LEAD out")
+            raise Invalid(f"--{given}: is for many leads; leave it or LEAD out")
         again = {"destination": to, "force": force, "dry_run": dry_run}
         return _one(context, lead_id, Again.model_validate({**again, **_correction(fields, lead)}), as_json)
     if force or fields or lead:
-        raise InvalidOffer("LEAD: is missing; --force, --fields and --lead are for one lead")
+        raise Invalid("LEAD: is missing; --force, --fields and --lead are for one lead")
     wanted = {**many, "destination": to, "state": state, "dry_run": dry_run}
     which = Many.model_validate({name: value for name, value in wanted.items() if value is not None})
     if not (dry_run or yes) and not confirmed("Send these leads again? (--dry-run shows them)", otherwise="--yes"):
@@ -76,7 +76,7 @@ def replay(
 
 def _correction(fields: str, lead: str) -> dict[str, object]:
     if fields and lead:
-        raise InvalidOffer("--fields: leave it out where the whole lead is given with --lead")
+        raise Invalid("--fields: leave it out where the whole lead is given with --lead")
     if lead:
         return {"lead": text_of_body(read_bytes(lead))[0]}
     return {"fields": read_json(read_bytes(fields))} if fields else {}

@@ -49,7 +49,7 @@ def _recent(found: Status) -> str:
 
 def _counts(counts: Mapping[State, int], notes: Mapping[State, str] = MappingProxyType({})) -> str:
     """How many are in each state, most first."""
-    most_first = sorted((state for state in counts if counts[state]), key=lambda state: -counts[state])
+    most_first = sorted((state for state in State if counts.get(state)), key=lambda state: -counts[state])
     return ", ".join(f"{counts[state]} {state}{notes.get(state, '')}" for state in most_first) or "none"
 
 

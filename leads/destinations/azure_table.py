@@ -37,7 +37,7 @@ from leads.destinations.base import (
     Retry,
 )
 from leads.lead import Lead
-from leads.settings import CONNECTION_STRING, IS_SECRET, SecretReference, Settings, SettingsError
+from leads.settings import CONNECTION_STRING, OptionalSecret, Settings, SettingsError
 from leads.storage import joined_text, make_table, saying_why, table_client, text_columns, transport
 
 CREATED_TIME_FORMAT = "%m/%d/%Y %H:%M:%S"
@@ -79,11 +79,10 @@ class AzureTableSettings(DestinationSettings):
         pattern="^[A-Za-z][A-Za-z0-9]{2,62}$",
         description="The table's name, 3 to 63 letters and digits; it is made if it is missing.",
     )
-    connection_string: SecretReference | None = Field(
+    connection_string: OptionalSecret = Field(
         None,
         title="Storage account connection string",
         description="Another account, by a reference to its connection string (env:NAME or keyvault:NAME).",
-        json_schema_extra=IS_SECRET,
     )
     table_service_uri: str | None = Field(
         None,

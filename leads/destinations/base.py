@@ -1,5 +1,6 @@
 """What a destination is: its settings, `check()`, `send()` and `preview()`, and the outcomes that `send()` can have."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -9,9 +10,9 @@ from functools import cache, cached_property
 from hashlib import sha256
 from math import inf
 from threading import Lock
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from leads.destinations.follow_up import NO_FOLLOW_UP, FollowUp
 from leads.lead import Lead, Stage
@@ -161,6 +162,22 @@ class DestinationSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+MatchExisting = Annotated[
+    Literal["email", "off"],
+    Field(
+        title="Match existing records",
+        description="Whether a customer's first lead looks for a record that others have made.",
+    ),
+]
+DeletedRecords = Annotated[
+    Literal["recreate", "skip"],
+    Field(
+        title="Deleted records",
+        description="What becomes of a lead whose customer's record somebody has deleted.",
+    ),
+]
+
+
 def secret_references(settings: DestinationSettings) -> dict[str, str]:
     """Setting → the reference in it; those inside a setting are named `headers.Authorization`."""
     found: dict[str, str] = {}
@@ -221,6 +238,9 @@ class Destination(ABC):
     sent_twice: ClassVar[str]
     """What it means that a lead is sent again which was delivered: a sentence for a person who is about to do it."""
 
+    follow_up_ids: ClassVar[Mapping[str, tuple[str, str]]] = {}
+    """For the parts of a follow-up that are the vendor's IDs: the pattern of one, and what it must be in words."""
+
     connection: str = ""
     """The id of the connection it uses; set when it is made."""
 
@@ -257,6 +277,10 @@ class Destination(ABC):
         for name in sorted(asked_for - cls.follow_ups):
             known = ", ".join(sorted(cls.follow_ups)) or "none of them"
             raise ValueError(f"{name}: this destination type can't do that; it can do {known}")
+        for name, (pattern, wanted) in cls.follow_up_ids.items():
+            value = getattr(follow_up, name)
+            if value and not re.fullmatch(pattern, value):
+                raise ValueError(f"{name}: must be {wanted}")
 
     @property
     def keyless(self) -> bool:

@@ -31,7 +31,7 @@ from leads.destinations.base import (
 from leads.destinations.http import Answer
 from leads.destinations.mapping import check_template, render
 from leads.destinations.refusals import FAILURES, check_result, outcome_of
-from leads.settings import IS_SECRET, SecretReference, SettingsError
+from leads.settings import OptionalSecret, SecretReference, SettingsError
 from leads.trace import trace_headers
 
 PAYLOAD_VERSION: Final = 1
@@ -68,11 +68,10 @@ class WebhookSettings(DestinationSettings):
         title="Signing secret",
         description="Where the secret that signs the calls is kept: env:NAME or keyvault:NAME.",
     )
-    previous_secret: SecretReference | None = Field(
+    previous_secret: OptionalSecret = Field(
         None,
         title="Previous signing secret",
         description="While the secret is changed: the one before. Calls are signed with both.",
-        json_schema_extra=IS_SECRET,
     )
     headers: dict[HeaderName, SecretReference] = Field(
         {},

@@ -215,7 +215,7 @@ def test_status_tells_where_everything_stands(run: Run, pipeline: Pipeline, vend
     pipeline.run()
     status, out = run("status").status, run("status").out
     assert status == run("status", "--json").status == 5
-    assert "last 24 hours   1 delivered, 1 parked\n" in out
+    assert "last 24 hours   1 parked, 1 delivered\n" in out
     assert "undelivered     1 parked" in out
     assert f"oldest          {oldest}, parked since " in out
     assert "queue           0 messages, 0 poison" in out

@@ -19,6 +19,7 @@ from tests.fakes.chat import Chat
 from tests.fakes.tls import Authority, make_authority
 from tests.support.logs import logged
 from tests.support.pipeline import Pipeline, a_lead, crm
+from tests.support.recording import Recording
 from tests.support.vendor import REJECTED, Vendor
 
 
@@ -388,6 +389,23 @@ def test_a_delivered_lead_is_announced_without_personal_data_unless_the_offer_as
         "*1 lead for Contoso CRM*",
         f"Initial interest – Ada O'Neil, Example Works, bo@example.com – crm, lead {other}",
     ]
+
+
+def test_an_announcement_leads_to_the_crms_record(
+    pipeline: Pipeline, vendor: Vendor, chat: Chat, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEADS_ALLOWED_NETWORKS", "127.0.0.0/8")
+    monkeypatch.setenv("LEADS_CA_BUNDLE", authority.bundle)
+    monkeypatch.setattr(Recording, "record_link", lambda self, record_id: f"https://crm.example.com/{record_id}")
+    reading_settings(pipeline)
+    pipeline.offer(crm(vendor.url), announce={"webhook": "env:CHAT", "format": "teams"})
+    lead = pipeline.post()
+    pipeline.run()
+    pipeline.tick(2)
+    record = pipeline.delivery(lead).record_id
+    title, line = [block["text"] for block in chat.posts[0]["attachments"][0]["content"]["body"]]
+    assert title == "1 lead for Contoso CRM"
+    assert line == f"Initial interest – crm – [open the record](https://crm.example.com/{record})"
 
 
 def test_an_announcement_that_fails_holds_up_no_lead_and_is_made_later(

@@ -19,6 +19,7 @@ import pytest
 import typer.main
 
 from leads import cli
+from tests.support.markers import SECRETS, found_in
 from tests.support.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,9 +27,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Ran:
+    """What came of a command; no command prints a secret, whatever it is about."""
+
     status: int
     out: str
     err: str
+
+    def __post_init__(self) -> None:
+        assert found_in(self.out + self.err, SECRETS) == [], "secrets are printed"
 
 
 class Run(Protocol):

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from devhost.process import ROOT, DevhostProcess
-from tests.support.markers import found_in
+from tests.support.markers import MARKERS, SECRETS, found_in
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,13 @@ class RunningApp:
             connection.request(method, path, body, sent)
             response = connection.getresponse()
             found = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, found, response.read())
+            answer = Answer(response.status, found, response.read())
+        # A preview answers the lead that it was sent, or a made-up one.
+        markers = SECRETS if path.startswith("/api/manage/preview") else MARKERS
+        assert found_in(f"{found} {answer.body.decode(errors='replace')}", markers) == [], (
+            "people and secrets in an answer"
+        )
+        return answer
 
     def post(self, body: Any, path: str = "/api/leads") -> Answer:
         """Post a lead."""

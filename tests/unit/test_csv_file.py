@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leads.api.problems import Invalid
 from leads.cli.csv_file import read_csv
-from leads.offers import InvalidOffer
 
 HEADER = ["First name", "Email address", "Notes"]
 ROW = ["Zoë", "zoe@example.com", 'says "hi", twice\nover two lines']
@@ -64,7 +64,7 @@ def test_a_row_that_swallows_the_rest_of_the_file_is_bad() -> None:
     ],
 )
 def test_a_file_without_a_header_is_refused(content: bytes, problem: str) -> None:
-    with pytest.raises(InvalidOffer, match=problem):
+    with pytest.raises(Invalid, match=problem):
         read_csv(content)
 
 
@@ -84,7 +84,7 @@ def test_whatever_a_writer_of_csv_writes_is_read_back(rows: list[list[str]], del
 def test_any_bytes_are_rows_or_a_clear_refusal(content: bytes) -> None:
     try:
         found = read_csv(content)
-    except InvalidOffer as refusal:
+    except Invalid as refusal:
         assert str(refusal).startswith("FILE: ")
     else:
         assert all(len(row) == len(found.columns) for _, row in found.rows)

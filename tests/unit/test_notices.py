@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leads.notices import LINES_AT_MOST, Notice, body, format_of
+from leads.notices import LINES_AT_MOST, Line, Notice, body, format_of
 from leads.offers import NoticeFormat
 
 FORMATS: tuple[NoticeFormat, ...] = ("teams", "slack", "json")
@@ -30,20 +30,29 @@ def test_the_format_follows_from_the_address(url: str, expected: str) -> None:
 
 
 def test_teams_gets_an_adaptive_card_with_a_block_for_each_line() -> None:
-    message = body(Notice("Two leads", ["one", "two"], {}), "teams")
+    message = body(Notice("Two leads", [Line("one"), Line("two", "https://crm.example.com/a?b=1&c=2")], {}), "teams")
     (attachment,) = message["attachments"]
     assert message["type"] == "message"
     assert attachment["contentType"] == "application/vnd.microsoft.card.adaptive"
     assert attachment["content"]["type"] == "AdaptiveCard"
-    assert [block["text"] for block in attachment["content"]["body"]] == ["Two leads", "one", "two"]
+    assert [block["text"] for block in attachment["content"]["body"]] == [
+        "Two leads",
+        "one",
+        "two – [open the record](https://crm.example.com/a?b=1&c=2)",
+    ]
 
 
 def test_slack_gets_a_text_in_which_its_own_marks_are_escaped() -> None:
-    assert body(Notice("A & B", ["<!channel> hello"], {}), "slack") == {"text": "*A &amp; B*\n&lt;!channel&gt; hello"}
+    lines = [Line("<!channel> hello"), Line("lead", "https://crm.example.com/a?b=1&c=2")]
+    assert body(Notice("A & B", lines, {}), "slack")["text"].splitlines() == [
+        "*A &amp; B*",
+        "&lt;!channel&gt; hello",
+        "lead – <https://crm.example.com/a?b=1&amp;c=2|open the record>",
+    ]
 
 
 def test_a_program_gets_the_data() -> None:
-    assert body(Notice("t", ["line"], {"type": "alarms", "alarms": [1]}), "json") == {
+    assert body(Notice("t", [Line("line")], {"type": "alarms", "alarms": [1]}), "json") == {
         "title": "t",
         "type": "alarms",
         "alarms": [1],
@@ -52,17 +61,17 @@ def test_a_program_gets_the_data() -> None:
 
 @pytest.mark.parametrize("kind", ["teams", "slack"])
 def test_what_is_too_much_for_a_card_is_counted(kind: NoticeFormat) -> None:
-    shown = json.dumps(body(Notice("t", ["x" * 5000] * (LINES_AT_MOST + 7), {}), kind))
+    shown = json.dumps(body(Notice("t", [Line("x" * 5000)] * (LINES_AT_MOST + 7), {}), kind))
     assert "and 7 more" in shown
     assert len(shown) < 28_000
 
 
 @given(st.text(), st.lists(st.text(), max_size=40), st.sampled_from(FORMATS))
 def test_any_text_makes_json(title: str, lines: list[str], kind: NoticeFormat) -> None:
-    assert json.loads(json.dumps(body(Notice(title, lines, {}), kind)))
+    assert json.loads(json.dumps(body(Notice(title, [Line(line) for line in lines], {}), kind)))
 
 
 @given(st.text(alphabet="[]()*_#`<>!|\\ab", min_size=1))
 def test_a_customers_text_is_no_markdown(text: str) -> None:
-    block = body(Notice("t", [text], {}), "teams")["attachments"][0]["content"]["body"][1]["text"]
+    block = body(Notice("t", [Line(text)], {}), "teams")["attachments"][0]["content"]["body"][1]["text"]
     assert block.replace("\\\\", "").count("\\") == sum(text.count(mark) for mark in "[]()*_#`<>!|")

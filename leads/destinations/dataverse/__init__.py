@@ -4,7 +4,6 @@ A record and the notes, tasks and queue items of a stage have ids that are compu
 created only: whatever is sent twice is there once. What belongs to a stage is stored in one change set, whole or not at all.
 """
 
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Final
@@ -48,11 +47,6 @@ from leads.destinations.mapping import names_in, render, render_mapping
 from leads.destinations.refusals import FAILURES, UNREADABLE, Kind, Refused, check_result, outcome_of
 from leads.destinations.words import CONTACT_ASKED_FOR, fitted
 
-_FOLLOW_UP_IDS: Final = {
-    "owner": (f"(user|team):{GUID}", "user:ID or team:ID with the ID as in Dynamics"),
-    "queue": (GUID, "the queue's ID as in Dynamics"),
-    "campaign": (GUID, "the campaign's ID as in Dynamics"),
-}
 _TRIES: Final = 4
 _MERGES_FOLLOWED: Final = 5
 
@@ -67,6 +61,11 @@ class Dataverse(Destination):
     settings: DataverseSettings
     default_mapping: ClassVar[Mapping[str, MappingValue] | None] = DEFAULT_MAPPING
     follow_ups: ClassVar[frozenset[str]] = frozenset({"rating", "owner", "queue", "task", "campaign"})
+    follow_up_ids: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "owner": (f"(user|team):{GUID}", "user:ID or team:ID with the ID as in Dynamics"),
+        "queue": (GUID, "the queue's ID as in Dynamics"),
+        "campaign": (GUID, "the campaign's ID as in Dynamics"),
+    }
 
     @classmethod
     def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
@@ -82,14 +81,6 @@ class Dataverse(Destination):
         if not isinstance(value, str) or not value.startswith("/") or names_in(value):
             words = "write the address of one record, such as /campaigns(ID), without fields of the lead"
             raise ValueError(f"is a lookup: {words}")
-
-    @classmethod
-    def check_follow_up(cls, follow_up: FollowUp) -> None:
-        super().check_follow_up(follow_up)
-        for name, (pattern, wanted) in _FOLLOW_UP_IDS.items():
-            value = getattr(follow_up, name)
-            if value and not re.fullmatch(pattern, value):
-                raise ValueError(f"{name}: must be {wanted}")
 
     @cached_property
     def client(self) -> Client:

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from leads.destinations.base import DestinationSettings
-from leads.settings import IS_SECRET, SecretReference
+from leads.destinations.base import DeletedRecords, DestinationSettings, MatchExisting
+from leads.settings import OptionalSecret
 
 GUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
@@ -31,11 +31,10 @@ class DataverseSettings(DestinationSettings):
         pattern=f"^{GUID}$",
         description="Of the app registration, such as 00000000-0000-0000-0000-000000000000.",
     )
-    client_secret: SecretReference | None = Field(
+    client_secret: OptionalSecret = Field(
         None,
         title="Client secret",
         description="Where the secret's value, not its ID, is kept: env:NAME or keyvault:NAME.",
-        json_schema_extra=IS_SECRET,
     )
     authority: str = Field(
         "https://login.microsoftonline.com",
@@ -43,21 +42,13 @@ class DataverseSettings(DestinationSettings):
         pattern=r"^https://[A-Za-z0-9.-]+(:\d+)?/?$",
         description="Where tokens come from, such as https://login.microsoftonline.us in a sovereign cloud.",
     )
-    match_existing: Literal["email", "off"] = Field(
-        "email",
-        title="Match existing records",
-        description="Whether a customer's first lead looks for a record that others have made.",
-    )
+    match_existing: MatchExisting = "email"
     duplicate_detection: Literal["off", "delivered", "create"] = Field(
         "off",
         title="Duplicate detection",
         description="The environment's duplicate rules: not asked; a hit counts as delivered; a hit is created anyway.",
     )
-    deleted_records: Literal["recreate", "skip"] = Field(
-        "recreate",
-        title="Deleted records",
-        description="What becomes of a lead whose customer's record somebody has deleted.",
-    )
+    deleted_records: DeletedRecords = "recreate"
 
     @model_validator(mode="after")
     def _credentials_are_complete(self) -> "DataverseSettings":

@@ -3,7 +3,6 @@
 Calls keep to what Adobe advises for an instance, 50 in 20 seconds and 5 at once, over all workers of the app.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -23,7 +22,6 @@ from leads.destinations.base import (
     Rejected,
     Retry,
 )
-from leads.destinations.follow_up import FollowUp
 from leads.destinations.http import Failure
 from leads.destinations.lanes import Allowance, Lane, Lanes, NoLane
 from leads.destinations.marketo.client import Client
@@ -57,17 +55,14 @@ class Marketo(Destination):
     settings: MarketoSettings
     default_mapping: ClassVar[Mapping[str, MappingValue] | None] = DEFAULT_MAPPING
     follow_ups: ClassVar[frozenset[str]] = frozenset({"rating", "list"})
+    follow_up_ids: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "list": ("[1-9][0-9]{0,9}", "the static list's ID, a number")
+    }
 
     @classmethod
     def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
         assert isinstance(settings, MarketoSettings)  # noqa: S101
         return (settings.base_url.lower(), settings.client_id, settings.client_secret)
-
-    @classmethod
-    def check_follow_up(cls, follow_up: FollowUp) -> None:
-        super().check_follow_up(follow_up)
-        if follow_up.list and not re.fullmatch("[1-9][0-9]{0,9}", follow_up.list):
-            raise ValueError("list: must be the static list's ID, a number")
 
     def record_scope(self, offer: str, name: str) -> str:  # noqa: ARG002 - persons are the instance's, whatever the offer
         return f"marketo|{self.settings.instance}"

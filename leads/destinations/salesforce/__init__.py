@@ -31,13 +31,6 @@ from leads.destinations.salesforce.sending import Sending
 from leads.destinations.salesforce.settings import SalesforceSettings, id_pattern
 from leads.destinations.salesforce.sign_in import token_source
 
-_FOLLOW_UP_IDS: Final = {
-    "owner": (
-        f"user:{id_pattern('005')}|queue:{id_pattern('00G')}",
-        "user:ID or queue:ID with the ID as in Salesforce",
-    ),
-    "campaign": (id_pattern("701"), "the campaign's ID as in Salesforce"),
-}
 _TASK_FIELDS: Final = ("WhoId", "Subject", "Description")
 
 
@@ -51,6 +44,13 @@ class Salesforce(Destination):
     settings: SalesforceSettings
     default_mapping: ClassVar[Mapping[str, MappingValue] | None] = DEFAULT_MAPPING
     follow_ups: ClassVar[frozenset[str]] = frozenset({"rating", "owner", "task", "campaign"})
+    follow_up_ids: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "owner": (
+            f"user:{id_pattern('005')}|queue:{id_pattern('00G')}",
+            "user:ID or queue:ID with the ID as in Salesforce",
+        ),
+        "campaign": (id_pattern("701"), "the campaign's ID as in Salesforce"),
+    }
 
     @classmethod
     def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
@@ -63,14 +63,6 @@ class Salesforce(Destination):
         super().check_mapping(name, value)
         if not re.fullmatch(r"[A-Za-z]\w*", name):
             raise ValueError("is no field of leads: write its API name, such as Offer__c")
-
-    @classmethod
-    def check_follow_up(cls, follow_up: FollowUp) -> None:
-        super().check_follow_up(follow_up)
-        for name, (pattern, wanted) in _FOLLOW_UP_IDS.items():
-            value = getattr(follow_up, name)
-            if value and not re.fullmatch(pattern, value):
-                raise ValueError(f"{name}: must be {wanted}")
 
     @cached_property
     def client(self) -> Client:

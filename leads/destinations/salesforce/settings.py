@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from leads.destinations.base import DestinationSettings
-from leads.settings import IS_SECRET, SecretReference
+from leads.destinations.base import DeletedRecords, DestinationSettings, MatchExisting
+from leads.settings import OptionalSecret
 
 
 def id_pattern(prefix: str) -> str:
@@ -33,11 +33,10 @@ class SalesforceSettings(DestinationSettings):
         title="Consumer key",
         description="Of the external client app, such as 3MVG9….",
     )
-    client_secret: SecretReference | None = Field(
+    client_secret: OptionalSecret = Field(
         None,
         title="Consumer secret",
         description="Where it is kept (env:NAME or keyvault:NAME), to sign in by client credentials as the app's run-as user.",
-        json_schema_extra=IS_SECRET,
     )
     username: str | None = Field(
         None,
@@ -46,11 +45,10 @@ class SalesforceSettings(DestinationSettings):
         title="User name",
         description="Whom to sign in as with a private key, such as leads@contoso.example.com, instead of by a consumer secret.",
     )
-    private_key: SecretReference | None = Field(
+    private_key: OptionalSecret = Field(
         None,
         title="Private key",
         description="Where the key (PEM) is kept whose certificate the external client app has: env:NAME or keyvault:NAME.",
-        json_schema_extra=IS_SECRET,
     )
     audience: str = Field(
         "https://login.salesforce.com",
@@ -64,11 +62,7 @@ class SalesforceSettings(DestinationSettings):
         title="External ID field",
         description="A field of leads, such as Marketplace_Key__c: text(32), unique and external ID. It tells each record.",
     )
-    match_existing: Literal["email", "off"] = Field(
-        "email",
-        title="Match existing leads",
-        description="Whether a customer's first lead looks for a record that others have made.",
-    )
+    match_existing: MatchExisting = "email"
     duplicate_rules: Literal["allow", "existing", "delivered"] = Field(
         "allow",
         title="Duplicate rules",
@@ -80,11 +74,7 @@ class SalesforceSettings(DestinationSettings):
         title="Assignment rules",
         description="on: the active one assigns new leads; off: none does; or the ID of the rule that does, 01Q….",
     )
-    deleted_records: Literal["recreate", "skip"] = Field(
-        "recreate",
-        title="Deleted records",
-        description="What becomes of a lead whose customer's record somebody has deleted.",
-    )
+    deleted_records: DeletedRecords = "recreate"
 
     @field_validator("url")
     @classmethod
