@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Everything is installed inside the checkout, the first time it is needed.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format docs bench kills chaos soak clean
+.PHONY: help setup run test lint format docs lock audit bench kills chaos soak clean
 
 SET_UP := @command -v python3 >/dev/null \
 	|| { echo "python3 is missing: apt-get install python3 python3-venv" >&2; exit 2; }; \
@@ -27,6 +27,12 @@ format: ## format the code in place
 
 docs: ## write anew what documents say of the code's own catalogues
 	$(SET_UP) tools.generated_docs
+
+lock: ## write requirements.txt anew from requirements.in (UPGRADE=1 with the newest of everything)
+	$(SET_UP) tools.lock $(if $(UPGRADE),--upgrade)
+
+audit: ## look whether anything deployed has a known vulnerability; needs the network
+	$(SET_UP) tools.audit
 
 bench: ## speed and cost beside the floor, about ten minutes (ROWS=intake,delivery,…  STRICT=1)
 	$(SET_UP) benchmarks

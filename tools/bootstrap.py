@@ -257,6 +257,9 @@ def install_packages(python: Python, folder: Path) -> None:
     venv = [python.path, "-m", "venv", "--clear", str(folder)]
     step("virtual environment", venv, log, "a virtual environment")
     pip = [str(folder / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check"]
+    # By itself, for pip asks for hashes of all that it installs together with what has them.
+    deployed = [*pip, "--require-hashes", "-r", "requirements.txt"]
+    step("what is deployed", deployed, log, "the Python packages of requirements.txt")
     packages = [*pip, "-r", "requirements-dev.txt"]
     runtime = ["-r", "requirements-devhost.txt"]
     if python.minor >= PREFERRED:

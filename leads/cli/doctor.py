@@ -38,7 +38,7 @@ def doctor(
         print_table(("", "area", "about", "found, and what to do"), [_row(finding) for finding in shown])
         print_line("")
     print_line(_summary(found.findings))
-    if isinstance(context.obj, Directly):
+    if found.needs_a_person and isinstance(context.obj, Directly):
         print_line(
             "Looked at from this machine; --app URL asks the deployed app, with its settings and network.", err=True
         )

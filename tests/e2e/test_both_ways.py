@@ -108,6 +108,7 @@ def test_every_command_says_the_same_directly_and_over_http(
         interrupted.setattr("leads.cli.leads.time", Interrupted)
         both(0, "leads", "list", "--follow", "--json")
     both(0, "status")
+    both(0, "doctor", "--all")
     connection = json.loads(both(0, "connections", "list", "--json").out)[0]["id"]
     both(0, "connections", "show", connection)
     pause, resume = (("connections", verb, connection) for verb in ("pause", "resume"))
@@ -181,8 +182,14 @@ def test_the_key_is_asked_for_and_not_shown_and_that_of_another_function_opens_n
 
 def test_an_app_whose_storage_is_out_of_reach_says_so() -> None:
     with running_app(_nowhere(), "--no-queues", "--no-timers") as lost:
-        ran = process("--app", lost.host.base_url, "offers", "list", environment={KEY_VARIABLE: lost.host.host_key})
+        reached, key = ("--app", lost.host.base_url), {KEY_VARIABLE: lost.host.host_key}
+        ran = process(*reached, "offers", "list", environment=key)
+        examined = process(*reached, "doctor", environment=key)
     assert one_line(ran, 3) == "Storage did not answer. Ask again."
+    assert (examined.status, examined.err) == (5, "")
+    directly = process("doctor", environment={"LeadsStorage": _nowhere()})
+    assert directly.out == examined.out
+    assert re.search(r"queues +leads, leads-poison, leads-notices +the storage account does not answer", examined.out)
 
 
 def _nowhere() -> str:

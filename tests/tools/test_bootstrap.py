@@ -180,6 +180,17 @@ class TestEnvironment:
         bootstrap.make_environment(self.PYTHON)
         assert len(installs) == 2
 
+    def test_what_is_deployed_is_installed_by_itself_and_by_its_hashes(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        commands: list[list[str]] = []
+        monkeypatch.setattr(bootstrap, "step", lambda title, command, *_: commands.append(command))
+        bootstrap.install_packages(self.PYTHON, tmp_path)
+        installed = [command[command.index("install") + 1 :] for command in commands if "install" in command]
+        assert installed[0][-3:] == ["--require-hashes", "-r", "requirements.txt"]
+        assert all("requirements.txt" not in command for command in installed[1:])
+        assert any("requirements-dev.txt" in command for command in installed[1:])
+
     def test_an_interrupted_one_is_made_again(
         self, installs: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:

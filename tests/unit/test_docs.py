@@ -395,6 +395,13 @@ def test_every_event_is_in_operations_and_the_alarms_are_marked() -> None:
     assert alarms == {alarm: f"until `{alarm.ended_by}`" if alarm.ended_by else "repeated" for alarm in ALARMS}
 
 
+def test_every_alarm_says_what_it_means_what_to_look_at_and_what_to_do() -> None:
+    documented = table("docs/operations.md", "Each alarm")
+    assert documented.keys() >= ALARMS
+    assert documented.keys() & set(Event) == ALARMS
+    assert all(len(cells) == 3 and all(cells) for name, cells in documented.items() if name in ALARMS)
+
+
 def test_every_query_names_events_and_fields_that_there_are() -> None:
     fields = {name for event in Event for name in event.fields} | {"trace"}
     queries = blocks("docs/operations.md", "kusto")

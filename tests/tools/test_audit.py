@@ -1,0 +1,123 @@
+"""tools/audit.py: the real pip-audit, before a stand-in for the vulnerability service (the real one is out of reach of tests)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tools import audit
+from tools.audit import CLEAN, FOUND, PLANTED, UNKNOWN, main
+
+
+class Service(ThreadingHTTPServer):
+    """Answers as OSV does; `vulnerable` are the pins that it knows something about, `asked` all that it was asked about."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.vulnerable = {PLANTED}
+        self.asked: list[tuple[str, str]] = []
+        self.status = 200
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1/query"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Service
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        pin = (asked["package"]["name"], asked["version"])
+        self.server.asked.append(pin)
+        body = json.dumps({"vulns": [_known(*pin)]} if pin in self.server.vulnerable else {}).encode()
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Stay quiet."""
+
+
+def _known(name: str, version: str) -> dict[str, object]:
+    fixed = {"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "99"}]}
+    affected = [{"package": {"name": name, "ecosystem": "PyPI"}, "ranges": [fixed]}]
+    return {"id": f"TEST-{version}", "aliases": ["CVE-0"], "summary": "made up", "affected": affected}
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    server = Service()
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def arguments(service: Service, tmp_path: Path) -> list[str]:
+    return ["--vulnerability-service", "osv", "--osv-url", service.url, "--cache-dir", str(tmp_path)]
+
+
+@pytest.fixture
+def pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout of two pins, one with a hash."""
+    lock = tmp_path / "requirements.txt"
+    lock.write_text(f"requests==2.34.2 \\\n    --hash=sha256:{'0' * 64}\nidna==3.20 \\\n    --hash=sha256:{'1' * 64}\n")
+    monkeypatch.setattr(audit, "ROOT", tmp_path)
+    return lock
+
+
+def test_every_deployed_package_is_looked_up(
+    service: Service, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == CLEAN
+    locked = {
+        line.partition("==")[0] for line in (audit.ROOT / "requirements.txt").read_text().split("\n") if "==" in line
+    }
+    assert {name for name, _ in service.asked} == locked | {PLANTED[0]}
+    assert "the planted pin was found; known of requirements.txt: 0" in capsys.readouterr().out
+
+
+def test_a_vulnerable_package_is_named_with_the_version_to_take(
+    service: Service, arguments: list[str], pins: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.vulnerable.add(("idna", "3.20"))
+    assert main(arguments) == FOUND
+    assert "idna 3.20: CVE-0, TEST-3.20; fixed in 99" in capsys.readouterr().out
+
+
+def test_a_service_that_knows_nothing_is_not_believed(
+    service: Service, arguments: list[str], pins: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.vulnerable.clear()
+    assert main(arguments) == UNKNOWN
+    assert "the planted urllib3==1.24.1 was not found" in capsys.readouterr().err
+    assert service.asked == [PLANTED]
+
+
+def test_a_service_that_fails_is_said_so(
+    service: Service, arguments: list[str], pins: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.status = 503
+    assert main(arguments) == UNKNOWN
+    assert capsys.readouterr().err.startswith("audit: pip-audit has failed: ")
+
+
+def test_a_package_that_can_not_be_looked_up_is_no_pass(pins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What pip-audit does by itself where PyPI does not answer: it skips the package, and its exit status is 0."""
+
+    def skipping(command: list[str], **options: object) -> object:
+        report = Path(command[command.index("--output") + 1])
+        report.write_text(json.dumps({"dependencies": [{"name": "urllib3", "skip_reason": "not found"}]}))
+        return None
+
+    monkeypatch.setattr(subprocess, "run", skipping)
+    assert main([]) == UNKNOWN

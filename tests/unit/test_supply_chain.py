@@ -1,0 +1,192 @@
+"""What is deployed: everything pinned, by its hash, under a licence that is known to be fine, and looked over by others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tools.lock import COMMAND
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHONS = ("3.11", "3.12", "3.13")
+ALLOWED = frozenset({"MIT", "MIT-0", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0", "ISC", "PSF-2.0", "MPL-2.0"})
+"""SPDX identifiers. MPL-2.0 binds only who changes its files (certifi)."""
+CLASSIFIED = {
+    "MIT License": "MIT",
+    "BSD License": "BSD-3-Clause",
+    "Apache Software License": "Apache-2.0",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+}
+"""What classifiers call them. Those of the BSD that do not say which are the one with three clauses."""
+
+
+@dataclass(frozen=True)
+class Locked:
+    requirement: Requirement
+    hashes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return canonicalize_name(self.requirement.name)
+
+    @property
+    def version(self) -> str:
+        (pin,) = self.requirement.specifier
+        assert pin.operator == "=="
+        return pin.version
+
+    def is_for(self, python: str) -> bool:
+        marker = self.requirement.marker
+        return marker is None or marker.evaluate(environment(python))
+
+
+def environment(python: str) -> dict[str, str]:
+    """What a marker sees in Azure."""
+    found: dict[str, str] = {name: str(value) for name, value in default_environment().items()}
+    return found | {
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "sys_platform": "linux",
+        "extra": "",
+    }
+
+
+def requirements(name: str) -> list[Requirement]:
+    lines = (ROOT / name).read_text().splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith(("#", "-", " "))]
+
+
+def _locked() -> Iterator[Locked]:
+    text = (ROOT / "requirements.txt").read_text().replace("\\\n", " ")
+    for line in text.splitlines():
+        if line and not line.startswith((" ", "#")):
+            pin, *hashes = re.split(r"\s+--hash=", line.strip())
+            yield Locked(Requirement(pin), tuple(hashes))
+
+
+LOCK = list(_locked())
+BY_NAME = {package.name: package for package in LOCK if package.is_for("3.13")}
+
+
+def test_the_lock_says_how_it_was_made() -> None:
+    assert f"#    {' '.join(COMMAND)}\n" in (ROOT / "requirements.txt").read_text()
+
+
+def test_everything_is_pinned_with_hashes() -> None:
+    assert len(LOCK) > 20
+    for package in LOCK:
+        assert package.version
+        assert package.hashes, package.name
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", each) for each in package.hashes)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_lock_has_what_is_asked_for_and_all_that_it_needs(python: str) -> None:
+    locked = {package.name: package for package in LOCK if package.is_for(python)}
+    wanted = [
+        each for each in requirements("requirements.in") if not each.marker or each.marker.evaluate(environment(python))
+    ]
+    for package in locked.values():
+        wanted += _needed_by(package.name, python)
+    assert len(wanted) > len(locked)
+    for requirement in wanted:
+        found = locked.get(canonicalize_name(requirement.name))
+        assert found, f"make lock: {requirement} is not in requirements.txt"
+        assert found.version in requirement.specifier, f"make lock: {requirement}, but {found.version} is locked"
+
+
+def _needed_by(name: str, python: str) -> Iterator[Requirement]:
+    for text in distribution(name).requires or ():
+        requirement = Requirement(text)
+        if requirement.marker is None or requirement.marker.evaluate(environment(python)):
+            yield requirement
+
+
+def test_nothing_is_locked_that_nothing_needs() -> None:
+    needed = {canonicalize_name(each.name) for each in requirements("requirements.in")}
+    while more := {canonicalize_name(each.name) for name in needed for each in _needed_by(name, "3.13")} - needed:
+        needed |= more
+    assert needed >= BY_NAME.keys()
+
+
+def test_the_tests_run_on_what_is_deployed() -> None:
+    python = ".".join(default_environment()["python_full_version"].split(".")[:2])
+    for package in LOCK:
+        if package.is_for(python):
+            assert distribution(package.name).version == package.version, f"make setup: {package.name}"
+
+
+def test_nothing_of_development_is_deployed() -> None:
+    for name in ("requirements-dev.txt", "requirements-devhost.txt"):
+        development = {canonicalize_name(each.name) for each in requirements(name)}
+        assert development
+        assert development & BY_NAME.keys() == set()
+
+
+# --- Licences -----------------------------------------------------------------------------------------------------------
+
+
+def _one(values: list[Any] | None) -> str:
+    return str(values[0]) if values else ""
+
+
+def licences(name: str) -> set[str]:
+    """The SPDX identifiers of a package; of several that one may choose from, all."""
+    metadata = distribution(name).metadata
+    said = _one(metadata.get_all("License-Expression"))
+    if not said:
+        classified = [
+            text.rpartition(" :: ")[2] for text in metadata.get_all("Classifier") or [] if "License ::" in text
+        ]
+        named = [CLASSIFIED.get(text, text) for text in classified]
+        said = " OR ".join(named) or _one(metadata.get_all("License"))
+    return set(re.split(r" (?:OR|AND) ", said))
+
+
+@pytest.mark.parametrize("name", sorted(BY_NAME))
+def test_the_licence_of_what_is_deployed_is_an_allowed_one(name: str) -> None:
+    try:
+        found = licences(name)
+    except PackageNotFoundError:
+        pytest.fail(f"{name} is not installed: make setup")
+    assert found <= ALLOWED, f"{name}: {found - ALLOWED}"
+
+
+# --- Others look it over ------------------------------------------------------------------------------------------------
+
+
+def workflow() -> dict[Any, Any]:
+    found: dict[Any, Any] = yaml.safe_load((ROOT / ".github/workflows/supply-chain.yml").read_text())
+    return found
+
+
+def test_the_audit_runs_on_every_change_and_every_day_and_may_write_nothing() -> None:
+    found = workflow()
+    assert {"push", "pull_request", "schedule"} <= found[True].keys()  # YAML 1.1 takes `on` for a truth value
+    assert found["permissions"] == {"contents": "read"}
+    assert "python -m tools.audit" in [step.get("run") for step in found["jobs"]["audit"]["steps"]]
+
+
+def test_the_lock_is_installed_on_every_python_that_is_supported() -> None:
+    job = workflow()["jobs"]["installs"]
+    assert job["strategy"]["matrix"]["python"] == list(PYTHONS)
+    assert "python -m pip install --require-hashes -r requirements.txt" in [step.get("run") for step in job["steps"]]
+
+
+def test_dependabot_looks_after_every_kind_of_package() -> None:
+    found = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())["updates"]
+    assert {each["package-ecosystem"]: each["directory"] for each in found} == {
+        "uv": "/",
+        "npm": "/tools/node",
+        "github-actions": "/",
+    }

@@ -1,0 +1,29 @@
+"""`make lock`: writes requirements.txt from requirements.in: everything that is deployed, pinned and with hashes.
+
+    python -m tools.lock               what the last lock chose stays, as far as it fits
+    python -m tools.lock --upgrade     the newest of everything
+
+Further arguments go to `uv pip compile`. The command stands in the head of requirements.txt, where Dependabot finds it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+COMMAND: Final = (
+    *("uv", "pip", "compile", "requirements.in", "--universal", "--python-version", "3.11"),
+    *("--generate-hashes", "-o", "requirements.txt"),
+)
+"""One lock for every Python from 3.11 on and every platform: markers say which line is for which."""
+
+
+def main(arguments: list[str]) -> int:
+    return subprocess.run([sys.executable, "-m", *COMMAND, "--quiet", *arguments], cwd=ROOT).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
