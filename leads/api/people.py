@@ -147,7 +147,7 @@ class HeldPart(StepDone):
 def erase_customer(app: App, request: EraseCustomer) -> ErasedPart:
     """Erase a customer by e-mail address: a part with each request. Tells each row, and which records remain in CRMs."""
     asked = request.erasure
-    at, place = _begun(asked.after)
+    at, place = _place(asked.after) if asked.after else (app.tombstones.storage_time(), Place())
     done, end = _a_step(erasure.erase(app, Sought(asked.email), at, place, dry_run=asked.dry_run))
     return ErasedPart(
         next=f"{at.isoformat()}|{end}" if end else None,
@@ -159,7 +159,7 @@ def erase_customer(app: App, request: EraseCustomer) -> ErasedPart:
 
 def show_customer(app: App, request: ShowCustomer) -> HeldPart:
     """Show all that is held about an e-mail address: a part with each request. Personal data."""
-    at, place = _begun(request.access.after)
+    at, place = _place(request.access.after) if request.access.after else (clock.now(), Place())
     sought = Sought(request.access.email)
     tombstone = app.tombstones.get(sought.customer)
     found, end = _a_step(traces.search(app, sought, place))
@@ -192,10 +192,8 @@ def _a_step(parts: Iterable[PartT]) -> tuple[list[PartT], Place | None]:
     return done, None
 
 
-def _begun(after: str) -> tuple[datetime, Place]:
+def _place(after: str) -> tuple[datetime, Place]:
     """When the first step began, and how far the one before has come."""
-    if not after:
-        return clock.now(), Place()
     moment, _, place = after.partition("|")
     try:
         at = datetime.fromisoformat(moment)
