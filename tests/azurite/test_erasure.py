@@ -232,6 +232,7 @@ def test_an_older_message_that_surfaces_later_is_emptied_and_a_new_lead_is_not(
     assert len(hidden) == 1
     poisoned = waiting_text(routed, "Create")
     erase(routed)
+    routed.clock.time += timedelta(seconds=6)
     routed.clock.time += timedelta(hours=1)
     newer = routed.post(hers())
     deliver(routed.app, older)
@@ -249,6 +250,20 @@ def test_an_older_message_that_surfaces_later_is_emptied_and_a_new_lead_is_not(
     assert len(logged(caplog, "lead_emptied")) == 2, "the body of the third went with the erasure, and its lead with it"
     held = {one.lead.lead_id: one.said for one in access(routed).leads}
     assert [lead_id for lead_id, said in held.items() if said] == [newer]
+
+
+def test_a_lead_that_is_handled_in_the_seconds_in_which_its_customer_is_erased_is_emptied_by_watch(
+    routed: Pipeline, vendor: Vendor, fresh_storage: str
+) -> None:
+    older = waiting_text(routed, "INS")
+    erase(routed)
+    deliver(routed.app, older)
+    assert len(vendor.calls) == 1
+    routed.tick(20)
+    assert left(fresh_storage) == []
+    assert [one.lead_id for one in erase(routed).handed_over] == vendor.keys(), (
+        "and a second run tells where it has gone"
+    )
 
 
 def test_a_message_that_surfaces_after_weeks_is_emptied(routed: Pipeline, vendor: Vendor, fresh_storage: str) -> None:
@@ -297,6 +312,7 @@ def test_what_a_worker_had_in_hand_and_wrote_later_is_emptied_by_watch(
     second.app.tombstones.cover("", second.clock.time)  # this instance has just looked, and will not for a minute
     older = waiting_text(second, "INS")
     erase(pipeline)
+    second.clock.time += timedelta(seconds=6)
     deliver(second.app, older)
     assert left(fresh_storage), "it did not know"
     pipeline.tick(20)
@@ -357,6 +373,7 @@ def test_killed_at_any_request_and_run_again_it_ends_the_same(
                 kills += 1
         again = Pipeline(storage, monkeypatch, clock)
         report = erase(again)
+        clock.time += timedelta(seconds=6)
         while again.queue.depth():  # what was in a dying hand comes back
             again.run()
             time.sleep(0.1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from devhost.process import ROOT
 from leads.offers import read_offer
 from tests.e2e.conftest import app_on
-from tests.support.running_app import running_app
+from tests.support.running_app import PERSONAL_DATA_OVER_HTTP, running_app
 
 CHECKS = (
     "not_a_server_error",
@@ -31,7 +31,7 @@ def test_what_the_document_allows_is_answered_as_it_says_and_nothing_without_the
         read_offer({"id": "contoso.crm", "destinations": [{"name": "table", "type": "azure_table"}]})
     )
     # Without a worker, so that leads go nowhere.
-    with running_app(fresh_storage, "--no-queues", "--no-timers") as app:
+    with running_app(fresh_storage, "--no-queues", "--no-timers", settings=PERSONAL_DATA_OVER_HTTP) as app:
         base = f"{app.host.base_url}/api/manage"
         arguments = [
             *("--config-file", str(Path(__file__).with_name("schemathesis.toml"))),
