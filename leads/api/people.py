@@ -10,12 +10,12 @@ from pydantic import AfterValidator, BaseModel, Field
 from leads import clock, erasure, traces
 from leads.api.leads import LeadView, lead_view
 from leads.api.operation import BODY, Body, Request
-from leads.api.problems import Invalid
+from leads.api.problems import Invalid, Unavailable
 from leads.api.steps import MAX_CURSOR, Step, StepDone
 from leads.app import App
 from leads.erasure import HandedOver, Trail, handed_over_of
 from leads.lead import Lead, text_of_body
-from leads.ledger import LEDGER_TABLE
+from leads.ledger import LEDGER_TABLE, LedgerBusy
 from leads.rows import lead_key
 from leads.sought import Sought
 from leads.traces import CustomerTrace, LeadTrace, MessageTrace, Place, WrongPlace
@@ -148,7 +148,10 @@ def erase_customer(app: App, request: EraseCustomer) -> ErasedPart:
     """Erase a customer by e-mail address: a part with each request. Tells each row, and which records remain in CRMs."""
     asked = request.erasure
     at, place = _place(asked.after) if asked.after else (app.tombstones.storage_time(), Place())
-    done, end = _a_step(erasure.erase(app, Sought(asked.email), at, place, dry_run=asked.dry_run))
+    try:
+        done, end = _a_step(erasure.erase(app, Sought(asked.email), at, place, dry_run=asked.dry_run))
+    except LedgerBusy:
+        raise Unavailable("A lead of this person is being changed by others over and over. Ask again.") from None
     return ErasedPart(
         next=f"{at.isoformat()}|{end}" if end else None,
         traces=[_trail(trail) for part in done for trail in part.trails],

@@ -21,10 +21,10 @@ from leads.api.people import (
     erase_customer,
     show_customer,
 )
-from leads.api.problems import Invalid
+from leads.api.problems import Invalid, Unavailable
 from leads.delivery import deliver
 from leads.lead import customer_hash
-from leads.ledger import LEDGER_TABLE
+from leads.ledger import LEDGER_TABLE, LedgerBusy
 from leads.messages import encode
 from leads.recovery import drain_poison
 from leads.rows import ERASED_ON_REQUEST, State
@@ -266,6 +266,34 @@ def test_a_lead_that_is_handled_in_the_seconds_in_which_its_customer_is_erased_i
     )
 
 
+def test_an_erased_lead_is_not_announced_any_more(
+    pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posted: list[Any] = []
+    monkeypatch.setattr("leads.notices.post", lambda *arguments: posted.append(arguments) or "")
+    pipeline.offer(crm(vendor.url), announce={"webhook": "env:CHAT", "with_person": True})
+    pipeline.post(hers())
+    pipeline.run()
+    erase(pipeline)
+    pipeline.watch()
+    assert posted == []
+    assert pipeline.app.notices.depth() == 0
+
+
+def test_rows_that_change_all_the_time_are_a_reason_to_ask_again(
+    routed: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routed.post(hers())
+    routed.run()
+
+    def busy(*_: Any) -> None:
+        raise LedgerBusy("lead")
+
+    monkeypatch.setattr(routed.app.ledger, "empty", busy)
+    with pytest.raises(Unavailable, match="Ask again"):
+        erase(routed)
+
+
 def test_a_message_that_surfaces_after_weeks_is_emptied(routed: Pipeline, vendor: Vendor, fresh_storage: str) -> None:
     older = waiting_text(routed, "INS")
     erase(routed)
@@ -362,6 +390,7 @@ def test_killed_at_any_request_and_run_again_it_ends_the_same(
     while True:
         number += 3
         storage = next(_unused_accounts)
+        clock.time = datetime.now(UTC)
         prepared(storage, monkeypatch, clock, vendor)
         rule = _KillAt(number, after=number % 2 == 0)
         with Proxy(storage) as proxy:
