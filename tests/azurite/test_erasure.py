@@ -270,7 +270,12 @@ def test_an_erased_lead_is_not_announced_any_more(
     pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     posted: list[Any] = []
-    monkeypatch.setattr("leads.notices.post", lambda *arguments: posted.append(arguments) or "")
+
+    def post(*arguments: Any) -> str:
+        posted.append(arguments)
+        return ""
+
+    monkeypatch.setattr("leads.notices.post", post)
     pipeline.offer(crm(vendor.url), announce={"webhook": "env:CHAT", "with_person": True})
     pipeline.post(hers())
     pipeline.run()
