@@ -33,7 +33,7 @@ def lead_status(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("manage")
 @app.route("manage/{*path}", methods=["GET", "PUT", "POST", "DELETE"])
 def manage(req: func.HttpRequest) -> func.HttpResponse:
-    """Offers, leads and status for scripts and tools; its own key, no personal data."""
+    """Offers, leads and status for scripts and tools; its own key, and personal data only where a setting allows it."""
     from leads.manage import answer_manage
 
     return answer_manage(req)

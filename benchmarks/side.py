@@ -198,7 +198,7 @@ def tally(proxy: Proxy) -> Tally:
     for request in list(proxy.journal):
         if request.is_poll and not request.step:
             empty_polls += 1
-        elif request.target in {OFFERS_TABLE, CONNECTIONS_TABLE}:
+        elif request.target in {OFFERS_TABLE, CONNECTIONS_TABLE} or request.name == f"table query {LEDGER_TABLE}":
             refreshes += 1
         else:
             requests[f"{request.service} {request.operation}"] += 1

@@ -53,6 +53,8 @@ AHEAD_AT_MOST: Final = 10
 REDELIVERY_WINDOW: Final = timedelta(minutes=15)
 IMPORT_WINDOW: Final = timedelta(hours=36)
 """How far apart the times of an imported lead and of the same lead as it came may be: lists tell local days, not moments."""
+JUST_RECEIVED: Final = timedelta(seconds=5)
+"""So soon nearly all leads are handled, and they cost no request more."""
 _TRIES: Final = 6
 
 
@@ -137,8 +139,11 @@ def _record_of(app: App, message: Message) -> LeadRecord | None:
 
 
 def emptied_on_surfacing(app: App, record: LeadRecord) -> bool:
-    """Whether a message brings a lead whose customer has been erased since: then the ledger gets what is left without them."""
-    if record.etag or record.lead is None:
+    """Whether a message brings a lead whose customer has been erased since: then the ledger gets what is left without them.
+
+    A lead that came in just now is not looked up: an erasure at the same moment is what `erasure.look_after` is for.
+    """
+    if record.etag or record.lead is None or clock.now() - record.received_at < JUST_RECEIVED:
         return False
     customer = customer_of(record.lead, record.lead_id)
     if not app.tombstones.cover(customer, record.received_at):

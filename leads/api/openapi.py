@@ -43,7 +43,8 @@ def describe(operations: Sequence[Operation[Any, Any]], base: str) -> Schema:
         "info": {
             "title": "Marketplace leads: management",
             "version": "1",
-            "description": "Offers, leads, connections and status. No answer holds a secret or a customer's data.",
+            "description": "Offers, leads, connections and status. No answer holds a secret. A customer's data is "
+            "answered only by the operations that say so, and only where the app setting LEADS_PERSONAL_DATA_OVER_HTTP is true.",
         },
         "servers": [{"url": base}],
         "security": [{"key": []}],

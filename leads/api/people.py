@@ -10,12 +10,12 @@ from pydantic import AfterValidator, BaseModel, Field
 from leads import clock, erasure, traces
 from leads.api.leads import LeadView, lead_view
 from leads.api.operation import BODY, Body, Request
-from leads.api.problems import Invalid
+from leads.api.problems import Invalid, Unavailable
 from leads.api.steps import MAX_CURSOR, Step, StepDone
 from leads.app import App
 from leads.erasure import HandedOver, Trail, handed_over_of
 from leads.lead import Lead, text_of_body
-from leads.ledger import LEDGER_TABLE
+from leads.ledger import LEDGER_TABLE, LedgerBusy
 from leads.rows import lead_key
 from leads.sought import Sought
 from leads.traces import CustomerTrace, LeadTrace, MessageTrace, Place, WrongPlace
@@ -147,8 +147,11 @@ class HeldPart(StepDone):
 def erase_customer(app: App, request: EraseCustomer) -> ErasedPart:
     """Erase a customer by e-mail address: a part with each request. Tells each row, and which records remain in CRMs."""
     asked = request.erasure
-    at, place = _begun(asked.after)
-    done, end = _a_step(erasure.erase(app, Sought(asked.email), at, place, dry_run=asked.dry_run))
+    at, place = _place(asked.after) if asked.after else (app.tombstones.storage_time(), Place())
+    try:
+        done, end = _a_step(erasure.erase(app, Sought(asked.email), at, place, dry_run=asked.dry_run))
+    except LedgerBusy:
+        raise Unavailable("A lead of this person is being changed by others over and over. Ask again.") from None
     return ErasedPart(
         next=f"{at.isoformat()}|{end}" if end else None,
         traces=[_trail(trail) for part in done for trail in part.trails],
@@ -159,7 +162,7 @@ def erase_customer(app: App, request: EraseCustomer) -> ErasedPart:
 
 def show_customer(app: App, request: ShowCustomer) -> HeldPart:
     """Show all that is held about an e-mail address: a part with each request. Personal data."""
-    at, place = _begun(request.access.after)
+    at, place = _place(request.access.after) if request.access.after else (clock.now(), Place())
     sought = Sought(request.access.email)
     tombstone = app.tombstones.get(sought.customer)
     found, end = _a_step(traces.search(app, sought, place))
@@ -192,10 +195,8 @@ def _a_step(parts: Iterable[PartT]) -> tuple[list[PartT], Place | None]:
     return done, None
 
 
-def _begun(after: str) -> tuple[datetime, Place]:
+def _place(after: str) -> tuple[datetime, Place]:
     """When the first step began, and how far the one before has come."""
-    if not after:
-        return clock.now(), Place()
     moment, _, place = after.partition("|")
     try:
         at = datetime.fromisoformat(moment)

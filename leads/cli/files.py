@@ -11,7 +11,7 @@ import yaml
 from leads.api.offers import check_offer
 from leads.api.problems import Invalid
 from leads.api.wire import read_json
-from leads.offers import Offer
+from leads.offers import InvalidOffer, Offer
 
 STANDARD_INPUT: Final = "-"
 
@@ -33,7 +33,7 @@ def read_offers(file: str) -> list[Offer]:
     for place, item in _places(_decoded(file, read_bytes(file))):
         try:
             offer = check_offer(item)
-        except Invalid as error:
+        except InvalidOffer as error:
             raise Invalid(f"{place}{error}") from None
         if offer.id.casefold() in offers:
             raise Invalid(f"{place}id: another offer of the file has it, too; leave one of them out")

@@ -102,12 +102,9 @@ def _address() -> str:
 def _print(trails: list[TrailView], handed_over: list[HandedOverView], looked_at: int, *, dry_run: bool) -> None:
     would = " What would be done:" if dry_run and trails else ""
     print_line(f"{looked_at} rows and messages looked through, {len(trails)} of them about this person.{would}")
-    if trails:
-        print_table(
-            ("where", "key", "what"),
-            [(trail.place, trail.key, f"LEFT: {trail.what}" if trail.left else trail.what) for trail in trails],
-            "what",
-        )
+    for trail in trails:
+        print_line(f"{trail.place}  {trail.key}")
+        print_line(f"    {'LEFT: ' if trail.left else ''}{trail.what}")
     if handed_over:
         print_line("")
         print_line("Handed over. Erase there what is not in the app's own storage:")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from leads.cli.reach import KEY_VARIABLE, TOKEN_VARIABLE
 from tests.support.command_line import Ran, Run, at_a_terminal, command_names, one_line, process, run_against
 from tests.support.pipeline import a_lead
-from tests.support.running_app import RunningApp, running_app
+from tests.support.running_app import PERSONAL_DATA_OVER_HTTP, RunningApp, running_app
 
 TABLE = {"name": "table", "type": "azure_table"}
 OTHER = {"name": "other", "type": "azure_table", "settings": {"table": "OtherLeads"}}
@@ -46,7 +48,7 @@ def same(ran: Ran) -> tuple[int, list[str], list[str]]:
 def app(fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningApp]:
     monkeypatch.setenv("LeadsStorage", fresh_storage)
     monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
-    with running_app(fresh_storage) as running:
+    with running_app(fresh_storage, settings=PERSONAL_DATA_OVER_HTTP) as running:
         monkeypatch.setenv(KEY_VARIABLE, running.host.function_keys["manage"])
         yield running
 
@@ -69,12 +71,14 @@ def test_every_command_says_the_same_directly_and_over_http(
     changed.write_text(json.dumps(OFFER | {"titles": ["Contoso CRM", "New"]}))
     tried: list[str] = []
 
-    def both(status: int, *arguments: str, undo: tuple[str, ...] = ()) -> Ran:
-        """Run it both ways, with `undo` in between."""
+    def both(status: int, *arguments: str, undo: tuple[str, ...] = (), typed: str = "") -> Ran:
+        """Run it both ways, with `undo` in between; `typed` is on standard input."""
         tried.append(" ".join(arguments))
+        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
         one = directly(*arguments)
         if undo:
             assert directly(*undo).status == 0
+        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
         other = deployed(*arguments)
         assert same(other) == same(one)
         assert other.status == status, other
@@ -104,6 +108,10 @@ def test_every_command_says_the_same_directly_and_over_http(
     both(0, "leads", "list", "--offer", "contoso.crm", "--limit", "2")
     both(0, "leads", "list", "--json")
     both(0, "leads", "show", lead)
+    assert "ada@example.com" in both(0, "leads", "show", lead, "--person").out
+    assert "ada@example.com" in both(0, "export", "--offer", "contoso.crm").out
+    assert "Example Works" in both(0, "access", typed="ada@example.com").out
+    assert lead in both(0, "erase", "--dry-run", typed="ada@example.com").out
     with monkeypatch.context() as interrupted:
         interrupted.setattr("leads.cli.leads.time", Interrupted)
         both(0, "leads", "list", "--follow", "--json")
@@ -154,13 +162,27 @@ def test_who_is_second_over_http_is_told_as_well(app: RunningApp, directly: Run,
     assert json.loads(directly("offers", "show", "contoso.crm").out)["titles"] == ["Theirs", "too"]
 
 
-def test_personal_data_stays_with_who_may_read_the_storage(app: RunningApp, directly: Run, deployed: Run) -> None:
-    lead = app.post(a_lead()).json()["lead_id"]
-    app.wait_for(lead, "unrouted")
-    assert "ada@example.com" in directly("leads", "show", lead, "--person").out
-    refused = one_line(deployed("leads", "show", lead, "--person"), 2)
-    assert refused.startswith("Personal data is not given out over HTTP")
-    assert "LEADS_PERSONAL_DATA_OVER_HTTP" in refused
+def test_personal_data_stays_with_who_may_read_the_storage_unless_a_setting_says_otherwise(
+    fresh_storage: str, directly: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LeadsStorage", fresh_storage)
+    with running_app(fresh_storage) as app:
+        monkeypatch.setenv(KEY_VARIABLE, app.host.function_keys["manage"])
+        deployed = run_against(capsys, "--app", app.host.base_url)
+        lead = app.post(a_lead()).json()["lead_id"]
+        app.wait_for(lead, "unrouted")
+        for command in (("leads", "show", lead, "--person"), ("access",), ("export", "--format", "jsonl")):
+            monkeypatch.setattr(sys, "stdin", io.StringIO("ada@example.com"))
+            assert "ada@example.com" in directly(*command).out
+            monkeypatch.setattr(sys, "stdin", io.StringIO("ada@example.com"))
+            refused = one_line(deployed(*command), 2)
+            assert refused.startswith("Personal data is not given out over HTTP")
+            assert "LEADS_PERSONAL_DATA_OVER_HTTP" in refused
+        monkeypatch.setattr(sys, "stdin", io.StringIO("ada@example.com"))
+        erased = deployed("erase", "--yes")
+        assert (erased.status, lead in app.call("GET", f"/api/status/{lead}").body.decode()) == (0, True)
+        assert app.call("GET", f"/api/status/{lead}").json()["state"] == "erased"
+        assert "ada@example.com" not in erased.out + app.host.log
 
 
 def test_the_key_is_asked_for_and_not_shown_and_that_of_another_function_opens_nothing(app: RunningApp) -> None:

@@ -70,10 +70,13 @@ class RunningApp:
             time.sleep(0.05)
 
 
+PERSONAL_DATA_OVER_HTTP = {"LEADS_PERSONAL_DATA_OVER_HTTP": "true"}
+
+
 @contextlib.contextmanager
-def running_app(storage: str, *options: str) -> Iterator[RunningApp]:
+def running_app(storage: str, *options: str, settings: Mapping[str, str] | None = None) -> Iterator[RunningApp]:
     """Start the app on a storage account, with the tests' own destination type; it ends with the block."""
-    settings = {"LeadsStorage": storage, "AzureWebJobsStorage": storage}
-    with DevhostProcess(ROOT, "--with", "tests.support.recording", *options, env=settings, timeout=60) as host:
+    env = {"LeadsStorage": storage, "AzureWebJobsStorage": storage, **(settings or {})}
+    with DevhostProcess(ROOT, "--with", "tests.support.recording", *options, env=env, timeout=60) as host:
         yield RunningApp(host)
         assert found_in(host.log) == [], "people and secrets are in the app's log"
