@@ -1,0 +1,50 @@
+"""Long work at the shell: step after step, with how far it has come, and how to take it up again where it is cut off."""
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Annotated, TypeVar
+
+import typer
+
+from leads.api.steps import StepDone
+from leads.app import App
+from leads.cli.asking import ask
+from leads.cli.output import print_line
+from leads.cli.reach import RequestT
+
+StepT = TypeVar("StepT", bound=StepDone)
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+After = Annotated[str, typer.Option("--after", help="Go on where it was cut off; what is printed then says it.")]
+
+
+def in_steps(
+    context: typer.Context,
+    run: Callable[[App, RequestT], StepT],
+    request: Callable[[str], RequestT],
+    after: str = "",
+) -> Iterator[StepT]:
+    """The answer of every step, from `after` on. `request` makes the request of a step from where it begins."""
+    try:
+        while True:
+            step = ask(context, run, request(after))
+            yield step
+            if step.next is None:
+                return
+            after = step.next
+    except BaseException:
+        if after:
+            print_line(f"Cut off; to go on there: --after {after}", err=True)
+        raise
+
+
+def show_progress(text: str) -> None:
+    """How far the work has come, on a line of its own that the next one replaces; nothing where nobody looks on."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
+
+
+def end_progress() -> None:
+    """Remove the line of `show_progress`."""
+    show_progress("")
