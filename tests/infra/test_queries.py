@@ -102,6 +102,15 @@ def test_a_rule_that_is_no_alarm_watches_what_the_app_cannot_say(production: Dep
     assert others == {"intake_failed", "oldest_undelivered", "app_silent"}
 
 
+def test_what_to_do_about_an_alert_is_where_the_alert_says(production: Deployment) -> None:
+    operations = (ROOT / "docs/operations.md").read_text()
+    for kind in ("Microsoft.Insights/scheduledQueryRules", "Microsoft.Insights/metricAlerts"):
+        for rule in production.of_type(kind):
+            name = rule["name"].rpartition("-")[2]
+            assert f"| `{name}` |" in operations
+            assert rule["properties"]["description"].endswith(f"docs/operations.md, {name}.")
+
+
 def test_every_query_is_in_a_rule_or_in_the_workbook_as_it_is(production: Deployment) -> None:
     deployed = [*promises.rule_queries(production).values(), *promises.workbook_queries(production).values()]
     assert sorted(deployed) == sorted(QUERIES.values())
