@@ -36,7 +36,7 @@ param maximumInstanceCount int = 40
 param zoneRedundantApp bool = false
 
 @description('Storage in three zones of the region (ZRS) instead of one (LRS). By default wherever the region has zones.')
-param zoneRedundantStorage bool = !empty(pickZones('Microsoft.Compute', 'virtualMachines', location))
+param zoneRedundantStorage bool?
 
 @description('Storage and Key Vault are reached over private endpoints alone, and the app over a virtual network of its own. The intake stays public, for Microsoft posts to it.')
 param privateEndpoints bool = false
@@ -123,7 +123,7 @@ module storage 'storage.bicep' = {
     name: names.storage
     location: location
     tags: tags
-    zoneRedundant: zoneRedundantStorage
+    zoneRedundant: zoneRedundantStorage ?? !empty(pickZones('Microsoft.Compute', 'virtualMachines', location))
     isPrivate: privateEndpoints
     workspaceId: monitoring.outputs.workspaceId
   }

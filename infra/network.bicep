@@ -32,14 +32,14 @@ resource network 'Microsoft.Network/virtualNetworks@2024-07-01' = {
       {
         name: 'app'
         properties: {
-          // Flex Consumption uses an address for each instance or few of them: 64 are enough for 40 instances.
-          addressPrefix: '10.91.0.0/26'
+          // At least a /27; with more room it can scale out further.
+          addressPrefix: '10.91.0.0/25'
           delegations: [{ name: 'flex', properties: { serviceName: 'Microsoft.App/environments' } }]
         }
       }
       {
         name: 'endpoints'
-        properties: { addressPrefix: '10.91.0.64/27', privateEndpointNetworkPolicies: 'Enabled' }
+        properties: { addressPrefix: '10.91.0.128/27', privateEndpointNetworkPolicies: 'Enabled' }
       }
     ]
   }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import cache
 
 import pytest
 
-from tests.infra.bicep import PARAMETERS, Deployment, predict, require_bicep
+from tests.infra.bicep import MISSING, PARAMETERS, Deployment, predict, require_bicep
 
 Predicted = Callable[[str], Deployment]
 
@@ -29,3 +29,12 @@ def deployment(request: pytest.FixtureRequest, predicted: Predicted) -> Deployme
 def production(predicted: Predicted) -> Deployment:
     """Everything that can be switched on is on."""
     return predicted("production")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Without the compiler all that is skipped is one line of the summary, however many tests it is."""
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and MISSING in report.longrepr[2]:
+        report.longrepr = (str(PARAMETERS.parent), 0, report.longrepr[2])
+    return report

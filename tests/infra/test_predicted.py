@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from leads.settings import read_settings
+from leads.storage import LEADS_QUEUE, Storage
 from tests.infra import code, promises
 from tests.infra.bicep import PARAMETERS, Deployment, predict
 from tests.infra.conftest import Predicted
@@ -66,6 +68,28 @@ def test_there_are_threads_for_all_that_an_instance_takes_at_once(deployment: De
     assert threads >= max(http, queues["batchSize"] + queues["newBatchThreshold"])
 
 
+AS_IN_AZURE = {
+    "queueServiceUri": "https://stdev.queue.core.windows.net/",
+    "tableServiceUri": "https://stdev.table.core.windows.net/",
+    "clientId": "44444444-4444-4444-4444-444444444444",
+    "LEADS_KEY_VAULT_URI": "https://kv-dev.vault.azure.net/",
+}
+
+
+def test_the_app_reads_the_settings_as_azure_gives_them(deployment: Deployment) -> None:
+    given = {
+        name: AS_IN_AZURE[name.rpartition("__")[2]] if value.startswith("[") else value
+        for name, value in deployment.settings.items()
+        if name in code.settings()
+    }
+    settings = read_settings(given)
+    storage = Storage(settings)
+    assert storage.queue(LEADS_QUEUE)._client.url == "https://stdev.queue.core.windows.net/leads"
+    assert storage.table("LeadLedger").client.url == "https://stdev.table.core.windows.net"
+    assert (settings.storage_credential, settings.storage_client_id) == ("managedidentity", AS_IN_AZURE["clientId"])
+    assert settings.thread_count == 32
+
+
 # --- The app ------------------------------------------------------------------------------------------------------------
 
 
@@ -73,7 +97,9 @@ def test_the_app_runs_on_flex_consumption_with_the_python_of_the_tests(deploymen
     plan = deployment.the("Microsoft.Web/serverfarms")
     assert plan["sku"] == {"name": "FC1", "tier": "FlexConsumption"}
     assert site(deployment)["functionAppConfig"]["runtime"] == {"name": "python", "version": "3.13"}
-    assert "linuxFxVersion" not in site(deployment)["siteConfig"]
+    of_other_plans = {"linuxFxVersion", "pythonVersion", "alwaysOn", "functionAppScaleLimit", "preWarmedInstanceCount"}
+    of_other_plans |= {"minimumElasticInstanceCount", "vnetRouteAllEnabled", "use32BitWorkerProcess"}
+    assert not of_other_plans & {*site(deployment), *site(deployment)["siteConfig"]}
 
 
 def test_the_package_comes_from_a_container_that_is_made(deployment: Deployment) -> None:
@@ -154,6 +180,7 @@ def test_storage_is_in_three_zones_where_that_is_asked_for(predicted: Predicted)
         return str(predicted(name).the("Microsoft.Storage/storageAccounts")["sku"]["name"])
 
     assert (kind("development"), kind("production")) == ("Standard_LRS", "Standard_ZRS")
+    assert "pickZones(" in kind("second"), "left open, it goes by what the region has"
 
 
 def test_the_key_vault_goes_by_roles_and_cannot_be_purged(deployment: Deployment) -> None:

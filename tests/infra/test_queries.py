@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -102,6 +102,15 @@ def test_a_rule_that_is_no_alarm_watches_what_the_app_cannot_say(production: Dep
     assert others == {"intake_failed", "oldest_undelivered", "app_silent"}
 
 
+def test_what_to_do_about_an_alert_is_where_the_alert_says(production: Deployment) -> None:
+    operations = (ROOT / "docs/operations.md").read_text()
+    for kind in ("Microsoft.Insights/scheduledQueryRules", "Microsoft.Insights/metricAlerts"):
+        for rule in production.of_type(kind):
+            name = rule["name"].rpartition("-")[2]
+            assert f"| `{name}` |" in operations
+            assert rule["properties"]["description"].endswith(f"docs/operations.md, {name}.")
+
+
 def test_every_query_is_in_a_rule_or_in_the_workbook_as_it_is(production: Deployment) -> None:
     deployed = [*promises.rule_queries(production).values(), *promises.workbook_queries(production).values()]
     assert sorted(deployed) == sorted(QUERIES.values())
@@ -169,6 +178,7 @@ class Logs:
     """A workspace's tables, filled by the app's own `emit`."""
 
     caplog: pytest.LogCaptureFixture
+    engine: subprocess.Popen[str]
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {"AppTraces": [], "AppRequests": []})
 
     def event(self, minutes_ago: float, event: Event, **fields: str | int | float | None) -> None:
@@ -188,12 +198,12 @@ class Logs:
 
     def ask(self, name: str) -> list[dict[str, Any]]:
         """The rows that the query of this name gives."""
-        columns = {table: {name: kind for name, (_, kind) in made.items()} for table, made in TABLES.items()}
-        given = {"columns": columns, "rows": self.rows, "queries": {name: QUERIES[name]}}
-        command = [str(SCANNERS), str(ROOT / "tests/infra/run_queries.py")]
-        done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        rows: list[dict[str, Any]] = json.loads(done.stdout)[name]
+        columns = {table: {column: kind for column, (_, kind) in made.items()} for table, made in TABLES.items()}
+        assert self.engine.stdin is not None and self.engine.stdout is not None
+        self.engine.stdin.write(json.dumps({"columns": columns, "rows": self.rows, "query": QUERIES[name]}) + "\n")
+        self.engine.stdin.flush()
+        rows: list[dict[str, Any]] = json.loads(self.engine.stdout.readline() or "null")
+        assert rows is not None, "the engine has ended: its error stands above"
         return rows
 
 
@@ -201,10 +211,19 @@ def _at(minutes_ago: float) -> str:
     return (datetime.now(UTC) - timedelta(minutes=minutes_ago)).replace(tzinfo=None).isoformat()
 
 
+@pytest.fixture(scope="session")
+def engine() -> Iterator[subprocess.Popen[str]]:
+    """Runs queries, one after the other."""
+    command = [str(SCANNERS), str(ROOT / "tests/infra/run_queries.py")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.terminate()
+
+
 @pytest.fixture
-def logs(caplog: pytest.LogCaptureFixture) -> Logs:
+def logs(caplog: pytest.LogCaptureFixture, engine: subprocess.Popen[str]) -> Logs:
     caplog.set_level(logging.INFO, "leads")
-    return Logs(caplog)
+    return Logs(caplog, engine)
 
 
 @cache
