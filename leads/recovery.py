@@ -24,7 +24,6 @@ from leads.messages import Message, MessageTooNew, MessageUnreadable, decode, en
 from leads.offers import CACHE_SECONDS, DestinationConfig, Offer, route
 from leads.rows import Delivery, LeadRecord, State, Todo
 from leads.storage import StorageError
-from leads.trace import Trace
 
 TICK: Final = timedelta(minutes=1)
 OVERDUE: Final = timedelta(hours=1)
@@ -170,15 +169,15 @@ def redrive(app: App, item: Todo, delay: int = 0) -> None:
 
 
 def _say_redriven(record: LeadRecord, item: Todo, delay: int) -> None:
-    with Trace(record.traceparent):
-        emit(
-            Event.LEAD_REDRIVEN,
-            lead_id=item.lead_id,
-            offer=item.offer,
-            destination=item.destination,
-            state=item.state.value,
-            seconds=delay,
-        )
+    emit(
+        Event.LEAD_REDRIVEN,
+        record.traceparent,
+        lead_id=item.lead_id,
+        offer=item.offer,
+        destination=item.destination,
+        state=item.state.value,
+        seconds=delay,
+    )
 
 
 def _route_anew(app: App, record: LeadRecord, item: Todo, delay: int) -> None:
@@ -303,8 +302,7 @@ def _record_crash(app: App, message: Message) -> None:
     stored = app.ledger.settle(record, change)
     for name, delivery in concluded:
         event = Event.LEAD_DEAD_LETTERED if delivery.state is State.DEAD_LETTER else Event.LEAD_CRASHED
-        with Trace(stored.traceparent):
-            emit(event, lead_id=stored.lead_id, offer=stored.offer, destination=name, code="crash")
+        emit(event, stored.traceparent, lead_id=stored.lead_id, offer=stored.offer, destination=name, code="crash")
 
 
 def _crashed_deliveries(record: LeadRecord, message: Message) -> list[str]:
