@@ -43,7 +43,7 @@ from leads.offers import DEFAULT_OFFER, DestinationConfig, Offer, route
 from leads.problems import place_of
 from leads.rows import ERASED_ON_REQUEST, Attempt, CustomerRow, Delivery, LeadRecord, Seen, State
 from leads.storage import StorageError
-from leads.trace import Trace, follow
+from leads.trace import follow, tracing
 
 PUT_BACK_SECONDS: Final = (2, 10)
 LEDGER_DOWN_SECONDS: Final = 60
@@ -70,7 +70,7 @@ def deliver(app: App, text: str) -> None:
         # It can't become readable by being tried again: straight to where unreadable bytes are kept.
         app.poison.put(b64encode(text.encode()).decode())
         return
-    with Trace(message.traceparent):
+    with tracing(message.traceparent):
         try:
             _deliver(app, message)
         except (ClaimHeld, NoFreeSlot, LedgerBusy) as wait:

@@ -270,9 +270,12 @@ def named(name: str) -> Event | None:
     return Event.__members__.get(name.upper())
 
 
-def emit(event: Event, **fields: str | int | float | None) -> None:
-    """Log one event. `fields` are ids, names, codes, counts and milliseconds, never anything a customer wrote."""
+def emit(event: Event, traceparent: str = "", /, **fields: str | int | float | None) -> None:
+    """Log one event. `fields` are ids, names, codes, counts and milliseconds, never anything a customer wrote.
+
+    `traceparent` is that of the lead which it is about, where this is not done within `tracing` already.
+    """
     if _log.isEnabledFor(event.level):
-        if trace := trace_id():
+        if trace := trace_id(traceparent):
             fields["trace"] = trace
         _log.log(event.level, "event=%s %s", event.value, _to_json(fields))

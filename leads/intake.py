@@ -10,7 +10,7 @@ from leads.app import App
 from leads.events import Event, emit
 from leads.lead import Lead, UnreadableLead, new_lead_id, parse_body
 from leads.messages import MAX_ENVELOPE_BYTES, Message, encode
-from leads.trace import Trace
+from leads.trace import tracing
 
 MAX_BODY_BYTES: Final = 256 * 1024
 
@@ -43,23 +43,19 @@ def accept(app: App, body: bytes, url_offer: str = "", traceparent: str = "") ->
     """
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLarge
-    with Trace(traceparent):
-        return _accept(app, body, url_offer, traceparent)
-
-
-def _accept(app: App, body: bytes, url_offer: str, traceparent: str) -> Receipt:
     started = perf_counter()
     try:
         lead = parse_body(body)
     except UnreadableLead as why:
         if not body.strip():
             raise
-        raise KeptUnreadable(why, keep_unreadable(app, body, why.detail, url_offer)) from None
+        with tracing(traceparent):
+            raise KeptUnreadable(why, keep_unreadable(app, body, why.detail, url_offer)) from None
     now = clock.now()
     message = Message(new_lead_id(now, lead), received_at=now, offer=url_offer, traceparent=traceparent, lead=lead)
     put_on_the_queue(app, message, body)
     milliseconds = round((perf_counter() - started) * 1000)
-    emit(Event.LEAD_ACCEPTED, lead_id=message.lead_id, milliseconds=milliseconds)
+    emit(Event.LEAD_ACCEPTED, traceparent, lead_id=message.lead_id, milliseconds=milliseconds)
     return Receipt(message.lead_id)
 
 

@@ -24,7 +24,6 @@ from leads.offers import CACHE_SECONDS, DestinationConfig, Offer, route
 from leads.redriving import is_known, redrive
 from leads.rows import Delivery, LeadRecord, State, Todo
 from leads.storage import StorageError
-from leads.trace import Trace
 
 TICK: Final = timedelta(minutes=1)
 OVERDUE: Final = timedelta(hours=1)
@@ -246,8 +245,7 @@ def _record_crash(app: App, message: Message) -> None:
     stored = app.ledger.settle(record, change)
     for name, delivery in concluded:
         event = Event.LEAD_DEAD_LETTERED if delivery.state is State.DEAD_LETTER else Event.LEAD_CRASHED
-        with Trace(stored.traceparent):
-            emit(event, lead_id=stored.lead_id, offer=stored.offer, destination=name, code="crash")
+        emit(event, stored.traceparent, lead_id=stored.lead_id, offer=stored.offer, destination=name, code="crash")
 
 
 def _lead_in(app: App, message: Message) -> Lead | None:

@@ -11,7 +11,6 @@ from leads.events import Event, emit
 from leads.messages import Message, encode
 from leads.offers import Offer
 from leads.rows import FINAL, Delivery, LeadRecord, State, Todo
-from leads.trace import Trace
 
 
 def redrive(app: App, item: Todo, delay: int = 0) -> None:
@@ -25,15 +24,15 @@ def redrive(app: App, item: Todo, delay: int = 0) -> None:
             return
     else:
         put_next(app, record, item.destination, delay)
-    with Trace(record.traceparent):
-        emit(
-            Event.LEAD_REDRIVEN,
-            lead_id=item.lead_id,
-            offer=item.offer,
-            destination=item.destination,
-            state=item.state.value,
-            seconds=delay,
-        )
+    emit(
+        Event.LEAD_REDRIVEN,
+        record.traceparent,
+        lead_id=item.lead_id,
+        offer=item.offer,
+        destination=item.destination,
+        state=item.state.value,
+        seconds=delay,
+    )
 
 
 def put_next(app: App, record: LeadRecord, destination: str, delay: int = 0, *, by_person: bool = False) -> None:

@@ -15,7 +15,6 @@ from leads.offers import Offer
 from leads.recovery import DEFAULT_PACE
 from leads.redriving import put_next
 from leads.rows import FINAL, Delivery, LeadRecord, State
-from leads.trace import Trace
 
 READ_FIRST_SECONDS: Final = 3
 """How long the message waits for the ledger to know that something final is wanted again."""
@@ -70,14 +69,14 @@ def replay(
             continue
         wait = max(delay, READ_FIRST_SECONDS) if plan.state in FINAL or _is_new(record, plan) else delay
         put_next(app, record, plan.destination, wait, by_person=True)
-        with Trace(record.traceparent):
-            emit(
-                Event.LEAD_REPLAYED,
-                lead_id=record.lead_id,
-                offer=record.offer,
-                destination=plan.destination,
-                state=plan.state.value,
-            )
+        emit(
+            Event.LEAD_REPLAYED,
+            record.traceparent,
+            lead_id=record.lead_id,
+            offer=record.offer,
+            destination=plan.destination,
+            state=plan.state.value,
+        )
     return plans
 
 
@@ -165,6 +164,5 @@ def correct(app: App, record: LeadRecord, lead: Lead, *, dry_run: bool = False) 
                 delivery.reason = f"sent with corrections as {lead_id}"
 
     app.ledger.settle(record, change)
-    with Trace(record.traceparent):
-        emit(Event.LEAD_CORRECTED, lead_id=record.lead_id, offer=record.offer, corrected_as=lead_id)
+    emit(Event.LEAD_CORRECTED, record.traceparent, lead_id=record.lead_id, offer=record.offer, corrected_as=lead_id)
     return lead_id

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leads.events import Event, emit
-from leads.trace import Trace, follow, trace_headers, trace_id
+from leads.trace import follow, trace_headers, trace_id, tracing
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -20,9 +20,9 @@ HEADER = re.compile(rf"00-{TRACE}-(?!0{{16}})[0-9a-f]{{16}}-01")
 
 
 def test_a_trace_lasts_to_the_end_of_its_block() -> None:
-    with Trace(PARENT):
+    with tracing(PARENT):
         assert trace_id() == TRACE
-        with Trace(""):
+        with tracing(""):
             assert trace_id() == ""
             follow(PARENT)
             assert trace_id() == TRACE
@@ -31,7 +31,7 @@ def test_a_trace_lasts_to_the_end_of_its_block() -> None:
 
 
 def test_a_request_is_a_step_of_its_own_in_the_trace() -> None:
-    with Trace(PARENT):
+    with tracing(PARENT):
         first, second = trace_headers()["traceparent"], trace_headers()["traceparent"]
     assert HEADER.fullmatch(first)
     assert HEADER.fullmatch(second)
@@ -43,19 +43,20 @@ ODD = [PARENT.upper(), f"{PARENT}-x", f"ff{PARENT[2:]}", f"00-{'0' * 32}-{'1' * 
 
 @given(st.text() | st.sampled_from(ODD))
 def test_what_is_no_trace_context_is_nobodys_trace(text: str) -> None:
-    with Trace(text):
+    with tracing(text):
         assert (trace_id(), trace_headers()) == ("", {})
 
 
 def test_threads_do_not_share_a_trace() -> None:
-    with Trace(PARENT), ThreadPoolExecutor(1) as pool:
+    with tracing(PARENT), ThreadPoolExecutor(1) as pool:
         assert pool.submit(trace_id).result() == ""
 
 
 def test_an_event_names_the_trace_that_it_belongs_to(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "leads")
-    with Trace(PARENT):
+    with tracing(PARENT):
         emit(Event.LEAD_ACCEPTED, lead_id="x")
+    emit(Event.LEAD_ACCEPTED, PARENT, lead_id="z")
     emit(Event.LEAD_ACCEPTED, lead_id="y")
     said = [json.loads(record.getMessage().partition(" ")[2]) for record in caplog.records]
-    assert said == [{"lead_id": "x", "trace": TRACE}, {"lead_id": "y"}]
+    assert said == [{"lead_id": "x", "trace": TRACE}, {"lead_id": "z", "trace": TRACE}, {"lead_id": "y"}]
