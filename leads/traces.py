@@ -167,7 +167,7 @@ def _leads(ledger: Ledger, sought: Sought, partition: str, after: str) -> Iterat
 def _in_lead(sought: Sought, row: Any) -> LeadTrace | None:
     record = read_lead(row, row.metadata["etag"])
     if record.lead is None:
-        return LeadTrace(record, "own") if record.customer == sought.customer else None
+        return LeadTrace(record, "own") if record.emptied_at and record.customer == sought.customer else None
     if sought.is_of(record.lead, record.lead_id):
         return LeadTrace(record, "own")
     return LeadTrace(record, "mention") if sought.is_in_lead(record.lead) else None
