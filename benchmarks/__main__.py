@@ -1,7 +1,7 @@
 """`make bench`: measure, print one table, write benchmarks/latest.json.
 
 make bench                         everything
-make bench ROWS=intake,delivery    a choice of: intake, requests, delivery, waiting, listing, latency, vendor, coldstart
+make bench ROWS=intake,delivery    a choice of: intake, requests, delivery, waiting, listing, latency, import, vendor, coldstart
 make bench STRICT=1                exit status 1 where a target is not met
 """
 
@@ -14,7 +14,7 @@ from typing import Final
 
 from rich.console import Console
 
-from benchmarks import coldstart, delivery, intake, latency, listing, requests, vendor, waiting
+from benchmarks import coldstart, delivery, importing, intake, latency, listing, requests, vendor, waiting
 from benchmarks.effort import FULL, Effort
 from benchmarks.report import Result, as_table, notes, write_json
 
@@ -28,6 +28,7 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "waiting": waiting.measure,
     "listing": listing.measure,
     "latency": latency.measure,
+    "import": importing.measure,
     "vendor": vendor.measure,
     "coldstart": coldstart.measure,
 }

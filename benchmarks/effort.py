@@ -25,6 +25,7 @@ class Effort:
     ledger: int = 1_000
     ledger_large: int = 200_000
     parked: int = 300
+    imported_rows: int = 500
     paced_leads: int = 70
     pace_seconds: float = 1.0
 
@@ -42,6 +43,7 @@ TINY = Effort(
     ledger=30,
     ledger_large=60,
     parked=3,
+    imported_rows=5,
     paced_leads=2,
     pace_seconds=0.2,
 )

@@ -36,9 +36,9 @@ from leads.destinations.base import (
 )
 from leads.destinations.follow_up import follow_up_of
 from leads.events import Event, emit
-from leads.lead import Lead, Stage, customer_hash, customer_identity, fingerprint, parse_body, stage_of
+from leads.lead import Lead, Stage, customer_of, fingerprint, journey, parse_body, stage_of
 from leads.ledger import Claim, ClaimHeld, CustomerAppeared, LeadKnown, LedgerBusy
-from leads.messages import Message, MessageTooNew, MessageUnreadable, decode, encode
+from leads.messages import Imported, Message, MessageTooNew, MessageUnreadable, decode, encode
 from leads.offers import DEFAULT_OFFER, DestinationConfig, Offer, route
 from leads.problems import place_of
 from leads.rows import ERASED_ON_REQUEST, Attempt, CustomerRow, Delivery, LeadRecord, Seen, State
@@ -52,6 +52,8 @@ AHEAD_AT_MOST: Final = 10
 REDELIVERY_WINDOW: Final = timedelta(minutes=15)
 JUST_RECEIVED: Final = timedelta(seconds=5)
 """So soon nearly all leads are handled, and they cost no request more."""
+IMPORT_WINDOW: Final = timedelta(hours=36)
+"""How far apart the times of an imported lead and of the same lead as it came may be: lists tell local days, not moments."""
 _TRIES: Final = 6
 
 
@@ -140,8 +142,7 @@ def emptied_on_surfacing(app: App, record: LeadRecord) -> bool:
     """
     if record.etag or record.lead is None or clock.now() - record.received_at < JUST_RECEIVED:
         return False
-    customer = customer_hash(customer_identity(record.lead, record.lead_id))
-    if not app.tombstones.cover(customer, record.received_at):
+    if not app.tombstones.cover(customer_of(record.lead, record.lead_id), record.received_at):
         return False
     app.ledger.empty(record, clock.now(), ERASED_ON_REQUEST)
     emit(Event.LEAD_EMPTIED, lead_id=record.lead_id)
@@ -158,6 +159,9 @@ def new_record(message: Message, lead: Lead | None) -> LeadRecord:
         url_offer=message.offer,
         has_body=message.has_body,
         traceparent=message.traceparent,
+        imported=message.imported,
+        corrects=message.corrects,
+        only=message.only,
     )
 
 
@@ -204,11 +208,15 @@ def _route(app: App, record: LeadRecord, message: Message) -> None:
     if reason := offer.refusal(record.lead, record.stage):
         _conclude(app, record, message, State.SKIPPED, reason)
         return
-    if not record.lead.is_test and app.ceilings.is_over(offer):
+    if not record.lead.is_test and not record.imported and app.ceilings.is_over(offer):
         reason = "the offer's daily ceiling is reached (policy daily_ceiling)"
         _conclude(app, record, message, State.PARKED, reason, offer.ceiling_connection)
         return
-    chosen = [config for config in offer.destinations if config.when.admits(record.lead, record.stage)]
+    chosen = [
+        config
+        for config in offer.destinations
+        if config.when.admits(record.lead, record.stage) and (not record.only or config.name in record.only)
+    ]
     if not chosen:
         _conclude(app, record, message, State.SKIPPED, "no destination of the offer takes such leads")
         return
@@ -309,7 +317,8 @@ def _attempt(
 ) -> None:
     destination = app.destination(config)
     attempt = _Attempting(app, record, delivery.destination, message, offer, config, destination, clock.now())
-    if not app.connections.get(destination.connection).lets_through(probe=message.probe):
+    sent = record.imported is not Imported.RECORD
+    if sent and not app.connections.get(destination.connection).lets_through(probe=message.probe):
         attempt.park()
         return
     with app.connections.slot(destination.connection):
@@ -362,6 +371,9 @@ class _Attempting:
         customer = self._claim()
         if customer is None:
             return
+        if self.record.imported is Imported.RECORD:
+            self._conclude(State.SKIPPED, reason="imported: only recorded")
+            return
         started = perf_counter()
         self.outcome = Unknown("cut_off") if self.cut_off and self.destination.keyless else self._send(customer)
         self.milliseconds = round((perf_counter() - started) * 1000)
@@ -373,11 +385,17 @@ class _Attempting:
         """Take the customer, or settle the lead as a redelivery or by policy and return None."""
         lead = self.record.lead
         assert lead is not None  # noqa: S101
-        key = customer_hash(customer_identity(lead, self.record.lead_id))
+        key = customer_of(lead, self.record.lead_id)
         scope = self.destination.record_scope(self.offer.id, self.name)
         # The default offer takes the leads of many: there the address tells whose a lead is.
         offer = self.offer.id if self.offer.id != DEFAULT_OFFER else self.record.url_offer
-        seen = Seen(fingerprint(lead, offer), self.record.lead_id, self.record.received_at)
+        seen = Seen(
+            fingerprint(lead, offer),
+            self.record.lead_id,
+            self.record.received_at,
+            journey=journey(lead, offer),
+            imported=bool(self.record.imported),
+        )
         # A lead that the ledger knows has most likely claimed its customer before.
         known = self.app.ledger.customer(key, scope) if self.record.etag else None
         for _ in range(_TRIES):
@@ -400,14 +418,14 @@ class _Attempting:
         return bool(claims - {attempt.id for attempt in self._delivery().attempts})
 
     def _settled_by_history(self, known: CustomerRow, seen: Seen) -> bool:
-        same = [
-            other for other in known.recent if other.fingerprint == seen.fingerprint and other.lead_id != seen.lead_id
-        ]
-        redelivered = next((other for other in same if abs(other.at - seen.at) <= REDELIVERY_WINDOW), None)
+        if self._delivery().forced:
+            return False
+        others = [other for other in known.recent if other.lead_id not in {seen.lead_id, self.record.corrects}]
+        redelivered = next((other for other in others if is_redelivery(other, seen)), None)
         if redelivered is not None:
             self._conclude(State.DUPLICATE, duplicate_of=redelivered.lead_id)
             return True
-        earlier = [other for other in same if other.at < seen.at]
+        earlier = [other for other in others if other.fingerprint == seen.fingerprint and other.at < seen.at]
         if not earlier:
             return False
         self._delivery().repeat_of = earlier[-1].lead_id
@@ -649,6 +667,15 @@ def checked(destination: Destination) -> CheckResult:
         return CheckResult(ok=False, problem=f"its check has a fault of its own ({place})", code=place, transient=True)
     finally:
         send_ends_at.reset(end)
+
+
+def is_redelivery(other: Seen, seen: Seen) -> bool:
+    """Whether two leads of one customer are one that came twice."""
+    apart = abs(other.at - seen.at)
+    if other.fingerprint == seen.fingerprint and apart <= REDELIVERY_WINDOW:
+        return True
+    # Lists hold a lead's fields otherwise than the marketplace sends them.
+    return (other.imported or seen.imported) and other.journey == seen.journey and apart <= IMPORT_WINDOW
 
 
 def _customer_of(key: str, claim: Claim) -> Customer:

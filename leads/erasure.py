@@ -97,6 +97,8 @@ def _erased(app: App, sought: Sought, at: datetime, looked: Looked, *, dry_run: 
         match trace:
             case CustomerTrace(row):
                 trails += _forget_customer(app, row, at, dry_run=dry_run)
+            case LeadTrace(record) if record.emptied_at == at:
+                continue  # this erasure has told of it, where it found the body or the customer's row
             case LeadTrace(record, "mention"):
                 trails.append(_take_out(app, sought, record, dry_run=dry_run))
             case LeadTrace(record):
@@ -131,6 +133,7 @@ def _forget_customer(app: App, row: CustomerRow, at: datetime, *, dry_run: bool)
             "; a lead is being sent at this moment, or was cut off: erase again in ten minutes to see where it has gone"
         )
     trail = Trail(LEDGER_TABLE, f"{row.partition} / {row.row}", what)
+    unwritten: list[LeadRecord] = []
     while not dry_run:
         recent = [seen.lead_id for seen in row.recent if seen.at <= at]
         unwritten = [_unwritten(lead_id, row) for lead_id in recent if app.ledger.read(lead_id) is None]
@@ -143,7 +146,8 @@ def _forget_customer(app: App, row: CustomerRow, at: datetime, *, dry_run: bool)
             row = again
         else:
             break
-    return [trail]
+    in_hand = "its message is in the hands of a worker, which finds it emptied"
+    return [trail, *(Trail(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), in_hand) for record in unwritten)]
 
 
 def _hash_of(row: CustomerRow) -> str:

@@ -85,7 +85,7 @@ class Event(StrEnum):
     LEAD_UNROUTED = _Says("lead_unrouted", "No offer takes the lead.", "lead_id")
     LEAD_UNREADABLE = _Says(
         "lead_unreadable",
-        "A body that can't be read was kept: [correct it](#unreadable).",
+        "A body that can't be read was kept: [correct it](recovering.md#corrections).",
         "lead_id bytes",
         alarm=True,
         about="lead_id",
@@ -105,6 +105,15 @@ class Event(StrEnum):
         about="lead_id destination",
     )
     LEADS_REDRIVEN = _Says("leads_redriven", "`watch` has put leads back on the queue.", "count state connection")
+    LEAD_IMPORTED = _Says("lead_imported", "A lead of a list or another table is on the queue.", "lead_id")
+    LEAD_REPLAYED = _Says(
+        "lead_replayed", "A person has sent a lead again; `state` is what it was in.", f"{_LEAD} state"
+    )
+    LEAD_CORRECTED = _Says(
+        "lead_corrected",
+        "A person has corrected a lead: it is sent as the lead `corrected_as`.",
+        "lead_id offer corrected_as",
+    )
     MESSAGE_TOO_NEW = _Says(
         "message_too_new",
         "A message of a newer release, after a rollback: it waits for that release.",

@@ -1,6 +1,7 @@
 """Intake: a body becomes a receipt, which is given only once the lead is on the queue."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from typing import Final
 
 from leads import clock
@@ -48,26 +49,22 @@ def accept(app: App, body: bytes, url_offer: str = "", traceparent: str = "") ->
         raise KeptUnreadable(why, keep_unreadable(app, body, why.detail, url_offer)) from None
     now = clock.now()
     message = Message(new_lead_id(now, lead), received_at=now, offer=url_offer, traceparent=traceparent, lead=lead)
-    text = encode(message)
-    if len(text) > MAX_ENVELOPE_BYTES // 4 and len(text.encode()) > MAX_ENVELOPE_BYTES:
-        text = _kept_apart(app, message, body)
-    app.queue.put(text)
+    put_on_the_queue(app, message, body)
     emit(Event.LEAD_ACCEPTED, lead_id=message.lead_id)
     return Receipt(message.lead_id)
 
 
-def _kept_apart(app: App, message: Message, body: bytes) -> str:
-    """Keep a large body in the ledger first, so that the message need only name it."""
-    app.intake_ledger.keep_body(message.lead_id, body)
-    return encode(
-        Message(
-            message.lead_id,
-            received_at=message.received_at,
-            offer=message.offer,
-            traceparent=message.traceparent,
-            has_body=True,
-        )
-    )
+def put_on_the_queue(app: App, message: Message, body: bytes = b"") -> None:
+    """Put a message that brings its lead. `body` is what the lead was read from, if it came as one.
+
+    A large one is kept in the ledger first, so that the message need only name it.
+    """
+    text = encode(message)
+    if len(text) > MAX_ENVELOPE_BYTES // 4 and len(text.encode()) > MAX_ENVELOPE_BYTES:
+        assert message.lead is not None  # noqa: S101
+        app.intake_ledger.keep_body(message.lead_id, body or json.dumps(message.lead.to_body()).encode())
+        text = encode(replace(message, lead=None, has_body=True))
+    app.queue.put(text)
 
 
 def keep_unreadable(app: App, body: bytes, reason: str, url_offer: str = "") -> str:

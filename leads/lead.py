@@ -66,6 +66,13 @@ class Lead(BaseModel):
         """The fields that are not empty, as a dict that JSON can hold, for a message or a row."""
         return {name: value for name, value in self.__dict__.items() if value}
 
+    def to_body(self) -> dict[str, Any]:
+        """The lead as Partner Center posts one: `parse_body` reads the same lead from its JSON, but for `original`."""
+        fields = {name: value for name, value in self.to_wire().items() if isinstance(value, str)}
+        customer = {_WIRE_NAMES[name]: fields[name] for name in _CUSTOMER_FIELDS if name in fields}
+        record = {_WIRE_NAMES[name]: value for name, value in fields.items() if name in _RECORD_FIELDS}
+        return {"UserDetails": customer | self.customer_extra, **record, **self.extra}
+
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Self:
         """The lead of `to_wire`. Raises pydantic.ValidationError if a field has another type."""
@@ -134,6 +141,10 @@ class Lead(BaseModel):
         return _country_code(self.country)
 
 
+TEXT_FIELDS: Final = tuple(name for name in Lead.model_fields if name not in {"extra", "customer_extra", "original"})
+"""What a lead can say under names of its own."""
+
+
 class UnreadableLead(ValueError):
     """A body that holds no lead. Its text says what is wrong and how to mend it, never what was sent.
 
@@ -161,10 +172,17 @@ _SOURCES: Final = {
 }
 
 
+def known_action(lead: Lead) -> str:
+    """The lead's action if it looks like a code, else "": what it is otherwise, its sender wrote."""
+    return lead.action if _ACTION_CODE.fullmatch(lead.action) else ""
+
+
 def known_source(lead: Lead) -> str:
     """The lead's source if it is one that Microsoft documents, else "": what it is otherwise, its sender wrote."""
     return lead.source if lead.source in _SOURCES.values() else ""
 
+
+_ACTION_CODE: Final = re.compile(r"[A-Za-z]{2,20}")
 
 # The number is the .NET ticks of the moment at which the test lead was made.
 _TEST_MARK: Final = re.compile(r"MSFT_TEST_[0-9]{18}", re.IGNORECASE)
@@ -266,6 +284,13 @@ _RECORD_KEYS: Final = _CUSTOMER_KEYS | {
     for alias in aliases
 }
 
+_WIRE_NAMES: Final = {field: name for name, field in reversed(_RECORD_KEYS.items())}
+"""Each field's name as Partner Center writes it: the first of its spellings."""
+_CUSTOMER_FIELDS: Final = tuple(dict.fromkeys(_CUSTOMER_KEYS.values()))
+_RECORD_FIELDS: Final = tuple(
+    field for field in dict.fromkeys(_RECORD_KEYS.values()) if field not in {"customer", *_CUSTOMER_FIELDS}
+)
+
 # What a table adds to each row by itself.
 _TABLE_KEYS: Final = frozenset({"partitionkey", "rowkey", "timestamp", "etag"})
 
@@ -303,13 +328,19 @@ def parse_record(record: Mapping[str, object]) -> Lead:
     """
     reading = _Reading()
     try:
-        reading.record({key: value for key, value in record.items() if not _is_tables_own(key)})
+        reading.record({key: value for key, value in record.items() if not is_tables_own(key)})
     except RecursionError:
         raise _too_deep() from None
     return reading.lead()
 
 
-def _is_tables_own(key: str) -> bool:
+def field_of(name: str) -> str:
+    """The field that a column or key of this name holds (`customer` = the whole customer), "" if none is known by it."""
+    return _field(_RECORD_KEYS, name) or ""
+
+
+def is_tables_own(key: str) -> bool:
+    """Whether a column is one that the table adds to each row by itself."""
     folded = str(key).casefold()
     return folded in _TABLE_KEYS or folded.startswith("odata.") or "@odata." in folded
 
@@ -579,6 +610,12 @@ def fingerprint(lead: Lead, offer: str) -> str:
     return sha256("\x1f".join(map(_folded, texts)).encode()).hexdigest()[:32]
 
 
+def journey(lead: Lead, offer: str) -> str:
+    """16 hex digits that are the same for each lead of this action to this offer; `offer` as in `fingerprint`."""
+    texts = map(_folded, (offer, lead.action))
+    return sha256("\x1f".join(texts).encode()).hexdigest()[:16]
+
+
 def _folded(text: str) -> str:
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
     return " ".join(folded.split())
@@ -604,13 +641,21 @@ def customer_hash(identity: str) -> str:
     return sha256(identity.encode()).hexdigest()[:32]
 
 
-def new_lead_id(now: datetime, lead: Lead) -> str:
-    """`YYYYMMDDHHMMSSmmm-<12 random hex digits>-<bucket>`, in UTC. `now` must be aware (ValueError)."""
+def customer_of(lead: Lead, lead_id: str) -> str:
+    """The hash that stands for a lead's customer."""
+    return customer_hash(customer_identity(lead, lead_id))
+
+
+def new_lead_id(now: datetime, lead: Lead, known_as: str = "") -> str:
+    """`YYYYMMDDHHMMSSmmm-<12 random hex digits>-<bucket>`, in UTC. `now` must be aware (ValueError).
+
+    `known_as` are 12 hex digits instead of random ones, for a lead that has to get the same id each time.
+    """
     if now.tzinfo is None:
         raise ValueError("now must be an aware datetime")
     at = now.astimezone(UTC)
-    lead_id = f"{at:%Y%m%d%H%M%S}{at.microsecond // 1000:03d}-{secrets.token_hex(6)}"
-    return f"{lead_id}-{customer_hash(customer_identity(lead, lead_id))[0]}"
+    lead_id = f"{at:%Y%m%d%H%M%S}{at.microsecond // 1000:03d}-{known_as or secrets.token_hex(6)}"
+    return f"{lead_id}-{customer_of(lead, lead_id)[0]}"
 
 
 def is_lead_id(text: str) -> bool:

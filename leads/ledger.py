@@ -4,6 +4,7 @@ A lead's rows and its customer's stand in one partition, so that whatever belong
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -12,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from leads.destinations.base import Delivered
-from leads.lead import parse_body
+from leads.lead import UnreadableLead, parse_body
 from leads.rows import (
     UNDELIVERED,
     UNROUTED_OFFER,
@@ -87,7 +88,8 @@ class Ledger:
         record = read_lead(entity, _etag(entity))
         if record.has_body and record.state is not State.UNREADABLE:
             body = self.body(lead_id)
-            record.lead = parse_body(body) if body else None
+            with suppress(UnreadableLead):  # it was unreadable, and a person has corrected it since
+                record.lead = parse_body(body) if body else None
         return record
 
     def body(self, lead_id: str) -> bytes | None:
@@ -194,6 +196,10 @@ class Ledger:
         age = (answered_at[-1] - written_at).total_seconds()
         held = bool(entity.get("claim")) and age < CLAIM_LEASE_SECONDS
         return read_customer(entity, etag=_etag(entity), held=held)
+
+    def remembered(self, customer_hash: str) -> list[Seen]:
+        """The newest leads of a customer, over all record scopes, also where their own rows are gone."""
+        return [seen for row in self.customers(customer_hash) for seen in row.recent]
 
     def claim(self, record: LeadRecord, customer_hash: str, scope: str, known: CustomerRow | None, seen: Seen) -> Claim:
         """Take the customer for one attempt at this lead.

@@ -7,7 +7,7 @@ from heapq import merge
 from itertools import islice
 from typing import Any
 
-from leads.lead import complement, received_at_of
+from leads.lead import complement, customer_of, received_at_of
 from leads.ledger import Ledger
 from leads.rows import State, Todo, read_todo, todo_prefix
 from leads.storage import key_part
@@ -44,8 +44,19 @@ class Undelivered:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """A lead that the ledger has: `customer` is the hash that stands for the customer, `offer` "" while none takes it."""
+
+    lead_id: str
+    customer: str
+    action: str
+    offer: str
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
 class Arrival:
-    """That a lead came in; `offer` is "" while none takes it."""
+    """That a lead came in from the marketplace; `offer` is "" while none takes it."""
 
     received_at: datetime
     offer: str
@@ -108,14 +119,51 @@ def todo(
     return sorted(found, key=lambda item: item.lead_id)[:limit]
 
 
+def todo_after(ledger: Ledger, state: State, connection: str | None, after: str) -> Iterator[tuple[str, Todo]]:
+    """Undelivered leads of a state, of one connection or of all, each with where to go on behind it: the next call's `after`.
+
+    They are read page after page as they are asked for. Raises ValueError if `after` is none that was given here.
+    """
+    begun, slash, row = after.partition("/")
+    if after and (begun not in PARTITIONS or len(begun) != 1 or not slash or not _plain_key(row)):
+        raise ValueError("after: is not what a step has answered as next")
+    prefix = todo_prefix(state, connection)
+    for partition in PARTITIONS[PARTITIONS.index(begun) :]:
+        condition = _prefixed(prefix) + (f" and RowKey gt '{row}'" if partition == begun and row else "")
+        for entity in _rows(ledger, partition, condition, _PAGE):
+            yield f"{partition}/{entity['RowKey']}", read_todo(entity)
+
+
+def _plain_key(row: str) -> bool:
+    return row.isprintable() and not set(row) & set("'/\\#?")
+
+
 def arrivals(ledger: Ledger, since: datetime, until: datetime) -> Iterator[Arrival]:
     """The leads that were received from `since` on and before `until`, in no order that means anything."""
     first, last = complement(_id_time(until)), complement(_id_time(since))
     condition = f"RowKey gt 'lead;{first}~' and RowKey lt 'lead;{last}~'"
     for partition in PARTITIONS:
-        for row in _rows(ledger, partition, condition, _PAGE, select=["RowKey", "offer", "is_test"]):
+        for row in _rows(ledger, partition, condition, _PAGE, select=["RowKey", "offer", "is_test", "imported"]):
+            if row.get("imported"):
+                continue
             received_at = received_at_of(complement(row["RowKey"].removeprefix("lead;")))
             yield Arrival(received_at, row.get("offer", ""), row.get("is_test", False))
+
+
+def within(ledger: Ledger, since: datetime, until: datetime) -> Iterator[Known]:
+    """The leads that were received from `since` on and before `until`, each with who the customer is, in no order that means
+    anything. What is not known any more is left out."""
+    first, last = complement(_id_time(until)), complement(_id_time(since))
+    condition = f"RowKey gt 'lead;{first}~' and RowKey lt 'lead;{last}~'"
+    for partition in PARTITIONS:
+        for row in _rows(
+            ledger, partition, condition, _PAGE, select=["RowKey", "offer", "action", "customer", "state"]
+        ):
+            lead_id = complement(row["RowKey"].removeprefix("lead;"))
+            if "customer" in row:
+                yield Known(lead_id, row["customer"], row.get("action", ""), row.get("offer", ""), State(row["state"]))
+            elif (record := ledger.read(lead_id)) and record.lead:
+                yield Known(lead_id, customer_of(record.lead, lead_id), record.lead.action, record.offer, record.state)
 
 
 class Backlog:

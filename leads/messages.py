@@ -9,6 +9,7 @@ import binascii
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from leads.lead import Lead, is_lead_id
@@ -19,6 +20,14 @@ _HIGHEST_SEQ = 2**31 - 1
 MAX_ENVELOPE_BYTES = 48 * 1024
 """64 KiB on the wire after base64 (Microsoft Learn, "Scalability and performance targets for Queue Storage")."""
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # json.dumps would make one each time
+
+
+class Imported(StrEnum):
+    """Whether a lead was imported, and what is done with it then."""
+
+    NO = ""
+    SEND = "send"
+    RECORD = "record"
 
 
 class MessageTooNew(Exception):
@@ -36,6 +45,7 @@ class Message:
     `destination` is "" until the lead is routed. `seq` counts the messages of one lead and destination. `lead` is there only
     in intake's message, unless its envelope was too large: then `has_body` says that the ledger keeps the body.
     `probe` lets it pass a paused connection. `ahead` counts how often it came before the ledger knew its lead.
+    `imported`, `corrects` and `only` are those of the lead's record.
     """
 
     lead_id: str
@@ -48,6 +58,9 @@ class Message:
     lead: Lead | None = None
     has_body: bool = False
     ahead: int = 0
+    imported: Imported = Imported.NO
+    corrects: str = ""
+    only: tuple[str, ...] = ()
 
 
 def encode(message: Message) -> str:
@@ -55,7 +68,7 @@ def encode(message: Message) -> str:
     wire: dict[str, Any] = {"v": VERSION, "lead_id": message.lead_id, "seq": message.seq}
     if message.received_at is not None:
         wire["received_at"] = message.received_at.isoformat()
-    for name in ("destination", "offer", "traceparent", "probe", "has_body", "ahead"):
+    for name in ("destination", "offer", "traceparent", "probe", "has_body", "ahead", "imported", "corrects", "only"):
         if value := getattr(message, name):
             wire[name] = value
     if message.lead is not None:
@@ -102,13 +115,19 @@ def _from_wire(wire: dict[str, Any]) -> Message:
         lead=Lead.from_wire(wire["lead"]) if "lead" in wire else None,
         has_body=bool(wire.get("has_body")),
         ahead=int(wire.get("ahead", 0)),
+        imported=Imported(wire.get("imported", "")),
+        corrects=_text(wire, "corrects"),
+        only=tuple(map(_own_text, wire.get("only", ()))),
     )
 
 
 def _text(wire: dict[str, Any], name: str) -> str:
-    text = wire.get(name, "")
+    return _own_text(wire.get(name, ""))
+
+
+def _own_text(text: object) -> str:
     if not isinstance(text, str):
-        raise TypeError(name)
+        raise TypeError("no text")
     text.encode()  # half a surrogate pair could not be stored: UnicodeEncodeError is a ValueError
     return text
 

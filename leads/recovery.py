@@ -21,6 +21,7 @@ from leads.ledger import LeadKnown
 from leads.listing import Backlog, bodies
 from leads.messages import Message, MessageTooNew, MessageUnreadable, bytes_of, decode, encode
 from leads.offers import CACHE_SECONDS, DestinationConfig, Offer, route
+from leads.redriving import is_known, redrive
 from leads.rows import Delivery, LeadRecord, State, Todo
 from leads.storage import StorageError
 
@@ -150,47 +151,6 @@ def _redrive_all(app: App, waiting: list[Todo], pace: float) -> None:
         )
 
 
-def redrive(app: App, item: Todo, delay: int = 0) -> None:
-    """Put the next message of a waiting delivery, then say so in the ledger."""
-    record = app.ledger.read(item.lead_id)
-    delivery = record.deliveries.get(item.destination) if record else None
-    if record is None or delivery is None or delivery.state is not item.state:
-        return
-    if item.state is State.UNROUTED and item.destination and not _is_known(item.offer, app.offers.all()):
-        _route_anew(app, record, delay)
-        return
-    seq = delivery.seq + 1
-    app.queue.put(encode(Message(item.lead_id, item.destination, seq)), delay)
-    now = clock.now()
-
-    def change(current: LeadRecord) -> None:
-        waiting = current.deliveries.get(item.destination)
-        if waiting is not None and waiting.state is item.state and waiting.seq < seq:
-            waiting.seq, waiting.state, waiting.updated_at = seq, State.RETRY, now
-            waiting.next_at = now + timedelta(seconds=delay)
-
-    app.ledger.settle(record, change)
-
-
-def _route_anew(app: App, record: LeadRecord, delay: int) -> None:
-    """Let go of an offer that was removed, unless a destination of it has had the lead: it could get there twice."""
-    seq = max(delivery.seq for delivery in record.deliveries.values()) + 1
-    now = clock.now()
-
-    def is_free(current: LeadRecord) -> bool:
-        return all(d.state is State.UNROUTED and d.seq < seq for d in current.deliveries.values())
-
-    def change(current: LeadRecord) -> None:
-        if is_free(current):
-            current.offer = ""
-            begun = Delivery("", State.RETRY, seq, updated_at=now, next_at=now + timedelta(seconds=delay))
-            current.deliveries = {"": begun}
-
-    if is_free(record):
-        app.queue.put(encode(Message(record.lead_id, seq=seq)), delay)
-        app.ledger.settle(record, change)
-
-
 # --- Unrouted leads -----------------------------------------------------------------------------------------------------
 
 
@@ -209,13 +169,9 @@ def _redrive_unrouted(app: App, backlog: Backlog, offers: list[Offer], now: date
 
 def _has_offer(item: Todo, offers: list[Offer]) -> bool:
     """Whether an offer takes it now: its own, or any other unless a destination of its own is done with it."""
-    if item.destination and _is_known(item.offer, offers):
+    if item.destination and is_known(item.offer, offers):
         return True
     return not item.partly_done and route(item.references, offers) is not None
-
-
-def _is_known(offer_id: str, offers: list[Offer]) -> bool:
-    return any(offer.id.casefold() == offer_id.casefold() for offer in offers)
 
 
 # --- Crashed leads and poison -------------------------------------------------------------------------------------------

@@ -10,16 +10,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from leads.lead import (
-    Lead,
-    Stage,
-    complement,
-    customer_hash,
-    customer_identity,
-    known_source,
-    partition_of,
-    received_at_of,
-)
+from leads.lead import Lead, Stage, complement, customer_of, known_action, known_source, partition_of, received_at_of
+from leads.messages import Imported
 from leads.offers import OfferReferences
 from leads.storage import joined_text, key_part, text_columns
 
@@ -90,7 +82,7 @@ class Delivery:
     """One lead's way to one destination; `destination` is "" while the lead is not routed.
 
     `seq` is the number of the newest message that is known to be on the queue. `step` and `spent` (seconds) are the part of
-    the retry budget that is used up.
+    the retry budget that is used up. `forced`: a person wants it sent whatever the customer's history says.
     """
 
     destination: str
@@ -107,6 +99,7 @@ class Delivery:
     duplicate_of: str = ""
     repeat_of: str = ""
     possibly_twice: bool = False
+    forced: bool = False
     unconfirmed: bool = False
     reason: str = ""
     attempts: tuple[Attempt, ...] = ()
@@ -137,8 +130,11 @@ class LeadRecord:
     """A lead as the ledger knows it. `etag` is "" while it is not stored; `stored` is what its rows say: listed under
     which offer, and the deliveries.
 
-    Once its personal data is removed (`emptied_at`), `lead` is None and stays so; `customer` (the hash), `source` and `is_test`
-    are what is kept of it.
+    `corrects` is the id of the lead that it stands for with corrections, and `only` the destinations that are to have it then
+    (none named = all).
+
+    Once its personal data is removed (`emptied_at`), `lead` is None and stays so; `customer` (the hash), `action`, `source` and
+    `is_test` are what is kept of it.
     """
 
     lead_id: str
@@ -149,11 +145,15 @@ class LeadRecord:
     stage: Stage = Stage.UNKNOWN
     has_body: bool = False
     traceparent: str = ""
+    imported: Imported = Imported.NO
+    corrects: str = ""
+    only: tuple[str, ...] = ()
     deliveries: dict[str, Delivery] = field(default_factory=dict)
     etag: str = ""
     stored: tuple[str, dict[str, Delivery]] = field(default_factory=lambda: ("", {}))
     emptied_at: datetime | None = None
     customer: str = ""
+    action: str = ""
     source: str = ""
     is_test: bool = False
 
@@ -194,7 +194,8 @@ class LeadRecord:
             url_offer="",
             traceparent="",
             emptied_at=at,
-            customer=self.customer or (customer_hash(customer_identity(self.lead, self.lead_id)) if self.lead else ""),
+            customer=self.customer or (customer_of(self.lead, self.lead_id) if self.lead else ""),
+            action=known_action(self.lead) if self.lead else "",
             source=known_source(self.lead) if self.lead else "",
             is_test=self.lead.is_test if self.lead else False,
             deliveries=copied(self.deliveries) or {"": Delivery("")},
@@ -209,12 +210,17 @@ class LeadRecord:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A lead of a customer by its fingerprint, to tell a redelivery from a repeat; `claim` is the newest attempt's token."""
+    """A lead of a customer by its fingerprint, to tell a redelivery from a repeat; `claim` is the newest attempt's token.
+
+    `journey` is the same for every lead of this action and offer: by it an imported lead is recognised.
+    """
 
     fingerprint: str
     lead_id: str
     at: datetime
     claim: str = ""
+    journey: str = ""
+    imported: bool = False
 
 
 _SEEN = TypeAdapter(tuple[Seen, ...])
@@ -310,13 +316,23 @@ def lead_entity(record: LeadRecord, *, whole: bool) -> dict[str, Any]:
     entity |= {f"to_{name}": "" for name in record.stored[1] if name not in record.deliveries}
     if whole:
         entity |= {"url_offer": record.url_offer, "traceparent": record.traceparent}
+        entity |= _origin(record)
         if record.emptied_at is not None:
-            entity |= {"emptied_at": record.emptied_at, "customer": record.customer}
+            entity |= {"emptied_at": record.emptied_at, "customer": record.customer, "action": record.action}
         elif record.has_body:
             entity["has_body"] = True
         elif record.lead is not None:
             entity |= text_columns("lead", json.dumps(record.lead.to_wire(), ensure_ascii=False))
     return entity
+
+
+def _origin(record: LeadRecord) -> dict[str, Any]:
+    """Where a lead comes from, if not from the marketplace itself, and by what it is found again."""
+    origin = {"imported": record.imported.value, "corrects": record.corrects, "only": ",".join(record.only)}
+    kept = {name: value for name, value in origin.items() if value}
+    if record.lead is not None:
+        kept |= {"customer": customer_of(record.lead, record.lead_id), "action": record.lead.action[:REFERENCE_KEPT]}
+    return kept
 
 
 def read_lead(entity: Mapping[str, Any], etag: str) -> LeadRecord:
@@ -336,11 +352,15 @@ def read_lead(entity: Mapping[str, Any], etag: str) -> LeadRecord:
         stage=Stage(entity.get("stage", Stage.UNKNOWN)),
         has_body=entity.get("has_body", False),
         traceparent=entity.get("traceparent", ""),
+        imported=Imported(entity.get("imported", "")),
+        corrects=entity.get("corrects", ""),
+        only=tuple(filter(None, entity.get("only", "").split(","))),
         deliveries=deliveries,
         etag=etag,
         stored=(entity.get("listed", ""), copied(deliveries)),
         emptied_at=entity.get("emptied_at"),
         customer=entity.get("customer", ""),
+        action=entity.get("action", ""),
         source=entity.get("source", ""),
         is_test=entity.get("is_test", False),
     )

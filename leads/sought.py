@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Final
 from urllib.parse import unquote_plus
 
-from leads.lead import Lead, customer_hash, customer_identity, text_of_body
+from leads.lead import Lead, customer_of, text_of_body
 
 ERASED: Final = "(erased)"
 _ESCAPED: Final = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|([nrt/]))")
@@ -35,7 +35,7 @@ class Sought:
     @cached_property
     def customer(self) -> str:
         """The hash of the customer whose address it is."""
-        return customer_hash(customer_identity(Lead(email=self.email), ""))
+        return customer_of(Lead(email=self.email), "")
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -57,7 +57,7 @@ class Sought:
 
     def is_of(self, lead: Lead, lead_id: str) -> bool:
         """Whether a lead is this person's own: it is their customer, or its field for the address holds it among other text."""
-        return customer_hash(customer_identity(lead, lead_id)) == self.customer or self.is_in(lead.email)
+        return customer_of(lead, lead_id) == self.customer or self.is_in(lead.email)
 
     def taken_out_of(self, lead: Lead) -> Lead:
         """Another person's lead without this address."""

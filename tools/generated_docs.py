@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from leads.api.operations import BASE, OPERATIONS
+from leads.destinations import MODULES, destination_class
 from leads.events import Event
+from leads.lead import TEXT_FIELDS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,8 +36,22 @@ def operations() -> str:
     return "\n".join(rows)
 
 
+def sent_twice() -> str:
+    """What a forced replay can mean at each destination type."""
+    rows = ["| Type | A delivered lead sent again |", "|---|---|"]
+    ours = sorted(name for name, module in MODULES.items() if module.startswith("leads."))
+    rows += [f"| `{name}` | {destination_class(name).sent_twice} |" for name in ours]
+    return "\n".join(rows)
+
+
+def correctable() -> str:
+    """The fields of a lead that can be corrected."""
+    return ", ".join(f"`{name}`" for name in TEXT_FIELDS)
+
+
 GENERATED: Mapping[str, tuple[tuple[str, Callable[[], str]], ...]] = {
     "docs/operations.md": (("operations", operations), ("events", events)),
+    "docs/recovering.md": (("sent twice", sent_twice), ("fields", correctable)),
 }
 """Document → the parts of it that are made, each with what makes it."""
 

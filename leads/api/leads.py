@@ -1,16 +1,18 @@
 """Leads: where each stands."""
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, JsonValue, WithJsonSchema, model_validator
 
 from leads import clock, listing
 from leads.api.operation import PATH, QUERY, Request
-from leads.api.problems import NotFound
+from leads.api.problems import Invalid, NotFound, TooLarge
 from leads.app import App
-from leads.lead import is_lead_id
+from leads.intake import MAX_BODY_BYTES
+from leads.lead import Lead, UnreadableLead, is_lead_id, parse_body
 from leads.rows import Attempt, Delivery, LeadRecord, State
 
 MAX_PAGE: Final = 1000
@@ -50,6 +52,12 @@ Moment = Annotated[
 ]
 
 
+def in_order(since: datetime | None, until: datetime | None) -> None:
+    """Raises ValueError for a time span that ends before it begins."""
+    if since and until and since > until:
+        raise ValueError("since: is later than until; exchange them")
+
+
 class LeadFilter(Request):
     """Which leads to list."""
 
@@ -70,8 +78,7 @@ class LeadFilter(Request):
 
     @model_validator(mode="after")
     def _a_span(self) -> "LeadFilter":
-        if self.since and self.until and self.since > self.until:
-            raise ValueError("since: is later than until; exchange them")
+        in_order(self.since, self.until)
         return self
 
 
@@ -146,6 +153,8 @@ class LeadView(BaseModel):
     """Where a lead stands. `named_offer` is what of it can name its offer, in the order in which that is asked.
 
     `emptied_at`: its personal data was removed then, by age or on request.
+    `imported`: "" = it came from the marketplace, `send` and `record` = what was to be done with it. `corrects` is the id of the
+    lead that it stands for with corrections.
     """
 
     lead_id: str
@@ -157,6 +166,8 @@ class LeadView(BaseModel):
     stage: str
     is_test: bool
     emptied_at: datetime | None
+    imported: str
+    corrects: str
     state: State
     deliveries: list[DeliveryView]
 
@@ -165,6 +176,21 @@ class ShowLead(Request):
     """Which lead."""
 
     lead_id: Annotated[str, PATH, Field(min_length=1, description="The lead's id, as the list of leads has it.")]
+
+
+def lead_of(given: JsonValue) -> Lead:
+    """A lead that a person gives in a field `lead`: JSON in any shape that the intake takes, or its text.
+
+    Raises `Invalid` or `TooLarge`.
+    """
+    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    body = text.encode(errors="replace")
+    if len(body) > MAX_BODY_BYTES:
+        raise TooLarge(f"lead: has more than {MAX_BODY_BYTES} bytes, the most that the intake takes")
+    try:
+        return parse_body(body)
+    except UnreadableLead as why:
+        raise Invalid(f"lead: {why.detail}") from None
 
 
 def list_leads(app: App, request: LeadFilter) -> LeadPage:
@@ -177,18 +203,19 @@ def list_leads(app: App, request: LeadFilter) -> LeadPage:
 
 def show_lead(app: App, request: ShowLead) -> LeadView:
     """Show where a lead stands, with every attempt."""
-    return lead_view(_record(app, request.lead_id))
+    return lead_view(known_lead(app, request.lead_id))
 
 
 def show_person(app: App, request: ShowLead) -> Person:
     """Show what the customer said: personal data."""
-    record = _record(app, request.lead_id)
+    record = known_lead(app, request.lead_id)
     if record.lead is None:
         return Person(body=(app.ledger.body(record.lead_id) or b"").decode(errors="backslashreplace"))
     return Person.model_validate(record.lead.model_dump(include=set(Person.model_fields)))
 
 
-def _record(app: App, lead_id: str) -> LeadRecord:
+def known_lead(app: App, lead_id: str) -> LeadRecord:
+    """The lead of this id. Raises `NotFound`."""
     if not is_lead_id(lead_id):
         raise NotFound("lead_id: is no lead's id; they look like 20260131235959999-0123456789ab-c")
     record = app.ledger.read(lead_id)
@@ -231,6 +258,8 @@ def lead_view(record: LeadRecord) -> LeadView:
         stage=record.stage.value,
         is_test=is_test,
         emptied_at=record.emptied_at,
+        imported=record.imported.value,
+        corrects=record.corrects,
         state=record.state,
         deliveries=[_delivery_view(delivery) for _, delivery in sorted(record.deliveries.items())],
     )

@@ -9,11 +9,13 @@ from leads.api import (
     connections,
     destination_types,
     export,
+    imports,
     leads,
     offers,
     openapi,
     people,
     preview,
+    replay,
     send_test,
     status,
     validation,
@@ -86,6 +88,11 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     Operation("POST", "/export", export.export_leads, personal=True),
     Operation("POST", "/access", people.show_customer, personal=True),
     Operation("POST", "/erasures", people.erase_customer),
+    Operation("POST", "/leads/{lead_id}/replay", replay.replay_lead),
+    Operation("POST", "/replay", replay.replay_leads),
+    Operation("POST", "/import/rows", imports.import_rows),
+    Operation("POST", "/import/table", imports.import_table),
+    Operation("POST", "/reconcile", imports.reconcile_rows),
 )
 
 BY_FUNCTION: Final[Mapping[Callable[[App, Any], Any], Operation[Any, Any]]] = {

@@ -6,19 +6,17 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, Field, JsonValue, model_validator
 
 from leads import clock
+from leads.api.leads import lead_of
 from leads.api.offers import no_offer
 from leads.api.operation import BODY, Body, Request
-from leads.api.problems import Invalid, NotFound, TooLarge
+from leads.api.problems import NotFound
 from leads.api.validation import apart
 from leads.app import App
 from leads.delivery import outgoing_lead
 from leads.destinations.base import Customer, NotSendable, PreviewedRequest
-from leads.intake import MAX_BODY_BYTES
 from leads.lead import (
     Lead,
-    UnreadableLead,
-    customer_hash,
-    customer_identity,
+    customer_of,
     new_lead_id,
     parse_body,
     received_at_of,
@@ -127,14 +125,7 @@ def _named(name: str, offers: list[Offer]) -> Offer | None:
 def _lead(wanted: WantedPreview, chosen: Offer | None) -> Lead:
     if wanted.lead is None:
         return parse_body(json.dumps(sample_lead(wanted.action or "INS", chosen)).encode())
-    text = wanted.lead if isinstance(wanted.lead, str) else json.dumps(wanted.lead, ensure_ascii=False)
-    body = text.encode(errors="replace")
-    if len(body) > MAX_BODY_BYTES:
-        raise TooLarge(f"lead: has more than {MAX_BODY_BYTES} bytes, the most that the intake takes")
-    try:
-        return parse_body(body)
-    except UnreadableLead as why:
-        raise Invalid(f"lead: {why.detail}") from None
+    return lead_of(wanted.lead)
 
 
 def sample_lead(action: str, offer: Offer | None) -> dict[str, Any]:
@@ -159,7 +150,7 @@ def sample_lead(action: str, offer: Offer | None) -> dict[str, Any]:
 def _previewed(app: App, offer: Offer, config: DestinationConfig, lead: Lead, lead_id: str) -> PreviewedDestination:
     stage = offer.stage(lead)
     skipped = offer.refusal(lead, stage) or config.when.refusal(lead, stage)
-    customer = Customer(customer_hash(customer_identity(lead, lead_id)), "", IDEMPOTENCY_KEY)
+    customer = Customer(customer_of(lead, lead_id), "", IDEMPOTENCY_KEY)
     at = received_at_of(lead_id)
     outgoing = outgoing_lead(offer, config, lead, lead_id=lead_id, received_at=at, stage=stage)
     requests: list[PreviewedRequest] = []

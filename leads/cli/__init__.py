@@ -14,7 +14,18 @@ from pydantic import ValidationError
 from typer.exceptions import TyperException
 
 from leads.api.problems import FAILURES, Changed, NotFound, Unavailable
-from leads.cli import connect, connections, export, leads, offers, people, status, trying  # noqa: F401 - two add theirs to `offers`
+from leads.cli import (  # noqa: F401 - two add theirs to `offers`
+    connect,
+    connections,
+    export,
+    imports,
+    leads,
+    offers,
+    people,
+    replay,
+    status,
+    trying,
+)
 from leads.cli.asking import BAD_INPUT, CHANGED_MEANWHILE, INTERRUPTED, NOT_FOUND, OUT_OF_REACH
 from leads.cli.output import printable
 from leads.cli.reach import APP_VARIABLE, KEY_VARIABLE, TOKEN_VARIABLE, Deployed, Directly, OutOfReach
@@ -32,6 +43,9 @@ commands.add_typer(offers.group, name="offers")
 commands.add_typer(leads.group, name="leads")
 commands.add_typer(connections.group, name="connections")
 commands.command("status")(status.status)
+commands.command("replay")(replay.replay)
+commands.add_typer(imports.group, name="import")
+commands.command("reconcile")(imports.reconcile)
 commands.command("export")(export.export)
 commands.command("access")(people.access)
 commands.command("erase")(people.erase)
@@ -53,6 +67,8 @@ commands.command("erase")(people.erase)
     python -m leads leads list --follow
     python -m leads --app https://NAME.azurewebsites.net leads list --state dead_letter --since 3d
     python -m leads leads show 20260131235959999-0123456789ab-c
+    python -m leads replay --offer contoso.crm --since 3d --dry-run
+    python -m leads reconcile leads.csv
     python -m leads export --offer contoso.crm --since 30d --output leads.csv
     python -m leads access < address.txt
     python -m leads erase

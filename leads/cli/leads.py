@@ -180,6 +180,8 @@ def _print_lead(lead: LeadView) -> None:
             "source": lead.source,
             "action": f"{lead.action or 'none'} ({lead.stage.replace('_', ' ')})",
             "personal data": f"removed {time_of(lead.emptied_at)} UTC" if lead.emptied_at else "",
+            "imported": {"": "", "send": "yes", "record": "yes, to be recorded only"}[lead.imported],
+            "corrects": lead.corrects,
             "state": state_of(lead.state, test=lead.is_test),
         }
     )

@@ -6,8 +6,9 @@ is no official list), plus one column per customer field, so that nobody has to 
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from azure.core.exceptions import (
     AzureError,
@@ -37,7 +38,7 @@ from leads.destinations.base import (
 )
 from leads.lead import Lead
 from leads.settings import CONNECTION_STRING, IS_SECRET, SecretReference, Settings, SettingsError
-from leads.storage import make_table, saying_why, table_client, text_columns, transport
+from leads.storage import joined_text, make_table, saying_why, table_client, text_columns, transport
 
 CREATED_TIME_FORMAT = "%m/%d/%Y %H:%M:%S"
 MAX_ENTITY_CHARACTERS = 480_000
@@ -104,6 +105,7 @@ class AzureTable(Destination):
     """Writes each lead under its own key, create-only, so that a second try finds the row instead of making one."""
 
     Settings: ClassVar[type[DestinationSettings]] = AzureTableSettings
+    sent_twice = "The table keeps the row that it has: nothing is written twice."
     settings: AzureTableSettings
 
     def __init__(self, settings: AzureTableSettings, context: Context) -> None:
@@ -118,26 +120,18 @@ class AzureTable(Destination):
 
     def check(self) -> CheckResult:
         try:
-            next(iter(self._client().query_entities("PartitionKey eq ''", results_per_page=1)), None)
+            next(iter(self.client().query_entities("PartitionKey eq ''", results_per_page=1)), None)
         except SettingsError as error:
             return CheckResult(ok=False, problem=str(error), code="settings")
         except ResourceNotFoundError:
             return CheckResult(ok=True)  # the table is made with the first lead
         except AzureError as error:
-            outcome = _classify(error)
-            transient = isinstance(outcome, Retry)
-            reason = "" if isinstance(outcome, Retry | Delivered) else getattr(outcome, "reason", "")
-            return CheckResult(
-                ok=False,
-                problem=reason or f"storage did not answer ({outcome.code})",
-                code=outcome.code,
-                transient=transient,
-            )
+            return problem_with(error)
         return CheckResult(ok=True)
 
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
         try:
-            client = self._client()
+            client = self.client()
             entity = to_entity(outgoing, customer)
             with saying_why():
                 try:
@@ -166,12 +160,12 @@ class AzureTable(Destination):
 
     def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
         reference = self.settings.connection_string
-        address = f"({reference})" if reference else self._client().url  # which account it is, is a part of the secret
+        address = f"({reference})" if reference else self.client().url  # which account it is, is a part of the secret
         scheme = "SharedKey" if reference or self._connection_string() else "Bearer"
         headers = {"Content-Type": CONTENT_TYPE, "Authorization": f"{scheme} {MASK}"}
         return [PreviewedRequest("POST", f"{address}/{self.settings.table}", headers, to_entity(outgoing, customer))]
 
-    def _client(self) -> TableClient:
+    def client(self) -> TableClient:
         """The client for what the secret says now: a rotated connection string makes a new one."""
         connection_string = self._connection_string()
         if self._made is None or self._made[0] != connection_string:
@@ -205,6 +199,37 @@ destination = AzureTable
 def _partition(received_at: datetime) -> str:
     """A lead's day."""
     return received_at.strftime("%Y%m%d")
+
+
+def problem_with(error: AzureError) -> CheckResult:
+    """What a failed request says of the connection."""
+    outcome = _classify(error)
+    reason = "" if isinstance(outcome, Retry) else outcome.reason
+    problem = reason or f"storage did not answer ({outcome.code})"
+    return CheckResult(ok=False, problem=problem, code=outcome.code, transient=isinstance(outcome, Retry))
+
+
+_LEAD_COLUMNS: Final = (
+    "LeadSource",
+    "ActionCode",
+    "ProductId",
+    "OfferDisplayName",
+    "PublisherDisplayName",
+    "CustomerInfo",
+    "Description",
+)
+
+
+def from_entity(entity: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's lead as a record that `parse_record` reads: of a row of ours what `to_entity` was told, any other row as it is."""
+    if "CustomerKey" not in entity:
+        return dict(entity)
+    try:
+        extra = json.loads(joined_text(entity, "Extra") or "{}")
+    except ValueError:
+        extra = {}
+    own = {name: joined_text(entity, name) for name in _LEAD_COLUMNS}
+    return own | {"CreatedTime": entity.get("CreatedTime", "")} | (extra if isinstance(extra, dict) else {})
 
 
 def to_entity(outgoing: OutgoingLead, customer: Customer) -> dict[str, Any]:

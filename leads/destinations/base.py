@@ -218,6 +218,9 @@ class Destination(ABC):
     follow_ups: ClassVar[frozenset[str]] = frozenset()
     """The parts of a `FollowUp` that this type can do."""
 
+    sent_twice: ClassVar[str]
+    """What it means that a lead is sent again which was delivered: a sentence for a person who is about to do it."""
+
     connection: str = ""
     """The id of the connection it uses; set when it is made."""
 

@@ -145,6 +145,7 @@ class WebToLead(Destination):
     """See the module."""
 
     Settings: ClassVar[type[DestinationSettings]] = WebToLeadSettings
+    sent_twice = "Salesforce makes a second lead record: a form has no key by which it could tell."
     settings: WebToLeadSettings
     default_mapping: ClassVar[Mapping[str, MappingValue] | None] = DEFAULT_MAPPING
     follow_ups: ClassVar[frozenset[str]] = frozenset({"rating", "campaign"})

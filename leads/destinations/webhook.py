@@ -90,6 +90,7 @@ class Webhook(Destination):
     """Posts each lead under the id `lead id` + `_` + destination name, without a dot, which parts what is signed."""
 
     Settings: ClassVar[type[DestinationSettings]] = WebhookSettings
+    sent_twice = "The receiver is called again with the same webhook-id: what it does then is up to it."
     settings: WebhookSettings
 
     @classmethod

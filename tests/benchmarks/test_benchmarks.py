@@ -54,7 +54,7 @@ def test_a_delivery_is_measured_on_both_sides() -> None:
     assert speed.row.floor and speed.row.ours and work.row.floor and work.row.ours
 
 
-@pytest.mark.parametrize("name", ["waiting", "latency"])
+@pytest.mark.parametrize("name", ["waiting", "latency", "import"])
 def test_the_slower_measurements_run_too(name: str) -> None:
     assert [item.row.ours > 0 for item in bench.run([name], TINY)] == [True, True]
 

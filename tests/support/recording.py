@@ -36,6 +36,7 @@ class Recording(Destination):
     """See the module."""
 
     Settings: ClassVar[type[DestinationSettings]] = RecordingSettings
+    sent_twice = "The vendor is called again."
     settings: RecordingSettings
 
     @classmethod

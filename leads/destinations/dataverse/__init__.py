@@ -61,6 +61,9 @@ class Dataverse(Destination):
     """See the module."""
 
     Settings: ClassVar[type[DestinationSettings]] = DataverseSettings
+    sent_twice = (
+        "Dynamics 365 has the record and its notes already: nothing is written twice, unless people have deleted them."
+    )
     settings: DataverseSettings
     default_mapping: ClassVar[Mapping[str, MappingValue] | None] = DEFAULT_MAPPING
     follow_ups: ClassVar[frozenset[str]] = frozenset({"rating", "owner", "queue", "task", "campaign"})

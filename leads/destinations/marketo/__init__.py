@@ -51,6 +51,9 @@ class Marketo(Destination):
     """See the module."""
 
     Settings: ClassVar[type[DestinationSettings]] = MarketoSettings
+    sent_twice = (
+        "The person stays one. Where a form is filled out, it is filled out once more, which can start campaigns again."
+    )
     settings: MarketoSettings
     default_mapping: ClassVar[Mapping[str, MappingValue] | None] = DEFAULT_MAPPING
     follow_ups: ClassVar[frozenset[str]] = frozenset({"rating", "list"})

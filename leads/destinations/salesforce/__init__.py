@@ -45,6 +45,9 @@ class Salesforce(Destination):
     """See the module."""
 
     Settings: ClassVar[type[DestinationSettings]] = SalesforceSettings
+    sent_twice = (
+        "Salesforce has the record and its tasks already: nothing is written twice, unless people have deleted them."
+    )
     settings: SalesforceSettings
     default_mapping: ClassVar[Mapping[str, MappingValue] | None] = DEFAULT_MAPPING
     follow_ups: ClassVar[frozenset[str]] = frozenset({"rating", "owner", "task", "campaign"})

@@ -1,0 +1,66 @@
+"""A CSV file with leads: its columns and rows, whatever its encoding, quoting, delimiter and order of columns."""
+
+import csv
+import io
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from leads.intake import MAX_BODY_BYTES
+from leads.lead import text_of_body
+from leads.offers import InvalidOffer
+
+_DELIMITERS: Final = ",;\t"
+
+
+@dataclass(slots=True)
+class CsvFile:
+    """Rows by column, each with its number in a spreadsheet (the header is 1), and the numbers of rows that can't be read."""
+
+    columns: list[str]
+    rows: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    bad: list[tuple[int, str]] = field(default_factory=list)
+
+
+def read_csv(content: bytes) -> CsvFile:
+    """The file's rows. Raises `InvalidOffer` where it has no header."""
+    text = text_of_body(content)[0].removeprefix("\ufeff")
+    delimiter, text = _delimiter(text)
+    csv.field_size_limit(sys.maxsize)  # what is too long is told of its row, and no reason to refuse the others
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    columns = _columns(next(reader, []))
+    found = CsvFile(columns)
+    for number, cells in enumerate(reader, 2):
+        if not any(cells):
+            continue
+        if len(cells) < len(columns) or any(cells[len(columns) :]):
+            found.bad.append((number, f"has {len(cells)} columns, and the header {len(columns)}; is a quote missing?"))
+            continue
+        if sum(map(len, cells)) > MAX_BODY_BYTES:
+            found.bad.append((number, f"has more than {MAX_BODY_BYTES} characters; is a quote missing?"))
+            continue
+        found.rows.append((number, dict(zip(columns, cells, strict=False))))
+    return found
+
+
+def _delimiter(text: str) -> tuple[str, str]:
+    """What separates the columns, and the text without a line that says so, as spreadsheets write it."""
+    first, _, rest = text.partition("\n")
+    if first.lower().startswith("sep=") and len(first.rstrip("\r")) == 5:
+        return first[4], rest
+    outside = "".join(first.split('"')[::2])
+    return max(_DELIMITERS, key=outside.count), text
+
+
+def _columns(header: Sequence[str]) -> list[str]:
+    columns = [name.strip() or f"(column {number})" for number, name in enumerate(header, 1)]
+    while columns and columns[-1] == f"(column {len(columns)})":
+        columns.pop()
+    if not columns:
+        raise InvalidOffer("FILE: is empty; its first row must name the columns")
+    twice = [name for name, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise InvalidOffer(f"FILE: two columns are called {twice[0]}; rename one of them")
+    return columns

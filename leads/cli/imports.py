@@ -1,0 +1,319 @@
+"""`import` and `reconcile`: leads of a list or another table, and which of a list never arrived."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Final
+
+import typer
+
+from leads.api.imports import (
+    ROWS_AT_ONCE,
+    ImportedFromTable,
+    ImportRows,
+    ImportTable,
+    JudgedRow,
+    JudgedRows,
+    NumberedRow,
+    ReconcileRows,
+    Rows,
+    RowsToImport,
+    TableToImport,
+    import_rows,
+    import_table,
+    reconcile_rows,
+    unknown_columns,
+)
+from leads.api.wire import MAX_BODY_BYTES
+from leads.cli.asking import DONE, NEEDS_A_PERSON, ask
+from leads.cli.csv_file import CsvFile, read_csv
+from leads.cli.files import read_bytes
+from leads.cli.output import AsJson, print_json, print_line, print_table
+from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
+from leads.dates import DateOrder, order_of, read_date
+from leads.importing import Verdict
+from leads.lead import field_of
+from leads.offers import InvalidOffer
+from leads.rows import FINAL
+
+SHOWN: Final = 50
+"""Rows of a kind that are printed; --json has all."""
+
+group = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="""Bring in leads from elsewhere.
+
+    Those that the app has already are recognised and not sent again: by the customer, the offer and the action within 36 hours.
+    Each keeps its own time. To import the same twice does no harm.
+    """,
+)
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="A CSV file, such as Partner Center's; - is standard input.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="COLUMN=FIELD", help="What a column holds; COLUMN= leaves it out. Can be repeated."),
+]
+Offer = Annotated[str, typer.Option(help="The offer that all rows are for, where they name none.")]
+Dates = Annotated[
+    DateOrder | None, typer.Option(help="What stands first in 03/04/2026. Left out, it is told from the whole file.")
+]
+Time = Annotated[str | None, typer.Option(help="The time of rows that have none: 2026-01-31, 2026-01-31T14:00Z.")]
+OnlyRecord = Annotated[
+    bool,
+    typer.Option("--only-record", help="Send nothing: the leads are in the CRM already, and the app is to know them."),
+]
+
+
+@group.command("csv")
+def import_csv(
+    context: typer.Context,
+    file: File,
+    columns: Columns = None,
+    offer: Offer = "",
+    dates: Dates = None,
+    time: Time = None,
+    only_record: OnlyRecord = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> int:
+    """Import a list of leads, such as Partner Center > Referrals > Leads exports.
+
+    Columns may stand in any order and under any of the usual names; one that is not known is named, and kept with the lead.
+    A bad row is told by its number, and the others are imported.
+
+    \b
+    python -m leads import csv leads.csv --dry-run
+    python -m leads import csv leads.csv --map "Created on=created_time" --map "Notes="
+    """
+    found = read_csv(read_bytes(file))
+    reading = _reading(found, columns, offer, dates, time)
+    rows = _bad(found)
+    for batch in _batches(found, reading):
+        wanted = RowsToImport(**batch.model_dump(), policy="record" if only_record else "send", dry_run=dry_run)
+        rows += ask(context, import_rows, ImportRows(wanted=wanted)).rows
+        show_progress(f"{len(rows)} of {len(found.rows) + len(found.bad)} rows")
+    end_progress()
+    done = JudgedRows(rows=sorted(rows, key=lambda row: row.number), unknown_columns=_unknown(found, reading))
+    if as_json:
+        print_json(done)
+    else:
+        _print_columns(done.unknown_columns)
+        _print_rows(done.rows, {Verdict.BAD, Verdict.TWICE})
+        _print_counts(done.rows, "would be imported" if dry_run else "imported")
+    return NEEDS_A_PERSON if any(row.verdict is Verdict.BAD for row in done.rows) else DONE
+
+
+@group.command("table")
+def import_from_table(
+    context: typer.Context,
+    table: Annotated[str, typer.Option(help="The table's name.")] = "MarketplaceLeads",
+    connection: Annotated[
+        str | None,
+        typer.Option(metavar="REFERENCE", help="Another account: env:NAME or keyvault:NAME of its connection string."),
+    ] = None,
+    account: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Another account by identity: https://ACCOUNT.table.core.windows.net."),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only leads since then, by their own time: 2026-01-31, 90d.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Only leads until then; written like --since.")] = None,
+    columns: Columns = None,
+    offer: Offer = "",
+    only_record: OnlyRecord = False,
+    dry_run: DryRun = False,
+    after: After = "",
+    as_json: AsJson = False,
+) -> int:
+    """Import the leads of a MarketplaceLeads table, which Microsoft's connector or this app has written.
+
+    Without --connection or --account it is a table of the app's own account. With --app the app reads it, by its own settings
+    and identity; else this machine does.
+
+    \b
+    python -m leads import table --connection env:OLD_STORAGE --since 90d --dry-run
+    python -m leads import table --connection env:OLD_STORAGE --only-record
+    """
+    source = {"table": table, "connection_string": connection, "table_service_uri": account}
+    wanted = {"since": since, "until": until, "columns": _mapped(columns), "offer": offer, "dry_run": dry_run}
+    wanted |= {"source": {name: value for name, value in source.items() if value}}
+    wanted |= {"policy": "record" if only_record else "send"}
+    which = TableToImport.model_validate({name: value for name, value in wanted.items() if value is not None})
+    total = ImportedFromTable(next=None, imported=0, known=0, bad=[], unknown_columns=[])
+    for step in in_steps(
+        context, import_table, lambda place: ImportTable(wanted=which.model_copy(update={"after": place})), after
+    ):
+        total.imported, total.known, total.bad = (
+            total.imported + step.imported,
+            total.known + step.known,
+            total.bad + step.bad,
+        )
+        total.unknown_columns = sorted({*total.unknown_columns, *step.unknown_columns})
+        show_progress(f"{total.imported + total.known + len(total.bad)} rows")
+    end_progress()
+    if as_json:
+        print_json(total)
+    else:
+        _print_columns(total.unknown_columns)
+        for line in total.bad[:SHOWN]:
+            print_line(line)
+        will = "would be imported" if dry_run else "imported"
+        print_line(f"{total.imported} {will}, {total.known} known already, {len(total.bad)} bad")
+    return NEEDS_A_PERSON if total.bad else DONE
+
+
+def reconcile(
+    context: typer.Context,
+    file: File,
+    columns: Columns = None,
+    offer: Offer = "",
+    dates: Dates = None,
+    time: Time = None,
+    bring_in: Annotated[bool, typer.Option("--import", help="Import the leads that never arrived.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Say which leads of a list never arrived, and which are not delivered.
+
+    The list is Partner Center's own (Referrals > Leads, export): what the marketplace knows of, whatever became of it.
+    The exit status is 5 where a lead is missing, not delivered, or a row can't be read.
+    """
+    found = read_csv(read_bytes(file))
+    reading = _reading(found, columns, offer, dates, time)
+    rows = _bad(found)
+    for batch in _batches(found, reading):
+        rows += ask(context, reconcile_rows, ReconcileRows(wanted=batch)).rows
+        show_progress(f"{len(rows)} of {len(found.rows) + len(found.bad)} rows")
+    end_progress()
+    done = JudgedRows(rows=sorted(rows, key=lambda row: row.number), unknown_columns=_unknown(found, reading))
+    if as_json:
+        print_json(done)
+    else:
+        _print_columns(done.unknown_columns)
+        _print_rows(done.rows, {Verdict.BAD, Verdict.MISSING})
+        _print_undelivered(done.rows)
+        _print_counts(done.rows, "never arrived")
+    if bring_in:
+        _bring_in(context, found, reading, {row.number for row in done.rows if row.verdict is Verdict.MISSING})
+    needed = any(row.verdict in {Verdict.BAD, Verdict.MISSING} or _undelivered(row) for row in done.rows)
+    return NEEDS_A_PERSON if needed else DONE
+
+
+def _bring_in(context: typer.Context, found: CsvFile, reading: Rows, missing: set[int]) -> None:
+    wanted = CsvFile(found.columns, [(number, record) for number, record in found.rows if number in missing])
+    count = 0
+    for batch in _batches(wanted, reading):
+        rows = ask(context, import_rows, ImportRows(wanted=RowsToImport(**batch.model_dump()))).rows
+        count += sum(row.verdict is Verdict.MISSING for row in rows)
+        show_progress(f"{count} of {len(missing)} imported")
+    end_progress()
+    print_line(f"{count} imported", err=True)
+
+
+# --- Reading ------------------------------------------------------------------------------------------------------------
+
+
+def _mapped(columns: Sequence[str] | None) -> dict[str, str]:
+    mapped = {}
+    for text in columns or ():
+        name, equals, field = text.rpartition("=")
+        if not equals or not name.strip():
+            raise InvalidOffer(f"--map: {text} is no COLUMN=FIELD")
+        mapped[name.strip()] = field.strip()
+    return mapped
+
+
+def _reading(
+    found: CsvFile, columns: Sequence[str] | None, offer: str, dates: DateOrder | None, time: str | None
+) -> Rows:
+    """How the file's rows are read, without a row."""
+    mapped = _mapped(columns)
+    if missing := [name for name in mapped if name not in found.columns]:
+        raise InvalidOffer(f"--map: the file has no column {missing[0]}; it has {', '.join(found.columns)}")
+    given = {"time": time} if time is not None else {}
+    reading = Rows.model_validate({"rows": [], "columns": mapped, "offer": offer, **given})
+    if not any(_field(name, reading) for name in found.columns):
+        raise InvalidOffer(
+            f"FILE: none of its columns is known ({', '.join(found.columns)}); "
+            "its first row must name them, or --map says what they hold"
+        )
+    return reading.model_copy(update={"dates": dates or order_of([_time(record, reading) for _, record in found.rows])})
+
+
+def _field(column: str, reading: Rows) -> str:
+    return reading.columns.get(column, field_of(column))
+
+
+def _time(record: dict[str, str], reading: Rows) -> str:
+    return next((value for name, value in record.items() if value and _field(name, reading) == "created_time"), "")
+
+
+def _batches(found: CsvFile, reading: Rows) -> Iterator[Rows]:
+    """The rows in parts that a request holds, by time: so each asks for a short span of the ledger."""
+    batch: list[NumberedRow] = []
+    size = 0
+    for number, record in sorted(found.rows, key=lambda row: _moment(row[1], reading)):
+        length = len(json.dumps(record)) + 100
+        if batch and (len(batch) == ROWS_AT_ONCE or size + length > MAX_BODY_BYTES // 2):
+            yield reading.model_copy(update={"rows": batch})
+            batch, size = [], 0
+        batch.append(NumberedRow(number=number, record=dict(record)))
+        size += length
+    if batch:
+        yield reading.model_copy(update={"rows": batch})
+
+
+def _moment(record: dict[str, str], reading: Rows) -> str:
+    moment = read_date(_time(record, reading), reading.dates)
+    return moment.isoformat() if moment else ""
+
+
+def _bad(found: CsvFile) -> list[JudgedRow]:
+    return [
+        JudgedRow(number=number, verdict=Verdict.BAD, lead_id="", state=None, reason=why) for number, why in found.bad
+    ]
+
+
+def _unknown(found: CsvFile, reading: Rows) -> list[str]:
+    return unknown_columns((record for _, record in found.rows), reading.columns)
+
+
+# --- Telling ------------------------------------------------------------------------------------------------------------
+
+
+def _undelivered(row: JudgedRow) -> bool:
+    return row.verdict is Verdict.KNOWN and row.state is not None and row.state not in FINAL
+
+
+def _print_columns(unknown: Sequence[str]) -> None:
+    if unknown:
+        print_line(f"Columns that mean nothing to a lead, kept with it: {', '.join(unknown)}", err=True)
+        print_line("--map 'COLUMN=FIELD' says what one holds, --map 'COLUMN=' leaves it out.", err=True)
+
+
+def _print_rows(rows: Sequence[JudgedRow], verdicts: set[Verdict]) -> None:
+    told = [row for row in rows if row.verdict in verdicts]
+    for row in told[:SHOWN]:
+        print_line(f"row {row.number}: {row.reason or 'never arrived'}")
+    if len(told) > SHOWN:
+        print_line(f"and {len(told) - SHOWN} more: --json has them all")
+
+
+def _print_undelivered(rows: Sequence[JudgedRow]) -> None:
+    told = [(f"row {row.number}", row.lead_id, str(row.state)) for row in rows if _undelivered(row)]
+    if told:
+        print_table(("not delivered", "lead", "state"), told[:SHOWN])
+
+
+def _print_counts(rows: Sequence[JudgedRow], missing: str) -> None:
+    counts = Counter(row.verdict for row in rows)
+    said = [f"{counts[Verdict.MISSING]} {missing}", f"{counts[Verdict.KNOWN]} known already"]
+    if waiting := sum(map(_undelivered, rows)):
+        said[-1] += f" ({waiting} of them not delivered)"
+    said += [
+        f"{counts[verdict]} {word}"
+        for verdict, word in ((Verdict.TWICE, "twice in the file"), (Verdict.BAD, "bad"))
+        if counts[verdict]
+    ]
+    print_line(f"{len(rows)} rows: {', '.join(said)}")

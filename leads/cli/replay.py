@@ -1,0 +1,129 @@
+"""`replay`: send leads again."""
+
+from typing import Annotated
+
+import typer
+
+from leads.api.replay import Again, Many, Replayed, ReplayedLead, ReplayLead, ReplayMany, replay_lead, replay_leads
+from leads.api.wire import read_json
+from leads.cli.asking import NEEDS_A_PERSON, NOT_FOUND, ask, confirmed
+from leads.cli.files import read_bytes
+from leads.cli.output import AsJson, print_json, print_line, print_table
+from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
+from leads.lead import text_of_body
+from leads.offers import InvalidOffer
+
+
+def replay(
+    context: typer.Context,
+    lead_id: Annotated[
+        str, typer.Argument(metavar="LEAD", help="A lead's id; without one, say which with options.")
+    ] = "",
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="NAME", help="Only to the destination of this name.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With LEAD: even where it was delivered. --dry-run says what that means.")
+    ] = False,
+    fields: Annotated[
+        str,
+        typer.Option(metavar="FILE", help='With LEAD: corrected fields as JSON, {"email": "…"}; - is standard input.'),
+    ] = "",
+    lead: Annotated[
+        str, typer.Option(metavar="FILE", help="With LEAD: the whole lead, corrected; - is standard input.")
+    ] = "",
+    offer: Annotated[str | None, typer.Option(help="All leads of this offer.")] = None,
+    connection: Annotated[str | None, typer.Option(help="All leads of this connection.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="All leads received since: 2026-01-31, 2026-01-31T14:00Z, 3d.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="All leads received until then; written like --since.")] = None,
+    state: Annotated[
+        str, typer.Option(help="Those that are dead_letter, held, crashed, or retry (waiting for their next try).")
+    ] = "dead_letter",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    after: After = "",
+    as_json: AsJson = False,
+) -> int:
+    """Send leads again that have not arrived: one, or many.
+
+    Whatever was delivered is left alone. Leads go out at five a second, behind those that come in.
+
+    A correction is sent as a lead of its own, and the original stays in the ledger beside it. Corrections are read from a file
+    or from standard input, because others can read arguments.
+
+    \b
+    python -m leads replay 20260131235959999-0123456789ab-c
+    python -m leads replay 20260131235959999-0123456789ab-c --fields corrected.json
+    python -m leads replay --offer contoso.crm --dry-run
+    python -m leads replay --connection 0123456789abcdef --since 3d
+    """
+    many = {"offer": offer, "connection": connection, "since": since, "until": until}
+    if lead_id:
+        if given := next((name for name, value in many.items() if value is not None), ""):
+            raise InvalidOffer(f"--{given}: is for many leads; leave it or LEAD out")
+        again = {"destination": to, "force": force, "dry_run": dry_run}
+        return _one(context, lead_id, Again.model_validate({**again, **_correction(fields, lead)}), as_json)
+    if force or fields or lead:
+        raise InvalidOffer("LEAD: is missing; --force, --fields and --lead are for one lead")
+    wanted = {**many, "destination": to, "state": state, "dry_run": dry_run}
+    which = Many.model_validate({name: value for name, value in wanted.items() if value is not None})
+    if not (dry_run or yes) and not confirmed("Send these leads again? (--dry-run shows them)", otherwise="--yes"):
+        return 0
+    return _many(context, which, after, as_json)
+
+
+def _correction(fields: str, lead: str) -> dict[str, object]:
+    if fields and lead:
+        raise InvalidOffer("--fields: leave it out where the whole lead is given with --lead")
+    if lead:
+        return {"lead": text_of_body(read_bytes(lead))[0]}
+    return {"fields": read_json(read_bytes(fields))} if fields else {}
+
+
+def _one(context: typer.Context, lead_id: str, again: Again, as_json: bool) -> int:
+    done = ask(context, replay_lead, ReplayLead(lead_id=lead_id, again=again))
+    if as_json:
+        print_json(done)
+    else:
+        _print_one(done, again.dry_run)
+    return 0 if done.sent else NEEDS_A_PERSON
+
+
+def _print_one(done: ReplayedLead, dry_run: bool) -> None:
+    if done.corrected_as:
+        print_line(f"{_will(dry_run)} with corrections as {done.corrected_as}")
+    for delivery in done.deliveries:
+        print_line(f"{delivery.destination or 'the lead'}: {_said(delivery, dry_run)}")
+
+
+def _said(delivery: Replayed, dry_run: bool) -> str:
+    if delivery.kept:
+        return f"not sent: {delivery.kept}"
+    return " ".join(filter(None, (_will(dry_run), f"(it was {delivery.state}).", delivery.twice)))
+
+
+def _will(dry_run: bool) -> str:
+    return "would be sent again" if dry_run else "is sent again"
+
+
+def _many(context: typer.Context, which: Many, after: str, as_json: bool) -> int:
+    found: list[Replayed] = []
+    for step in in_steps(
+        context, replay_leads, lambda place: ReplayMany(many=which.model_copy(update={"after": place})), after
+    ):
+        found += step.deliveries
+        show_progress(f"{len(found)} leads")
+    end_progress()
+    if as_json:
+        print_json([each.model_dump(mode="json") for each in found])
+    else:
+        rows = [(each.lead_id, each.destination or "-", _said(each, which.dry_run)) for each in found]
+        if rows:
+            print_table(("lead", "destination", "result"), rows, folded="result")
+        sent = sum(not each.kept for each in found)
+        print_line(
+            f"{sent} {'would be sent again' if which.dry_run else 'sent again'}, {len(found) - sent} left as they are."
+        )
+    return 0 if found else NOT_FOUND

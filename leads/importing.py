@@ -1,0 +1,254 @@
+"""Import: rows of a list or of another table become leads of this app, told from those that it has already."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any, Final
+
+from leads import clock
+from leads.app import App
+from leads.dates import DateOrder, read_date
+from leads.delivery import IMPORT_WINDOW
+from leads.events import Event, emit
+from leads.intake import MAX_BODY_BYTES, put_on_the_queue
+from leads.lead import (
+    Lead,
+    UnreadableLead,
+    customer_identity,
+    customer_of,
+    is_lead_id,
+    journey,
+    new_lead_id,
+    parse_record,
+    partition_of,
+    received_at_of,
+)
+from leads.listing import Known, within
+from leads.messages import Imported, Message
+from leads.offers import DEFAULT_OFFER, Offer, OfferReferences, route
+from leads.rows import State
+
+AT_ONCE: Final = 8
+"""Requests to storage at the same time."""
+_FUTURE: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a list. `number` is what a person finds it by; `key` names it among all rows, "" = what it says does.
+
+    `written_at` is when it was written there, None if that is not known.
+    """
+
+    number: int
+    record: Mapping[str, Any]
+    key: str = ""
+    written_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How rows are read: `columns` maps a column's name to a lead's field ("" = it is left out), `order` is that of dates.
+
+    `time` is the time of rows that have none, `offer` what an address would name.
+    """
+
+    columns: Mapping[str, str]
+    order: DateOrder = DateOrder.MONTH
+    time: datetime | None = None
+    offer: str = ""
+
+
+class BadRow(Exception):
+    """A row that can't be taken. The text says why, without what stands in it."""
+
+
+class Verdict(StrEnum):
+    """What is to be said of a row."""
+
+    MISSING = "missing"
+    KNOWN = "known"
+    TWICE = "twice"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A row as a lead: `lead_id` is the same each time that the row is read."""
+
+    lead_id: str
+    lead: Lead
+
+    @property
+    def received_at(self) -> datetime:
+        return received_at_of(self.lead_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A row and what is to be said of it. `known_as` is the lead that the ledger has, with its state (None = its row is gone)."""
+
+    row: Row
+    verdict: Verdict
+    candidate: Candidate | None = None
+    known_as: str = ""
+    state: State | None = None
+    reason: str = ""
+
+
+# --- Reading ------------------------------------------------------------------------------------------------------------
+
+
+def read_row(row: Row, reading: Reading) -> Candidate:
+    """The lead of a row. Raises `BadRow`."""
+    record = {
+        reading.columns.get(name, name): value for name, value in row.record.items() if reading.columns.get(name, name)
+    }
+    try:
+        lead = parse_record(record)
+    except UnreadableLead as why:
+        raise BadRow(why.detail) from None
+    if lead == Lead():
+        raise BadRow("is empty")
+    if len(lead.model_dump_json().encode()) > MAX_BODY_BYTES:
+        raise BadRow(f"has more than {MAX_BODY_BYTES} bytes")
+    return Candidate(_lead_id(row, lead, _time_of(row, lead, reading)), lead)
+
+
+def _time_of(row: Row, lead: Lead, reading: Reading) -> datetime:
+    if lead.created_time:
+        moment = _read_time(lead.created_time, row.written_at, reading.order)
+        if moment is None:
+            raise BadRow("created_time is no time that can be read; write it as 2026-01-31 14:00:00, in UTC")
+    else:
+        moment = row.written_at or reading.time
+        if moment is None:
+            raise BadRow(
+                "has no time; name its column with --map 'COLUMN=created_time', or give all such rows one with --time"
+            )
+    if moment > clock.now() + _FUTURE:
+        raise BadRow("created_time lies in the future")
+    return moment
+
+
+def _read_time(text: str, written_at: datetime | None, order: DateOrder) -> datetime | None:
+    """The time, in the order that brings it nearer to when the row was written, where that is known."""
+    if written_at is None:
+        return read_date(text, order)
+    found = [moment for either in DateOrder if (moment := read_date(text, either))]
+    return min(found, key=lambda moment: abs(moment - written_at), default=None)
+
+
+def _lead_id(row: Row, lead: Lead, moment: datetime) -> str:
+    """The id of a row that this app has written, or one that is made of what the row is."""
+    if is_lead_id(row.key) and customer_of(lead, row.key)[0] == partition_of(row.key):
+        return row.key
+    identity = customer_identity(lead, "")
+    anonymous = identity == customer_identity(Lead(), "")
+    who = lead.model_dump_json(exclude={"original"}) if anonymous else identity
+    what = row.key or f"{who}\n{journey(lead, lead.offer_part or lead.product_id or lead.offer_title)}"
+    return new_lead_id(moment, lead, sha256(what.encode()).hexdigest()[:12])
+
+
+# --- Comparing ----------------------------------------------------------------------------------------------------------
+
+
+def compare(app: App, rows: Iterable[Row], reading: Reading, *, thoroughly: bool = False) -> list[Judged]:
+    """Which rows the app has already, in the rows' order. `thoroughly` also asks for what customers' rows remember."""
+    judged: list[Judged] = []
+    seen: dict[str, int] = {}
+    for row in rows:
+        try:
+            candidate = read_row(row, reading)
+        except BadRow as bad:
+            judged.append(Judged(row, Verdict.BAD, reason=str(bad)))
+            continue
+        if candidate.lead_id in seen:
+            judged.append(
+                Judged(row, Verdict.TWICE, candidate, reason=f"says the same as row {seen[candidate.lead_id]}")
+            )
+            continue
+        seen[candidate.lead_id] = row.number
+        judged.append(Judged(row, Verdict.MISSING, candidate))
+    judged = _found_in_the_ledger(app, judged, reading.offer)
+    return _remembered(app, judged, reading.offer) if thoroughly else judged
+
+
+def _found_in_the_ledger(app: App, judged: list[Judged], url_offer: str) -> list[Judged]:
+    times = [each.candidate.received_at for each in judged if each.verdict is Verdict.MISSING and each.candidate]
+    if not times:
+        return judged
+    known: defaultdict[tuple[str, str], list[Known]] = defaultdict(list)
+    for lead in within(app.ledger, min(times) - IMPORT_WINDOW, max(times) + IMPORT_WINDOW):
+        known[lead.customer, lead.action.casefold()].append(lead)
+    offers = app.offers.all()
+    return [_matched(each, known, offers, url_offer) for each in judged]
+
+
+def _matched(
+    judged: Judged, known: Mapping[tuple[str, str], Sequence[Known]], offers: list[Offer], url_offer: str
+) -> Judged:
+    candidate = judged.candidate
+    if candidate is None or judged.verdict is not Verdict.MISSING:
+        return judged
+    customer = customer_of(candidate.lead, candidate.lead_id)
+    offer = route(OfferReferences.of(candidate.lead, url_offer), offers)
+    found = [
+        other
+        for other in known.get((customer, candidate.lead.action.casefold()), ())
+        if abs(received_at_of(other.lead_id) - candidate.received_at) <= IMPORT_WINDOW
+        and (not other.offer or offer is None or other.offer.casefold() == offer.id.casefold())
+    ]
+    if not found:
+        return judged
+    best = min(found, key=lambda other: (other.lead_id != candidate.lead_id, other.state is not State.DELIVERED))
+    return replace(judged, verdict=Verdict.KNOWN, known_as=best.lead_id, state=best.state)
+
+
+def _remembered(app: App, judged: list[Judged], url_offer: str) -> list[Judged]:
+    """What customers' rows still know of leads whose own rows are gone."""
+    offers = app.offers.all()
+
+    def ask(each: Judged) -> Judged:
+        if each.verdict is not Verdict.MISSING or each.candidate is None:
+            return each
+        candidate = each.candidate
+        offer = route(OfferReferences.of(candidate.lead, url_offer), offers)
+        named = offer.id if offer and offer.id != DEFAULT_OFFER else url_offer
+        wanted = journey(candidate.lead, named)
+        for seen in app.ledger.remembered(customer_of(candidate.lead, candidate.lead_id)):
+            if seen.journey == wanted and abs(seen.at - candidate.received_at) <= IMPORT_WINDOW:
+                return replace(each, verdict=Verdict.KNOWN, known_as=seen.lead_id)
+        return each
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(ask, judged))
+
+
+# --- Taking in ----------------------------------------------------------------------------------------------------------
+
+
+def take_in(app: App, judged: Iterable[Judged], policy: Imported, url_offer: str) -> None:
+    """Put the leads that are missing on the queue. Done twice, it is done once: their ids are the same."""
+
+    def put(candidate: Candidate) -> None:
+        put_on_the_queue(
+            app,
+            Message(
+                candidate.lead_id,
+                received_at=candidate.received_at,
+                offer=url_offer,
+                lead=candidate.lead,
+                imported=policy,
+            ),
+        )
+        emit(Event.LEAD_IMPORTED, lead_id=candidate.lead_id)
+
+    missing = [each.candidate for each in judged if each.verdict is Verdict.MISSING and each.candidate]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for _ in pool.map(put, missing):
+            pass

@@ -1,0 +1,74 @@
+"""Re-driving: a lead that waits, or was given up, goes back on the queue.
+
+The message comes first, then the ledger's row: a crash in between leaves a message that is recognised by its number.
+"""
+
+from datetime import timedelta
+
+from leads import clock
+from leads.app import App
+from leads.messages import Message, encode
+from leads.offers import Offer
+from leads.rows import FINAL, Delivery, LeadRecord, State, Todo
+
+
+def redrive(app: App, item: Todo, delay: int = 0) -> None:
+    """Put the next message of a delivery that waits; nothing if it does not wait in this state any more."""
+    record = app.ledger.read(item.lead_id)
+    delivery = record.deliveries.get(item.destination) if record else None
+    if record is None or delivery is None or delivery.state is not item.state:
+        return
+    if item.state is State.UNROUTED and item.destination and not is_known(item.offer, app.offers.all()):
+        _route_anew(app, record, delay)
+    else:
+        put_next(app, record, item.destination, delay)
+
+
+def put_next(app: App, record: LeadRecord, destination: str, delay: int = 0, *, by_person: bool = False) -> None:
+    """Put the next message of a delivery, visible after `delay` seconds, and say so in the ledger.
+
+    Where a person wants it, it is begun if there is none, gets a whole retry budget, and is sent even where it was done.
+    """
+    begun = record.copy().delivery(destination)
+    seq = begun.seq + 1
+    app.queue.put(encode(Message(record.lead_id, destination, seq)), delay)
+    now = clock.now()
+
+    def change(current: LeadRecord) -> None:
+        if by_person:
+            current.delivery(destination)
+        waiting = current.deliveries.get(destination)
+        if waiting is None or waiting.state is not begun.state or waiting.seq >= seq:
+            return
+        if by_person:
+            waiting.forced = waiting.state in FINAL
+            waiting.step, waiting.spent, waiting.first_failed_at, waiting.crashes = 0, 0, None, 0
+            waiting.duplicate_of = waiting.reason = ""
+        waiting.seq, waiting.state, waiting.updated_at = seq, State.RETRY, now
+        waiting.next_at = now + timedelta(seconds=delay)
+
+    app.ledger.settle(record, change)
+
+
+def _route_anew(app: App, record: LeadRecord, delay: int) -> None:
+    """Let go of an offer that was removed, unless a destination of it has had the lead: it could get there twice."""
+    seq = max(delivery.seq for delivery in record.deliveries.values()) + 1
+    now = clock.now()
+
+    def is_free(current: LeadRecord) -> bool:
+        return all(d.state is State.UNROUTED and d.seq < seq for d in current.deliveries.values())
+
+    def change(current: LeadRecord) -> None:
+        if is_free(current):
+            current.offer = ""
+            begun = Delivery("", State.RETRY, seq, updated_at=now, next_at=now + timedelta(seconds=delay))
+            current.deliveries = {"": begun}
+
+    if is_free(record):
+        app.queue.put(encode(Message(record.lead_id, seq=seq)), delay)
+        app.ledger.settle(record, change)
+
+
+def is_known(offer_id: str, offers: list[Offer]) -> bool:
+    """Whether an offer of this id is configured."""
+    return any(offer.id.casefold() == offer_id.casefold() for offer in offers)
