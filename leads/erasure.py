@@ -14,7 +14,7 @@ from typing import Final
 from leads.app import App
 from leads.delivery import new_record
 from leads.events import Event, emit
-from leads.lead import received_at_of
+from leads.lead import customer_of, received_at_of
 from leads.ledger import LEDGER_TABLE
 from leads.offers import DestinationConfig
 from leads.rows import (
@@ -282,19 +282,20 @@ def _empty_late(app: App, tombstone: Tombstone, now: datetime) -> None:
     )
     for row in app.ledger.table.query(condition):
         record = read_lead(row, row.metadata["etag"])  # type: ignore[attr-defined]
-        if record.received_at <= tombstone.at and _is_of(app, record, tombstone.customer):
-            for one in handed_over_of(app, record):
-                _remove_own(app, one, record, dry_run=False)
-            if record.emptied_at is None:
-                app.ledger.empty(record, now, ERASED_ON_REQUEST)
-                emit(Event.LEAD_EMPTIED, lead_id=record.lead_id)
+        whole = app.ledger.read(record.lead_id) if record.has_body else record
+        if whole is None or whole.received_at > tombstone.at or not _is_of(whole, tombstone.customer):
+            continue
+        for one in handed_over_of(app, whole):
+            _remove_own(app, one, whole, dry_run=False)
+        if whole.emptied_at is None:
+            app.ledger.empty(whole, now, ERASED_ON_REQUEST)
+            emit(Event.LEAD_EMPTIED, lead_id=whole.lead_id)
     for customer in app.ledger.customers(tombstone.customer):
         if all(seen.at <= tombstone.at for seen in customer.recent):
             _forget_customer(app, customer, tombstone.at, dry_run=False)
 
 
-def _is_of(app: App, record: LeadRecord, customer: str) -> bool:
-    if record.emptied_at is not None:
+def _is_of(record: LeadRecord, customer: str) -> bool:
+    if record.lead is None:
         return record.customer == customer
-    whole = app.ledger.read(record.lead_id) if record.has_body else record
-    return whole is not None and whole.emptied(whole.received_at, "").customer == customer
+    return customer_of(record.lead, record.lead_id) == customer

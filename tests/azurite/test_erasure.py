@@ -378,12 +378,15 @@ def test_what_a_worker_had_in_hand_and_wrote_later_is_emptied_by_watch(
     second.app.tombstones.cover("", second.clock.time)  # this instance has just looked, and will not for a minute
     older = waiting_text(second, "INS")
     erase(pipeline)
+    large = second.post(hers("PLT", Description="the secret wish " * 5000))
     second.clock.time += timedelta(seconds=6)
     deliver(second.app, older)
+    second.run()
     assert left(fresh_storage), "it did not know"
     pipeline.tick(20)
     assert left(fresh_storage) == []
-    assert pipeline.record(json.loads(older)["lead_id"]).state is State.ERASED
+    for lead_id in (json.loads(older)["lead_id"], large):
+        assert pipeline.record(lead_id).state is State.ERASED
 
 
 class _KillAt(Rule):
