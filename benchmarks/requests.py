@@ -74,11 +74,12 @@ class _Case:
         counted = list(tallies)
         dearest = max(counted, key=lambda one: one.total)
         refreshes = sum(one.refreshes for one in counted)
+        countings = sum(one.countings for one in counted)
         polls = sum(one.empty_polls for one in counted)
         steps = ", ".join(f"{number} {name}" for name, number in sorted(dearest.requests.items()))
         note = (
             f"{steps}; over {len(counted)} leads also {polls} empty polls and {refreshes} requests for the offers' "
-            "and connections' tables"
+            f"and connections' tables and {countings} for the offer's daily count"
         )
         self._tell(f"{what}: {dearest.total}")
         return result(f"storage requests, {what}", dearest.total, target, floor=FLOOR_REQUESTS, note=note)

@@ -22,6 +22,7 @@ from benchmarks.typical import OFFER_SETTINGS
 from devhost.process import ROOT, DevhostProcess
 from leads.app import App
 from leads.connections import CONNECTIONS_TABLE
+from leads.destinations.allowance import ALLOWANCES_TABLE
 from leads.ledger import LEDGER_TABLE
 from leads.offers import OFFERS_TABLE, read_offer
 from leads.settings import Settings
@@ -168,7 +169,7 @@ def accounts(count: int) -> Iterator[list[str]]:
 def prepare(storage: str, offer: Mapping[str, Any] = OFFER_SETTINGS) -> None:
     """Make what the first lead would otherwise make."""
     app = app_on(storage)
-    for name in (LEDGER_TABLE, CONNECTIONS_TABLE, OFFERS_TABLE, "MarketplaceLeads"):
+    for name in (LEDGER_TABLE, CONNECTIONS_TABLE, OFFERS_TABLE, ALLOWANCES_TABLE, "MarketplaceLeads"):
         make_table(app.storage.table(name).client)
     QueueClient.from_connection_string(storage, LEADS_QUEUE).create_queue()
     app.offers.save(read_offer(offer))
@@ -176,10 +177,12 @@ def prepare(storage: str, offer: Mapping[str, Any] = OFFER_SETTINGS) -> None:
 
 @dataclass(frozen=True)
 class Tally:
-    """Storage requests by what they do. `refreshes` are the reads and writes that come with time, not with leads."""
+    """Storage requests by what they do. `refreshes` are the reads and writes that come with time, not with leads, and
+    `countings` those by which one lead of a hundred adds the hundred to its offer's daily count."""
 
     requests: Counter[str]
     refreshes: int
+    countings: int
     empty_polls: int
 
     @property
@@ -194,15 +197,17 @@ class Tally:
 def tally(proxy: Proxy) -> Tally:
     """What a proxy has passed on since it was told to forget."""
     requests: Counter[str] = Counter()
-    refreshes = empty_polls = 0
+    refreshes = countings = empty_polls = 0
     for request in list(proxy.journal):
         if request.is_poll and not request.step:
             empty_polls += 1
         elif request.target in {OFFERS_TABLE, CONNECTIONS_TABLE} or request.name == f"table query {LEDGER_TABLE}":
             refreshes += 1
+        elif request.target == ALLOWANCES_TABLE:
+            countings += 1
         else:
             requests[f"{request.service} {request.operation}"] += 1
-    return Tally(requests, refreshes, empty_polls)
+    return Tally(requests, refreshes, countings, empty_polls)
 
 
 os.environ.setdefault("NO_PROXY", "127.0.0.1")
