@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 
 from leads.events import ALARMS, Event, emit
-from leads.rows import DONE, FINAL, State
+from leads.replay import CORRECTABLE
+from leads.rows import DONE, State
 from leads.watching import WAIT_IS_LONG
 from tests.infra import promises
 from tests.infra.bicep import INFRA, ROOT, Deployment
@@ -84,9 +86,11 @@ def test_a_query_names_only_events_fields_and_functions_of_the_code(name: str) -
 
 
 def test_the_states_that_a_query_names_are_those_of_the_code() -> None:
-    (text,) = [line for line in QUERIES["oldest_undelivered"].splitlines() if "state !in" in line]
-    assert set(json.loads(f"[{text.partition('(')[2].rpartition(')')[0]}]")) == {str(state) for state in DONE}
-    assert State.DELIVERED in FINAL
+    query = QUERIES["oldest_undelivered"]
+    ((ends,), (corrected,)) = (re.findall(rf"state {word} \(([^)]*)\)", query) for word in ("!in", "in"))
+    assert set(json.loads(f"[{ends}]")) == DONE
+    never_tried = {State.UNREADABLE}
+    assert set(json.loads(f"[{corrected}]")) == CORRECTABLE - DONE - never_tried
 
 
 # --- Deployed -----------------------------------------------------------------------------------------------------------
@@ -316,9 +320,10 @@ def test_an_unrouted_lead_waits_until_an_offer_takes_it(logs: Logs) -> None:
 
 
 @pytest.mark.parametrize("state", sorted(DONE))
-def test_a_lead_that_is_at_an_end_does_not_wait(state: State, logs: Logs) -> None:
+@pytest.mark.parametrize("destination", ["", "crm"])
+def test_a_lead_that_is_at_an_end_does_not_wait(state: State, destination: str, logs: Logs) -> None:
     logs.event(LONG, Event.LEAD_ACCEPTED, lead_id="lead")
-    logs.event(LONG, Event.LEAD_SETTLED, lead_id="lead", offer="o", destination="", stage="trial", state=state)
+    logs.event(LONG, Event.LEAD_SETTLED, lead_id="lead", destination=destination, stage="trial", state=state)
     assert undelivered(logs) == (0, 0)
 
 
@@ -328,6 +333,75 @@ def test_a_lead_that_crashed_waits_until_it_is_given_up(logs: Logs) -> None:
     assert undelivered(logs)[0] == 1
     logs.event(1, Event.LEAD_DEAD_LETTERED, lead_id="lead", offer="o", destination="crm", code="crash")
     assert undelivered(logs) == (0, 0)
+
+
+def test_a_lead_whose_customer_was_erased_waits_nowhere(logs: Logs) -> None:
+    for lead in ("on-the-queue", "on-its-way", "another"):
+        logs.event(LONG, Event.LEAD_ACCEPTED, lead_id=lead)
+    logs.attempt(LONG, "on-its-way", "crm", state="parked", outcome="misconfigured")
+    logs.attempt(LONG, "on-its-way", "table", state="retry", outcome="retry")
+    assert undelivered(logs)[0] == 3
+    logs.event(2, Event.LEAD_EMPTIED, lead_id="on-the-queue")
+    logs.event(2, Event.LEAD_EMPTIED, lead_id="on-its-way")
+    logs.attempt(1, "on-its-way", "crm", state="erased", outcome="retry")
+    assert undelivered(logs)[0] == 1
+
+
+def test_an_imported_lead_waits_like_one_that_was_posted(logs: Logs) -> None:
+    logs.event(LONG - 10, Event.LEAD_IMPORTED, lead_id="young")
+    logs.event(LONG, Event.LEAD_IMPORTED, lead_id="lead")
+    assert undelivered(logs)[0] == 1
+    logs.event(LONG, Event.LEAD_SETTLED, lead_id="lead", destination="crm", stage="trial", state="skipped")
+    assert undelivered(logs) == (0, 0)
+
+
+def test_a_lead_that_comes_in_twice_is_one(logs: Logs) -> None:
+    logs.event(LONG, Event.LEAD_IMPORTED, lead_id="lead")
+    logs.event(LONG - 1, Event.LEAD_IMPORTED, lead_id="lead")
+    assert undelivered(logs) == (1, LONG)
+
+
+def test_a_lead_that_is_sent_again_waits_from_then_on(logs: Logs) -> None:
+    again = {"lead_id": "lead", "offer": "o", "destination": "crm", "state": "dead_letter"}
+    logs.event(5 * LONG, Event.LEAD_ACCEPTED, lead_id="lead")
+    logs.event(5 * LONG, Event.LEAD_DEAD_LETTERED, lead_id="lead", offer="o", destination="crm", code="400")
+    logs.event(LONG - 10, Event.LEAD_REPLAYED, **again)
+    assert undelivered(logs) == (0, 0)
+    logs.event(2 * LONG, Event.LEAD_REPLAYED, **again | {"destination": "table"})
+    assert undelivered(logs) == (1, 2 * LONG), "the other destination"
+    logs.attempt(1, "lead", "table")
+    logs.attempt(1, "lead", "crm")
+    assert undelivered(logs) == (0, 0)
+
+
+@pytest.mark.parametrize("destination", ["", "crm"])
+def test_a_lead_of_long_ago_that_is_sent_again_waits_as_well(destination: str, logs: Logs) -> None:
+    logs.event(LONG, Event.LEAD_REPLAYED, lead_id="lead", offer="o", destination=destination, state="held")
+    assert undelivered(logs) == (1, LONG)
+    logs.attempt(LONG, "lead", "crm", state="retry", outcome="retry")
+    assert undelivered(logs) == (1, LONG)
+    logs.attempt(1, "lead", "crm")
+    assert undelivered(logs) == (0, 0)
+
+
+@pytest.mark.parametrize("event", [Event.LEAD_UNROUTED, Event.LEAD_CRASHED])
+def test_of_a_corrected_lead_the_correction_waits(event: Event, logs: Logs) -> None:
+    logs.event(3 * LONG, Event.LEAD_ACCEPTED, lead_id="wrong")
+    logs.event(2 * LONG, event, lead_id="wrong", offer="o", destination="")
+    assert undelivered(logs) == (1, 3 * LONG)
+    logs.event(LONG, Event.LEAD_CORRECTED, lead_id="wrong", offer="o", corrected_as="right")
+    assert undelivered(logs) == (1, LONG)
+    logs.attempt(1, "right")
+    assert undelivered(logs) == (0, 0)
+
+
+def test_a_corrected_lead_waits_on_where_it_was_on_its_way(logs: Logs) -> None:
+    logs.event(3 * LONG, Event.LEAD_ACCEPTED, lead_id="lead")
+    logs.event(3 * LONG, Event.LEAD_DEAD_LETTERED, lead_id="lead", offer="o", destination="crm", code="400")
+    logs.attempt(3 * LONG, "lead", "table", state="parked", outcome="misconfigured")
+    logs.event(LONG, Event.LEAD_CORRECTED, lead_id="lead", offer="o", corrected_as="right")
+    logs.attempt(1, "right")
+    assert undelivered(logs) == (1, 3 * LONG)
 
 
 def test_the_workbook_counts_each_lead_once_by_offer_and_stage(logs: Logs) -> None:
