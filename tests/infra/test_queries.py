@@ -26,6 +26,7 @@ from tools.azurite import node_executable
 QUERIES = {path.stem: path.read_text() for path in sorted(INFRA.glob("queries/*.kql"))}
 NODE_PACKAGES = ROOT / ".tools/node/node_modules"
 SCANNERS = ROOT / ".venv/scanners/bin/python"
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 # The columns that the queries may use, as Kusto and as SQL names their types. Microsoft Learn, "Azure Monitor Logs table
 # reference", pages AppTraces and AppRequests.
@@ -104,6 +105,17 @@ def test_each_alarm_of_the_code_has_a_rule_of_its_name(production: Deployment) -
 def test_a_rule_that_is_no_alarm_watches_what_the_app_cannot_say(production: Deployment) -> None:
     others = promises.rule_queries(production).keys() - {alarm.value for alarm in ALARMS}
     assert others == {"intake_failed", "oldest_undelivered", "app_silent"}
+
+
+def test_the_documents_say_how_many_rules_there_are_and_what_they_cost(production: Deployment) -> None:
+    rules = production.of_type("Microsoft.Insights/scheduledQueryRules")
+    metrics = production.of_type("Microsoft.Insights/metricAlerts")
+    prices = {"PT5M": 1.50, "PT15M": 0.50}
+    cost = sum(prices[rule["properties"]["evaluationFrequency"]] for rule in rules) + 0.10 * len(metrics)
+    documented = (ROOT / "docs/deploy.md").read_text()
+    assert f"| {len(rules) + len(metrics)} alert rules | {cost:.2f} |" in documented
+    assert f"The alert rules: about {cost:.0f} USD a month." in documented
+    assert f"about {cost:.0f} USD a month" in (INFRA / "main.bicep").read_text()
 
 
 def test_what_to_do_about_an_alert_is_where_the_alert_says(production: Deployment) -> None:
@@ -187,7 +199,7 @@ class Logs:
 
     def event(self, minutes_ago: float, event: Event, **fields: str | int | float | None) -> None:
         self.caplog.clear()
-        emit(event, **fields)
+        emit(event, TRACEPARENT if "lead_id" in event.fields else "", **fields)
         (record,) = [record for record in self.caplog.records if record.name == "leads"]
         self.rows["AppTraces"].append({"TimeGenerated": _at(minutes_ago), "Message": record.getMessage()})
 
@@ -202,9 +214,8 @@ class Logs:
 
     def ask(self, name: str) -> list[dict[str, Any]]:
         """The rows that the query of this name gives."""
-        columns = {table: {column: kind for column, (_, kind) in made.items()} for table, made in TABLES.items()}
         assert self.engine.stdin is not None and self.engine.stdout is not None
-        self.engine.stdin.write(json.dumps({"columns": columns, "rows": self.rows, "query": QUERIES[name]}) + "\n")
+        self.engine.stdin.write(json.dumps({"rows": self.rows, "query": QUERIES[name]}) + "\n")
         self.engine.stdin.flush()
         rows: list[dict[str, Any]] = json.loads(self.engine.stdout.readline() or "null")
         assert rows is not None, "the engine has ended: its error stands above"
@@ -219,7 +230,10 @@ def _at(minutes_ago: float) -> str:
 def engine() -> Iterator[subprocess.Popen[str]]:
     """Runs queries, one after the other."""
     command = [str(SCANNERS), str(ROOT / "tests/infra/run_queries.py")]
+    columns = {table: {column: kind for column, (_, kind) in made.items()} for table, made in TABLES.items()}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(columns) + "\n")
         yield process
         process.terminate()
 
