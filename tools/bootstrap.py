@@ -33,6 +33,8 @@ PREFERRED = (3, 13)  # the deployment's
 OLDEST = (3, 11)
 REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "requirements-devhost.txt")
 SCANNERS = ("requirements-scanners.txt",)
+CHECKS = "tools.check"
+"""The one module that needs the scanners."""
 NODE_FILES = ("tools/node/package.json", "tools/node/package-lock.json")
 LAYOUT = "1"  # raise it when an environment made by an older bootstrap.py must be made again
 TAIL_LINES = 8
@@ -319,13 +321,14 @@ def install_node_packages(interpreter: Path, folder: Path) -> None:
     step("Azurite, the local storage", command, ROOT / ".tools/setup-node.log", "the npm packages of tools/node")
 
 
-def set_up() -> Path:
-    """Make what is missing; the path of the environment's Python. Raises SetupError."""
+def set_up(module: str = "") -> Path:
+    """Make what is missing for this module ("" = for all); the path of the environment's Python. Raises SetupError."""
     python = choose()
     say(f"Python {python.version} ({python.path})")
     interpreter = make_environment(python)
     make_node_packages(interpreter)
-    make_scanners(python)
+    if module in {"", CHECKS}:
+        make_scanners(python)
     return interpreter
 
 
@@ -336,7 +339,7 @@ def main(arguments: list[str]) -> int:
         return 0 if python else 1
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        interpreter = set_up()
+        interpreter = set_up(*arguments[:1])
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 2
