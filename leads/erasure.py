@@ -14,7 +14,7 @@ from typing import Final
 from leads.app import App
 from leads.delivery import new_record
 from leads.events import Event, emit
-from leads.lead import received_at_of
+from leads.lead import customer_of, received_at_of
 from leads.ledger import LEDGER_TABLE
 from leads.offers import DestinationConfig
 from leads.rows import (
@@ -97,6 +97,8 @@ def _erased(app: App, sought: Sought, at: datetime, looked: Looked, *, dry_run: 
         match trace:
             case CustomerTrace(row):
                 trails += _forget_customer(app, row, at, dry_run=dry_run)
+            case LeadTrace(record) if record.emptied_at == at:
+                continue  # this erasure has told of it, where it found the body or the customer's row
             case LeadTrace(record, "mention"):
                 trails.append(_take_out(app, sought, record, dry_run=dry_run))
             case LeadTrace(record):
@@ -131,6 +133,7 @@ def _forget_customer(app: App, row: CustomerRow, at: datetime, *, dry_run: bool)
             "; a lead is being sent at this moment, or was cut off: erase again in ten minutes to see where it has gone"
         )
     trail = Trail(LEDGER_TABLE, f"{row.partition} / {row.row}", what)
+    unwritten: list[LeadRecord] = []
     while not dry_run:
         recent = [seen.lead_id for seen in row.recent if seen.at <= at]
         unwritten = [_unwritten(lead_id, row) for lead_id in recent if app.ledger.read(lead_id) is None]
@@ -143,7 +146,8 @@ def _forget_customer(app: App, row: CustomerRow, at: datetime, *, dry_run: bool)
             row = again
         else:
             break
-    return [trail]
+    in_hand = "its message is in the hands of a worker, which finds it emptied"
+    return [trail, *(Trail(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), in_hand) for record in unwritten)]
 
 
 def _hash_of(row: CustomerRow) -> str:
@@ -281,19 +285,20 @@ def _empty_late(app: App, tombstone: Tombstone, now: datetime) -> None:
     )
     for row in app.ledger.table.query(condition):
         record = read_lead(row, row.metadata["etag"])  # type: ignore[attr-defined]
-        if record.received_at <= tombstone.at and _is_of(app, record, tombstone.customer):
-            for one in handed_over_of(app, record):
-                _remove_own(app, one, record, dry_run=False)
-            if record.emptied_at is None:
-                app.ledger.empty(record, now, ERASED_ON_REQUEST)
-                emit(Event.LEAD_EMPTIED, lead_id=record.lead_id)
+        whole = app.ledger.read(record.lead_id) if record.has_body else record
+        if whole is None or whole.received_at > tombstone.at or not _is_of(whole, tombstone.customer):
+            continue
+        for one in handed_over_of(app, whole):
+            _remove_own(app, one, whole, dry_run=False)
+        if whole.emptied_at is None:
+            app.ledger.empty(whole, now, ERASED_ON_REQUEST)
+            emit(Event.LEAD_EMPTIED, lead_id=whole.lead_id)
     for customer in app.ledger.customers(tombstone.customer):
         if all(seen.at <= tombstone.at for seen in customer.recent):
             _forget_customer(app, customer, tombstone.at, dry_run=False)
 
 
-def _is_of(app: App, record: LeadRecord, customer: str) -> bool:
-    if record.emptied_at is not None:
+def _is_of(record: LeadRecord, customer: str) -> bool:
+    if record.lead is None:
         return record.customer == customer
-    whole = app.ledger.read(record.lead_id) if record.has_body else record
-    return whole is not None and whole.emptied(whole.received_at, "").customer == customer
+    return customer_of(record.lead, record.lead_id) == customer

@@ -172,15 +172,17 @@ _SOURCES: Final = {
 }
 
 
+def known_action(lead: Lead) -> str:
+    """The lead's action if it looks like a code, else "": what it is otherwise, its sender wrote."""
+    return lead.action if _ACTION_CODE.fullmatch(lead.action) else ""
+
+
 def known_source(lead: Lead) -> str:
     """The lead's source if it is one that Microsoft documents, else "": what it is otherwise, its sender wrote."""
     return lead.source if lead.source in _SOURCES.values() else ""
 
 
-def known_action(lead: Lead) -> str:
-    """The lead's action code if it is one that Microsoft documents, else ""."""
-    return lead.action if lead.action.casefold() in _STAGES else ""
-
+_ACTION_CODE: Final = re.compile(r"[A-Za-z]{2,20}")
 
 # The number is the .NET ticks of the moment at which the test lead was made.
 _TEST_MARK: Final = re.compile(r"MSFT_TEST_[0-9]{18}", re.IGNORECASE)

@@ -199,10 +199,7 @@ class Ledger:
 
     def remembered(self, customer_hash: str) -> list[Seen]:
         """The newest leads of a customer, over all record scopes, also where their own rows are gone."""
-        prefix = f"cust;{customer_hash};"
-        condition = f"PartitionKey eq '{customer_hash[0]}' and RowKey ge '{prefix}' and RowKey lt '{prefix[:-1]}<'"
-        rows = self.table.query(condition)
-        return [seen for row in rows for seen in read_customer(row, etag="", held=False).recent]
+        return [seen for row in self.customers(customer_hash) for seen in row.recent]
 
     def claim(self, record: LeadRecord, customer_hash: str, scope: str, known: CustomerRow | None, seen: Seen) -> Claim:
         """Take the customer for one attempt at this lead.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
+from secrets import randbelow
 from threading import Lock
 from typing import Any, Final
 
@@ -49,14 +50,17 @@ class Tombstones:
         self._write(Tombstone(tombstone.customer, tombstone.at, settled=True))
 
     def storage_time(self) -> datetime:
-        """Storage's time, rounded up: a wrong clock of who erases would leave leads, or take new ones."""
+        """Storage's time, rounded up: a wrong clock of who erases would leave leads, or take new ones.
+
+        It has a random fraction, by which an erasure tells what it has done itself from what others did in the same second.
+        """
         answered_at: list[datetime] = []
 
         def note_date(response: Any) -> None:
             answered_at.append(parsedate_to_datetime(response.http_response.headers["Date"]))
 
         self._table.get(_PARTITION, _row(""), raw_response_hook=note_date)
-        return answered_at[-1] + timedelta(seconds=1)
+        return answered_at[-1] + timedelta(seconds=1, microseconds=randbelow(1_000_000))
 
     def get(self, customer: str) -> Tombstone | None:
         entity = self._table.get(_PARTITION, _row(customer))

@@ -6,7 +6,7 @@ or in a body that nobody can read, and what is visible on the queues.
 
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -129,7 +129,7 @@ def _bodies(ledger: Ledger, sought: Sought, partition: str, after: str) -> Itera
     for page in ledger.table.pages(condition, page_size=BODIES_A_PAGE):
         if page:
             found = (_in_body(ledger, sought, row) for row in page)
-            yield Looked(Place(partition, page[-1]["RowKey"]), tuple(filter(None, found)), len(page))
+            yield Looked(Place(partition, page[-1]["RowKey"]), _with_originals(ledger, sought, found), len(page))
 
 
 def _in_body(ledger: Ledger, sought: Sought, row: Any) -> LeadTrace | None:
@@ -160,17 +160,42 @@ def _leads(ledger: Ledger, sought: Sought, partition: str, after: str) -> Iterat
     condition = f"{_between(partition, 'lead;', after)} and (lead ge '' or customer eq '{sought.customer}')"
     for page in ledger.table.pages(condition, page_size=LEADS_A_PAGE):
         if page:
-            found = (_in_lead(sought, row) for row in page)
-            yield Looked(Place(partition, page[-1]["RowKey"]), tuple(filter(None, found)), len(page))
+            found = (_in_lead(ledger, sought, row) for row in page)
+            yield Looked(Place(partition, page[-1]["RowKey"]), _with_originals(ledger, sought, found), len(page))
 
 
-def _in_lead(sought: Sought, row: Any) -> LeadTrace | None:
+def _in_lead(ledger: Ledger, sought: Sought, row: Any) -> LeadTrace | None:
     record = read_lead(row, row.metadata["etag"])
+    if record.has_body:
+        return _in_lead_of_body(ledger, sought, record)
     if record.lead is None:
-        return LeadTrace(record, "own") if record.customer == sought.customer else None
+        return LeadTrace(record, "own") if record.emptied_at and record.customer == sought.customer else None
     if sought.is_of(record.lead, record.lead_id):
         return LeadTrace(record, "own")
     return LeadTrace(record, "mention") if sought.is_in_lead(record.lead) else None
+
+
+def _in_lead_of_body(ledger: Ledger, sought: Sought, record: LeadRecord) -> LeadTrace | None:
+    """The customer's lead whose body stands apart, unless the address in it has been found there already."""
+    body = ledger.body(record.lead_id)
+    if record.customer != sought.customer or (body is not None and sought.is_in_body(body)):
+        return None
+    return LeadTrace(ledger.read(record.lead_id) or record, "own", body)
+
+
+def _with_originals(ledger: Ledger, sought: Sought, found: Iterable[LeadTrace | None]) -> tuple[LeadTrace, ...]:
+    """What was found, and the leads that stand beside those of the person that are their corrections."""
+    traces = [trace for trace in found if trace]
+    corrected = [trace.record.corrects for trace in traces if trace.whose == "own" and trace.record.corrects]
+    originals = [LeadTrace(one, "own", ledger.body(lead_id)) for lead_id in corrected if (one := ledger.read(lead_id))]
+    return (*traces, *(trace for trace in originals if not _is_found_by_itself(sought, trace)))
+
+
+def _is_found_by_itself(sought: Sought, trace: LeadTrace) -> bool:
+    record = trace.record
+    if record.lead is not None:
+        return sought.is_of(record.lead, record.lead_id)
+    return record.customer == sought.customer or (trace.body is not None and sought.is_in_body(trace.body))
 
 
 def _between(partition: str, prefix: str, after: str) -> str:

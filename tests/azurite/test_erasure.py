@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from leads import traces
+from leads import importing, replay, traces
 from leads.api.people import (
     Access,
     EraseCustomer,
@@ -23,9 +23,9 @@ from leads.api.people import (
 )
 from leads.api.problems import Invalid, Unavailable
 from leads.delivery import deliver
-from leads.lead import customer_hash
+from leads.lead import customer_hash, parse_body
 from leads.ledger import LEDGER_TABLE, LedgerBusy
-from leads.messages import encode
+from leads.messages import Imported, encode
 from leads.recovery import drain_poison
 from leads.rows import ERASED_ON_REQUEST, State
 from tests.support.leftovers import leftovers
@@ -199,7 +199,10 @@ def test_what_stands_in_a_crm_is_listed_and_the_apps_own_table_is_emptied(
 
 def test_a_dry_run_changes_nothing_and_says_the_same(routed: Pipeline, fresh_storage: str) -> None:
     routed.post(hers())
+    routed.post(hers("PLT", Description="the secret wish " * 5000))
     routed.run()
+    keep_unreadable(routed, f'{{"Email": "{EMAIL}"'.encode())
+    routed.post(hers("Create"))
     before = left(fresh_storage)
     told = erase(routed, dry_run=True)
     assert left(fresh_storage) == before
@@ -271,6 +274,36 @@ def test_a_lead_that_is_handled_in_the_seconds_in_which_its_customer_is_erased_i
     assert [one.lead_id for one in erase(routed).handed_over] == vendor.keys(), (
         "and a second run tells where it has gone"
     )
+
+
+def test_what_was_corrected_goes_with_its_correction(pipeline: Pipeline, vendor: Vendor, fresh_storage: str) -> None:
+    vendor.answer = lambda call: REJECTED
+    pipeline.offer(crm(vendor.url))
+    mistyped = pipeline.post(a_lead("ada@exmaple.com"))
+    pipeline.run()
+    unreadable = keep_unreadable(pipeline, b'{"Email": "ada@exmaple.com"')
+    vendor.works()
+    for lead_id in (mistyped, unreadable):
+        fixed = parse_body(json.dumps(a_lead(EMAIL)).encode())
+        replay.correct(pipeline.app, pipeline.record(lead_id), fixed)
+        pipeline.run()
+    erase(pipeline)
+    assert leftovers(fresh_storage, [EMAIL, "ada@exmaple.com", "O'Neil"]) == []
+    assert len(erase(pipeline).traces) == 4, "a second run tells of all of them"
+
+
+def test_who_is_erased_does_not_come_back_by_an_import(pipeline: Pipeline, vendor: Vendor, fresh_storage: str) -> None:
+    pipeline.offer(crm(vendor.url))
+    erase(pipeline)
+    row = importing.Row(1, hers(OfferTitle="Contoso CRM", CreatedTime="2026-01-31 14:00:00"))
+    reading = importing.Reading({})
+    judged = importing.compare(pipeline.app, [row], reading)
+    importing.take_in(pipeline.app, judged, Imported.SEND, "")
+    pipeline.run()
+    assert vendor.calls == []
+    assert left(fresh_storage) == []
+    (again,) = importing.compare(pipeline.app, [row], reading)
+    assert (again.verdict, again.state) == (importing.Verdict.KNOWN, State.ERASED)
 
 
 def test_an_erased_lead_is_not_announced_any_more(
@@ -352,12 +385,15 @@ def test_what_a_worker_had_in_hand_and_wrote_later_is_emptied_by_watch(
     second.app.tombstones.cover("", second.clock.time)  # this instance has just looked, and will not for a minute
     older = waiting_text(second, "INS")
     erase(pipeline)
+    large = second.post(hers("PLT", Description="the secret wish " * 5000))
     second.clock.time += timedelta(seconds=6)
     deliver(second.app, older)
+    second.run()
     assert left(fresh_storage), "it did not know"
     pipeline.tick(20)
     assert left(fresh_storage) == []
-    assert pipeline.record(json.loads(older)["lead_id"]).state is State.ERASED
+    for lead_id in (json.loads(older)["lead_id"], large):
+        assert pipeline.record(lead_id).state is State.ERASED
 
 
 class _KillAt(Rule):

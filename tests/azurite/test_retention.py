@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from leads import retention
+from leads import importing, replay, retention
 from leads.intake import keep_unreadable
-from leads.lead import customer_hash
+from leads.lead import Lead, customer_hash
 from leads.listing import Arrival, arrivals, newest
 from leads.rows import State
 from tests.support.leftovers import leftovers
@@ -134,6 +134,22 @@ def test_a_period_of_null_keeps_for_good_and_a_new_one_counts_at_once(
     pipeline.offer(crm(vendor.url), policies={"retention_days": 7})
     days_later(pipeline, 1)
     assert left(fresh_storage) == []
+
+
+def test_a_list_that_is_imported_afterwards_is_known_still(pipeline: Pipeline, vendor: Vendor) -> None:
+    pipeline.offer(crm(vendor.url))
+    lead = pipeline.post(a_lead())
+    pipeline.run()
+    came = pipeline.clock.time
+    days_later(pipeline, 91)
+    assert pipeline.record(lead).emptied_at is not None
+    row = importing.Row(1, a_lead(CreatedTime=f"{came:%Y-%m-%d %H:%M:%S}"))
+    (judged,) = importing.compare(pipeline.app, [row], importing.Reading({}))
+    assert (judged.verdict, judged.known_as) == (importing.Verdict.KNOWN, lead)
+    with pytest.raises(replay.NotCorrectable):
+        replay.correct(pipeline.app, pipeline.record(lead), Lead(email="ada@example.com"))
+    (plan,) = replay.replay(pipeline.app, pipeline.record(lead), force=True)
+    assert plan.kept == "its personal data has been removed"
 
 
 def test_leads_of_an_offer_that_was_removed_go_by_the_default(
