@@ -361,6 +361,7 @@ def test_what_is_not_usable_is_not_saved_by_a_script_that_has_it_validated(run: 
     ran = run("offers", "connect", "a.b", *given)
     assert (ran.status, titles(pipeline)) == (5, {})
     assert "The app setting NOT_THERE is missing or empty" in ran.out
+    assert ran.out.splitlines()[-1] == "Nothing was saved."
 
 
 @pytest.mark.parametrize(
