@@ -63,6 +63,17 @@ def test_a_file_is_applied_with_its_difference_shown_first(run: Run, written: Wr
     assert titles(pipeline) == {"*": [], "contoso.crm": ["New"]}, "what the file does not name stays"
 
 
+def test_of_a_new_destination_only_what_it_has_is_shown(run: Run, written: Write, pipeline: Pipeline) -> None:
+    run("offers", "apply", written(OFFER), "--yes")
+    more = {"name": "more", "type": "azure_table", "when": {"country": ["NO"]}}
+    changed = run("offers", "apply", written(OFFER | {"destinations": [*OFFER["destinations"], more]}), "--yes")
+    assert changed.out.splitlines()[1:-1] == [
+        "  destinations.more.pace: (nothing) -> 5.0",
+        '  destinations.more.type: (nothing) -> "azure_table"',
+        '  destinations.more.when.country: (nothing) -> ["NO"]',
+    ]
+
+
 def test_a_dry_run_tells_by_its_status_whether_anything_differs(run: Run, written: Write, pipeline: Pipeline) -> None:
     file = written(OFFER)
     dry = run("offers", "apply", file, "--dry-run")
