@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Final
 
 import typer
@@ -88,13 +88,12 @@ def import_csv(
     """
     found = read_csv(read_bytes(file))
     reading = _reading(found, columns, offer, dates, time)
-    rows = _bad(found)
-    for batch in _batches(found, reading):
+
+    def take_in(batch: Rows) -> JudgedRows:
         wanted = RowsToImport(**batch.model_dump(), policy="record" if only_record else "send", dry_run=dry_run)
-        rows += ask(context, import_rows, ImportRows(wanted=wanted)).rows
-        show_progress(f"{len(rows)} of {len(found.rows) + len(found.bad)} rows")
-    end_progress()
-    done = JudgedRows(rows=sorted(rows, key=lambda row: row.number), unknown_columns=_unknown(found, reading))
+        return ask(context, import_rows, ImportRows(wanted=wanted))
+
+    done = _in_batches(found, reading, take_in)
     if dates is None:
         _print_order(found, reading)
     if as_json:
@@ -182,12 +181,7 @@ def reconcile(
     """
     found = read_csv(read_bytes(file))
     reading = _reading(found, columns, offer, dates, time)
-    rows = _bad(found)
-    for batch in _batches(found, reading):
-        rows += ask(context, reconcile_rows, ReconcileRows(wanted=batch)).rows
-        show_progress(f"{len(rows)} of {len(found.rows) + len(found.bad)} rows")
-    end_progress()
-    done = JudgedRows(rows=sorted(rows, key=lambda row: row.number), unknown_columns=_unknown(found, reading))
+    done = _in_batches(found, reading, lambda batch: ask(context, reconcile_rows, ReconcileRows(wanted=batch)))
     if dates is None:
         _print_order(found, reading)
     if as_json:
@@ -254,6 +248,16 @@ def _time(record: dict[str, str], reading: Rows) -> str:
 
 def _times(found: CsvFile, reading: Rows) -> list[str]:
     return [_time(record, reading) for _, record in found.rows]
+
+
+def _in_batches(found: CsvFile, reading: Rows, judge: Callable[[Rows], JudgedRows]) -> JudgedRows:
+    """What is to be said of every row of the file, in the file's order."""
+    rows = _bad(found)
+    for batch in _batches(found, reading):
+        rows += judge(batch).rows
+        show_progress(f"{len(rows)} of {len(found.rows) + len(found.bad)} rows")
+    end_progress()
+    return JudgedRows(rows=sorted(rows, key=lambda row: row.number), unknown_columns=_unknown(found, reading))
 
 
 def _batches(found: CsvFile, reading: Rows) -> Iterator[Rows]:
