@@ -216,8 +216,7 @@ def test_the_dialogue_asks_checks_saves_and_tries(pipeline: Pipeline, fresh_stor
 def test_what_is_interrupted_saves_nothing(pipeline: Pipeline, fresh_storage: str) -> None:
     with at_a_terminal("offers", "connect", "a.b", environment={"LeadsStorage": fresh_storage}) as terminal:
         terminal.wait_for("Display name (Enter: no more): ")
-        terminal.process.send_signal(signal.SIGINT)
-        terminal.wait_for("Interrupted.")
+        terminal.interrupt()
         assert terminal.end() == 130
     assert titles(pipeline) == {}
 
