@@ -8,7 +8,7 @@ from uuid import UUID
 
 from leads.destinations.azure_table import to_entity
 from leads.destinations.base import Customer, OutgoingLead
-from leads.lead import Stage, customer_hash, customer_identity, fingerprint, new_lead_id, parse_body
+from leads.lead import Stage, customer_hash, customer_identity, fingerprint, journey, new_lead_id, parse_body
 from leads.messages import Message, encode
 from leads.rows import (
     Attempt,
@@ -83,7 +83,9 @@ def rows() -> Rows:
     lead = record.lead
     assert lead is not None
     key = customer_hash(customer_identity(lead, record.lead_id))
-    seen = Seen(fingerprint(lead, OFFER), record.lead_id, record.received_at, claim="0" * 16)
+    seen = Seen(
+        fingerprint(lead, OFFER), record.lead_id, record.received_at, claim="0" * 16, journey=journey(lead, OFFER)
+    )
     partition, row = customer_key(key, f"{OFFER}|{DESTINATION}")
     settled = CustomerRow(partition, row, record_id=record.lead_id, idempotency_key=str(UUID(int=0)), recent=(seen,))
     outgoing = OutgoingLead(

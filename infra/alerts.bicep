@@ -27,33 +27,6 @@ type rule = {
 
 var rules rule[] = [
   {
-    name: 'lead_unreadable'
-    severity: 2
-    title: 'A lead could not be read'
-    query: loadTextContent('queries/lead_unreadable.kql')
-    window: 'PT30M'
-    every: 'PT15M'
-    about: []
-  }
-  {
-    name: 'lead_dead_lettered'
-    severity: 2
-    title: 'A lead is not tried any more'
-    query: loadTextContent('queries/lead_dead_lettered.kql')
-    window: 'PT30M'
-    every: 'PT15M'
-    about: []
-  }
-  {
-    name: 'lead_crashed'
-    severity: 2
-    title: 'A lead crashed the worker'
-    query: loadTextContent('queries/lead_crashed.kql')
-    window: 'PT30M'
-    every: 'PT15M'
-    about: []
-  }
-  {
     name: 'message_too_new'
     severity: 2
     title: 'A message of a newer release waits for that release'

@@ -23,6 +23,8 @@ param manageClientId string
 param notifyWebhook string
 param allowedNetworks string
 param caBundle string
+param unroutedRetentionDays int
+param personalDataOverHttp bool
 param keyVaultSettings object
 
 // Python's default on this plan is one request at a time. An intake waits for one write to a queue and computes for a few
@@ -64,6 +66,8 @@ var ourSettings = {
   LEADS_NOTIFY_WEBHOOK: notifyWebhook
   LEADS_ALLOWED_NETWORKS: allowedNetworks
   LEADS_CA_BUNDLE: caBundle
+  LEADS_RETENTION_DAYS: string(unroutedRetentionDays)
+  LEADS_PERSONAL_DATA_OVER_HTTP: personalDataOverHttp ? 'true' : 'false'
   PYTHON_THREADPOOL_THREAD_COUNT: string(threads)
 }
 

@@ -44,7 +44,7 @@ param privateEndpoints bool = false
 @description('The client id of an app registration, if people and programs have to sign in to Entra ID before they reach the function manage. Its key is needed as well. Blank: the key alone.')
 param manageClientId string = ''
 
-@description('Alert rules on every way to lose a lead, about 11 USD a month.')
+@description('Alert rules on every way to lose a lead, about 9 USD a month.')
 param alerts bool = true
 
 @description('Who gets an e-mail for each alert.')
@@ -62,6 +62,13 @@ param allowedNetworks string = ''
 
 @description('A file of certificates (PEM) in the package to trust instead of the public authorities.')
 param caBundle string = ''
+
+@description('Days after which leads without an offer, and bodies that cannot be read, lose their personal data; 0 = never. Other leads go by the policies of their offer.')
+@minValue(0)
+param unroutedRetentionDays int = 180
+
+@description('Whoever has the key of the function manage can read what customers said. Erasing works without it.')
+param personalDataOverHttp bool = false
 
 @description('App settings that hold secrets, for references env:NAME: the name of the setting, and the name of its secret in the Key Vault.')
 param keyVaultSettings object = {}
@@ -188,6 +195,8 @@ module app 'app.bicep' = {
     notifyWebhook: notifyWebhook
     allowedNetworks: allowedNetworks
     caBundle: caBundle
+    unroutedRetentionDays: unroutedRetentionDays
+    personalDataOverHttp: personalDataOverHttp
     keyVaultSettings: keyVaultSettings
   }
   // Without its roles the app could not start, and would try for minutes.

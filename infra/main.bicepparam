@@ -16,5 +16,7 @@ param refusalsTolerated = int(readEnvironmentVariable('LEADS_REFUSALS_TOLERATED'
 param notifyWebhook = readEnvironmentVariable('LEADS_NOTIFY_WEBHOOK', '')
 param allowedNetworks = readEnvironmentVariable('LEADS_ALLOWED_NETWORKS', '')
 param caBundle = readEnvironmentVariable('LEADS_CA_BUNDLE', '')
+param unroutedRetentionDays = int(readEnvironmentVariable('LEADS_RETENTION_DAYS', '180'))
+param personalDataOverHttp = bool(readEnvironmentVariable('LEADS_PERSONAL_DATA_OVER_HTTP', 'false'))
 param keyVaultSettings = json(readEnvironmentVariable('LEADS_KEY_VAULT_SETTINGS', '{}'))
 param operatorObjectId = readEnvironmentVariable('LEADS_OPERATOR_ID', '')

@@ -172,6 +172,8 @@ def _empty(app: App, record: LeadRecord, at: datetime, *, dry_run: bool) -> list
         trails.append(Trail(LEDGER_TABLE, " / ".join(body_key(record.lead_id)), "removed: the body as it was received"))
     if not dry_run:
         app.ledger.empty(record, at, ERASED_ON_REQUEST)
+        if (waits or not record.deliveries) and record.emptied_at is None:
+            emit(Event.LEAD_EMPTIED, record.traceparent, lead_id=record.lead_id)
     return trails
 
 
@@ -250,6 +252,7 @@ def _take_from_queue(app: App, trace: MessageTrace, at: datetime, *, dry_run: bo
         return Trail(trace.queue, key, what, left=True)
     if not dry_run:
         app.ledger.empty(new_record(trace.message, trace.lead), at, ERASED_ON_REQUEST)
+        emit(Event.LEAD_EMPTIED, trace.message.traceparent, lead_id=trace.message.lead_id)
         queue_of(app, trace.queue).delete(trace.stored)
     return Trail(trace.queue, key, "removed; the ledger keeps the lead without the person, and it is not sent")
 

@@ -84,8 +84,8 @@ class Event(StrEnum):
     )
     LEAD_EMPTIED = _Says(
         "lead_emptied",
-        "A lead surfaced that was received before its customer was [erased](privacy.md#erasure): it is not sent, and only what "
-        "is left without the person is kept.",
+        "A lead was not delivered when its customer was [erased](privacy.md#erasure): it is not sent, and only what is left "
+        "without the person is kept.",
         "lead_id",
     )
     LEADS_EMPTIED = _Says(

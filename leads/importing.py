@@ -105,7 +105,7 @@ class Judged:
 def read_row(row: Row, reading: Reading) -> Candidate:
     """The lead of a row. Raises `BadRow`."""
     record = {
-        reading.columns.get(name, name): value for name, value in row.record.items() if reading.columns.get(name, name)
+        reading.columns.get(name, name): value for name, value in row.record.items() if reading.columns.get(name) != ""
     }
     try:
         lead = parse_record(record)

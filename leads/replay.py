@@ -103,7 +103,7 @@ def _plan(app: App, record: LeadRecord, name: str, *, force: bool) -> Replay:
     delivery = record.deliveries.get(name, Delivery(name))
     plan = Replay(record.lead_id, name, delivery.state)
     if record.emptied_at is not None:
-        return replace(plan, kept="its personal data was removed, by age or on request")
+        return replace(plan, kept="its personal data has been removed")
     if record.lead is None:
         return replace(plan, kept=_KEPT[State.UNREADABLE])
     why = _KEPT.get(delivery.state, "")

@@ -102,7 +102,9 @@ def left(storage: str) -> list[str]:
     return leftovers(storage, VALUES)
 
 
-def test_nothing_of_a_customer_is_left_anywhere(pipeline: Pipeline, vendor: Vendor, fresh_storage: str) -> None:
+def test_nothing_of_a_customer_is_left_anywhere(
+    pipeline: Pipeline, vendor: Vendor, fresh_storage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     pipeline.offer(crm(vendor.url), TABLE)
     pipeline.offer(crm(vendor.url), offer_id="other.one", titles=["Other"])
     delivered = pipeline.post(hers())
@@ -139,6 +141,10 @@ def test_nothing_of_a_customer_is_left_anywhere(pipeline: Pipeline, vendor: Vend
         record = pipeline.record(lead_id)
         assert (record.state, record.lead) == (State.ERASED, None)
         assert all(delivery.reason == ERASED_ON_REQUEST for delivery in record.deliveries.values())
+    emptied = [fields["lead_id"] for fields in logged(caplog, "lead_emptied")]
+    assert len(emptied) == len(set(emptied))
+    assert {refused, unrouted, retried, waiting, *unreadable} <= set(emptied)
+    assert not {delivered, large, others} & set(emptied)
     assert pipeline.record(others).state is State.UNREADABLE
     assert pipeline.app.ledger.body(others)
     keys = {trace.key.rpartition(" / ")[2] for trace in report.traces}
@@ -250,7 +256,8 @@ def test_an_older_message_that_surfaces_later_is_emptied_and_a_new_lead_is_not(
         assert routed.record(json.loads(text)["lead_id"]).state is State.ERASED
     assert routed.record(large).state is State.ERASED
     assert routed.app.ledger.body(large) is None
-    assert len(logged(caplog, "lead_emptied")) == 2, "the body of the third went with the erasure, and its lead with it"
+    emptied = [fields["lead_id"] for fields in logged(caplog, "lead_emptied")]
+    assert emptied == [large, *(json.loads(text)["lead_id"] for text in (older, poisoned))], "its body led to the first"
     held = {one.lead.lead_id: one.said for one in access(routed).leads}
     assert [lead_id for lead_id, said in held.items() if said] == [newer]
 

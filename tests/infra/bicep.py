@@ -8,8 +8,9 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -26,11 +27,6 @@ def require_bicep() -> None:
         if os.environ.get("CI", "").lower() == "true":
             pytest.fail(MISSING)
         pytest.skip(MISSING)
-
-
-def bicep(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """What the compiler says. Its status is 0 on warnings: read `stderr` too."""
-    return subprocess.run(["bicep", *map(str, arguments)], capture_output=True, text=True)
 
 
 @dataclass(frozen=True)
@@ -62,14 +58,56 @@ class Deployment:
         return dict(found["properties"])
 
 
-def predict(parameters: Path, folder: Path, infra: Path = INFRA) -> Deployment:
-    """The deployment of a parameter file with the templates of `infra`, worked out in `folder`."""
-    shutil.copytree(infra, folder / "infra")
-    (folder / "tests/infra/parameters").mkdir(parents=True)
-    copy = Path(shutil.copy(parameters, folder / "tests/infra/parameters"))
-    done = bicep(
-        *("snapshot", copy, "--mode", "overwrite", "--subscription-id", SUBSCRIPTION),
-        *("--location", "westeurope", "--deployment-name", "leads"),
-    )
-    assert done.returncode == 0, done.stderr
-    return Deployment(json.loads(copy.with_suffix(".snapshot.json").read_text()))
+class Compiler:
+    """One process of the compiler (`bicep jsonrpc`) for all questions: to start it costs more than to ask it."""
+
+    @cached_property
+    def _process(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(["bicep", "jsonrpc", "--stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def close(self) -> None:
+        if "_process" in self.__dict__:
+            self._process.terminate()
+            self._process.communicate()
+
+    def compile(self, path: Path) -> tuple[str, list[str]]:
+        """The JSON that a template is compiled to, and every error and warning of it and its modules, the linter's too."""
+        answer = self._ask("compile", path=str(path))
+        return str(answer["contents"]), _complaints(answer)
+
+    def complaints_of_parameters(self, path: Path) -> list[str]:
+        """Every error and warning of a parameter file and the templates that it uses."""
+        return _complaints(self._ask("compileParams", path=str(path), parameterOverrides={}))
+
+    def format(self, path: Path) -> str:
+        """The file as the formatter writes it."""
+        return str(self._ask("format", path=str(path))["contents"])
+
+    def predict(self, parameters: Path) -> Deployment:
+        """The deployment of a parameter file."""
+        metadata = {"subscriptionId": SUBSCRIPTION, "location": "westeurope", "deploymentName": "leads"}
+        none = {"tenantId": None, "resourceGroup": None}
+        answer = self._ask("getSnapshot", path=str(parameters), metadata=metadata | none, externalInputs=None)
+        return Deployment(json.loads(answer["snapshot"]))
+
+    def _ask(self, method: str, **params: Any) -> dict[str, Any]:
+        asked = json.dumps({"jsonrpc": "2.0", "id": 1, "method": f"bicep/{method}", "params": params}).encode()
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(b"Content-Length: %d\r\n\r\n%b" % (len(asked), asked))
+        self._process.stdin.flush()
+        answer = json.loads(_message(self._process.stdout))
+        assert "result" in answer, answer["error"]["message"]
+        return dict(answer["result"])
+
+
+def _message(stream: IO[bytes]) -> bytes:
+    """The next message, which stands behind headers as in HTTP."""
+    headers = {}
+    while line := stream.readline().strip():
+        name, _, value = line.partition(b":")
+        headers[name.lower()] = value
+    return stream.read(int(headers[b"content-length"]))
+
+
+def _complaints(answer: Mapping[str, Any]) -> list[str]:
+    return [f"{one['source']}: {one['level']} {one['code']}: {one['message']}" for one in answer["diagnostics"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from leads.destinations.azure_table import AzureTableSettings
@@ -20,11 +21,17 @@ def settings() -> set[str]:
     return {field.alias for field in Settings.model_fields.values() if field.alias}
 
 
+@cache
+def _parsed() -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text()) for path in DEPLOYED}
+
+
+@cache
 def _constants(suffix: str) -> dict[str, str]:
     """Module constants whose name ends so, with their texts."""
     found: dict[str, str] = {}
-    for path in DEPLOYED:
-        for node in ast.parse(path.read_text()).body:
+    for module in _parsed().values():
+        for node in module.body:
             target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
             value = getattr(node, "value", None)
             if isinstance(target, ast.Name) and target.id.endswith(suffix) and isinstance(value, ast.Constant):
@@ -43,14 +50,14 @@ def tables() -> set[str]:
     return set(_constants("_TABLE").values()) | {str(AzureTableSettings.model_fields["table"].default)}
 
 
-def unnamed_storage() -> Iterator[str]:
-    """Places that open a queue or a table by something else than such a constant: file, line and what."""
+def unnamed_storage() -> Iterator[tuple[str, str]]:
+    """Where a queue or a table is opened by something else than such a constant: the file, and what it is opened by."""
     known = {*_constants("_QUEUE"), *_constants("_TABLE")}
-    for path in DEPLOYED:
-        for call in ast.walk(ast.parse(path.read_text())):
-            opens = isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] in {"queue", "table"}
-            if isinstance(call, ast.Call) and opens and ast.unparse(call.args[0]) not in known:
-                yield f"{path.name}:{call.lineno} {ast.unparse(call.args[0])}"
+    for path, module in _parsed().items():
+        for call in ast.walk(module):
+            opens = isinstance(call, ast.Call) and getattr(call.func, "attr", "") in {"queue", "table"}
+            if isinstance(call, ast.Call) and opens and (named := ast.unparse(call.args[0])) not in known:
+                yield path.name, named
 
 
 def functions() -> set[str]:

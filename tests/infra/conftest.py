@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import fcntl
+import json
+import os
+from collections.abc import Callable, Generator, Iterator
 from functools import cache
 
 import pytest
 
-from tests.infra.bicep import MISSING, PARAMETERS, Deployment, predict, require_bicep
+from tests.infra.bicep import MISSING, PARAMETERS, Compiler, Deployment, require_bicep
 
 Predicted = Callable[[str], Deployment]
 
 
 @pytest.fixture(scope="session")
-def predicted(tmp_path_factory: pytest.TempPathFactory) -> Predicted:
-    """Gives the deployment of a file in `parameters/`, by its name."""
+def compiler() -> Iterator[Compiler]:
     require_bicep()
-    return cache(lambda name: predict(PARAMETERS / f"{name}.bicepparam", tmp_path_factory.mktemp(name)))
+    running = Compiler()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def predicted(compiler: Compiler, tmp_path_factory: pytest.TempPathFactory) -> Predicted:
+    """Gives the deployment of a file in `parameters/`, by its name. All test processes of a run share what one has asked."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+
+    @cache
+    def predict(name: str) -> Deployment:
+        kept = folder / f"{name}.snapshot.json"
+        with (folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not kept.exists():
+                kept.write_text(json.dumps(compiler.predict(PARAMETERS / f"{name}.bicepparam").snapshot))
+        return Deployment(json.loads(kept.read_text()))
+
+    return predict
 
 
 @pytest.fixture(params=sorted(path.stem for path in PARAMETERS.glob("*.bicepparam")))

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from leads.api import doctor
+from leads.destinations.azure_table import AzureTableSettings
 from leads.settings import read_settings
 from leads.storage import LEADS_QUEUE, Storage
 from tests.infra import code, promises
-from tests.infra.bicep import PARAMETERS, Deployment, predict
+from tests.infra.bicep import PARAMETERS, Compiler, Deployment
 from tests.infra.conftest import Predicted
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,6 +61,15 @@ def test_a_setting_with_a_secret_is_a_reference_to_the_key_vault(production: Dep
 def test_the_publishers_choices_reach_the_app(production: Deployment) -> None:
     assert production.settings["LEADS_NOTIFY_WEBHOOK"] == "keyvault:on-call-channel"
     assert production.settings["LEADS_ALLOWED_NETWORKS"] == "10.1.0.0/16"
+    assert production.settings["LEADS_RETENTION_DAYS"] == "30"
+    assert production.settings["LEADS_PERSONAL_DATA_OVER_HTTP"] == "true"
+
+
+def test_what_the_publisher_does_not_choose_is_the_apps_own_default(predicted: Predicted) -> None:
+    given = predicted("development").settings
+    left_out = read_settings({})
+    assert int(given["LEADS_RETENTION_DAYS"]) == left_out.unrouted_retention_days
+    assert given["LEADS_PERSONAL_DATA_OVER_HTTP"] == str(left_out.personal_data_over_http).lower()
 
 
 def test_there_are_threads_for_all_that_an_instance_takes_at_once(deployment: Deployment) -> None:
@@ -158,7 +169,12 @@ def test_a_login_stands_before_manage_and_not_before_the_intake(predicted: Predi
 
 def test_every_queue_and_table_of_the_code_is_made_and_no_other(deployment: Deployment) -> None:
     assert promises.missing_storage(deployment) == set()
-    assert list(code.unnamed_storage()) == []
+
+
+def test_every_queue_and_table_that_the_code_opens_is_known() -> None:
+    assert set(code.unnamed_storage()) == {("doctor.py", "name"), ("azure_table.py", "self.settings.table")}
+    assert set(doctor.QUEUES) == code.queues()
+    assert {*doctor.TABLES, AzureTableSettings.model_fields["table"].default} == code.tables()
 
 
 def test_storage_takes_no_shared_key_and_shows_nothing_to_the_public(deployment: Deployment) -> None:
@@ -281,8 +297,8 @@ def test_two_environments_in_one_subscription_share_nothing(predicted: Predicted
     assert len(set.union(*names)) == sum(len(found) for found in names)
 
 
-def test_the_same_deployment_twice_is_the_same(predicted: Predicted, tmp_path: Path) -> None:
-    again = predict(PARAMETERS / "production.bicepparam", tmp_path)
+def test_the_same_deployment_twice_is_the_same(predicted: Predicted, compiler: Compiler) -> None:
+    again = compiler.predict(PARAMETERS / "production.bicepparam")
     assert again.snapshot == predicted("production").snapshot
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 
 from leads.events import ALARMS, Event, emit
-from leads.rows import DONE, FINAL, State
+from leads.replay import CORRECTABLE
+from leads.rows import DONE, State
 from leads.watching import WAIT_IS_LONG
 from tests.infra import promises
 from tests.infra.bicep import INFRA, ROOT, Deployment
@@ -24,6 +26,7 @@ from tools.azurite import node_executable
 QUERIES = {path.stem: path.read_text() for path in sorted(INFRA.glob("queries/*.kql"))}
 NODE_PACKAGES = ROOT / ".tools/node/node_modules"
 SCANNERS = ROOT / ".venv/scanners/bin/python"
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 # The columns that the queries may use, as Kusto and as SQL names their types. Microsoft Learn, "Azure Monitor Logs table
 # reference", pages AppTraces and AppRequests.
@@ -84,9 +87,11 @@ def test_a_query_names_only_events_fields_and_functions_of_the_code(name: str) -
 
 
 def test_the_states_that_a_query_names_are_those_of_the_code() -> None:
-    (text,) = [line for line in QUERIES["oldest_undelivered"].splitlines() if "state !in" in line]
-    assert set(json.loads(f"[{text.partition('(')[2].rpartition(')')[0]}]")) == {str(state) for state in DONE}
-    assert State.DELIVERED in FINAL
+    query = QUERIES["oldest_undelivered"]
+    ((ends,), (corrected,)) = (re.findall(rf"state {word} \(([^)]*)\)", query) for word in ("!in", "in"))
+    assert set(json.loads(f"[{ends}]")) == DONE
+    never_tried = {State.UNREADABLE}
+    assert set(json.loads(f"[{corrected}]")) == CORRECTABLE - DONE - never_tried
 
 
 # --- Deployed -----------------------------------------------------------------------------------------------------------
@@ -100,6 +105,17 @@ def test_each_alarm_of_the_code_has_a_rule_of_its_name(production: Deployment) -
 def test_a_rule_that_is_no_alarm_watches_what_the_app_cannot_say(production: Deployment) -> None:
     others = promises.rule_queries(production).keys() - {alarm.value for alarm in ALARMS}
     assert others == {"intake_failed", "oldest_undelivered", "app_silent"}
+
+
+def test_the_documents_say_how_many_rules_there_are_and_what_they_cost(production: Deployment) -> None:
+    rules = production.of_type("Microsoft.Insights/scheduledQueryRules")
+    metrics = production.of_type("Microsoft.Insights/metricAlerts")
+    prices = {"PT5M": 1.50, "PT15M": 0.50}
+    cost = sum(prices[rule["properties"]["evaluationFrequency"]] for rule in rules) + 0.10 * len(metrics)
+    documented = (ROOT / "docs/deploy.md").read_text()
+    assert f"| {len(rules) + len(metrics)} alert rules | {cost:.2f} |" in documented
+    assert f"The alert rules: about {cost:.0f} USD a month." in documented
+    assert f"about {cost:.0f} USD a month" in (INFRA / "main.bicep").read_text()
 
 
 def test_what_to_do_about_an_alert_is_where_the_alert_says(production: Deployment) -> None:
@@ -183,7 +199,7 @@ class Logs:
 
     def event(self, minutes_ago: float, event: Event, **fields: str | int | float | None) -> None:
         self.caplog.clear()
-        emit(event, **fields)
+        emit(event, TRACEPARENT if "lead_id" in event.fields else "", **fields)
         (record,) = [record for record in self.caplog.records if record.name == "leads"]
         self.rows["AppTraces"].append({"TimeGenerated": _at(minutes_ago), "Message": record.getMessage()})
 
@@ -198,9 +214,8 @@ class Logs:
 
     def ask(self, name: str) -> list[dict[str, Any]]:
         """The rows that the query of this name gives."""
-        columns = {table: {column: kind for column, (_, kind) in made.items()} for table, made in TABLES.items()}
         assert self.engine.stdin is not None and self.engine.stdout is not None
-        self.engine.stdin.write(json.dumps({"columns": columns, "rows": self.rows, "query": QUERIES[name]}) + "\n")
+        self.engine.stdin.write(json.dumps({"rows": self.rows, "query": QUERIES[name]}) + "\n")
         self.engine.stdin.flush()
         rows: list[dict[str, Any]] = json.loads(self.engine.stdout.readline() or "null")
         assert rows is not None, "the engine has ended: its error stands above"
@@ -215,7 +230,10 @@ def _at(minutes_ago: float) -> str:
 def engine() -> Iterator[subprocess.Popen[str]]:
     """Runs queries, one after the other."""
     command = [str(SCANNERS), str(ROOT / "tests/infra/run_queries.py")]
+    columns = {table: {column: kind for column, (_, kind) in made.items()} for table, made in TABLES.items()}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(columns) + "\n")
         yield process
         process.terminate()
 
@@ -316,9 +334,10 @@ def test_an_unrouted_lead_waits_until_an_offer_takes_it(logs: Logs) -> None:
 
 
 @pytest.mark.parametrize("state", sorted(DONE))
-def test_a_lead_that_is_at_an_end_does_not_wait(state: State, logs: Logs) -> None:
+@pytest.mark.parametrize("destination", ["", "crm"])
+def test_a_lead_that_is_at_an_end_does_not_wait(state: State, destination: str, logs: Logs) -> None:
     logs.event(LONG, Event.LEAD_ACCEPTED, lead_id="lead")
-    logs.event(LONG, Event.LEAD_SETTLED, lead_id="lead", offer="o", destination="", stage="trial", state=state)
+    logs.event(LONG, Event.LEAD_SETTLED, lead_id="lead", destination=destination, stage="trial", state=state)
     assert undelivered(logs) == (0, 0)
 
 
@@ -328,6 +347,75 @@ def test_a_lead_that_crashed_waits_until_it_is_given_up(logs: Logs) -> None:
     assert undelivered(logs)[0] == 1
     logs.event(1, Event.LEAD_DEAD_LETTERED, lead_id="lead", offer="o", destination="crm", code="crash")
     assert undelivered(logs) == (0, 0)
+
+
+def test_a_lead_whose_customer_was_erased_waits_nowhere(logs: Logs) -> None:
+    for lead in ("on-the-queue", "on-its-way", "another"):
+        logs.event(LONG, Event.LEAD_ACCEPTED, lead_id=lead)
+    logs.attempt(LONG, "on-its-way", "crm", state="parked", outcome="misconfigured")
+    logs.attempt(LONG, "on-its-way", "table", state="retry", outcome="retry")
+    assert undelivered(logs)[0] == 3
+    logs.event(2, Event.LEAD_EMPTIED, lead_id="on-the-queue")
+    logs.event(2, Event.LEAD_EMPTIED, lead_id="on-its-way")
+    logs.attempt(1, "on-its-way", "crm", state="erased", outcome="retry")
+    assert undelivered(logs)[0] == 1
+
+
+def test_an_imported_lead_waits_like_one_that_was_posted(logs: Logs) -> None:
+    logs.event(LONG - 10, Event.LEAD_IMPORTED, lead_id="young")
+    logs.event(LONG, Event.LEAD_IMPORTED, lead_id="lead")
+    assert undelivered(logs)[0] == 1
+    logs.event(LONG, Event.LEAD_SETTLED, lead_id="lead", destination="crm", stage="trial", state="skipped")
+    assert undelivered(logs) == (0, 0)
+
+
+def test_a_lead_that_comes_in_twice_is_one(logs: Logs) -> None:
+    logs.event(LONG, Event.LEAD_IMPORTED, lead_id="lead")
+    logs.event(LONG - 1, Event.LEAD_IMPORTED, lead_id="lead")
+    assert undelivered(logs) == (1, LONG)
+
+
+def test_a_lead_that_is_sent_again_waits_from_then_on(logs: Logs) -> None:
+    again = {"lead_id": "lead", "offer": "o", "destination": "crm", "state": "dead_letter"}
+    logs.event(5 * LONG, Event.LEAD_ACCEPTED, lead_id="lead")
+    logs.event(5 * LONG, Event.LEAD_DEAD_LETTERED, lead_id="lead", offer="o", destination="crm", code="400")
+    logs.event(LONG - 10, Event.LEAD_REPLAYED, **again)
+    assert undelivered(logs) == (0, 0)
+    logs.event(2 * LONG, Event.LEAD_REPLAYED, **again | {"destination": "table"})
+    assert undelivered(logs) == (1, 2 * LONG), "the other destination"
+    logs.attempt(1, "lead", "table")
+    logs.attempt(1, "lead", "crm")
+    assert undelivered(logs) == (0, 0)
+
+
+@pytest.mark.parametrize("destination", ["", "crm"])
+def test_a_lead_of_long_ago_that_is_sent_again_waits_as_well(destination: str, logs: Logs) -> None:
+    logs.event(LONG, Event.LEAD_REPLAYED, lead_id="lead", offer="o", destination=destination, state="held")
+    assert undelivered(logs) == (1, LONG)
+    logs.attempt(LONG, "lead", "crm", state="retry", outcome="retry")
+    assert undelivered(logs) == (1, LONG)
+    logs.attempt(1, "lead", "crm")
+    assert undelivered(logs) == (0, 0)
+
+
+@pytest.mark.parametrize("event", [Event.LEAD_UNROUTED, Event.LEAD_CRASHED])
+def test_of_a_corrected_lead_the_correction_waits(event: Event, logs: Logs) -> None:
+    logs.event(3 * LONG, Event.LEAD_ACCEPTED, lead_id="wrong")
+    logs.event(2 * LONG, event, lead_id="wrong", offer="o", destination="")
+    assert undelivered(logs) == (1, 3 * LONG)
+    logs.event(LONG, Event.LEAD_CORRECTED, lead_id="wrong", offer="o", corrected_as="right")
+    assert undelivered(logs) == (1, LONG)
+    logs.attempt(1, "right")
+    assert undelivered(logs) == (0, 0)
+
+
+def test_a_corrected_lead_waits_on_where_it_was_on_its_way(logs: Logs) -> None:
+    logs.event(3 * LONG, Event.LEAD_ACCEPTED, lead_id="lead")
+    logs.event(3 * LONG, Event.LEAD_DEAD_LETTERED, lead_id="lead", offer="o", destination="crm", code="400")
+    logs.attempt(3 * LONG, "lead", "table", state="parked", outcome="misconfigured")
+    logs.event(LONG, Event.LEAD_CORRECTED, lead_id="lead", offer="o", corrected_as="right")
+    logs.attempt(1, "right")
+    assert undelivered(logs) == (1, 3 * LONG)
 
 
 def test_the_workbook_counts_each_lead_once_by_offer_and_stage(logs: Logs) -> None:

@@ -4,64 +4,51 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.infra.bicep import INFRA, PARAMETERS, ROOT, bicep, require_bicep
+from tests.infra.bicep import INFRA, PARAMETERS, Compiler
 
-SOURCES = sorted([*INFRA.glob("*.bicep"), *INFRA.glob("*.bicepparam"), *PARAMETERS.glob("*.bicepparam")])
+TEMPLATES = sorted(INFRA.glob("*.bicep"))
+PARAMETER_FILES = sorted([*INFRA.glob("*.bicepparam"), *PARAMETERS.glob("*.bicepparam")])
+SOURCES = [*TEMPLATES, *PARAMETER_FILES]
 SUPPRESSION = re.compile(r"#(?:disable-next-line|disable-diagnostics)\b(.*)")
 
 
-@pytest.fixture(autouse=True)
-def _compiler() -> None:
-    require_bicep()
+def named(path: Path) -> str:
+    return path.name
 
 
-@pytest.fixture(scope="session")
-def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files in a place where the compiler may write beside them."""
-    root = tmp_path_factory.mktemp("templates")
-    for path in [*SOURCES, *INFRA.glob("queries/*.kql")]:
-        copy = root / path.relative_to(ROOT)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, copy)
-    return root
+@pytest.mark.parametrize("path", TEMPLATES, ids=named)
+def test_there_is_not_one_warning(path: Path, compiler: Compiler) -> None:
+    assert compiler.compile(path)[1] == []
 
 
-@pytest.mark.parametrize("command", ["build", "build-params", "lint"])
-def test_there_is_not_one_warning(command: str, copies: Path) -> None:
-    pattern = "**/*.bicepparam" if command == "build-params" else "**/*.bicep"
-    done = bicep(command, "--pattern", copies / pattern)
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+@pytest.mark.parametrize("path", PARAMETER_FILES, ids=named)
+def test_the_parameter_files_have_not_one_warning_either(path: Path, compiler: Compiler) -> None:
+    assert compiler.complaints_of_parameters(path) == []
 
 
-def test_the_parameter_files_have_not_one_warning_either(copies: Path) -> None:
-    done = bicep("lint", "--pattern", copies / "**/*.bicepparam")
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_each_file_is_formatted(path: Path, compiler: Compiler) -> None:
+    assert path.read_text() == compiler.format(path), f"bicep format {path.name}"
 
 
-def test_each_file_is_formatted(copies: Path) -> None:
-    for pattern in ("**/*.bicep", "**/*.bicepparam"):
-        assert bicep("format", "--pattern", copies / pattern).returncode == 0
-    behind = [path.name for path in SOURCES if (copies / path.relative_to(ROOT)).read_text() != path.read_text()]
-    assert behind == [], "bicep format FILE"
-
-
-def test_a_warning_and_a_file_out_of_shape_would_be_found(tmp_path: Path) -> None:
-    unused = tmp_path / "unused.bicep"
+def test_a_warning_and_a_file_out_of_shape_would_be_found(tmp_path: Path, compiler: Compiler) -> None:
+    unused, parameters, main = (tmp_path / name for name in ("unused.bicep", "main.bicepparam", "main.bicep"))
     unused.write_text("param   nobody string\n")
-    for command in ("build", "lint"):
-        done = bicep(command, "--pattern", tmp_path / "**/*.bicep")
-        assert "no-unused-params" in done.stderr
-    bicep("format", "--pattern", tmp_path / "**/*.bicep")
-    assert unused.read_text() == "param nobody string\n"
+    main.write_text("module inside 'unused.bicep' = { name: 'inside', params: { nobody: 'x' } }\n")
+    parameters.write_text("using 'main.bicep'\n\nvar  idle = 1\n")
+    for found in (compiler.compile(unused)[1], compiler.compile(main)[1]):
+        assert any("no-unused-params" in complaint for complaint in found)
+    assert any("no-unused-vars" in complaint for complaint in compiler.complaints_of_parameters(parameters))
+    assert compiler.format(unused) == "param nobody string\n"
+    assert compiler.format(parameters) == "using 'main.bicep'\n\nvar idle = 1\n"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SOURCES, ids=named)
 def test_no_warning_is_silenced_without_a_reason(path: Path) -> None:
     lines = path.read_text().splitlines()
     for number, line in enumerate(lines):
@@ -69,14 +56,13 @@ def test_no_warning_is_silenced_without_a_reason(path: Path) -> None:
             assert number and lines[number - 1].strip().startswith("//"), f"{path.name}:{number + 1}"
 
 
-def test_the_compiled_template_is_that_of_the_sources(tmp_path: Path) -> None:
-    compiled = tmp_path / "main.json"
-    assert bicep("build", INFRA / "main.bicep", "--outfile", compiled).returncode == 0
+def test_the_compiled_template_is_that_of_the_sources(compiler: Compiler) -> None:
+    compiled, _ = compiler.compile(INFRA / "main.bicep")
     remedy = "compile it: bicep build infra/main.bicep --outfile infra/main.json"
-    assert _content(INFRA / "main.json") == _content(compiled), remedy
+    assert _content((INFRA / "main.json").read_text()) == _content(compiled), remedy
 
 
-def _content(path: Path) -> Any:
+def _content(text: str) -> Any:
     """A template without the version of the compiler and the hash that it adds."""
 
     def plain(value: Any) -> Any:
@@ -84,4 +70,4 @@ def _content(path: Path) -> Any:
             return {key: plain(item) for key, item in value.items() if key != "_generator"}
         return [plain(item) for item in value] if isinstance(value, list) else value
 
-    return plain(json.loads(path.read_text()))
+    return plain(json.loads(text))

@@ -25,7 +25,7 @@ def test_azd_finds_the_templates_and_the_app(production: Deployment) -> None:
     assert (ROOT / config["infra"]["path"] / f"{config['infra']['module']}.bicep").exists()
     (name,) = config["services"]
     assert production.the("Microsoft.Web/sites")["tags"]["azd-service-name"] == name
-    assert config["services"][name] == {"project": ".", "language": "python", "host": "function"}
+    assert config["services"][name] == {"project": ".", "language": "python", "host": "function", "remoteBuild": True}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -51,6 +51,16 @@ def test_a_pull_request_shows_what_it_would_change_and_deploys_nothing() -> None
         else:
             assert "github.event_name != 'pull_request'" in job["if"]
     assert jobs["deploy"]["needs"] == "test"
+
+
+def test_whatever_deploys_lets_azure_build() -> None:
+    """What is built here would be for this machine, and would hold no packages at all."""
+    (publish,) = [step for step in workflow("deploy.yml")["jobs"]["deploy"]["steps"] if step.get("name") == "Publish"]
+    assert publish["with"]["remote-build"] == "true"
+    assert publish["with"]["respect-funcignore"] == "true"
+    documented = re.findall(r"func azure functionapp publish[^\n`]*", (ROOT / "docs/deploy.md").read_text())
+    assert documented
+    assert [command for command in documented if "--build remote" not in command] == []
 
 
 def test_the_pipeline_gives_each_value_that_the_parameter_file_asks_for() -> None:
@@ -89,3 +99,34 @@ def test_the_checks_run_with_the_compiler_where_a_skip_is_a_failure() -> None:
     commands = [step.get("run", "") for step in steps]
     assert any("az bicep install" in command for command in commands)
     assert "make test" in commands
+
+
+def test_an_action_has_one_version_wherever_it_is_used() -> None:
+    used = {use for path in WORKFLOWS for use in re.findall(r"uses: ([\w-]+/[\w-]+@\S+)", path.read_text())}
+    assert len(used) > 3
+    assert len({use.partition("@")[0] for use in used}) == len(used), sorted(used)
+
+
+# --- What others publish ------------------------------------------------------------------------------------------------
+
+
+def test_the_audit_runs_on_every_change_and_every_day() -> None:
+    audit = workflow("supply-chain.yml")
+    assert {"push", "pull_request", "schedule"} <= audit["on"].keys()
+    assert "python -m tools.audit" in [step.get("run") for step in audit["jobs"]["audit"]["steps"]]
+
+
+def test_the_lock_is_installed_on_every_python_that_is_supported() -> None:
+    job = workflow("supply-chain.yml")["jobs"]["installs"]
+    assert job["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
+    assert "python -m pip install --require-hashes -r requirements.txt" in [step.get("run") for step in job["steps"]]
+
+
+def test_dependabot_looks_after_every_kind_of_package() -> None:
+    (file,) = ROOT.glob(".github/dependabot.y*ml")
+    found = yaml.safe_load(file.read_text())["updates"]
+    assert {each["package-ecosystem"]: each["directory"] for each in found} == {
+        "uv": "/",
+        "npm": "/tools/node",
+        "github-actions": "/",
+    }

@@ -123,9 +123,9 @@ class Terminal:
         self._read = 0
 
     def wait_for(self, text: str, seconds: float = 60) -> None:
-        """Wait until this is shown, behind what was waited for before."""
+        """Wait until this is shown, behind what was waited for before. What ends like a prompt has to be one."""
         deadline = time.monotonic() + seconds
-        while text not in self.shown[self._read :]:
+        while text not in self.shown[self._read :] or (text.endswith(": ") and not self.shown.endswith(": ")):
             assert time.monotonic() < deadline, f"{text!r} is not shown; the screen says: {self.shown[-2000:]}"
             if not self._more(0.2):
                 assert text in self.shown[self._read :], f"it ended without {text!r}: {self.shown[-2000:]}"

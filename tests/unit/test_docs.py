@@ -7,7 +7,6 @@ import logging
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import unquote
@@ -517,11 +516,3 @@ def test_every_file_in_the_readmes_listing_exists_and_none_is_left_out() -> None
     assert {name for name in named if not (ROOT / name).exists() and not (ROOT / "leads" / name).exists()} == {
         "base.py"
     }
-
-
-def test_of_what_the_readme_lists_the_app_alone_is_deployed() -> None:
-    listed = re.findall(r"^ {4}([\w.]+)", section("README.md", "Find your way in the code"), re.MULTILINE)
-    left_out = [line.rstrip("/") for line in page(".funcignore").splitlines()]
-    deployed = [name for name in listed if not any(fnmatch(name, pattern) for pattern in left_out)]
-    assert deployed == ["function_app.py", "host.json", "leads"]
-    assert not any(fnmatch("requirements.txt", pattern) for pattern in left_out)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.support.locked import LOCK, environment, requirements
 from tools.lock import COMMAND
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,53 +27,6 @@ CLASSIFIED = {
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
 }
 """What classifiers call them. Those of the BSD that do not say which are the one with three clauses."""
-
-
-@dataclass(frozen=True)
-class Locked:
-    requirement: Requirement
-    hashes: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return canonicalize_name(self.requirement.name)
-
-    @property
-    def version(self) -> str:
-        (pin,) = self.requirement.specifier
-        assert pin.operator == "=="
-        return pin.version
-
-    def is_for(self, python: str) -> bool:
-        marker = self.requirement.marker
-        return marker is None or marker.evaluate(environment(python))
-
-
-def environment(python: str) -> dict[str, str]:
-    """What a marker sees in Azure."""
-    found: dict[str, str] = {name: str(value) for name, value in default_environment().items()}
-    return found | {
-        "python_version": python,
-        "python_full_version": f"{python}.0",
-        "sys_platform": "linux",
-        "extra": "",
-    }
-
-
-def requirements(name: str) -> list[Requirement]:
-    lines = (ROOT / name).read_text().splitlines()
-    return [Requirement(line) for line in lines if line and not line.startswith(("#", "-", " "))]
-
-
-def _locked() -> Iterator[Locked]:
-    text = (ROOT / "requirements.txt").read_text().replace("\\\n", " ")
-    for line in text.splitlines():
-        if line and not line.startswith((" ", "#")):
-            pin, *hashes = re.split(r"\s+--hash=", line.strip())
-            yield Locked(Requirement(pin), tuple(hashes))
-
-
-LOCK = list(_locked())
 BY_NAME = {package.name: package for package in LOCK if package.is_for("3.13")}
 
 
@@ -160,33 +112,3 @@ def test_the_licence_of_what_is_deployed_is_an_allowed_one(name: str) -> None:
     except PackageNotFoundError:
         pytest.fail(f"{name} is not installed: make setup")
     assert found <= ALLOWED, f"{name}: {found - ALLOWED}"
-
-
-# --- Others look it over ------------------------------------------------------------------------------------------------
-
-
-def workflow() -> dict[Any, Any]:
-    found: dict[Any, Any] = yaml.safe_load((ROOT / ".github/workflows/supply-chain.yml").read_text())
-    return found
-
-
-def test_the_audit_runs_on_every_change_and_every_day_and_may_write_nothing() -> None:
-    found = workflow()
-    assert {"push", "pull_request", "schedule"} <= found[True].keys()  # YAML 1.1 takes `on` for a truth value
-    assert found["permissions"] == {"contents": "read"}
-    assert "python -m tools.audit" in [step.get("run") for step in found["jobs"]["audit"]["steps"]]
-
-
-def test_the_lock_is_installed_on_every_python_that_is_supported() -> None:
-    job = workflow()["jobs"]["installs"]
-    assert job["strategy"]["matrix"]["python"] == list(PYTHONS)
-    assert "python -m pip install --require-hashes -r requirements.txt" in [step.get("run") for step in job["steps"]]
-
-
-def test_dependabot_looks_after_every_kind_of_package() -> None:
-    found = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())["updates"]
-    assert {each["package-ecosystem"]: each["directory"] for each in found} == {
-        "uv": "/",
-        "npm": "/tools/node",
-        "github-actions": "/",
-    }
