@@ -44,13 +44,24 @@ def read_date(text: str, order: DateOrder = DateOrder.MONTH) -> datetime | None:
 
 def order_of(texts: list[str]) -> DateOrder:
     """The order that more of the dates admit: whoever writes one file writes all of it in one way."""
+    days, months = _evidence(texts)
+    return DateOrder.DAY if days > months else DateOrder.MONTH
+
+
+def is_either_way(texts: list[str]) -> bool:
+    """Whether there are dates that can be read in two ways, and the others do not tell which is meant."""
+    days, months = _evidence(texts)
+    return days == months and any(read_date(text, DateOrder.MONTH) != read_date(text, DateOrder.DAY) for text in texts)
+
+
+def _evidence(texts: list[str]) -> tuple[int, int]:
+    """How many of the dates can only have the day first, and how many only the month."""
     firsts = [
         (int(found[1]), int(found[3]))
         for text in texts
         if (found := _YEAR_LAST.fullmatch(text.strip())) and found[2] == "/"
     ]
-    days, months = sum(first > 12 for first, _ in firsts), sum(second > 12 for _, second in firsts)
-    return DateOrder.DAY if days > months else DateOrder.MONTH
+    return sum(first > 12 for first, _ in firsts), sum(second > 12 for _, second in firsts)
 
 
 def _moment(year: str, month: str, day: str, time: list[str | None]) -> datetime | None:

@@ -1,6 +1,5 @@
 """Import: rows of a list or of another table become leads of this app, told from those that it has already."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -179,14 +178,21 @@ def compare(app: App, rows: Iterable[Row], reading: Reading, *, thoroughly: bool
 
 
 def _found_in_the_ledger(app: App, judged: list[Judged], url_offer: str) -> list[Judged]:
-    times = [each.candidate.received_at for each in judged if each.verdict is Verdict.MISSING and each.candidate]
-    if not times:
+    missing = [each.candidate for each in judged if each.verdict is Verdict.MISSING and each.candidate]
+    if not missing:
         return judged
-    known: defaultdict[tuple[str, str], list[Known]] = defaultdict(list)
+    # The ledger can hold far more in this time than the list.
+    known: dict[tuple[str, str], list[Known]] = {_who_and_what(candidate): [] for candidate in missing}
+    times = [candidate.received_at for candidate in missing]
     for lead in within(app.ledger, min(times) - IMPORT_WINDOW, max(times) + IMPORT_WINDOW):
-        known[lead.customer, lead.action.casefold()].append(lead)
+        if (key := (lead.customer, lead.action.casefold())) in known:
+            known[key].append(lead)
     offers = app.offers.all()
     return [_matched(each, known, offers, url_offer) for each in judged]
+
+
+def _who_and_what(candidate: Candidate) -> tuple[str, str]:
+    return customer_of(candidate.lead, candidate.lead_id), candidate.lead.action.casefold()
 
 
 def _matched(
@@ -195,13 +201,15 @@ def _matched(
     candidate = judged.candidate
     if candidate is None or judged.verdict is not Verdict.MISSING:
         return judged
-    customer = customer_of(candidate.lead, candidate.lead_id)
     offer = route(OfferReferences.of(candidate.lead, url_offer), offers)
     found = [
         other
-        for other in known.get((customer, candidate.lead.action.casefold()), ())
-        if abs(received_at_of(other.lead_id) - candidate.received_at) <= IMPORT_WINDOW
-        and (not other.offer or offer is None or other.offer.casefold() == offer.id.casefold())
+        for other in known[_who_and_what(candidate)]
+        if other.lead_id == candidate.lead_id
+        or (
+            abs(received_at_of(other.lead_id) - candidate.received_at) <= IMPORT_WINDOW
+            and (not other.offer or offer is None or other.offer.casefold() == offer.id.casefold())
+        )
     ]
     if not found:
         return judged

@@ -139,7 +139,8 @@ def correct(app: App, record: LeadRecord, lead: Lead, *, dry_run: bool = False) 
     """
     open_ones = [delivery for delivery in record.deliveries.values() if delivery.state in CORRECTABLE]
     if not open_ones:
-        raise NotCorrectable(f"it is {record.state}; only leads that wait for a person can be corrected")
+        why = next((f" ({delivery.reason})" for delivery in record.deliveries.values() if delivery.reason), "")
+        raise NotCorrectable(f"it is {record.state}{why}; only leads that wait for a person can be corrected")
     known_as = sha256(f"{record.lead_id} {lead.model_dump_json()}".encode()).hexdigest()[:12]
     lead_id = new_lead_id(record.received_at, lead, known_as)
     if dry_run:

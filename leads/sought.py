@@ -12,8 +12,9 @@ from urllib.parse import unquote_plus
 from leads.lead import Lead, customer_of, text_of_body
 
 ERASED: Final = "(erased)"
-_ESCAPED: Final = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|([nrt/]))")
-"""Any number of backslashes: JSON inside of JSON escapes them again."""
+_ESCAPED: Final = re.compile(r"(?<!\\)\\+(?:u([0-9a-fA-F]{4})|([nrt/]))")
+"""Any number of backslashes: JSON inside of JSON escapes them again. A long run of them is tried once, from its beginning:
+tried from each of them, a body of backslashes alone would take an hour."""
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
 _NESTED_AT_MOST: Final = 2
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import Field, model_validator
 
 from leads import export
-from leads.api.leads import Moment
+from leads.api.leads import Moment, in_order
 from leads.api.operation import BODY, Request
 from leads.api.problems import Invalid
 from leads.api.steps import Step, StepDone
@@ -33,8 +33,7 @@ class Export(Step):
 
     @model_validator(mode="after")
     def _a_span(self) -> Self:
-        if self.since and self.until and self.since > self.until:
-            raise ValueError("since: is later than until; exchange them")
+        in_order(self.since, self.until)
         return self
 
 

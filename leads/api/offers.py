@@ -157,8 +157,15 @@ def changes(before: Offer, after: Offer) -> list[Change]:
     return [
         Change(field=field, before=old.get(field), after=new.get(field))
         for field in sorted(old.keys() | new.keys())
-        if (field in old, old.get(field)) != (field in new, new.get(field))
+        if _differ(old.get(field, _MISSING), new.get(field, _MISSING))
     ]
+
+
+def _differ(before: object, after: object) -> bool:
+    """Whether two values differ. One that is not there is nothing else than one that is empty: a new destination has many."""
+    if before is _MISSING or after is _MISSING:
+        return any(value not in (_MISSING, None, []) for value in (before, after))
+    return before != after
 
 
 def no_offer(offer_id: str) -> str:
@@ -166,6 +173,7 @@ def no_offer(offer_id: str) -> str:
     return f"offer: there is none with the id {quote(offer_id, safe=' *|:@')}; list the offers to see the ids there are"
 
 
+_MISSING: Final = object()
 _CHANGED: Final = "If-Match: the stored offer is another version; read it again"
 _EXISTS: Final = "If-None-Match: there is an offer of this id already"
 

@@ -22,6 +22,8 @@ from leads.traces import CustomerTrace, LeadTrace, MessageTrace, Place, WrongPla
 
 STEP_SECONDS: Final = 10.0
 FOUND_A_STEP: Final = 200
+_DRY: Final = "dry-run:"
+"""What lies before the place that a dry run has come to is not erased, so no erasure may go on from there."""
 PartT = TypeVar("PartT", erasure.Erased, traces.Looked)
 
 
@@ -147,13 +149,17 @@ class HeldPart(StepDone):
 def erase_customer(app: App, request: EraseCustomer) -> ErasedPart:
     """Erase a customer by e-mail address: a part with each request. Tells each row, and which records remain in CRMs."""
     asked = request.erasure
-    at, place = _place(asked.after) if asked.after else (app.tombstones.storage_time(), Place())
+    mark = _DRY if asked.dry_run else ""
+    if asked.after and asked.after.startswith(_DRY) != asked.dry_run:
+        raise Invalid("after: is where an erasure that was a dry run has ended, or one that was none; leave it out")
+    after = asked.after.removeprefix(_DRY)
+    at, place = _place(after) if after else (app.tombstones.storage_time(), Place())
     try:
         done, end = _a_step(erasure.erase(app, Sought(asked.email), at, place, dry_run=asked.dry_run))
     except LedgerBusy:
         raise Unavailable("A lead of this person is being changed by others over and over. Ask again.") from None
     return ErasedPart(
-        next=f"{at.isoformat()}|{end}" if end else None,
+        next=f"{mark}{at.isoformat()}|{end}" if end else None,
         traces=[_trail(trail) for part in done for trail in part.trails],
         handed_over=[_handed_over(one) for part in done for one in part.handed_over],
         looked_at=sum(part.count for part in done),

@@ -77,8 +77,8 @@ commands.command("erase")(people.erase)
     python -m leads erase
 
     Exit status: 0 done, 1 not found, 2 wrong input or setting, 3 storage or app out of reach, 4 somebody else has changed the
-    offer meanwhile, 5 done and something needs you (status, doctor, validate, test, reconcile,
-    erase, apply --dry-run), 130 interrupted.
+    offer meanwhile, 5 done and something needs you (status, doctor, validate, test, replay, reconcile,
+    import, erase, apply --dry-run), 130 interrupted.
     """
 )
 def reached(

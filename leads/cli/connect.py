@@ -78,6 +78,7 @@ def offers_connect(
     dialogue = Dialogue(context, given, asks=not yes)
     offer, stored = dialogue.offer(validate)
     if offer is None:
+        print_line("Nothing was saved.")
         return NEEDS_A_PERSON
     return dialogue.finish(offer, stored, test)
 

@@ -58,8 +58,7 @@ def export(
         if kind == "csv" and not after and not dry_run:
             file.write(("" if output == "-" else _MARK) + csv_header())
         for step in steps:
-            for lead in step.leads:
-                file.write(write(lead))
+            file.write("".join(map(write, step.leads)))
             file.flush()
             count += step.count
             show_progress(f"{count} leads")
@@ -94,6 +93,8 @@ def _opened(output: str, *, adding: bool) -> Iterator[TextIO]:
     if adding and not Path(part).exists():
         raise Invalid(f"--after: there is no {part} to go on with; leave it out to begin anew")
     try:
+        if not adding:
+            Path(part).unlink(missing_ok=True)  # others may read what was there
         file = open(part, "a" if adding else "w", encoding="utf-8", newline="", opener=_private)  # noqa: SIM115
     except OSError as error:
         raise Invalid(f"--output: {part} can't be written ({error.strerror})") from None

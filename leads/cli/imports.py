@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Final
 
 import typer
@@ -31,7 +31,7 @@ from leads.cli.csv_file import CsvFile, read_csv
 from leads.cli.files import read_bytes
 from leads.cli.output import AsJson, print_json, print_line, print_table
 from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
-from leads.dates import DateOrder, order_of, read_date
+from leads.dates import DateOrder, is_either_way, order_of, read_date
 from leads.importing import Verdict
 from leads.lead import field_of
 from leads.rows import FINAL
@@ -88,13 +88,14 @@ def import_csv(
     """
     found = read_csv(read_bytes(file))
     reading = _reading(found, columns, offer, dates, time)
-    rows = _bad(found)
-    for batch in _batches(found, reading):
+
+    def take_in(batch: Rows) -> JudgedRows:
         wanted = RowsToImport(**batch.model_dump(), policy="record" if only_record else "send", dry_run=dry_run)
-        rows += ask(context, import_rows, ImportRows(wanted=wanted)).rows
-        show_progress(f"{len(rows)} of {len(found.rows) + len(found.bad)} rows")
-    end_progress()
-    done = JudgedRows(rows=sorted(rows, key=lambda row: row.number), unknown_columns=_unknown(found, reading))
+        return ask(context, import_rows, ImportRows(wanted=wanted))
+
+    done = _in_batches(found, reading, take_in)
+    if dates is None:
+        _print_order(found, reading)
     if as_json:
         print_json(done)
     else:
@@ -157,8 +158,7 @@ def import_from_table(
         print_json(total)
     else:
         _print_columns(total.unknown_columns)
-        for line in total.bad[:SHOWN]:
-            print_line(line)
+        _print_some(total.bad)
         will = "would be imported" if dry_run else "imported"
         print_line(f"{total.imported} {will}, {total.known} known already, {len(total.bad)} bad")
     return NEEDS_A_PERSON if total.bad else DONE
@@ -181,12 +181,9 @@ def reconcile(
     """
     found = read_csv(read_bytes(file))
     reading = _reading(found, columns, offer, dates, time)
-    rows = _bad(found)
-    for batch in _batches(found, reading):
-        rows += ask(context, reconcile_rows, ReconcileRows(wanted=batch)).rows
-        show_progress(f"{len(rows)} of {len(found.rows) + len(found.bad)} rows")
-    end_progress()
-    done = JudgedRows(rows=sorted(rows, key=lambda row: row.number), unknown_columns=_unknown(found, reading))
+    done = _in_batches(found, reading, lambda batch: ask(context, reconcile_rows, ReconcileRows(wanted=batch)))
+    if dates is None:
+        _print_order(found, reading)
     if as_json:
         print_json(done)
     else:
@@ -238,7 +235,7 @@ def _reading(
             f"FILE: none of its columns is known ({', '.join(found.columns)}); "
             "its first row must name them, or --map says what they hold"
         )
-    return reading.model_copy(update={"dates": dates or order_of([_time(record, reading) for _, record in found.rows])})
+    return reading.model_copy(update={"dates": dates or order_of(_times(found, reading))})
 
 
 def _field(column: str, reading: Rows) -> str:
@@ -247,6 +244,20 @@ def _field(column: str, reading: Rows) -> str:
 
 def _time(record: dict[str, str], reading: Rows) -> str:
     return next((value for name, value in record.items() if value and _field(name, reading) == "created_time"), "")
+
+
+def _times(found: CsvFile, reading: Rows) -> list[str]:
+    return [_time(record, reading) for _, record in found.rows]
+
+
+def _in_batches(found: CsvFile, reading: Rows, judge: Callable[[Rows], JudgedRows]) -> JudgedRows:
+    """What is to be said of every row of the file, in the file's order."""
+    rows = _bad(found)
+    for batch in _batches(found, reading):
+        rows += judge(batch).rows
+        show_progress(f"{len(rows)} of {len(found.rows) + len(found.bad)} rows")
+    end_progress()
+    return JudgedRows(rows=sorted(rows, key=lambda row: row.number), unknown_columns=_unknown(found, reading))
 
 
 def _batches(found: CsvFile, reading: Rows) -> Iterator[Rows]:
@@ -292,18 +303,35 @@ def _print_columns(unknown: Sequence[str]) -> None:
         print_line("--map 'COLUMN=FIELD' says what one holds, --map 'COLUMN=' leaves it out.", err=True)
 
 
+def _print_order(found: CsvFile, reading: Rows) -> None:
+    if is_either_way(_times(found, reading)):
+        print_line(
+            "No date of the file tells whether 03/04/2026 is in March or in April; read as March. "
+            "If that is wrong: --dates dmy",
+            err=True,
+        )
+
+
 def _print_rows(rows: Sequence[JudgedRow], verdicts: set[Verdict]) -> None:
-    told = [row for row in rows if row.verdict in verdicts]
-    for row in told[:SHOWN]:
-        print_line(f"row {row.number}: {row.reason or 'never arrived'}")
-    if len(told) > SHOWN:
-        print_line(f"and {len(told) - SHOWN} more: --json has them all")
+    _print_some([f"row {row.number}: {row.reason or 'never arrived'}" for row in rows if row.verdict in verdicts])
+
+
+def _print_some(lines: Sequence[str]) -> None:
+    for line in lines[:SHOWN]:
+        print_line(line)
+    _print_rest(len(lines))
+
+
+def _print_rest(count: int) -> None:
+    if count > SHOWN:
+        print_line(f"and {count - SHOWN} more: --json has them all")
 
 
 def _print_undelivered(rows: Sequence[JudgedRow]) -> None:
     told = [(f"row {row.number}", row.lead_id, str(row.state)) for row in rows if _undelivered(row)]
     if told:
         print_table(("not delivered", "lead", "state"), told[:SHOWN])
+        _print_rest(len(told))
 
 
 def _print_counts(rows: Sequence[JudgedRow], missing: str) -> None:

@@ -67,6 +67,8 @@ def replay(
         return _one(context, lead_id, Again.model_validate({**again, **_correction(fields, lead)}), as_json)
     if force or fields or lead:
         raise Invalid("LEAD: is missing; --force, --fields and --lead are for one lead")
+    if to is None and all(value is None for value in many.values()):
+        raise Invalid("LEAD: is missing; or say which leads, with --offer, --connection, --to, --since or --until")
     wanted = {**many, "destination": to, "state": state, "dry_run": dry_run}
     which = Many.model_validate({name: value for name, value in wanted.items() if value is not None})
     if not (dry_run or yes) and not confirmed("Send these leads again? (--dry-run shows them)", otherwise="--yes"):

@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from leads.api.problems import Invalid
 from leads.api.steps import StepDone
 from leads.app import App
 from leads.cli.asking import ask
@@ -33,8 +34,9 @@ def in_steps(
             if step.next is None:
                 return
             after = step.next
-    except BaseException:
-        if after:
+    except BaseException as error:
+        end_progress()
+        if after and not isinstance(error, Invalid):
             print_line(f"Cut off; to go on there: --after {after}", err=True)
         raise
 

@@ -63,6 +63,17 @@ def test_a_file_is_applied_with_its_difference_shown_first(run: Run, written: Wr
     assert titles(pipeline) == {"*": [], "contoso.crm": ["New"]}, "what the file does not name stays"
 
 
+def test_of_a_new_destination_only_what_it_has_is_shown(run: Run, written: Write, pipeline: Pipeline) -> None:
+    run("offers", "apply", written(OFFER), "--yes")
+    more = {"name": "more", "type": "azure_table", "when": {"country": ["NO"]}}
+    changed = run("offers", "apply", written(OFFER | {"destinations": [*OFFER["destinations"], more]}), "--yes")
+    assert changed.out.splitlines()[1:-1] == [
+        "  destinations.more.pace: (nothing) -> 5.0",
+        '  destinations.more.type: (nothing) -> "azure_table"',
+        '  destinations.more.when.country: (nothing) -> ["NO"]',
+    ]
+
+
 def test_a_dry_run_tells_by_its_status_whether_anything_differs(run: Run, written: Write, pipeline: Pipeline) -> None:
     file = written(OFFER)
     dry = run("offers", "apply", file, "--dry-run")
@@ -205,8 +216,7 @@ def test_the_dialogue_asks_checks_saves_and_tries(pipeline: Pipeline, fresh_stor
 def test_what_is_interrupted_saves_nothing(pipeline: Pipeline, fresh_storage: str) -> None:
     with at_a_terminal("offers", "connect", "a.b", environment={"LeadsStorage": fresh_storage}) as terminal:
         terminal.wait_for("Display name (Enter: no more): ")
-        terminal.process.send_signal(signal.SIGINT)
-        terminal.wait_for("Interrupted.")
+        terminal.interrupt()
         assert terminal.end() == 130
     assert titles(pipeline) == {}
 
@@ -361,6 +371,7 @@ def test_what_is_not_usable_is_not_saved_by_a_script_that_has_it_validated(run: 
     ran = run("offers", "connect", "a.b", *given)
     assert (ran.status, titles(pipeline)) == (5, {})
     assert "The app setting NOT_THERE is missing or empty" in ran.out
+    assert ran.out.splitlines()[-1] == "Nothing was saved."
 
 
 @pytest.mark.parametrize(

@@ -463,6 +463,19 @@ def test_killed_at_any_request_and_run_again_it_ends_the_same(
     assert ends == {(("delivered", "erased", "erased", "erased", "unrouted"), 2)}
 
 
+def test_no_erasure_goes_on_where_a_dry_run_has_ended(routed: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("leads.api.people.STEP_SECONDS", 0)
+    first = {dry: erase_customer(routed.app, asked(dry_run=dry)).next or "" for dry in (True, False)}
+    for dry, after in first.items():
+        erase_customer(routed.app, asked(dry_run=dry, after=after))
+        with pytest.raises(Invalid, match=r"^after: is where an erasure that was a dry run has ended"):
+            erase_customer(routed.app, asked(dry_run=not dry, after=after))
+
+
+def asked(*, dry_run: bool, after: str = "") -> EraseCustomer:
+    return EraseCustomer(erasure=Erasure(email=EMAIL, dry_run=dry_run, after=after))
+
+
 def test_access_tells_all_that_is_held_and_after_an_erasure_what_is_left(
     routed: Pipeline, vendor: Vendor, fresh_storage: str
 ) -> None:

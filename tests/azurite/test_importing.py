@@ -349,6 +349,10 @@ def test_a_row_that_this_app_has_written_keeps_its_id(pipeline: Pipeline, vendor
     original = pipeline.record(lead).lead
     old.create_entity(row)
     assert import_all(pipeline, **SOURCE).known == 1, "it is there"
+    old.update_entity({**row, "OfferDisplayName": "Renamed"})
+    pipeline.offer(crm(vendor.url), offer_id="*", titles=[])
+    assert import_all(pipeline, **SOURCE).known == 1, "whatever offer the row would go to"
+    old.update_entity(row)
     for name in ("LeadLedger", "MarketplaceLeads"):
         TableClient.from_connection_string(pipeline.app.settings.storage_connection_string, name).delete_table()
     pipeline.offer(crm(vendor.url))
@@ -516,3 +520,26 @@ def test_days_first_are_told_from_the_whole_file(run: Run, routed: Pipeline, csv
     routed.run()
     times = {lead.received_at for lead in newest(routed.app.ledger)}
     assert times == {datetime(2026, 4, 3, tzinfo=UTC), datetime(2026, 4, 25, tzinfo=UTC)}
+
+
+def test_where_the_file_does_not_tell_the_order_of_its_dates_that_is_said(
+    run: Run, csv_file: Callable[..., str]
+) -> None:
+    options = (csv_file([a_row(created="03/04/2026")]), "--map", "Created date=created_time")
+    for command in (("import", "csv", "--dry-run"), ("reconcile",), ("reconcile", "--json")):
+        assert "--dates dmy" in run(*command, *options).err
+        assert "--dates dmy" not in run(*command, *options, "--dates", "mdy").err
+
+
+def test_each_kind_of_row_that_is_not_shown_is_counted(
+    run: Run, routed: Pipeline, vendor: Vendor, csv_file: Callable[..., str]
+) -> None:
+    emails = [f"a{number}@example.com" for number in range(51)]
+    vendor.answers(*[REJECTED] * 51)
+    for email in emails:
+        routed.post(a_lead(email))
+    routed.run()
+    lost = [a_row(f"b{email}", at=routed.clock.now()) for email in emails]
+    file = csv_file([a_row(email, at=routed.clock.now()) for email in emails] + lost)
+    ran = run("reconcile", file, "--map", "Created date=created_time")
+    assert ran.out.count("and 1 more: --json has them all") == 2

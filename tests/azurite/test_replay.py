@@ -273,7 +273,7 @@ def test_the_same_correction_twice_is_one_lead(
         again(routed, lead, fields={"company": "Example"})
     else:
         again(routed, lead, fields={"company": "Example"})
-        with pytest.raises(Invalid, match="lead_id: it is skipped"):
+        with pytest.raises(Invalid, match=r"lead_id: it is skipped .sent with corrections as "):
             again(routed, lead, fields={"company": "Example"})
     routed.run()
     assert [call.lead["company"] for call in vendor.calls] == ["Example Works", "Example"]
@@ -379,7 +379,8 @@ def test_the_shell_tells_what_it_does(run: Run, routed: Pipeline, vendor: Vendor
     assert run("replay", second).status == 5
     assert run("replay", second).out == "crm: not sent: it was delivered\n"
     assert "The vendor is called again." in run("replay", second, "--force", "--dry-run").out
-    assert one_line(run("replay"), 2).startswith("offer: say which leads")
+    assert one_line(run("replay"), 2).startswith("LEAD: is missing; or say which leads, with --offer")
+    assert one_line(run("replay", "--offer", "x", "--yes", "--after", "x"), 2).startswith("after: is not what")
     assert (
         one_line(run("replay", "--offer", "contoso.crm"), 2) == "--yes: is needed here, because there is nobody to ask"
     )

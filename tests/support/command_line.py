@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -140,6 +141,14 @@ class Terminal:
             self.wait_for(question)
             if answer is not None:
                 self.type(answer)
+
+    def interrupt(self) -> None:
+        """Ctrl-C, and again where it was not heard: between a prompt and the wait for a key Python notes it and waits on."""
+        for _ in range(10):
+            self.process.send_signal(signal.SIGINT)
+            with suppress(AssertionError):
+                return self.wait_for("Interrupted.", 10)
+        raise AssertionError(f"it is not interrupted: {self.shown[-2000:]}")
 
     def end(self) -> int:
         """All that is still shown, and the exit status."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leads.dates import EARLIEST, DateOrder, order_of, read_date
+from leads.dates import EARLIEST, DateOrder, is_either_way, order_of, read_date
 from tests.support.strategies import moments
 
 AT = datetime(2025, 11, 15, 20, 2, 52, tzinfo=UTC)
@@ -80,6 +80,20 @@ def test_only_what_is_read_either_way_hangs_on_the_order() -> None:
 )
 def test_the_order_is_learned_from_the_whole_file(texts: list[str], order: DateOrder) -> None:
     assert order_of(texts) is order
+
+
+@pytest.mark.parametrize(
+    ("texts", "either"),
+    [
+        (["03/04/2026", "x", "15.04.2026"], True),
+        (["03/04/2026", "15/04/2026", "04/15/2026"], True),
+        (["03/04/2026", "15/04/2026"], False),
+        (["04/04/2026", "2026-03-04", "03.04.2026"], False),
+        ([], False),
+    ],
+)
+def test_a_file_that_does_not_tell_the_order_is_known(texts: list[str], either: bool) -> None:
+    assert is_either_way(texts) is either
 
 
 @given(moments, st.sampled_from(SEVEN))

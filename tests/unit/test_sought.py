@@ -88,3 +88,9 @@ def test_taken_out_of_another_lead_all_else_stays() -> None:
         description=f"ask {ERASED} or carl@example.com",
         extra={ERASED: "1", "cc": ERASED, "note": "kept"},
     )
+
+
+def test_a_body_that_was_made_to_be_slow_is_read_in_time() -> None:
+    """A quarter of a megabyte takes milliseconds; tried from each of its backslashes it would take an hour."""
+    assert not ADA.is_in_body(b"\\" * 256 * 1024)
+    assert ADA.is_in_body(b"\\" * 256 * 1024 + EMAIL.replace("@", "\\u0040").encode())
