@@ -19,6 +19,7 @@ from leads.lead import (
     UnreadableLead,
     customer_identity,
     customer_of,
+    field_of,
     is_lead_id,
     journey,
     new_lead_id,
@@ -36,17 +37,23 @@ AT_ONCE: Final = 8
 _FUTURE: Final = timedelta(days=1)
 
 
+_OF_LISTS: Final = {"action": "action_code", "offer": "offer_title"}
+"""What people call these columns; what is posted to the intake calls other things so. An offer is found by its id there, too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A row of a list. `number` is what a person finds it by; `key` names it among all rows, "" = what it says does.
 
-    `written_at` is when it was written there, None if that is not known.
+    `written_at` is when it was written there, None if that is not known. `offer` is what the lead's address named, "" if that is
+    not known.
     """
 
     number: int
     record: Mapping[str, Any]
     key: str = ""
     written_at: datetime | None = None
+    offer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,11 @@ class Reading:
     order: DateOrder = DateOrder.MONTH
     time: datetime | None = None
     offer: str = ""
+
+
+def field_of_column(name: str) -> str:
+    """The lead's field that a column of this name holds, "" if none is known by it."""
+    return field_of(name) or _OF_LISTS.get(name.casefold(), "")
 
 
 class BadRow(Exception):
@@ -81,6 +93,7 @@ class Candidate:
 
     lead_id: str
     lead: Lead
+    offer: str = ""
 
     @property
     def received_at(self) -> datetime:
@@ -104,9 +117,8 @@ class Judged:
 
 def read_row(row: Row, reading: Reading) -> Candidate:
     """The lead of a row. Raises `BadRow`."""
-    record = {
-        reading.columns.get(name, name): value for name, value in row.record.items() if reading.columns.get(name) != ""
-    }
+    fields = {name: reading.columns.get(name, _OF_LISTS.get(name.casefold(), name)) for name in row.record}
+    record = {fields[name]: value for name, value in row.record.items() if fields[name] or name not in reading.columns}
     try:
         lead = parse_record(record)
     except UnreadableLead as why:
@@ -115,7 +127,7 @@ def read_row(row: Row, reading: Reading) -> Candidate:
         raise BadRow("is empty")
     if len(lead.model_dump_json().encode()) > MAX_BODY_BYTES:
         raise BadRow(f"has more than {MAX_BODY_BYTES} bytes")
-    return Candidate(_lead_id(row, lead, _time_of(row, lead, reading)), lead)
+    return Candidate(_lead_id(row, lead, _time_of(row, lead, reading)), lead, row.offer or reading.offer)
 
 
 def _time_of(row: Row, lead: Lead, reading: Reading) -> datetime:
@@ -173,11 +185,11 @@ def compare(app: App, rows: Iterable[Row], reading: Reading, *, thoroughly: bool
             continue
         seen[candidate.lead_id] = row.number
         judged.append(Judged(row, Verdict.MISSING, candidate))
-    judged = _found_in_the_ledger(app, judged, reading.offer)
-    return _remembered(app, judged, reading.offer) if thoroughly else judged
+    judged = _found_in_the_ledger(app, judged)
+    return _remembered(app, judged) if thoroughly else judged
 
 
-def _found_in_the_ledger(app: App, judged: list[Judged], url_offer: str) -> list[Judged]:
+def _found_in_the_ledger(app: App, judged: list[Judged]) -> list[Judged]:
     missing = [each.candidate for each in judged if each.verdict is Verdict.MISSING and each.candidate]
     if not missing:
         return judged
@@ -188,20 +200,18 @@ def _found_in_the_ledger(app: App, judged: list[Judged], url_offer: str) -> list
         if (key := (lead.customer, lead.action.casefold())) in known:
             known[key].append(lead)
     offers = app.offers.all()
-    return [_matched(each, known, offers, url_offer) for each in judged]
+    return [_matched(each, known, offers) for each in judged]
 
 
 def _who_and_what(candidate: Candidate) -> tuple[str, str]:
     return customer_of(candidate.lead, candidate.lead_id), candidate.lead.action.casefold()
 
 
-def _matched(
-    judged: Judged, known: Mapping[tuple[str, str], Sequence[Known]], offers: list[Offer], url_offer: str
-) -> Judged:
+def _matched(judged: Judged, known: Mapping[tuple[str, str], Sequence[Known]], offers: list[Offer]) -> Judged:
     candidate = judged.candidate
     if candidate is None or judged.verdict is not Verdict.MISSING:
         return judged
-    offer = route(OfferReferences.of(candidate.lead, url_offer), offers)
+    offer = route(OfferReferences.of(candidate.lead, candidate.offer), offers)
     found = [
         other
         for other in known[_who_and_what(candidate)]
@@ -217,7 +227,7 @@ def _matched(
     return replace(judged, verdict=Verdict.KNOWN, known_as=best.lead_id, state=best.state)
 
 
-def _remembered(app: App, judged: list[Judged], url_offer: str) -> list[Judged]:
+def _remembered(app: App, judged: list[Judged]) -> list[Judged]:
     """What customers' rows still know of leads whose own rows are gone."""
     offers = app.offers.all()
 
@@ -225,8 +235,8 @@ def _remembered(app: App, judged: list[Judged], url_offer: str) -> list[Judged]:
         if each.verdict is not Verdict.MISSING or each.candidate is None:
             return each
         candidate = each.candidate
-        offer = route(OfferReferences.of(candidate.lead, url_offer), offers)
-        named = offer.id if offer and offer.id != DEFAULT_OFFER else url_offer
+        offer = route(OfferReferences.of(candidate.lead, candidate.offer), offers)
+        named = offer.id if offer and offer.id != DEFAULT_OFFER else candidate.offer
         wanted = journey(candidate.lead, named)
         for seen in app.ledger.remembered(customer_of(candidate.lead, candidate.lead_id)):
             if seen.journey == wanted and abs(seen.at - candidate.received_at) <= IMPORT_WINDOW:
@@ -240,7 +250,7 @@ def _remembered(app: App, judged: list[Judged], url_offer: str) -> list[Judged]:
 # --- Taking in ----------------------------------------------------------------------------------------------------------
 
 
-def take_in(app: App, judged: Iterable[Judged], policy: Imported, url_offer: str) -> None:
+def take_in(app: App, judged: Iterable[Judged], policy: Imported) -> None:
     """Put the leads that are missing on the queue. Done twice, it is done once: their ids are the same."""
 
     def put(candidate: Candidate) -> None:
@@ -249,7 +259,7 @@ def take_in(app: App, judged: Iterable[Judged], policy: Imported, url_offer: str
             Message(
                 candidate.lead_id,
                 received_at=candidate.received_at,
-                offer=url_offer,
+                offer=candidate.offer,
                 lead=candidate.lead,
                 imported=policy,
             ),

@@ -237,7 +237,8 @@ def _in_message(app: App, sought: Sought, name: str, stored: QueueMessage) -> Me
         return MessageTrace(name, stored, too_new=too_new) if sought.is_in_body(raw) else None
     lead = message.lead
     if message.has_body and (body := app.ledger.body(message.lead_id)):
-        lead = parse_body(body)
+        with suppress(UnreadableLead):
+            lead = parse_body(body)
     if lead is None:
         return None
     if sought.is_of(lead, message.lead_id):

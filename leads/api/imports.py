@@ -15,9 +15,9 @@ from leads.api.problems import Invalid
 from leads.api.steps import Step, StepDone
 from leads.app import App
 from leads.dates import DateOrder
-from leads.destinations.azure_table import AzureTable, AzureTableSettings, from_entity, problem_with
-from leads.importing import Judged, Reading, Row, Verdict, compare, take_in
-from leads.lead import TEXT_FIELDS, field_of, is_tables_own
+from leads.destinations.azure_table import AzureTable, AzureTableSettings, from_entity, offer_of, problem_with
+from leads.importing import Judged, Reading, Row, Verdict, compare, field_of_column, take_in
+from leads.lead import TEXT_FIELDS, is_tables_own
 from leads.messages import Imported
 from leads.rows import State
 from leads.settings import SettingsError
@@ -146,7 +146,7 @@ def import_rows(app: App, request: ImportRows) -> JudgedRows:
     wanted = request.wanted
     judged = _judged(app, wanted)
     if not wanted.dry_run:
-        take_in(app, judged, Imported(wanted.policy), wanted.offer.strip())
+        take_in(app, judged, Imported(wanted.policy))
     return _view(judged, wanted)
 
 
@@ -179,7 +179,9 @@ def _view(judged: Iterable[Judged], wanted: Rows) -> JudgedRows:
 def unknown_columns(records: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> list[str]:
     """The columns that hold something and that no field is known for, by name."""
     names = {name for record in records for name, value in record.items() if value not in ("", None)}
-    return sorted(name for name in names if name not in columns and not field_of(name) and not is_tables_own(name))
+    return sorted(
+        name for name in names if name not in columns and not field_of_column(name) and not is_tables_own(name)
+    )
 
 
 # --- Another table ------------------------------------------------------------------------------------------------------
@@ -190,13 +192,13 @@ def import_table(app: App, request: ImportTable) -> ImportedFromTable:
     wanted = request.wanted
     entities, place = _page(app, wanted)
     rows = [
-        Row(number, from_entity(entity), entity["RowKey"], entity.metadata["timestamp"])
+        Row(number, from_entity(entity), entity["RowKey"], entity.metadata["timestamp"], offer_of(entity))
         for number, entity in enumerate(entities, 1)
     ]
     reading = Reading(wanted.columns, offer=wanted.offer.strip())
     judged = [each for each in compare(app, rows, reading) if _in_span(each, wanted)]
     if not wanted.dry_run:
-        take_in(app, judged, Imported(wanted.policy), reading.offer)
+        take_in(app, judged, Imported(wanted.policy))
     counted = Counter(each.verdict for each in judged)
     bad = [f"{each.row.key}: {each.reason}" for each in judged if each.verdict is Verdict.BAD]
     return ImportedFromTable(

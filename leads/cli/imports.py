@@ -32,8 +32,7 @@ from leads.cli.files import read_bytes
 from leads.cli.output import AsJson, print_json, print_line, print_table
 from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
 from leads.dates import DateOrder, is_either_way, order_of, read_date
-from leads.importing import Verdict
-from leads.lead import field_of
+from leads.importing import Verdict, field_of_column
 from leads.rows import FINAL
 
 SHOWN: Final = 50
@@ -177,7 +176,7 @@ def reconcile(
     """Say which leads of a list never arrived, and which are not delivered.
 
     The list is Partner Center's own (Referrals > Leads, export): what the marketplace knows of, whatever became of it.
-    The exit status is 5 where a lead is missing, not delivered, or a row can't be read.
+    The exit status is 5 where a lead is missing and not imported, not delivered, or a row can't be read.
     """
     found = read_csv(read_bytes(file))
     reading = _reading(found, columns, offer, dates, time)
@@ -193,7 +192,8 @@ def reconcile(
         _print_counts(done.rows, "never arrived")
     if bring_in:
         _bring_in(context, found, reading, {row.number for row in done.rows if row.verdict is Verdict.MISSING})
-    needed = any(row.verdict in {Verdict.BAD, Verdict.MISSING} or _undelivered(row) for row in done.rows)
+    left = {Verdict.BAD} if bring_in else {Verdict.BAD, Verdict.MISSING}
+    needed = any(row.verdict in left or _undelivered(row) for row in done.rows)
     return NEEDS_A_PERSON if needed else DONE
 
 
@@ -239,7 +239,7 @@ def _reading(
 
 
 def _field(column: str, reading: Rows) -> str:
-    return reading.columns.get(column, field_of(column))
+    return reading.columns.get(column, field_of_column(column))
 
 
 def _time(record: dict[str, str], reading: Rows) -> str:
@@ -261,16 +261,16 @@ def _in_batches(found: CsvFile, reading: Rows, judge: Callable[[Rows], JudgedRow
 
 
 def _batches(found: CsvFile, reading: Rows) -> Iterator[Rows]:
-    """The rows in parts that a request holds, by time: so each asks for a short span of the ledger."""
+    """The rows in parts that a request holds, by time, so that each asks for a short span of the ledger."""
     batch: list[NumberedRow] = []
-    size = 0
+    size, began = 0, ""
     for number, record in sorted(found.rows, key=lambda row: _moment(row[1], reading)):
-        length = len(json.dumps(record)) + 100
-        if batch and (len(batch) == ROWS_AT_ONCE or size + length > MAX_BODY_BYTES // 2):
+        length, month = len(json.dumps(record)) + 100, _moment(record, reading)[:7]
+        if batch and (len(batch) == ROWS_AT_ONCE or size + length > MAX_BODY_BYTES // 2 or month != began):
             yield reading.model_copy(update={"rows": batch})
             batch, size = [], 0
         batch.append(NumberedRow(number=number, record=dict(record)))
-        size += length
+        size, began = size + length, month
     if batch:
         yield reading.model_copy(update={"rows": batch})
 

@@ -231,6 +231,12 @@ def _partition(received_at: datetime) -> str:
     return received_at.strftime("%Y%m%d")
 
 
+def offer_of(entity: Mapping[str, Any]) -> str:
+    """The offer to which this app has sent the lead of a row, "" where it was the default one, or another has written the row."""
+    offer = str(entity.get("Offer", "")) if "CustomerKey" in entity else ""
+    return "" if offer == "*" else offer
+
+
 def to_entity(outgoing: OutgoingLead, customer: Customer) -> dict[str, Any]:
     """The row of a lead. A text longer than a column continues in numbered columns (`Description_2` …)."""
     lead = outgoing.lead

@@ -298,7 +298,7 @@ def test_who_is_erased_does_not_come_back_by_an_import(pipeline: Pipeline, vendo
     row = importing.Row(1, hers(OfferTitle="Contoso CRM", CreatedTime="2026-01-31 14:00:00"))
     reading = importing.Reading({})
     judged = importing.compare(pipeline.app, [row], reading)
-    importing.take_in(pipeline.app, judged, Imported.SEND, "")
+    importing.take_in(pipeline.app, judged, Imported.SEND)
     pipeline.run()
     assert vendor.calls == []
     assert left(fresh_storage) == []
