@@ -1,6 +1,6 @@
 """Import: rows of a list or of another table become leads of this app, told from those that it has already."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -30,7 +30,7 @@ from leads.lead import (
 from leads.listing import Known, within
 from leads.messages import Imported, Message
 from leads.offers import DEFAULT_OFFER, Offer, OfferReferences, route
-from leads.rows import State
+from leads.rows import Seen, State
 
 AT_ONCE: Final = 8
 """Requests to storage at the same time."""
@@ -234,17 +234,23 @@ def _remembered(app: App, judged: list[Judged]) -> list[Judged]:
     def ask(each: Judged) -> Judged:
         if each.verdict is not Verdict.MISSING or each.candidate is None:
             return each
-        candidate = each.candidate
-        offer = route(OfferReferences.of(candidate.lead, candidate.offer), offers)
-        named = offer.id if offer and offer.id != DEFAULT_OFFER else candidate.offer
-        wanted = journey(candidate.lead, named)
-        for seen in app.ledger.remembered(customer_of(candidate.lead, candidate.lead_id)):
-            if seen.journey == wanted and abs(seen.at - candidate.received_at) <= IMPORT_WINDOW:
-                return replace(each, verdict=Verdict.KNOWN, known_as=seen.lead_id)
-        return each
+        offer = route(OfferReferences.of(each.candidate.lead, each.candidate.offer), offers)
+        found = next(_seen_of(app, each.candidate, offer), None) if offer else None
+        return replace(each, verdict=Verdict.KNOWN, known_as=found.lead_id) if found else each
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(ask, judged))
+
+
+def _seen_of(app: App, candidate: Candidate, offer: Offer) -> Iterator[Seen]:
+    """What the customer's rows at the offer's destinations remember of this lead."""
+    wanted = journey(candidate.lead, offer.id if offer.id != DEFAULT_OFFER else candidate.offer)
+    for config in offer.destinations:
+        scope = app.destination(config).record_scope(offer.id, config.name)
+        customer = app.ledger.customer(customer_of(candidate.lead, candidate.lead_id), scope)
+        for seen in customer.recent if customer else ():
+            if seen.journey == wanted and abs(seen.at - candidate.received_at) <= IMPORT_WINDOW:
+                yield seen
 
 
 # --- Taking in ----------------------------------------------------------------------------------------------------------

@@ -197,10 +197,6 @@ class Ledger:
         held = bool(entity.get("claim")) and age < CLAIM_LEASE_SECONDS
         return read_customer(entity, etag=_etag(entity), held=held)
 
-    def remembered(self, customer_hash: str) -> list[Seen]:
-        """The newest leads of a customer, over all record scopes, also where their own rows are gone."""
-        return [seen for row in self.customers(customer_hash) for seen in row.recent]
-
     def claim(self, record: LeadRecord, customer_hash: str, scope: str, known: CustomerRow | None, seen: Seen) -> Claim:
         """Take the customer for one attempt at this lead.
 

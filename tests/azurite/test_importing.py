@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,8 @@ from tests.support.pipeline import Killed, Pipeline, a_lead, crm
 from tests.support.vendor import REJECTED, Vendor
 
 FORM = "%m/%d/%Y %H:%M:%S"
+SHARE = 1 if os.environ.get("WHOLE_SIZE") else 10
+"""Of the story's size, a tenth is told: Azurite goes through all of a table for each query."""
 
 
 def a_row(
@@ -446,25 +449,25 @@ def csv_file(tmp_path: Path) -> Callable[..., str]:
 
 def test_seven_weeks_of_silence(run: Run, routed: Pipeline, vendor: Vendor, csv_file: Callable[..., str]) -> None:
     """The publisher's list has 3,000 leads. 1,100 of them had arrived, and 40 of these have come a stage further since."""
+    listed, came, advanced = (number // SHARE for number in (3000, 1100, 40))
     began = routed.clock.now()
-    arrived = [f"a{number}@example.com" for number in range(1100)]
-    lost = [f"b{number}@example.com" for number in range(1900)]
+    arrived = [f"a{number}@example.com" for number in range(came)]
+    lost = [f"b{number}@example.com" for number in range(listed - came)]
     for email in arrived:
         routed.post(a_lead(email))
     routed.run()
-    further, same = arrived[:40], arrived[40:]
+    further, same = arrived[:advanced], arrived[advanced:]
     records = [a_row(email, "PLT", at=began + timedelta(days=1)) for email in further]
     records += [a_row(email, at=began + timedelta(minutes=5)) for email in same]
     records += [a_row(email, at=began + timedelta(days=number % 49)) for number, email in enumerate(lost)]
     routed.clock.time += timedelta(days=50)
     options = (csv_file(records), "--map", "Created date=created_time")
 
-    told = json.loads(run("reconcile", *options, "--json").out)
+    ran = run("reconcile", *options, "--import", "--json")
+    told = json.loads(ran.out)
     missing = {records[row["number"] - 2]["Email address"] for row in told["rows"] if row["verdict"] == "missing"}
     assert missing == {*further, *lost}, "exactly those that never arrived"
-    ran = run("reconcile", *options, "--import")
-    assert (ran.status, ran.out.splitlines()[-1]) == (0, "3000 rows: 1940 never arrived, 1060 known already")
-    assert ran.err.splitlines()[-1] == "1940 imported"
+    assert (ran.status, ran.err.splitlines()[-1]) == (0, f"{len(missing)} imported")
     routed.run()
 
     stages = Counter((call.lead["email"], call.stage) for call in vendor.calls)
@@ -478,7 +481,8 @@ def test_seven_weeks_of_silence(run: Run, routed: Pipeline, vendor: Vendor, csv_
     }
     assert {len(found) for found in records_of.values()} == {1}, "each customer once"
     ran = run("reconcile", *options)
-    assert (ran.status, ran.out.splitlines()[-1]) == (0, "3000 rows: 0 never arrived, 3000 known already")
+    said = f"{listed} rows: 0 never arrived, {listed} known already"
+    assert (ran.status, ran.out.splitlines()[-1]) == (0, said)
 
 
 def test_reconcile_tells_what_arrived_and_is_not_delivered(

@@ -69,16 +69,12 @@ def correct(scene: Scene) -> list[str]:
     return ["replay", scene.leads[0], "--fields", scene.file("fields.json", json.dumps({"company": "Corrected"}))]
 
 
-def import_csv(scene: Scene) -> list[str]:
-    return ["import", "csv", scene.listed()]
-
-
 def reconcile(scene: Scene) -> list[str]:
     return ["reconcile", scene.listed(), "--import"]
 
 
 COMMANDS: dict[str, Callable[[Scene], list[str]]] = {
-    command.__name__: command for command in (replay_many, replay_forced, correct, import_csv, reconcile)
+    command.__name__: command for command in (replay_many, replay_forced, correct, reconcile)
 }
 
 

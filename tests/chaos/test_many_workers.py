@@ -198,7 +198,9 @@ class WebToLead(Vendor):
 
     def judge(self, case: Case, leads: dict[str, str]) -> str:
         arrived = Counter(_lead_of(made["description"]) for made in self.server.leads)
-        assert arrived.keys() == leads.keys(), f"seed {SEED}: none is lost"
+        # Whose attempt was cut off twice is held for a person, whether it was sent or not.
+        held = {lead for lead in leads if case.deliveries(lead)["crm"].state is State.HELD}
+        assert arrived.keys() | held == leads.keys(), f"seed {SEED}: none is lost"
         assert max(arrived.values()) <= 2, f"seed {SEED}"
         marked = {lead for lead in leads if case.deliveries(lead)["crm"].possibly_twice}
         twice = {lead for lead, count in arrived.items() if count > 1}
