@@ -39,7 +39,7 @@ bench: ## speed and cost beside the floor, about ten minutes (ROWS=intake,delive
 
 kills: export EACH_REQUEST = 1
 kills: ## a worker killed before and after each single storage request of every scenario, some minutes
-	$(SET_UP) pytest tests/chaos/test_every_request.py -q
+	$(SET_UP) pytest tests/chaos/test_every_request.py tests/chaos/test_commands.py -q
 
 chaos: ## workers killed at random while leads come in, as long as you like (N=2000 WORKERS=2 SEED=…)
 	$(SET_UP) tests.chaos
