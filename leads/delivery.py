@@ -39,7 +39,7 @@ from leads.events import Event, emit
 from leads.lead import Lead, Stage, customer_of, fingerprint, journey, parse_body, stage_of
 from leads.ledger import Claim, ClaimHeld, CustomerAppeared, LeadKnown, LedgerBusy
 from leads.messages import Imported, Message, MessageTooNew, MessageUnreadable, decode, encode
-from leads.offers import DEFAULT_OFFER, DestinationConfig, Offer, route
+from leads.offers import DestinationConfig, Offer, offer_by_id, route
 from leads.problems import place_of
 from leads.rows import ERASED_ON_REQUEST, Attempt, CustomerRow, Delivery, LeadRecord, Seen, State
 from leads.storage import StorageError
@@ -329,7 +329,7 @@ def _attempt_as_configured(app: App, record: LeadRecord, delivery: Delivery, mes
 def _configured(
     app: App, record: LeadRecord, delivery: Delivery
 ) -> tuple[Offer, DestinationConfig | None] | tuple[None, None]:
-    offer = next((offer for offer in app.offers.all() if offer.id.casefold() == record.offer.casefold()), None)
+    offer = offer_by_id(record.offer, app.offers.all())
     return (offer, offer.destination(delivery.destination)) if offer else (None, None)
 
 
@@ -421,8 +421,7 @@ class _Attempting:
         assert lead is not None  # noqa: S101
         key = customer_of(lead, self.record.lead_id)
         scope = self.destination.record_scope(self.offer.id, self.name)
-        # The default offer takes the leads of many: there the address tells whose a lead is.
-        offer = self.offer.id if self.offer.id != DEFAULT_OFFER else self.record.url_offer
+        offer = self.offer.told_apart_by(self.record.url_offer)
         seen = Seen(
             fingerprint(lead, offer),
             self.record.lead_id,

@@ -16,9 +16,10 @@ from leads.delivery import new_record
 from leads.events import Event, emit
 from leads.lead import customer_of, received_at_of
 from leads.ledger import LEDGER_TABLE
-from leads.offers import DestinationConfig
+from leads.offers import DestinationConfig, offer_by_id
 from leads.rows import (
     ERASED_ON_REQUEST,
+    FINAL,
     UNDELIVERED,
     CustomerRow,
     Delivery,
@@ -30,13 +31,13 @@ from leads.rows import (
     todo_key,
 )
 from leads.sought import Sought
-from leads.storage import Conflict
+from leads.storage import Conflict, keys_beginning, odata_time
 from leads.tombstones import CACHE_SECONDS, Tombstone
 from leads.traces import CustomerTrace, LeadTrace, Looked, MessageTrace, Place, Trace, queue_of, search
 
 SETTLED_AFTER: Final = timedelta(seconds=CACHE_SECONDS) + timedelta(minutes=9)
 """By then every instance knows of a tombstone, and what it had in hand before has ended."""
-_DONE: Final = frozenset({State.DELIVERED, State.DUPLICATE, State.SKIPPED})
+_DONE: Final = FINAL - {State.ERASED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,7 @@ def handed_over_of(app: App, record: LeadRecord) -> Iterator[HandedOver]:
 
 
 def _config(app: App, offer_id: str, name: str) -> DestinationConfig | None:
-    offer = next((offer for offer in app.offers.all() if offer.id.casefold() == offer_id.casefold()), None)
+    offer = offer_by_id(offer_id, app.offers.all())
     return offer.destination(name) if offer else None
 
 
@@ -280,8 +281,7 @@ def look_after(app: App, now: datetime) -> None:
 def _empty_late(app: App, tombstone: Tombstone, now: datetime) -> None:
     begun = tombstone.at - timedelta(minutes=1)  # storage has a clock of its own
     condition = (
-        f"PartitionKey eq '{tombstone.customer[0]}' and RowKey ge 'lead;' and RowKey lt 'lead<' "
-        f"and Timestamp ge datetime'{begun:%Y-%m-%dT%H:%M:%SZ}'"
+        f"PartitionKey eq '{tombstone.customer[0]}' and {keys_beginning('lead;')} and Timestamp ge {odata_time(begun)}"
     )
     for row in app.ledger.table.query(condition):
         record = read_lead(row, row.metadata["etag"])  # type: ignore[attr-defined]

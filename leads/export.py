@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from leads.app import App
-from leads.lead import Lead, complement, text_of_body
+from leads.lead import TEXT_FIELDS, Lead, complement, text_of_body
 from leads.ledger import Ledger
 from leads.listing import PARTITIONS, received_between
 from leads.rows import UNROUTED_OFFER, LeadRecord, State, read_lead
@@ -83,13 +83,10 @@ def _exported(ledger: Ledger, wanted: Wanted, partition: str, row: Any) -> Expor
 
 # --- One lead -----------------------------------------------------------------------------------------------------------
 
-_FIELDS: Final = tuple(
-    name for name, field in Lead.model_fields.items() if field.annotation is str and name != "original"
-)
 _OBJECTS: Final = ("extra", "customer_extra", "campaign")
 COLUMNS: Final = (
     *("lead_id", "received_at", "offer", "state", "stage", "source", "action", "is_test"),
-    *_FIELDS,
+    *TEXT_FIELDS,
     *("country_code", "note"),
     *_OBJECTS,
     *("body", "emptied_at", "deliveries"),
@@ -112,7 +109,7 @@ def as_object(exported: Exported) -> dict[str, Any]:
         "source": lead.source if lead else record.source,
         "action": known.action,
         "is_test": lead.is_test if lead else record.is_test,
-        **{name: getattr(known, name) for name in _FIELDS},
+        **{name: getattr(known, name) for name in TEXT_FIELDS},
         "country_code": known.country_code,
         "note": known.note,
         **{name: dict(getattr(known, name)) for name in _OBJECTS},

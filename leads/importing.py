@@ -29,7 +29,7 @@ from leads.lead import (
 )
 from leads.listing import Known, within
 from leads.messages import Imported, Message
-from leads.offers import DEFAULT_OFFER, Offer, OfferReferences, route
+from leads.offers import Offer, OfferReferences, route
 from leads.rows import Seen, State
 
 AT_ONCE: Final = 8
@@ -111,14 +111,22 @@ class Judged:
     state: State | None = None
     reason: str = ""
 
+    @property
+    def missing(self) -> Candidate | None:
+        """The lead, if the app does not have it."""
+        return self.candidate if self.verdict is Verdict.MISSING else None
+
 
 # --- Reading ------------------------------------------------------------------------------------------------------------
 
 
 def read_row(row: Row, reading: Reading) -> Candidate:
     """The lead of a row. Raises `BadRow`."""
-    fields = {name: reading.columns.get(name, _OF_LISTS.get(name.casefold(), name)) for name in row.record}
-    record = {fields[name]: value for name, value in row.record.items() if fields[name] or name not in reading.columns}
+    record = {
+        reading.columns.get(name) or _OF_LISTS.get(name.casefold(), name): value
+        for name, value in row.record.items()
+        if reading.columns.get(name) != ""
+    }
     try:
         lead = parse_record(record)
     except UnreadableLead as why:
@@ -190,7 +198,7 @@ def compare(app: App, rows: Iterable[Row], reading: Reading, *, thoroughly: bool
 
 
 def _found_in_the_ledger(app: App, judged: list[Judged]) -> list[Judged]:
-    missing = [each.candidate for each in judged if each.verdict is Verdict.MISSING and each.candidate]
+    missing = [each.missing for each in judged if each.missing]
     if not missing:
         return judged
     # The ledger can hold far more in this time than the list.
@@ -203,15 +211,19 @@ def _found_in_the_ledger(app: App, judged: list[Judged]) -> list[Judged]:
     return [_matched(each, known, offers) for each in judged]
 
 
+def _offer_of(candidate: Candidate, offers: list[Offer]) -> Offer | None:
+    return route(OfferReferences.of(candidate.lead, candidate.offer), offers)
+
+
 def _who_and_what(candidate: Candidate) -> tuple[str, str]:
     return customer_of(candidate.lead, candidate.lead_id), candidate.lead.action.casefold()
 
 
 def _matched(judged: Judged, known: Mapping[tuple[str, str], Sequence[Known]], offers: list[Offer]) -> Judged:
-    candidate = judged.candidate
-    if candidate is None or judged.verdict is not Verdict.MISSING:
+    candidate = judged.missing
+    if candidate is None:
         return judged
-    offer = route(OfferReferences.of(candidate.lead, candidate.offer), offers)
+    offer = _offer_of(candidate, offers)
     found = [
         other
         for other in known[_who_and_what(candidate)]
@@ -232,10 +244,8 @@ def _remembered(app: App, judged: list[Judged]) -> list[Judged]:
     offers = app.offers.all()
 
     def ask(each: Judged) -> Judged:
-        if each.verdict is not Verdict.MISSING or each.candidate is None:
-            return each
-        offer = route(OfferReferences.of(each.candidate.lead, each.candidate.offer), offers)
-        found = next(_seen_of(app, each.candidate, offer), None) if offer else None
+        offer = _offer_of(each.missing, offers) if each.missing else None
+        found = next(_seen_of(app, each.missing, offer), None) if each.missing and offer else None
         return replace(each, verdict=Verdict.KNOWN, known_as=found.lead_id) if found else each
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -244,7 +254,7 @@ def _remembered(app: App, judged: list[Judged]) -> list[Judged]:
 
 def _seen_of(app: App, candidate: Candidate, offer: Offer) -> Iterator[Seen]:
     """What the customer's rows at the offer's destinations remember of this lead."""
-    wanted = journey(candidate.lead, offer.id if offer.id != DEFAULT_OFFER else candidate.offer)
+    wanted = journey(candidate.lead, offer.told_apart_by(candidate.offer))
     for config in offer.destinations:
         scope = app.destination(config).record_scope(offer.id, config.name)
         customer = app.ledger.customer(customer_of(candidate.lead, candidate.lead_id), scope)
@@ -272,7 +282,7 @@ def take_in(app: App, judged: Iterable[Judged], policy: Imported) -> None:
         )
         emit(Event.LEAD_IMPORTED, lead_id=candidate.lead_id)
 
-    missing = [each.candidate for each in judged if each.verdict is Verdict.MISSING and each.candidate]
+    missing = [each.missing for each in judged if each.missing]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for _ in pool.map(put, missing):
             pass

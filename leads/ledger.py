@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from secrets import token_hex
 from typing import Any
 from uuid import uuid4
@@ -38,7 +37,7 @@ from leads.rows import (
     todo_entity,
     todo_key,
 )
-from leads.storage import Conflict, Operation, Table, if_unchanged, replacing
+from leads.storage import AnswerTime, Conflict, Operation, Table, if_unchanged, keys_beginning, replacing
 
 LEDGER_TABLE = "LeadLedger"
 CLAIM_LEASE_SECONDS = 240
@@ -165,7 +164,7 @@ class Ledger:
     def customers(self, customer_hash: str) -> list[CustomerRow]:
         """A customer's rows in all record scopes."""
         partition, first = customer_key(customer_hash, "")
-        found = self.table.query(f"PartitionKey eq '{partition}' and RowKey ge '{first}' and RowKey lt '{first[:-1]}<'")
+        found = self.table.query(f"PartitionKey eq '{partition}' and {keys_beginning(first)}")
         return [read_customer(entity, etag=_etag(entity), held=bool(entity.get("claim"))) for entity in found]
 
     def forget_customer(
@@ -184,16 +183,12 @@ class Ledger:
 
     def customer(self, customer_hash: str, scope: str) -> CustomerRow | None:
         """A customer within a record scope, with whether its claim still runs, judged by storage's clock alone."""
-        answered_at: list[datetime] = []
-
-        def note_date(response: Any) -> None:
-            answered_at.append(parsedate_to_datetime(response.http_response.headers["Date"]))
-
-        entity = self.table.get(*customer_key(customer_hash, scope), raw_response_hook=note_date)
+        answered = AnswerTime()
+        entity = self.table.get(*customer_key(customer_hash, scope), raw_response_hook=answered)
         if entity is None:
             return None
         written_at: datetime = entity.metadata["timestamp"]  # type: ignore[attr-defined]
-        age = (answered_at[-1] - written_at).total_seconds()
+        age = (answered.at - written_at).total_seconds()
         held = bool(entity.get("claim")) and age < CLAIM_LEASE_SECONDS
         return read_customer(entity, etag=_etag(entity), held=held)
 

@@ -10,7 +10,7 @@ from typing import Any
 from leads.lead import complement, customer_of, received_at_of
 from leads.ledger import Ledger
 from leads.rows import State, Todo, read_todo, todo_prefix
-from leads.storage import key_part
+from leads.storage import key_part, keys_beginning
 
 PARTITIONS = "0123456789abcdef"
 _PAGE = 1000
@@ -112,7 +112,7 @@ def todo(
     With a connection, `after` is the lead id behind which to begin.
     """
     prefix = todo_prefix(state, connection)
-    condition = _prefixed(prefix) + (f" and RowKey gt '{prefix}{after}~'" if after else "")
+    condition = keys_beginning(prefix) + (f" and RowKey gt '{prefix}{after}~'" if after else "")
     found: list[Todo] = []
     for partition in PARTITIONS:
         rows = (read_todo(row) for row in _rows(ledger, partition, condition, limit))
@@ -127,10 +127,10 @@ def todo_after(ledger: Ledger, state: State, connection: str | None, after: str)
     """
     begun, slash, row = after.partition("/")
     if after and (begun not in PARTITIONS or len(begun) != 1 or not slash or not _plain_key(row)):
-        raise ValueError("after: is not what a step has answered as next")
+        raise ValueError("after")
     prefix = todo_prefix(state, connection)
     for partition in PARTITIONS[PARTITIONS.index(begun) :]:
-        condition = _prefixed(prefix) + (f" and RowKey gt '{row}'" if partition == begun and row else "")
+        condition = keys_beginning(prefix) + (f" and RowKey gt '{row}'" if partition == begun and row else "")
         for entity in _rows(ledger, partition, condition, _PAGE):
             yield f"{partition}/{entity['RowKey']}", read_todo(entity)
 
@@ -141,30 +141,28 @@ def _plain_key(row: str) -> bool:
 
 def arrivals(ledger: Ledger, since: datetime, until: datetime) -> Iterator[Arrival]:
     """The leads that were received from `since` on and before `until`, in no order that means anything."""
-    first, last = complement(_id_time(until)), complement(_id_time(since))
-    condition = f"RowKey gt 'lead;{first}~' and RowKey lt 'lead;{last}~'"
-    for partition in PARTITIONS:
-        for row in _rows(ledger, partition, condition, _PAGE, select=["RowKey", "offer", "is_test", "imported"]):
-            if row.get("imported"):
-                continue
-            received_at = received_at_of(complement(row["RowKey"].removeprefix("lead;")))
-            yield Arrival(received_at, row.get("offer", ""), row.get("is_test", False))
+    for lead_id, row in _received(ledger, since, until, ["offer", "is_test", "imported"]):
+        if not row.get("imported"):
+            yield Arrival(received_at_of(lead_id), row.get("offer", ""), row.get("is_test", False))
 
 
 def within(ledger: Ledger, since: datetime, until: datetime) -> Iterator[Known]:
     """The leads that were received from `since` on and before `until`, each with who the customer is, in no order that means
     anything. What is not known any more is left out."""
+    for lead_id, row in _received(ledger, since, until, ["offer", "action", "customer", "state"]):
+        if "customer" in row:
+            yield Known(lead_id, row["customer"], row.get("action", ""), row.get("offer", ""), State(row["state"]))
+        elif (record := ledger.read(lead_id)) and record.lead:
+            yield Known(lead_id, customer_of(record.lead, lead_id), record.lead.action, record.offer, record.state)
+
+
+def _received(ledger: Ledger, since: datetime, until: datetime, columns: list[str]) -> Iterator[tuple[str, Any]]:
+    """Ids and rows of the leads that were received from `since` on and before `until`."""
     first, last = complement(_id_time(until)), complement(_id_time(since))
     condition = f"RowKey gt 'lead;{first}~' and RowKey lt 'lead;{last}~'"
     for partition in PARTITIONS:
-        for row in _rows(
-            ledger, partition, condition, _PAGE, select=["RowKey", "offer", "action", "customer", "state"]
-        ):
-            lead_id = complement(row["RowKey"].removeprefix("lead;"))
-            if "customer" in row:
-                yield Known(lead_id, row["customer"], row.get("action", ""), row.get("offer", ""), State(row["state"]))
-            elif (record := ledger.read(lead_id)) and record.lead:
-                yield Known(lead_id, customer_of(record.lead, lead_id), record.lead.action, record.offer, record.state)
+        for row in _rows(ledger, partition, condition, _PAGE, select=["RowKey", *columns]):
+            yield complement(row["RowKey"].removeprefix("lead;")), row
 
 
 class Backlog:
@@ -197,7 +195,7 @@ class Backlog:
 def _whole_backlog(ledger: Ledger) -> list[Todo] | None:
     found: list[Todo] = []
     for partition in PARTITIONS:
-        rows = list(islice(_rows(ledger, partition, _prefixed("todo;"), _PAGE), _PAGE))
+        rows = list(islice(_rows(ledger, partition, keys_beginning("todo;"), _PAGE), _PAGE))
         if len(rows) == _PAGE:
             return None
         found += map(read_todo, rows)
@@ -207,7 +205,7 @@ def _whole_backlog(ledger: Ledger) -> list[Todo] | None:
 def undelivered(ledger: Ledger) -> Iterator[Undelivered]:
     """Every undelivered lead and destination, in no order that means anything."""
     for partition in PARTITIONS:
-        for row in _rows(ledger, partition, _prefixed("todo;"), _PAGE, select=["RowKey", "offer", "next_at"]):
+        for row in _rows(ledger, partition, keys_beginning("todo;"), _PAGE, select=["RowKey", "offer", "next_at"]):
             _, state, _, lead_id, destination = row["RowKey"].split(";", 4)
             yield Undelivered(lead_id, State(state), row.get("offer", ""), destination, row.get("next_at"))
 
@@ -232,10 +230,6 @@ _COLUMNS = [
     "PartitionKey", "RowKey", "received_at", "offer", "stage", "source", "state", "states", "is_test", "unconfirmed",
     "lead_id", "destination", "seq", "updated_at", "next_at", "partly_done", "ref_url", "ref_source", "ref_product", "ref_title",
 ]  # fmt: skip
-
-
-def _prefixed(prefix: str) -> str:
-    return f"RowKey ge '{prefix}' and RowKey lt '{prefix[:-1]}{_AFTER}'"
 
 
 def _id_time(moment: datetime) -> str:

@@ -1,6 +1,6 @@
 """Offers: which destinations their leads go to, by which policies; how a lead finds its offer; their table."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from threading import Lock
@@ -219,6 +219,10 @@ class Offer(_Model):
     def destination(self, name: str) -> DestinationConfig | None:
         return next((config for config in self.destinations if config.name == name), None)
 
+    def told_apart_by(self, url_offer: str) -> str:
+        """What says whose a lead of it is: its id, or for the default offer, which takes the leads of many, the address."""
+        return self.id if self.id != DEFAULT_OFFER else url_offer
+
 
 def read_offer(data: object) -> Offer:
     """Check what a person wrote. Raises `InvalidOffer` that names the first field that is wrong."""
@@ -226,6 +230,20 @@ def read_offer(data: object) -> Offer:
         return Offer.model_validate(data)
     except ValidationError as error:
         raise InvalidOffer(first_problem(error, model=Offer)) from None
+
+
+def offer_by_id(offer_id: str, offers: Iterable[Offer]) -> Offer | None:
+    """The offer of an id, in any case."""
+    return next((offer for offer in offers if offer.id.casefold() == offer_id.casefold()), None)
+
+
+def by_connection(offers: Iterable[Offer]) -> dict[str, list[tuple[Offer, DestinationConfig]]]:
+    """Connection's id → the offers' destinations that use it."""
+    used: dict[str, list[tuple[Offer, DestinationConfig]]] = {}
+    for offer in offers:
+        for config in offer.destinations:
+            used.setdefault(destinations.connection_of(config.type, config.settings), []).append((offer, config))
+    return used
 
 
 @dataclass(frozen=True, slots=True)

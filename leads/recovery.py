@@ -4,11 +4,10 @@ Every step may be done twice: the message comes first, then the ledger's row, an
 its number.
 """
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from leads import clock, destinations, erasure, retention, watching
+from leads import clock, erasure, retention, watching
 from leads.announcements import announce
 from leads.app import App
 from leads.ceiling import CEILING
@@ -20,8 +19,8 @@ from leads.lead import Lead, parse_body
 from leads.ledger import LeadKnown
 from leads.listing import Backlog, bodies
 from leads.messages import Message, MessageTooNew, MessageUnreadable, bytes_of, decode, encode
-from leads.offers import CACHE_SECONDS, DestinationConfig, Offer, route
-from leads.redriving import is_known, redrive
+from leads.offers import CACHE_SECONDS, DestinationConfig, Offer, by_connection, offer_by_id, route
+from leads.redriving import redrive
 from leads.rows import Delivery, LeadRecord, State, Todo
 from leads.storage import StorageError
 
@@ -47,7 +46,7 @@ def watch(app: App) -> None:
     app.offers.forget()
     app.connections.forget()
     offers = app.offers.all()
-    in_use = _connections_in_use(offers)
+    in_use = {key: [config for _, config in uses] for key, uses in by_connection(offers).items()}
     backlog = Backlog(app.ledger)
     stored = {connection.id: connection for connection in app.connections.stored()}
     for connection in (stored | {key: Connection(key) for key in in_use if key not in stored}).values():
@@ -80,14 +79,6 @@ def _reopen_if_room(app: App, offers: list[Offer], connection: Connection) -> No
         app.connections.reopen(connection.id, quietly=True)
     else:
         app.ceilings.reopen_if_room(offer)
-
-
-def _connections_in_use(offers: Iterable[Offer]) -> dict[str, list[DestinationConfig]]:
-    used: dict[str, list[DestinationConfig]] = {}
-    for offer in offers:
-        for config in offer.destinations:
-            used.setdefault(destinations.connection_of(config.type, config.settings), []).append(config)
-    return used
 
 
 # --- Paused connections -------------------------------------------------------------------------------------------------
@@ -169,7 +160,7 @@ def _redrive_unrouted(app: App, backlog: Backlog, offers: list[Offer], now: date
 
 def _has_offer(item: Todo, offers: list[Offer]) -> bool:
     """Whether an offer takes it now: its own, or any other unless a destination of its own is done with it."""
-    if item.destination and is_known(item.offer, offers):
+    if item.destination and offer_by_id(item.offer, offers) is not None:
         return True
     return not item.partly_done and route(item.references, offers) is not None
 

@@ -9,7 +9,7 @@ from leads import clock
 from leads.app import App
 from leads.events import Event, emit
 from leads.messages import Message, encode
-from leads.offers import Offer
+from leads.offers import offer_by_id
 from leads.rows import FINAL, Delivery, LeadRecord, State, Todo
 
 
@@ -19,7 +19,7 @@ def redrive(app: App, item: Todo, delay: int = 0) -> None:
     delivery = record.deliveries.get(item.destination) if record else None
     if record is None or delivery is None or delivery.state is not item.state:
         return
-    if item.state is State.UNROUTED and item.destination and not is_known(item.offer, app.offers.all()):
+    if item.state is State.UNROUTED and item.destination and offer_by_id(item.offer, app.offers.all()) is None:
         if not _route_anew(app, record, delay):
             return
     else:
@@ -40,7 +40,7 @@ def put_next(app: App, record: LeadRecord, destination: str, delay: int = 0, *, 
 
     Where a person wants it, it is begun if there is none, gets a whole retry budget, and is sent even where it was done.
     """
-    begun = record.copy().delivery(destination)
+    begun = record.deliveries.get(destination) or Delivery(destination)
     seq = begun.seq + 1
     app.queue.put(encode(Message(record.lead_id, destination, seq)), delay)
     now = clock.now()
@@ -83,8 +83,3 @@ def _route_anew(app: App, record: LeadRecord, delay: int) -> bool:
     app.queue.put(encode(Message(record.lead_id, seq=seq)), delay)
     app.ledger.settle(record, change)
     return True
-
-
-def is_known(offer_id: str, offers: list[Offer]) -> bool:
-    """Whether an offer of this id is configured."""
-    return any(offer.id.casefold() == offer_id.casefold() for offer in offers)

@@ -11,7 +11,7 @@ from leads.events import Event, emit
 from leads.intake import put_on_the_queue
 from leads.lead import Lead, new_lead_id
 from leads.messages import Message
-from leads.offers import Offer
+from leads.offers import offer_by_id
 from leads.recovery import DEFAULT_PACE
 from leads.redriving import put_next
 from leads.rows import FINAL, Delivery, LeadRecord, State
@@ -87,16 +87,12 @@ def _is_new(record: LeadRecord, plan: Replay) -> bool:
 def _targets(app: App, record: LeadRecord, destination: str | None) -> list[str]:
     if destination is None:
         return [name for name in record.deliveries if name] or [""]
-    offer = _offer_of(app, record)
+    offer = offer_by_id(record.offer, app.offers.all())
     configured = [config.name for config in offer.destinations] if offer else []
     known = sorted({*configured, *filter(None, record.deliveries)})
     if destination not in known:
         raise NoDestination(f"there is none of that name; there are: {', '.join(known) or 'none, it has no offer'}")
     return [destination]
-
-
-def _offer_of(app: App, record: LeadRecord) -> Offer | None:
-    return next((offer for offer in app.offers.all() if offer.id.casefold() == record.offer.casefold()), None)
 
 
 def _plan(app: App, record: LeadRecord, name: str, *, force: bool) -> Replay:
@@ -116,7 +112,7 @@ def _plan(app: App, record: LeadRecord, name: str, *, force: bool) -> Replay:
 
 def _sent_twice(app: App, record: LeadRecord, name: str) -> str:
     """What it means at this destination to get a lead again."""
-    offer = _offer_of(app, record)
+    offer = offer_by_id(record.offer, app.offers.all())
     config = offer.destination(name) if offer else None
     return destinations.destination_class(config.type).sent_twice if config else ""
 

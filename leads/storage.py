@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import quote
@@ -327,6 +328,27 @@ def table_client(
     if connection_string:
         return TableClient.from_connection_string(connection_string, name, **options)
     return TableClient(endpoint, name, credential=credential, **options)
+
+
+class AnswerTime:
+    """Storage's own time: given as `raw_response_hook`, it has the time of the last answer in `at`."""
+
+    at: datetime
+
+    def __call__(self, response: Any) -> None:
+        from email.utils import parsedate_to_datetime
+
+        self.at = parsedate_to_datetime(response.http_response.headers["Date"])
+
+
+def keys_beginning(prefix: str) -> str:
+    """An OData condition on row keys that begin with a prefix; it ends in `;`, and `<` is the character after that."""
+    return f"RowKey ge '{prefix}' and RowKey lt '{prefix[:-1]}<'"
+
+
+def odata_time(moment: datetime) -> str:
+    """A moment as an OData condition names it, to the second."""
+    return f"datetime'{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}'"
 
 
 def key_part(text: str) -> str:

@@ -6,13 +6,12 @@ A tombstone holds no address, only the customer's hash. It stays for good, becau
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from secrets import randbelow
 from threading import Lock
 from typing import Any, Final
 
 from leads import clock
-from leads.storage import Table, replacing
+from leads.storage import AnswerTime, Table, odata_time, replacing
 
 CACHE_SECONDS: Final = 60
 RECENT: Final = timedelta(days=8)
@@ -54,13 +53,9 @@ class Tombstones:
 
         It has a random fraction, by which an erasure tells what it has done itself from what others did in the same second.
         """
-        answered_at: list[datetime] = []
-
-        def note_date(response: Any) -> None:
-            answered_at.append(parsedate_to_datetime(response.http_response.headers["Date"]))
-
-        self._table.get(_PARTITION, _row(""), raw_response_hook=note_date)
-        return answered_at[-1] + timedelta(seconds=1, microseconds=randbelow(1_000_000))
+        answered = AnswerTime()
+        self._table.get(_PARTITION, _row(""), raw_response_hook=answered)
+        return answered.at + timedelta(seconds=1, microseconds=randbelow(1_000_000))
 
     def get(self, customer: str) -> Tombstone | None:
         entity = self._table.get(_PARTITION, _row(customer))
@@ -90,7 +85,7 @@ class Tombstones:
 
     def _read_young(self) -> list[Tombstone]:
         since = clock.now() - RECENT
-        condition = f"PartitionKey eq '{_PARTITION}' and at ge datetime'{since:%Y-%m-%dT%H:%M:%SZ}'"
+        condition = f"PartitionKey eq '{_PARTITION}' and at ge {odata_time(since)}"
         return [_read(entity) for entity in self._table.query(condition)]
 
     def _write(self, tombstone: Tombstone) -> None:

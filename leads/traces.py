@@ -20,7 +20,7 @@ from leads.listing import PARTITIONS
 from leads.messages import Message, MessageTooNew, MessageUnreadable, bytes_of, decode
 from leads.rows import CustomerRow, LeadRecord, State, read_body, read_lead
 from leads.sought import Sought
-from leads.storage import LEADS_QUEUE, POISON_QUEUE, Queue, StorageError
+from leads.storage import LEADS_QUEUE, POISON_QUEUE, Queue, StorageError, keys_beginning
 
 QUEUES: Final = (LEADS_QUEUE, POISON_QUEUE)
 """Those whose messages can hold a lead; the others only name one."""
@@ -199,8 +199,8 @@ def _is_found_by_itself(sought: Sought, trace: LeadTrace) -> bool:
 
 
 def _between(partition: str, prefix: str, after: str) -> str:
-    bound = f"RowKey gt '{after}'" if after.startswith(prefix) else f"RowKey ge '{prefix}'"
-    return f"PartitionKey eq '{partition}' and {bound} and RowKey lt '{prefix[:-1]}<'"
+    behind = f" and RowKey gt '{after}'" if after.startswith(prefix) else ""
+    return f"PartitionKey eq '{partition}' and {keys_beginning(prefix)}{behind}"
 
 
 # --- The queues ---------------------------------------------------------------------------------------------------------

@@ -6,13 +6,13 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from leads import clock, destinations
+from leads import clock
 from leads.api.operation import BODY, PATH, Body, Nothing, Request
 from leads.api.problems import Invalid, NotFound, Unavailable
 from leads.app import App
 from leads.ceiling import CEILING
 from leads.connections import Connection
-from leads.offers import Offer
+from leads.offers import Offer, by_connection
 
 MAX_NOTE_CHARACTERS: Final = 500
 
@@ -115,13 +115,12 @@ def resume_connection(app: App, request: ResumeConnection) -> ConnectionView:
 
 def view_connections(app: App, offers: Iterable[Offer]) -> list[ConnectionView]:
     """Those in use by the offers, and those that have a history; what waits for an offer's daily ceiling while it does."""
-    used: dict[str, tuple[str, list[Use]]] = {}
-    for offer in offers:
-        for config in offer.destinations:
-            connection = destinations.connection_of(config.type, config.settings)
-            use = Use(offer=offer.id, destination=config.name)
-            used.setdefault(connection, (config.type, []))[1].append(use)
-        used[offer.ceiling_connection] = (CEILING, [Use(offer=offer.id, destination="")])
+    offers = list(offers)
+    used = {
+        key: (uses[0][1].type, [Use(offer=offer.id, destination=config.name) for offer, config in uses])
+        for key, uses in by_connection(offers).items()
+    }
+    used |= {offer.ceiling_connection: (CEILING, [Use(offer=offer.id, destination="")]) for offer in offers}
     known = {connection.id: connection for connection in app.connections.stored()}
     known |= {key: Connection(key, type_name) for key, (type_name, _) in used.items() if key not in known}
     shown = [key for key, connection in known.items() if connection.type != CEILING or connection.paused]

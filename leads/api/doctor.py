@@ -21,11 +21,11 @@ from leads.app import App
 from leads.connections import CONNECTIONS_TABLE, Connection
 from leads.counts import COUNTS_TABLE
 from leads.delivery import checked
-from leads.destinations import connection_of, read_settings
+from leads.destinations import read_settings
 from leads.destinations.allowance import ALLOWANCES_TABLE
 from leads.destinations.base import secret_references
 from leads.ledger import LEDGER_TABLE
-from leads.offers import OFFERS_TABLE, DestinationConfig, Offer, UnreadableOffer
+from leads.offers import OFFERS_TABLE, DestinationConfig, Offer, UnreadableOffer, by_connection
 from leads.problems import place_of
 from leads.settings import Settings, SettingsError, read_usable_settings, unread_variables
 from leads.storage import LEADS_QUEUE, NOTICES_QUEUE, POISON_QUEUE, Queue, StorageError, Table
@@ -250,14 +250,10 @@ class _Examination:
     # connections
 
     def _connections(self) -> Iterator[Finding]:
-        used: dict[str, list[tuple[Offer, DestinationConfig]]] = {}
-        for offer in self.offers:
-            for config in offer.destinations:
-                used.setdefault(connection_of(config.type, config.settings), []).append((offer, config))
         stored: dict[str, Connection] = {}
         if CONNECTIONS_TABLE in self.readable:
             stored = {connection.id: connection for connection in self.app.connections.stored()}
-        looked = [(stored.get(key) or Connection(key), uses) for key, uses in used.items()]
+        looked = [(stored.get(key) or Connection(key), uses) for key, uses in by_connection(self.offers).items()]
         yield from _at_once(lambda one: self._connection(*one), looked)
 
     def _connection(self, connection: Connection, uses: list[tuple[Offer, DestinationConfig]]) -> Finding:

@@ -9,7 +9,7 @@ from leads import export
 from leads.api.leads import Moment, in_order
 from leads.api.operation import BODY, Request
 from leads.api.problems import Invalid
-from leads.api.steps import Step, StepDone
+from leads.api.steps import WRONG_PLACE, Step, StepDone
 from leads.app import App
 from leads.export import Wanted, as_object
 from leads.rows import State
@@ -70,7 +70,7 @@ def export_leads(app: App, request: ExportLeads) -> ExportedPage:
                 page.next = found.place
                 return page
     except export.WrongPlace:
-        raise Invalid("after: is not what a step has answered as next") from None
+        raise Invalid(WRONG_PLACE) from None
     return page
 
 

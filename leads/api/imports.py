@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, Self
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, JsonValue, field_validator, model_validat
 from leads.api.leads import Moment, in_order
 from leads.api.operation import BODY, Body, Request
 from leads.api.problems import Invalid
-from leads.api.steps import Step, StepDone
+from leads.api.steps import WRONG_PLACE, Step, StepDone
 from leads.app import App
 from leads.dates import DateOrder
 from leads.destinations.azure_table import AzureTable, AzureTableSettings, from_entity, offer_of, problem_with
@@ -21,7 +21,7 @@ from leads.lead import TEXT_FIELDS, is_tables_own
 from leads.messages import Imported
 from leads.rows import State
 from leads.settings import SettingsError
-from leads.storage import saying_why
+from leads.storage import odata_time, saying_why
 
 ROWS_AT_ONCE: Final = 500
 _SKEW: Final = timedelta(days=1)
@@ -221,7 +221,7 @@ def _page(app: App, wanted: TableToImport) -> tuple[list[Any], dict[str, str] | 
     """A page of the table, and where the next one begins."""
     try:
         client = AzureTable(wanted.source, app.context).client()
-        condition = f"Timestamp ge datetime'{_utc(wanted.since - _SKEW)}'" if wanted.since else ""
+        condition = f"Timestamp ge {odata_time(wanted.since - _SKEW)}" if wanted.since else ""
         with saying_why():
             # The SDK's types know neither this token, a dict, nor that the iterator tells it.
             place: Any = _place(wanted.after)
@@ -244,9 +244,5 @@ def _place(after: str) -> dict[str, str] | None:
     except ValueError:
         place = None
     if not isinstance(place, dict) or place.keys() != {"PartitionKey", "RowKey"}:
-        raise Invalid("after: is not what a step has answered as next")
+        raise Invalid(WRONG_PLACE)
     return {name: str(value) for name, value in place.items()}
-
-
-def _utc(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

@@ -9,9 +9,9 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from leads import clock, erasure, traces
 from leads.api.leads import LeadView, lead_view
-from leads.api.operation import BODY, Body, Request
+from leads.api.operation import BODY, Request
 from leads.api.problems import Invalid, Unavailable
-from leads.api.steps import MAX_CURSOR, Step, StepDone
+from leads.api.steps import WRONG_PLACE, Part, Step, StepDone
 from leads.app import App
 from leads.erasure import HandedOver, Trail, handed_over_of
 from leads.lead import Lead, text_of_body
@@ -44,13 +44,10 @@ class Erasure(Step):
     email: Email
 
 
-class Access(Body):
-    """Whose data is asked for. `after` is the `next` of the step before."""
+class Access(Part):
+    """Whose data is asked for."""
 
     email: Email
-    after: str = Field(
-        default="", max_length=MAX_CURSOR, description="Go on where the step before has ended: its `next`."
-    )
 
 
 class EraseCustomer(Request):
@@ -208,7 +205,7 @@ def _place(after: str) -> tuple[datetime, Place]:
         at = datetime.fromisoformat(moment)
         return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC), Place.parse(place)
     except (ValueError, WrongPlace, OverflowError):
-        raise Invalid("after: is not what a step has answered as next") from None
+        raise Invalid(WRONG_PLACE) from None
 
 
 def _add(app: App, held: HeldPart, trace: traces.Trace) -> None:

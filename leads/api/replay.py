@@ -9,7 +9,7 @@ from leads import replay
 from leads.api.leads import Moment, in_order, known_lead, lead_of
 from leads.api.operation import BODY, PATH, Body, Request
 from leads.api.problems import Invalid, NotFound
-from leads.api.steps import Step, StepDone
+from leads.api.steps import WRONG_PLACE, Step, StepDone
 from leads.app import App
 from leads.lead import TEXT_FIELDS
 from leads.listing import todo_after
@@ -142,8 +142,8 @@ def replay_leads(app: App, request: ReplayMany) -> ReplayedMany:
     begun, place = _place(many.after)
     try:
         found = list(islice(todo_after(app.ledger, State(many.state), many.connection, place), EXAMINED_A_STEP))
-    except ValueError as error:
-        raise Invalid(str(error)) from None
+    except ValueError:
+        raise Invalid(WRONG_PLACE) from None
     wanted = [(cursor, item) for cursor, item in found if many.want(item)]
     now, later = wanted[:LEADS_A_STEP], wanted[LEADS_A_STEP:]
     again = ((item.lead_id, item.destination) for _, item in now)
@@ -162,7 +162,7 @@ def _place(after: str) -> tuple[int, str]:
     """How many were sent by the steps before, and where they ended."""
     begun, _, place = after.partition(":")
     if after and not (begun.isascii() and begun.isdigit() and len(begun) < 10):
-        raise Invalid("after: is not what a step has answered as next")
+        raise Invalid(WRONG_PLACE)
     return int(begun or 0), place
 
 

@@ -10,11 +10,21 @@ from leads.api.operation import Body
 MAX_CURSOR: Final = 1000
 
 
-class Step(Body):
-    """What every step is asked."""
+WRONG_PLACE: Final = "after: is not what a step has answered as next"
+
+
+class Part(Body):
+    """What every step is asked, also one that only looks."""
+
+    after: str = Field(
+        default="", max_length=MAX_CURSOR, description="Go on where the step before has ended: its `next`."
+    )
+
+
+class Step(Part):
+    """What a step is asked that does something."""
 
     dry_run: bool = Field(default=False, description="Only say what would be done.")
-    after: str = Field("", max_length=MAX_CURSOR, description="Go on where the step before has ended: its `next`.")
 
 
 class StepDone(BaseModel):

@@ -2,13 +2,16 @@
 
 import sys
 from collections.abc import Callable
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 import typer
+from pydantic import BaseModel
 
 from leads.api.problems import Invalid
 from leads.app import App
 from leads.cli.reach import AnswerT, Reach, RequestT
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 DONE: Final = 0
 NOT_FOUND: Final = 1
@@ -25,6 +28,11 @@ def ask(context: typer.Context, run: Callable[[App, RequestT], AnswerT], request
     """Carry out an operation, wherever the command line has been told to."""
     reach: Reach = context.obj
     return reach.ask(run, request)
+
+
+def asked(model: type[ModelT], **flags: object) -> ModelT:
+    """What is asked for by the flags that were given; the others are as the model has them. Raises pydantic's error."""
+    return model.model_validate({name: value for name, value in flags.items() if value is not None})
 
 
 def confirmed(question: str, *, otherwise: str, from_standard_input: bool = False) -> bool:

@@ -11,7 +11,8 @@ import typer
 
 from leads.api.export import Export, ExportLeads, export_leads
 from leads.api.problems import Invalid
-from leads.cli.leads import STATES
+from leads.cli.asking import asked
+from leads.cli.leads import InState, OfOffer, Since, Until
 from leads.cli.output import json_text, print_line
 from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
 from leads.export import csv_header, csv_line
@@ -28,12 +29,10 @@ def export(
     format: Annotated[
         str | None, typer.Option("--format", help="csv or jsonl (a line of JSON for each lead); by the file's name.")
     ] = None,
-    offer: Annotated[str | None, typer.Option(help="Only leads of this offer; - is the unrouted ones.")] = None,
-    state: Annotated[str | None, typer.Option(help=f"Only leads in this state: {STATES}.")] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Only leads received since: 2026-01-31, 2026-01-31T14:00Z, 2h, 3d.")
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Only leads received until then; written like --since.")] = None,
+    offer: OfOffer = None,
+    state: InState = None,
+    since: Since = None,
+    until: Until = None,
     after: After = "",
     dry_run: DryRun = False,
 ) -> None:
@@ -46,11 +45,10 @@ def export(
     it. It holds personal data: remove it afterwards.
     """
     kind = _kind(format, output)
-    wanted = {"offer": offer, "state": state, "since": since, "until": until, "dry_run": dry_run}
-    asked = Export.model_validate({name: value for name, value in wanted.items() if value is not None})
+    wanted = asked(Export, offer=offer, state=state, since=since, until=until, dry_run=dry_run)
     # A time such as 3d is fixed with the first step, not anew with each.
     steps = in_steps(
-        context, export_leads, lambda place: ExportLeads(export=asked.model_copy(update={"after": place})), after
+        context, export_leads, lambda place: ExportLeads(export=wanted.model_copy(update={"after": place})), after
     )
     count = 0
     write = _csv if kind == "csv" else _json

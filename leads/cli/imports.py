@@ -26,7 +26,7 @@ from leads.api.imports import (
 )
 from leads.api.problems import Invalid
 from leads.api.wire import MAX_BODY_BYTES
-from leads.cli.asking import DONE, NEEDS_A_PERSON, ask
+from leads.cli.asking import DONE, NEEDS_A_PERSON, ask, asked
 from leads.cli.csv_file import CsvFile, read_csv
 from leads.cli.files import read_bytes
 from leads.cli.output import AsJson, print_json, print_line, print_table
@@ -137,10 +137,16 @@ def import_from_table(
     python -m leads import table --connection env:OLD_STORAGE --only-record
     """
     source = {"table": table, "connection_string": connection, "table_service_uri": account}
-    wanted = {"since": since, "until": until, "columns": _mapped(columns), "offer": offer, "dry_run": dry_run}
-    wanted |= {"source": {name: value for name, value in source.items() if value}}
-    wanted |= {"policy": "record" if only_record else "send"}
-    which = TableToImport.model_validate({name: value for name, value in wanted.items() if value is not None})
+    which = asked(
+        TableToImport,
+        source={name: value for name, value in source.items() if value},
+        since=since,
+        until=until,
+        columns=_mapped(columns),
+        offer=offer,
+        policy="record" if only_record else "send",
+        dry_run=dry_run,
+    )
     total = ImportedFromTable(next=None, imported=0, known=0, bad=[], unknown_columns=[])
     for step in in_steps(
         context, import_table, lambda place: ImportTable(wanted=which.model_copy(update={"after": place})), after
@@ -228,8 +234,7 @@ def _reading(
     mapped = _mapped(columns)
     if missing := [name for name in mapped if name not in found.columns]:
         raise Invalid(f"--map: the file has no column {missing[0]}; it has {', '.join(found.columns)}")
-    given = {"time": time} if time is not None else {}
-    reading = Rows.model_validate({"rows": [], "columns": mapped, "offer": offer, **given})
+    reading = asked(Rows, rows=[], columns=mapped, offer=offer, time=time)
     if not any(_field(name, reading) for name in found.columns):
         raise Invalid(
             f"FILE: none of its columns is known ({', '.join(found.columns)}); "

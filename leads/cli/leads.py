@@ -18,7 +18,7 @@ from leads.api.leads import (
     show_person,
 )
 from leads.api.problems import Invalid, Unavailable
-from leads.cli.asking import ask
+from leads.cli.asking import ask, asked
 from leads.cli.output import AsJson, json_text, print_fields, print_json, print_line, print_table, state_of, time_of
 from leads.cli.reach import OutOfReach
 from leads.rows import State
@@ -26,6 +26,11 @@ from leads.storage import StorageError
 
 STATES: Final = ", ".join(State)
 POLL_SECONDS: Final = 2.0
+
+OfOffer = Annotated[str | None, typer.Option(help="Only leads of this offer; - is the unrouted ones.")]
+InState = Annotated[str | None, typer.Option(help=f"Only leads in this state: {STATES}.")]
+Since = Annotated[str | None, typer.Option(help="Only leads received since: 2026-01-31, 2026-01-31T14:00Z, 2h, 3d.")]
+Until = Annotated[str | None, typer.Option(help="Only leads received until then; written like --since.")]
 
 group = typer.Typer(
     no_args_is_help=True,
@@ -50,12 +55,10 @@ group = typer.Typer(
 @group.command("list")
 def leads_list(
     context: typer.Context,
-    offer: Annotated[str | None, typer.Option(help="Only leads of this offer; - is the unrouted ones.")] = None,
-    state: Annotated[str | None, typer.Option(help=f"Only leads in this state: {STATES}.")] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Only leads received since: 2026-01-31, 2026-01-31T14:00Z, 2h, 3d.")
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="Only leads received until then; written like --since.")] = None,
+    offer: OfOffer = None,
+    state: InState = None,
+    since: Since = None,
+    until: Until = None,
     limit: Annotated[int, typer.Option(help=f"How many, at most {MAX_PAGE}.")] = 50,
     after: Annotated[
         str | None, typer.Option(help="Go on after this lead id, the last one of the page before.")
@@ -70,8 +73,7 @@ def leads_list(
 
     With --follow the oldest comes first, and --json prints a line of JSON for each change.
     """
-    wanted = {"offer": offer, "state": state, "since": since, "until": until, "limit": limit, "after": after}
-    which = LeadFilter.model_validate({name: value for name, value in wanted.items() if value is not None})
+    which = asked(LeadFilter, offer=offer, state=state, since=since, until=until, limit=limit, after=after)
     if follow:
         if until or after:
             raise Invalid("--follow: goes on without an end; leave out --until and --after")
@@ -108,13 +110,13 @@ def _follow(context: typer.Context, which: LeadFilter, as_json: bool) -> None:
     try:
         shown = _print_new(ask(context, list_leads, which).leads, {}, as_json)
         while True:
-            asked = time.monotonic()
+            began = time.monotonic()
             oldest = min((lead.received_at for lead in shown.values()), default=which.since)
             page = _patiently(context, which.model_copy(update={"since": which.since or oldest, "limit": MAX_PAGE}))
             if page:
                 shown = _print_new(page.leads, shown, as_json)
             # However long an answer takes, four fifths of the time are the storage's own.
-            time.sleep(max(POLL_SECONDS, 4 * (time.monotonic() - asked)))
+            time.sleep(max(POLL_SECONDS, 4 * (time.monotonic() - began)))
     except KeyboardInterrupt:
         return
 

@@ -4,7 +4,7 @@ The address comes from standard input, where nobody else reads it.
 """
 
 import sys
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -21,7 +21,7 @@ from leads.api.people import (
 from leads.api.problems import Invalid
 from leads.cli.asking import DONE, NEEDS_A_PERSON, confirmed
 from leads.cli.output import AsJson, print_json, print_line, print_table
-from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
+from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
 from leads.sought import Sought
 
 
@@ -50,7 +50,7 @@ def access(context: typer.Context, after: After = "") -> None:
 def erase(
     context: typer.Context,
     dry_run: DryRun = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     after: After = "",
     as_json: AsJson = False,
 ) -> int:

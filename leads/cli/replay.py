@@ -7,7 +7,7 @@ import typer
 from leads.api.problems import Invalid
 from leads.api.replay import Again, Many, Replayed, ReplayedLead, ReplayLead, ReplayMany, replay_lead, replay_leads
 from leads.api.wire import read_json
-from leads.cli.asking import NEEDS_A_PERSON, NOT_FOUND, ask, confirmed
+from leads.cli.asking import NEEDS_A_PERSON, NOT_FOUND, ask, asked, confirmed
 from leads.cli.files import read_bytes
 from leads.cli.output import AsJson, print_json, print_line, print_table
 from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
@@ -69,8 +69,7 @@ def replay(
         raise Invalid("LEAD: is missing; --force, --fields and --lead are for one lead")
     if to is None and all(value is None for value in many.values()):
         raise Invalid("LEAD: is missing; or say which leads, with --offer, --connection, --to, --since or --until")
-    wanted = {**many, "destination": to, "state": state, "dry_run": dry_run}
-    which = Many.model_validate({name: value for name, value in wanted.items() if value is not None})
+    which = asked(Many, **many, destination=to, state=state, dry_run=dry_run)
     if not (dry_run or yes) and not confirmed("Send these leads again? (--dry-run shows them)", otherwise="--yes"):
         return 0
     return _many(context, which, after, as_json)

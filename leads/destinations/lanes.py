@@ -18,14 +18,13 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from secrets import token_hex
 from threading import Condition, Lock, Thread
 from typing import Any, Final, TypeVar
 
 from leads.destinations.base import send_ends_at
 from leads.destinations.http import NoAnswer
-from leads.storage import Conflict, StorageError, Table, replacing
+from leads.storage import AnswerTime, Conflict, StorageError, Table, replacing
 
 LINGER_SECONDS: Final = 2.0
 """How long a process keeps a lane that it does not need any more: its next lead may come soon."""
@@ -322,18 +321,14 @@ class _Rows:
         return keys | {"holder": holder, "wanted_by": wanted_by, "ages": json.dumps(list(ages))}
 
     def _read(self) -> list[_Row]:
-        answered_at: list[Any] = []
-
-        def note_date(response: Any) -> None:
-            answered_at.append(parsedate_to_datetime(response.http_response.headers["Date"]))
-
-        entities = self._table.query(f"PartitionKey eq '{self._partition}'", raw_response_hook=note_date)
+        answered = AnswerTime()
+        entities = self._table.query(f"PartitionKey eq '{self._partition}'", raw_response_hook=answered)
         now = time.monotonic()
         rows = {number: _Row(number) for number in range(self.allowance.lanes)}
         for entity in entities:
             number = int(entity["RowKey"].removeprefix(_ROW))
             written_at = entity.metadata["timestamp"]  # type: ignore[attr-defined]
-            seconds = max(0.0, (answered_at[-1] - written_at).total_seconds())
+            seconds = max(0.0, (answered.at - written_at).total_seconds())
             ages = tuple(json.loads(entity["ages"]))
             ends = tuple(now - seconds - age for age in ages)
             etag = entity.metadata["etag"]  # type: ignore[attr-defined]
