@@ -27,7 +27,7 @@ class Keys:
 
         All others follow from the host key: devhosts that share it share all keys, as instances in Azure do.
         """
-        host = host_key or secrets.token_urlsafe(32)
+        host = host_key or secrets.token_hex(24)  # not urlsafe: "-k…" would be an option when it is given back
         return cls(host, _derive(host, "master"), {name: _derive(host, f"function {name}") for name in functions})
 
     def allows(self, auth_level: str, function: str, presented: str | None) -> bool:

@@ -105,7 +105,7 @@ def start_func(func: str, port: int, key: str, settings: dict[str, str], folder:
 def start_devhost(port: int, key: str, settings: dict[str, str], folder: Path) -> Host:
     log, ready = folder / "devhost.log", folder / "devhost.json"
     command = [sys.executable, "-m", "devhost", "--app-dir", str(ROOT), "--port", str(port)]
-    command += ["--function-key", key, "--ready-file", str(ready)]
+    command += [f"--function-key={key}", "--ready-file", str(ready)]  # a key may begin with "-"
     host = Host("devhost", f"http://127.0.0.1:{port}", key, _tethered(command, settings, log), log)
     _wait(host, ready.exists)
     host.base_url = json.loads(ready.read_text())["base_url"].rstrip("/")

@@ -107,8 +107,13 @@ def test_a_second_copy_does_not_share_the_kept_storage(tmp_path: Path) -> None:
 
 
 def start(folder: Path, **settings: str) -> subprocess.Popen[str]:
-    """`make run` without the setting up, with `folder` in place of .run."""
-    code = f"import pathlib, sys; from tools import run; run.RUN_FOLDER = pathlib.Path({str(folder)!r}); sys.exit(run.main())"
+    """`make run` without the setting up, with `folder` in place of .run and a host key that looks like an option."""
+    code = (
+        "import pathlib, secrets, sys; from tools import run\n"
+        f"run.RUN_FOLDER = pathlib.Path({str(folder)!r})\n"
+        "secrets.token_urlsafe = lambda size: '-' + size * 'k'\n"
+        "sys.exit(run.main())"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT,
