@@ -62,7 +62,7 @@ def static_checks() -> dict[str, list[str]]:
 
 def run_tests(arguments: list[str]) -> Totals:
     """All tests in parallel, then those that need the machine to themselves, two at a time."""
-    parallel = ["-n", str(WORKERS), "--dist", "loadfile", "-m", "not alone", *arguments]
+    parallel = ["-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not alone", *arguments]
     if os.environ.get("QUICK", "") == "1":
         parallel += [f"--ignore=tests/{name}" for name in LEFT_OUT_IF_QUICK]
         return pytest_totals("tests", parallel)[0]

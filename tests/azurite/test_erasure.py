@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -28,10 +30,11 @@ from leads.ledger import LEDGER_TABLE, LedgerBusy
 from leads.messages import Imported, encode
 from leads.recovery import drain_poison
 from leads.rows import ERASED_ON_REQUEST, State
+from leads.storage import StorageError
 from tests.support.leftovers import leftovers
 from tests.support.logs import logged
 from tests.support.pipeline import Pipeline, TestClock, a_lead, crm
-from tests.support.proxy import Proxy, Request, Rule
+from tests.support.proxy import Break, Proxy, Request, Rule
 from tests.support.vendor import REJECTED, RETRY, Call, Vendor
 
 EMAIL = "ada@example.com"
@@ -396,24 +399,19 @@ def test_what_a_worker_had_in_hand_and_wrote_later_is_emptied_by_watch(
         assert pipeline.record(lead_id).state is State.ERASED
 
 
-class _KillAt(Rule):
-    """Break the connection for good at a request, before or after storage has acted: as if the process had died there."""
+class _DieAfter(Rule):
+    """Break the connection for good once storage has made a change of this number: as if the process had died there."""
 
-    def __init__(self, number: int, *, after: bool) -> None:
-        self.number, self._after, self.seen = number, after, 0
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self.dead = False
 
-    def before(self, request: Request) -> Any:
-        self.seen += 1
-        return _Dead() if self.seen > self.number or (self.seen == self.number and not self._after) else None
+    def before(self, request: Request) -> Break | None:
+        return Break() if self.dead else None
 
-    def after(self, request: Request) -> Any:
-        return _Dead() if self.seen >= self.number else None
-
-
-def _Dead() -> Any:
-    from tests.support.proxy import Break
-
-    return Break()
+    def after(self, request: Request) -> Break | None:
+        self.dead = self.dead or request.change == self._number
+        return Break() if self.dead else None
 
 
 def prepared(storage: str, monkeypatch: pytest.MonkeyPatch, clock: TestClock, vendor: Vendor) -> None:
@@ -429,37 +427,31 @@ def prepared(storage: str, monkeypatch: pytest.MonkeyPatch, clock: TestClock, ve
     pipeline.post(hers("PLT"))
 
 
-def test_killed_at_any_request_and_run_again_it_ends_the_same(
+def test_killed_after_any_change_and_run_again_it_ends_the_same(
     azurite: Any, _unused_accounts: Any, monkeypatch: pytest.MonkeyPatch, vendor: Vendor
 ) -> None:
     monkeypatch.setattr(traces, "HIDDEN_SECONDS", 1)
     clock = TestClock(datetime.now(UTC))
-    number, kills, ends = 0, 0, set()
-    while True:
-        number += 3
+    ends = set()
+    for number in count(1):
         storage = next(_unused_accounts)
         clock.time = datetime.now(UTC)
         prepared(storage, monkeypatch, clock, vendor)
-        rule = _KillAt(number, after=number % 2 == 0)
-        with Proxy(storage) as proxy:
-            dying = Pipeline(proxy.connection_string, monkeypatch, clock)
-            proxy.rule = rule
-            try:
-                erase(dying)
-            except Exception:
-                kills += 1
+        rule = _DieAfter(number)
+        with Proxy(storage, rule) as proxy, suppress(Unavailable, StorageError):
+            erase(Pipeline(proxy.connection_string, monkeypatch, clock))
         again = Pipeline(storage, monkeypatch, clock)
         report = erase(again)
         clock.time += timedelta(seconds=6)
         while again.queue.depth():  # what was in a dying hand comes back
             again.run()
             time.sleep(0.1)
-        assert left(storage) == [], f"killed at request {number}"
+        assert left(storage) == [], f"killed after change {number}"
         states = sorted(row["state"] for row in again.app.ledger.table.query("RowKey ge 'lead;' and RowKey lt 'lead<'"))
         ends.add((tuple(states), len(report.handed_over)))
-        if rule.seen < number:
+        if not rule.dead:
             break
-    assert kills > 10
+    assert number > 10
     assert ends == {(("delivered", "erased", "erased", "erased", "unrouted"), 2)}
 
 

@@ -123,8 +123,7 @@ def test_a_weekend_of_60_hours_without_the_crm_costs_no_lead(
         if hour % 3 == 0:
             leads.append(pipeline.post(a_lead(f"c{hour}@example.com")))
         pipeline.clock.time += timedelta(hours=1)
-        for instance in instances:
-            instance.watch()
+        instances[hour % 2].watch()  # the host lets one instance's timer go off
         deliver_at_once(instances)
     assert vendor.records == Counter()
     tried = len(vendor.calls)

@@ -35,7 +35,7 @@ from tests.support.pipeline import Killed, Pipeline, a_lead, crm
 from tests.support.vendor import REJECTED, Vendor
 
 FORM = "%m/%d/%Y %H:%M:%S"
-SHARE = 1 if os.environ.get("WHOLE_SIZE") else 10
+SHARE = 1 if os.environ.get("WHOLE_SIZE") else 20
 """Of the story's size, a tenth is told: Azurite goes through all of a table for each query."""
 
 

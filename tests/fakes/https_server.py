@@ -83,10 +83,16 @@ class VendorServer:
         self._server = _Server(("127.0.0.1", 0), self)
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        self._listen()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop_listening()
+
+    def _listen(self) -> None:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def _stop_listening(self) -> None:
         self._server.shutdown()
         self._server.server_close()
 
@@ -102,13 +108,13 @@ class VendorServer:
     def refusing_connections(self) -> Iterator[None]:
         """Nobody listens until the block ends; what is connected is cut off."""
         port = self.port
-        self.__exit__()
+        self._stop_listening()
         self._server.cut_all()
         try:
             yield
         finally:
             self._server = _Server(("127.0.0.1", port), self)
-            self.__enter__()
+            self._listen()
 
     @contextlib.contextmanager
     def with_certificate_of(self, authority: Authority) -> Iterator[None]:

@@ -29,12 +29,18 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(check, "static_checks", lambda: {"lint": ["compileall", "-q", str(tmp_path)]})
     monkeypatch.setattr(check, "WORKERS", 0)
     monkeypatch.delenv("QUICK", raising=False)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # plugins take pytest some seconds, each time
     return tmp_path
 
 
 def run_check(folder: Path, capfd: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    status = check.main([str(folder), f"--rootdir={folder}", "-p", "no:cacheprovider"])
-    return status, capfd.readouterr().out.splitlines()[-1]
+    status, printed = printed_by_check(folder, capfd)
+    return status, printed.splitlines()[-1]
+
+
+def printed_by_check(folder: Path, capfd: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    status = check.main([str(folder), f"--rootdir={folder}", "-p", "no:cacheprovider", "-p", "xdist.plugin"])
+    return status, capfd.readouterr().out
 
 
 def test_the_last_line_is_the_totals_of_all_checks(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -57,8 +63,7 @@ def test_tests_that_cannot_be_collected_are_a_failure(quick: Path, capfd: pytest
 def test_what_needs_the_machine_to_itself_runs_after_the_others(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (quick / "conftest.py").write_text("def pytest_configure(config): config.addinivalue_line('markers', 'alone: x')\n")
     (quick / "test_it.py").write_text("import pytest\n@pytest.mark.alone\ndef test_a(): pass\ndef test_b(): pass\n")
-    status = check.main([str(quick), f"--rootdir={quick}", "-p", "no:cacheprovider"])
-    printed = capfd.readouterr().out
+    status, printed = printed_by_check(quick, capfd)
     assert (status, printed.splitlines()[-1]) == (0, "3 passed, 0 failed, 0 skipped")
     assert printed.index("=== tests\n") < printed.index("=== tests that run alone\n")
 
