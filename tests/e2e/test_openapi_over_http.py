@@ -26,7 +26,7 @@ CHECKS = (
     "response_schema_conformance",
     "ignored_auth",
 )
-EXAMPLES = 8
+EXAMPLES = 5
 """Random requests for each operation."""
 
 
