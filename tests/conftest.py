@@ -8,9 +8,9 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from azure.storage.queue import QueueServiceClient
 from hypothesis import HealthCheck, settings
 
+from tests.support.account import Account
 from tests.support.markers import found_in, misplaced
 from tools.azurite import Azurite
 
@@ -77,9 +77,7 @@ def fresh_storage(_unused_accounts: Iterator[str]) -> Iterator[str]:
     yield connection_string
     assert list(misplaced(connection_string)) == [], "people and secrets where they don't belong"
     # Azurite keeps the messages of all accounts in one collection: what is left slows down every later test.
-    with QueueServiceClient.from_connection_string(connection_string) as queues:
-        for queue in queues.list_queues():
-            queues.delete_queue(queue)
+    Account(connection_string).delete_queues()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -32,3 +32,17 @@ def test_a_marker_is_found_where_it_does_not_belong(
     put.write([("upsert", row, {})])
     assert bool(list(misplaced(fresh_storage))) is is_misplaced
     put.write([("delete", row, {})])
+
+
+def test_the_last_of_many_rows_is_looked_at_too(pipeline: Pipeline, fresh_storage: str) -> None:
+    table = pipeline.app.storage.table("LeadAlarms")
+    for first in range(0, 1100, 100):
+        table.write([("create", row(number), {}) for number in range(first, first + 100)])
+    assert list(misplaced(fresh_storage)) == []
+    table.write([("upsert", row(1099) | {"text": "for ada@example.com"}, {})])
+    assert list(misplaced(fresh_storage)) == ["ada@example.com in LeadAlarms, 1099"]
+    table.write([("delete", row(1099), {})])
+
+
+def row(number: int) -> dict[str, str]:
+    return {"PartitionKey": "alarm", "RowKey": f"{number:04}"}

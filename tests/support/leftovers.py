@@ -6,8 +6,9 @@ import base64
 import json
 from collections.abc import Iterable, Iterator
 
-from azure.data.tables import TableServiceClient
 from azure.storage.queue import QueueServiceClient
+
+from tests.support.account import Account
 
 
 def leftovers(connection_string: str, values: Iterable[str]) -> list[str]:
@@ -32,12 +33,10 @@ def _encoded(value: str) -> Iterator[str]:
 
 
 def _everything(connection_string: str) -> Iterator[tuple[str, str]]:
-    with TableServiceClient.from_connection_string(connection_string) as tables:
-        for table in tables.list_tables():
-            for row in tables.get_table_client(table.name).list_entities():
-                for column, value in row.items():
-                    for text in _readings(value):
-                        yield f"{table.name} {row['RowKey']} {column}", text
+    for table, row in Account(connection_string).rows():
+        for column, value in row.items():
+            for text in _readings(value):
+                yield f"{table} {row['RowKey']} {column}", text
     with QueueServiceClient.from_connection_string(connection_string) as queues:
         for queue in queues.list_queues():
             client = queues.get_queue_client(queue.name)
@@ -48,7 +47,7 @@ def _everything(connection_string: str) -> Iterator[tuple[str, str]]:
 
 def _readings(value: object) -> Iterator[str]:
     """A value as it is, as case does not matter, and what its base64 holds."""
-    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    text = str(value)
     yield text
     yield text.casefold()
     if isinstance(value, str):

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from azure.data.tables import TableServiceClient
-
 from leads.alarms import ALARMS_TABLE
 from leads.connections import CONNECTIONS_TABLE
 from leads.counts import COUNTS_TABLE
 from leads.destinations.allowance import ALLOWANCES_TABLE
 from leads.ledger import LEDGER_TABLE
 from leads.offers import OFFERS_TABLE
+from tests.support.account import Account
 
 PERSONAL: Final = (
     "ada@example.com",
@@ -34,12 +33,10 @@ def found_in(text: str, markers: tuple[str, ...] = MARKERS) -> list[str]:
 
 def misplaced(connection_string: str) -> Iterator[str]:
     """Where in an account's tables a secret stands, or a person outside the leads and the destinations' own tables."""
-    with TableServiceClient.from_connection_string(connection_string) as service:
-        for table in service.list_tables():
-            for row in service.get_table_client(table.name).list_entities():
-                markers = SECRETS if _may_hold_people(table.name, row) else MARKERS
-                for marker in found_in(repr(dict(row)), markers):
-                    yield f"{marker} in {table.name}, {row['RowKey']}"
+    for table, row in Account(connection_string).rows():
+        markers = SECRETS if _may_hold_people(table, row) else MARKERS
+        for marker in found_in(repr(row), markers):
+            yield f"{marker} in {table}, {row['RowKey']}"
 
 
 def _may_hold_people(table: str, row: Any) -> bool:
