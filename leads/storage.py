@@ -1,6 +1,5 @@
 """Queue and table clients: one place for credentials, time-outs, and for making what is missing."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from urllib.parse import quote
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue import LinearRetry, QueueClient, QueueMessage, TextBase64EncodePolicy
 
-from leads.settings import Settings
+from leads.settings import Settings, network_is_described
 
 if TYPE_CHECKING:
     from azure.core.pipeline.transport import RequestsTransport
@@ -311,21 +310,13 @@ def transport(connections: int, timeouts: Mapping[str, Any] = TABLE_TIMEOUTS) ->
     from urllib3 import Retry
 
     session = Session()
-    session.trust_env = _environment_matters()
+    session.trust_env = network_is_described()
     # Retrying is the SDK's matter, as in its own transport.
     adapter = HTTPAdapter(pool_maxsize=connections, max_retries=Retry(total=False, redirect=False))
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     limits = {name: timeouts[name] for name in ("connection_timeout", "read_timeout")}
     return RequestsTransport(session=session, session_owner=False, **limits)
-
-
-def _environment_matters() -> bool:
-    """Whether a proxy or certificates are named there. To look for them anew takes a sixteenth of each request's time."""
-    from urllib.request import getproxies
-
-    proxies = getproxies().keys() - {"no"}
-    return bool(proxies) or not os.environ.keys().isdisjoint({"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"})
 
 
 def table_client(
