@@ -61,7 +61,7 @@ def static_checks() -> dict[str, list[str]]:
 
 
 def run_tests(arguments: list[str]) -> Totals:
-    """All tests in parallel, then those that need the machine to themselves, two at a time."""
+    """All tests in parallel, then those that race with real time, three at a time."""
     parallel = ["-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not alone", *arguments]
     if os.environ.get("QUICK", "") == "1":
         parallel += [f"--ignore=tests/{name}" for name in LEFT_OUT_IF_QUICK]
@@ -74,7 +74,7 @@ def run_tests(arguments: list[str]) -> Totals:
 
 def run_alone(arguments: list[str]) -> Totals:
     """What races with real time. A stall of the machine is no fault of the app's: what fails is tried once more."""
-    alone = ["-n", str(min(2, WORKERS)), "--dist", "loadfile", "-m", "alone", *arguments]
+    alone = ["-n", str(min(3, WORKERS)), "--dist", "loadfile", "-m", "alone", *arguments]
     totals, status = pytest_totals("tests that run alone", alone, (OK, NO_TESTS))
     if status == TESTS_FAILED:
         again, _ = pytest_totals("tests that run alone, the failed ones once more", [*alone, "--last-failed"])
@@ -107,6 +107,8 @@ def read_report(text: str) -> Totals:
 
 
 def main(arguments: list[str]) -> int:
+    # Hundreds of processes are started: each would compile the same files again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
     results = [run(title, command) == 0 for title, command in static_checks().items()]
     totals = Totals(passed=results.count(True), failed=results.count(False))
