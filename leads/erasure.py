@@ -15,7 +15,7 @@ from leads.app import App
 from leads.delivery import new_record
 from leads.events import Event, emit
 from leads.lead import customer_of, received_at_of
-from leads.ledger import LEDGER_TABLE
+from leads.ledger import LEDGER_TABLE, TRIES, LedgerBusy
 from leads.offers import DestinationConfig, offer_by_id
 from leads.rows import (
     ERASED_ON_REQUEST,
@@ -134,19 +134,22 @@ def _forget_customer(app: App, row: CustomerRow, at: datetime, *, dry_run: bool)
             "; a lead is being sent at this moment, or was cut off: erase again in ten minutes to see where it has gone"
         )
     trail = Trail(LEDGER_TABLE, f"{row.partition} / {row.row}", what)
+    if dry_run:
+        return [trail]
     unwritten: list[LeadRecord] = []
-    while not dry_run:
+    for _ in range(TRIES):
         recent = [seen.lead_id for seen in row.recent if seen.at <= at]
         unwritten = [_unwritten(lead_id, row) for lead_id in recent if app.ledger.read(lead_id) is None]
         try:
             app.ledger.forget_customer(row, unwritten, at, ERASED_ON_REQUEST)
+            break
         except Conflict:
             again = next((one for one in app.ledger.customers(_hash_of(row)) if one.row == row.row), None)
             if again is None:
                 break
             row = again
-        else:
-            break
+    else:
+        raise LedgerBusy(row.row)
     in_hand = "its message is in the hands of a worker, which finds it emptied"
     return [trail, *(Trail(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), in_hand) for record in unwritten)]
 

@@ -46,7 +46,8 @@ RECENT_KEPT = 8
 LEADS_IN_A_TRANSACTION = 40
 """A transaction holds 4 MiB, and what is kept of a lead with ten destinations and all their attempts may be 60 KB."""
 OPERATIONS_IN_A_TRANSACTION = 100
-_TRIES = 8
+TRIES = 8
+"""How often rows that others change in between are read and written anew."""
 
 
 class ClaimHeld(Exception):
@@ -117,7 +118,7 @@ class Ledger:
 
         Of a `record` that is not stored only what is left without the person is written. What others do meanwhile is kept.
         """
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             gone = record.emptied(at, reason)
             if record.emptied_at is not None:
                 return gone
@@ -243,7 +244,7 @@ class Ledger:
         customer = begun = claim.customer if claim else None
         ours = claim is not None
         exact = True
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             changed = record.copy()
             change(changed)
             if changed.emptied_at is not None:

@@ -22,8 +22,17 @@ if TYPE_CHECKING:
 KEY_VAULT_CACHE_SECONDS = 300
 CONNECTION_STRING = re.compile(r"[A-Za-z]+=[!-:<-~]+(?:;[A-Za-z]+=[!-:<-~]+)*;?")
 """What a storage connection string looks like: names with a value each, plain characters, no blanks."""
+_SIGNATURE = re.compile(r"(?:^|[?&])sig=[^&]")
+"""Microsoft Learn, "Create an account SAS", section "Construct the account SAS URI": `sig` is required."""
 _ACCOUNT_NAME = re.compile(r"[a-z0-9]{3,24}")
 """Microsoft Learn, "Storage account overview", section "Storage account name"."""
+_PARTS = {
+    "accountname": re.compile(r"[a-z0-9-]+", re.IGNORECASE),
+    "defaultendpointsprotocol": re.compile(r"https?", re.IGNORECASE),
+    "endpointsuffix": re.compile(r"[a-z0-9.-]+", re.IGNORECASE),
+}
+"""What stands in the address that the SDK makes of a connection string (Microsoft Learn, "Configure Azure Storage connection
+strings"); an emulator's account may have any name."""
 _REFERENCE = re.compile(r"env:[A-Za-z0-9_.]+|keyvault:[A-Za-z0-9-]{1,127}")
 """Microsoft Learn, "Configure an App Service app", section "Configure app settings", and "Azure Key Vault keys, secrets and
 certificates overview", section "Object identifiers"."""
@@ -51,13 +60,16 @@ class SettingsError(Exception):
 
 def _check_connection_string(text: str) -> str:
     text = text.strip()
-    listed = [part.partition("=")[0].lower() for part in text.rstrip(";").split(";")]
-    names = set(listed)
+    parts = [part.partition("=") for part in text.rstrip(";").split(";")]
+    values = {name.lower(): value for name, _, value in parts}
+    names = values.keys()
     if names == {"usedevelopmentstorage"}:
         return "UseDevelopmentStorage=true"  # the one spelling that both SDKs read
     addressed = "accountname" in names or {"queueendpoint", "tableendpoint"} <= names
-    complete = {"accountname", "accountkey"} <= names or ("sharedaccesssignature" in names and addressed)
-    if text and not (complete and len(names) == len(listed) and CONNECTION_STRING.fullmatch(text)):
+    signed = bool(_SIGNATURE.search(values.get("sharedaccesssignature", "")))
+    complete = {"accountname", "accountkey"} <= names or (signed and addressed)
+    sound = all(pattern.fullmatch(values[name]) for name, pattern in _PARTS.items() if name in names)
+    if text and not (complete and sound and len(names) == len(parts) and CONNECTION_STRING.fullmatch(text)):
         raise ValueError("is no storage connection string: copy the whole one, or set UseDevelopmentStorage=true")
     return text
 

@@ -124,7 +124,8 @@ def _many(context: typer.Context, which: Many, after: str, as_json: bool) -> int
         if rows:
             print_table(("lead", "destination", "result"), rows, "result")
         sent = sum(not each.kept for each in found)
+        again = "would be sent again" if which.dry_run else "sent again"
         print_line(
-            f"{sent} {'would be sent again' if which.dry_run else 'sent again'}, {len(found) - sent} left as they are."
+            f"{sent} {again}, {len(found) - sent} left as they are." if found else f"No such lead is {which.state}."
         )
     return 0 if found else NOT_FOUND

@@ -30,7 +30,7 @@ from leads.ledger import LEDGER_TABLE, LedgerBusy
 from leads.messages import Imported, encode
 from leads.recovery import drain_poison
 from leads.rows import ERASED_ON_REQUEST, State
-from leads.storage import StorageError
+from leads.storage import Conflict, StorageError
 from tests.support.leftovers import leftovers
 from tests.support.logs import logged
 from tests.support.pipeline import Pipeline, TestClock, a_lead, crm
@@ -328,16 +328,19 @@ def test_an_erased_lead_is_not_announced_any_more(
     assert pipeline.app.notices.depth() == 0
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"), [("empty", LedgerBusy("lead")), ("forget_customer", Conflict(0, missing=False))]
+)
 def test_rows_that_change_all_the_time_are_a_reason_to_ask_again(
-    routed: Pipeline, monkeypatch: pytest.MonkeyPatch
+    routed: Pipeline, monkeypatch: pytest.MonkeyPatch, change: str, problem: Exception
 ) -> None:
     routed.post(hers())
     routed.run()
 
     def busy(*_: Any) -> None:
-        raise LedgerBusy("lead")
+        raise problem
 
-    monkeypatch.setattr(routed.app.ledger, "empty", busy)
+    monkeypatch.setattr(routed.app.ledger, change, busy)
     with pytest.raises(Unavailable, match="Ask again"):
         erase(routed)
 

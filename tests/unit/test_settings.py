@@ -139,11 +139,18 @@ def test_any_value_is_taken_or_refused_by_the_name_of_its_variable(variable: str
         assert "\n" not in str(error)
 
 
+SIGNATURES = ("sv=2022-11-02&sig=abc%3D", "?sig=abc", "sv=2022-11-02&sig=", "sv=2022-11-02&sig=&se=2030")
 _PARTS = ("DefaultEndpointsProtocol", "AccountName", "AccountKey", "SharedAccessSignature", "EndpointSuffix")
 
 
-@given(st.lists(st.tuples(st.sampled_from(_PARTS), st.sampled_from(["", " ", "http", "example", KEY, "\u00e9"]))))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(_PARTS), st.sampled_from(["", " ", "http", "example", KEY, "\u00e9", *SIGNATURES]))
+    )
+)
 @example([("AccountName", "example"), ("AccountKey", KEY)])
+@example([("AccountName", "example"), ("SharedAccessSignature", "http"), ("EndpointSuffix", "http")])
+@example([("AccountName", "example"), ("SharedAccessSignature", SIGNATURES[0]), ("EndpointSuffix", "example")])
 def test_a_connection_string_that_is_taken_names_a_queue_and_a_table(parts: list[tuple[str, str]]) -> None:
     text = ";".join(f"{name}={value}" for name, value in parts)
     try:
