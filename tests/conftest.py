@@ -43,8 +43,10 @@ LONGEST_FIRST = (
 )
 """Files that take half a minute or more: begun last, they would leave the other processes with nothing to do in the end."""
 
-# A busy machine is no reason for a property to be false.
-settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A busy machine is no reason for a property to be false. Each run tries the same examples, so that what fails is due to what
+# was changed; `pytest -m hypothesis --hypothesis-profile=explore` looks for others.
+settings.register_profile("tests", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", settings.get_profile("tests"), derandomize=False, max_examples=2000)
 settings.load_profile("tests")
 
 
