@@ -33,6 +33,7 @@ from leads.lead import Lead, Stage, parse_body, parse_record
 from leads.rows import State
 from leads.settings import KeptSecret, Secrets, Settings
 from leads.storage import Storage, joined_text
+from tests.support.account import named_parts
 from tests.support.pipeline import Pipeline, a_lead
 from tests.support.strategies import leads
 
@@ -84,7 +85,7 @@ def tables(connection_string: str) -> list[str]:
 
 
 def with_key(connection_string: str, key: str) -> str:
-    fields = dict(part.split("=", 1) for part in connection_string.strip(";").split(";"))
+    fields = named_parts(connection_string)
     return ";".join(f"{name}={value}" for name, value in (fields | {"AccountKey": key}).items())
 
 

@@ -14,10 +14,11 @@ import pytest
 from leads.lead import customer_hash
 from leads.listing import newest
 from leads.rows import State
+from tests.chaos.every_request import KillAt, Way
 from tests.support.command_line import ROOT, Ran, Run, at_a_terminal, environment_of, one_line, run_against
 from tests.support.leftovers import leftovers
 from tests.support.pipeline import Pipeline, a_lead, crm
-from tests.support.proxy import Kill, Proxy, Request, Rule
+from tests.support.proxy import Proxy
 from tests.support.vendor import Vendor
 
 EMAIL = "ada@example.com"
@@ -116,27 +117,16 @@ def test_access_prints_one_json_document(
     assert len(held["customers"]) == 1
 
 
-class _KillAt(Rule):
-    def __init__(self, number: int, *, after: bool) -> None:
-        self._number, self._after = number, after
-
-    def before(self, request: Request) -> Kill | None:
-        return Kill() if request.number == self._number and not self._after else None
-
-    def after(self, request: Request) -> Kill | None:
-        return Kill() if request.number == self._number and self._after else None
-
-
-@pytest.mark.parametrize(("number", "after"), [(4, False), (39, True)], ids=["at the beginning", "at the end"])
+@pytest.mark.parametrize(("number", "way"), [(4, "before"), (39, "after")], ids=["at the beginning", "at the end"])
 def test_killed_and_run_again_it_says_the_same_and_nothing_is_left(
-    routed: Pipeline, vendor: Vendor, fresh_storage: str, monkeypatch: pytest.MonkeyPatch, number: int, *, after: bool
+    routed: Pipeline, vendor: Vendor, fresh_storage: str, monkeypatch: pytest.MonkeyPatch, number: int, way: Way
 ) -> None:
     sent = routed.post(a_lead(EMAIL))
     routed.run()
     routed.offer(crm(vendor.url), offer_id="other.one", titles=["Other"])
     unrouted = routed.post(a_lead(EMAIL, OfferTitle="Nobody's"))
     routed.run()
-    with Proxy(fresh_storage, _KillAt(number, after=after)) as proxy:
+    with Proxy(fresh_storage, KillAt(number, way, "number")) as proxy:
         dying = subprocess.Popen(
             [sys.executable, "-m", "leads", "erase", "--yes"],
             cwd=ROOT,

@@ -450,7 +450,7 @@ def test_killed_after_any_change_and_run_again_it_ends_the_same(
             again.run()
             time.sleep(0.1)
         assert left(storage) == [], f"killed after change {number}"
-        states = sorted(row["state"] for row in again.app.ledger.table.query("RowKey ge 'lead;' and RowKey lt 'lead<'"))
+        states = sorted(again.states().elements())
         ends.add((tuple(states), len(report.handed_over)))
         if not rule.dead:
             break

@@ -19,9 +19,10 @@ from leads.api import export as steps
 from leads.api.export import Export, ExportLeads, export_leads
 from leads.api.problems import Invalid
 from leads.intake import keep_unreadable
+from tests.chaos.every_request import KillAt
 from tests.support.command_line import ROOT, Run, environment_of, one_line, process, run_against
 from tests.support.pipeline import Pipeline, a_lead, crm
-from tests.support.proxy import Kill, Proxy, Request, Rule
+from tests.support.proxy import Proxy
 from tests.support.vendor import REJECTED, Vendor
 
 LEADS = 6
@@ -153,21 +154,13 @@ def test_what_is_wrong_is_said_in_a_line(run: Run, pipeline: Pipeline, tmp_path:
             export_leads(pipeline.app, ExportLeads(export=Export(after=after)))
 
 
-class _KillAt(Rule):
-    def __init__(self, number: int) -> None:
-        self._number = number
-
-    def before(self, request: Request) -> Kill | None:
-        return Kill() if request.number == self._number else None
-
-
 @pytest.mark.parametrize("number", [5, 16])
 def test_killed_and_run_again_the_file_is_the_same(
     filled: dict[str, str], fresh_storage: str, tmp_path: Path, number: int
 ) -> None:
     file = tmp_path / "leads.csv"
     arguments = ("export", "--output", str(file))
-    with Proxy(fresh_storage, _KillAt(number)) as proxy:
+    with Proxy(fresh_storage, KillAt(number, "before", "number")) as proxy:
         dying = subprocess.Popen(
             [sys.executable, "-m", "leads", *arguments],
             cwd=ROOT,

@@ -64,11 +64,6 @@ def pass_a_minute(instances: Sequence[Pipeline]) -> None:
     deliver_at_once(instances)
 
 
-def states(pipeline: Pipeline) -> Counter[str]:
-    """How many leads are in each state."""
-    return Counter(row["state"] for row in pipeline.app.ledger.table.query("RowKey ge 'lead;' and RowKey lt 'lead<'"))
-
-
 def sent_in(vendor: Vendor, minute: Callable[[], None]) -> int:
     before = len(vendor.calls)
     minute()
@@ -101,7 +96,7 @@ def test_a_secret_is_revoked_while_500_leads_arrive(
     record_property("summary", f"revoked secret, 400 leads, 2 instances of {SLOTS} slots: the CRM saw {told}")
     assert sent <= SLOTS * len(instances), "on each instance only what was under way when it was revoked"
     assert vendor.checks <= len(instances) + minutes, "one that confirms it on each instance, then one a minute"
-    assert states(pipeline) == {State.DELIVERED: 100, State.PARKED: 400}
+    assert pipeline.states() == {State.DELIVERED: 100, State.PARKED: 400}
     assert len(logged(caplog, "connection_paused")) == 1
 
     vendor.works()
@@ -113,7 +108,7 @@ def test_a_secret_is_revoked_while_500_leads_arrive(
     assert vendor.records == dict.fromkeys(leads, 1)
     assert Counter(vendor.keys()[refused:]) == dict.fromkeys(leads[100:], 1), "each is sent once"
     assert len(logged(caplog, "connection_opened")) == 1
-    assert states(pipeline) == {State.DELIVERED: 500}
+    assert pipeline.states() == {State.DELIVERED: 500}
 
 
 def test_a_weekend_of_60_hours_without_the_crm_costs_no_lead(
@@ -132,7 +127,7 @@ def test_a_weekend_of_60_hours_without_the_crm_costs_no_lead(
     assert vendor.records == Counter()
     tried = len(vendor.calls)
     record_property("summary", f"60 hours without the CRM, 20 leads, 2 instances: it saw {tried} leads")
-    assert states(pipeline).keys() <= {State.PARKED, State.RETRY}
+    assert pipeline.states().keys() <= {State.PARKED, State.RETRY}
     vendor.works()
     for _ in range(2):
         pass_a_minute(instances)
@@ -140,7 +135,7 @@ def test_a_weekend_of_60_hours_without_the_crm_costs_no_lead(
     for _ in range(4):
         pass_a_minute(instances)
     assert Counter(vendor.keys()[tried:]) == dict.fromkeys(leads, 1), "each is sent once"
-    assert states(pipeline) == {State.DELIVERED: len(leads)}
+    assert pipeline.states() == {State.DELIVERED: len(leads)}
 
 
 def test_20_000_parked_leads_come_back_at_the_set_pace(monkeypatch: pytest.MonkeyPatch, vendor: Vendor) -> None:

@@ -35,6 +35,7 @@ from leads.offers import read_offer
 from leads.rows import State
 from leads.settings import read_settings
 from leads.storage import StorageError
+from tests.support.account import named_parts
 from tests.support.pipeline import a_lead, text_of
 from tools.azurite import Azurite
 
@@ -142,7 +143,7 @@ def azures_names(secured: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def part(connection_string: str, name: str) -> str:
-    return dict(item.split("=", 1) for item in connection_string.strip(";").split(";"))[name]
+    return named_parts(connection_string)[name]
 
 
 def by_address(account: str) -> dict[str, str]:

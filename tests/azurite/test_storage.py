@@ -41,6 +41,7 @@ from leads.storage import (
 )
 from tests.fakes.tls import make_authority
 from tests.fakes.webhook import Receiver
+from tests.support.account import named_parts
 from tests.support.pipeline import text_of
 from tests.support.proxy import Proxy
 from tests.support.strategies import wild_text
@@ -260,7 +261,7 @@ def test_a_long_text_comes_back_whole(table: Table, letter: str, length: int) ->
 
 
 def test_a_key_that_is_no_key_is_a_storage_error_for_queue_and_table(fresh_storage: str) -> None:
-    fields = dict(item.split("=", 1) for item in fresh_storage.strip(";").split(";"))
+    fields = named_parts(fresh_storage)
     broken = ";".join(f"{name}={value}" for name, value in (fields | {"AccountKey": "abcde"}).items())
     storage = Storage(Settings.model_validate({"LeadsStorage": broken}))
     with pytest.raises(StorageError):

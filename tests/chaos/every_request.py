@@ -20,8 +20,8 @@ from tests.support.pipeline import a_lead
 from tests.support.proxy import Kill, Request, Rule
 from tests.support.vendor import DELIVERED, RETRY
 
-Among = Literal["step", "change"]
-"""Which requests are counted: all, or those that change something (see `Request`)."""
+Among = Literal["number", "step", "change"]
+"""Which requests are counted: all, all but empty polls, or those that change something (see `Request`)."""
 Way = Literal["before", "after"]
 WAYS: tuple[Way, ...] = ("before", "after")
 AT_ONCE = 24

@@ -126,10 +126,7 @@ def result(scene: Scene) -> tuple[object, ...]:
         time.sleep(0.1)
         scene.pipeline.advance(30)
     calls = Counter((call.lead["email"], call.stage, call.lead.get("company", "")) for call in scene.vendor.calls)
-    states = Counter(
-        entity["state"] for entity in scene.pipeline.app.ledger.table.query("RowKey ge 'lead;' and RowKey lt 'lead<'")
-    )
-    return calls, states
+    return calls, scene.pipeline.states()
 
 
 @pytest.mark.parametrize("name", COMMANDS)

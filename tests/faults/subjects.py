@@ -20,6 +20,7 @@ from tests.fakes.salesforce import Salesforce
 from tests.fakes.tls import Authority
 from tests.fakes.web_to_lead import OID, WebToLead
 from tests.fakes.webhook import Receiver
+from tests.support.account import named_parts
 
 SECRETS = {"before": "s3cret-before-" + "x" * 20, "after": "s3cret-after-" + "y" * 20}
 
@@ -226,7 +227,7 @@ class AzureTableSubject(Subject):
     speaks_tls = False
 
     def __init__(self, authority: Authority, monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
-        self._parts = dict(part.split("=", 1) for part in storage.strip(";").split(";"))
+        self._parts = named_parts(storage)
         self._key = self._parts["AccountKey"]
         self.vendor: VendorServer = _Forwarding(self._parts["TableEndpoint"])
         self._storage = storage

@@ -14,6 +14,11 @@ from azure.storage.queue import generate_account_sas
 _CONTINUES: Final = ("NextTableName", "NextPartitionKey", "NextRowKey")
 
 
+def named_parts(connection_string: str) -> dict[str, str]:
+    """The parts of a connection string by their names."""
+    return dict(part.split("=", 1) for part in connection_string.split(";") if part)
+
+
 class Account:
     """All that is in an account. Raises `requests.HTTPError` where storage refuses."""
 
@@ -21,7 +26,7 @@ class Account:
     _session.trust_env = False
 
     def __init__(self, connection_string: str) -> None:
-        self._named = dict(item.split("=", 1) for item in connection_string.strip(";").split(";"))
+        self._named = named_parts(connection_string)
         tomorrow = datetime.now(UTC) + timedelta(days=1)
         name, key = self._named["AccountName"], self._named["AccountKey"]
         signature = generate_account_sas(name, key, "sco", "rwdlacup", tomorrow, services="qt")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from leads.messages import decode
 from leads.offers import Offer, read_offer
 from leads.rows import Delivery, LeadRecord
 from leads.settings import Settings, read_settings
-from leads.storage import LEADS_QUEUE, Queue, Storage
+from leads.storage import LEADS_QUEUE, Queue, Storage, keys_beginning
 
 LEAD: dict[str, Any] = {
     "UserDetails": {
@@ -158,6 +159,10 @@ class Pipeline:
 
     def delivery(self, lead_id: str, destination: str = "crm") -> Delivery:
         return self.record(lead_id).deliveries[destination]
+
+    def states(self) -> Counter[str]:
+        """How many leads of the account are in each state."""
+        return Counter(row["state"] for row in self.app.ledger.table.query(keys_beginning("lead;")))
 
     def pending(self) -> list[Any]:
         """The messages with a delay, decoded."""

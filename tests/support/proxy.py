@@ -26,6 +26,8 @@ from functools import cache
 from typing import Any, Literal, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from tests.support.account import named_parts
+
 T = TypeVar("T")
 Service = Literal["queue", "table"]
 
@@ -142,7 +144,7 @@ class Proxy:
         self._numbers = itertools.count(1)
         self._steps, self._changes = itertools.count(1), itertools.count(1)
         self._under_way = 0
-        self._fields = _fields(connection_string)
+        self._fields = named_parts(connection_string)
         self._servers: list[asyncio.Server] = []
         self._writers: set[asyncio.StreamWriter] = set()
         _on_loop(self._open())
@@ -411,11 +413,6 @@ def _error(service: Service, status: int) -> bytes:
         text = f'{{"odata.error":{{"code":"{code}","message":{{"lang":"en-US","value":"{code}"}}}}}}'
     head = f"HTTP/1.1 {status} {code}\r\nContent-Type: {kind}\r\nx-ms-error-code: {code}\r\nContent-Length: {len(text)}"
     return f"{head}\r\n\r\n{text}".encode()
-
-
-def _fields(connection_string: str) -> dict[str, str]:
-    pairs = (part.partition("=") for part in connection_string.split(";") if part)
-    return {name: value for name, _, value in pairs}
 
 
 @cache
