@@ -7,8 +7,9 @@ from benchmarks.delivery import ONLY_QUEUES, messages
 from benchmarks.effort import Effort
 from benchmarks.report import Result, Target, compared_result
 from benchmarks.rounds import Measure, compare
-from benchmarks.side import OURS, Side, accounts, running, tally, wait_until
-from tests.support.proxy import Proxy
+from benchmarks.side import OURS, Side, Tally, accounts, running, tally, wait_until
+from leads.storage import LEADS_QUEUE
+from tests.support.proxy import Proxy, Request, Rule
 
 SETTLED_IN = 24
 """Leads delivered before a measurement begins: as many as are under way at once."""
@@ -47,21 +48,31 @@ def _delivering(side: Side, storage: str, proxy: Proxy, waiting: int, window: in
         side.pause()
         _fill_up(direct, numbers, waiting)
         proxy.forget()
+        proxy.rule = window_of = _Window(side, proxy, SETTLED_IN, SETTLED_IN + window)
         side.go_on()
-        _wait_for(proxy, SETTLED_IN)
-        before, cpu = tally(proxy), side.cpu_seconds()
-        _wait_for(proxy, SETTLED_IN + window)
-        after, spent = tally(proxy), side.cpu_seconds() - cpu
+        wait_until(lambda: len(window_of.ends) == 2, "delivering")
         side.pause()
+        (before, cpu), (after, cpu_after) = window_of.ends
         leads = after.leads - before.leads
-        return [(after.total - before.total) / leads, spent / leads * 1000]
+        return [(after.total - before.total) / leads, (cpu_after - cpu) / leads * 1000]
 
     return measure
 
 
+class _Window(Rule):
+    """What was passed on, and the processor time until then, at the deliveries of these two numbers.
+
+    Taken at the delivery itself: whoever asks now and then could find that both have passed.
+    """
+
+    def __init__(self, side: Side, proxy: Proxy, first: int, last: int) -> None:
+        self.ends: list[tuple[Tally, float]] = []
+        self._side, self._proxy, self._numbers = side, proxy, (first, last)
+
+    def after(self, request: Request) -> None:
+        if request.name == f"queue delete {LEADS_QUEUE}" and self._proxy.counts()["queue delete"] in self._numbers:
+            self.ends.append((tally(self._proxy), self._side.cpu_seconds()))
+
+
 def _fill_up(side: Side, numbers: Iterator[int], waiting: int) -> None:
     side.put(messages(numbers, max(0, waiting - side.waiting())))
-
-
-def _wait_for(proxy: Proxy, deliveries: int) -> None:
-    wait_until(lambda: proxy.counts()["queue delete"] >= deliveries, "delivering")

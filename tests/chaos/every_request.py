@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,11 @@ from tests.support.vendor import DELIVERED, RETRY
 Among = Literal["number", "step", "change"]
 """Which requests are counted: all, all but empty polls, or those that change something (see `Request`)."""
 Way = Literal["before", "after"]
-WAYS: tuple[Way, ...] = ("before", "after")
+EACH_REQUEST = os.environ.get("EACH_REQUEST", "") == "1"
+AMONG: Among = "step" if EACH_REQUEST else "change"
+WAYS: tuple[Way, ...] = ("before", "after") if EACH_REQUEST else ("after",)
+"""Whoever dies before a change leaves storage as it is after the one before, unless it has called a vendor in between: so
+without EACH_REQUEST it is killed after each change, and between each call and the next change (`KillAfterCall`)."""
 AT_ONCE = 24
 """Cases that run at the same time: nearly all of a case is waiting for a lease to end."""
 TRIES = 4
@@ -49,6 +54,17 @@ class KillAt(Rule):
 
     def _is_meant(self, request: Request) -> bool:
         return bool(getattr(request, self.among) == self.number)
+
+
+@dataclass(frozen=True)
+class KillAfterCall(Rule):
+    """Kill the worker once a vendor has got the call of this number, before the next change: storage never hears of the call."""
+
+    number: int
+    calls: Callable[[], int]
+
+    def before(self, request: Request) -> Kill | None:
+        return Kill() if request.change and self.calls() >= self.number else None
 
 
 # --- The scenarios ------------------------------------------------------------------------------------------------------
@@ -220,8 +236,9 @@ class Outcome:
     """What came of one run: how many requests counted, whether the worker was killed, and what is wrong, "" if nothing is."""
 
     scenario: str
-    kill: KillAt | None = None
+    kill: Rule | None = None
     requests: int = 0
+    calls: int = 0
     killed: bool = False
     between_send_and_settle: bool = False
     repeated_calls: int = 0
@@ -231,31 +248,37 @@ class Outcome:
     @property
     def spared(self) -> bool:
         """Whether the request at which the worker was to be killed came, and the worker lived."""
-        return self.kill is not None and not self.killed and self.requests >= self.kill.number
+        if self.killed or self.kill is None:
+            return False
+        return not isinstance(self.kill, KillAt) or self.requests >= self.kill.number
 
 
 class Runs:
     """Runs scenarios on accounts of their own, many at once."""
 
-    def __init__(self, forks: ForkServer, clock: Clock, accounts: Iterator[str], among: Among) -> None:
+    def __init__(self, forks: ForkServer, clock: Clock, accounts: Iterator[str]) -> None:
         self._forks = forks
         self._clock = clock
         self._accounts = accounts
-        self._among = among
         self._lock = threading.Lock()
 
     def every_request(self, scenarios: list[Scenario]) -> dict[str, list[Outcome]]:
-        """Each scenario undisturbed, then with a kill at every one of its requests that count, both ways.
+        """Each scenario undisturbed, then with a kill after each call, then at every one of its requests that count.
 
-        By scenario, undisturbed first. Two runs are never quite the same: kills are tried until one comes too late.
+        By scenario, in this order. Two runs are never quite the same: kills are tried until one comes too late.
         """
         with ThreadPoolExecutor(AT_ONCE) as pool:
             undisturbed = list(pool.map(self.run, scenarios))
             found = {scenario.name: [outcome] for scenario, outcome in zip(scenarios, undisturbed, strict=True)}
+            runs = [
+                (scenario, pool.submit(self.run, scenario, after_call(number)))
+                for scenario in scenarios
+                for number in range(1, found[scenario.name][0].calls + 1)
+            ]
             wanted = {scenario: range(1, found[scenario.name][0].requests + 2) for scenario in scenarios}
             while wanted:
-                runs = [
-                    (scenario, pool.submit(self.run, scenario, KillAt(number, way, self._among)))
+                runs += [
+                    (scenario, pool.submit(self.run, scenario, at_request(number, way)))
                     for scenario, numbers in wanted.items()
                     for number in numbers
                     for way in WAYS
@@ -267,9 +290,10 @@ class Runs:
                     for scenario, numbers in wanted.items()
                     if any(outcome.killed for outcome in found[scenario.name][-len(WAYS) :])
                 }
+                runs = []
         return found
 
-    def run(self, scenario: Scenario, kill: KillAt | None = None) -> Outcome:
+    def run(self, scenario: Scenario, kill: Callable[[Case], Rule] | None = None) -> Outcome:
         """One run with this kill; what goes wrong is said in the outcome."""
         for _ in range(TRIES):
             outcome = self._try(scenario, kill)
@@ -277,20 +301,28 @@ class Runs:
                 break
         return outcome
 
-    def _try(self, scenario: Scenario, kill: KillAt | None) -> Outcome:
-        outcome = Outcome(scenario.name, kill)
+    def _try(self, scenario: Scenario, kill: Callable[[Case], Rule] | None) -> Outcome:
         with self._lock:
             account = next(self._accounts)
         with Case(account, self._forks, self._clock) as case:
+            outcome = Outcome(scenario.name, kill(case) if kill else None)
             try:
-                _run(scenario, case, outcome, self._among)
+                _run(scenario, case, outcome)
             except Exception as error:
-                outcome.wrong = f"{scenario.name}, {kill}\n{type(error).__name__}: {error}\n{case.story()}"
+                outcome.wrong = f"{scenario.name}, {outcome.kill}\n{type(error).__name__}: {error}\n{case.story()}"
             outcome.stalled = case.has_stalled()
         return outcome
 
 
-def _run(scenario: Scenario, case: Case, outcome: Outcome, among: Among) -> None:
+def at_request(number: int, way: Way) -> Callable[[Case], Rule]:
+    return lambda case: KillAt(number, way, AMONG)
+
+
+def after_call(number: int) -> Callable[[Case], Rule]:
+    return lambda case: KillAfterCall(number, lambda: sum(len(vendor.calls) for vendor in case.vendors.values()))
+
+
+def _run(scenario: Scenario, case: Case, outcome: Outcome) -> None:
     scenario.prepare(case)
     lost: dict[tuple[str, str], int] = {}
     worker = case.start(outcome.kill)
@@ -316,7 +348,8 @@ def _run(scenario: Scenario, case: Case, outcome: Outcome, among: Among) -> None
         return bool(case.accepted) and case.is_finished()
 
     case.wait_until(advance, "every accepted lead is settled and no message is left")
-    outcome.requests = len([request for request in case.proxy.journal if getattr(request, among)])
+    outcome.requests = len([request for request in case.proxy.journal if getattr(request, AMONG)])
+    outcome.calls = sum(len(vendor.calls) for vendor in case.vendors.values())
     outcome.between_send_and_settle = bool(lost)
     time.sleep(SECONDS_AFTER)
     # A kill at the very last request leaves nothing to do, so no second worker was started.
