@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TYPED = ("function_app.py", "leads", "devhost", "tools", "tests", "benchmarks")
 # Tests wait for storage and timers more than they compute, so each core takes more than one.
 OK, TESTS_FAILED, NO_TESTS = 0, 1, 5  # pytest's exit statuses
+FEW = 3
 LEFT_OUT_IF_QUICK = ("azurite", "benchmarks", "chaos", "destinations", "devhost", "faults", "infra", "tools")
 WORKERS = min(8, 2 * (os.cpu_count() or 1))
 
@@ -62,24 +63,25 @@ def static_checks() -> dict[str, list[str]]:
 
 def run_tests(arguments: list[str]) -> Totals:
     """All tests in parallel, then those that race with real time, three at a time."""
-    parallel = ["-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not alone", *arguments]
+    in_files = ["--dist", "loadfile", *arguments]
+    parallel = ["-n", str(WORKERS), "--no-loadscope-reorder", "-m", "not alone", *in_files]
     if os.environ.get("QUICK", "") == "1":
         parallel += [f"--ignore=tests/{name}" for name in LEFT_OUT_IF_QUICK]
-        return pytest_totals("tests", parallel)[0]
-    totals, status = pytest_totals("tests", parallel)
+        return with_a_second_try("tests", parallel)[0]
+    totals, status = with_a_second_try("tests", parallel)
     if status in (OK, TESTS_FAILED):  # otherwise they can't even be collected
-        totals += run_alone(arguments)
+        alone = ["-n", str(min(3, WORKERS)), "-m", "alone", *in_files]
+        totals += with_a_second_try("tests that run alone", alone, (OK, NO_TESTS))[0]
     return totals
 
 
-def run_alone(arguments: list[str]) -> Totals:
-    """What races with real time. A stall of the machine is no fault of the app's: what fails is tried once more."""
-    alone = ["-n", str(min(3, WORKERS)), "--dist", "loadfile", "-m", "alone", *arguments]
-    totals, status = pytest_totals("tests that run alone", alone, (OK, NO_TESTS))
-    if status == TESTS_FAILED:
-        again, _ = pytest_totals("tests that run alone, the failed ones once more", [*alone, "--last-failed"])
+def with_a_second_try(title: str, arguments: list[str], passing: tuple[int, ...] = (OK,)) -> tuple[Totals, int]:
+    """As `pytest_totals`. A stall of the machine is no fault of the app's: a few that fail are tried once more, by themselves."""
+    totals, status = pytest_totals(title, arguments, passing)
+    if status == TESTS_FAILED and totals.failed <= FEW:
+        again, _ = pytest_totals(f"{title}, those that failed once more", [*arguments, "-n", "0", "--last-failed"])
         totals = Totals(totals.passed + again.passed, again.failed, totals.skipped)
-    return totals
+    return totals, status
 
 
 def pytest_totals(title: str, arguments: list[str], passing: tuple[int, ...] = (OK,)) -> tuple[Totals, int]:

@@ -39,7 +39,9 @@ def run_check(folder: Path, capfd: pytest.CaptureFixture[str]) -> tuple[int, str
 
 
 def printed_by_check(folder: Path, capfd: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    status = check.main([str(folder), f"--rootdir={folder}", "-p", "no:cacheprovider", "-p", "xdist.plugin"])
+    status = check.main(
+        [str(folder), f"--rootdir={folder}", "-o", f"cache_dir={folder / 'cache'}", "-p", "xdist.plugin"]
+    )
     return status, capfd.readouterr().out
 
 
@@ -68,26 +70,22 @@ def test_what_needs_the_machine_to_itself_runs_after_the_others(quick: Path, cap
     assert printed.index("=== tests\n") < printed.index("=== tests that run alone\n")
 
 
-@pytest.mark.parametrize(
-    ("second", "expected"),
-    [
-        ((Totals(passed=1), check.OK), Totals(passed=3, skipped=1)),
-        ((Totals(failed=1), check.TESTS_FAILED), Totals(passed=2, failed=1, skipped=1)),
-    ],
-)
-def test_what_fails_alone_is_tried_once_more(
-    monkeypatch: pytest.MonkeyPatch, second: tuple[Totals, int], expected: Totals
-) -> None:
-    answers = [(Totals(passed=2, failed=1, skipped=1), check.TESTS_FAILED), second]
-    asked: list[list[str]] = []
+def test_what_fails_is_tried_once_more_by_itself(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (quick / "test_it.py").write_text(
+        f"from pathlib import Path\ndef test_a(): pass\ndef test_b():\n    tried = Path({str(quick / 'tried')!r})\n"
+        "    assert tried.exists() or tried.touch()\n"
+    )
+    status, printed = printed_by_check(quick, capfd)
+    assert (status, printed.splitlines()[-1]) == (0, "3 passed, 0 failed, 0 skipped")
+    assert "=== tests: FAILED" in printed, "who reads it sees that it took a second try"
+    assert "=== tests, those that failed once more: passed" in printed
 
-    def totals(title: str, arguments: list[str], passing: tuple[int, ...] = (0,)) -> tuple[Totals, int]:
-        asked.append(arguments)
-        return answers.pop(0)
 
-    monkeypatch.setattr(check, "pytest_totals", totals)
-    assert check.run_alone([]) == expected
-    assert ["--last-failed" in arguments for arguments in asked] == [False, True]
+def test_many_that_fail_are_not_tried_again(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (quick / "test_it.py").write_text("".join(f"def test_{n}(): assert False\n" for n in range(check.FEW + 1)))
+    status, printed = printed_by_check(quick, capfd)
+    assert (status, printed.splitlines()[-1]) == (1, "1 passed, 4 failed, 0 skipped")
+    assert "once more" not in printed
 
 
 def test_quick_leaves_them_out(quick: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
