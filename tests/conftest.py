@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ LONGEST_FIRST = (
     "azurite/test_cli_people.py",
     "e2e/test_both_ways.py",
     "devhost/test_devhost_timers.py",
+    "e2e/test_addresses.py",
     "azurite/test_hearing.py",
     "azurite/test_outcomes.py",
 )
@@ -73,7 +75,20 @@ def _unused_accounts(azurite: Azurite) -> Iterator[str]:
 @pytest.fixture
 def fresh_storage(_unused_accounts: Iterator[str]) -> Iterator[str]:
     """Connection string of a storage account (blob, queue, table) that no other test uses: it is empty."""
-    connection_string = next(_unused_accounts, None)
+    with _account(_unused_accounts) as connection_string:
+        yield connection_string
+
+
+@pytest.fixture(scope="module")
+def shared_storage(_unused_accounts: Iterator[str]) -> Iterator[str]:
+    """As `fresh_storage`, for all tests of a module together."""
+    with _account(_unused_accounts) as connection_string:
+        yield connection_string
+
+
+@contextmanager
+def _account(unused: Iterator[str]) -> Iterator[str]:
+    connection_string = next(unused, None)
     if connection_string is None:
         pytest.fail(f"all {ACCOUNTS} storage accounts are used up: raise ACCOUNTS in tests/conftest.py")
     yield connection_string

@@ -1,11 +1,14 @@
-"""The app as a process on an account of its own, shared by the tests of a module."""
+"""The app as a process on an account of its own."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
+from azure.data.tables import TableClient
 
 from devhost.process import ROOT
 from leads.app import App
@@ -19,17 +22,31 @@ def app_on(storage: str) -> App:
     return App(Settings.model_validate({"LeadsStorage": storage}))
 
 
-@pytest.fixture
-def demo_storage(fresh_storage: str) -> str:
-    """An account with the demonstration offers."""
-    offers = app_on(fresh_storage).offers
+@contextmanager
+def demonstration(storage: str) -> Iterator[RunningApp]:
+    """The running app on an account with the demonstration offers."""
+    offers = app_on(storage).offers
     for file in sorted((ROOT / "samples" / "offers").glob("*.json")):
         offers.save(read_offer(json.loads(file.read_text())))
-    return fresh_storage
+    with running_app(storage) as running:
+        yield running
 
 
 @pytest.fixture
-def demo(demo_storage: str) -> Iterator[RunningApp]:
-    """The running app with the demonstration offers."""
-    with running_app(demo_storage) as running:
+def demo(fresh_storage: str) -> Iterator[RunningApp]:
+    """The app with the demonstration offers."""
+    with demonstration(fresh_storage) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def shared_demo(shared_storage: str) -> Iterator[RunningApp]:
+    """As `demo`, for all tests of a module together: each posts a lead of its own."""
+    with demonstration(shared_storage) as running:
+        yield running
+
+
+def rows(storage: str) -> dict[str, dict[str, Any]]:
+    """What the demonstration has delivered, by lead id."""
+    with TableClient.from_connection_string(storage, "MarketplaceLeads") as table:
+        return {row["RowKey"]: dict(row) for row in table.list_entities()}
