@@ -20,6 +20,8 @@ class Effort:
     counted_leads: int = 40
     waiting: int = 200
     waiting_many: int = 2_000
+    waiting_begun: int = 24
+    """Leads delivered before a measurement begins: as many as are under way at once."""
     waiting_window: int = 150
     """Of the leads that wait, how many are measured in a round: neither the first ones nor the last."""
     ledger: int = 1_000
@@ -37,9 +39,10 @@ TINY = Effort(
     intake_leads=4,
     delivered_leads=4,
     counted_leads=1,
-    waiting=40,
-    waiting_many=48,
-    waiting_window=8,
+    waiting=24,
+    waiting_many=28,
+    waiting_begun=4,
+    waiting_window=16,
     ledger=30,
     ledger_large=60,
     parked=3,

@@ -11,9 +11,6 @@ from benchmarks.side import OURS, Side, Tally, accounts, running, tally, wait_un
 from leads.storage import LEADS_QUEUE
 from tests.support.proxy import Proxy, Request, Rule
 
-SETTLED_IN = 24
-"""Leads delivered before a measurement begins: as many as are under way at once."""
-
 
 def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
     """Two rows."""
@@ -26,8 +23,8 @@ def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
             running(OURS, few_proxy.connection_string, *ONLY_QUEUES) as few,
         ):
             tell(f"putting {effort.waiting_many} messages")
-            of_many = _delivering(many, first, many_proxy, effort.waiting_many, effort.waiting_window)
-            of_few = _delivering(few, second, few_proxy, effort.waiting, effort.waiting_window)
+            of_many = _delivering(many, first, many_proxy, effort.waiting_many, effort)
+            of_few = _delivering(few, second, few_proxy, effort.waiting, effort)
             for warm_up in (of_many, of_few):
                 warm_up()
             requests, cpu = compare(of_many, of_few, effort, tell)
@@ -39,16 +36,18 @@ def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
     ]
 
 
-def _delivering(side: Side, storage: str, proxy: Proxy, waiting: int, window: int) -> Measure:
-    """Fill the queue up to `waiting`, then measure `window` deliveries in the middle of the work."""
+def _delivering(side: Side, storage: str, proxy: Proxy, waiting: int, effort: Effort) -> Measure:
+    """Fill the queue up to `waiting`, then measure some deliveries in the middle of the work."""
     numbers = itertools.count()
+    first = effort.waiting_begun
+    last = first + effort.waiting_window
     direct = Side(side.host, storage)
 
     def measure() -> list[float]:
         side.pause()
         _fill_up(direct, numbers, waiting)
         proxy.forget()
-        proxy.rule = window_of = _Window(side, proxy, SETTLED_IN, SETTLED_IN + window)
+        proxy.rule = window_of = _Window(side, proxy, first, last)
         side.go_on()
         wait_until(lambda: len(window_of.ends) == 2, "delivering")
         side.pause()
