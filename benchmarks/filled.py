@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.side import prepare
 from benchmarks.typical import DESTINATION, OFFER, delivered
-from leads.lead import customer_hash, customer_identity, fingerprint, new_lead_id
+from leads.identity import customer_hash, customer_identity, fingerprint, new_lead_id
 from leads.ledger import LEDGER_TABLE
 from leads.rows import (
     CustomerRow,

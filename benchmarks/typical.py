@@ -8,7 +8,8 @@ from uuid import UUID
 
 from leads.destinations.azure_table import to_entity
 from leads.destinations.base import Customer, OutgoingLead
-from leads.lead import Stage, customer_hash, customer_identity, fingerprint, journey, new_lead_id, parse_body
+from leads.identity import customer_hash, customer_identity, fingerprint, journey, new_lead_id
+from leads.lead import Stage, parse_body
 from leads.messages import Message, encode
 from leads.rows import (
     Attempt,

@@ -14,7 +14,7 @@ from typing import Final
 from leads.app import App
 from leads.delivery import new_record
 from leads.events import Event, emit
-from leads.lead import customer_of, received_at_of
+from leads.identity import customer_of, received_at_of
 from leads.ledger import LEDGER_TABLE, TRIES, LedgerBusy
 from leads.offers import DestinationConfig, offer_by_id
 from leads.rows import (

@@ -13,7 +13,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from leads.app import App
-from leads.lead import TEXT_FIELDS, Lead, complement, text_of_body
+from leads.identity import complement
+from leads.lead import TEXT_FIELDS, Lead, text_of_body
 from leads.ledger import Ledger
 from leads.listing import PARTITIONS, received_between
 from leads.rows import UNROUTED_OFFER, LeadRecord, State, read_lead

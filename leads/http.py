@@ -9,8 +9,9 @@ import azure.functions as func
 from leads import clock
 from leads.app import get_app
 from leads.events import Event, emit
+from leads.identity import is_lead_id, received_at_of
 from leads.intake import MAX_BODY_BYTES, BodyTooLarge, KeptUnreadable, accept
-from leads.lead import UnreadableLead, is_lead_id, received_at_of
+from leads.lead import UnreadableLead
 from leads.settings import SettingsError
 from leads.storage import StorageError
 

@@ -10,23 +10,20 @@ from typing import Any, Final
 
 from leads import clock
 from leads.app import App
+from leads.attempt import IMPORT_WINDOW
 from leads.dates import DateOrder, read_date
-from leads.delivery import IMPORT_WINDOW
 from leads.events import Event, emit
-from leads.intake import MAX_BODY_BYTES, put_on_the_queue
-from leads.lead import (
-    Lead,
-    UnreadableLead,
+from leads.identity import (
     customer_identity,
     customer_of,
-    field_of,
     is_lead_id,
     journey,
     new_lead_id,
-    parse_record,
     partition_of,
     received_at_of,
 )
+from leads.intake import MAX_BODY_BYTES, put_on_the_queue
+from leads.lead import Lead, UnreadableLead, field_of, parse_record
 from leads.listing import Known, within
 from leads.messages import Imported, Message
 from leads.offers import Offer, OfferReferences, route

@@ -8,7 +8,8 @@ from typing import Final
 from leads import clock
 from leads.app import App
 from leads.events import Event, emit
-from leads.lead import Lead, UnreadableLead, new_lead_id, parse_body
+from leads.identity import new_lead_id
+from leads.lead import Lead, UnreadableLead, parse_body
 from leads.messages import MAX_ENVELOPE_BYTES, Message, encode
 from leads.trace import tracing
 

@@ -17,17 +17,16 @@ import base64
 import codecs
 import json
 import re
-import secrets
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from enum import StrEnum
 from functools import lru_cache
-from hashlib import sha256
 from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict
+
+from leads.countries import country_code
 
 # --- The lead ---------------------------------------------------------------------------------------
 
@@ -138,7 +137,7 @@ class Lead(BaseModel):
     @property
     def country_code(self) -> str:
         """ISO 3166 alpha-2 of `country`, or "" where it names no country."""
-        return _country_code(self.country)
+        return country_code(self.country)
 
 
 TEXT_FIELDS: Final = tuple(name for name in Lead.model_fields if name not in {"extra", "customer_extra", "original"})
@@ -568,196 +567,3 @@ def _too_deep() -> UnreadableLead:
         "The body is nested too deeply",
         "The body is nested too deeply: a lead is an object with one object, UserDetails, in it.",
     )
-
-
-# --- Identity ---------------------------------------------------------------------------------------
-
-# YYYYMMDDHHMMSSmmm-<12 hex digits>, and then "-" and the bucket.
-_LEAD_ID: Final = re.compile(r"[0-9]{17}-[0-9a-f]{12}-[0-9a-f]")
-_UNBUCKETED_LENGTH: Final = 17 + 1 + 12
-
-_COMPLEMENT: Final = str.maketrans("0123456789abcdef", "fedcba9876543210")
-
-
-def fingerprint(lead: Lead, offer: str) -> str:
-    """32 hex digits that are the same for the same lead sent again, whatever its bytes or time.
-
-    `offer` is the id of the offer that the lead was routed to, or what the address names where that is
-    the default offer. What names the offer in the lead itself counts too: it takes the leads of many.
-    """
-    parts = Source.parse(lead.lead_source)
-    phone = "".join(filter(str.isdigit, lead.phone))
-    texts = [
-        offer,
-        lead.first_name,
-        lead.last_name,
-        lead.email,
-        phone or lead.phone,
-        lead.country_code or lead.country,
-        lead.company,
-        lead.title,
-        lead.source,
-        lead.action,
-        parts.offer_part,
-        lead.product_id,
-        lead.offer_title,
-        lead.description,
-    ]
-    for prefix, extra in (("record", lead.extra), ("customer", lead.customer_extra)):
-        for key in sorted(extra):
-            texts += (prefix, key, extra[key])
-    # No text holds the separator: folding makes it a space.
-    return sha256("\x1f".join(map(_folded, texts)).encode()).hexdigest()[:32]
-
-
-def journey(lead: Lead, offer: str) -> str:
-    """16 hex digits that are the same for each lead of this action to this offer; `offer` as in `fingerprint`."""
-    texts = map(_folded, (offer, lead.action))
-    return sha256("\x1f".join(texts).encode()).hexdigest()[:16]
-
-
-def _folded(text: str) -> str:
-    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-    return " ".join(folded.split())
-
-
-def customer_identity(lead: Lead, lead_id: str) -> str:
-    """Who the customer is: `email:…`, else `print:…` of a lead with a name or phone, else `lead:…`.
-
-    Holds personal data: store and log `customer_hash` of it. Text without an "@" ("n/a") is no e-mail,
-    or else strangers would become one customer.
-    """
-    email = lead.email.lower()
-    if "@" in email.strip("@"):
-        return f"email:{email}"
-    if lead.first_name or lead.last_name or lead.phone:
-        return f"print:{fingerprint(lead, '')}"
-    # Without the bucket, because the bucket is made from this.
-    return f"lead:{lead_id[:_UNBUCKETED_LENGTH]}"
-
-
-def customer_hash(identity: str) -> str:
-    """32 hex digits that stand for the customer in keys; the first one is the bucket."""
-    return sha256(identity.encode()).hexdigest()[:32]
-
-
-def customer_of(lead: Lead, lead_id: str) -> str:
-    """The hash that stands for a lead's customer."""
-    return customer_hash(customer_identity(lead, lead_id))
-
-
-def new_lead_id(now: datetime, lead: Lead, known_as: str = "") -> str:
-    """`YYYYMMDDHHMMSSmmm-<12 random hex digits>-<bucket>`, in UTC. `now` must be aware (ValueError).
-
-    `known_as` are 12 hex digits instead of random ones, for a lead that has to get the same id each time.
-    """
-    if now.tzinfo is None:
-        raise ValueError("now must be an aware datetime")
-    at = now.astimezone(UTC)
-    lead_id = f"{at:%Y%m%d%H%M%S}{at.microsecond // 1000:03d}-{known_as or secrets.token_hex(6)}"
-    return f"{lead_id}-{customer_of(lead, lead_id)[0]}"
-
-
-def is_lead_id(text: str) -> bool:
-    """Whether `text` has the form of a lead's id, with a time that exists."""
-    if not _LEAD_ID.fullmatch(text):
-        return False
-    try:
-        received_at_of(text)
-    except ValueError:
-        return False
-    return True
-
-
-def partition_of(lead_id: str) -> str:
-    """The bucket of the lead's customer, one hex digit: `customer_hash(customer_identity(…))[0]`."""
-    return lead_id[-1]
-
-
-def complement(lead_id: str) -> str:
-    """The id with its hex digits complemented, so that the newest sorts first; its own inverse."""
-    return lead_id.translate(_COMPLEMENT)
-
-
-def received_at_of(lead_id: str) -> datetime:
-    """When the lead came in, aware, in UTC, to the millisecond. Raises ValueError if it is no lead's id."""
-    if not _LEAD_ID.fullmatch(lead_id):
-        raise ValueError("not a lead's id: it looks like 20260131235959999-0123456789ab-c")
-    return datetime.strptime(lead_id[:17] + "000Z", "%Y%m%d%H%M%S%f%z")
-
-
-# --- Countries --------------------------------------------------------------------------------------
-
-# Everyday names that ISO 3166 writes otherwise ("Türkiye", "Korea, Republic of"), by letters alone.
-_EVERYDAY_COUNTRIES: Final = {
-    "us": "United States|US|USA|America",
-    "gb": "UK|Great Britain|United Kingdom|Britain|England|Scotland|Wales|Northern Ireland",
-    "ae": "UAE",
-    "ba": "Bosnia",
-    "bn": "Brunei",
-    "bo": "Bolivia",
-    "cd": "DR Congo|DRC|Democratic Republic of the Congo|Congo Kinshasa",
-    "cg": "Republic of the Congo|Congo Brazzaville",
-    "ci": "Ivory Coast",
-    "cv": "Cape Verde",
-    "cz": "Czech Republic",
-    "fk": "Falkland Islands",
-    "fm": "Micronesia",
-    "hk": "Hong Kong SAR|Hong Kong SAR China",
-    "ir": "Iran",
-    "kp": "North Korea",
-    "kr": "Korea|South Korea|Republic of Korea",
-    "la": "Laos",
-    "md": "Moldova",
-    "mk": "Macedonia",
-    "mm": "Burma",
-    "mo": "Macau|Macao SAR|Macau SAR",
-    "nl": "Holland|Nederland",
-    "ps": "Palestine|Palestinian Authority",
-    "ru": "Russia",
-    "sx": "Sint Maarten",
-    "sy": "Syria",
-    "sz": "Swaziland",
-    "tr": "Turkey",
-    "tw": "Taiwan",
-    "tz": "Tanzania",
-    "va": "Vatican|Vatican City",
-    "ve": "Venezuela",
-    "vg": "British Virgin Islands",
-    "vi": "US Virgin Islands",
-    "vn": "Vietnam",
-    "at": "Österreich",
-    "br": "Brasil",
-    "ch": "Schweiz|Suisse",
-    "de": "Deutschland",
-    "es": "España",
-    "it": "Italia",
-}
-
-
-def _country_code(text: str) -> str:
-    if not text or len(text) > _LONGEST_KEY:
-        return ""
-    codes, names = _countries()
-    return codes.get(text.upper()) or names.get(_country_letters(text), "")
-
-
-def _country_letters(text: str) -> str:
-    plain = "".join(filter(str.isalnum, unicodedata.normalize("NFKD", text).casefold()))
-    return plain.removeprefix("the")
-
-
-@lru_cache(maxsize=1)
-def _countries() -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Alpha-2 by code and by name: "NA" is Namibia, "n/a" is not."""
-    # Imported only when a country is first asked for: cold start counts.
-    from iso3166 import countries
-
-    codes: dict[str, str] = {}
-    names: dict[str, str] = {}
-    for country in countries:
-        codes.update((code, country.alpha2) for code in (country.alpha2, country.alpha3, country.numeric))
-        names.update((_country_letters(name), country.alpha2) for name in (country.name, country.apolitical_name))
-    for code, everyday in _EVERYDAY_COUNTRIES.items():
-        names.update((_country_letters(name), code.upper()) for name in everyday.split("|"))
-    return codes, names

@@ -7,7 +7,7 @@ from heapq import merge
 from itertools import islice
 from typing import Any
 
-from leads.lead import complement, customer_of, received_at_of
+from leads.identity import complement, customer_of, received_at_of
 from leads.ledger import Ledger
 from leads.rows import State, Todo, read_todo, todo_prefix
 from leads.storage import key_part, keys_beginning

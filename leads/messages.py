@@ -12,7 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from leads.lead import Lead, is_lead_id
+from leads.identity import is_lead_id
+from leads.lead import Lead
 
 VERSION = 1
 _HIGHEST_SEQ = 2**31 - 1

@@ -10,9 +10,10 @@ from typing import Final
 from leads import clock, erasure, retention, watching
 from leads.announcements import announce
 from leads.app import App
+from leads.attempt import checked
 from leads.ceiling import CEILING
 from leads.connections import Connection
-from leads.delivery import checked, emptied_on_surfacing, is_our_fault, new_record
+from leads.delivery import emptied_on_surfacing, is_our_fault, new_record
 from leads.events import Event, emit
 from leads.intake import keep_unreadable
 from leads.lead import Lead, parse_body

@@ -8,8 +8,9 @@ from typing import Final
 from leads import clock, destinations
 from leads.app import App
 from leads.events import Event, emit
+from leads.identity import new_lead_id
 from leads.intake import put_on_the_queue
-from leads.lead import Lead, new_lead_id
+from leads.lead import Lead
 from leads.messages import Message
 from leads.offers import offer_by_id
 from leads.recovery import DEFAULT_PACE

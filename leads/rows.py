@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from leads.lead import Lead, Stage, complement, customer_of, known_action, known_source, partition_of, received_at_of
+from leads.identity import complement, customer_of, partition_of, received_at_of
+from leads.lead import Lead, Stage, known_action, known_source
 from leads.messages import Imported
 from leads.offers import OfferReferences
 from leads.storage import joined_text, key_part, text_columns

@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Final
 from urllib.parse import unquote_plus
 
-from leads.lead import Lead, customer_of, text_of_body
+from leads.identity import customer_of
+from leads.lead import Lead, text_of_body
 
 ERASED: Final = "(erased)"
 _ESCAPED: Final = re.compile(r"(?<!\\)\\+(?:u([0-9a-fA-F]{4})|([nrt/]))")

@@ -14,7 +14,8 @@ from typing import Any, Final, Literal
 from azure.storage.queue import QueueMessage
 
 from leads.app import App
-from leads.lead import Lead, UnreadableLead, parse_body, received_at_of
+from leads.identity import received_at_of
+from leads.lead import Lead, UnreadableLead, parse_body
 from leads.ledger import Ledger
 from leads.listing import PARTITIONS
 from leads.messages import Message, MessageTooNew, MessageUnreadable, bytes_of, decode

@@ -8,9 +8,9 @@ from typing import Final
 from leads import clock, expiry, notices
 from leads.alarms import Alarm, Change
 from leads.app import App
+from leads.attempt import checked
 from leads.ceiling import CEILING
 from leads.connections import Connection
-from leads.delivery import checked
 from leads.events import Event, emit
 from leads.hearing import silence_alarms
 from leads.listing import Backlog

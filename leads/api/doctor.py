@@ -18,9 +18,9 @@ from leads import clock, expiry
 from leads.alarms import ALARMS_TABLE
 from leads.api.operation import Nothing
 from leads.app import App
+from leads.attempt import checked
 from leads.connections import CONNECTIONS_TABLE, Connection
 from leads.counts import COUNTS_TABLE
-from leads.delivery import checked
 from leads.destinations import read_settings
 from leads.destinations.allowance import ALLOWANCES_TABLE
 from leads.destinations.base import secret_references

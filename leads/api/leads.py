@@ -11,8 +11,9 @@ from leads import clock, listing
 from leads.api.operation import PATH, QUERY, Request
 from leads.api.problems import Invalid, NotFound, TooLarge
 from leads.app import App
+from leads.identity import is_lead_id
 from leads.intake import MAX_BODY_BYTES
-from leads.lead import Lead, UnreadableLead, is_lead_id, parse_body
+from leads.lead import Lead, UnreadableLead, parse_body
 from leads.rows import Attempt, Delivery, LeadRecord, State
 
 MAX_PAGE: Final = 1000

@@ -12,16 +12,10 @@ from leads.api.operation import BODY, Body, Request
 from leads.api.problems import NotFound
 from leads.api.validation import apart
 from leads.app import App
-from leads.delivery import outgoing_lead
+from leads.attempt import outgoing_lead
 from leads.destinations.base import Customer, NotSendable, PreviewedRequest
-from leads.lead import (
-    Lead,
-    customer_of,
-    new_lead_id,
-    parse_body,
-    received_at_of,
-    stage_of,
-)
+from leads.identity import customer_of, new_lead_id, received_at_of
+from leads.lead import Lead, parse_body, stage_of
 from leads.offers import DEFAULT_OFFER, DestinationConfig, Offer, OfferReferences, route
 from leads.problems import place_of
 from leads.settings import SettingsError

@@ -13,7 +13,7 @@ from leads.api.operation import Nothing
 from leads.app import App
 from leads.ceiling import CEILING
 from leads.events import Event
-from leads.lead import received_at_of
+from leads.identity import received_at_of
 from leads.rows import UNDELIVERED, State
 from leads.watching import CALLS_FOR
 

@@ -12,7 +12,7 @@ from leads.api.offers import OfferId, no_offer
 from leads.api.operation import BODY, QUERY, Request
 from leads.api.problems import NotFound
 from leads.app import App
-from leads.delivery import checked
+from leads.attempt import checked
 from leads.destinations.base import Context, Destination
 from leads.offers import DestinationConfig
 from leads.settings import Secrets

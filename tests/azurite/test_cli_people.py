@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from leads.lead import customer_hash
+from leads.identity import customer_hash
 from leads.listing import newest
 from leads.rows import State
 from tests.chaos.every_request import KillAt, Way

@@ -25,7 +25,8 @@ from leads.api.people import (
 )
 from leads.api.problems import Invalid, Unavailable
 from leads.delivery import deliver
-from leads.lead import customer_hash, parse_body
+from leads.identity import customer_hash
+from leads.lead import parse_body
 from leads.ledger import LEDGER_TABLE, LedgerBusy
 from leads.messages import Imported, encode
 from leads.recovery import drain_poison
@@ -169,7 +170,8 @@ def keep_unreadable(pipeline: Pipeline, body: bytes) -> str:
 
 def waiting_text(pipeline: Pipeline, action: str) -> str:
     """A first message of theirs that is nowhere else."""
-    from leads.lead import new_lead_id, parse_body
+    from leads.identity import new_lead_id
+    from leads.lead import parse_body
     from leads.messages import Message
 
     lead = parse_body(json.dumps(hers(action)).encode())

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from leads.app import App, get_app
 from leads.http import ABOUT_INTAKE, answer_intake
+from leads.identity import is_lead_id
 from leads.intake import MAX_BODY_BYTES, accept
-from leads.lead import is_lead_id
 from leads.messages import decode
 from leads.rows import State
 from leads.settings import Settings

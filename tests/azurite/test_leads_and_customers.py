@@ -10,8 +10,9 @@ from datetime import timedelta
 import pytest
 
 from leads.delivery import deliver
+from leads.identity import new_lead_id
 from leads.intake import BodyTooLarge, KeptUnreadable
-from leads.lead import Lead, new_lead_id, parse_body
+from leads.lead import Lead, parse_body
 from leads.listing import newest, todo
 from leads.rows import State
 from tests.support.pipeline import Killed, Pipeline, a_lead, crm, text_of

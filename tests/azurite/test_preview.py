@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from leads.api.preview import Preview, PreviewLead, WantedPreview, preview_lead
 from leads.api.problems import Invalid, NotFound, TooLarge
-from leads.delivery import outgoing_lead
+from leads.attempt import outgoing_lead
 from leads.destinations import MODULES, destination_class
 from leads.destinations.base import MASK, Customer, PreviewedRequest
 from leads.destinations.marketo.records import DEFAULT_MAPPING
-from leads.lead import new_lead_id, parse_record
+from leads.identity import new_lead_id
+from leads.lead import parse_record
 from leads.offers import Offer, read_offer
 from tests.fakes import marketo
 from tests.fakes.https_server import Request

@@ -14,7 +14,8 @@ from leads import ledger as ledger_module
 from leads import recovery
 from leads.delivery import deliver
 from leads.destinations.base import Delivered
-from leads.lead import Lead, customer_hash, customer_identity, new_lead_id
+from leads.identity import customer_hash, customer_identity, new_lead_id
+from leads.lead import Lead
 from leads.ledger import Ledger, LedgerBusy
 from leads.messages import Message, bytes_of, encode
 from leads.rows import LeadRecord, Seen, State
@@ -478,7 +479,7 @@ def test_poison_stays_on_its_queue_until_the_ledger_has_it(routed: Pipeline, mon
 
 def _deliver_killing(pipeline: Pipeline, message: object) -> None:
     """The process dies in the middle of `send`: its destination's guard must not stop it."""
-    from leads.delivery import _Attempting
+    from leads.attempt import _Attempting
 
     original = _Attempting._send
     _Attempting._send = _raise_killed  # type: ignore[method-assign,assignment]

@@ -22,8 +22,9 @@ from leads.api.replay import (
 )
 from leads.api.wire import read_json
 from leads.delivery import deliver
+from leads.identity import customer_of
 from leads.intake import KeptUnreadable
-from leads.lead import TEXT_FIELDS, customer_of, parse_body
+from leads.lead import TEXT_FIELDS, parse_body
 from leads.messages import Message, encode
 from leads.rows import State
 from tests.support.command_line import Run, one_line, run_against

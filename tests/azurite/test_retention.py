@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from leads import importing, replay, retention
+from leads.identity import customer_hash
 from leads.intake import keep_unreadable
-from leads.lead import Lead, customer_hash
+from leads.lead import Lead
 from leads.listing import Arrival, arrivals, newest
 from leads.rows import State
 from tests.support.leftovers import leftovers

@@ -11,7 +11,7 @@ import pytest
 from leads import ledger
 from leads.app import App
 from leads.delivery import deliver, new_record
-from leads.lead import customer_hash, customer_identity
+from leads.identity import customer_hash, customer_identity
 from leads.ledger import Claim, Ledger
 from leads.messages import Message, decode, encode
 from leads.rows import Seen, State

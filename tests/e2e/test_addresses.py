@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from leads.clock import now
-from leads.lead import Lead, new_lead_id
+from leads.identity import new_lead_id
+from leads.lead import Lead
 from leads.listing import newest
 from tests.e2e.conftest import app_on, rows
 from tests.support.pipeline import a_lead

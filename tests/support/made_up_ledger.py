@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from leads import cli
-from leads.lead import Lead, complement, new_lead_id
+from leads.identity import complement, new_lead_id
+from leads.lead import Lead
 from leads.rows import Delivery, LeadRecord, State, lead_entity
 from leads.storage import Table
 from tests.support.memory import Entity

@@ -8,7 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from leads.lead import Lead, new_lead_id, parse_body
+from leads.identity import new_lead_id
+from leads.lead import Lead, parse_body
 
 CUSTOMER_KEYS = ("FirstName", "LastName", "Email", "Phone", "Country", "Company", "Title")
 RECORD_KEYS = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from leads.delivery import checked
+from leads.attempt import checked
 from leads.destinations.base import (
     CHECK_SECONDS,
     CheckResult,
@@ -57,7 +57,7 @@ def test_a_check_that_raises_is_one_that_did_not_get_through_and_says_where_with
 
 def test_a_check_has_so_many_seconds_for_all_its_requests(monkeypatch: Any) -> None:
     now = [0.0]
-    monkeypatch.setattr("leads.delivery.monotonic", lambda: now[0])
+    monkeypatch.setattr("leads.attempt.monotonic", lambda: now[0])
     monkeypatch.setattr("leads.destinations.http.time.monotonic", lambda: now[0])
 
     def slow() -> CheckResult:

@@ -36,18 +36,8 @@ from leads.destinations.salesforce import errors as salesforce_errors
 from leads.destinations.salesforce import records as salesforce
 from leads.destinations.webhook import PAYLOAD_VERSION, classify, payload
 from leads.events import ALARMS, Event
-from leads.lead import (
-    Lead,
-    Source,
-    Stage,
-    UnreadableLead,
-    customer_hash,
-    customer_identity,
-    new_lead_id,
-    parse_body,
-    received_at_of,
-    stage_of,
-)
+from leads.identity import customer_hash, customer_identity, new_lead_id, received_at_of
+from leads.lead import Lead, Source, Stage, UnreadableLead, parse_body, stage_of
 from leads.offers import DestinationConfig, Offer, Policies, When, read_offer
 from leads.retry import SCHEDULE
 from leads.rows import State

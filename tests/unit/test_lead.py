@@ -13,21 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from leads.lead import (
-    Lead,
-    Source,
-    Stage,
+from leads.identity import (
     complement,
     customer_hash,
     customer_identity,
     fingerprint,
     is_lead_id,
     new_lead_id,
-    parse_body,
     partition_of,
     received_at_of,
-    stage_of,
 )
+from leads.lead import Lead, Source, Stage, parse_body, stage_of
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 NOW = datetime(2026, 1, 31, 23, 59, 59, 999_999, tzinfo=UTC)

@@ -22,7 +22,8 @@ from leads.destinations.marketo.settings import MarketoSettings
 from leads.destinations.marketo.sign_in import _token
 from leads.destinations.refusals import Kind
 from leads.destinations.tokens import NoToken
-from leads.lead import Lead, Stage, new_lead_id
+from leads.identity import new_lead_id
+from leads.lead import Lead, Stage
 from tests.support.strategies import json_values, leads
 
 START = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)

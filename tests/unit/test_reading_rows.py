@@ -16,8 +16,9 @@ from leads import clock
 from leads.cli.csv_file import read_csv
 from leads.destinations.azure_table import from_entity, to_entity
 from leads.destinations.base import Customer, OutgoingLead
+from leads.identity import customer_of, new_lead_id, partition_of
 from leads.importing import BadRow, Candidate, Reading, Row, read_row
-from leads.lead import Lead, Stage, customer_of, new_lead_id, parse_record, partition_of
+from leads.lead import Lead, Stage, parse_record
 from tests.support.strategies import json_values, leads, moments
 
 COLUMNS = ["First name", "Last name", "Email", "ActionCode", "Offer name", "CreatedTime", "Notes"]

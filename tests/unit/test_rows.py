@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from leads.lead import Lead, Stage, new_lead_id, partition_of
+from leads.identity import new_lead_id, partition_of
+from leads.lead import Lead, Stage
 from leads.rows import (
     FINAL,
     MAX_ATTEMPTS_KEPT,

@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
-from leads.lead import Lead, customer_hash, customer_identity
+from leads.identity import customer_hash, customer_identity
+from leads.lead import Lead
 from leads.sought import ERASED, Sought
 
 EMAIL = "ada+crm@example.com"

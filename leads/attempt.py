@@ -1,0 +1,437 @@
+"""One attempt: claim the customer, send to the destination, settle what came of it in the ledger."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from time import monotonic, perf_counter
+from typing import Final
+
+from leads import clock, retry
+from leads.announcements import encode_notice
+from leads.app import App
+from leads.destinations.base import (
+    CHECK_SECONDS,
+    SEND_SECONDS,
+    CheckResult,
+    Customer,
+    Delivered,
+    Destination,
+    Misconfigured,
+    Outcome,
+    OutgoingLead,
+    Rejected,
+    Retry,
+    Skipped,
+    Unknown,
+    send_ends_at,
+)
+from leads.destinations.follow_up import follow_up_of
+from leads.events import Event, emit
+from leads.identity import customer_of, fingerprint, journey
+from leads.lead import Lead, Stage
+from leads.ledger import TRIES, Claim, ClaimHeld, CustomerAppeared
+from leads.messages import Imported, Message, encode
+from leads.offers import DestinationConfig, Offer
+from leads.problems import place_of
+from leads.rows import Attempt, CustomerRow, Delivery, LeadRecord, Seen, State
+from leads.storage import StorageError
+
+REDELIVERY_WINDOW: Final = timedelta(minutes=15)
+IMPORT_WINDOW: Final = timedelta(hours=36)
+"""How far apart the times of an imported lead and of the same lead as it came may be: lists tell local days, not moments."""
+
+
+def attempt(
+    app: App,
+    record: LeadRecord,
+    delivery: Delivery,
+    message: Message,
+    offer: Offer,
+    config: DestinationConfig,
+) -> None:
+    """Send the lead to one destination over a free slot of its connection, or park it where the connection is paused.
+
+    Raises ClaimHeld or NoFreeSlot where it can't be sent now, StorageError where storage gives out before or after it.
+    """
+    destination = app.destination(config)
+    attempting = _Attempting(app, record, delivery.destination, message, offer, config, destination, clock.now())
+    if not attempting.may_go_on():
+        attempting.park()
+        return
+    with app.connections.slot(destination.connection):
+        if attempting.may_go_on():
+            attempting.run()
+            return
+    attempting.park()  # the connection was paused while it waited for its slot
+
+
+def outgoing_lead(
+    offer: Offer,
+    config: DestinationConfig,
+    lead: Lead,
+    *,
+    lead_id: str,
+    received_at: datetime,
+    stage: Stage,
+    repeat_of: str = "",
+) -> OutgoingLead:
+    """What one of the offer's destinations is told of a lead."""
+    return OutgoingLead(
+        lead_id=lead_id,
+        lead=lead,
+        offer=offer.id,
+        destination=config.name,
+        stage=stage,
+        received_at=received_at,
+        repeat_of=repeat_of,
+        follow_up=follow_up_of(stage, config.follow_up),
+        set_do_not_contact=stage is Stage.CROSS_LISTED and offer.policies.dnc == "flag",
+        overwrite=offer.policies.existing_records == "overwrite",
+    )
+
+
+@dataclass(slots=True)
+class _Attempting:
+    """One attempt: claim the customer, send, settle."""
+
+    app: App
+    record: LeadRecord
+    name: str
+    message: Message
+    offer: Offer
+    config: DestinationConfig
+    destination: Destination
+    began_at: datetime
+    claim: Claim | None = None
+    cut_off: bool = False
+    outcome: Outcome | None = None
+    milliseconds: int = 0
+
+    def may_go_on(self) -> bool:
+        """Whether the connection lets it through; what is only recorded does not need it."""
+        if self.record.imported is Imported.RECORD:
+            return True
+        return self.app.connections.get(self.destination.connection).lets_through(probe=self.message.probe)
+
+    def run(self) -> None:
+        customer = self._claim()
+        if customer is None:
+            return
+        if self.record.imported is Imported.RECORD:
+            self._conclude(State.SKIPPED, reason="imported: only recorded")
+            return
+        started = perf_counter()
+        self.outcome = Unknown("cut_off") if self.cut_off and self.destination.keyless else self._send(customer)
+        self.milliseconds = round((perf_counter() - started) * 1000)
+        self._settle(self.outcome)
+
+    # claim
+
+    def _claim(self) -> Customer | None:
+        """Take the customer, or settle the lead as a redelivery or by policy and return None."""
+        lead = self.record.lead
+        assert lead is not None  # noqa: S101
+        key = customer_of(lead, self.record.lead_id)
+        scope = self.destination.record_scope(self.offer.id, self.name)
+        offer = self.offer.told_apart_by(self.record.url_offer)
+        seen = Seen(
+            fingerprint(lead, offer),
+            self.record.lead_id,
+            self.record.received_at,
+            journey=journey(lead, offer),
+            imported=bool(self.record.imported),
+        )
+        # A lead that the ledger knows has most likely claimed its customer before.
+        known = self.app.ledger.customer(key, scope) if self.record.etag else None
+        for _ in range(TRIES):
+            if known is not None and self._settled_by_history(known, seen):
+                return None
+            if known is not None and known.held:
+                raise ClaimHeld
+            try:
+                self.claim = self.app.ledger.claim(self.record, key, scope, known, seen)
+            except CustomerAppeared:
+                known = self.app.ledger.customer(key, scope)
+            else:
+                self.cut_off = known is not None and self._was_cut_off(known)
+                return _customer_of(key, self.claim)
+        raise ClaimHeld
+
+    def _was_cut_off(self, known: CustomerRow) -> bool:
+        """Whether an earlier attempt at this lead has claimed the customer and never settled: it may have been sent."""
+        claims = {other.claim for other in known.recent if other.lead_id == self.record.lead_id} - {""}
+        return bool(claims - {attempt.id for attempt in self._delivery().attempts})
+
+    def _settled_by_history(self, known: CustomerRow, seen: Seen) -> bool:
+        if self._delivery().forced:
+            return False
+        others = [other for other in known.recent if other.lead_id not in {seen.lead_id, self.record.corrects}]
+        redelivered = next((other for other in others if is_redelivery(other, seen)), None)
+        if redelivered is not None:
+            self._conclude(State.DUPLICATE, duplicate_of=redelivered.lead_id)
+            return True
+        earlier = [other for other in others if other.fingerprint == seen.fingerprint and other.at < seen.at]
+        if not earlier:
+            return False
+        self._delivery().repeat_of = earlier[-1].lead_id
+        if self.offer.policies.repeats == "skip":
+            self._conclude(State.SKIPPED, reason="repeats are only recorded (policy repeats)")
+            return True
+        return False
+
+    def _delivery(self) -> Delivery:
+        return self.record.delivery(self.name)
+
+    def _conclude(
+        self, state: State, *, reason: str = "", duplicate_of: str = "", outcome: str = "", code: str = ""
+    ) -> None:
+        repeat_of = self._delivery().repeat_of
+
+        def change(delivery: Delivery) -> None:
+            delivery.state, delivery.reason = state, reason
+            delivery.duplicate_of, delivery.repeat_of = duplicate_of, repeat_of
+
+        self._store(change, outcome=outcome, code=code)
+
+    # send
+
+    def _send(self, customer: Customer) -> Outcome:
+        lead = self.record.lead
+        assert lead is not None  # noqa: S101
+        outgoing = outgoing_lead(
+            self.offer,
+            self.config,
+            lead,
+            lead_id=self.record.lead_id,
+            received_at=self.record.received_at,
+            stage=self.record.stage,
+            repeat_of=self._delivery().repeat_of,
+        )
+        end = send_ends_at.set(monotonic() + SEND_SECONDS)
+        try:
+            return self.destination.send(outgoing, customer)
+        except Exception as error:  # noqa: BLE001 - a fault in one destination must not take others' messages to poison
+            return Retry(place_of(error))
+        finally:
+            send_ends_at.reset(end)
+
+    # settle
+
+    def _settle(self, outcome: Outcome) -> None:
+        match outcome:
+            case Delivered():
+                self._settle_delivered(outcome)
+            case Skipped():
+                self._conclude(State.SKIPPED, reason=outcome.reason, outcome="skipped", code=outcome.code)
+                self._note_success()
+            case Rejected():
+                self._dead_letter(outcome.reason, outcome.code)
+            case Misconfigured():
+                self._settle_misconfigured(outcome)
+            case Retry():
+                self._settle_retry(outcome)
+            case Unknown():
+                self._settle_unknown(outcome)
+
+    def _settle_delivered(self, outcome: Delivered) -> None:
+        def change(delivery: Delivery) -> None:
+            delivery.state, delivery.reason, delivery.record_id = State.DELIVERED, "", outcome.record_id
+            delivery.unconfirmed = outcome.unconfirmed
+
+        self._store(change, outcome="delivered", code=outcome.code, delivered=outcome)
+        self._note_success()
+        if self.offer.announce is not None:
+            self._announce()
+
+    def _announce(self) -> None:
+        """Leave it to `watch` to tell people: neither their chat nor the queue for it holds up a lead."""
+        try:
+            self.app.notices.put(encode_notice(self.record.lead_id, self.name))
+        except StorageError as error:
+            emit(Event.STORAGE_UNAVAILABLE, what="notices", why=type(error).__name__)
+
+    def _note_success(self) -> None:
+        try:
+            connections = self.app.connections
+            connections.succeeded(self.destination.connection, self.config.type, self.record.lead_id, self.began_at)
+        except StorageError as error:
+            emit(Event.STORAGE_UNAVAILABLE, what="connections", why=type(error).__name__)
+
+    def _settle_misconfigured(self, outcome: Misconfigured) -> None:
+        connections, connection_id = self.app.connections, self.destination.connection
+        with connections.checking(connection_id):
+            known = connections.get(connection_id)
+            if known.paused and not self.message.probe:  # of the leads that were under way, one has had it checked
+                self.park(known.reason, outcome="misconfigured", code=outcome.code)
+                return
+            # A rotated secret may be there already: what is cached is read again before anything is believed.
+            self.app.secrets.forget()
+            check = checked(self.destination)
+            reason = check.problem or outcome.reason
+            if not check.ok and not check.transient:
+                connections.pause(connection_id, self.config.type, reason, outcome.code)
+        if check.ok or check.transient:
+            self._settle_retry(Retry(outcome.code or "misconfigured"), reason=outcome.reason)
+        else:
+            self.park(reason, outcome="misconfigured", code=outcome.code)
+
+    def _settle_retry(self, outcome: Retry, *, reason: str = "", possibly_twice: bool = False) -> None:
+        delivery = self._delivery()
+        connections = self.app.connections
+        previous = delivery.attempts[-1].at if delivery.attempts else None
+        opened_at = connections.get(self.destination.connection).opened_at
+        if previous is not None and opened_at is not None:
+            previous = max(previous, opened_at)  # while the connection was paused, the lead could not be tried
+        worked = paused = False
+        if not outcome.waited:
+            worked = previous is not None and connections.worked_since(self.destination.connection, previous)
+            paused = connections.failed(
+                self.destination.connection,
+                self.config.type,
+                first=previous is None,
+                reason=reason or outcome.code,
+                retry_after=outcome.after,
+            )
+        name = "unknown" if possibly_twice else "retry"
+        if paused:
+            self.park(reason, outcome=name, code=outcome.code, possibly_twice=possibly_twice)
+            return
+        now = clock.now()
+        # Only time in which the connection worked for others is the lead's own: an outage costs it nothing.
+        step = delivery.step + 1 if worked else delivery.step
+        spent = delivery.spent + ((now - previous).total_seconds() if worked and previous else 0)
+        if retry.exhausted(spent):
+            self._dead_letter(
+                "it could not be delivered in seven days, though the connection worked for others",
+                outcome.code,
+            )
+            return
+        seconds = retry.delay(step, outcome.after)
+        seq = max(delivery.seq, self.message.seq) + 1
+        self.app.queue.put(encode(Message(self.record.lead_id, self.name, seq)), seconds)
+        next_at = now + timedelta(seconds=seconds)
+
+        def change(delivery: Delivery) -> None:
+            delivery.state, delivery.seq, delivery.reason = State.RETRY, seq, reason
+            delivery.step, delivery.spent = step, spent
+            delivery.first_failed_at = delivery.first_failed_at or now
+            delivery.possibly_twice = delivery.possibly_twice or possibly_twice
+
+        self._store(change, outcome=name, code=outcome.code, next_at=next_at)
+
+    def _settle_unknown(self, outcome: Unknown) -> None:
+        if self.offer.policies.unknown == "resend" and not self._delivery().possibly_twice:
+            self._settle_retry(Retry(outcome.code), possibly_twice=True)
+            return
+
+        def change(delivery: Delivery) -> None:
+            delivery.state, delivery.seq = State.HELD, self.message.seq
+            delivery.reason = "sent, but the answer was lost: look whether it has arrived, then replay it or leave it"
+
+        self._store(change, outcome="unknown", code=outcome.code)
+
+    def park(self, reason: str = "", outcome: str = "", code: str = "", possibly_twice: bool = False) -> None:
+        """Leave the lead to `watch`, which sends it when the connection is open again."""
+
+        def change(delivery: Delivery) -> None:
+            delivery.state, delivery.seq, delivery.reason = (
+                State.PARKED,
+                max(delivery.seq, self.message.seq),
+                reason,
+            )
+            delivery.possibly_twice = delivery.possibly_twice or possibly_twice
+
+        self._store(change, outcome=outcome, code=code)
+
+    def _dead_letter(self, reason: str, code: str) -> None:
+        def change(delivery: Delivery) -> None:
+            delivery.state, delivery.seq, delivery.reason = State.DEAD_LETTER, self.message.seq, reason
+
+        self._store(change, outcome="rejected", code=code)
+        emit(
+            Event.LEAD_DEAD_LETTERED,
+            lead_id=self.record.lead_id,
+            offer=self.offer.id,
+            destination=self.name,
+            code=code,
+        )
+
+    def _store(
+        self,
+        change: Callable[[Delivery], None],
+        *,
+        outcome: str = "",
+        code: str = "",
+        next_at: datetime | None = None,
+        delivered: Delivered | None = None,
+    ) -> None:
+        """Write what came of the attempt, release the claim, and say so in the log.
+
+        A delivery that somebody else has finished or taken further meanwhile keeps its state: this attempt is only added to
+        its history.
+        """
+        now = clock.now()
+        attempt = Attempt(
+            self.claim.token if self.claim else "",
+            now,
+            outcome,
+            code,
+            next_at=next_at,
+            milliseconds=self.milliseconds,
+        )
+        offer, stage, begun = self.record.offer, self.record.stage, self._delivery()
+
+        def change_record(current: LeadRecord) -> None:
+            if not any(current.deliveries):
+                current.offer, current.stage, current.deliveries = offer, stage, {self.name: replace(begun)}
+            delivery = current.delivery(self.name)
+            repeated = attempt.id != "" and any(known.id == attempt.id for known in delivery.attempts)
+            if repeated:
+                return
+            if outcome:
+                delivery.log(attempt)
+            if outcome == "delivered" or delivery.still_to_do(self.message.seq):
+                change(delivery)
+                delivery.connection = self.destination.connection
+                delivery.updated_at, delivery.next_at = now, next_at
+
+        stored = self.app.ledger.settle(self.record, change_record, self.claim, delivered)
+        emit(
+            Event.LEAD_ATTEMPTED if outcome else Event.LEAD_SETTLED,
+            lead_id=self.record.lead_id,
+            offer=self.offer.id,
+            destination=self.name,
+            stage=stage,
+            seq=self.message.seq,
+            attempt=len(stored.deliveries[self.name].attempts),
+            state=stored.deliveries[self.name].state.value,
+            outcome=outcome,
+            code=code,
+            milliseconds=self.milliseconds,
+        )
+
+
+def checked(destination: Destination) -> CheckResult:
+    """What a destination says of its connection within `CHECK_SECONDS`. A fault in its code is kept from all others."""
+    end = send_ends_at.set(monotonic() + CHECK_SECONDS)
+    try:
+        return destination.check()
+    except Exception as error:  # noqa: BLE001 - as in `send`
+        place = place_of(error)
+        return CheckResult(ok=False, problem=f"its check has a fault of its own ({place})", code=place, transient=True)
+    finally:
+        send_ends_at.reset(end)
+
+
+def is_redelivery(other: Seen, seen: Seen) -> bool:
+    """Whether two leads of one customer are one that came twice."""
+    apart = abs(other.at - seen.at)
+    if other.fingerprint == seen.fingerprint and apart <= REDELIVERY_WINDOW:
+        return True
+    # Lists hold a lead's fields otherwise than the marketplace sends them.
+    return (other.imported or seen.imported) and other.journey == seen.journey and apart <= IMPORT_WINDOW
+
+
+def _customer_of(key: str, claim: Claim) -> Customer:
+    row = claim.customer
+    return Customer(key, row.record_id, row.idempotency_key, row.memory)
