@@ -334,11 +334,8 @@ class _Attempting:
         """Leave the lead to `watch`, which sends it when the connection is open again."""
 
         def change(delivery: Delivery) -> None:
-            delivery.state, delivery.seq, delivery.reason = (
-                State.PARKED,
-                max(delivery.seq, self.message.seq),
-                reason,
-            )
+            delivery.state, delivery.reason = State.PARKED, reason
+            delivery.seq = max(delivery.seq, self.message.seq)
             delivery.possibly_twice = delivery.possibly_twice or possibly_twice
 
         self._store(change, outcome=outcome, code=code)

@@ -259,7 +259,7 @@ def _put_one_message_each(app: App, record: LeadRecord) -> None:
             app.queue.put(encode(Message(record.lead_id, name, delivery.seq + 1)))
 
 
-# --- One attempt --------------------------------------------------------------------------------------------------------
+# --- The attempt, by what is configured now -----------------------------------------------------------------------------
 
 
 def _attempt_as_configured(app: App, record: LeadRecord, delivery: Delivery, message: Message) -> None:
@@ -272,25 +272,18 @@ def _attempt_as_configured(app: App, record: LeadRecord, delivery: Delivery, mes
     if offer is not None and config is not None:
         attempt(app, record, delivery, message, offer, config)
         return
-    gone = (
-        f"the offer has no destination {delivery.destination} any more"
-        if offer
-        else "the offer is not configured any more"
-    )
-    state = State.DEAD_LETTER if offer else State.UNROUTED
+    if offer:
+        state, gone = State.DEAD_LETTER, f"the offer has no destination {delivery.destination} any more"
+    else:
+        state, gone = State.UNROUTED, "the offer is not configured any more"
     now = clock.now()
 
     def change(current: LeadRecord) -> None:
         changed = current.delivery(delivery.destination)
         if not changed.still_to_do(message.seq):
             return
-        changed.state, changed.seq, changed.reason, changed.updated_at, changed.connection = (
-            state,
-            message.seq,
-            gone,
-            now,
-            "",
-        )
+        changed.state, changed.seq, changed.reason = state, message.seq, gone
+        changed.updated_at, changed.connection = now, ""
 
     stored = app.ledger.settle(record, change)
     if stored.deliveries[delivery.destination].state is State.DEAD_LETTER:
