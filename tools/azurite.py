@@ -19,6 +19,7 @@ from typing import IO, Self
 
 ROOT = Path(__file__).resolve().parent.parent
 ENTRY = ROOT / ".tools/node/node_modules/azurite/dist/src/azurite.js"
+COMPILED = ROOT / ".tools/compiled"
 WATCHDOG = ROOT / "tools/node/end-with-parent.cjs"
 
 # The account that every Azurite has; its key is no secret:
@@ -157,7 +158,11 @@ class Azurite:
         output = deque[str](maxlen=20)
         self._process = process = subprocess.Popen(
             self._command(),
-            env={**os.environ, "AZURITE_ACCOUNTS": ";".join(f"{n}:{k}" for n, k in self._keys.items())},
+            env={
+                **os.environ,
+                "AZURITE_ACCOUNTS": ";".join(f"{n}:{k}" for n, k in self._keys.items()),
+                "NODE_COMPILE_CACHE": str(COMPILED),  # a fifth of its start is compiling
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
