@@ -233,7 +233,10 @@ class Intake(Scenario):
 
 @dataclass
 class Outcome:
-    """What came of one run: how many requests counted, whether the worker was killed, and what is wrong, "" if nothing is."""
+    """What came of one run.
+
+    `requests` are those that count, `calls` what the vendors got, `wrong` is "" if nothing is.
+    """
 
     scenario: str
     kill: Rule | None = None
@@ -247,10 +250,13 @@ class Outcome:
 
     @property
     def spared(self) -> bool:
-        """Whether the request at which the worker was to be killed came, and the worker lived."""
-        if self.killed or self.kill is None:
-            return False
-        return not isinstance(self.kill, KillAt) or self.requests >= self.kill.number
+        """Whether the moment at which the worker was to be killed came, and the worker lived."""
+        match self.kill:
+            case KillAt(number=number):
+                return not self.killed and self.requests >= number
+            case KillAfterCall(number=number):
+                return not self.killed and self.calls >= number
+        return False
 
 
 class Runs:

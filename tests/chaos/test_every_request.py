@@ -71,7 +71,7 @@ def test_a_lead_survives_a_kill_at_every_request(
     wrong = [outcome.wrong for outcome in (undisturbed, *runs) if outcome.wrong]
     assert not wrong, "\n\n".join([f"{len(wrong)} of {len(runs)} runs went wrong; the first:", wrong[0]])
     assert undisturbed.repeated_calls == 0
-    assert not [outcome for outcome in runs if outcome.spared], "every request has been the last one"
+    assert not [outcome for outcome in runs if outcome.spared], "each moment has been the last one of a worker"
     assert not any(outcome.killed for outcome in runs[-len(WAYS) :]), (
         "the last kills came too late: there are no more requests"
     )
