@@ -160,7 +160,7 @@ class _Attempting:
     def _was_cut_off(self, known: CustomerRow) -> bool:
         """Whether an earlier attempt at this lead has claimed the customer and never settled: it may have been sent."""
         claims = {other.claim for other in known.recent if other.lead_id == self.record.lead_id} - {""}
-        return bool(claims - {attempt.id for attempt in self._delivery().attempts})
+        return bool(claims - {settled.id for settled in self._delivery().attempts})
 
     def _settled_by_history(self, known: CustomerRow, seen: Seen) -> bool:
         if self._delivery().forced:
@@ -368,7 +368,7 @@ class _Attempting:
         its history.
         """
         now = clock.now()
-        attempt = Attempt(
+        this = Attempt(
             self.claim.token if self.claim else "",
             now,
             outcome,
@@ -382,11 +382,11 @@ class _Attempting:
             if not any(current.deliveries):
                 current.offer, current.stage, current.deliveries = offer, stage, {self.name: replace(begun)}
             delivery = current.delivery(self.name)
-            repeated = attempt.id != "" and any(known.id == attempt.id for known in delivery.attempts)
+            repeated = this.id != "" and any(known.id == this.id for known in delivery.attempts)
             if repeated:
                 return
             if outcome:
-                delivery.log(attempt)
+                delivery.log(this)
             if outcome == "delivered" or delivery.still_to_do(self.message.seq):
                 change(delivery)
                 delivery.connection = self.destination.connection

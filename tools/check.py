@@ -64,12 +64,11 @@ def static_checks() -> dict[str, list[str]]:
 def run_tests(arguments: list[str]) -> Totals:
     """All tests in parallel, then those that race with real time, three at a time."""
     in_files = ["--dist", "loadfile", *arguments]
-    parallel = ["-n", str(WORKERS), "--no-loadscope-reorder", "-m", "not alone", *in_files]
-    if os.environ.get("QUICK", "") == "1":
-        parallel += [f"--ignore=tests/{name}" for name in LEFT_OUT_IF_QUICK]
-        return with_a_second_try("tests", parallel)[0]
+    quick = os.environ.get("QUICK", "") == "1"
+    left_out = [f"--ignore=tests/{name}" for name in LEFT_OUT_IF_QUICK] if quick else []
+    parallel = ["-n", str(WORKERS), "--no-loadscope-reorder", "-m", "not alone", *in_files, *left_out]
     totals, status = with_a_second_try("tests", parallel)
-    if status in (OK, TESTS_FAILED):  # otherwise they can't even be collected
+    if not quick and status in (OK, TESTS_FAILED):  # otherwise they can't even be collected
         alone = ["-n", str(min(3, WORKERS)), "-m", "alone", *in_files]
         totals += with_a_second_try("tests that run alone", alone, (OK, NO_TESTS))[0]
     return totals

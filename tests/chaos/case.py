@@ -145,6 +145,10 @@ class Case:
             return False
         return self.app.queue.depth() == 0 and self.app.poison.depth() == 0
 
+    def calls(self) -> int:
+        """How many calls the vendors have got."""
+        return sum(len(vendor.calls) for vendor in self.vendors.values())
+
     def unsettled_calls(self) -> dict[tuple[str, str], int]:
         """By lead and destination: how many calls the vendor got of which the ledger does not know the outcome."""
         calls = [(call.key, name) for name, vendor in self.vendors.items() for call in list(vendor.calls)]

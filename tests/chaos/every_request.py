@@ -325,7 +325,7 @@ def at_request(number: int, way: Way) -> Callable[[Case], Rule]:
 
 
 def after_call(number: int) -> Callable[[Case], Rule]:
-    return lambda case: KillAfterCall(number, lambda: sum(len(vendor.calls) for vendor in case.vendors.values()))
+    return lambda case: KillAfterCall(number, case.calls)
 
 
 def _run(scenario: Scenario, case: Case, outcome: Outcome) -> None:
@@ -355,7 +355,7 @@ def _run(scenario: Scenario, case: Case, outcome: Outcome) -> None:
 
     case.wait_until(advance, "every accepted lead is settled and no message is left")
     outcome.requests = len([request for request in case.proxy.journal if getattr(request, AMONG)])
-    outcome.calls = sum(len(vendor.calls) for vendor in case.vendors.values())
+    outcome.calls = case.calls()
     outcome.between_send_and_settle = bool(lost)
     time.sleep(SECONDS_AFTER)
     # A kill at the very last request leaves nothing to do, so no second worker was started.
