@@ -33,7 +33,7 @@ from leads.lead import Lead, Stage, parse_body, parse_record
 from leads.rows import State
 from leads.settings import KeptSecret, Secrets, Settings
 from leads.storage import Storage, joined_text
-from tests.support.account import named_parts
+from tests.support.account import named_parts, rows
 from tests.support.pipeline import Pipeline, a_lead
 from tests.support.strategies import leads
 
@@ -72,11 +72,6 @@ def table_of(storage: str = "", **chosen: str) -> AzureTable:
     made = make("azure_table", chosen, Context(app, Secrets(app), Storage(app)))
     assert isinstance(made, AzureTable)
     return made
-
-
-def rows(connection_string: str, table: str = "MarketplaceLeads") -> list[dict[str, Any]]:
-    with TableClient.from_connection_string(connection_string, table) as client:
-        return [dict(entity) for entity in client.list_entities()]
 
 
 def tables(connection_string: str) -> list[str]:

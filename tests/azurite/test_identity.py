@@ -20,7 +20,6 @@ import jwt
 import pytest
 import trustme
 import urllib3.util.connection
-from azure.data.tables import TableClient
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
@@ -35,7 +34,7 @@ from leads.offers import read_offer
 from leads.rows import State
 from leads.settings import read_settings
 from leads.storage import StorageError
-from tests.support.account import named_parts
+from tests.support.account import named_parts, rows
 from tests.support.pipeline import a_lead, text_of
 from tools.azurite import Azurite
 
@@ -177,12 +176,6 @@ def handled(app: App) -> str:
         deliver(app, text_of(message))
         app.queue.delete(message)
     return lead_id
-
-
-def rows(account: str, table: str = "MarketplaceLeads") -> list[dict[str, Any]]:
-    """The rows as they are seen with the account's key."""
-    with TableClient.from_connection_string(account, table) as client:
-        return [dict(entity) for entity in client.list_entities()]
 
 
 def table_of(app: App, **table: str) -> Destination:

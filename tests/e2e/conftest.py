@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from azure.data.tables import TableClient
 
 from devhost.process import ROOT
 from leads.app import App
 from leads.offers import read_offer
 from leads.settings import Settings
+from tests.support.account import rows
 from tests.support.running_app import RunningApp, running_app
 
 
@@ -46,7 +46,6 @@ def shared_demo(shared_storage: str) -> Iterator[RunningApp]:
         yield running
 
 
-def rows(storage: str) -> dict[str, dict[str, Any]]:
+def delivered_rows(storage: str) -> dict[str, dict[str, Any]]:
     """What the demonstration has delivered, by lead id."""
-    with TableClient.from_connection_string(storage, "MarketplaceLeads") as table:
-        return {row["RowKey"]: dict(row) for row in table.list_entities()}
+    return {row["RowKey"]: row for row in rows(storage)}

@@ -11,7 +11,7 @@ from leads.clock import now
 from leads.identity import new_lead_id
 from leads.lead import Lead
 from leads.listing import newest
-from tests.e2e.conftest import app_on, rows
+from tests.e2e.conftest import app_on, delivered_rows
 from tests.support.pipeline import a_lead
 from tests.support.running_app import RunningApp
 
@@ -59,7 +59,7 @@ def test_bodies_up_to_256_kib_are_taken(shared_demo: RunningApp, shared_storage:
     if status == 202:
         lead = answer.json()["lead_id"]
         shared_demo.wait_for(lead, "delivered")
-        row = rows(shared_storage)[lead]
+        row = delivered_rows(shared_storage)[lead]
         assert sum(len(str(value)) for column, value in row.items() if column.startswith("Description")) == size - frame
     else:
         assert answer.headers["content-type"] == "application/problem+json"

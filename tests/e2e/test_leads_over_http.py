@@ -9,7 +9,7 @@ from typing import Any
 
 from devhost.process import ROOT
 from leads.offers import read_offer
-from tests.e2e.conftest import app_on, rows
+from tests.e2e.conftest import app_on, delivered_rows
 from tests.support.pipeline import a_lead, crm
 from tests.support.running_app import RunningApp, running_app
 from tests.support.vendor import DELIVERED, RETRY, Call, Vendor
@@ -35,8 +35,8 @@ def test_every_sample_ends_where_it_should(demo: RunningApp, fresh_storage: str)
     states = {name: demo.wait_for(lead, "delivered", "duplicate")["state"] for name, lead in leads.items()}
     assert states == {name: SAMPLES[name]["state"] for name in leads}
     delivered = {lead for name, lead in leads.items() if states[name] == "delivered"}
-    assert set(rows(fresh_storage)) == delivered
-    whole = rows(fresh_storage)[leads["38-200-kib.json"]]
+    assert set(delivered_rows(fresh_storage)) == delivered
+    whole = delivered_rows(fresh_storage)[leads["38-200-kib.json"]]
     text = "".join(
         str(whole[column]) for column in sorted(whole, key=_column_number) if column.startswith("Description")
     )
@@ -52,8 +52,8 @@ def test_fifty_posts_of_one_lead_at_once_are_one_row(demo: RunningApp, fresh_sto
         answers = list(pool.map(lambda _: demo.post(a_lead()), range(50)))
     assert [answer.status for answer in answers] == [202] * 50
     states = [demo.wait_for(answer.json()["lead_id"], "delivered", "duplicate") for answer in answers]
-    assert len(rows(fresh_storage)) == 1
-    first = next(iter(rows(fresh_storage)))
+    assert len(delivered_rows(fresh_storage)) == 1
+    first = next(iter(delivered_rows(fresh_storage)))
     duplicates = [status["destinations"]["table"].get("duplicate_of") for status in states]
     assert duplicates.count(first) == 49
 
