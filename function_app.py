@@ -7,6 +7,7 @@ gc.disable()  # what is imported stays: looking through it for garbage, over and
 import azure.functions as func
 
 from leads.http import answer_intake, answer_status
+from leads.trace import begin
 
 gc.freeze()
 gc.enable()
@@ -20,7 +21,7 @@ ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 @app.route("leads/{*offer}", methods=ALL_METHODS)
 def accept_lead(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     """Take a lead: `/api/leads`, or `/api/leads/{offer}` with the offer that the address is for."""
-    return answer_intake(req, context.trace_context.trace_parent or "")
+    return answer_intake(req, begin(context.trace_context.trace_parent, req.headers.get("traceparent")))
 
 
 @app.function_name("lead_status")

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import re
-import secrets
 import sys
 import threading
 import types
@@ -36,7 +35,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SUPPORTED_BINDINGS = ("httpTrigger", "http", "queueTrigger", "timerTrigger")
-TRACE_PARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})")
 
 invocations: dict[str, str] = {}
 """The function's name by the id of each running invocation: lets a log line say whose it is."""
@@ -174,7 +172,7 @@ class LoadedApp:
             "params": {key: _text(value) for key, value in (params or {}).items()},
             "body": Datum(body, "bytes"),
         }
-        result, returned = await self._invoke(name, Datum(request, "http"), {}, sent.get("traceparent", ""))
+        result, returned = await self._invoke(name, Datum(request, "http"), {})
         return _http_result(returned) if result.ok else HttpResult(500)
 
     async def invoke_queue_async(
@@ -211,14 +209,13 @@ class LoadedApp:
     invoke_timer = _blocking(invoke_timer_async)
 
     async def _invoke(
-        self, name: str, data: Datum, metadata: dict[str, Datum], trace_parent: str = ""
+        self, name: str, data: Datum, metadata: dict[str, Datum]
     ) -> tuple[InvocationResult, Datum | None]:
         function = self.functions[name]
         invocation = str(uuid.uuid4())
         invocations[invocation] = name
-        trace = _child_trace(trace_parent)
         inputs = [(function.trigger["name"], data)]
-        call = asyncio.create_task(_call(invocation, function, inputs, metadata, trace))
+        call = asyncio.create_task(_call(invocation, function, inputs, metadata))
         call.add_done_callback(lambda _: invocations.pop(invocation, None))
         # A thread cannot be ended: past the time limit the call runs on, but its outcome no longer counts.
         done, _ = await asyncio.wait([call], timeout=self._function_timeout)
@@ -290,12 +287,11 @@ async def _call(
     function: Function,
     inputs: list[tuple[str, Datum]],
     metadata: dict[str, Datum],
-    trace: str,
 ) -> tuple[bool, Datum | None, list[tuple[str, Datum]], str | None, str | None]:
     # The library sets this only while the function itself runs; its report of an exception comes after that.
     worker.invocation_id_cv.set(invocation)
     answer: tuple[bool, Datum | None, list[tuple[str, Datum]], str | None, str | None]
-    answer = await invocation_request_native(invocation, function.id, inputs, metadata, trace_parent=trace)
+    answer = await invocation_request_native(invocation, function.id, inputs, metadata)
     return answer
 
 
@@ -355,13 +351,6 @@ def _text(value: str) -> Datum:
 
 def _time(moment: datetime) -> Datum:
     return Datum(json.dumps(moment.isoformat()), "json")
-
-
-def _child_trace(parent: str) -> str:
-    """The invocation's own span, in the caller's trace if there is one: https://www.w3.org/TR/trace-context/"""
-    match = TRACE_PARENT.fullmatch(parent)
-    trace, flags = match.groups() if match else (secrets.token_hex(16), "00")
-    return f"00-{trace}-{secrets.token_hex(8)}-{flags}"
 
 
 def _http_result(returned: Datum | None) -> HttpResult:

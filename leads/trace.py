@@ -16,6 +16,15 @@ _TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{
 _current: ContextVar[str] = ContextVar("traceparent", default="")
 
 
+def begin(*offered: str | None) -> str:
+    """The first of these that is a trace context, or a new one, not sampled: a lead has a trace whoever sends it, and whether the
+    host names one (it does with Application Insights only)."""
+    for traceparent in offered:
+        if traceparent and _TRACEPARENT.fullmatch(traceparent):
+            return traceparent
+    return f"00-{getrandbits(128) | 1:032x}-{getrandbits(64) | 1:016x}-00"
+
+
 @contextmanager
 def tracing(traceparent: str) -> Iterator[None]:
     """Until the end of the block, what is done belongs to this trace; "" = to none that is known yet."""

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leads.events import Event, emit
-from leads.trace import follow, trace_headers, trace_id, tracing
+from leads.trace import begin, follow, trace_headers, trace_id, tracing
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
+OTHER = f"00-{'1' * 32}-{'2' * 16}-00"
 HEADER = re.compile(rf"00-{TRACE}-(?!0{{16}})[0-9a-f]{{16}}-01")
 
 
@@ -45,6 +46,18 @@ ODD = [PARENT.upper(), f"{PARENT}-x", f"ff{PARENT[2:]}", f"00-{'0' * 32}-{'1' * 
 def test_what_is_no_trace_context_is_nobodys_trace(text: str) -> None:
     with tracing(text):
         assert (trace_id(), trace_headers()) == ("", {})
+
+
+@pytest.mark.parametrize("offered", [(PARENT,), (PARENT, OTHER), ("", PARENT), (None, PARENT), ("some text", PARENT)])
+def test_the_first_trace_context_that_is_offered_is_the_leads(offered: tuple[str | None, ...]) -> None:
+    assert begin(*offered) == PARENT
+
+
+@given(st.text() | st.sampled_from(ODD))
+def test_a_lead_that_brings_no_trace_context_begins_a_trace_of_its_own(text: str) -> None:
+    first, second = trace_id(begin(None, text)), trace_id(begin(None, text))
+    assert first != second
+    assert "" not in {first, second}
 
 
 def test_threads_do_not_share_a_trace() -> None:

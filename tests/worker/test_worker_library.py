@@ -53,6 +53,20 @@ def test_what_is_logged_of_a_lead_names_the_trace_of_its_request(
         assert [said["trace"] for said in logged(caplog, event)] == [trace]
 
 
+def test_a_lead_without_a_trace_of_its_senders_gets_one_of_its_own(
+    function_app: LoadedApp, fresh_storage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "leads")
+    for headers in ({}, {"traceparent": "ada@example.com"}):
+        function_app.invoke_http("accept_lead", body=LEAD, headers=headers)
+    with QueueClient.from_connection_string(fresh_storage, "leads") as queue:
+        for message in queue.receive_messages():
+            function_app.invoke_queue("deliver_lead", b64decode(message.content))
+    accepted = [said["trace"] for said in logged(caplog, "lead_accepted")]
+    assert len(set(accepted)) == 2
+    assert sorted(said["trace"] for said in logged(caplog, "lead_unrouted")) == sorted(accepted)
+
+
 def test_garbage_is_collected_once_everything_is_imported(function_app: LoadedApp) -> None:
     assert gc.isenabled()
 
