@@ -1,10 +1,11 @@
 """What the app is made of, put together once per process and only as far as it is used."""
 
 from collections.abc import Mapping
-from functools import cache, cached_property
+from functools import cache
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from leads.once import once
 from leads.settings import Secrets, Settings, read_settings, read_usable_settings
 from leads.storage import (
     LEADS_QUEUE,
@@ -37,74 +38,74 @@ class App:
         self._destinations: dict[str, Destination] = {}
         self._lock = Lock()
 
-    @cached_property
+    @once
     def secrets(self) -> Secrets:
         return Secrets(self.settings)
 
-    @cached_property
+    @once
     def queue(self) -> Queue:
         return self.storage.queue(LEADS_QUEUE)
 
-    @cached_property
+    @once
     def poison(self) -> Queue:
         return self.storage.queue(POISON_QUEUE, encoded=False)
 
-    @cached_property
+    @once
     def ledger(self) -> "Ledger":
         from leads.ledger import LEDGER_TABLE, Ledger
 
         return Ledger(self.storage.table(LEDGER_TABLE))
 
-    @cached_property
+    @once
     def intake_ledger(self) -> "Ledger":
         """The ledger for the intake, whose sender waits: storage that does not answer is given up on quickly."""
         from leads.ledger import LEDGER_TABLE, Ledger
 
         return Ledger(Storage(self.settings, SENDER_WAITING).table(LEDGER_TABLE))
 
-    @cached_property
+    @once
     def tombstones(self) -> "Tombstones":
         from leads.ledger import LEDGER_TABLE
         from leads.tombstones import Tombstones
 
         return Tombstones(self.storage.table(LEDGER_TABLE))
 
-    @cached_property
+    @once
     def offers(self) -> "Offers":
         from leads.offers import OFFERS_TABLE, Offers
 
         return Offers(self.storage.table(OFFERS_TABLE))
 
-    @cached_property
+    @once
     def connections(self) -> "Connections":
         from leads.connections import CONNECTIONS_TABLE, Connections
 
         return Connections(self.storage.table(CONNECTIONS_TABLE), self.settings.connection_slots)
 
-    @cached_property
+    @once
     def ceilings(self) -> "Ceilings":
         from leads.ceiling import Ceilings
         from leads.destinations.allowance import ALLOWANCES_TABLE
 
         return Ceilings(self.storage.table(ALLOWANCES_TABLE), self.connections)
 
-    @cached_property
+    @once
     def alarms(self) -> "Alarms":
         from leads.alarms import ALARMS_TABLE, Alarms
 
         return Alarms(self.storage.table(ALARMS_TABLE))
 
-    @cached_property
+    @once
     def counts(self) -> "LeadCounts":
         from leads.counts import COUNTS_TABLE, LeadCounts
 
         return LeadCounts(self.storage.table(COUNTS_TABLE), self.ledger)
 
-    @cached_property
+    @once
     def notices(self) -> Queue:
         return self.storage.queue(NOTICES_QUEUE, encoded=False)
 
-    @cached_property
+    @once
     def context(self) -> "Context":
         from leads.destinations.base import Context
 
@@ -123,9 +124,17 @@ class App:
             return self._destinations[key]
 
 
-@cache
+_making: Final = Lock()
+
+
 def get_app() -> App:
     """The process's app. Raises `SettingsError` where a setting is wrong."""
+    with _making:
+        return _made()
+
+
+@cache
+def _made() -> App:
     return App(read_settings())
 
 

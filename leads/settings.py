@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from time import monotonic
@@ -14,6 +13,7 @@ from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from leads.once import once
 from leads.problems import first_problem
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Settings(BaseModel):
     (Microsoft Learn, "Azure Queue storage trigger for Azure Functions", section "Connections").
     """
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, ignored_types=(once,))
 
     storage_connection_string: Annotated[str, AfterValidator(_check_connection_string)] = Field(
         "", alias="LeadsStorage", repr=False
@@ -180,7 +180,7 @@ class Settings(BaseModel):
             )
         return f"https://{self.storage_account_name}.{service}.core.windows.net"
 
-    @cached_property
+    @once
     def credential(self) -> "TokenCredential":
         """The identity that storage and Key Vault are reached with.
 

@@ -26,6 +26,7 @@ from leads.rows import State
 from leads.settings import Settings
 from leads.storage import StorageError
 from tests.support.pipeline import a_lead, text_of
+from tests.support.process_app import forget_app
 from tests.support.proxy import Answer, Break, Fault, Proxy, Request, Rule
 
 KEY = "c2VjcmV0LWtleS1vZi1ub2JvZHk="
@@ -149,11 +150,11 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], App]
 
     def configure(connection_string: str) -> App:
         monkeypatch.setenv("LeadsStorage", connection_string)
-        get_app.cache_clear()
+        forget_app()
         return get_app()
 
     yield configure
-    get_app.cache_clear()
+    forget_app()
 
 
 def request(body: bytes = LEAD, method: str = "POST", **route: str) -> func.HttpRequest:
@@ -235,7 +236,7 @@ def test_a_wrong_setting_is_answered_503_without_saying_which(
     connection_string: str, kind: str, configured: Callable[[str], App], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LeadsStorage", connection_string)
-    get_app.cache_clear()
+    forget_app()
     status, body, response = posted(BODIES[kind])
     assert status == 503
     assert "Retry-After" in response.headers

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from devhost.runtime import LoadedApp, load_app
-from leads.app import get_app
+from tests.support.process_app import forget_app
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,6 +23,6 @@ def indexed_app() -> LoadedApp:
 def function_app(indexed_app: LoadedApp, fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoadedApp]:
     """The app on an empty storage account of its own."""
     monkeypatch.setenv("LeadsStorage", fresh_storage)
-    get_app.cache_clear()
+    forget_app()
     yield indexed_app
-    get_app.cache_clear()
+    forget_app()

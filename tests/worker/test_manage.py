@@ -15,8 +15,9 @@ from devhost.routes import parse_route
 from devhost.runtime import HttpResult, LoadedApp
 from leads.api.doctor import Diagnosis, examine_deployment
 from leads.api.operation import Nothing
-from leads.app import examined_app, get_app
+from leads.app import examined_app
 from tests.support.pipeline import LEAD, Pipeline, a_lead
+from tests.support.process_app import forget_app
 
 OFFER = {"titles": ["Contoso CRM"], "destinations": [{"name": "table", "type": "azure_table"}]}
 Ask = Callable[..., HttpResult]
@@ -266,7 +267,7 @@ def test_storage_that_is_out_of_reach_is_a_503_that_tells_nothing(ask: Ask, monk
         port = unused.getsockname()[1]
         endpoints = f"TableEndpoint=http://127.0.0.1:{port}/a;QueueEndpoint=http://127.0.0.1:{port}/a"
         monkeypatch.setenv("LeadsStorage", f"AccountName=a;AccountKey=c2VjcmV0;{endpoints}")
-        get_app.cache_clear()
+        forget_app()
         for method, path in (("GET", "/offers"), ("PUT", "/offers/a.b"), ("GET", "/leads"), ("GET", "/status")):
             answer = ask(method, path, OFFER if method == "PUT" else b"")
             assert str(port) not in problem(answer, 503, "")["detail"]
@@ -277,7 +278,7 @@ def test_a_storage_setting_that_is_wrong_is_a_503_that_does_not_repeat_it(
     ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LeadsStorage", "AccountKey=c2VjcmV0")
-    get_app.cache_clear()
+    forget_app()
     answer = ask("GET", "/offers")
     problem(answer, 503, "")
     assert b"c2VjcmV0" not in answer.body
@@ -286,7 +287,7 @@ def test_a_storage_setting_that_is_wrong_is_a_503_that_does_not_repeat_it(
 def test_the_doctor_answers_when_nothing_else_can(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEADS_KEY_VAULT_URI", "s3cret")
     monkeypatch.delenv("LeadsStorage")
-    get_app.cache_clear()
+    forget_app()
     assert ask("GET", "/status").status == 503
     answer = ask("GET", "/doctor")
     assert (answer.status, answer.json()["needs_a_person"]) == (200, True)

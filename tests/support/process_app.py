@@ -1,0 +1,8 @@
+"""The app of this process, for tests that change the settings it was made from."""
+
+from leads import app
+
+
+def forget_app() -> None:
+    """Let the next request make the process's app anew."""
+    app._made.cache_clear()
