@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from leads.connections import Connections
     from leads.counts import LeadCounts
     from leads.destinations.base import Context, Destination
+    from leads.empty_bodies import EmptyBodies
     from leads.ledger import Ledger
     from leads.offers import DestinationConfig, Offers
     from leads.tombstones import Tombstones
@@ -58,10 +59,15 @@ class App:
 
     @once
     def intake_ledger(self) -> "Ledger":
-        """The ledger for the intake, whose sender waits: storage that does not answer is given up on quickly."""
+        """The ledger for the intake."""
         from leads.ledger import LEDGER_TABLE, Ledger
 
-        return Ledger(Storage(self.settings, SENDER_WAITING).table(LEDGER_TABLE))
+        return Ledger(self._intake_storage.table(LEDGER_TABLE))
+
+    @once
+    def _intake_storage(self) -> Storage:
+        """For the intake, whose sender waits: storage that does not answer is given up on quickly."""
+        return Storage(self.settings, SENDER_WAITING)
 
     @once
     def tombstones(self) -> "Tombstones":
@@ -94,6 +100,21 @@ class App:
         from leads.alarms import ALARMS_TABLE, Alarms
 
         return Alarms(self.storage.table(ALARMS_TABLE))
+
+    @once
+    def empty_bodies(self) -> "EmptyBodies":
+        from leads.alarms import ALARMS_TABLE
+        from leads.empty_bodies import EmptyBodies
+
+        return EmptyBodies(self.storage.table(ALARMS_TABLE))
+
+    @once
+    def intake_empty_bodies(self) -> "EmptyBodies":
+        """The same for the intake."""
+        from leads.alarms import ALARMS_TABLE
+        from leads.empty_bodies import EmptyBodies
+
+        return EmptyBodies(self._intake_storage.table(ALARMS_TABLE))
 
     @once
     def counts(self) -> "LeadCounts":

@@ -147,6 +147,28 @@ class Event(StrEnum):
         "why",
         level=logging.ERROR,
     )
+    BODY_WITHOUT_LENGTH = _Says(
+        "body_without_length",
+        "A lead came without a Content-Length and is lost: the platform hands no such body on. Its sender, which calls itself "
+        "`user_agent`, got 411: [what helps](connecting.md#a-sender-that-gives-no-length).",
+        "user_agent",
+        level=logging.ERROR,
+    )
+    BODY_EMPTY = _Says(
+        "body_empty",
+        "Something was posted without a body and answered 400. The alarm is `bodies_empty`.",
+        "user_agent",
+        level=logging.WARNING,
+    )
+    BODIES_EMPTY = _Says(
+        "bodies_empty",
+        "Within an hour, `count` requests or more came without a body: what they were to bring is lost. The last sender calls "
+        "itself `user_agent`.",
+        "count user_agent",
+        level=logging.ERROR,
+        ended_by="bodies_empty_no_more",
+    )
+    BODIES_EMPTY_NO_MORE = _Says("bodies_empty_no_more", "Several empty bodies within an hour come no more.", "")
     CONNECTION_PAUSED = _Says(
         "connection_paused",
         "Leads are parked until the connection works: see `status`.",

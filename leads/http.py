@@ -1,6 +1,7 @@
 """The HTTP answers of intake and status: bodies and receipts in, problem+json (RFC 9457) out."""
 
 import json
+import re
 from datetime import timedelta
 from typing import Any, Final
 
@@ -19,6 +20,15 @@ RETRY_AFTER_SECONDS: Final = 30
 UNKNOWN_UNTIL: Final = timedelta(minutes=15)
 """How long a lead that the ledger does not know may still be on the queue before its id is called unknown."""
 
+USER_AGENT_CHARACTERS: Final = 100
+"""So much of what a sender calls itself is logged."""
+_PLAIN_WORD: Final = re.compile("[!-?A-~]+")
+
+LENGTH_IS_REQUIRED: Final = (
+    "The lead is not stored: it came without a Content-Length (Transfer-Encoding: chunked), and the platform hands on no such "
+    "body. Send it again with a Content-Length, which HTTP clients set for a body that they are given as a whole, not as a "
+    "stream; or let a gateway in between buffer it."
+)
 ABOUT_INTAKE: Final = """\
 This is the lead intake of a Microsoft commercial marketplace publisher.
 
@@ -46,12 +56,33 @@ def answer_intake(req: func.HttpRequest, traceparent: str) -> func.HttpResponse:
     except KeptUnreadable as kept:
         return _unreadable(kept.why, {"lead_id": kept.lead_id})
     except UnreadableLead as why:
-        return _unreadable(why, {})
+        return _without_body(req, why)
     except (StorageError, SettingsError) as error:
         emit(Event.INTAKE_UNAVAILABLE, why=type(error).__name__)
         return _unavailable("The lead could not be stored. Send it again.")
     status_url = f"{_base(req.url)}/api/status/{receipt.lead_id}"
     return _json(202, {"lead_id": receipt.lead_id, "status_url": status_url})
+
+
+def _without_body(req: func.HttpRequest, why: UnreadableLead) -> func.HttpResponse:
+    """The host hands over a body that came without its length as an empty one (azure-functions-host issue 4926)."""
+    has_no_length = not req.get_body() and bool(req.headers.get("transfer-encoding"))
+    event = Event.BODY_WITHOUT_LENGTH if has_no_length else Event.BODY_EMPTY
+    user_agent = plain_words(req.headers.get("user-agent", ""))
+    emit(event, user_agent=user_agent)
+    try:
+        get_app().intake_empty_bodies.note(event, user_agent)
+    except (StorageError, SettingsError) as error:
+        emit(Event.STORAGE_UNAVAILABLE, what="empty bodies", why=type(error).__name__)
+    if has_no_length:
+        return problem(411, "A length is required", LENGTH_IS_REQUIRED, field="Content-Length")
+    return _unreadable(why, {})
+
+
+def plain_words(text: str) -> str:
+    """The beginning of a header, without words that may hold an e-mail address or a character that is not plain."""
+    words = (word if _PLAIN_WORD.fullmatch(word) and "%40" not in word else "***" for word in text[:1000].split())
+    return " ".join(words)[:USER_AGENT_CHARACTERS]
 
 
 def _unreadable(why: UnreadableLead, kept_as: dict[str, str]) -> func.HttpResponse:

@@ -53,6 +53,7 @@ def raise_alarms(app: App, offers: list[Offer], backlog: Backlog) -> None:
         *_for_a_person(backlog),
         *_over_ceiling(connections, offers),
         *expiry.alarms(app, offers),
+        *app.empty_bodies.alarms(),
         *(silent or ()),
     ]
     app.alarms.update(active, _teller(app), {Event.OFFER_SILENT} if silent is None else ())

@@ -24,12 +24,15 @@ from leads.counts import COUNTS_TABLE
 from leads.destinations import read_settings
 from leads.destinations.allowance import ALLOWANCES_TABLE
 from leads.destinations.base import secret_references
+from leads.empty_bodies import WITHOUT_LENGTH_FOR
+from leads.events import Event
 from leads.ledger import LEDGER_TABLE
 from leads.offers import OFFERS_TABLE, DestinationConfig, Offer, UnreadableOffer, by_connection
 from leads.problems import place_of
 from leads.settings import Settings, SettingsError, read_usable_settings, unread_variables
 from leads.storage import LEADS_QUEUE, NOTICES_QUEUE, POISON_QUEUE, Queue, StorageError, Table
 from leads.storage_problems import no_login, storage_problem
+from leads.watching import CALLS_FOR
 
 QUEUES: Final = (LEADS_QUEUE, POISON_QUEUE, NOTICES_QUEUE)
 TABLES: Final = (LEDGER_TABLE, OFFERS_TABLE, CONNECTIONS_TABLE, ALLOWANCES_TABLE, ALARMS_TABLE, COUNTS_TABLE)
@@ -51,6 +54,7 @@ class Area(StrEnum):
     OFFERS = "offers"
     SECRETS = "secrets"
     CONNECTIONS = "connections"
+    INTAKE = "intake"
     APP = "app"
 
 
@@ -136,6 +140,7 @@ class _Examination:
         yield from _as_far_as_possible(Area.OFFERS, self._offers)
         yield from _as_far_as_possible(Area.SECRETS, self._secrets)
         yield from _as_far_as_possible(Area.CONNECTIONS, self._connections)
+        yield from _as_far_as_possible(Area.INTAKE, self._intake)
         yield from _as_far_as_possible(Area.APP, self._watch)
         yield from self._unread()
 
@@ -280,7 +285,22 @@ class _Examination:
             )
         return _fine(Area.CONNECTIONS, about, "works")
 
-    # the app itself
+    # the intake, the app itself
+
+    def _intake(self) -> Iterator[Finding]:
+        if ALARMS_TABLE not in self.readable:
+            return
+        last = next((note for note in self.app.empty_bodies.notes() if note.event is Event.BODY_WITHOUT_LENGTH), None)
+        if last is None or clock.now() - last.at > CALLS_FOR:
+            yield _fine(Area.INTAKE, "senders", f"give each lead a length, as far as is known of {CALLS_FOR.days} days")
+            return
+        says = f"a lead came without a Content-Length at {last.at:%Y-%m-%d %H:%M} UTC, and is lost"
+        about = f"sender {last.user_agent}" if last.user_agent else "a sender without a name"
+        remedy = "have it give a length, or let a gateway buffer its bodies (docs/connecting.md, A sender that gives no length)"
+        if clock.now() - last.at < WITHOUT_LENGTH_FOR:
+            yield _wrong(Area.INTAKE, about, says, remedy)
+        else:
+            yield _note(Area.INTAKE, about, says, f"{remedy}; nothing, where that is done")
 
     def _watch(self) -> Iterator[Finding]:
         if COUNTS_TABLE not in self.readable:

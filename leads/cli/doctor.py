@@ -22,7 +22,8 @@ def doctor(
 ) -> int:
     """Look for what is wrong with the deployment, and say what to do about it.
 
-    Looks at settings, identity, queues, tables, offers, secrets, connections, and whether the app runs. Changes nothing.
+    Looks at settings, identity, queues, tables, offers, secrets, connections, the intake, and whether the app runs. It
+    changes nothing.
     Exit status 5 if anything is wrong.
 
     Without --app it is this machine that looks: the settings are those of your own environment, and so are the login, the

@@ -271,7 +271,6 @@ def test_a_large_lead_costs_one_more_and_is_stored_before_the_message_names_it(p
 def test_what_needs_no_storage_asks_none(proxied: Proxy) -> None:
     answer_intake(request(method="GET"), "")
     answer_intake(request(method="PUT"), "")
-    posted(b"")
     posted(b"x" * (MAX_BODY_BYTES + 1))
     assert proxied.journal == []
 

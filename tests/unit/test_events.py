@@ -63,9 +63,15 @@ MATTERS = {
     "silence": Event.OFFER_SILENT,
     "expiry": Event.SECRET_EXPIRING,
     "intake flood": Event.OFFER_OVER_CEILING,
+    "bodies that are empty": Event.BODIES_EMPTY,
 }
-REPEATED = {Event.MESSAGE_TOO_NEW, Event.OFFER_UNREADABLE, Event.INTAKE_UNAVAILABLE}
-"""What is logged again as long as it lasts, because no row can be relied on meanwhile."""
+REPEATED = {
+    Event.MESSAGE_TOO_NEW,
+    Event.OFFER_UNREADABLE,
+    Event.INTAKE_UNAVAILABLE,
+    Event.BODY_WITHOUT_LENGTH,
+}
+"""What is logged again each time: no row can be relied on meanwhile, or each of them is a lead that is lost."""
 
 
 def test_whatever_a_publisher_is_to_hear_of_is_one_alarm_with_an_end() -> None:
