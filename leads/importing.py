@@ -1,7 +1,6 @@
 """Import: rows of a list or of another table become leads of this app, told from those that it has already."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -28,9 +27,12 @@ from leads.listing import Known, within
 from leads.messages import Imported, Message
 from leads.offers import Offer, OfferReferences, route
 from leads.rows import Seen, State
+from leads.side_by_side import map_in_order
 
 AT_ONCE: Final = 8
 """Requests to storage at the same time."""
+IMPORT_SECONDS: Final = 60
+"""All requests of one kind for the rows of one call: at the most 500, of which storage takes some hundred a second."""
 _FUTURE: Final = timedelta(days=1)
 
 
@@ -245,8 +247,7 @@ def _remembered(app: App, judged: list[Judged]) -> list[Judged]:
         found = next(_seen_of(app, each.missing, offer), None) if each.missing and offer else None
         return replace(each, verdict=Verdict.KNOWN, known_as=found.lead_id) if found else each
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(ask, judged))
+    return list(map_in_order(ask, judged, at_most=AT_ONCE, seconds=IMPORT_SECONDS))
 
 
 def _seen_of(app: App, candidate: Candidate, offer: Offer) -> Iterator[Seen]:
@@ -264,9 +265,12 @@ def _seen_of(app: App, candidate: Candidate, offer: Offer) -> Iterator[Seen]:
 
 
 def take_in(app: App, judged: Iterable[Judged], policy: Imported) -> None:
-    """Put the leads that are missing on the queue. Done twice, it is done once: their ids are the same."""
+    """Put the leads that are missing on the queue. Done twice, it is done once: their ids are the same.
 
-    def put(candidate: Candidate) -> None:
+    Raises `StorageError` or `NotDoneInTime` where some are not on the queue.
+    """
+
+    def put(candidate: Candidate) -> str:
         put_on_the_queue(
             app,
             Message(
@@ -277,9 +281,8 @@ def take_in(app: App, judged: Iterable[Judged], policy: Imported) -> None:
                 imported=policy,
             ),
         )
-        emit(Event.LEAD_IMPORTED, lead_id=candidate.lead_id)
+        return candidate.lead_id
 
     missing = [each.missing for each in judged if each.missing]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for _ in pool.map(put, missing):
-            pass
+    for lead_id in map_in_order(put, missing, at_most=AT_ONCE, seconds=IMPORT_SECONDS):
+        emit(Event.LEAD_IMPORTED, lead_id=lead_id)

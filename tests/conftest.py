@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.account import Account
+from tests.support.logs import Strays
 from tests.support.markers import found_in, misplaced
 from tools.azurite import Azurite
 
@@ -55,6 +56,16 @@ settings.load_profile("tests")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell has started the tests in the background: what they start would not hear Ctrl-C either.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _events_of_invocations() -> Iterator[None]:
+    """Whatever a test is about: what the app logs in a thread of its own would be lost."""
+    logger, strays = logging.getLogger("leads"), Strays()
+    logger.addFilter(strays)
+    yield
+    logger.removeFilter(strays)
+    assert strays.found == [], "logged in threads that belong to no invocation"
 
 
 @pytest.fixture(scope="session")

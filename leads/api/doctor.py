@@ -4,12 +4,12 @@ Nothing that is wrong keeps it from looking at the rest, and it changes nothing.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Any, Final
+from time import monotonic
+from typing import Final, TypeVar
 
 from azure.core.exceptions import AzureError
 from pydantic import BaseModel, Field
@@ -30,6 +30,7 @@ from leads.ledger import LEDGER_TABLE
 from leads.offers import OFFERS_TABLE, DestinationConfig, Offer, UnreadableOffer, by_connection
 from leads.problems import place_of
 from leads.settings import Settings, SettingsError, read_usable_settings, unread_variables
+from leads.side_by_side import NotDoneInTime, map_in_order
 from leads.storage import LEADS_QUEUE, NOTICES_QUEUE, POISON_QUEUE, Queue, StorageError, Table
 from leads.storage_problems import no_login, storage_problem
 from leads.watching import CALLS_FOR
@@ -42,6 +43,10 @@ WATCH_IS_SILENT: Final = timedelta(minutes=45)
 _TOKEN_SCOPE: Final = "https://storage.azure.com/.default"  # noqa: S105
 """Microsoft Learn, "Authorize access to blobs using Microsoft Entra ID", section "Microsoft Entra resource ID"."""
 _AT_ONCE: Final = 16
+EXAMINATION_SECONDS: Final = 120
+"""All of it, however much is hanging: the command line waits for 150 seconds, with a cold start before."""
+
+T = TypeVar("T")
 
 
 class Area(StrEnum):
@@ -126,6 +131,7 @@ class _Examination:
     readable: set[str] = field(default_factory=set)
     """The queues and tables that can be read."""
     missing_secrets: set[str] = field(default_factory=set)
+    ends_at: float = field(default_factory=lambda: monotonic() + EXAMINATION_SECONDS)
 
     def findings(self) -> Iterator[Finding]:
         wrong = read_usable_settings()[1]
@@ -186,7 +192,7 @@ class _Examination:
             return looked
 
         wanted = [(Area.QUEUES, name) for name in QUEUES] + [(Area.TABLES, name) for name in TABLES]
-        yield from _at_once(lambda one: look(*one), wanted)
+        yield from self._each(Area.TABLES, lambda one: look(*one), wanted)
 
     def _queue(self, name: str) -> Finding:
         queue: Queue = self.app.storage.queue(name, encoded=name == LEADS_QUEUE)
@@ -227,7 +233,7 @@ class _Examination:
 
     def _secrets(self) -> Iterator[Finding]:
         uses = list(_references(self.app.settings, self.offers))
-        yield from _at_once(lambda use: self._secret(*use), uses)
+        yield from self._each(Area.SECRETS, lambda use: self._secret(*use), uses)
         now = clock.now()
         for known in expiry.expiries(self.app, self.offers):
             about, remedy = (
@@ -259,7 +265,7 @@ class _Examination:
         if CONNECTIONS_TABLE in self.readable:
             stored = {connection.id: connection for connection in self.app.connections.stored()}
         looked = [(stored.get(key) or Connection(key), uses) for key, uses in by_connection(self.offers).items()]
-        yield from _at_once(lambda one: self._connection(*one), looked)
+        yield from self._each(Area.CONNECTIONS, lambda one: self._connection(*one), looked)
 
     def _connection(self, connection: Connection, uses: list[tuple[Offer, DestinationConfig]]) -> Finding:
         config = uses[0][1]
@@ -327,6 +333,13 @@ class _Examination:
                 remedy = f"did you mean {close[0]}?" if close else "remove it"
                 yield _note(Area.SETTINGS, name, "nothing reads this variable", remedy)
 
+    def _each(self, area: Area, look: Callable[[T], Finding], wanted: list[T]) -> Iterator[Finding]:
+        """Look at several things side by side, as long as there is time."""
+        try:
+            yield from map_in_order(look, wanted, at_most=_AT_ONCE, seconds=self.ends_at - monotonic())
+        except NotDoneInTime as error:
+            yield _note(area, "some", str(error), "look again; what hangs now may answer then")
+
 
 def _as_far_as_possible(area: Area, step: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
@@ -371,9 +384,3 @@ def _references(settings: Settings, offers: Iterable[Offer]) -> Iterator[tuple[s
 
 def _about(offer: str, destination: str) -> str:
     return f"{offer} {destination}"
-
-
-def _at_once(look: Callable[[Any], Finding], wanted: list[Any]) -> Iterator[Finding]:
-    if wanted:
-        with ThreadPoolExecutor(min(len(wanted), _AT_ONCE)) as pool:
-            yield from pool.map(look, wanted)

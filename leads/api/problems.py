@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from leads.offers import InvalidOffer, UnreadableOffer
 from leads.problems import first_problem
 from leads.settings import SettingsError
+from leads.side_by_side import NotDoneInTime
 from leads.storage import StorageError
 
 
@@ -68,7 +69,7 @@ class Unavailable(Problem):
 
 PROBLEMS: tuple[type[Problem], ...] = (Invalid, Forbidden, NotFound, Unreadable, Changed, TooLarge, Unavailable)
 
-FAILURES = (Problem, InvalidOffer, ValidationError, StorageError, SettingsError)
+FAILURES = (Problem, InvalidOffer, ValidationError, StorageError, SettingsError, NotDoneInTime)
 """All that an operation may raise."""
 
 
@@ -83,5 +84,7 @@ def problem_of(failure: Exception) -> Problem:
             return Invalid(str(failure))
         case ValidationError():
             return Invalid(first_problem(failure))
+        case NotDoneInTime():
+            return Unavailable(f"{failure}. Ask again.")
         case _:
             return Unavailable("Storage did not answer. Ask again.")

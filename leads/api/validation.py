@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, Field
 
@@ -13,9 +12,13 @@ from leads.api.operation import BODY, QUERY, Request
 from leads.api.problems import NotFound
 from leads.app import App
 from leads.attempt import checked
-from leads.destinations.base import Context, Destination
+from leads.destinations.base import CHECK_SECONDS, Context, Destination
 from leads.offers import DestinationConfig
 from leads.settings import Secrets
+from leads.side_by_side import map_in_order
+
+VALIDATION_SECONDS: Final = CHECK_SECONDS + 10
+"""All destinations of an offer are checked at once."""
 
 
 class Validated(BaseModel):
@@ -74,8 +77,8 @@ def apart(app: App, config: DestinationConfig) -> Destination:
 
 
 def _validate(app: App, configs: Sequence[DestinationConfig]) -> Validation:
-    with ThreadPoolExecutor(len(configs)) as pool:
-        found = list(pool.map(lambda config: _check(app, config), configs))
+    checks = map_in_order(lambda config: _check(app, config), configs, at_most=len(configs), seconds=VALIDATION_SECONDS)
+    found = list(checks)
     return Validation(ok=all(each.ok for each in found), destinations=found)
 
 

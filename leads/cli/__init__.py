@@ -30,6 +30,7 @@ from leads.cli.asking import BAD_INPUT, CHANGED_MEANWHILE, INTERRUPTED, NOT_FOUN
 from leads.cli.output import printable
 from leads.cli.reach import APP_VARIABLE, KEY_VARIABLE, TOKEN_VARIABLE, Deployed, Directly, OutOfReach
 from leads.problems import first_problem
+from leads.side_by_side import NotDoneInTime
 from leads.storage import StorageError
 from leads.storage_problems import storage_problem
 
@@ -120,7 +121,7 @@ def _in_a_line(error: Exception) -> tuple[int, str]:
             return NOT_FOUND, str(error)
         case Changed():
             return CHANGED_MEANWHILE, str(error)
-        case Unavailable() | OutOfReach():
+        case Unavailable() | OutOfReach() | NotDoneInTime():
             return OUT_OF_REACH, str(error)
         case StorageError():
             found = storage_problem(error)

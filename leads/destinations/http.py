@@ -7,7 +7,6 @@ import json
 import logging
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from enum import StrEnum
 from heapq import heappop, heappush
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from itertools import count
+from threading import Condition, local
 from typing import Any, Final
 
 import requests
@@ -37,6 +37,7 @@ from urllib3.response import HTTPResponse
 from leads import clock
 from leads.destinations.base import send_ends_at
 from leads.settings import Network, Settings
+from leads.side_by_side import in_background
 
 CONNECT_SECONDS: Final = 10
 READ_SECONDS: Final = 60
@@ -288,11 +289,11 @@ class _Watchdog:
     """
 
     def __init__(self) -> None:
-        self._current = threading.local()
+        self._current = local()
         self._deadlines: list[tuple[float, int, _Limit]] = []
-        self._changed = threading.Condition()
+        self._changed = Condition()
         self._numbers = count()
-        self._thread: threading.Thread | None = None
+        self._is_running = False
 
     @contextmanager
     def limit(self, seconds: float) -> Iterator["_Limit"]:
@@ -311,9 +312,9 @@ class _Watchdog:
             return
         limit.sock = sock
         with self._changed:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="http-watchdog", daemon=True)
-                self._thread.start()
+            if not self._is_running:
+                in_background(self._run, "http-watchdog")
+                self._is_running = True
             heappush(self._deadlines, (limit.deadline, next(self._numbers), limit))
             self._changed.notify()
 

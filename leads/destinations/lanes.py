@@ -19,11 +19,12 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from secrets import token_hex
-from threading import Condition, Lock, Thread
+from threading import Condition, Lock
 from typing import Any, Final, TypeVar
 
 from leads.destinations.base import send_ends_at
 from leads.destinations.http import NoAnswer
+from leads.side_by_side import in_background
 from leads.storage import AnswerTime, Conflict, StorageError, Table, replacing
 
 LINGER_SECONDS: Final = 2.0
@@ -77,7 +78,7 @@ class Lanes:
         self._idle: list[_Held] = []
         self._leaving: list[_Held] = []
         self._look_at = 0.0
-        self._keeper: Thread | None = None
+        self._is_kept = False
 
     @contextmanager
     def lane(self, seconds: float) -> Iterator["Lane"]:
@@ -156,9 +157,9 @@ class Lanes:
     def _make_idle(self, held: "_Held") -> None:
         held.idle_since = time.monotonic()
         self._idle.append(held)
-        if self._keeper is None:
-            self._keeper = Thread(target=self._give_back_in_time, name="lanes", daemon=True)
-            self._keeper.start()
+        if not self._is_kept:
+            in_background(self._give_back_in_time, "lanes")
+            self._is_kept = True
 
     def _give_back_in_time(self) -> None:
         """Runs while lanes are held: gives back those that nobody here needs, or that somebody elsewhere waits for."""
@@ -179,7 +180,7 @@ class Lanes:
                     self._idle.remove(oldest)
                     return oldest
                 self._leave.wait(LINGER_SECONDS - idle_for)
-            self._keeper = None
+            self._is_kept = False
             return None
 
 

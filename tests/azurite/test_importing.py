@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.core.exceptions import ServiceResponseError
 from azure.data.tables import TableClient
 
 from leads import importing, intake
@@ -31,6 +32,7 @@ from leads.importing import Verdict
 from leads.listing import arrivals, newest
 from leads.rows import State
 from tests.support.command_line import Run, one_line, run_against
+from tests.support.logs import logged
 from tests.support.pipeline import Killed, Pipeline, a_lead, crm
 from tests.support.vendor import REJECTED, Vendor
 
@@ -279,6 +281,23 @@ def test_killed_in_the_middle_and_run_again_each_lead_is_there_once(
     import_rows(routed.app, wanted)
     routed.run()
     assert sorted(Counter(call.lead["email"] for call in vendor.calls).values()) == [1] * 20
+
+
+def test_what_is_on_the_queue_is_logged_although_storage_refuses_one_of_the_leads(
+    routed: Pipeline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    at = routed.clock.now()
+    put, count = intake.put_on_the_queue, iter(range(100))
+
+    def refused(*arguments: Any) -> None:
+        if next(count) == 2:
+            raise ServiceResponseError("refused")
+        put(*arguments)
+
+    monkeypatch.setattr(importing, "put_on_the_queue", refused)
+    with pytest.raises(ServiceResponseError):
+        import_rows(routed.app, rows(*[a_row(f"a{number}@example.com", at=at) for number in range(5)]))
+    assert len({event["lead_id"] for event in logged(caplog, "lead_imported")}) == routed.queue.depth() == 4
 
 
 # Another table

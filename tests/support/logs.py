@@ -3,12 +3,49 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent import futures
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
 
 import pytest
+
+LEADS: Final = str(Path(__file__).parents[2] / "leads")
+_BEGIN_THREADS: Final = (threading.__file__, str(Path(futures.__file__).parent))
 
 
 def logged(caplog: pytest.LogCaptureFixture, name: str) -> list[dict[str, Any]]:
     """The fields of each event of this name."""
     heads = (record.getMessage().partition(" ") for record in caplog.records if record.name == "leads")
     return [json.loads(fields) for head, _, fields in heads if head == f"event={name}"]
+
+
+class Strays(logging.Filter):
+    """Notes the events that are logged in a thread which the app has started itself: the host drops them.
+
+    Threads in which a test or Microsoft's worker library calls the app stand for invocations.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if _first_of_ours(sys._getframe()).startswith(LEADS):
+            self.found.append(f"{record.threadName}: {record.getMessage()}")
+        return True
+
+
+def _first_of_ours(frame: FrameType) -> str:
+    """The file of the call with which this thread's work began."""
+    return [file for file in _files(frame) if not file.startswith(_BEGIN_THREADS)][-1]
+
+
+def _files(frame: FrameType | None) -> Iterator[str]:
+    while frame is not None:
+        yield frame.f_code.co_filename
+        frame = frame.f_back

@@ -1,0 +1,124 @@
+"""What runs side by side: in order, bounded, in time, and nowhere but through one module."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from threading import Barrier, Event, current_thread
+
+import pytest
+
+from leads.destinations.base import send_ends_at
+from leads.side_by_side import NotDoneInTime, map_in_order
+
+LEADS = Path(__file__).parents[2] / "leads"
+GENEROUS = 60.0
+OF_THREADS = {"concurrent", "multiprocessing", "asyncio", "_thread"}
+
+
+def test_results_come_in_the_order_of_the_items_however_long_each_takes() -> None:
+    second_is_done = Event()
+
+    def call(item: int) -> int:
+        if item == 1:
+            assert second_is_done.wait(GENEROUS)
+        second_is_done.set()
+        return item * 10
+
+    assert list(map_in_order(call, [1, 2, 3], at_most=2, seconds=GENEROUS)) == [10, 20, 30]
+
+
+def test_no_more_threads_are_used_than_allowed_and_all_of_them_at_once() -> None:
+    together = Barrier(3)
+
+    def call(_: int) -> str:
+        together.wait(GENEROUS)
+        return current_thread().name
+
+    assert len(set(map_in_order(call, range(30), at_most=3, seconds=GENEROUS))) == 3
+
+
+def test_a_result_is_taken_before_the_last_call_is_made() -> None:
+    taken = Event()
+    results = map_in_order(lambda item: item == 1 or taken.wait(GENEROUS), [1, 2], at_most=1, seconds=GENEROUS)
+    assert next(results) is True
+    taken.set()
+    assert list(results) == [True]
+
+
+def test_a_call_that_raises_loses_no_other_result() -> None:
+    def call(item: int) -> float:
+        return 6 / item
+
+    results: list[float] = []
+    with pytest.raises(ZeroDivisionError):
+        results.extend(map_in_order(call, [1, 0, 2, 0, 3], at_most=2, seconds=GENEROUS))
+    assert results == [6, 3, 2]
+
+
+def test_what_hangs_is_not_waited_for_and_what_was_not_begun_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, hangs, end = [0.0], Event(), Event()
+    begun: list[int] = []
+    results: list[int] = []
+    monkeypatch.setattr("leads.side_by_side.monotonic", lambda: now[0])
+
+    def call(item: int) -> int:
+        begun.append(item)
+        if item == 2:
+            hangs.set()
+            end.wait(GENEROUS)
+        return item
+
+    with pytest.raises(NotDoneInTime, match="2 of 3 were not done in time"):
+        for result in map_in_order(call, [1, 2, 3], at_most=1, seconds=GENEROUS):
+            results.append(result)
+            assert hangs.wait(GENEROUS)
+            now[0] = GENEROUS
+    end.set()
+    assert (results, begun) == ([1], [1, 2])
+
+
+def test_without_time_left_nothing_is_waited_for() -> None:
+    end = Event()
+    with pytest.raises(NotDoneInTime):
+        list(map_in_order(end.wait, [GENEROUS], at_most=1, seconds=-1))
+    end.set()
+
+
+def test_a_call_is_bound_by_the_deadline_of_the_caller_and_can_not_move_it() -> None:
+    def call(_: int) -> float:
+        found = send_ends_at.get()
+        send_ends_at.set(0)
+        return found
+
+    token = send_ends_at.set(42.0)
+    try:
+        assert list(map_in_order(call, [1, 2], at_most=1, seconds=GENEROUS)) == [42.0, 42.0]
+        assert send_ends_at.get() == 42.0
+    finally:
+        send_ends_at.reset(token)
+
+
+def test_nothing_to_do_is_done_at_once() -> None:
+    assert list(map_in_order(str, [], at_most=8, seconds=0)) == []
+
+
+def imported(path: Path) -> set[str]:
+    """The modules that a file imports whole, and what it takes out of others, such as `threading.Lock`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def starts_threads(name: str) -> bool:
+    """Whether something can be run beside the caller with it; `threading` as a whole has `Thread`, too."""
+    return name in {"threading", "threading.Thread", "threading.Timer"} or name.partition(".")[0] in OF_THREADS
+
+
+def test_threads_are_started_in_one_module_only() -> None:
+    found = {path.relative_to(LEADS).as_posix(): imported(path) for path in LEADS.rglob("*.py")}
+    assert [name for name, names in found.items() if any(map(starts_threads, names))] == ["side_by_side.py"]
