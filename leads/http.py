@@ -22,6 +22,7 @@ UNKNOWN_UNTIL: Final = timedelta(minutes=15)
 
 USER_AGENT_CHARACTERS: Final = 100
 """So much of what a sender calls itself is logged."""
+_SCHEMES: Final = frozenset({"https", "http"})
 _PLAIN_WORD: Final = re.compile("[!-?A-~]+")
 
 LENGTH_IS_REQUIRED: Final = (
@@ -60,7 +61,7 @@ def answer_intake(req: func.HttpRequest, traceparent: str) -> func.HttpResponse:
     except (StorageError, SettingsError) as error:
         emit(Event.INTAKE_UNAVAILABLE, why=type(error).__name__)
         return _unavailable("The lead could not be stored. Send it again.")
-    status_url = f"{_base(req.url)}/api/status/{receipt.lead_id}"
+    status_url = f"{base_address(req, get_app().settings.host_name)}/api/status/{receipt.lead_id}"
     return _json(202, {"lead_id": receipt.lead_id, "status_url": status_url})
 
 
@@ -157,6 +158,13 @@ def _json(status: int, body: dict[str, Any]) -> func.HttpResponse:
     return func.HttpResponse(json.dumps(body), status_code=status, mimetype="application/json")
 
 
-def _base(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.partition('/')[0]}"
+def base_address(req: func.HttpRequest, host_name: str) -> str:
+    """Where the app is reached: by its own name, else by the one that was asked for, which whoever asks can make up.
+
+    A name without a port is the platform's, which takes https; one with a port is that of local tools.
+    """
+    if host_name and ":" not in host_name:
+        return f"https://{host_name}"
+    scheme, _, rest = req.url.partition("://")
+    forwarded = req.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+    return f"{forwarded if forwarded in _SCHEMES else scheme}://{host_name or rest.partition('/')[0]}"

@@ -37,6 +37,7 @@ _REFERENCE = re.compile(r"env:[A-Za-z0-9_.]+|keyvault:[A-Za-z0-9-]{1,127}")
 """Microsoft Learn, "Configure an App Service app", section "Configure app settings", and "Azure Key Vault keys, secrets and
 certificates overview", section "Object identifiers"."""
 _HTTPS_ADDRESS = re.compile(r"https://[a-z0-9.-]+(?::[0-9]+)?(?:/[!-~]*)?", re.IGNORECASE | re.ASCII)
+_HOST_NAME = re.compile(r"[a-z0-9.-]+(?::[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
 # A sender may be waiting: the SDK's own limits would let it wait for minutes. A client that needs the token asks twice.
 _TOKEN_LIMITS: dict[str, Any] = {
     "connection_timeout": 1,
@@ -102,6 +103,11 @@ def _read_networks(text: object) -> object:
         raise ValueError("must be networks such as 10.1.0.0/16, fd00:1::/64, separated by commas") from None
 
 
+def _read_host_name(text: object) -> object:
+    """The platform's, not a person's: one that is none is left out, and is no reason to refuse a lead."""
+    return text.lower() if isinstance(text, str) and _HOST_NAME.fullmatch(text) else ""
+
+
 def _check_file(text: str) -> str:
     if text and not Path(text).is_file():
         raise ValueError("must be the path of a file with certificates (PEM)")
@@ -158,6 +164,10 @@ class Settings(BaseModel):
         default_factory=lambda: min(32, (os.cpu_count() or 1) + 4), alias="PYTHON_THREADPOOL_THREAD_COUNT", ge=1
     )
     """Without the variable, the number that the worker takes: Python's own default for a thread pool."""
+
+    host_name: Annotated[str, BeforeValidator(_read_host_name)] = Field("", alias="WEBSITE_HOSTNAME")
+    """The app's own, set by the platform (Microsoft Learn, "Environment variables and app settings in Azure App Service"); Core
+    Tools add the port that they listen on."""
 
     @property
     def connection_slots(self) -> int:

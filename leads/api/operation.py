@@ -10,7 +10,7 @@ from typing import Any, Final, Generic, TypeVar, get_type_hints
 from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 
-from leads.api.problems import Changed, Forbidden, Invalid, NotFound, TooLarge, Unavailable
+from leads.api.problems import Changed, Forbidden, Invalid, LengthRequired, NotFound, TooLarge, Unavailable
 from leads.app import App
 
 
@@ -111,7 +111,7 @@ class Operation(Generic[RequestT, AnswerT]):
         found |= {Forbidden.status} if self.personal else set()
         found |= {NotFound.status} if PATH in places else set()
         found |= {Changed.status} if HEADER in places else set()
-        return frozenset(found | ({TooLarge.status} if BODY in places else set()))
+        return frozenset(found | ({LengthRequired.status, TooLarge.status} if BODY in places else set()))
 
 
 def travelling(model: type[BaseModel]) -> Iterator[tuple[str, Place, FieldInfo]]:

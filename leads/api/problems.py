@@ -46,6 +46,13 @@ class Unreadable(Problem):
     title = "A stored offer can't be read"
 
 
+class LengthRequired(Problem):
+    """The body came without its length, and the Functions host handed over an empty one."""
+
+    status = 411
+    title = "A length is required"
+
+
 class Changed(Problem):
     """Somebody else was quicker: the stored offer is not the version that the request was made from."""
 
@@ -67,7 +74,16 @@ class Unavailable(Problem):
     title = "Temporarily unavailable"
 
 
-PROBLEMS: tuple[type[Problem], ...] = (Invalid, Forbidden, NotFound, Unreadable, Changed, TooLarge, Unavailable)
+PROBLEMS: tuple[type[Problem], ...] = (
+    Invalid,
+    Forbidden,
+    NotFound,
+    Unreadable,
+    LengthRequired,
+    Changed,
+    TooLarge,
+    Unavailable,
+)
 
 FAILURES = (Problem, InvalidOffer, ValidationError, StorageError, SettingsError, NotDoneInTime)
 """All that an operation may raise."""

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from pydantic import BaseModel, TypeAdapter
 
 from leads.api.operation import BODY, HEADER, PATH, QUERY, Operation, RequestT, travelling, whole_body
-from leads.api.problems import Invalid, TooLarge
+from leads.api.problems import Invalid, LengthRequired, TooLarge
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 _KEY_PARAMETERS: Final = frozenset({"code", "clientid"})
@@ -51,12 +51,17 @@ def read_request(
     headers: Mapping[str, str],
     body: bytes,
 ) -> RequestT:
-    """The request that was sent. Raises `Invalid`, pydantic's error or `TooLarge`."""
+    """The request that was sent. Raises `Invalid`, pydantic's error, `LengthRequired` or `TooLarge`."""
     model = operation.request
     values: dict[str, Any] = dict(segments) | _asked(query)
     for name, place, info in travelling(model):
         if place is HEADER and (value := headers.get((info.alias or name).lower())) is not None:
             values[info.alias or name] = value.strip()
+        elif place is BODY and not body and headers.get("transfer-encoding"):
+            raise LengthRequired(
+                "Content-Length: is missing (Transfer-Encoding: chunked), and the platform hands on no such body; send it with "
+                "its length, as a whole and not as a stream"
+            )
         elif place is BODY and (body.strip() or info.is_required()):
             # On its own, so that an error names a field of the body and not the body itself.
             wanted: Any = info.annotation

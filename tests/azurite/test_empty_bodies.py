@@ -11,8 +11,6 @@ from typing import Any
 
 import azure.functions as func
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from leads import http
 from leads.api.doctor import Area, Finding, Level, examine_deployment
@@ -21,7 +19,7 @@ from leads.api.status import show_status
 from leads.app import App, get_app
 from leads.empty_bodies import NOTED_A_MINUTE, SEVERAL, WITHOUT_LENGTH_FOR
 from leads.events import Event
-from leads.http import USER_AGENT_CHARACTERS, answer_intake
+from leads.http import answer_intake
 from leads.settings import read_settings
 from leads.watching import CALLS_FOR
 from tests.support.logs import logged
@@ -111,28 +109,6 @@ def test_the_doctor_names_the_last_one_and_its_sender_for_thirty_days(post: Post
     assert finding.level is Level.NOTE
     pipeline.clock.time += CALLS_FOR
     assert about_the_intake(pipeline).level is Level.FINE
-
-
-@given(st.text())
-@example("ada@example.com")
-@example("Mail for <ada%40example.com>")
-@example("ada\N{FULLWIDTH COMMERCIAL AT}example.com")
-@example("Sender/1.0\r\nevent=lead_accepted \x1b[0m")
-@example("x " * 10_000)
-def test_what_a_sender_calls_itself_is_short_plain_and_without_an_address(user_agent: str) -> None:
-    told = http.plain_words(user_agent)
-    assert len(told) <= USER_AGENT_CHARACTERS
-    assert re.fullmatch("[ -~]*", told)
-    assert "@" not in told
-    assert "%40" not in told
-    assert "example" not in told or "@" not in user_agent
-
-
-def test_a_plain_name_is_told_as_it_is() -> None:
-    assert (
-        http.plain_words("Mozilla/5.0 (Windows NT 10.0; x64)  ada@example.com")
-        == "Mozilla/5.0 (Windows NT 10.0; x64) ***"
-    )
 
 
 # --- An empty body ----------------------------------------------------------------------------------------------------

@@ -332,6 +332,13 @@ def test_202_names_the_lead_and_where_to_ask_for_it_once_it_is_on_the_queue(app:
     assert (message.lead_id, message.offer) == (body["lead_id"], "contoso.crm")
 
 
+def test_the_address_of_a_leads_state_has_the_apps_own_name(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEBSITE_HOSTNAME", "contoso-leads.azurewebsites.net")
+    forget_app()
+    _, body, _ = posted()
+    assert body["status_url"] == f"https://contoso-leads.azurewebsites.net/api/status/{body['lead_id']}"
+
+
 @pytest.mark.parametrize(
     ("body", "status", "field"),
     [

@@ -36,6 +36,7 @@ from leads.destinations.salesforce import errors as salesforce_errors
 from leads.destinations.salesforce import records as salesforce
 from leads.destinations.webhook import PAYLOAD_VERSION, classify, payload
 from leads.events import ALARMS, Event
+from leads.http import LENGTH_IS_REQUIRED
 from leads.identity import customer_hash, customer_identity, new_lead_id, received_at_of
 from leads.lead import Lead, Source, Stage, UnreadableLead, parse_body, stage_of
 from leads.offers import DestinationConfig, Offer, Policies, When, read_offer
@@ -221,6 +222,7 @@ def test_documented_problems_are_the_ones_that_are_answered() -> None:
     documented = [json.loads(text.partition("\n\n")[2]) for text in blocks("docs/leads.md", "http")]
     problems = [(p["status"], p["title"], p["detail"], p["field"]) for p in documented if "title" in p]
     assert problems[:2] == answered
+    assert problems[-1] == (411, "A length is required", LENGTH_IS_REQUIRED, "Content-Length")
 
 
 def test_the_readme_counts_the_samples_as_they_are() -> None:

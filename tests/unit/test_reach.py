@@ -13,9 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leads.api.imports import ROWS_AT_ONCE
 from leads.api.offers import OfferList, RemoveOffer, ShowOffer, list_offers, remove_offer, show_offer
-from leads.api.operation import Nothing
+from leads.api.operation import Nothing, Operation, whole_body
+from leads.api.operations import OPERATIONS
 from leads.api.problems import Changed, Invalid, NotFound, Unavailable
+from leads.api.wire import read_request
 from leads.cli.reach import KEY_VARIABLE, TOKEN_VARIABLE, Deployed, OutOfReach, read_key, read_url
 from leads.settings import SettingsError
 
@@ -109,6 +112,34 @@ def test_names_are_encoded_and_versions_travel_as_headers(site: Site) -> None:
     Deployed(site.url).ask(remove_offer, RemoveOffer(offer_id="a/b ?#%x", if_match='W/"x"'))
     method, path, headers, _ = site.requests[0]
     assert (method, path, headers["if-match"]) == ("DELETE", "/api/manage/offers/a%2Fb%20%3F%23%25x", 'W/"x"')
+
+
+BODIES: dict[str, Any] = {
+    "set_offer": {"destinations": [{"name": "table", "type": "azure_table"}]},
+    "validate_destination": {"name": "table", "type": "azure_table"},
+    "pause_connection": {"note": "CRM upgrade \N{SNOWMAN}"},
+    "import_rows": {"rows": [{"number": n, "record": {"Email": f"c{n}@example.com"}} for n in range(ROWS_AT_ONCE)]},
+    "reconcile_rows": {"rows": [{"number": 1, "record": {"Email": "ada@example.com"}}]},
+    "import_table": {"source": {"connection_string": "env:OLD_STORAGE"}},
+    "replay_leads": {"offer": "a.b"},
+    "show_customer": {"email": "ada@example.com"},
+    "erase_customer": {"email": "ada@example.com"},
+}
+"""What operations are asked that need a body."""
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_every_body_is_sent_with_its_length(site: Site, operation: Operation[Any, Any]) -> None:
+    body = json.dumps(BODIES.get(operation.name, {})).encode()
+    segments = {part[1:-1]: "a.b" for part in operation.path.split("/") if part.startswith("{")}
+    site.problem(503, "Ask again.")
+    with pytest.raises(Unavailable):
+        Deployed(site.url).ask(operation.run, read_request(operation, segments, {}, {}, body))
+    ((method, _, headers, sent),) = site.requests
+    assert "transfer-encoding" not in headers
+    assert headers.get("content-length", "0") == str(len(sent))
+    assert ("content-length" in headers) is (method != "GET")
+    assert bool(sent) is (whole_body(operation.request) is not None)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(400, Invalid), (404, NotFound), (412, Changed), (503, Unavailable)])

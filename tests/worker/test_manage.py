@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,8 @@ import pytest
 from devhost.routes import parse_route
 from devhost.runtime import HttpResult, LoadedApp
 from leads.api.doctor import Diagnosis, examine_deployment
-from leads.api.operation import Nothing
+from leads.api.operation import Nothing, Operation, whole_body
+from leads.api.operations import OPERATIONS
 from leads.app import examined_app
 from tests.support.pipeline import LEAD, Pipeline, a_lead
 from tests.support.process_app import forget_app
@@ -244,6 +246,21 @@ def test_a_stored_offer_that_this_release_can_not_read_is_a_conflict(
 
 def test_a_body_that_nobody_could_mean_is_too_large(ask: Ask) -> None:
     problem(ask("PUT", "/offers/a.b", b" " * (1024 * 1024 + 1)), 413, "body")
+
+
+@pytest.mark.parametrize("operation", [op for op in OPERATIONS if whole_body(op.request)], ids=lambda op: op.name)
+def test_a_body_that_came_without_its_length_is_asked_for_once_more_with_it(
+    ask: Ask, operation: Operation[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEADS_PERSONAL_DATA_OVER_HTTP", "true")
+    forget_app()
+    path = re.sub(r"\{\w+\}", "a.b", operation.path)
+    told = problem(ask(operation.method, path, b"", Transfer_Encoding="chunked"), 411, "Content-Length")
+    assert "send it with its length" in told["detail"]
+
+
+def test_an_operation_without_a_body_needs_no_length(ask: Ask) -> None:
+    assert ask("GET", "/offers", b"", Transfer_Encoding="chunked").status == 200
 
 
 def test_what_is_not_there_and_what_is_not_allowed(ask: Ask) -> None:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from azure.data.tables import TableClient
 from azure.storage.queue import QueueClient
 
 from devhost.errors import StartError
@@ -38,6 +39,24 @@ def test_a_lead_goes_in_and_lies_on_the_queue(function_app: LoadedApp, fresh_sto
     assert answer.status == 202
     assert answer.json()["lead_id"]
     assert queued(fresh_storage) == 1
+
+
+def test_a_lead_whose_body_the_host_did_not_hand_over_is_asked_for_with_its_length(
+    function_app: LoadedApp, fresh_storage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "leads")
+    headers = {
+        "Transfer-Encoding": "chunked",
+        "User-Agent": "Sender/1.0 ada@example.com",
+        "Content-Type": "application/json",
+    }
+    answer = function_app.invoke_http("accept_lead", body=b"", headers=headers)
+    assert (answer.status, answer.json()["field"]) == (411, "Content-Length")
+    assert logged(caplog, "body_without_length") == [{"user_agent": "Sender/1.0 ***"}]
+    assert not [record for record in caplog.records if "ada@" in record.getMessage()]
+    function_app.invoke_timer("watch")
+    with TableClient.from_connection_string(fresh_storage, "LeadAlarms") as alarms:
+        assert alarms.get_entity("alarm", "body_without_length")["logged"]
 
 
 def test_what_is_logged_of_a_lead_names_the_trace_of_its_request(
