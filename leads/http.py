@@ -129,8 +129,11 @@ def status_of(record: Any) -> dict[str, Any]:
 
 
 def url_offer(req: func.HttpRequest) -> str:
-    """The offer that the address names. ASP.NET Core leaves an encoded slash as it is in a catch-all parameter."""
-    name = (req.route_params.get("offer") or "").replace("%2F", "/").replace("%2f", "/").strip()
+    """The offer that the address names; no id has slashes at its ends.
+
+    ASP.NET Core leaves an encoded slash as it is in a catch-all parameter.
+    """
+    name = (req.route_params.get("offer") or "").replace("%2F", "/").replace("%2f", "/").strip().strip("/").strip()
     return name.encode(errors="replace").decode()  # half a surrogate pair could not be stored
 
 

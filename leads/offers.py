@@ -1,5 +1,6 @@
 """Offers: which destinations their leads go to, by which policies; how a lead finds its offer; their table."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -30,6 +31,7 @@ OFFERS_TABLE = "LeadOffers"
 DEFAULT_OFFER = "*"
 CACHE_SECONDS = 60
 _PARTITION = "offer"
+_CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 NoticeFormat = Literal["teams", "slack", "json"]
 """How what is posted to a chat is written."""
@@ -227,9 +229,25 @@ class Offer(_Model):
 def read_offer(data: object) -> Offer:
     """Check what a person wrote. Raises `InvalidOffer` that names the first field that is wrong."""
     try:
-        return Offer.model_validate(data)
+        offer = Offer.model_validate(data)
     except ValidationError as error:
         raise InvalidOffer(first_problem(error, model=Offer)) from None
+    if problem := problem_of_id(offer.id):
+        raise InvalidOffer(f"id: {problem}")
+    return offer
+
+
+def problem_of_id(offer_id: str) -> str:
+    """Why no address can name an offer of this id, "" if one can; whoever stored such an id before keeps it.
+
+    The host takes `.` and `..` out of a path and finds nothing behind `//`, and it hands `%2F` over as it hands over a slash
+    (ASP.NET Core documentation, "Routing in ASP.NET Core", section "Route templates").
+    """
+    if not {"", ".", ".."}.isdisjoint(offer_id.split("/")):
+        return "can't stand in an address: leave out slashes at its ends, double slashes, and parts that are . or .."
+    if "%2f" in offer_id.lower() or _CONTROL_CHARACTER.search(offer_id):
+        return "can't stand in an address: leave out %2F and control characters"
+    return ""
 
 
 def offer_by_id(offer_id: str, offers: Iterable[Offer]) -> Offer | None:

@@ -23,7 +23,7 @@ from leads.cli.output import print_line, value_of
 from leads.cli.reach import Deployed
 from leads.cli.settings import Setting, settings_of
 from leads.cli.trying import print_validation, send_and_wait, validate_unsaved
-from leads.offers import DestinationConfig, InvalidOffer, Offer
+from leads.offers import DestinationConfig, InvalidOffer, Offer, problem_of_id
 from leads.problems import problem_of_field
 
 TEST_SECONDS: Final = 60
@@ -157,10 +157,13 @@ class Dialogue:
     # The offer
 
     def _offer_id(self) -> str:
-        if self._given.offer_id or not self._asks:
-            return self._given.offer_id
+        given = self._given.offer_id.strip()
+        if given and (problem := problem_of_id(given)):
+            raise InvalidOffer(f"id: {problem}")
+        if given or not self._asks:
+            return given
         print_line("Which offer? Its id is publisher.offer as in Partner Center; * stands for every other one.")
-        return self._ask("Offer id", lambda text: _problem(Offer, {"id": text}, "id"))
+        return self._ask("Offer id", lambda text: _problem(Offer, {"id": text}, "id") or problem_of_id(text))
 
     def _stored(self, offer_id: str) -> ShownOffer | None:
         if not offer_id:

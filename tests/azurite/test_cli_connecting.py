@@ -93,6 +93,19 @@ def test_offers_that_the_file_does_not_name_are_removed_only_if_that_is_asked_fo
     assert set(titles(pipeline)) == {"Contoso.CRM"}
 
 
+def test_an_id_that_no_address_can_name_is_refused_wherever_it_is_written(
+    run: Run, written: Write, pipeline: Pipeline
+) -> None:
+    for words in (
+        ("apply", written([OFFER | {"id": ".."}]), "--yes"),
+        ("connect", "..", "--type", "azure_table", "--yes"),
+    ):
+        refused = run("offers", *words)
+        assert (refused.status, refused.out) == (2, "")
+        assert "id: can't stand in an address" in refused.err
+    assert titles(pipeline) == {}
+
+
 def test_nothing_is_saved_where_nobody_can_be_asked_and_nothing_is_said_by_flag(
     run: Run, written: Write, pipeline: Pipeline
 ) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
 
+import azure.functions as func
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from devhost.routes import parse_route
+from leads.http import url_offer
 from leads.lead import Lead, Stage
 from leads.offers import InvalidOffer, Offer, OfferReferences, When, read_offer, route
 from tests.support.strategies import json_values, leads
@@ -193,7 +198,7 @@ VALID = {
 def refusal(data: object) -> str:
     with pytest.raises(InvalidOffer) as caught:
         read_offer(data)
-    assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
     return str(caught.value)
 
 
@@ -212,6 +217,38 @@ def test_an_offer_is_read_as_it_was_written() -> None:
     offer = read_offer(VALID)
     assert offer.model_dump(mode="json", exclude_unset=True) == VALID
     assert Offer.model_validate_json(offer.model_dump_json()) == offer
+
+
+UNADDRESSABLE = [".", "..", "/", "a/", "/a", "a//b", "a/../b", "./a", "a/.", "a%2Fb", "%2f", "a\tb", "a\x00", "a\x85b"]
+
+
+@pytest.mark.parametrize("offer_id", UNADDRESSABLE)
+def test_an_id_that_no_address_can_name_is_refused_with_what_to_leave_out(offer_id: str) -> None:
+    reason = refusal(VALID | {"id": offer_id})
+    assert re.match(r"id: can't stand in an address: leave out .", reason)
+    stored = Offer.model_validate_json(json.dumps(VALID | {"id": offer_id}))
+    assert stored.id == offer_id.strip(), "one that is stored already can still be read"
+
+
+ids = st.text(st.sampled_from("aB1.*/%2fF \\?#'é\N{PILE OF POO}\t"), min_size=1, max_size=8) | st.text(
+    min_size=1, max_size=8
+)
+
+
+@given(offer_id=ids, safe=st.sampled_from(["", "/"]), end=st.sampled_from(["", "/", "?code=key"]))
+@example("contoso.crm", "", "/")
+@example("a/b.c", "", "")
+def test_every_other_id_is_named_by_its_address(offer_id: str, safe: str, end: str) -> None:
+    try:
+        offer = read_offer(VALID | {"id": offer_id})
+    except InvalidOffer:
+        return
+    address = urljoin("https://x", f"/api/leads/{quote(offer.id, safe=safe)}{end}")  # takes dots out, as the host does
+    params = parse_route("api/leads/{*offer}").match(urlsplit(address).path)
+    assert params is not None
+    named = url_offer(func.HttpRequest("POST", address, route_params=params, body=b""))
+    assert named == offer.id
+    assert route(OfferReferences(url=named), [offer]) is offer
 
 
 def test_what_is_left_out_has_the_usual_value() -> None:

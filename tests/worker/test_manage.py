@@ -111,6 +111,7 @@ def test_an_etag_guards_against_overwriting_another_persons_change(ask: Ask) -> 
         ({}, "destinations"),
         (OFFER | {"id": "another"}, "id"),
         (OFFER | {"id": 5}, "id"),
+        (OFFER | {"id": ".."}, "id"),
         (OFFER | {"title": "x"}, "title"),
         ({"destinations": [{"name": "x", "type": "nope"}]}, "destinations.0.type"),
     ],
