@@ -62,7 +62,7 @@ class Host:
         self._clock = clock
         self._environ = environ
         self._keys = Keys.create(options.function_key, (f.name for f in app.of_type("httpTrigger")))
-        self._http = HttpServer(app, host_json.route_prefix, self._keys) if options.http else None
+        self._http = HttpServer(app, host_json.route_prefix, self._keys, environ) if options.http else None
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
-from dataclasses import dataclass
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
-from aiohttp.streams import StreamReader
-from aiohttp.web_protocol import RequestHandler
 
 from devhost.errors import StartError
+from devhost.kestrel import BodyError, Limits, Server, read_body, refusal
 from devhost.keys import Keys
-from devhost.routes import Route, parse_route
-from devhost.runtime import Function, HttpResult, LoadedApp, query_of
+from devhost.routes import Route, is_reserved, parse_route
+from devhost.runtime import Function, HttpResult, LoadedApp
+from devhost.urls import encode, parameters, path_of
+
+logger = logging.getLogger("devhost.http")
 
 ADDRESS = "127.0.0.1"
 
-# ScriptConstants.DefaultMaxRequestBodySize of Azure/azure-functions-host.
-MAX_BODY_BYTES = 104_857_600
-
 KEY_HEADER = "x-functions-key"
 KEY_PARAMETER = "code"
+
+KEYLESS_ADMIN_PATHS = ("/admin/host/ping", "/admin/warmup", "/admin/instance/http-health")
+HOME_PAGE = (
+    "<!DOCTYPE html><title>Azure Functions</title><p>devhost in place of the Azure Functions host is running.</p>"
+)
+
+SENDABLE = re.compile(r"[\t\x20-\x7e]*")
 
 
 @dataclass(frozen=True)
@@ -37,21 +43,27 @@ class Endpoint:
 class HttpServer:
     """Serves the app's HTTP functions on 127.0.0.1. `start` returns the port."""
 
-    def __init__(self, app: LoadedApp, route_prefix: str, keys: Keys) -> None:
-        endpoints = [
-            Endpoint(function, parse_route(f"{route_prefix}/{function.route}"))
-            for function in app.of_type("httpTrigger")
-        ]
-        self.endpoints = sorted(endpoints, key=lambda endpoint: endpoint.route.order)
+    def __init__(
+        self,
+        app: LoadedApp,
+        route_prefix: str,
+        keys: Keys,
+        settings: Mapping[str, str],
+        limits: Limits | None = None,
+    ) -> None:
+        self.endpoints = _endpoints(app, route_prefix)
         self._app = app
         self._keys = keys
+        self._home_page = settings.get("AzureWebJobsDisableHomepage", "").lower() != "true"
+        self._limits = limits or Limits()
+        largest = settings.get("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", "").strip()
+        if largest.isdecimal():
+            self._limits = replace(self._limits, body_bytes=int(largest))
         self._runner: web.ServerRunner | None = None
 
     async def start(self, port: int, drain_seconds: float) -> int:
         """Listen (0 takes a free port). Raises StartError where the port is taken."""
-        # Kestrel leaves an encoded body as it is.
-        server = web.Server(self._handle, request_factory=_request, auto_decompress=False)
-        self._runner = web.ServerRunner(server, access_log=None, shutdown_timeout=drain_seconds)
+        self._runner = web.ServerRunner(Server(self._handle, self._limits), shutdown_timeout=drain_seconds)
         await self._runner.setup()
         site = web.TCPSite(self._runner, ADDRESS, port)
         try:
@@ -72,25 +84,28 @@ class HttpServer:
             await self._runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        headers = _headers(request)
-        if headers is None or "%00" in request.raw_path:  # Kestrel takes neither
-            return web.Response(status=400)
-        endpoint, params = self._find(request.method, request.raw_path.partition("?")[0])
+        if (status := refusal(request)) is not None:
+            return _closing(status)
+        target, question, query = request.raw_path.partition("?")
+        path = path_of(target)
+        url = f"http://{request.host}{encode(path)}{question}{query}"
+        presented = _presented(request, url)
+        if path.lower().startswith("/admin/"):
+            return web.Response(status=self._admin(path.lower(), presented))
+        endpoint, params = self._find(request.method, path)
         if endpoint is None:
-            return web.Response(status=404)
+            return self._home() if path == "/" else web.Response(status=404)
         function = endpoint.function
-        url = f"http://{request.host}{request.raw_path}"
-        presented = headers.get(KEY_HEADER) or query_of(url).get(KEY_PARAMETER)
         if not self._keys.allows(function.auth_level, function.name, presented):
             return web.Response(status=401)
         try:
-            body = await _body(request)
-        except web.HTTPRequestEntityTooLarge:
-            return web.Response(status=413)
+            body = await read_body(request, self._limits)
+        except BodyError as error:
+            return _failed(function, f"Exception binding parameter '{function.trigger['name']}': {error}")
         result = await self._app.invoke_http_async(
-            function.name, request.method, url, headers=headers, body=body, params=params
+            function.name, request.method, url, headers=_headers(request), body=body, params=params
         )
-        return _response(result)
+        return _response(request, function, result)
 
     def _find(self, method: str, path: str) -> tuple[Endpoint | None, dict[str, str]]:
         """The first endpoint for this path and method: as in the host, a wrong method is not found."""
@@ -103,42 +118,66 @@ class HttpServer:
                 return endpoint, params
         return None, {}
 
+    def _admin(self, path: str, presented: str | None) -> int:
+        """The host's own addresses need the master key; there is nothing behind them."""
+        if path in KEYLESS_ADMIN_PATHS:
+            return 200
+        return {"admin": 404, "function": 403, "anonymous": 401}[self._keys.level(presented)]
 
-def _request(
-    message: RawRequestMessage,
-    payload: StreamReader,
-    protocol: RequestHandler,
-    writer: AbstractStreamWriter,
-    task: asyncio.Task[None],
-) -> web.BaseRequest:
-    loop = asyncio.get_running_loop()
-    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES)
+    def _home(self) -> web.Response:
+        return web.Response(text=HOME_PAGE, content_type="text/html") if self._home_page else web.Response(status=204)
 
 
-async def _body(request: web.BaseRequest) -> bytes:
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise web.HTTPRequestEntityTooLarge(MAX_BODY_BYTES, request.content_length or 0)
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    return await request.read()
+def _endpoints(app: LoadedApp, route_prefix: str) -> list[Endpoint]:
+    """The most specific route first."""
+    endpoints = []
+    for function in app.of_type("httpTrigger"):
+        if is_reserved(function.route):
+            why = "The specified route conflicts with one or more built in routes."
+            logger.error("The '%s' function is in error: %s", function.name, why)
+        else:
+            endpoints.append(Endpoint(function, parse_route(f"{route_prefix}/{function.route}")))
+    return sorted(endpoints, key=lambda endpoint: endpoint.route.order)
 
 
-def _headers(request: web.BaseRequest) -> dict[str, str] | None:
-    """Lower-case names, repeated ones joined; None where a value is not UTF-8."""
+def _presented(request: web.BaseRequest, url: str) -> str | None:
+    """The first key of the header, if there is one, even an empty one; else the first of the query."""
+    in_header = request.headers.get(KEY_HEADER)
+    if in_header is not None:
+        return in_header
+    return next((value for name, value in parameters(url) if name.lower() == KEY_PARAMETER), None)
+
+
+def _headers(request: web.BaseRequest) -> dict[str, str]:
+    """Lower-case names, repeated ones joined."""
     headers: dict[str, str] = {}
     for name, value in request.headers.items():
-        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            return None
         key = name.lower()
         headers[key] = f"{headers[key]},{value}" if key in headers else value
     return headers
 
 
-def _response(result: HttpResult) -> web.Response:
+def _closing(status: int) -> web.Response:
+    response = web.Response(status=status)
+    response.force_close()
+    return response
+
+
+def _failed(function: Function, why: str) -> web.Response:
+    logger.error("%s failed: %s", function.name, why)
+    return _closing(500)
+
+
+def _response(request: web.BaseRequest, function: Function, result: HttpResult) -> web.Response:
+    lines = [*result.headers.items(), *(("Set-Cookie", cookie) for cookie in result.cookies)]
+    if not all(SENDABLE.fullmatch(text) for line in lines for text in line):
+        return _failed(function, "Invalid non-ASCII or control character in header")
     response = web.Response(status=result.status, body=result.body)
     for name, value in result.headers.items():
         if name.lower() != "content-length":
             response.headers[name] = value
     for cookie in result.cookies:
         response.headers.add("Set-Cookie", cookie)
+    if request.version >= (1, 1):
+        response.enable_chunked_encoding()
     return response

@@ -10,7 +10,9 @@ import base64
 import hmac
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+LEVELS = ("anonymous", "function", "admin")
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Keys:
     host: str
     master: str
     functions: dict[str, str]
+    _known: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def create(cls, host_key: str | None, functions: Iterable[str]) -> Keys:
@@ -32,15 +35,32 @@ class Keys:
 
     def allows(self, auth_level: str, function: str, presented: str | None) -> bool:
         """Whether who presents this key may call a function of this level (as its binding spells it)."""
-        level = auth_level.lower()
-        if level == "anonymous":
-            return True
+        return LEVELS.index(self.level(presented, function)) >= LEVELS.index(auth_level.lower())
+
+    def level(self, presented: str | None, function: str = "") -> str:
+        """What a key gives: `admin`, `function` or `anonymous`, which is nothing.
+
+        A key that was right before is right in any letter case: so the host's SecretManager remembers it.
+        """
         if not presented:
-            return False
-        accepted = [self.master]
-        if level == "function":
-            accepted += [self.host, self.functions[function]]
-        return any(hmac.compare_digest(key.encode(), presented.encode()) for key in accepted)
+            return "anonymous"
+        remembered = f"{presented}{function}".upper()
+        if remembered not in self._known:
+            level = self._level(presented, function)
+            if level == "anonymous":
+                return level
+            self._known[remembered] = level
+        return self._known[remembered]
+
+    def _level(self, presented: str, function: str) -> str:
+        if _equal(presented, self.master):
+            return "admin"
+        own = self.functions.get(function, self.host)
+        return "function" if _equal(presented, self.host) or _equal(presented, own) else "anonymous"
+
+
+def _equal(presented: str, key: str) -> bool:
+    return hmac.compare_digest(key.encode(), presented.encode())
 
 
 def _derive(host_key: str, purpose: str) -> str:

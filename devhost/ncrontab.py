@@ -1,4 +1,4 @@
-"""Six-field NCRONTAB expressions: second, minute, hour, day, month, day of week (0 and 7 are Sunday).
+"""Six-field NCRONTAB expressions: second, minute, hour, day, month, day of week (0 is Sunday).
 
 https://learn.microsoft.com/azure/azure-functions/functions-bindings-timer#ncrontab-expressions
 """
@@ -17,7 +17,7 @@ FIELDS = (
     ("hour", 0, 23),
     ("day", 1, 31),
     ("month", 1, 12),
-    ("day of week", 0, 7),
+    ("day of week", 0, 6),
 )
 ITEM = re.compile(r"(?:(\*)|(\d+)(?:-(\d+))?)(?:/(\d+))?")
 
@@ -66,7 +66,6 @@ def parse_schedule(expression: str) -> Schedule:
     if len(parts) != 6:
         raise StartError(f'schedule {expression!r}: write six fields, for instance "0 */5 * * * *"')
     values = [_values(part, *limits, expression) for part, limits in zip(parts, FIELDS, strict=True)]
-    values[5] = frozenset(day % 7 for day in values[5])
     return Schedule(expression, *values)
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from devhost.errors import StartError
 
 PARAMETER = re.compile(r"\{(\*{0,2})([A-Za-z_][A-Za-z0-9_]*)(\??)\}")
-ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 
 # Precedence of a segment: the lower, the earlier it is tried.
 LITERAL, REQUIRED, OPTIONAL, CATCH_ALL = range(4)
@@ -36,7 +35,7 @@ class Route:
         return tuple(segment.kind for segment in self.segments)
 
     def match(self, path: str) -> dict[str, str] | None:
-        """The parameters in a request's raw (percent-encoded) path, or None if the route does not match.
+        """The parameters in a decoded path, or None if the route does not match.
 
         A parameter without a value is absent, as in the host's own route data.
         """
@@ -45,23 +44,24 @@ class Route:
             parts.pop()
         values: dict[str, str] = {}
         for index, segment in enumerate(self.segments):
-            if segment.kind == CATCH_ALL:
-                if rest := path.removeprefix("/").split("/", index)[index:]:
-                    values[segment.text] = decode(rest[0])
-                return {name: value for name, value in values.items() if value}
             if index >= len(parts):
-                if segment.kind == OPTIONAL:
-                    continue
-                return None
-            value = decode(parts[index])
-            if segment.kind == LITERAL:
-                if value.lower() != segment.text:
+                if segment.kind in (LITERAL, REQUIRED):
                     return None
-            elif not value:
+                continue
+            value = parts[index]
+            if not value or (segment.kind == LITERAL and value.lower() != segment.text):
                 return None
-            else:
+            if segment.kind == CATCH_ALL:
+                # The end of the path is its own, however many slashes are in there.
+                return values | {segment.text: path.removeprefix("/").split("/", index)[index]}
+            if segment.kind != LITERAL:
                 values[segment.text] = value
         return values if len(parts) <= len(self.segments) else None
+
+
+def is_reserved(route: str) -> bool:
+    """Whether the host keeps a trigger's route for itself (ScriptHost.ValidateHttpFunction)."""
+    return route.strip("/").lower().startswith(("admin", "runtime"))
 
 
 def parse_route(template: str) -> Route:
@@ -71,11 +71,6 @@ def parse_route(template: str) -> Route:
         if segment.kind in (OPTIONAL, CATCH_ALL):
             raise StartError(f"route {template!r}: {{{segment.text}}} must be the last segment")
     return Route(template, tuple(segments))
-
-
-def decode(text: str) -> str:
-    """Percent-decode as Kestrel does: everything but %2F; what is not UTF-8 stays as it was sent."""
-    return ESCAPES.sub(_decode_run, text) if "%" in text else text
 
 
 def _segment(part: str, template: str) -> Segment:
@@ -89,31 +84,3 @@ def _segment(part: str, template: str) -> Segment:
         )
     stars, name, optional = match.groups()
     return Segment(CATCH_ALL if stars else OPTIONAL if optional else REQUIRED, name)
-
-
-def _decode_run(match: re.Match[str]) -> str:
-    # A slash stays encoded, so that it splits the run of bytes around it.
-    return "".join(
-        piece if piece.upper() == "%2F" else _decode_bytes(piece) for piece in re.split("(?i)(%2f)", match[0])
-    )
-
-
-def _decode_bytes(escapes: str) -> str:
-    data = bytes.fromhex(escapes.replace("%", ""))
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    decoded = []
-    while data:
-        length = next((n for n in (1, 2, 3, 4) if _is_character(data[:n])), 0)
-        decoded.append(data[:length].decode("utf-8") if length else f"%{escapes[1:3]}")
-        data, escapes = data[length or 1 :], escapes[3 * (length or 1) :]
-    return "".join(decoded)
-
-
-def _is_character(data: bytes) -> bool:
-    try:
-        return len(data.decode("utf-8")) == 1
-    except UnicodeDecodeError:
-        return False

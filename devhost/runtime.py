@@ -21,7 +21,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
-from urllib.parse import parse_qsl
 
 import azure_functions_runtime as worker  # type: ignore[import-untyped]
 from azure_functions_runtime.bindings.datumdef import Datum  # type: ignore[import-untyped]
@@ -30,6 +29,7 @@ from azure_functions_runtime.native_invocation import (  # type: ignore[import-u
 )
 
 from devhost.errors import StartError
+from devhost.urls import query_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -270,16 +270,6 @@ def with_settings(text: str) -> str:
         return value
 
     return re.sub("%([^%]+)%", setting, text)
-
-
-def query_of(url: str) -> dict[str, str]:
-    """A URL's query; as in the host, names are case-insensitive and repeated ones are joined by a comma."""
-    query = url.partition("?")[2].partition("#")[0]
-    values: dict[str, tuple[str, str]] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True) if query else ():
-        first, before = values.get(name.lower(), (name, ""))
-        values[name.lower()] = (first, f"{before},{value}" if name.lower() in values else value)
-    return dict(values.values())
 
 
 async def _call(

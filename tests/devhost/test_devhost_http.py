@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,7 +10,6 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from devhost.http import MAX_BODY_BYTES
 from devhost.process import DevhostProcess
 
 HOST_KEY = "the-host-key"
@@ -27,7 +25,7 @@ def devhost() -> Iterator[DevhostProcess]:
 
 def test_a_request_reaches_the_function_whole_and_its_answer_comes_back(devhost: DevhostProcess) -> None:
     answer = requests.post(
-        f"{devhost.base_url}/api/echo/a/b%20c/d%2Fe?x=1&X=2&y=a+b&code=k",
+        f"{devhost.base_url}/api/echo/a/b%20c/d%2Fe?x=1&X=2&y=a+b&code=k&empty=",
         data=b"\xff\x00body",
         headers={"X-Custom": "one", "Content-Type": "application/weird"},
         timeout=40,
@@ -38,7 +36,7 @@ def test_a_request_reaches_the_function_whole_and_its_answer_comes_back(devhost:
     assert answer.cookies["a"] == "b"
     seen = answer.json()
     assert seen["method"] == "POST"
-    assert seen["url"] == f"{devhost.base_url}/api/echo/a/b%20c/d%2Fe?x=1&X=2&y=a+b&code=k"
+    assert seen["url"] == f"{devhost.base_url}/api/echo/a/b%20c/d%2Fe?x=1&X=2&y=a+b&code=k&empty="
     assert seen["route"] == {"rest": "a/b c/d%2Fe"}
     assert seen["params"] == {"x": "1,2", "y": "a b", "code": "k"}
     assert seen["headers"]["x-custom"] == "one"
@@ -76,7 +74,6 @@ def test_the_invocation_has_no_trace_because_there_is_no_application_insights(de
         ("OPTIONS", "/api/things/x", 404),
         ("GET", "/things/x", 404),
         ("GET", "/api/nothing", 404),
-        ("GET", "/", 404),
     ],
 )
 def test_what_is_not_routed_or_has_another_method_is_not_found(
@@ -118,7 +115,7 @@ def test_keys(devhost: DevhostProcess) -> None:
     assert status("/api/things/x", own) == 200
     assert status("/api/things/x", other) == 401
     assert status("/api/things/x/parts", other) == 200
-    assert status("/api/admin-only", HOST_KEY) == 401
+    assert status("/api/master-only", HOST_KEY) == 401
     assert status("/api/echo") == 202
 
 
@@ -139,48 +136,3 @@ def test_an_encoded_body_is_left_as_it_is(devhost: DevhostProcess, encoding: str
     headers = {"Content-Encoding": encoding}
     answer = requests.post(f"{devhost.base_url}/api/echo", data=b"not encoded", headers=headers, timeout=40)
     assert (answer.status_code, answer.json()["length"]) == (202, 11)
-
-
-def test_a_body_above_100_mb_is_refused_before_it_is_sent(devhost: DevhostProcess) -> None:
-    connection = http.client.HTTPConnection(urlsplit(devhost.base_url).netloc, timeout=40)
-    connection.putrequest("POST", "/api/echo")
-    connection.putheader("Content-Length", str(MAX_BODY_BYTES + 1))
-    connection.endheaders()
-    assert connection.getresponse().status == 413
-    connection.close()
-
-
-def test_a_client_that_waits_for_100_continue_gets_it(devhost: DevhostProcess) -> None:
-    address = urlsplit(devhost.base_url)
-    with socket.create_connection((address.hostname, address.port), timeout=40) as client:
-        client.sendall(b"POST /api/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
-        assert client.recv(100).startswith(b"HTTP/1.1 100 ")
-        client.sendall(b"hi")
-        answer = b""
-        while b'"length": 2' not in answer:
-            received = client.recv(10_000)
-            assert received, f"it ends with {answer!r}"
-            answer += received
-
-
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"GET /api/echo/\xff?code=secret-key HTTP/1.1\r\n",
-        b"GET /api/echo/a%00b HTTP/1.1\r\n",
-        b"GET /api/echo HTTP/1.1\r\nX-Odd: \xff\r\n",
-    ],
-)
-def test_what_kestrel_does_not_take_is_a_bad_request(devhost: DevhostProcess, head: bytes) -> None:
-    address = urlsplit(devhost.base_url)
-    with socket.create_connection((address.hostname, address.port), timeout=40) as client:
-        client.sendall(head + b"Host: x\r\n\r\n")
-        assert client.recv(100).split()[1] == b"400"
-    assert "secret-key" not in devhost.log
-
-
-def test_text_beyond_ascii_in_a_header_arrives(devhost: DevhostProcess) -> None:
-    headers = {"X-Name": "Zoë".encode()}
-    assert (
-        requests.get(f"{devhost.base_url}/api/echo", headers=headers, timeout=40).json()["headers"]["x-name"] == "Zoë"
-    )

@@ -40,3 +40,20 @@ def test_hosts_that_share_a_host_key_share_all_keys() -> None:
 
 def test_a_key_that_is_not_ascii_is_only_wrong() -> None:
     assert KEYS.allows("function", "one", "schlüssel") is False
+
+
+def test_a_key_that_was_right_once_is_right_in_any_letter_case_for_that_function() -> None:
+    keys = Keys.create("Host Key", ["one", "two"])
+    assert not keys.allows("function", "one", "HOST KEY")
+    assert keys.allows("function", "one", "Host Key")
+    assert keys.allows("function", "one", "HOST KEY")
+    assert not keys.allows("function", "two", "HOST KEY")
+    assert not keys.allows("admin", "one", "HOST KEY")
+
+
+@pytest.mark.parametrize(
+    ("key", "level"),
+    [(KEYS.master, "admin"), (KEYS.host, "function"), (KEYS.functions["one"], "anonymous"), ("", "anonymous")],
+)
+def test_what_a_key_opens_of_the_host_itself(key: str, level: str) -> None:
+    assert KEYS.level(key) == level

@@ -14,6 +14,7 @@ import pytest
 
 from devhost.routes import parse_route
 from devhost.runtime import HttpResult, LoadedApp
+from devhost.urls import path_of
 from leads.api.doctor import Diagnosis, examine_deployment
 from leads.api.operation import Nothing, Operation, whole_body
 from leads.api.operations import OPERATIONS
@@ -32,7 +33,7 @@ def ask(function_app: LoadedApp) -> Ask:
     def call(method: str, path: str, body: object = b"", **headers: str) -> HttpResult:
         url = f"http://localhost/api/manage{path}"
         route = parse_route(f"api/{function_app.functions['manage'].route}")
-        params = route.match(f"/api/manage{path.partition('?')[0]}")
+        params = route.match(path_of(f"/api/manage{path.partition('?')[0]}"))
         assert params is not None
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -15,7 +15,7 @@ from azure.data.tables import TableClient
 from azure.storage.queue import QueueClient
 
 from devhost.errors import StartError
-from devhost.runtime import LoadedApp, load_app, query_of
+from devhost.runtime import LoadedApp, load_app
 from tests.support.logs import logged
 from tests.worker.conftest import ROOT
 
@@ -136,16 +136,3 @@ def test_one_app_a_process(indexed_app: LoadedApp, tmp_path: Path) -> None:
     assert load_app(ROOT) is indexed_app
     with pytest.raises(StartError, match="a process of its own"):
         load_app(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("url", "query"),
-    [
-        ("http://x/", {}),
-        ("http://x/?a=1&b=", {"a": "1", "b": ""}),
-        ("http://x/?a=1&A=2&a=3", {"a": "1,2,3"}),
-        ("http://x/?a=x+y%26z#f=1", {"a": "x y&z"}),
-    ],
-)
-def test_a_query_is_read_as_the_host_reads_it(url: str, query: dict[str, str]) -> None:
-    assert query_of(url) == query

@@ -68,9 +68,9 @@ def special(req: func.HttpRequest) -> str:
     return "special"
 
 
-@app.route(route="admin-only", auth_level=func.AuthLevel.ADMIN)
-def admin_only(req: func.HttpRequest) -> str:
-    return "admin"
+@app.route(route="master-only", auth_level=func.AuthLevel.ADMIN)
+def master_only(req: func.HttpRequest) -> str:
+    return "master"
 
 
 @app.route(route="fail", auth_level=func.AuthLevel.ANONYMOUS)
