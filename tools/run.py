@@ -30,9 +30,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Self
 
+from azure.core.exceptions import ResourceExistsError
+from azure.storage.queue import QueueClient
 from rich.console import Console
 from rich.markup import escape
 
+from leads.storage import LEADS_QUEUE
 from tools import demo, host, journey
 from tools.azurite import Azurite, AzuriteError
 from tools.host import ROOT, Host, RunError
@@ -107,6 +110,12 @@ def storage(keep: bool, folder: Path) -> Iterator[Azurite]:
             yield azurite
 
 
+def make_queue(connection: str) -> None:
+    """Make the queue that the trigger listens to, for the host warns once a second of one that is missing."""
+    with QueueClient.from_connection_string(connection, LEADS_QUEUE) as queue, contextlib.suppress(ResourceExistsError):
+        queue.create_queue()
+
+
 class Announcement:
     """run.json, for as long as the app serves: written by `write`, removed at the end of the block."""
 
@@ -151,6 +160,7 @@ def run(options: Options, console: Console) -> int:
         connection = ending.enter_context(storage(options.keep, RUN_FOLDER)).connection_string
         kept = bool(demo.read_rows(connection))
         console.print("Storage: Azurite, " + ("kept in .run/storage" if options.keep else "in memory, empty"))
+        make_queue(connection)
         demo.configure_offers(connection)
         console.print("Offers: those of samples/offers are configured")
         vendors = ending.enter_context(journey.stand_ins()) if options.journey else None

@@ -18,12 +18,16 @@ from typing import Any
 import psutil
 import pytest
 from azure.data.tables import TableClient
+from azure.storage.queue import QueueClient
+from rich.console import Console
 
 from leads.destinations import MODULES
+from leads.storage import LEADS_QUEUE
+from tools import demo, run
 from tools.demo import HTTP, TABLE, read_samples
 from tools.host import DEFAULT_PORT, ROOT, RunError
 from tools.journey import stand_ins
-from tools.run import Announcement, Options, Stop, log_folder, read_options, settings, storage
+from tools.run import Announcement, Options, Stop, log_folder, make_queue, read_options, settings, storage
 
 FACTS: dict[str, str | int] = {"intake_url": "http://127.0.0.1:7071/api/leads", "pid": 1}
 
@@ -104,6 +108,27 @@ def test_logs_stay_where_a_run_fails(error: type[BaseException] | None, stays: b
 def test_a_second_copy_does_not_share_the_kept_storage(tmp_path: Path) -> None:
     with storage(True, tmp_path), pytest.raises(RunError, match="another `make run KEEP=1`"), storage(True, tmp_path):
         pass
+
+
+def test_the_queue_is_there_before_the_host_looks_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    waiting: list[int | None] = []
+
+    def start_host(_options: Options, app_settings: dict[str, str], _logs: Path) -> None:
+        with QueueClient.from_connection_string(app_settings["LeadsStorage"], LEADS_QUEUE) as queue:
+            waiting.append(queue.get_queue_properties().approximate_message_count)
+        raise Stop
+
+    monkeypatch.setattr(run, "RUN_FOLDER", tmp_path)
+    monkeypatch.setattr(run, "start_host", start_host)
+    monkeypatch.setattr(demo, "configure_offers", lambda _: None)
+    with pytest.raises(Stop):
+        run.run(Options(port=None, once=True, keep=False, kind="devhost"), Console(quiet=True))
+    assert waiting == [0]
+
+
+def test_a_queue_that_was_kept_is_left_as_it_is(shared_storage: str) -> None:
+    make_queue(shared_storage)
+    make_queue(shared_storage)
 
 
 def start(folder: Path, **settings: str) -> subprocess.Popen[str]:
