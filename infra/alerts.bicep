@@ -9,6 +9,9 @@ param location string
 param tags object
 param workspaceId string
 param appId string
+param hostName string
+param storageId string
+param insightsId string
 param emails string[]
 param refusalsTolerated int
 
@@ -51,6 +54,24 @@ var rules rule[] = [
     query: loadTextContent('queries/intake_unavailable.kql')
     window: 'PT30M'
     every: 'PT5M'
+    about: []
+  }
+  {
+    name: 'body_without_length'
+    severity: 1
+    title: 'A lead came without a length, and is lost'
+    query: loadTextContent('queries/body_without_length.kql')
+    window: 'PT30M'
+    every: 'PT5M'
+    about: []
+  }
+  {
+    name: 'bodies_empty'
+    severity: 2
+    title: 'Several requests came without a body'
+    query: loadTextContent('queries/bodies_empty.kql')
+    window: 'P2D'
+    every: 'PT15M'
     about: []
   }
   {
@@ -117,6 +138,15 @@ var rules rule[] = [
     about: []
   }
   {
+    name: 'intake_unread'
+    severity: 2
+    title: 'Several bodies could not be read: too large, stalled or broken off'
+    query: loadTextContent('queries/intake_unread.kql')
+    window: 'PT1H'
+    every: 'PT15M'
+    about: []
+  }
+  {
     name: 'oldest_undelivered'
     severity: 1
     title: 'A lead is undelivered for over an hour'
@@ -130,24 +160,63 @@ var rules rule[] = [
     severity: 0
     title: 'The app does not run'
     query: loadTextContent('queries/app_silent.kql')
-    window: 'PT30M'
+    window: 'PT15M'
     every: 'PT5M'
     about: []
   }
 ]
 
-// What the platform refuses never reaches the app, and stands in its metrics alone: a rotated key, a mistyped address.
+type metricRule = {
+  name: string
+  severity: 0 | 1 | 2 | 3
+  title: string
+  scope: string
+  namespace: 'Microsoft.Web/sites' | 'Microsoft.Storage/storageAccounts'
+  metric: string
+  aggregation: 'Total' | 'Average'
+  operator: 'GreaterThan' | 'LessThan'
+  threshold: int
+}
+
+// What the platform refuses never reaches the app, and is shown in its metrics alone: a rotated key, a mistyped address. A
+// 5xx is not severe by itself: the host answers 500 where a sender breaks off. The severe ones are intake_failed.
 var refusals = [
-  { metric: 'Http401', severity: 1, title: 'Requests with a wrong key (401)', tolerated: refusalsTolerated }
-  { metric: 'Http403', severity: 1, title: 'Requests that were forbidden (403)', tolerated: refusalsTolerated }
-  {
-    metric: 'Http404'
-    severity: 2
-    title: 'Requests to an address that is not there (404)'
-    tolerated: refusalsTolerated
-  }
-  { metric: 'Http5xx', severity: 0, title: 'Requests that failed (5xx)', tolerated: 0 }
+  { metric: 'Http401', severity: 1, title: 'Requests with a wrong key (401)' }
+  { metric: 'Http403', severity: 1, title: 'Requests that were forbidden (403)' }
+  { metric: 'Http404', severity: 2, title: 'Requests to an address that is not there (404)' }
+  { metric: 'Http5xx', severity: 2, title: 'Requests that failed (5xx)' }
 ]
+
+var refused metricRule[] = [
+  for refusal in refusals: {
+    name: refusal.metric
+    severity: refusal.severity
+    title: refusal.title
+    scope: appId
+    namespace: 'Microsoft.Web/sites'
+    metric: refusal.metric
+    aggregation: 'Total'
+    operator: 'GreaterThan'
+    threshold: refusalsTolerated
+  }
+]
+
+// Storage counts its own failures, whether the app still runs or not. One request in ten is far above what retries absorb.
+var storageFails metricRule = {
+  name: 'StorageAvailability'
+  severity: 0
+  title: 'Storage fails: leads are being refused'
+  scope: storageId
+  namespace: 'Microsoft.Storage/storageAccounts'
+  metric: 'Availability'
+  aggregation: 'Average'
+  operator: 'LessThan'
+  threshold: 90
+}
+
+// Asked from outside, so that it fires when neither the host nor its log is there. Each place asks every 15 minutes, and two
+// of three have to fail: one that fails alone has trouble of its own. An execution costs 0.0005 USD.
+var places = ['emea-nl-ams-azr', 'us-va-ash-azr', 'apac-sg-sin-azr']
 
 resource people 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(emails)) {
   name: name
@@ -194,16 +263,16 @@ resource queryRule 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
   }
 ]
 
-resource metricRule 'Microsoft.Insights/metricAlerts@2018-03-01' = [
-  for refusal in refusals: {
-    name: '${name}-${refusal.metric}'
+resource metricAlert 'Microsoft.Insights/metricAlerts@2018-03-01' = [
+  for rule in [...refused, storageFails]: {
+    name: '${name}-${rule.name}'
     location: 'global'
     tags: tags
     properties: {
-      description: '${refusal.title}. What to do: docs/operations.md, ${refusal.metric}.'
-      severity: refusal.severity
+      description: '${rule.title}. What to do: docs/operations.md, ${rule.name}.'
+      severity: rule.severity
       enabled: true
-      scopes: [appId]
+      scopes: [rule.scope]
       evaluationFrequency: 'PT5M'
       windowSize: 'PT15M'
       autoMitigate: true
@@ -212,12 +281,12 @@ resource metricRule 'Microsoft.Insights/metricAlerts@2018-03-01' = [
         allOf: [
           {
             criterionType: 'StaticThresholdCriterion'
-            name: refusal.metric
-            metricNamespace: 'Microsoft.Web/sites'
-            metricName: refusal.metric
-            timeAggregation: 'Total'
-            operator: 'GreaterThan'
-            threshold: refusal.tolerated
+            name: rule.metric
+            metricNamespace: rule.namespace
+            metricName: rule.metric
+            timeAggregation: rule.aggregation
+            operator: rule.operator
+            threshold: rule.threshold
             // An app that was not asked yet has no such metric.
             skipMetricValidation: true
           }
@@ -227,3 +296,50 @@ resource metricRule 'Microsoft.Insights/metricAlerts@2018-03-01' = [
     }
   }
 ]
+
+resource healthTest 'Microsoft.Insights/webtests@2022-06-15' = {
+  name: '${name}-health'
+  location: location
+  // Application Insights finds the tests that belong to it by this tag.
+  tags: union(tags, { 'hidden-link:${insightsId}': 'Resource' })
+  kind: 'standard'
+  properties: {
+    SyntheticMonitorId: '${name}-health'
+    Name: 'Health of the app'
+    Kind: 'standard'
+    Enabled: true
+    Frequency: 900
+    Timeout: 30
+    RetryEnabled: true
+    Locations: [for place in places: { Id: place }]
+    Request: {
+      RequestUrl: 'https://${hostName}/api/health'
+      HttpVerb: 'GET'
+      FollowRedirects: false
+      ParseDependentRequests: false
+    }
+    ValidationRules: { ExpectedHttpStatusCode: 200, SSLCheck: true, SSLCertRemainingLifetimeCheck: 7 }
+  }
+}
+
+resource unreachable 'Microsoft.Insights/metricAlerts@2018-03-01' = {
+  name: '${name}-app_unreachable'
+  location: 'global'
+  tags: tags
+  properties: {
+    description: 'The app does not answer. What to do: docs/operations.md, app_unreachable.'
+    severity: 0
+    enabled: true
+    scopes: [healthTest.id, insightsId]
+    evaluationFrequency: 'PT5M'
+    windowSize: 'PT15M'
+    autoMitigate: true
+    criteria: {
+      'odata.type': 'Microsoft.Azure.Monitor.WebtestLocationAvailabilityCriteria'
+      webTestId: healthTest.id
+      componentId: insightsId
+      failedLocationCount: 2
+    }
+    actions: empty(emails) ? [] : [{ actionGroupId: people.id }]
+  }
+}

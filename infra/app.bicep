@@ -31,6 +31,10 @@ param keyVaultSettings object
 // milliseconds, so 16 keep a core busy without making a sender wait for it.
 var httpConcurrency = 16
 
+// The host reads a body whole into its memory before a key opens the app, and answers 500 above this. It has to be more than
+// any function takes, so that the app itself can say 413.
+var largestBody = 2 * 1024 * 1024
+
 // The pool serves what an instance takes at once: 16 requests, or the 24 messages that host.json allows.
 var threads = 32
 
@@ -55,6 +59,8 @@ var hostSettings = {
   AzureWebJobsStorage__clientId: identityClientId
   APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
   APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
+  AzureWebJobsDisableHomepage: 'true'
+  FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: string(largestBody)
 }
 
 var ourSettings = {

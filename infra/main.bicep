@@ -44,7 +44,7 @@ param privateEndpoints bool = false
 @description('The client id of an app registration, if people and programs have to sign in to Entra ID before they reach the function manage. Its key is needed as well. Blank: the key alone.')
 param manageClientId string = ''
 
-@description('Alert rules on every way to lose a lead, about 9 USD a month.')
+@description('Alert rules on every way to lose a lead and an availability test, about 16 USD a month.')
 param alerts bool = true
 
 @description('Who gets an e-mail for each alert.')
@@ -210,7 +210,10 @@ module alertRules 'alerts.bicep' = if (alerts) {
     location: location
     tags: tags
     workspaceId: monitoring.outputs.workspaceId
+    insightsId: monitoring.outputs.insightsId
     appId: app.outputs.id
+    hostName: app.outputs.hostName
+    storageId: storage.outputs.id
     emails: alertEmails
     refusalsTolerated: refusalsTolerated
   }

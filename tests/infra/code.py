@@ -65,6 +65,16 @@ def functions() -> set[str]:
     return set(re.findall(r'@app\.function_name\("(\w+)"\)', (ROOT / "function_app.py").read_text()))
 
 
+def body_limits() -> dict[str, int]:
+    """The most bytes of a request's body that each part takes, by its file."""
+    limits = {}
+    for path, module in _parsed().items():
+        for node in module.body:
+            if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "MAX_BODY_BYTES" and node.value:
+                limits[str(path.relative_to(ROOT))] = int(eval(ast.unparse(node.value), {}))
+    return limits
+
+
 def reads_of_the_environment() -> Iterator[str]:
     """Places in the deployed code that read an environment variable by themselves: file and text."""
     for path in DEPLOYED:

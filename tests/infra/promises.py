@@ -21,6 +21,9 @@ READ_BY_THE_PLATFORM: Final = {
     "AzureWebJobsStorage__clientId",
     "APPLICATIONINSIGHTS_CONNECTION_STRING",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
+    "AzureWebJobsDisableHomepage",
+    # HttpRequestBodySizeMiddleware.cs in Azure/azure-functions-host.
+    "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT",
 }
 NOT_SET: Final = {
     "LeadsStorage": "a connection string is a secret, and the account takes none",
@@ -85,6 +88,7 @@ NAMES: Final = {
     "Microsoft.Insights/actionGroups": r"[^:<>+/&%\\?|]{0,259}[^:<>+/&%\\?| .]",
     "Microsoft.Insights/scheduledQueryRules": r"[^*#&+:<>?@%{}\\/]{0,259}[^*#&+:<>?@%{}\\/ .]",
     "Microsoft.Insights/metricAlerts": r"[^*#&+:<>?@%{}\\/|]{0,259}[^*#&+:<>?@%{}\\/| .]",
+    "Microsoft.Insights/webtests": r"[^<>%&\\?/]{0,259}[^<>%&\\?/ .]",
     "Microsoft.Insights/workbooks": r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
 }
 UNIQUE_IN_THE_WORLD: Final = {

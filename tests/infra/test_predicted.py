@@ -79,6 +79,21 @@ def test_there_are_threads_for_all_that_an_instance_takes_at_once(deployment: De
     assert threads >= max(http, queues["batchSize"] + queues["newBatchThreshold"])
 
 
+def test_the_app_itself_refuses_every_body_that_is_too_large(deployment: Deployment) -> None:
+    """Above the host's limit the sender gets an empty 500, and below the app's own limit a lead would be lost."""
+    limit = int(deployment.settings["FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"])
+    assert set(code.body_limits()) == {"leads/api/wire.py", "leads/intake.py"}
+    assert limit > max(code.body_limits().values())
+    documented = (ROOT / "docs/configuration.md").read_text()
+    assert f"| `FUNCTIONS_REQUEST_BODY_SIZE_LIMIT` | `{limit}` |" in documented
+
+
+def test_an_app_on_this_machine_has_the_settings_of_the_host_that_a_deployed_one_has(production: Deployment) -> None:
+    example = json.loads((ROOT / "local.settings.example.json").read_text())["Values"]
+    for name in ("AzureWebJobsDisableHomepage", "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT", "PYTHON_THREADPOOL_THREAD_COUNT"):
+        assert example[name] == production.settings[name], name
+
+
 AS_IN_AZURE = {
     "queueServiceUri": "https://stdev.queue.core.windows.net/",
     "tableServiceUri": "https://stdev.table.core.windows.net/",

@@ -24,12 +24,14 @@ from tests.infra.conftest import Predicted
 from tools.azurite import node_executable
 
 QUERIES = {path.stem: path.read_text() for path in sorted(INFRA.glob("queries/*.kql"))}
+LOG_RULE = "Microsoft.Insights/scheduledQueryRules"
 NODE_PACKAGES = ROOT / ".tools/node/node_modules"
 SCANNERS = ROOT / ".venv/scanners/bin/python"
+HOURS_A_MONTH = 730
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 # The columns that the queries may use, as Kusto and as SQL names their types. Microsoft Learn, "Azure Monitor Logs table
-# reference", pages AppTraces and AppRequests.
+# reference", pages AppTraces, AppRequests and AppExceptions.
 TABLES: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "AppTraces": {
         "TimeGenerated": ("datetime", "TIMESTAMP"),
@@ -44,6 +46,14 @@ TABLES: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "ResultCode": ("string", "VARCHAR"),
         "Success": ("bool", "BOOLEAN"),
         "DurationMs": ("real", "DOUBLE"),
+    },
+    "AppExceptions": {
+        "TimeGenerated": ("datetime", "TIMESTAMP"),
+        "OperationName": ("string", "VARCHAR"),
+        "OperationId": ("string", "VARCHAR"),
+        "OuterMessage": ("string", "VARCHAR"),
+        "InnermostMessage": ("string", "VARCHAR"),
+        "Details": ("dynamic", "VARCHAR"),
     },
 }
 
@@ -104,17 +114,21 @@ def test_each_alarm_of_the_code_has_a_rule_of_its_name(production: Deployment) -
 
 def test_a_rule_that_is_no_alarm_watches_what_the_app_cannot_say(production: Deployment) -> None:
     others = promises.rule_queries(production).keys() - {alarm.value for alarm in ALARMS}
-    assert others == {"intake_failed", "oldest_undelivered", "app_silent"}
+    assert others == {"intake_failed", "intake_unread", "oldest_undelivered", "app_silent"}
 
 
 def test_the_documents_say_how_many_rules_there_are_and_what_they_cost(production: Deployment) -> None:
     rules = production.of_type("Microsoft.Insights/scheduledQueryRules")
     metrics = production.of_type("Microsoft.Insights/metricAlerts")
     prices = {"PT5M": 1.50, "PT15M": 0.50}
-    cost = sum(prices[rule["properties"]["evaluationFrequency"]] for rule in rules) + 0.10 * len(metrics)
+    asked = production.the("Microsoft.Insights/webtests")["properties"]
+    executions = len(asked["Locations"]) * HOURS_A_MONTH * 3600 / asked["Frequency"]
+    cost = sum(prices[rule["properties"]["evaluationFrequency"]] for rule in rules)
+    cost += 0.10 * len(metrics) + 0.0005 * executions
     documented = (ROOT / "docs/deploy.md").read_text()
-    assert f"| {len(rules) + len(metrics)} alert rules | {cost:.2f} |" in documented
-    assert f"The alert rules: about {cost:.0f} USD a month." in documented
+    assert f"| {len(rules) + len(metrics)} alert rules, the availability test | {cost:.2f} |" in documented
+    assert f"{executions:,.0f} executions a month" in documented
+    assert f"The alert rules and the availability test: about {cost:.0f} USD a month." in documented
     assert f"about {cost:.0f} USD a month" in (INFRA / "main.bicep").read_text()
 
 
@@ -158,14 +172,53 @@ def test_a_rule_fires_on_one_row_and_ends_by_itself(production: Deployment) -> N
         assert properties["scopes"] == [production.the("Microsoft.OperationalInsights/workspaces")["id"]]
 
 
+def metric_rules(deployment: Deployment) -> dict[str, dict[str, Any]]:
+    """The rules on metrics by their names; the one of the availability test is of another kind."""
+    alerts = deployment.of_type("Microsoft.Insights/metricAlerts")
+    return {alert["name"].rpartition("-")[2]: alert["properties"] for alert in alerts}
+
+
 def test_what_the_platform_refuses_is_watched_in_its_metrics(production: Deployment) -> None:
-    alerts = production.of_type("Microsoft.Insights/metricAlerts")
-    watched = {one["properties"]["criteria"]["allOf"][0]["metricName"]: one for one in alerts}
-    assert watched.keys() == {"Http401", "Http403", "Http404", "Http5xx"}
-    for alert in alerts:
-        assert alert["properties"]["scopes"] == [production.the("Microsoft.Web/sites")["id"]]
-    tolerated = {name: one["properties"]["criteria"]["allOf"][0]["threshold"] for name, one in watched.items()}
-    assert tolerated == {"Http401": 3, "Http403": 3, "Http404": 3, "Http5xx": 0}
+    rules = metric_rules(production)
+    for name in ("Http401", "Http403", "Http404", "Http5xx"):
+        (criterion,) = rules[name]["criteria"]["allOf"]
+        assert rules[name]["scopes"] == [production.the("Microsoft.Web/sites")["id"]]
+        assert (criterion["metricName"], criterion["operator"], criterion["threshold"]) == (name, "GreaterThan", 3)
+
+
+def test_storage_tells_of_its_own_outage_within_minutes(production: Deployment) -> None:
+    rule = metric_rules(production)["StorageAvailability"]
+    (criterion,) = rule["criteria"]["allOf"]
+    assert rule["scopes"] == [production.the("Microsoft.Storage/storageAccounts")["id"]]
+    assert (criterion["metricName"], criterion["metricNamespace"]) == (
+        "Availability",
+        "Microsoft.Storage/storageAccounts",
+    )
+    assert (criterion["timeAggregation"], criterion["operator"], criterion["threshold"]) == ("Average", "LessThan", 90)
+    assert (rule["severity"], rule["evaluationFrequency"]) == (0, "PT5M")
+
+
+def test_the_app_is_asked_from_outside_whether_it_answers(production: Deployment) -> None:
+    test = production.the("Microsoft.Insights/webtests")
+    asked = test["properties"]
+    assert asked["Enabled"] and asked["Kind"] == test["kind"] == "standard"
+    assert production.the("Microsoft.Web/sites")["name"] in asked["Request"]["RequestUrl"]
+    assert "'https://{0}/api/health'" in asked["Request"]["RequestUrl"]
+    assert asked["ValidationRules"]["ExpectedHttpStatusCode"] == 200
+    rule = metric_rules(production)["app_unreachable"]
+    criteria, insights = rule["criteria"], production.the("Microsoft.Insights/components")["id"]
+    assert (criteria["webTestId"], criteria["componentId"]) == (test["id"], insights)
+    assert set(rule["scopes"]) == {test["id"], insights}
+    assert 1 < criteria["failedLocationCount"] < len(asked["Locations"]), "one place alone may have trouble of its own"
+    assert asked["Frequency"] == 900 and rule["windowSize"] == "PT15M", "each place has asked once in the window"
+    assert rule["severity"] == 0
+
+
+def test_what_a_sender_can_bring_about_by_itself_wakes_nobody(production: Deployment) -> None:
+    rules = {rule["name"].rpartition("-")[2]: rule["properties"] for rule in production.of_type(LOG_RULE)}
+    severities = {name: rule["severity"] for name, rule in {**rules, **metric_rules(production)}.items()}
+    wakes = {name for name, severity in severities.items() if severity == 0}
+    assert wakes == {"intake_unavailable", "intake_failed", "app_silent", "app_unreachable", "StorageAvailability"}
 
 
 def test_every_alert_reaches_the_people_who_were_named(production: Deployment) -> None:
@@ -180,9 +233,14 @@ def test_every_alert_reaches_the_people_who_were_named(production: Deployment) -
         assert rule["properties"]["actions"] == [{"actionGroupId": people["id"]}]
 
 
+def test_a_lead_that_the_platform_dropped_is_told_within_minutes(production: Deployment) -> None:
+    (rule,) = [one for one in production.of_type(LOG_RULE) if one["name"].endswith("-body_without_length")]
+    assert rule["properties"]["evaluationFrequency"] == "PT5M"
+
+
 def test_a_development_environment_can_do_without_alerts(predicted: Predicted) -> None:
     kinds = {one["type"] for one in predicted("development").resources}
-    assert not kinds & {"Microsoft.Insights/scheduledQueryRules", "Microsoft.Insights/metricAlerts"}
+    assert not kinds & {LOG_RULE, "Microsoft.Insights/metricAlerts", "Microsoft.Insights/webtests"}
     assert "Microsoft.Insights/workbooks" in kinds
 
 
@@ -195,7 +253,7 @@ class Logs:
 
     caplog: pytest.LogCaptureFixture
     engine: subprocess.Popen[str]
-    rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {"AppTraces": [], "AppRequests": []})
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {table: [] for table in TABLES})
 
     def event(self, minutes_ago: float, event: Event, **fields: str | int | float | None) -> None:
         self.caplog.clear()
@@ -207,9 +265,29 @@ class Logs:
         said = {"offer": "contoso.crm", "stage": "trial", "outcome": "delivered", "code": "", "state": "delivered"}
         self.event(minutes_ago, Event.LEAD_ATTEMPTED, lead_id=lead_id, destination=destination, **{**said, **fields})
 
-    def request(self, minutes_ago: float, function: str, code: str = "200", success: bool = True) -> None:
-        self.rows["AppRequests"].append(
-            {"TimeGenerated": _at(minutes_ago), "OperationName": function, "ResultCode": code, "Success": success}
+    def request(
+        self, minutes_ago: float, function: str, code: str = "200", success: bool = True, operation: str = "another"
+    ) -> None:
+        """`success` is the function's: an answer of 503 that the app gives by itself is one."""
+        what = {"OperationName": function, "OperationId": operation, "ResultCode": code, "Success": success}
+        self.rows["AppRequests"].append({"TimeGenerated": _at(minutes_ago), **what})
+
+    def failed(self, minutes_ago: float, function: str, *messages: str) -> None:
+        """An invocation that the host calls failed, as it is recorded: a request, an exception, and the line about it.
+
+        `messages` are those of the exceptions inside the host's own, outermost first. Sources: ApplicationInsightsLogger.cs and
+        FunctionExecutor.cs in Azure/azure-webjobs-sdk.
+        """
+        operation = f"operation-{len(self.rows['AppRequests'])}"
+        outer = f"Exception while executing function: Functions.{function}"
+        of_it = {"TimeGenerated": _at(minutes_ago), "OperationName": function, "OperationId": operation}
+        self.request(minutes_ago, function, "500", success=False, operation=operation)
+        details = [{"message": message, "outerId": number} for number, message in enumerate((outer, *messages))]
+        named = {"OuterMessage": outer, "InnermostMessage": messages[-1], "Details": json.dumps(details)}
+        self.rows["AppExceptions"].append({**of_it, **named})
+        line = f"Executed 'Functions.{function}' (Failed, Id={operation}, Duration=17ms)"
+        self.rows["AppTraces"].append(
+            {"TimeGenerated": _at(minutes_ago), "OperationId": operation, "Message": line, "SeverityLevel": 3}
         )
 
     def ask(self, name: str) -> list[dict[str, Any]]:
@@ -263,24 +341,75 @@ def test_an_alarm_that_is_logged_is_found_with_what_it_is_about(alarm: Event, lo
 def test_an_alarm_is_off_once_its_end_is_logged_and_on_when_it_begins_again(alarm: Event, logs: Logs) -> None:
     assert alarm.end is not None
     fields = {name: made_up(name) for name in alarm.fields}
-    about = {name: fields[name] for name in alarm.about}
     logs.event(50, alarm, **fields)
-    logs.event(40, alarm.end, **about)
+    logs.event(40, alarm.end, **{name: fields[name] for name in alarm.about})
     assert logs.ask(alarm) == []
+    logs.event(20, alarm, **fields)
+    assert len(logs.ask(alarm)) == 1
+
+
+@pytest.mark.parametrize("alarm", sorted(alarm for alarm in ALARMS if alarm.about and alarm.ended_by))
+def test_an_alarm_about_another_is_another(alarm: Event, logs: Logs) -> None:
+    assert alarm.end is not None
+    fields = {name: made_up(name) for name in alarm.fields}
     logs.event(30, alarm, **{**fields, alarm.about[0]: "another"})
-    (row,) = logs.ask(alarm)
-    assert row[alarm.about[0]] == "another"
     logs.event(20, alarm, **fields)
     assert len(logs.ask(alarm)) == 2
+    logs.event(10, alarm.end, **{name: fields[name] for name in alarm.about})
+    (row,) = logs.ask(alarm)
+    assert row[alarm.about[0]] == "another"
 
 
 def test_a_5xx_of_the_intake_is_found_and_no_other_answer(logs: Logs) -> None:
     logs.request(3, "accept_lead", "202")
-    logs.request(2, "accept_lead", "400", success=False)
-    logs.request(2, "manage", "503", success=False)
+    logs.request(4, "accept_lead", "400")
+    logs.request(4, "manage", "503")
     assert logs.ask("intake_failed") == []
-    logs.request(1, "accept_lead", "503", success=False)
+    logs.request(3, "accept_lead", "503")
     assert [row["ResultCode"] for row in logs.ask("intake_failed")] == ["503"]
+
+
+UNREAD = "Exception binding parameter 'req'"
+SENDERS_FAULTS = [
+    "Request body too large. The max request body size is 2097152 bytes.",
+    "Reading the request body timed out due to data arriving too slowly. See MinRequestBodyDataRate.",
+    "Unexpected end of request content.",
+]
+OUR_FAULTS = [
+    "python exited with code 137 (0x89)",
+    "Timeout value of 00:05:00 was exceeded by function: Functions.accept_lead",
+    "Result: Failure\nException: ValueError: exception binding\nStack: ...",
+]
+
+
+@pytest.mark.parametrize("message", SENDERS_FAULTS)
+def test_a_body_that_never_arrived_is_no_failure_of_the_intake(message: str, logs: Logs) -> None:
+    for _ in range(10):
+        logs.failed(5, "accept_lead", UNREAD, message)
+    assert logs.ask("intake_failed") == []
+
+
+@pytest.mark.parametrize("message", OUR_FAULTS)
+def test_a_lead_that_the_worker_failed_to_take_is_one_among_any_number_of_the_others(message: str, logs: Logs) -> None:
+    logs.failed(5, "accept_lead", UNREAD, SENDERS_FAULTS[0])
+    logs.failed(4, "accept_lead", message)
+    assert [row["OperationId"] for row in logs.ask("intake_failed")] == ["operation-1"]
+
+
+def test_a_failure_is_not_told_before_its_exception_can_have_arrived(logs: Logs) -> None:
+    logs.request(1, "accept_lead", "500", success=False)
+    assert logs.ask("intake_failed") == []
+
+
+def test_several_bodies_that_never_arrived_in_an_hour_are_told_together(logs: Logs) -> None:
+    for minutes_ago in (90, 80, 5):
+        logs.failed(minutes_ago, "accept_lead", UNREAD, SENDERS_FAULTS[1])
+    logs.failed(5, "manage", UNREAD, SENDERS_FAULTS[0])
+    logs.failed(5, "accept_lead", OUR_FAULTS[0])
+    logs.failed(4, "accept_lead", UNREAD, SENDERS_FAULTS[2])
+    assert logs.ask("intake_unread") == []
+    logs.failed(3, "accept_lead", UNREAD, SENDERS_FAULTS[0])
+    assert [row["requests"] for row in logs.ask("intake_unread")] == [3]
 
 
 def test_an_app_is_silent_when_its_timer_has_not_run_well(logs: Logs) -> None:
