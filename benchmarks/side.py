@@ -147,7 +147,7 @@ def running(
         "PYTHON_THREADPOOL_THREAD_COUNT": str(THREADS),
         **(environment or {}),
     }
-    with DevhostProcess(app_dir, "--function-key", KEY, *arguments, env=settings, timeout=120) as host:
+    with DevhostProcess(app_dir, "--in-process", "--function-key", KEY, *arguments, env=settings, timeout=120) as host:
         side = Side(host, storage)
         try:
             yield side

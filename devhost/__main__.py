@@ -4,48 +4,84 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
 import json
-import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
-from logging.handlers import QueueHandler, QueueListener
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
-from queue import SimpleQueue
 
-from aiohttp.http_exceptions import HttpProcessingError
-from azure_functions_runtime import invocation_id_cv  # type: ignore[import-untyped]
-
-from devhost.clock import Clock, module_exists, speed_up_app
-from devhost.errors import StartError
+from devhost.clock import Clock
+from devhost.dispatcher import Dispatcher
+from devhost.errors import HostEnd, StartError
+from devhost.functions import App, Setup
 from devhost.host import ABOUT, Host, Options
-from devhost.hostjson import read_host_json
+from devhost.hostjson import HostJson, read_host_json
+from devhost.logs import log_to_stderr
 from devhost.queues import LEASE_SECONDS
-from devhost.runtime import invocations, load_app
+from devhost.times import Times
 
-LOG_PAUSE_SECONDS = 0.02
-CLAIM_LEASE_SHARE = 0.4
-"""The app's claim lease as a share of the queue lease: 240 of 600 seconds."""
+TIMES = tuple(field.name for field in fields(Times))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until a signal; the exit status is 0, or 2 where the host cannot start."""
+    """Run until a signal; the exit status is 0, 1 where the host ends itself, 2 where it cannot start."""
     options = _parser().parse_args(arguments)
-    log = _log_to_stderr(options.log_level)
+    status = 0
     try:
-        host = _prepare(options)
-        asyncio.run(host.run())
+        _run(options)
     except StartError as error:
-        log.stop()
         print(f"devhost: {error}", file=sys.stderr, flush=True)
         return 2
-    log.stop()
-    # Threads of functions that did not end in time would keep the process alive.
+    except HostEnd as error:
+        print(f"devhost: ends itself: {error}", file=sys.stderr, flush=True)
+        status = 1
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)  # threads of functions that did not end in time would keep the process alive
+
+
+def _run(options: argparse.Namespace) -> None:
+    app_dir: Path = options.app_dir.resolve()
+    host_json = read_host_json(app_dir)
+    _apply_settings(app_dir, dict(options.env))
+    # Microsoft's default, min(32, processors + 4), would let messages wait that are already leased.
+    os.environ.setdefault("PYTHON_THREADPOOL_THREAD_COUNT", str(host_json.queues.max_parallel))
+    clock = Clock(options.clock_factor, time.time() if options.clock_epoch is None else options.clock_epoch)
+    setup = Setup(app_dir, tuple(options.modules), clock, options.lease_seconds, options.log_level)
+    times = Times(**dict(options.times))
+    current_function: Callable[[], str | None] = _nothing_runs_here
+    if options.in_process:
+        from devhost.runtime import current_function
+    log = log_to_stderr(options.log_level, current_function)
+    try:
+        app = _load(setup, host_json) if options.in_process else Dispatcher(setup, host_json.function_timeout, times)
+        asyncio.run(Host(app, host_json, _host_options(options), clock, times, os.environ).run())
+    finally:
+        log.stop()
+
+
+def _load(setup: Setup, host_json: HostJson) -> App:
+    from devhost.worker import load
+
+    return load(setup, host_json.function_timeout)
+
+
+def _nothing_runs_here() -> None:
+    """The function that runs in the host's process, where there is a worker process."""
+
+
+def _host_options(options: argparse.Namespace) -> Options:
+    return Options(
+        port=options.port,
+        function_key=options.function_key,
+        ready_file=options.ready_file,
+        http=not options.no_http,
+        queues=not options.no_queues,
+        timers=not options.no_timers,
+        lease_seconds=options.lease_seconds or LEASE_SECONDS,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,6 +123,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--no-http", action="store_true", help="do not serve HTTP functions")
     add("--no-queues", action="store_true", help="do not run queue functions")
     add("--no-timers", action="store_true", help="do not run timer functions")
+    add(
+        "--in-process",
+        action="store_true",
+        help="call functions in the host's own process: quicker, but none is ever ended",
+    )
     add("--log-level", default="info", choices=["debug", "info", "warning", "error"], help="default: info")
     tests = parser.add_argument_group("for tests only")
     tests.add_argument(
@@ -104,6 +145,15 @@ def _parser() -> argparse.ArgumentParser:
         help="queue lease instead of 600 s; shortens the app's claim lease with it",
     )
     tests.add_argument(
+        "--time",
+        dest="times",
+        type=_time,
+        action="append",
+        default=[],
+        metavar="NAME=SECONDS",
+        help=f"another one of the host's own times: {', '.join(TIMES)}; may be repeated",
+    )
+    tests.add_argument(
         "--clock-factor",
         type=_positive,
         default=1.0,
@@ -117,39 +167,6 @@ def _parser() -> argparse.ArgumentParser:
         help="where the fast time began; hosts that share a storage share it",
     )
     return parser
-
-
-def _prepare(options: argparse.Namespace) -> Host:
-    app_dir: Path = options.app_dir.resolve()
-    host_json = read_host_json(app_dir)
-    _apply_settings(app_dir, dict(options.env))
-    # Microsoft's default, min(32, processors + 4), would let messages wait that are already leased.
-    os.environ.setdefault("PYTHON_THREADPOOL_THREAD_COUNT", str(host_json.queues.max_parallel))
-    sys.path.insert(0, str(app_dir))
-    clock = Clock(options.clock_factor, time.time() if options.clock_epoch is None else options.clock_epoch)
-    if clock.factor != 1.0:
-        speed_up_app(clock)
-    if options.lease_seconds is not None and module_exists("leads.ledger"):
-        ledger = importlib.import_module("leads.ledger")
-        ledger.CLAIM_LEASE_SECONDS = options.lease_seconds * CLAIM_LEASE_SHARE  # type: ignore[attr-defined]
-    for module in options.modules:
-        _import(module)
-    app = load_app(app_dir, host_json.function_timeout)
-    return Host(
-        app,
-        host_json,
-        Options(
-            port=options.port,
-            function_key=options.function_key,
-            ready_file=options.ready_file,
-            http=not options.no_http,
-            queues=not options.no_queues,
-            timers=not options.no_timers,
-            lease_seconds=options.lease_seconds or LEASE_SECONDS,
-        ),
-        clock,
-        os.environ,
-    )
 
 
 def _apply_settings(app_dir: Path, given: dict[str, str]) -> None:
@@ -174,62 +191,6 @@ def _local_settings(app_dir: Path) -> dict[str, str]:
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
 
-def _import(module: str) -> None:
-    try:
-        importlib.import_module(module)
-    except Exception as error:
-        raise StartError(f"--with {module} cannot be imported: {type(error).__name__}: {error}") from None
-
-
-class _InvocationFilter(logging.Filter):
-    """Says in each line which function's invocation it belongs to."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.function = invocations.get(invocation_id_cv.get() or "", "host")
-        return True
-
-
-def _is_the_hosts_fault(record: logging.LogRecord) -> bool:
-    """aiohttp reports a broken request with a traceback and its address, which may hold a key."""
-    error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError | ConnectionError)
-
-
-class _Listener(QueueListener):
-    """Prints what functions log from a thread of its own, as the real worker does, so that none waits for another's lines.
-
-    It wakes some times a second rather than for each line.
-    """
-
-    def __init__(self, lines: SimpleQueue[logging.LogRecord], printing: logging.Handler) -> None:
-        super().__init__(lines, printing)
-        self._lines = lines
-
-    def handle(self, record: logging.LogRecord) -> None:
-        super().handle(record)
-        if self._lines.empty():
-            time.sleep(LOG_PAUSE_SECONDS)
-
-
-def _log_to_stderr(level: str) -> QueueListener:
-    printing = logging.StreamHandler(sys.stderr)
-    printing.setFormatter(
-        logging.Formatter("%(asctime)s.%(msecs)03d %(levelname)s %(function)s %(name)s: %(message)s", "%H:%M:%S")
-    )
-    lines: SimpleQueue[logging.LogRecord] = SimpleQueue()
-    handler = QueueHandler(lines)
-    handler.setFormatter(logging.Formatter("%(message)s"))  # or basicConfig would set one with a prefix
-    handler.addFilter(_InvocationFilter())
-    listener = _Listener(lines, printing)
-    listener.start()
-    logging.basicConfig(level=level.upper(), handlers=[handler])
-    # At lower levels these print every request, addresses and all.
-    for name in ("azure", "urllib3", "msal", "aiohttp", "asyncio"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("aiohttp.server").addFilter(_is_the_hosts_fault)
-    return listener
-
-
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError("write a number between 0 and 65535")
@@ -241,6 +202,13 @@ def _setting(text: str) -> tuple[str, str]:
     if not name or not separator:
         raise argparse.ArgumentTypeError("write NAME=VALUE")
     return name, value
+
+
+def _time(text: str) -> tuple[str, float]:
+    name, seconds = _setting(text)
+    if name not in TIMES:
+        raise argparse.ArgumentTypeError(f"write one of {', '.join(TIMES)}")
+    return name, _positive(seconds)
 
 
 def _positive(text: str) -> float:

@@ -15,16 +15,14 @@ import aiohttp
 
 from devhost.clock import Clock
 from devhost.errors import StartError
+from devhost.functions import App, Function
 from devhost.hostjson import HostJson
 from devhost.http import ADDRESS, HttpServer
 from devhost.keys import Keys
 from devhost.queues import LEASE_SECONDS, QueueListener
-from devhost.runtime import Function, LoadedApp
 from devhost.storage import CALL_TIMEOUT, Service, find_account
 from devhost.timers import TimerListener, TimerLock
-
-DRAIN_SECONDS = 5.0
-"""How long running functions may go on after the first signal to stop."""
+from devhost.times import Times
 
 ABOUT = (
     "devhost: a local stand-in that calls the app through Microsoft's worker library, not the Azure Functions host.",
@@ -54,41 +52,52 @@ class Host:
     """Runs one app until a signal or `stop`."""
 
     def __init__(
-        self, app: LoadedApp, host_json: HostJson, options: Options, clock: Clock, environ: Mapping[str, str]
+        self, app: App, host_json: HostJson, options: Options, clock: Clock, times: Times, environ: Mapping[str, str]
     ) -> None:
         self._app = app
         self._host_json = host_json
         self._options = options
         self._clock = clock
+        self._times = times
         self._environ = environ
-        self._keys = Keys.create(options.function_key, (f.name for f in app.of_type("httpTrigger")))
-        self._http = HttpServer(app, host_json.route_prefix, self._keys, environ) if options.http else None
+        self._http: HttpServer | None = None
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve until told to stop, then let running functions end, at most DRAIN_SECONDS.
+        """Serve until told to stop, then let running functions end, at most `Times.drain`.
 
-        Raises StartError where the host cannot start.
+        Raises StartError where the host cannot start, and HostEnd where it ends itself.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._on_signal)
         connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(connector=connector, timeout=CALL_TIMEOUT) as session:
-            listeners: list[Listener] = [*self._queue_listeners(session), *self._timer_listeners(session)]
-            port = await self._http.start(self._options.port, DRAIN_SECONDS) if self._http else None
-            self._announce(port)
-            running = [asyncio.create_task(listener.run()) for listener in listeners]
-            stopping = asyncio.create_task(self._stopping.wait())
-            # A listener ends only when it is told to: one that ends before is a fault to show.
-            await asyncio.wait([stopping, *running], return_when=asyncio.FIRST_COMPLETED)
-            print("Stopping: running functions may end; a second signal ends them at once.", flush=True)
-            self._forget()
-            for listener in listeners:
-                listener.stop()
-            draining = [*running, asyncio.create_task(self._stop_http())]
-            done, _ = await asyncio.wait(draining, timeout=DRAIN_SECONDS)
-            for task in done:
+        await self._app.start()
+        try:
+            async with aiohttp.ClientSession(connector=connector, timeout=CALL_TIMEOUT) as session:
+                await self._serve(session)
+        finally:
+            await self._app.close()
+
+    async def _serve(self, session: aiohttp.ClientSession) -> None:
+        self._keys = Keys.create(self._options.function_key, (f.name for f in self._app.of_type("httpTrigger")))
+        if self._options.http:
+            self._http = HttpServer(self._app, self._host_json.route_prefix, self._keys, self._environ)
+        listeners: list[Listener] = [*self._queue_listeners(session), *self._timer_listeners(session)]
+        port = await self._http.start(self._options.port, self._times.drain) if self._http else None
+        self._announce(port)
+        running = [asyncio.create_task(listener.run()) for listener in listeners]
+        keeping = asyncio.create_task(self._app.run())
+        stopping = asyncio.create_task(self._stopping.wait())
+        # The others end only when they are told to: one that ends before says why the host has to.
+        await asyncio.wait([stopping, keeping, *running], return_when=asyncio.FIRST_COMPLETED)
+        print("Stopping: running functions may end; a second signal ends them at once.", flush=True)
+        self._forget()
+        for listener in listeners:
+            listener.stop()
+        done, _ = await asyncio.wait([*running, asyncio.create_task(self._stop_http())], timeout=self._times.drain)
+        for task in (*done, keeping):
+            if task.done():
                 task.result()
 
     def _on_signal(self) -> None:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from aiohttp import web
 
 from devhost.errors import StartError
+from devhost.functions import App, Function, HttpResult
 from devhost.kestrel import BodyError, Limits, Server, read_body, refusal
 from devhost.keys import Keys
 from devhost.routes import Route, is_reserved, parse_route
-from devhost.runtime import Function, HttpResult, LoadedApp
 from devhost.urls import encode, parameters, path_of
 
 logger = logging.getLogger("devhost.http")
@@ -45,7 +45,7 @@ class HttpServer:
 
     def __init__(
         self,
-        app: LoadedApp,
+        app: App,
         route_prefix: str,
         keys: Keys,
         settings: Mapping[str, str],
@@ -128,7 +128,7 @@ class HttpServer:
         return web.Response(text=HOME_PAGE, content_type="text/html") if self._home_page else web.Response(status=204)
 
 
-def _endpoints(app: LoadedApp, route_prefix: str) -> list[Endpoint]:
+def _endpoints(app: App, route_prefix: str) -> list[Endpoint]:
     """The most specific route first."""
     endpoints = []
     for function in app.of_type("httpTrigger"):

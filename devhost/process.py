@@ -83,7 +83,7 @@ class DevhostProcess:
         """The exit status; raises subprocess.TimeoutExpired while it still runs."""
         return self._process.wait(timeout)
 
-    def stop(self, timeout: float = 30.0) -> int:
+    def stop(self, timeout: float = 45.0) -> int:
         """End it as Ctrl-C would, by force after `timeout` seconds; returns the exit status."""
         self._process.terminate()
         try:

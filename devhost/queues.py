@@ -16,8 +16,8 @@ from collections.abc import Coroutine
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from devhost.functions import App, Function, InvocationResult
 from devhost.hostjson import QueueOptions
-from devhost.runtime import Function, InvocationResult, LoadedApp
 from devhost.storage import Message, Queue, Service, StorageError
 
 logger = logging.getLogger("devhost.queues")
@@ -59,7 +59,7 @@ class QueueListener:
 
     def __init__(
         self,
-        app: LoadedApp,
+        app: App,
         function: Function,
         service: Service,
         options: QueueOptions,

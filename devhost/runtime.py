@@ -9,14 +9,12 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import re
 import sys
 import threading
 import types
 import uuid
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, wraps
 from pathlib import Path
@@ -29,6 +27,7 @@ from azure_functions_runtime.native_invocation import (  # type: ignore[import-u
 )
 
 from devhost.errors import StartError
+from devhost.functions import App, Function, HttpResult, InvocationResult
 from devhost.urls import query_of
 
 P = ParamSpec("P")
@@ -36,8 +35,8 @@ T = TypeVar("T")
 
 SUPPORTED_BINDINGS = ("httpTrigger", "http", "queueTrigger", "timerTrigger")
 
-invocations: dict[str, str] = {}
-"""The function's name by the id of each running invocation: lets a log line say whose it is."""
+_running: dict[str, str] = {}
+"""The function's name by the id of each running invocation."""
 
 
 def _protocol_class(name: str, **constants: int) -> type:
@@ -57,75 +56,9 @@ PROTOCOL = types.SimpleNamespace(
 )
 
 
-@dataclass(frozen=True)
-class Function:
-    """A function as the library's indexer reports it; `bindings` are what the real host gets."""
-
-    name: str
-    id: str
-    bindings: tuple[dict[str, Any], ...]
-
-    @cached_property
-    def trigger(self) -> dict[str, Any]:
-        """The trigger's binding."""
-        return next(binding for binding in self.bindings if binding["type"].endswith("Trigger"))
-
-    @property
-    def type(self) -> str:
-        """`httpTrigger`, `queueTrigger` or `timerTrigger`."""
-        return str(self.trigger["type"])
-
-    @property
-    def route(self) -> str:
-        return str(self.trigger.get("route") or self.name)
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """Upper case; empty means every method."""
-        return tuple(method.upper() for method in self.trigger.get("methods") or ())
-
-    @property
-    def auth_level(self) -> str:
-        """`anonymous`, `function` or `admin`."""
-        return str(self.trigger.get("authLevel") or "function").lower()
-
-    @property
-    def queue_name(self) -> str:
-        return with_settings(str(self.trigger["queueName"]))
-
-    @property
-    def connection(self) -> str:
-        """The name of the setting that says which storage account the queue is in."""
-        return str(self.trigger.get("connection") or "AzureWebJobsStorage")
-
-    @property
-    def schedule(self) -> str:
-        return with_settings(str(self.trigger["schedule"]))
-
-    @property
-    def run_on_startup(self) -> bool:
-        return bool(self.trigger.get("runOnStartup"))
-
-
-@dataclass(frozen=True)
-class InvocationResult:
-    """Whether the function ended normally; otherwise `error` is its exception's repr."""
-
-    ok: bool
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class HttpResult:
-    """What the caller gets: header names as the function wrote them, Set-Cookie lines apart."""
-
-    status: int
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    cookies: tuple[str, ...] = ()
-
-    def json(self) -> Any:
-        return json.loads(self.body)
+def current_function() -> str | None:
+    """The function in whose invocation this thread is, as the worker library knows it; lets a log line say whose it is."""
+    return _running.get(worker.invocation_id_cv.get() or "")
 
 
 def _blocking(
@@ -138,16 +71,12 @@ def _blocking(
     return call
 
 
-class LoadedApp:
+class LoadedApp(App):
     """A loaded app. Each `invoke_…_async` has a blocking twin `invoke_…`, safe to call from many threads."""
 
     def __init__(self, functions: Mapping[str, Function], function_timeout: float | None) -> None:
         self.functions = dict(functions)
         self._function_timeout = function_timeout
-
-    def of_type(self, trigger_type: str) -> list[Function]:
-        """The functions with this trigger."""
-        return [function for function in self.functions.values() if function.type == trigger_type]
 
     async def invoke_http_async(
         self,
@@ -213,10 +142,10 @@ class LoadedApp:
     ) -> tuple[InvocationResult, Datum | None]:
         function = self.functions[name]
         invocation = str(uuid.uuid4())
-        invocations[invocation] = name
+        _running[invocation] = name
         inputs = [(function.trigger["name"], data)]
         call = asyncio.create_task(_call(invocation, function, inputs, metadata))
-        call.add_done_callback(lambda _: invocations.pop(invocation, None))
+        call.add_done_callback(lambda _: _running.pop(invocation, None))
         # A thread cannot be ended: past the time limit the call runs on, but its outcome no longer counts.
         done, _ = await asyncio.wait([call], timeout=self._function_timeout)
         if not done:
@@ -258,18 +187,6 @@ def load_app(app_dir: str | Path, function_timeout: float | None = None) -> Load
     app = LoadedApp(functions, function_timeout)
     _loaded = (folder, app)
     return app
-
-
-def with_settings(text: str) -> str:
-    """Replace each %NAME% by the setting of that name; raises StartError where it is not set."""
-
-    def setting(match: re.Match[str]) -> str:
-        value = os.environ.get(match[1])
-        if value is None:
-            raise StartError(f"setting {match[1]} is not set (a binding says %{match[1]}%)")
-        return value
-
-    return re.sub("%([^%]+)%", setting, text)
 
 
 async def _call(

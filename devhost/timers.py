@@ -14,8 +14,8 @@ import uuid
 from datetime import datetime
 
 from devhost.clock import Clock
+from devhost.functions import App, Function
 from devhost.ncrontab import parse_schedule
-from devhost.runtime import Function, LoadedApp
 from devhost.storage import Service, StorageError
 
 logger = logging.getLogger("devhost.timers")
@@ -101,7 +101,7 @@ class TimerLock:
 class TimerListener:
     """Calls one timer function on its schedule, never while it still runs, until `stop`."""
 
-    def __init__(self, app: LoadedApp, function: Function, clock: Clock, lock: TimerLock | None) -> None:
+    def __init__(self, app: App, function: Function, clock: Clock, lock: TimerLock | None) -> None:
         """Raises StartError where the schedule is wrong. Without a lock it fires whatever other hosts do."""
         self._app = app
         self._function = function

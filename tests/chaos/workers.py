@@ -99,7 +99,16 @@ class ForkServer:
         answer = self._answers[number] = queue.SimpleQueue()
         order = {
             "id": number,
-            "arguments": ["--app-dir", str(ROOT), "--port", "0", "--ready-file", str(ready), *arguments],
+            "arguments": [
+                "--in-process",
+                "--app-dir",
+                str(ROOT),
+                "--port",
+                "0",
+                "--ready-file",
+                str(ready),
+                *arguments,
+            ],
             "env": dict(env),
             "log": str(log),
         }

@@ -134,11 +134,17 @@ def app_environment(fresh_storage: str, recorder: Recorder) -> dict[str, str]:
 
 @pytest.fixture
 def start_devhost(app_environment: dict[str, str]) -> Iterator[Callable[..., DevhostProcess]]:
-    """Call it with arguments of the command line, `app_dir` and `env`; what it started is stopped at the end."""
+    """Call it with arguments of the command line, `app_dir` and `env`; what it started is stopped at the end.
+
+    A start takes longer with a worker process (`in_process=False`).
+    """
     with ExitStack() as stack:
 
-        def start(*arguments: str, app_dir: Path = SAMPLE_APP, env: dict[str, str] | None = None) -> DevhostProcess:
-            process = DevhostProcess(app_dir, *arguments, env={**app_environment, **(env or {})})
+        def start(
+            *arguments: str, app_dir: Path = SAMPLE_APP, env: dict[str, str] | None = None, in_process: bool = True
+        ) -> DevhostProcess:
+            mode = ("--in-process",) if in_process else ()
+            process = DevhostProcess(app_dir, *mode, *arguments, env={**app_environment, **(env or {})})
             return stack.enter_context(process)
 
         yield start

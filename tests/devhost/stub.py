@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from devhost.functions import App, Function, HttpResult
 from devhost.http import HttpServer
 from devhost.kestrel import Limits
 from devhost.keys import Keys
-from devhost.runtime import Function, HttpResult, LoadedApp
 
 KEYS = Keys.create("the-host-key", ["open", "closed"])
 
@@ -21,11 +21,11 @@ def function(name: str, route: str, level: str = "anonymous") -> Function:
     return Function(name, name, ({"type": "httpTrigger", "name": "req", "route": route, "authLevel": level},))
 
 
-class NotingApp(LoadedApp):
+class NotingApp(App):
     """Every function answers `result`."""
 
     def __init__(self, functions: list[Function], result: HttpResult) -> None:
-        super().__init__({function.name: function for function in functions}, None)
+        self.functions = {function.name: function for function in functions}
         self.result = result
         self.calls: list[dict[str, Any]] = []
 

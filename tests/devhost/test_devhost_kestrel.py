@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from devhost.functions import HttpResult
 from devhost.kestrel import Limits
-from devhost.runtime import HttpResult
 from tests.devhost.raw import answer, ask, connected, head
 from tests.devhost.stub import KEYS, Served, function, serve
 

@@ -114,8 +114,8 @@ def test_a_second_signal_ends_it_at_once(start_devhost: Start, recorder: Recorde
     assert not devhost.ready_file.exists()
 
 
-def test_a_function_that_will_not_end_is_left_after_a_few_seconds(start_devhost: Start, recorder: Recorder) -> None:
-    devhost = start_devhost()
+def test_a_function_that_will_not_end_is_left_when_the_drain_is_over(start_devhost: Start, recorder: Recorder) -> None:
+    devhost = start_devhost("--time", "drain=1")
     threading.Thread(target=ask_in_vain, args=(f"{devhost.base_url}/api/slow?seconds=60",)).start()
     recorder.wait_for("slow began")
     devhost.signal(signal.SIGTERM)

@@ -12,8 +12,9 @@ from urllib.parse import quote
 
 import pytest
 
+from devhost.functions import HttpResult
 from devhost.routes import parse_route
-from devhost.runtime import HttpResult, LoadedApp
+from devhost.runtime import LoadedApp
 from devhost.urls import path_of
 from leads.api.doctor import Diagnosis, examine_deployment
 from leads.api.operation import Nothing, Operation, whole_body

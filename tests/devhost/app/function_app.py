@@ -99,11 +99,11 @@ def time_of_app(req: func.HttpRequest) -> str:
 
 @app.queue_trigger(arg_name="msg", queue_name="%WORK_QUEUE%", connection="LeadsStorage")
 def work(msg: func.QueueMessage) -> None:
-    """Its message is {"name": …, "seconds": …, "fail": …, "crash": …}, all but `name` optional."""
+    """Its message is {"name": …, "seconds": …, "first_seconds": …, "fail": …, "crash": …}, all but `name` optional."""
     task = json.loads(msg.get_body())
     logging.getLogger("sample").info("working on %s", task["name"])
     record("began", name=task["name"], id=msg.id, count=msg.dequeue_count, expires=str(msg.expiration_time))
-    time.sleep(task.get("seconds", 0))
+    time.sleep(task.get("first_seconds", task.get("seconds", 0)) if msg.dequeue_count == 1 else task.get("seconds", 0))
     if task.get("crash"):
         os._exit(3)
     if task.get("fail"):

@@ -1,0 +1,75 @@
+"""What is printed: the host's own lines, and what the app logs within an invocation."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from logging.handlers import QueueHandler, QueueListener
+from queue import SimpleQueue
+
+from aiohttp.http_exceptions import HttpProcessingError
+
+PAUSE_SECONDS = 0.02
+HOST_LOGGERS = ("devhost", "aiohttp", "asyncio", "azure.functions")
+"""Of the host and of the worker library; what any other logs is the app's."""
+
+
+def log_to_stderr(level: str, current_function: Callable[[], str | None]) -> QueueListener:
+    """Print from now on; `stop` it to have the last lines printed.
+
+    As the real worker does, it sets the root logger to INFO, and a record of the app that is made by a thread or task
+    of no invocation is dropped.
+    """
+    printing = logging.StreamHandler(sys.stderr)
+    printing.setFormatter(
+        logging.Formatter("%(asctime)s.%(msecs)03d %(levelname)s %(function)s %(name)s: %(message)s", "%H:%M:%S")
+    )
+    lines: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    handler = QueueHandler(lines)
+    handler.setFormatter(logging.Formatter("%(message)s"))  # or basicConfig would set one with a prefix
+    handler.addFilter(_OfAnInvocation(current_function))
+    handler.setLevel(level.upper())
+    listener = _Listener(lines, printing)
+    listener.start()
+    logging.basicConfig(level=min(logging.INFO, handler.level), handlers=[handler])
+    for name in ("aiohttp", "asyncio"):  # the host's; below, they print every request
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(_is_the_hosts_fault)
+    return listener
+
+
+class _OfAnInvocation(logging.Filter):
+    """Says in each line which function's invocation it belongs to."""
+
+    def __init__(self, current_function: Callable[[], str | None]) -> None:
+        super().__init__()
+        self._current_function = current_function
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        function = self._current_function()
+        record.function = function or "host"
+        return function is not None or record.name.startswith(HOST_LOGGERS)
+
+
+def _is_the_hosts_fault(record: logging.LogRecord) -> bool:
+    """aiohttp reports a broken request with a traceback and its address, which may hold a key."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | ConnectionError)
+
+
+class _Listener(QueueListener):
+    """Prints what functions log from a thread of its own, as the real worker does, so that none waits for another's lines.
+
+    It wakes some times a second rather than for each line.
+    """
+
+    def __init__(self, lines: SimpleQueue[logging.LogRecord], printing: logging.Handler) -> None:
+        super().__init__(lines, printing)
+        self._lines = lines
+
+    def handle(self, record: logging.LogRecord) -> None:
+        super().handle(record)
+        if self._lines.empty():
+            time.sleep(PAUSE_SECONDS)
