@@ -5,16 +5,19 @@ A connection without a row is open and has never failed. Every instance keeps it
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from math import inf
 from threading import BoundedSemaphore, Lock
+from time import monotonic
 from typing import Any
 
-from leads import clock
+from leads import clock, deadline
 from leads.events import Event, emit
-from leads.storage import Conflict, Table, replacing
+from leads.refreshing import Refreshing, lasting
+from leads.storage import Conflict, StorageBusy, Table, replacing
 
 CONNECTIONS_TABLE = "LeadConnections"
 CACHE_SECONDS = 10
@@ -85,6 +88,14 @@ class Connection:
         return max(proofs) + CHECKED_AFTER * spread
 
 
+@dataclass(frozen=True, slots=True)
+class _View:
+    """The table as it was read; `began_at` is when the reading began, on the clock of `time.monotonic`."""
+
+    began_at: float
+    connections: Mapping[str, Connection]
+
+
 class NoFreeSlot(Exception):
     """The connection holds its half of the instance's threads already."""
 
@@ -96,20 +107,20 @@ class Connections:
         self._table = table
         self._slots = slots
         self._lock = Lock()
-        self._cached: dict[str, Connection] = {}
-        self._read_at: datetime | None = None
+        self._stored = Refreshing[_View](lasting(CACHE_SECONDS), StorageBusy)
+        self._own: dict[str, tuple[Connection, float]] = {}
         self._semaphores: dict[str, BoundedSemaphore] = {}
         self._checks: dict[str, Lock] = {}
         self._unrecorded_failures: dict[str, int] = {}
         self._successes: dict[str, datetime] = {}
 
     def get(self, connection_id: str) -> Connection:
-        """The connection as of at most `CACHE_SECONDS` ago."""
-        with self._lock:
-            if self._read_at is None or clock.now() - self._read_at >= timedelta(seconds=CACHE_SECONDS):
-                self._cached = {connection.id: connection for connection in self.stored()}
-                self._read_at = clock.now()
-            return self._cached.get(connection_id) or Connection(connection_id)
+        """The connection as of `CACHE_SECONDS` ago at most; as long again where it can't be read."""
+        view = self._stored.get(lambda: _View(monotonic(), {found.id: found for found in self.stored()}))
+        changed, changed_at = self._own.get(connection_id, (None, -inf))
+        if changed is not None and changed_at >= view.began_at:
+            return changed
+        return view.connections.get(connection_id) or Connection(connection_id)
 
     def stored(self) -> list[Connection]:
         """Every connection that has a row, as it is stored now."""
@@ -135,7 +146,7 @@ class Connections:
         """Check the connection while no other lead of this instance does, unless that takes long."""
         with self._lock:
             lock = self._checks.setdefault(connection_id, Lock())
-        taken = lock.acquire(timeout=CHECK_WAIT_SECONDS)
+        taken = lock.acquire(timeout=max(0.0, min(CHECK_WAIT_SECONDS, deadline.remaining())))
         try:
             yield
         finally:
@@ -271,8 +282,7 @@ class Connections:
 
     def forget(self) -> None:
         """Read the table anew at the next use."""
-        with self._lock:
-            self._read_at = None
+        self._stored.forget()
 
     def _change(self, connection_id: str, change: Callable[[Connection], Connection]) -> Connection:
         """Change the stored row; whoever else does so at the same moment loses nothing. Returns it as it was before."""
@@ -289,12 +299,10 @@ class Connections:
                 )[0]
             except Conflict:
                 continue
-            with self._lock:
-                self._cached[connection_id] = replace(changed, etag=etag)
+            self._own[connection_id] = (replace(changed, etag=etag), monotonic())
             return stored
         # It says so already, or others have been changing it all the while: this one's news is repeated by its next attempt.
-        with self._lock:
-            self._cached[connection_id] = stored
+        self._own[connection_id] = (stored, monotonic())
         return stored
 
 

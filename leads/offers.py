@@ -3,8 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from threading import Lock
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -24,8 +23,18 @@ from leads.destinations.follow_up import FollowUp
 from leads.events import Event, emit
 from leads.lead import Lead, Stage, stage_of
 from leads.problems import first_problem
+from leads.refreshing import Refreshing, lasting
 from leads.settings import SecretReference
-from leads.storage import Conflict, Table, if_unchanged, joined_text, key_part, replacing, text_columns
+from leads.storage import (
+    Conflict,
+    StorageBusy,
+    Table,
+    if_unchanged,
+    joined_text,
+    key_part,
+    replacing,
+    text_columns,
+)
 
 OFFERS_TABLE = "LeadOffers"
 DEFAULT_OFFER = "*"
@@ -317,13 +326,11 @@ class StoredOffer:
 
 
 class Offers:
-    """The offers' table, read at most once in `CACHE_SECONDS`."""
+    """The offers' table, read once in `CACHE_SECONDS`; what is known is used for as long again where it can't be read."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._lock = Lock()
-        self._cached: tuple[StoredOffer, ...] = ()
-        self._read_at: datetime | None = None
+        self._kept = Refreshing[tuple[StoredOffer, ...]](lasting(CACHE_SECONDS), StorageBusy)
 
     def all(self) -> list[Offer]:
         """The offers, at most a minute old.
@@ -342,17 +349,13 @@ class Offers:
         return max((stored.changed_at for stored in self._fresh()), default=None)
 
     def _fresh(self) -> tuple[StoredOffer, ...]:
-        with self._lock:
-            if self._read_at is None or clock.now() - self._read_at >= timedelta(seconds=CACHE_SECONDS):
-                self._cached = tuple(self._usable())
-                self._read_at = clock.now()
-            return self._cached
+        return self._kept.get(self._usable)
 
-    def _usable(self) -> list[StoredOffer]:
+    def _usable(self) -> tuple[StoredOffer, ...]:
         readable, unreadable = self.found()
         for one in unreadable:
             emit(Event.OFFER_UNREADABLE, row=one.row)
-        return [stored for stored in readable if not unreadable or stored.offer.id != DEFAULT_OFFER]
+        return tuple(stored for stored in readable if not unreadable or stored.offer.id != DEFAULT_OFFER)
 
     def found(self) -> tuple[list[StoredOffer], list[UnreadableOffer]]:
         """The offers as they are stored now, by id, and what stands there that this release can't read."""
@@ -424,8 +427,7 @@ class Offers:
 
     def forget(self) -> None:
         """Read the table anew at the next use."""
-        with self._lock:
-            self._read_at = None
+        self._kept.forget()
 
 
 def _stored(entity: Any) -> StoredOffer:

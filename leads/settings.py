@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import unquote
 
@@ -15,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from leads.once import once
 from leads.problems import first_problem
+from leads.refreshing import Refreshing, lasting
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -259,10 +259,9 @@ OptionalSecret = Annotated[SecretReference | None, Field(json_schema_extra=_IS_S
 
 @dataclass(frozen=True, slots=True)
 class KeptSecret:
-    """A Key Vault secret as it was read, and when it expires there, if that is set."""
+    """A Key Vault secret, and when it expires there, if that is set."""
 
     value: str
-    read_at: float
     expires_at: datetime | None
 
 
@@ -271,12 +270,13 @@ _SIGNED_UNTIL: Final = re.compile(r"(?:^|[?&;=])se=([0-9]{4}[0-9TZ:%A-Fa-f-]+)")
 
 
 class Secrets:
-    """Reads what secret references point to. Key Vault answers are kept for `KEY_VAULT_CACHE_SECONDS`."""
+    """Reads what secret references point to. Key Vault answers are kept for `KEY_VAULT_CACHE_SECONDS`, and for as long again
+    where it does not answer."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
         self._settings = settings
         self._environ = environ
-        self._cache: dict[str, KeptSecret] = {}
+        self._kept: dict[str, Refreshing[KeptSecret]] = {}
 
     def read(self, reference: str) -> str:
         """The secret behind `env:NAME` or `keyvault:NAME`. Raises `SettingsError` if it is not there."""
@@ -288,26 +288,26 @@ class Secrets:
                     f"The app setting {name} is missing or empty; the secret reference {reference} needs it."
                 )
             return value
-        return self._kept(name).value
+        return self._in_key_vault(name).value
 
     def expiries(self, reference: str) -> list[datetime]:
         """When the secret ends, by Key Vault and by the secret itself. Raises `SettingsError` if it is not there."""
         found = [_signed_until(self.read(reference))]
         kind, _, name = reference.partition(":")
         if kind == "keyvault":
-            found.append(self._kept(name).expires_at)
+            found.append(self._in_key_vault(name).expires_at)
         return [moment for moment in found if moment is not None]
 
     def forget(self) -> None:
         """Read every Key Vault secret anew at its next use: called when a vendor refused a credential."""
-        self._cache.clear()
+        self._kept.clear()
 
-    def _kept(self, name: str) -> KeptSecret:
-        cached = self._cache.get(name)
-        if cached and monotonic() - cached.read_at < KEY_VAULT_CACHE_SECONDS:
-            return cached
-        self._cache[name] = kept = self._read_key_vault(name)
-        return kept
+    def _in_key_vault(self, name: str) -> KeptSecret:
+        def too_late() -> SettingsError:
+            return SettingsError(f"Key Vault did not give the secret {name} in time.")
+
+        kept = self._kept.setdefault(name, Refreshing(lasting(KEY_VAULT_CACHE_SECONDS), too_late))
+        return kept.get(lambda: self._read_key_vault(name))
 
     def _read_key_vault(self, name: str) -> KeptSecret:
         if not self._settings.key_vault_uri:
@@ -326,7 +326,7 @@ class Secrets:
             raise SettingsError(f"Key Vault did not give the secret {name} ({type(error).__name__}).") from None
         if not secret.value:
             raise SettingsError(f"The Key Vault secret {name} is empty; the secret reference keyvault:{name} needs it.")
-        return KeptSecret(secret.value, monotonic(), secret.properties.expires_on)
+        return KeptSecret(secret.value, secret.properties.expires_on)
 
 
 def _signed_until(secret: str) -> datetime | None:

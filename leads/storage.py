@@ -51,6 +51,14 @@ PERSON_WAITING: dict[str, Any] = TABLE_TIMEOUTS | {"read_timeout": 12, "retry_co
 StorageError = AzureError
 """What every failed call to storage raises."""
 
+
+class StorageBusy(StorageError):
+    """Others wait for storage on the same errand, or change the same row over and over; try again a little later."""
+
+    def __init__(self, message: str = "others are waiting for storage") -> None:
+        super().__init__(message)
+
+
 Operation = tuple[Literal["create", "upsert", "update", "delete"], Mapping[str, Any], Mapping[str, Any]]
 Result = TypeVar("Result")
 

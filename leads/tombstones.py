@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from secrets import randbelow
-from threading import Lock
 from typing import Any, Final
 
 from leads import clock
-from leads.storage import AnswerTime, Table, odata_time, replacing
+from leads.refreshing import Refreshing, lasting
+from leads.storage import AnswerTime, StorageBusy, Table, odata_time, replacing
 
 CACHE_SECONDS: Final = 60
 RECENT: Final = timedelta(days=8)
@@ -34,9 +34,7 @@ class Tombstones:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._lock = Lock()
-        self._young: dict[str, datetime] = {}
-        self._read_at: datetime | None = None
+        self._young = Refreshing[dict[str, datetime]](lasting(CACHE_SECONDS), StorageBusy)
 
     def put(self, customer: str, at: datetime) -> None:
         """Say that all that this customer has sent up to now is erased."""
@@ -67,21 +65,16 @@ class Tombstones:
 
     def cover(self, customer: str, received_at: datetime) -> bool:
         """Whether a lead of this customer was received before they were erased."""
-        now = clock.now()
-        with self._lock:
-            if self._read_at is None or now - self._read_at >= timedelta(seconds=CACHE_SECONDS):
-                self._young = {stone.customer: stone.at for stone in self._read_young()}
-                self._read_at = now
-            at = self._young.get(customer)
-        if at is None and now - received_at > RECENT:
+        young = self._young.get(lambda: {stone.customer: stone.at for stone in self._read_young()})
+        at = young.get(customer)
+        if at is None and clock.now() - received_at > RECENT:
             known = self.get(customer)
             at = known.at if known else None
         return at is not None and received_at <= at
 
     def forget(self) -> None:
         """Read the table anew at the next use."""
-        with self._lock:
-            self._read_at = None
+        self._young.forget()
 
     def _read_young(self) -> list[Tombstone]:
         since = clock.now() - RECENT

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any, Final
 
-from leads import clock
-from leads.storage import Conflict, StorageError, Table, replacing
+from leads import clock, deadline
+from leads.storage import Conflict, StorageBusy, StorageError, Table, replacing
 
 ALLOWANCES_TABLE: Final = "LeadAllowances"
 
@@ -31,10 +31,6 @@ class UsedUp(Exception):
     def __init__(self, until: datetime) -> None:
         super().__init__(f"until {until.isoformat()}")
         self.until = until
-
-
-class AllowanceBusy(StorageError):
-    """Others took from the same allowance over and over, or storage keeps them waiting; try again a little later."""
 
 
 class DailyBudget:
@@ -114,13 +110,13 @@ class DailyBudget:
                     raise
                 else:
                     return
-        raise AllowanceBusy(f"{_TRIES} tries")
+        raise StorageBusy(f"{_TRIES} tries")
 
     @contextmanager
     def _in_line(self) -> Iterator[None]:
         """One thread of an instance at a time: they would only get into each other's way at the row."""
-        if not self._lock.acquire(timeout=_LINE_SECONDS):
-            raise AllowanceBusy("others are waiting for storage")
+        if not self._lock.acquire(timeout=max(0.0, min(_LINE_SECONDS, deadline.remaining()))):
+            raise StorageBusy
         try:
             yield
         finally:

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from threading import Lock
 from typing import Final
 
-from leads import clock
 from leads.destinations.base import Misconfigured, Retry
+from leads.refreshing import Lasts, Refreshing
 
 RENEWED_BEFORE: Final = timedelta(minutes=5)
 """How long before its end a token is replaced, where the vendor gives a new one then."""
@@ -38,19 +37,23 @@ class TokenSource:
     def __init__(self, fetch: Callable[[], Token], renewed_before: timedelta = RENEWED_BEFORE) -> None:
         self._fetch = fetch
         self._renewed_before = renewed_before
-        self._lock = Lock()
-        self._token: Token | None = None
+        self._kept = Refreshing[Token](self._lasts, lambda: NoToken(Retry("sign_in_takes_long")))
 
     def get(self) -> Token:
         """A token that is good for `renewed_before` at least. Raises `NoToken`, or what `fetch` raises."""
-        with self._lock:
-            if self._token is None or self._token.expires_at - clock.now() <= self._renewed_before:
-                self._token = self._fetch()
-            return self._token
+        try:
+            return self._kept.get(self._fetch)
+        except NoToken as error:
+            if isinstance(error.outcome, Misconfigured):
+                self._kept.forget()  # the check that follows asks once more
+            raise
 
     def renewed(self, refused: Token) -> Token:
         """Another token than the one that the vendor has just refused, fetched once for all threads."""
-        with self._lock:
-            if self._token is None or self._token.value == refused.value:
-                self._token = self._fetch()
-            return self._token
+        known = self._kept.peek()
+        if known is not None and known.value == refused.value:
+            self._kept.forget()
+        return self.get()
+
+    def _lasts(self, token: Token) -> Lasts:
+        return Lasts(token.expires_at - self._renewed_before, token.expires_at)

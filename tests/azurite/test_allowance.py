@@ -18,7 +18,7 @@ from leads import clock
 from leads.destinations import allowance
 from leads.destinations.allowance import ALLOWANCES_TABLE, SKEW, DailyBudget, UsedUp
 from leads.settings import Settings
-from leads.storage import Storage, StorageError, Table
+from leads.storage import Storage, StorageBusy, StorageError, Table
 from tests.support.memory import MemoryTable
 
 START = datetime(2026, 1, 31, 14, 20, tzinfo=UTC)
@@ -170,7 +170,7 @@ def test_no_thread_waits_long_behind_one_that_storage_keeps_waiting(
 ) -> None:
     monkeypatch.setattr(allowance, "_LINE_SECONDS", 0.05)
     shared = budget(fresh_storage, 5)
-    with shared._in_line(), ThreadPoolExecutor(1) as threads, pytest.raises(allowance.AllowanceBusy):
+    with shared._in_line(), ThreadPoolExecutor(1) as threads, pytest.raises(StorageBusy):
         threads.submit(shared.take).result()
 
 

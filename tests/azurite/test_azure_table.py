@@ -562,7 +562,7 @@ def test_a_refused_key_parks_the_lead_and_a_new_secret_delivers_it_without_a_res
 
 def key_vault_holds(versions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Key Vault gives the last one of these."""
-    read = lambda self, name: KeptSecret(versions[-1], time.monotonic(), None)  # noqa: E731
+    read = lambda self, name: KeptSecret(versions[-1], None)  # noqa: E731
     monkeypatch.setattr(Secrets, "_read_key_vault", read)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from leads import settings as settings_module
+from leads import clock
 from leads.destinations.azure_table import AzureTableSettings
 from leads.settings import (
     KEY_VAULT_CACHE_SECONDS,
@@ -274,9 +274,9 @@ def vault(monkeypatch: pytest.MonkeyPatch, credentials: list[tuple[str, str | No
 
 @pytest.fixture
 def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    passed = [1000.0]
-    monkeypatch.setattr(settings_module, "monotonic", lambda: passed[0])
-    return lambda seconds: passed.__setitem__(0, passed[0] + seconds)
+    now = [datetime(2026, 3, 1, tzinfo=UTC)]
+    monkeypatch.setattr(clock, "now", lambda: now[0])
+    return lambda seconds: now.__setitem__(0, now[0] + timedelta(seconds=seconds))
 
 
 def secrets_of(environ: dict[str, str], **settings: str) -> Secrets:

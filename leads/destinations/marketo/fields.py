@@ -4,15 +4,15 @@ Source: Adobe Marketo Engage Developer Guide, "Leads" (section "Describe"), "Fie
 names its fields as the old SOAP interface does (`FirstName`), and takes them by their REST names (`firstName`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from threading import Lock
-from typing import Any, Final, Generic, TypeVar
+from datetime import timedelta
+from typing import Any, Final, TypeVar
 
-from leads import clock
+from leads.destinations.http import Failure, NoAnswer
 from leads.destinations.marketo.client import Client
 from leads.destinations.words import cut, cut_bytes
+from leads.refreshing import Refreshing, lasting
 
 KEPT_FOR: Final = timedelta(days=1)
 STRING_CHARACTERS: Final = 255
@@ -51,21 +51,9 @@ class FormField:
     required: bool
 
 
-class Daily(Generic[T]):
-    """What is asked for when it is first needed, by one thread for all, and again after a day."""
-
-    def __init__(self) -> None:
-        self._known: tuple[datetime, T] | None = None
-        self._lock = Lock()
-
-    def get(self, ask: Callable[[], T]) -> T:
-        with self._lock:
-            if self._known is None or clock.now() - self._known[0] >= KEPT_FOR:
-                self._known = (clock.now(), ask())
-            return self._known[1]
-
-    def forget(self) -> None:
-        self._known = None
+def daily() -> Refreshing[T]:
+    """What is asked for when it is first needed, and again after a day."""
+    return Refreshing(lasting(KEPT_FOR.total_seconds()), lambda: NoAnswer(Failure.TIMEOUT))
 
 
 @dataclass(frozen=True, slots=True)

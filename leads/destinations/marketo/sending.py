@@ -8,7 +8,7 @@ from leads.destinations.base import Customer, Delivered, MappingValue, Outcome, 
 from leads.destinations.http import NoAnswer
 from leads.destinations.marketo.client import Client
 from leads.destinations.marketo.errors import COMPANY_REFUSED, MAYBE_DONE, PERSON_GONE, SKIPPED, UNKNOWN_FIELD
-from leads.destinations.marketo.fields import Catalogue, Daily, Field, FormField, catalogue, form_fields
+from leads.destinations.marketo.fields import Catalogue, Field, FormField, catalogue, daily, form_fields
 from leads.destinations.marketo.journey import as_text, with_stage
 from leads.destinations.marketo.records import (
     COMPANY_FIELDS,
@@ -24,6 +24,7 @@ from leads.destinations.marketo.records import (
 from leads.destinations.marketo.settings import MarketoSettings
 from leads.destinations.refusals import Kind, Refused
 from leads.destinations.words import CONTACT_ASKED_FOR, NOT_PROVIDED
+from leads.refreshing import Refreshing
 
 _COMPANY_KEPT: Final = "Marketo does not let the person's company be changed; what the lead says of it stands below."
 
@@ -32,14 +33,14 @@ class Known:
     """What an instance of the app has learnt of the fields: shared by all destinations of a connection."""
 
     def __init__(self) -> None:
-        self.catalogue: Daily[Catalogue] = Daily()
-        self.forms: dict[int, Daily[dict[str, FormField]]] = {}
+        self.catalogue: Refreshing[Catalogue] = daily()
+        self.forms: dict[int, Refreshing[dict[str, FormField]]] = {}
 
     def fields(self, client: Client) -> Catalogue:
         return self.catalogue.get(lambda: catalogue(client))
 
     def form(self, client: Client, form_id: int) -> dict[str, FormField]:
-        kept = self.forms.setdefault(form_id, Daily())
+        kept = self.forms.setdefault(form_id, daily())
         return kept.get(lambda: form_fields(client, form_id, self.fields(client)))
 
     def forget_form(self, form_id: int) -> None:

@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import pytest
 
-from leads import settings as settings_module
 from leads.rows import State
 from tests.fakes.dataverse import Dataverse
 from tests.fakes.key_vault import Identity, Kept, KeyVault, reach
@@ -38,7 +37,6 @@ def pipeline(
 ) -> Pipeline:
     dynamics.entra.set_secret(OLD)
     made = pipeline_over_tls(fresh_storage, authority.bundle, monkeypatch)
-    monkeypatch.setattr(settings_module, "monotonic", lambda: made.clock.time.timestamp())
     made.offer(crm(dynamics, client_secret="keyvault:crm-secret"))
     return made
 
