@@ -25,6 +25,7 @@ from leads.messages import decode
 from leads.rows import State
 from leads.settings import Settings
 from leads.storage import StorageError
+from tests.support.logs import logged
 from tests.support.pipeline import a_lead, text_of
 from tests.support.process_app import forget_app
 from tests.support.proxy import Answer, Break, Fault, Proxy, Request, Rule
@@ -197,6 +198,19 @@ def test_storage_that_fails_is_answered_503_within_five_seconds_and_leaks_nothin
     logged = [record.getMessage() for record in caplog.records if record.name == "leads"]
     assert len([line for line in logged if line.startswith("event=intake_unavailable ")]) == 1
     assert not [private for private in PRIVATE for line in logged if private in line]
+
+
+@pytest.mark.parametrize("outage", ["never answers", "answers 503 for two minutes"])
+def test_a_sender_without_a_body_does_not_wait_for_storage_that_fails(
+    outage: str, configured: Callable[[str], App], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "leads")
+    with OUTAGES[outage]() as port:
+        configured(at(port))
+        started = time.monotonic()
+        assert posted(b"")[0] == 400
+        assert time.monotonic() - started < 15  # the SDK's own time-outs are minutes
+    assert [line["what"] for line in logged(caplog, "storage_unavailable")] == ["empty bodies"]
 
 
 @pytest.mark.parametrize("kind", BODIES)

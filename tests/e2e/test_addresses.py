@@ -87,3 +87,14 @@ def test_an_empty_body_is_answered_and_not_kept(demo: RunningApp, fresh_storage:
     assert demo.post(b"").status == 400
     assert demo.post(b"  \n").status == 400
     assert newest(app_on(fresh_storage).ledger) == []
+
+
+def test_a_body_without_a_length_is_asked_for_with_it_and_the_doctor_names_the_sender(demo: RunningApp) -> None:
+    lead = json.dumps(a_lead()).encode()
+    answer = demo.call("POST", "/api/leads", iter([lead[:20], lead[20:]]), User_Agent="Sender/1.0 ada@example.com")
+    assert (answer.status, answer.json()["field"]) == (411, "Content-Length")
+    assert demo.post(lead).status == 202
+    offer = iter([b'{"destinations": [', b'{"name": "table", "type": "azure_table"}]}'])
+    assert demo.call("PUT", "/api/manage/offers/a.b", offer).status == 411
+    findings = demo.call("GET", "/api/manage/doctor").json()["findings"]
+    assert [(f["level"], f["about"]) for f in findings if f["area"] == "intake"] == [("wrong", "sender Sender/1.0 ***")]

@@ -34,9 +34,18 @@ class RunningApp:
     host: DevhostProcess
 
     def call(
-        self, method: str, path: str, body: bytes | None = None, *, key: str | None = None, **headers: str
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterator[bytes] | None = None,
+        *,
+        key: str | None = None,
+        **headers: str,
     ) -> Answer:
-        """One request with a connection of its own; by default with the key that opens every function."""
+        """One request with a connection of its own; by default with the key that opens every function.
+
+        A body that comes piece by piece is sent in chunks, without a length.
+        """
         address = urlsplit(self.host.base_url)
         connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
