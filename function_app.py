@@ -7,10 +7,13 @@ gc.disable()  # what is imported stays: looking through it for garbage, over and
 import azure.functions as func
 
 from leads.http import answer_intake, answer_status
+from leads.libraries import quiet_libraries
 from leads.trace import begin
 
 gc.freeze()
 gc.enable()
+
+quiet_libraries()
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 

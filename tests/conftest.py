@@ -126,11 +126,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
-def pytest_configure() -> None:
-    """Azure's clients log each request at INFO; what the app logs there is what counts."""
-    logging.getLogger("azure").setLevel(logging.WARNING)
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests recorded as their `summary`, such as how often a worker was killed."""
     for report in terminalreporter.stats.get("passed", []):

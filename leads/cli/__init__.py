@@ -29,6 +29,7 @@ from leads.cli import (  # - two add theirs to `offers`
 from leads.cli.asking import BAD_INPUT, CHANGED_MEANWHILE, INTERRUPTED, NOT_FOUND, OUT_OF_REACH
 from leads.cli.output import printable
 from leads.cli.reach import APP_VARIABLE, KEY_VARIABLE, TOKEN_VARIABLE, Deployed, Directly, OutOfReach
+from leads.libraries import quiet_libraries
 from leads.problems import first_problem
 from leads.side_by_side import NotDoneInTime
 from leads.storage import StorageError
@@ -97,6 +98,7 @@ def reached(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command (default: the one of the process). Returns the exit status; what goes wrong is said in one line."""
+    quiet_libraries()
     logging.getLogger().addHandler(logging.NullHandler())  # azure.identity tells at length what the one line says
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -4,7 +4,6 @@ Nothing that is raised or logged here holds a URL, a header or a body: each of t
 """
 
 import json
-import logging
 import socket
 import ssl
 import time
@@ -44,9 +43,6 @@ READ_SECONDS: Final = 60
 TOTAL_SECONDS: Final = 120
 """All of a request, however slowly its answer drips; less where the send that it is part of ends before."""
 MAX_ANSWER_BYTES: Final = 1024 * 1024
-
-# At DEBUG it would write addresses, and some are secrets themselves: at no level that anybody may set.
-logging.getLogger("urllib3.connectionpool").addFilter(lambda record: record.levelno > logging.DEBUG)
 
 Address = IPv4Address | IPv6Address
 

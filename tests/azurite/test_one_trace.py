@@ -11,6 +11,7 @@ import pytest
 from leads import recovery
 from leads.intake import KeptUnreadable, accept
 from leads.rows import State
+from tests.support.logs import events
 from tests.support.pipeline import Pipeline, a_lead, crm
 from tests.support.vendor import DELIVERED, REJECTED, RETRY, Vendor
 
@@ -31,9 +32,7 @@ def post(pipeline: Pipeline, number: int, body: bytes | None = None) -> str:
 
 def about(caplog: pytest.LogCaptureFixture, lead_id: str) -> list[tuple[str, dict[str, Any]]]:
     """The events about a lead, in the order in which they were logged."""
-    said = [record.getMessage().removeprefix("event=").partition(" ") for record in caplog.records]
-    events = [(name, json.loads(fields)) for name, _, fields in said]
-    return [(name, fields) for name, fields in events if fields.get("lead_id") == lead_id]
+    return [(name, fields) for name, fields in events(caplog) if fields.get("lead_id") == lead_id]
 
 
 def test_a_lead_that_is_tried_parked_and_sent_again_is_one_trace(

@@ -18,10 +18,15 @@ LEADS: Final = str(Path(__file__).parents[2] / "leads")
 _BEGIN_THREADS: Final = (threading.__file__, str(Path(futures.__file__).parent))
 
 
+def events(caplog: pytest.LogCaptureFixture) -> list[tuple[str, dict[str, Any]]]:
+    """The name and the fields of each event."""
+    said = (record.getMessage().partition(" ") for record in caplog.records if record.name == "leads")
+    return [(head.removeprefix("event="), json.loads(fields)) for head, _, fields in said]
+
+
 def logged(caplog: pytest.LogCaptureFixture, name: str) -> list[dict[str, Any]]:
     """The fields of each event of this name."""
-    heads = (record.getMessage().partition(" ") for record in caplog.records if record.name == "leads")
-    return [json.loads(fields) for head, _, fields in heads if head == f"event={name}"]
+    return [fields for event, fields in events(caplog) if event == name]
 
 
 class Strays(logging.Filter):

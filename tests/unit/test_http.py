@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from leads import clock
 from leads.destinations import http
 from leads.destinations.http import Answer, Failure, HttpClient, NoAnswer, is_public
+from leads.libraries import quiet_libraries
 from tests.fakes.tls import (
     Authority,
     Behaviour,
@@ -182,13 +183,17 @@ def test_only_https_is_spoken(client: HttpClient) -> None:
 def test_no_log_line_at_any_level_holds_the_address_a_header_or_the_body(
     client: HttpClient, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for logger in ("", "urllib3", "urllib3.connectionpool", "requests"):
+    quiet_libraries()
+    for logger in ("", "urllib3", "urllib3.connectionpool", "urllib3.connection"):
         caplog.set_level("DEBUG", logger)
     with raw_server(authority.server_context(), answer("503 Busy", b"secret-answer")) as server:
         url = server.url + "/secret-path?code=secret-code"
         client.request("POST", url, headers={"X-Key": "secret-header"}, body=b"secret-body")
         with pytest.raises(NoAnswer):
             client.request("POST", "https://127.0.0.1:1/secret-path?code=secret-code", body=b"secret-body")
+    malformed = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nno header at all\r\nA: secret-answer\r\n\r\n"
+    with raw_server(authority.server_context(), lambda sock, _: sock.sendall(malformed)) as server:
+        client.request("POST", server.url + "/secret-path?code=secret-code", body=b"secret-body")
     assert "secret-" not in caplog.text
 
 
