@@ -180,7 +180,7 @@ def call_app(
         with refusal:
             return refusal.code, _json(refusal.read())
     except OSError as error:
-        raise RunError(f"{host.name} does not answer at {host.base_url} ({error}); its log: {host.log}") from None
+        raise RunError(f"{host.name} does not answer at {host.base_url} ({error}); its log: {host.log_file}") from None
 
 
 def _json(text: bytes) -> dict[str, Any]:

@@ -10,14 +10,20 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
+
+from tools import core_tools
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_PORT = 7071  # that of `func start`
-START_SECONDS = 60.0
+START_SECONDS = 180.0  # Core Tools download the extension bundle at their first start
+NO_TRIGGERS = ("--no-queues", "--no-timers")
 
 
 class RunError(Exception):
@@ -26,20 +32,65 @@ class RunError(Exception):
 
 @dataclass
 class Host:
-    """A running host. `key` is the key that opens every function."""
+    """A running host. `key` opens every function; `function_keys` has each function's own key by the function's name."""
 
-    name: str  # "devhost" or "Azure Functions Core Tools"
+    name: str  # "devhost" or "Azure Functions Core Tools", or its address where somebody else started it
     base_url: str  # without a slash at its end
     key: str
-    process: subprocess.Popen[bytes]
-    log: Path
+    log_file: Path = Path(os.devnull)
+    process: subprocess.Popen[bytes] | None = None  # the tether of the host; None where somebody else started it
+    function_keys: dict[str, str] = field(default_factory=dict)
+    temporary: Path | None = None  # removed after the host's end
+
+    @property
+    def log(self) -> str:
+        """Everything printed so far; empty where somebody else started the host."""
+        return self.log_file.read_text("utf-8", "replace")
+
+    def says(self, text: str, within: float = 30.0) -> bool:
+        """Whether the host prints this text within so many seconds: what functions log is printed a moment later."""
+        deadline = time.monotonic() + within
+        while text not in self.log:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def has_ended(self) -> bool:
+        """Whether a host that was started here has ended."""
+        return self.process is not None and self.process.poll() is not None
+
+    def host_process(self) -> psutil.Process:
+        """The host itself: below the tether, and below Node where npm has installed Core Tools.
+
+        Raises psutil.NoSuchProcess where the host has ended.
+        """
+        assert self.process
+        process = psutil.Process(self.process.pid)
+        while True:
+            child = next(iter(process.children()), None)
+            if child is None:
+                raise psutil.NoSuchProcess(process.pid)
+            if Path(child.exe()).name != "node":
+                return child
+            process = child
+
+    def workers(self) -> list[psutil.Process]:
+        """The host's worker processes, in which the app's code runs. Empty between a worker's end and the next worker."""
+        try:
+            return self.host_process().children()
+        except psutil.NoSuchProcess:
+            return []
 
     def stop(self) -> None:
-        """Let running functions finish, then end it; returns when it has ended."""
-        assert self.process.stdin
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()  # see tools/tether.py
-        self.process.wait()
+        """Let running functions finish, then end the host; returns when the host has ended."""
+        if self.process:
+            assert self.process.stdin
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()  # see tools/tether.py
+            self.process.wait()
+        if self.temporary:
+            shutil.rmtree(self.temporary, ignore_errors=True)
 
 
 def port_is_free(port: int) -> bool:
@@ -59,8 +110,11 @@ def choose_port(asked: int | None) -> int:
         if port_is_free(asked):
             return asked
         raise RunError(f"PORT={asked} is in use by another program: choose another one, or leave PORT out")
-    if port_is_free(DEFAULT_PORT):
-        return DEFAULT_PORT
+    return DEFAULT_PORT if port_is_free(DEFAULT_PORT) else free_port()
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 at which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -74,54 +128,103 @@ def find_func(kind: str) -> str | None:
     return func
 
 
-def start(kind: str, port: int, key: str, settings: dict[str, str], folder: Path) -> Host:
+def start(
+    kind: str,
+    port: int,
+    key: str,
+    settings: Mapping[str, str],
+    folder: Path,
+    *,
+    modules: Sequence[str] = (),
+    only_http: bool = False,
+    devhost_options: Sequence[str] = (),
+) -> Host:
     """Start the host that `kind` names: "func", "devhost", or "auto" for the first of them that comes up.
 
-    `settings` are the app settings; logs go into `folder`. Raises RunError where the host does not come up.
+    `settings` are the app settings; logs go into `folder`. The worker imports `modules` before the app; with `only_http` it
+    runs neither queues nor timers. `devhost_options` are for devhost alone. Raises RunError where the host does not come up.
     """
     func = find_func(kind)
     if func:
         try:
-            return start_func(func, port, key, settings, folder)
+            return start_func(func, port, key, settings, folder, modules, only_http)
         except RunError as error:
             if kind == "func":
                 raise
             print(f"{error}; using devhost instead", flush=True)
     elif kind == "auto":
         print("Azure Functions Core Tools (func) are not on PATH: using devhost", flush=True)
-    return start_devhost(port, key, settings, folder)
+    options = [*devhost_options, *(f"--with={module}" for module in modules)]
+    return start_devhost(port, key, settings, folder, [*options, *(NO_TRIGGERS if only_http else ())])
 
 
-def start_func(func: str, port: int, key: str, settings: dict[str, str], folder: Path) -> Host:
-    """Core Tools. They do not check keys on a developer's machine, so `key` is as good as any."""
-    environment = {**settings, "VIRTUAL_ENV": sys.prefix, "PATH": f"{sys.prefix}/bin{os.pathsep}{os.environ['PATH']}"}
+def start_func(
+    func: str,
+    port: int,
+    key: str,
+    settings: Mapping[str, str],
+    folder: Path,
+    modules: Sequence[str] = (),
+    only_http: bool = False,
+) -> Host:
+    """Start Core Tools at `port`, 0 for any; the other parameters are those of `start`."""
+    port = port or free_port()
     log = folder / "func.log"
-    process = _tethered([func, "start", "--port", str(port)], environment, log)
-    host = Host("Azure Functions Core Tools", f"http://127.0.0.1:{port}", key, process, log)
+    # Not in `folder`: the path of a .NET process's diagnostic socket has at most 108 characters.
+    temporary = Path(tempfile.mkdtemp(prefix="func-"))
+    master = core_tools.seed_keys(temporary, key)
+    app = core_tools.preloading_app(temporary / "app", modules) if modules else ROOT
+    environment = {**core_tools.environment(port, temporary), **settings}
+    process = _tethered(core_tools.command(func, port, only_http), environment, log, app)
+    host = Host("Azure Functions Core Tools", f"http://127.0.0.1:{port}", key, log, process, temporary=temporary)
     _wait(host, lambda: _is_healthy(port))
+    _ask_for_keys(host, master)
     return host
 
 
-def start_devhost(port: int, key: str, settings: dict[str, str], folder: Path) -> Host:
+def start_devhost(port: int, key: str, settings: Mapping[str, str], folder: Path, options: Sequence[str] = ()) -> Host:
+    """Start devhost at `port`, 0 for any; the other parameters are those of `start`."""
     log, ready = folder / "devhost.log", folder / "devhost.json"
+    ready.unlink(missing_ok=True)
     command = [sys.executable, "-m", "devhost", "--app-dir", str(ROOT), "--port", str(port)]
-    command += [f"--function-key={key}", "--ready-file", str(ready)]  # a key may begin with "-"
-    host = Host("devhost", f"http://127.0.0.1:{port}", key, _tethered(command, settings, log), log)
+    command += [f"--function-key={key}", "--ready-file", str(ready), *options]  # a key may begin with "-"
+    host = Host("devhost", f"http://127.0.0.1:{port}", key, log, _tethered(command, settings, log))
     _wait(host, ready.exists)
-    host.base_url = json.loads(ready.read_text())["base_url"].rstrip("/")
+    facts = json.loads(ready.read_text())
+    host.base_url, host.function_keys = facts["base_url"].rstrip("/"), facts["function_keys"]
     return host
 
 
-def last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+def attach(base_url: str, master: str) -> Host:
+    """A host that somebody else started, by the address and the master key. Raises RunError where it does not answer."""
+    host = Host(base_url, base_url.rstrip("/"), "")
+    _ask_for_keys(host, master)
+    return host
+
+
+def _ask_for_keys(host: Host, master: str) -> None:
+    try:
+        host.key = host.key or core_tools.host_key(host.base_url, master)
+        host.function_keys = core_tools.function_keys(host.base_url, master)
+    except core_tools.AdminError as error:
+        host.stop()
+        raise RunError(str(error)) from None
+
+
+def last_line(log: str) -> str:
+    """The last line of a log that says something."""
+    lines = [line for line in log.splitlines() if line.strip()]
     return lines[-1].strip() if lines else "it printed nothing"
 
 
-def _tethered(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+def _tethered(
+    command: list[str], environment: Mapping[str, str], log: Path, folder: Path = ROOT
+) -> subprocess.Popen[bytes]:
+    """Start the command in `folder`, so that it ends with this process."""
     with log.open("wb") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "tools.tether", *command],
-            cwd=ROOT,
+            [sys.executable, "-P", str(ROOT / "tools/tether.py"), *command],
+            cwd=folder,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
             stdin=subprocess.PIPE,
             stdout=output,
@@ -147,7 +250,7 @@ def _wait_for(host: Host, is_ready: Callable[[], bool]) -> str:
     while time.monotonic() < deadline:
         if is_ready():
             return ""
-        if host.process.poll() is not None:
+        if host.has_ended():
             return "did not start"
         time.sleep(0.1)
     return f"did not come up within {START_SECONDS:.0f} s"

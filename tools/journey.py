@@ -181,7 +181,7 @@ def _post(host: Host, customer: str, action: str) -> str:
     }
     status, answer = call_app(host, "/api/leads", json.dumps(lead).encode(), {"Content-Type": "application/json"})
     if status != 202:
-        raise RunError(f"the app answered {status} to a lead of the journey; its log: {host.log}")
+        raise RunError(f"the app answered {status} to a lead of the journey; its log: {host.log_file}")
     return str(answer["lead_id"])
 
 

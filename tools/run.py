@@ -259,7 +259,7 @@ def show_addresses(facts: dict[str, str | int], running: Host, file: Path, conso
         "Management address": str(facts["management_url"]),
         "Storage connection string (for Storage Explorer or a script)": str(facts["storage_connection_string"]),
         "The same for scripts": shown(file),
-        "Log of the host": shown(running.log),
+        "Log of the host": shown(running.log_file),
     }
     for title, value in lines.items():
         console.print(f"\n[bold]{title}[/]")
@@ -270,14 +270,14 @@ def show_addresses(facts: dict[str, str | int], running: Host, file: Path, conso
 def follow(running: Host) -> None:
     """Show the host's log as it grows, until a signal. Raises RunError where the host ends by itself."""
     parent = os.getppid()
-    with running.log.open(errors="replace") as log:
+    with running.log_file.open(errors="replace") as log:
         log.seek(0, os.SEEK_END)
-        while running.process.poll() is None:
+        while not running.has_ended():
             print(log.read(), end="", flush=True)
             if os.getppid() != parent:
                 raise Stop  # make was killed: nobody is there to end this by hand
             time.sleep(0.3)
-    raise RunError(f"{running.name} ended by itself, see {shown(running.log)}: {host.last_line(running.log)}")
+    raise RunError(f"{running.name} ended by itself, see {shown(running.log_file)}: {host.last_line(running.log)}")
 
 
 def shown(path: Path) -> str:

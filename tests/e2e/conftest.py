@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from devhost.process import ROOT
 from leads.app import App
 from leads.offers import read_offer
 from leads.settings import Settings
 from tests.support.account import rows
-from tests.support.running_app import RunningApp, running_app
+from tests.support.running_app import TARGET, RunningApp, running_app
+from tools.host import ROOT
 
 
 def app_on(storage: str) -> App:
@@ -30,6 +30,28 @@ def demonstration(storage: str) -> Iterator[RunningApp]:
         offers.save(read_offer(json.loads(file.read_text())))
     with running_app(storage) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _only_where_the_host_can(request: pytest.FixtureRequest) -> None:
+    """Skip what needs an option of devhost on any other host (see the marker `devhost`)."""
+    marker = request.node.get_closest_marker("devhost")
+    if marker and TARGET.kind != "devhost":
+        pytest.skip(f"devhost alone can do this: {marker.args[0]} (HOST={TARGET.name})")
+
+
+@pytest.fixture
+def fresh_storage(fresh_storage: str) -> str:
+    """As everywhere; a host that runs already has one account, which all tests share."""
+    if TARGET.address:
+        pytest.skip(f"this test starts the app on an account of its own (HOST={TARGET.name} runs already)")
+    return fresh_storage
+
+
+@pytest.fixture(scope="module")
+def shared_storage(shared_storage: str) -> str:
+    """As everywhere; that of the host where one runs already."""
+    return TARGET.storage or shared_storage
 
 
 @pytest.fixture

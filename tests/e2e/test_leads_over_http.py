@@ -7,12 +7,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from devhost.process import ROOT
+import pytest
+
 from leads.offers import read_offer
 from tests.e2e.conftest import app_on, delivered_rows
 from tests.support.pipeline import a_lead, crm
 from tests.support.running_app import RunningApp, running_app
 from tests.support.vendor import DELIVERED, RETRY, Call, Vendor
+from tools.host import ROOT
 
 SAMPLES: dict[str, dict[str, Any]] = json.loads((ROOT / "samples" / "expected.json").read_text())
 
@@ -85,6 +87,7 @@ def test_a_retry_comes_back_through_the_real_queue(fresh_storage: str) -> None:
         assert vendor.keys() == [lead, lead]
 
 
+@pytest.mark.devhost("let the app's clock run thirty times as fast")
 def test_an_outage_parks_is_probed_and_heals_by_the_timers(fresh_storage: str) -> None:
     """On a clock that runs thirty times as fast: `watch` comes every two seconds, and probes with one lead each time."""
     with Vendor() as vendor:

@@ -30,8 +30,8 @@ def test_an_offer_that_is_put_takes_the_leads_of_its_address(fresh_storage: str)
         assert app.call("GET", f"/api/manage/offers/{path}").status == 404
 
 
-def test_each_key_opens_its_own_function_and_nothing_else(fresh_storage: str) -> None:
-    with running_app(fresh_storage) as app:
+def test_each_key_opens_its_own_function_and_nothing_else(shared_storage: str) -> None:
+    with running_app(shared_storage) as app:
         keys = app.host.function_keys
         lead = app.post(a_lead()).json()["lead_id"]
         guarded = [(operation.method, BASE + operation.path, "manage") for operation in OPERATIONS]

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from devhost.process import ROOT
 from leads.api.operations import OPERATIONS
 from leads.app import App
 from leads.delivery import deliver
@@ -17,6 +16,7 @@ from leads.offers import read_offer
 from tests.e2e.conftest import app_on
 from tests.support.pipeline import a_lead, text_of
 from tests.support.running_app import PERSONAL_DATA_OVER_HTTP, running_app
+from tools.host import ROOT
 
 CHECKS = (
     "not_a_server_error",
@@ -51,7 +51,7 @@ def test_what_the_document_allows_is_answered_as_it_says_and_nothing_without_the
 ) -> None:
     there_is = what_there_is(app_on(fresh_storage))
     # Without a worker, so that leads go nowhere.
-    with running_app(fresh_storage, "--no-queues", "--no-timers", settings=PERSONAL_DATA_OVER_HTTP) as app:
+    with running_app(fresh_storage, settings=PERSONAL_DATA_OVER_HTTP, only_http=True) as app:
         base = f"{app.host.base_url}/api/manage"
         # From a file: Schemathesis leaves out the operation from which it has loaded the document.
         document, report = tmp_path / "openapi.json", tmp_path / "report.json"

