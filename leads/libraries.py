@@ -11,5 +11,9 @@ def quiet_libraries() -> None:
     """Let libraries log nothing below a warning, whatever the root logger's level is."""
     for name in LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Its warnings hold whole addresses and headers, too, and some are secrets: they go nowhere, at no level.
-    logging.getLogger("urllib3").propagate = False
+    silence_urllib3()
+
+
+def silence_urllib3() -> None:
+    """Let urllib3 log no warnings either: they hold whole addresses and headers, and some of those are secrets."""
+    logging.getLogger("urllib3").setLevel(logging.ERROR)

@@ -35,6 +35,7 @@ from urllib3.response import HTTPResponse
 
 from leads import clock
 from leads.destinations.base import send_ends_at
+from leads.libraries import silence_urllib3
 from leads.settings import Network, Settings
 from leads.side_by_side import in_background
 
@@ -43,6 +44,8 @@ READ_SECONDS: Final = 60
 TOTAL_SECONDS: Final = 120
 """All of a request, however slowly its answer drips; less where the send that it is part of ends before."""
 MAX_ANSWER_BYTES: Final = 1024 * 1024
+
+silence_urllib3()
 
 Address = IPv4Address | IPv6Address
 

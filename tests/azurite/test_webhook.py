@@ -16,7 +16,6 @@ from leads.destinations.base import Context, Customer, Delivered, Misconfigured,
 from leads.destinations.mapping import FIELDS
 from leads.intake import accept
 from leads.lead import Stage, parse_record
-from leads.libraries import quiet_libraries
 from leads.offers import InvalidOffer, read_offer
 from leads.rows import State
 from leads.settings import read_settings
@@ -258,7 +257,6 @@ def test_every_field_of_a_template_can_be_rendered(pipeline: Pipeline, receiver:
 def test_neither_the_secret_nor_the_customer_is_in_log_or_ledger_error(
     pipeline: Pipeline, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    quiet_libraries()
     caplog.set_level("DEBUG")
     receiver.status = lambda number: (500, {})
     lead = pipeline.post(a_lead("marker.person@example.com"))

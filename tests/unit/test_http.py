@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from leads import clock
 from leads.destinations import http
 from leads.destinations.http import Answer, Failure, HttpClient, NoAnswer, is_public
-from leads.libraries import quiet_libraries
 from tests.fakes.tls import (
     Authority,
     Behaviour,
@@ -183,9 +182,7 @@ def test_only_https_is_spoken(client: HttpClient) -> None:
 def test_no_log_line_at_any_level_holds_the_address_a_header_or_the_body(
     client: HttpClient, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
-    quiet_libraries()
-    for logger in ("", "urllib3", "urllib3.connectionpool", "urllib3.connection"):
-        caplog.set_level("DEBUG", logger)
+    caplog.set_level("DEBUG")
     with raw_server(authority.server_context(), answer("503 Busy", b"secret-answer")) as server:
         url = server.url + "/secret-path?code=secret-code"
         client.request("POST", url, headers={"X-Key": "secret-header"}, body=b"secret-body")
