@@ -1,8 +1,9 @@
 """One attempt: claim the customer, send to the destination, settle what came of it in the ledger."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from secrets import token_hex
 from time import monotonic, perf_counter
 from typing import Final
 
@@ -29,7 +30,7 @@ from leads.destinations.follow_up import follow_up_of
 from leads.events import Event, emit
 from leads.identity import customer_of, fingerprint, journey
 from leads.lead import Lead, Stage
-from leads.ledger import TRIES, Claim, ClaimHeld, CustomerAppeared
+from leads.ledger import TRIES, Claim, ClaimHeld, CustomerChanged
 from leads.messages import Imported, Message, encode
 from leads.offers import DestinationConfig, Offer
 from leads.problems import place_of
@@ -102,8 +103,12 @@ class _Attempting:
     config: DestinationConfig
     destination: Destination
     began_at: datetime
+    token: str = field(default_factory=lambda: token_hex(8))
+    """Of its claim: no other attempt has it."""
     claim: Claim | None = None
     cut_off: bool = False
+    may_have_sent: bool = False
+    """Whether the lead may have been sent, by it or an attempt that was cut off before it."""
     outcome: Outcome | None = None
     milliseconds: int = 0
 
@@ -114,12 +119,21 @@ class _Attempting:
         return self.app.connections.get(self.destination.connection).lets_through(probe=self.message.probe)
 
     def run(self) -> None:
-        customer = self._claim()
-        if customer is None:
-            return
+        try:
+            customer = self._claim()
+            if customer is not None:
+                self._carry_out(customer)
+        except ClaimHeld:
+            raise
+        except Exception:
+            self.app.ledger.give_up(self.token, may_have_sent=self.may_have_sent)
+            raise
+
+    def _carry_out(self, customer: Customer) -> None:
         if self.record.imported is Imported.RECORD:
             self._conclude(State.SKIPPED, reason="imported: only recorded")
             return
+        self.may_have_sent = True
         started = perf_counter()
         self.outcome = Unknown("cut_off") if self.cut_off and self.destination.keyless else self._send(customer)
         self.milliseconds = round((perf_counter() - started) * 1000)
@@ -138,6 +152,7 @@ class _Attempting:
             fingerprint(lead, offer),
             self.record.lead_id,
             self.record.received_at,
+            claim=self.token,
             journey=journey(lead, offer),
             imported=bool(self.record.imported),
         )
@@ -146,21 +161,23 @@ class _Attempting:
         for _ in range(TRIES):
             if known is not None and self._settled_by_history(known, seen):
                 return None
-            if known is not None and known.held:
-                raise ClaimHeld
+            if known is not None and known.claim != self.token:
+                if known.held:
+                    raise ClaimHeld
+                self.cut_off = self.may_have_sent = self._was_cut_off(known)
             try:
                 self.claim = self.app.ledger.claim(self.record, key, scope, known, seen)
-            except CustomerAppeared:
+            except CustomerChanged:
                 known = self.app.ledger.customer(key, scope)
             else:
-                self.cut_off = known is not None and self._was_cut_off(known)
                 return _customer_of(key, self.claim)
         raise ClaimHeld
 
     def _was_cut_off(self, known: CustomerRow) -> bool:
         """Whether an earlier attempt at this lead has claimed the customer and never settled: it may have been sent."""
         claims = {other.claim for other in known.recent if other.lead_id == self.record.lead_id} - {""}
-        return bool(claims - {settled.id for settled in self._delivery().attempts})
+        settled = {attempt.id for attempt in self._delivery().attempts}
+        return any(claim not in settled and not self.app.ledger.never_sent(claim) for claim in claims)
 
     def _settled_by_history(self, known: CustomerRow, seen: Seen) -> bool:
         if self._delivery().forced:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from secrets import token_hex
+from threading import Lock
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -50,6 +51,10 @@ TRIES = 8
 """How often rows that others change in between are read and written anew."""
 
 
+KNOWN_FOR_SECONDS = 3 * CLAIM_LEASE_SECONDS
+"""How long it is known which claims this process has given up: a write that hung may be carried out late."""
+
+
 class ClaimHeld(Exception):
     """Another attempt has the customer at the moment."""
 
@@ -79,6 +84,7 @@ class Ledger:
 
     def __init__(self, table: Table) -> None:
         self.table = table
+        self._given_up = _GivenUp()
 
     def read(self, lead_id: str) -> LeadRecord | None:
         """A lead by its id: one request, and one more if its body stands in a row of its own."""
@@ -190,18 +196,19 @@ class Ledger:
             return None
         written_at: datetime = entity.metadata["timestamp"]  # type: ignore[attr-defined]
         age = (answered.at - written_at).total_seconds()
-        held = bool(entity.get("claim")) and age < CLAIM_LEASE_SECONDS
+        token = str(entity.get("claim", ""))
+        held = token != "" and age < CLAIM_LEASE_SECONDS and not self._given_up.has(token)
         return read_customer(entity, etag=_etag(entity), held=held)
 
     def claim(self, record: LeadRecord, customer_hash: str, scope: str, known: CustomerRow | None, seen: Seen) -> Claim:
-        """Take the customer for one attempt at this lead.
+        """Take the customer for one attempt at this lead, under the token `seen.claim`, which no other attempt has.
 
         `known` is the customer's row as just read, None if it was not read. A customer's first lead costs one request.
-        Raises `ClaimHeld`, or `LeadKnown` if the lead is not (any longer) what `record` says; `CustomerAppeared` tells
-        the caller to read the customer and to judge again.
+        Raises `LeadKnown` if the lead is not (any longer) what `record` says; `CustomerChanged` tells the caller to read the
+        customer and to judge again. Its claim may be this one: an earlier try of the same request, whose answer was lost.
         """
-        token = token_hex(8)
-        customer = _with_seen(known or _new_customer(customer_hash, scope), seen, token)
+        token = seen.claim
+        customer = _with_seen(known or _new_customer(customer_hash, scope), seen)
         if known is None:
             return self._first_claim(customer, token)
         operations = [("update", customer.entity(), replacing(known.etag)), self._touch(record)]
@@ -210,15 +217,26 @@ class Ledger:
         except Conflict as conflict:
             if conflict.index == 1:
                 raise LeadKnown(self._must_read(record.lead_id)) from None
-            raise ClaimHeld from None
+            raise CustomerChanged from None
         record.etag = etags[1]
         return Claim(replace(customer, etag=etags[0]), token)
+
+    def give_up(self, token: str, *, may_have_sent: bool) -> None:
+        """Say that nobody sends under this claim of this process any more, whether or not it stands in the customer's row.
+
+        An attempt that storage has let down would otherwise keep its own lead waiting until its lease ends.
+        """
+        self._given_up.add(token, may_have_sent=may_have_sent)
+
+    def never_sent(self, token: str) -> bool:
+        """Whether it is a claim of this process that was given up before anything was sent."""
+        return self._given_up.has(token, may_have_sent=False)
 
     def _first_claim(self, customer: CustomerRow, token: str) -> Claim:
         try:
             etags = self.table.write([_create(customer.entity())])
         except Conflict:
-            raise CustomerAppeared from None
+            raise CustomerChanged from None
         return Claim(replace(customer, etag=etags[0]), token)
 
     def _touch(self, record: LeadRecord) -> Operation:
@@ -287,8 +305,27 @@ class Ledger:
         return record
 
 
-class CustomerAppeared(Exception):
-    """The customer's row is there already: read it, and claim with what it says."""
+class CustomerChanged(Exception):
+    """The customer's row is not what it was taken for: read it, and claim with what it says."""
+
+
+class _GivenUp:
+    """Claims that are given up, for as long as they matter."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._tokens: dict[str, tuple[float, bool]] = {}
+
+    def add(self, token: str, *, may_have_sent: bool) -> None:
+        now = monotonic()
+        with self._lock:
+            for old in [old for old, (since, _) in self._tokens.items() if now - since > KNOWN_FOR_SECONDS]:
+                del self._tokens[old]
+            self._tokens[token] = (now, may_have_sent)
+
+    def has(self, token: str, *, may_have_sent: bool | None = None) -> bool:
+        found = self._tokens.get(token)
+        return found is not None and may_have_sent in {None, found[1]}
 
 
 def _new_customer(customer_hash: str, scope: str) -> CustomerRow:
@@ -296,9 +333,9 @@ def _new_customer(customer_hash: str, scope: str) -> CustomerRow:
     return CustomerRow(partition, row, idempotency_key=str(uuid4()))
 
 
-def _with_seen(customer: CustomerRow, seen: Seen, token: str) -> CustomerRow:
+def _with_seen(customer: CustomerRow, seen: Seen) -> CustomerRow:
     others = tuple(known for known in customer.recent if known.lead_id != seen.lead_id)
-    return replace(customer, claim=token, recent=(*others, replace(seen, claim=token))[-RECENT_KEPT:])
+    return replace(customer, claim=seen.claim, recent=(*others, seen)[-RECENT_KEPT:])
 
 
 def _customer_operation(

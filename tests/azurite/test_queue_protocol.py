@@ -166,7 +166,7 @@ def test_where_two_attempts_overlapped_the_customers_row_remembers_what_both_lef
     for name in ("one", "two"):
         record = LeadRecord(new_lead_id(now, lead), now, lead)
         known = ledger.customer(key, scope)
-        seen = Seen(name, record.lead_id, now)
+        seen = Seen(name, record.lead_id, now, claim=name)
         begun.append((name, record, ledger.claim(record, key, scope, known, seen)))
     for name, record, claim in begun if first_to_settle == 0 else begun[::-1]:
         ledger.settle(record, lambda current: None, claim, Delivered("record", memory={name: "kept"}))
@@ -326,7 +326,6 @@ def test_a_row_that_others_change_all_the_while_is_left_to_them_for_a_moment(
         routed.run()
     [(due, _)] = routed.queue.delayed
     assert 2 <= (due - routed.clock.now()).total_seconds() <= 10
-    monkeypatch.setattr(ledger_module, "CLAIM_LEASE_SECONDS", ENDED)
     routed.advance(11)
     assert routed.delivery(lead).state is State.DELIVERED
 

@@ -104,7 +104,7 @@ def test_an_outcome_that_comes_late_releases_no_claim_but_its_own(
 
     def take_over() -> None:
         known = other.app.ledger.customer(customer, SCOPE)
-        seen = Seen("another", second.lead_id, pipeline.clock.now())
+        seen = Seen("another", second.lead_id, pipeline.clock.now(), claim="another")
         taken.append(other.app.ledger.claim(new_record(second, second.lead), customer, SCOPE, known, seen))
 
     just_before_it_settles(monkeypatch, take_over)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import pytest
@@ -22,6 +22,8 @@ Order = Literal["message first", "ledger first"]
 Judge = Callable[[State, int, int], bool]
 
 NOBODY = 0
+GIVEN_UP = 8
+"""The process knows that nobody sends under this claim: the attempt was told of a failed write, and has ended."""
 DEAD = 9
 WORKERS = (1, 2)
 
@@ -65,6 +67,10 @@ class World(NamedTuple):
     """Leases that ended while their worker still worked."""
     failures: int = 0
     lost_answers: int = 0
+    lost_claims: int = 0
+    lost_outcomes: int = 0
+    late_claim: bool = False
+    """A claim that its worker has given up may still be written, as long as the customer's row does not change."""
 
     def put(self, seq: int) -> World:
         return self._replace(messages=tuple(sorted((*self.messages, (seq, NOBODY)))))
@@ -88,7 +94,11 @@ class World(NamedTuple):
         return self._replace(workers=(at, second) if worker == 1 else (first, at))
 
     def release(self, worker: int) -> World:
-        return self._replace(claim=NOBODY) if self.claim == worker else self
+        return self._replace(claim=NOBODY, late_claim=False) if self.claim == worker else self
+
+    @property
+    def all_send(self) -> bool:
+        return all(at.step == "send" for at in self.workers)
 
     @property
     def row_seq(self) -> int:
@@ -123,6 +133,9 @@ class Model:
     stalls: int = 1
     failures: int = 1
     lost_answers: int = 1
+    lost_claims: int = 0
+    lost_outcomes: int = 0
+    own_claim: Literal["is given up by its attempt", "is any of the process"] = "is given up by its attempt"
 
     def steps(self, world: World) -> Iterator[Step]:
         """Everything that can happen next."""
@@ -132,8 +145,10 @@ class Model:
         yield from self._watch(world)
         if world.paused:
             yield Step("the vendor is well again", world._replace(paused=False))
-        if world.claim == DEAD:
-            yield Step("the claim's lease ends", world._replace(claim=NOBODY))
+        if world.claim in {DEAD, GIVEN_UP}:
+            yield Step("the claim's lease ends", world._replace(claim=NOBODY, late_claim=False))
+        if world.late_claim:
+            yield Step("a claim is written late", self._written(world, GIVEN_UP)._replace(late_claim=False))
 
     def _worker(self, world: World, worker: int) -> Iterator[Step]:
         at = world.workers[worker - 1]
@@ -147,11 +162,19 @@ class Model:
                 yield Step(say("reads the row"), world.at(worker, self._judged(world, at)))
             case "claim":
                 yield Step(say("claims"), self._claimed(world, worker, at))
+                yield from self._claimed_in_vain(world, worker, at, say)
             case "send":
                 yield from self._sent(world, worker, at, say)
             case "delivered":
                 settled = world.write(State.DELIVERED, world.row_seq).release(worker)
                 yield Step(say("settles: delivered"), settled.at(worker, at._replace(step="delete")))
+                if world.lost_outcomes < self.lost_outcomes:
+                    back = At("put back", at.seq)
+                    lost = world._replace(lost_outcomes=world.lost_outcomes + 1)
+                    given_up = lost._replace(claim=GIVEN_UP) if world.claim == worker else lost
+                    yield Step(say("can't settle"), given_up.at(worker, back), is_fault=True)
+                    unheard = settled._replace(lost_outcomes=world.lost_outcomes + 1)
+                    yield Step(say("settles, the answer is lost"), unheard.at(worker, back), is_fault=True)
             case "park":
                 settled = self._settled(world, at, State.PARKED, max(world.row_seq, at.seq)).release(worker)
                 yield Step(say("settles: parked"), settled.at(worker, at._replace(step="delete")))
@@ -176,15 +199,33 @@ class Model:
         return at._replace(step="park" if world.paused else "claim")
 
     def _claimed(self, world: World, worker: int, at: At) -> World:
-        if world.claim != NOBODY:
+        if not self._is_free(world):
             return world.at(worker, At("put back", at.seq))
-        mine = world._replace(claim=worker, customer_known=True)
-        if not world.customer_known:  # a customer's first claim writes the customer's row alone
-            return mine.at(worker, At("send", at.seq))
-        if at.outdated:
+        if world.customer_known and at.outdated:
             return world.at(worker, At("judge", at.seq))
-        touched = mine.write(world.row.state, world.row.seq) if world.row else mine.write(State.WAITING, at.seq)
-        return touched.at(worker, At("send", at.seq))
+        return self._written(world, worker, at.seq).at(worker, At("send", at.seq))
+
+    def _is_free(self, world: World) -> bool:
+        return world.claim in {NOBODY, GIVEN_UP} or (
+            self.own_claim == "is any of the process" and world.claim in WORKERS
+        )
+
+    def _written(self, world: World, claim: int, seq: int = 0) -> World:
+        """The claim is written; beside the customer's row the lead's, unless it is the customer's first claim."""
+        claimed = world._replace(claim=claim, customer_known=True, late_claim=False)
+        if not world.customer_known:
+            return claimed
+        return claimed.write(world.row.state, world.row.seq) if world.row else claimed.write(State.WAITING, seq)
+
+    def _claimed_in_vain(self, world: World, worker: int, at: At, say: Callable[[str], str]) -> Iterator[Step]:
+        """Storage does not say whether the claim is written: it is, or will be while the customer's row stays as it is."""
+        if world.lost_claims == self.lost_claims or not self._is_free(world) or (world.customer_known and at.outdated):
+            return
+        lost = world._replace(lost_claims=world.lost_claims + 1)
+        back = At("put back", at.seq)
+        written = self._written(lost, GIVEN_UP, at.seq).at(worker, back)
+        yield Step(say("claims, the answer is lost"), written, is_fault=True)
+        yield Step(say("claims, which hangs"), lost._replace(late_claim=True).at(worker, back), is_fault=True)
 
     def _sent(self, world: World, worker: int, at: At, say: Callable[[str], str]) -> Iterator[Step]:
         stored = world._replace(records=world.records + 1)
@@ -293,13 +334,16 @@ def is_nowhere(world: World) -> bool:
 
 def is_twice_for_no_reason(world: World) -> bool:
     """The vendor has the lead more often than crashes, ended leases and lost answers account for."""
-    return world.records > 1 + world.crashes + world.stalls + world.lost_answers
+    return world.records > 1 + world.crashes + world.stalls + world.lost_answers + world.lost_outcomes
+
+
+STORAGE_HANGS = Model(stalls=0, failures=2, lost_answers=0, lost_claims=1, lost_outcomes=1)
 
 
 @pytest.fixture(
     scope="module",
-    params=[Model(), Model(crashes=2, stalls=0, failures=2, lost_answers=0)],
-    ids=["one of every fault", "two crashes and two failures"],
+    params=[Model(), Model(crashes=2, stalls=0, failures=2, lost_answers=0), STORAGE_HANGS],
+    ids=["one of every fault", "two crashes and two failures", "storage hangs at a claim and an outcome"],
 )
 def search(request: pytest.FixtureRequest) -> Search:
     return Search(request.param)
@@ -333,6 +377,19 @@ def test_without_a_fault_a_lead_is_delivered_once_and_nothing_is_left() -> None:
     calm = Search(Model(crashes=0, stalls=0, lost_answers=0))
     assert not calm.first(lambda world: world.records > 1)
     assert not calm.first_hopeless()
+
+
+def test_a_claim_that_was_given_up_is_taken_up_by_one_alone() -> None:
+    """While no lease ends before its time, there are never two that send."""
+    search = Search(STORAGE_HANGS)
+    assert search.first(lambda world: world.claim == GIVEN_UP and IDLE not in world.workers)
+    assert search.first(lambda world: world.lost_claims == 1 and world.is_delivered and world.records == 1)
+    assert not search.first(lambda world: world.all_send)
+
+
+def test_a_claim_that_is_ours_because_it_is_the_processs_is_taken_up_by_two() -> None:
+    careless = Search(replace(STORAGE_HANGS, own_claim="is any of the process"))
+    assert careless.first(lambda world: world.all_send)
 
 
 def test_the_other_order_loses_leads(capsys: pytest.CaptureFixture[str]) -> None:
