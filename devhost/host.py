@@ -83,16 +83,23 @@ class Host:
         self._keys = Keys.create(self._options.function_key, (f.name for f in self._app.of_type("httpTrigger")))
         if self._options.http:
             self._http = HttpServer(self._app, self._host_json.route_prefix, self._keys, self._environ)
-        listeners: list[Listener] = [*self._queue_listeners(session), *self._timer_listeners(session)]
+        timers = self._timer_listeners(session)
+        listeners: list[Listener] = [*self._queue_listeners(session), *timers]
+        stopping = asyncio.create_task(self._stopping.wait())
+        opening = asyncio.create_task(_open(timers))
+        await asyncio.wait([stopping, opening], return_when=asyncio.FIRST_COMPLETED)
+        if not opening.done():
+            return
         port = await self._http.start(self._options.port, self._times.drain) if self._http else None
         self._announce(port)
         running = [asyncio.create_task(listener.run()) for listener in listeners]
         keeping = asyncio.create_task(self._app.run())
-        stopping = asyncio.create_task(self._stopping.wait())
-        # The others end only when they are told to: one that ends before says why the host has to.
         await asyncio.wait([stopping, keeping, *running], return_when=asyncio.FIRST_COMPLETED)
-        print("Stopping: running functions may end; a second signal ends them at once.", flush=True)
         self._forget()
+        for task in running:
+            if task.done():
+                task.result()  # storage is gone: what it says ends the host at once
+        print("Stopping: running functions may end; a second signal ends them at once.", flush=True)
         for listener in listeners:
             listener.stop()
         done, _ = await asyncio.wait([*running, asyncio.create_task(self._stop_http())], timeout=self._times.drain)
@@ -129,19 +136,21 @@ class Host:
                 f"set it to a connection string (for Azurite: UseDevelopmentStorage=true), "
                 f"or set {function.connection}__queueServiceUri for a managed identity"
             )
-        return Service(session, account)
+        return Service(session, account, self._times.retry)
 
     def _timer_listeners(self, session: aiohttp.ClientSession) -> list[TimerListener]:
         functions = self._app.of_type("timerTrigger") if self._options.timers else []
         account = find_account("AzureWebJobsStorage", "blob", self._environ) if functions else None
         if functions and account is None:
             print("Timers run without a lock (AzureWebJobsStorage names no blob service): use one devhost only.")
+        service = Service(session, account, self._times.retry) if account else None
         return [
             TimerListener(
                 self._app,
                 function,
                 self._clock,
-                TimerLock(Service(session, account), function.name) if account else None,
+                self._times,
+                TimerLock(service, function.name, self._times.timer_lease) if service else None,
             )
             for function in functions
         ]
@@ -196,3 +205,8 @@ class Host:
             "Function keys (each opens its own function):",
             *own,
         ]
+
+
+async def _open(timers: list[TimerListener]) -> None:
+    for timer in timers:
+        await timer.open()

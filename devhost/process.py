@@ -79,6 +79,9 @@ class DevhostProcess:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
     def wait(self, timeout: float = 30.0) -> int:
         """The exit status; raises subprocess.TimeoutExpired while it still runs."""
         return self._process.wait(timeout)

@@ -16,9 +16,10 @@ from collections.abc import Coroutine
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from devhost.errors import HostEnd
 from devhost.functions import App, Function, InvocationResult
 from devhost.hostjson import QueueOptions
-from devhost.storage import Message, Queue, Service, StorageError
+from devhost.storage import Message, Queue, Service, StorageError, StorageGone
 
 logger = logging.getLogger("devhost.queues")
 
@@ -73,9 +74,11 @@ class QueueListener:
         self._lease = lease_seconds
         self._processing: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
+        self._exists = False
+        self._gone: StorageGone | None = None
 
     async def run(self) -> None:
-        """Poll until stopped; what goes wrong with storage is logged and tried again."""
+        """Poll until stopped. Raises HostEnd where storage is not there; what else goes wrong with it is logged."""
         backoff = Backoff(self._options.max_polling_interval)
         while not self._stopping.is_set():
             messages = await self._receive()
@@ -85,8 +88,10 @@ class QueueListener:
             backoff.reset()
             for message in messages:
                 self._start(self._process(message))
-            while len(self._processing) > self._options.new_batch_threshold:
+            while len(self._processing) > self._options.new_batch_threshold and self._gone is None:
                 await asyncio.wait(self._processing, return_when=asyncio.FIRST_COMPLETED)
+        if self._gone is not None:
+            raise HostEnd(f"queue {self._queue.name}: {self._gone}")
         if self._processing:
             await asyncio.wait(self._processing)
 
@@ -105,11 +110,21 @@ class QueueListener:
 
     async def _receive(self) -> list[Message]:
         try:
+            if not self._exists and not await self._queue.exists():
+                logger.warning("%s: there is no queue %s", self._function.name, self._queue.name)
+                return []
+            self._exists = True
             return await self._queue.receive(self._options.batch_size, self._lease)
+        except StorageGone as error:
+            self._end(error)
         except StorageError as error:
-            if error.status != 404:  # a queue that nobody has made yet is an empty one
-                logger.warning("%s: cannot poll queue %s: %s", self._function.name, self._queue.name, error)
-            return []
+            self._exists = error.status != 404
+            logger.warning("%s: cannot poll queue %s: %s", self._function.name, self._queue.name, error)
+        return []
+
+    def _end(self, gone: StorageGone) -> None:
+        self._gone = gone
+        self._stopping.set()
 
     async def _process(self, message: Message) -> None:
         name = self._function.name
@@ -129,6 +144,8 @@ class QueueListener:
                 await self._move_to_poison(message)
             else:
                 await self._queue.hide(message, int(self._options.visibility_timeout))
+        except StorageGone as error:
+            self._end(error)
         except StorageError as error:
             logger.warning("%s: message %s comes back after its lease: %s", name, message.id, error)
 

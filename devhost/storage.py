@@ -16,7 +16,7 @@ import base64
 import hmac
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any, TypeVar
@@ -27,13 +27,14 @@ import aiohttp
 from yarl import URL
 
 from devhost.errors import StartError
+from devhost.times import Times
 
 T = TypeVar("T")
 
 API_VERSION = "2021-12-02"
 CALL_TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
-RETRY_DELAYS = (0.8, 1.6, 3.2)
-"""Seconds between the tries of a call that ends an invocation; polling has a back-off of its own."""
+TRIES = 6
+"""As often the host's client tries a call, waiting `Times.retry` seconds and twice as long each time."""
 
 # The account that Azurite always has; its key is no secret:
 # https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
@@ -52,6 +53,10 @@ class StorageError(Exception):
         self.status = status
         self.code = code
         super().__init__(f"storage answered {status} {code}" if status else f"storage does not answer ({code})")
+
+
+class StorageGone(StorageError):
+    """Storage refused or broke the connection at each try: it is not there, and the host ends itself."""
 
 
 @dataclass(frozen=True)
@@ -111,11 +116,12 @@ def _fields(text: str) -> dict[str, str]:
 
 
 class Service:
-    """Signed calls to one service of one account."""
+    """Signed calls to one service of one account, each tried again while storage is unreachable or busy."""
 
-    def __init__(self, session: aiohttp.ClientSession, account: Account) -> None:
+    def __init__(self, session: aiohttp.ClientSession, account: Account, retry_seconds: float = Times.retry) -> None:
         self._session = session
         self._account = account
+        self._retry_seconds = retry_seconds
         self._path = urlsplit(account.endpoint).path
         self._root = account.endpoint.removesuffix(self._path)
         self._token = _ManagedIdentity(account.client_id) if account.key is None else None
@@ -128,7 +134,24 @@ class Service:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> tuple[Mapping[str, str], bytes]:
-        """One call; returns headers and body. Raises StorageError unless the answer is 2xx."""
+        """One call; returns headers and body. Raises StorageError unless the answer is 2xx in the end."""
+        for number in range(TRIES - 1):
+            try:
+                return await self._try(method, path, query, body, headers)
+            except StorageError as error:
+                if 0 < error.status < 500:
+                    raise
+            await asyncio.sleep(self._retry_seconds * 2**number)
+        return await self._try(method, path, query, body, headers)
+
+    async def _try(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | int] | None,
+        body: bytes,
+        headers: Mapping[str, str] | None,
+    ) -> tuple[Mapping[str, str], bytes]:
         path, query = self._path + path, query or {}
         signed = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": API_VERSION, **(headers or {})}
         signed["Authorization"] = await self._authorization(method, path, query, len(body), signed)
@@ -145,8 +168,10 @@ class Service:
                 allow_redirects=False,
             ) as response:
                 content = await response.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except TimeoutError as error:
             raise StorageError(0, type(error).__name__) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise StorageGone(0, type(error).__name__) from None
         if response.status >= 300:
             raise StorageError(response.status, response.headers.get("x-ms-error-code", "no code"))
         return response.headers, content
@@ -185,18 +210,6 @@ class _ManagedIdentity:
         return self._token
 
 
-async def persistently(call: Callable[[], Awaitable[T]]) -> T:
-    """Try a call up to four times while storage is unreachable or busy; raises the last StorageError."""
-    for delay in RETRY_DELAYS:
-        try:
-            return await call()
-        except StorageError as error:
-            if 0 < error.status < 500:
-                raise
-        await asyncio.sleep(delay)
-    return await call()
-
-
 @dataclass
 class Message:
     """A received message; `pop_receipt` changes with every lease renewal."""
@@ -226,27 +239,25 @@ class Queue:
         except ET.ParseError:
             raise StorageError(200, "with XML that cannot be read") from None
 
+    async def exists(self) -> bool:
+        """Whether there is such a queue."""
+        try:
+            await self._service.call("GET", f"/{self.name}", {"comp": "metadata"})
+        except StorageError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
     async def delete(self, message: Message) -> None:
         """Delete; nothing happens if the message is gone or someone else holds it by now."""
-        await ignoring_lost(
-            persistently(
-                lambda: self._service.call(
-                    "DELETE", f"{self._messages}/{message.id}", {"popreceipt": message.pop_receipt}
-                )
-            )
-        )
+        query = {"popreceipt": message.pop_receipt}
+        await ignoring_lost(self._service.call("DELETE", f"{self._messages}/{message.id}", query))
 
     async def hide(self, message: Message, seconds: int) -> bool:
         """Hide for so long from now on (0 shows it at once); False if the message is no longer ours."""
-        answer = await ignoring_lost(
-            persistently(
-                lambda: self._service.call(
-                    "PUT",
-                    f"{self._messages}/{message.id}",
-                    {"popreceipt": message.pop_receipt, "visibilitytimeout": seconds},
-                )
-            )
-        )
+        query: dict[str, str | int] = {"popreceipt": message.pop_receipt, "visibilitytimeout": seconds}
+        answer = await ignoring_lost(self._service.call("PUT", f"{self._messages}/{message.id}", query))
         if answer is None:
             return False
         message.pop_receipt = answer[0].get("x-ms-popreceipt", message.pop_receipt)
@@ -256,12 +267,12 @@ class Queue:
         """Put a message, with the service's default life of 7 days; the queue is created if it is missing."""
         body = f"<QueueMessage><MessageText>{escape(text)}</MessageText></QueueMessage>".encode()
         try:
-            await persistently(lambda: self._service.call("POST", self._messages, body=body))
+            await self._service.call("POST", self._messages, body=body)
         except StorageError as error:
             if error.status != 404:
                 raise
             await self._service.call("PUT", f"/{self.name}")
-            await persistently(lambda: self._service.call("POST", self._messages, body=body))
+            await self._service.call("POST", self._messages, body=body)
 
 
 async def ignoring_lost(call: Awaitable[T]) -> T | None:

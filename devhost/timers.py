@@ -9,69 +9,66 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 import uuid
 from datetime import datetime
 
 from devhost.clock import Clock
+from devhost.errors import HostEnd
 from devhost.functions import App, Function
 from devhost.ncrontab import parse_schedule
-from devhost.storage import Service, StorageError
+from devhost.storage import Service, StorageError, StorageGone
+from devhost.times import Times
 
 logger = logging.getLogger("devhost.timers")
-
-LOCK_SECONDS = 15
-"""How long a host that died keeps its timers from the others; the shortest lease that storage gives."""
 
 LOCK_CONTAINER = "azure-webjobs-hosts"
 
 
 class TimerLock:
-    """The right to fire one function's timer, held from its first tick until `release`."""
+    """The right to fire one function's timer, from `acquire` until `release`."""
 
-    def __init__(self, service: Service, function: str) -> None:
+    def __init__(self, service: Service, function: str, seconds: float) -> None:
         self._service = service
         self._blob = f"/{LOCK_CONTAINER}/locks/devhost/{function}.Listener"
+        self._seconds = seconds
         self._id = str(uuid.uuid4())
-        self._held_until = 0.0
-        self._renewal: asyncio.Task[None] | None = None
 
     async def acquire(self) -> bool:
-        """Whether this host may fire. Raises StorageError where storage does not say."""
-        if time.monotonic() < self._held_until:
-            return True
-        asked = time.monotonic()
+        """Whether no other host has it. Raises StorageError where storage does not say."""
+        headers = {"x-ms-lease-duration": f"{self._seconds:.0f}", "x-ms-proposed-lease-id": self._id}
         try:
-            await self._acquire()
+            try:
+                await self._lease("acquire", headers)
+            except StorageError as error:
+                if error.status != 404:
+                    raise
+                await self._create()
+                await self._lease("acquire", headers)
         except StorageError as error:
             if error.status in (409, 412):
                 return False
             raise
-        self._held_until = asked + LOCK_SECONDS
-        if self._renewal is None or self._renewal.done():
-            self._renewal = asyncio.create_task(self._keep())
         return True
 
-    async def release(self) -> None:
-        """Let another host fire at once."""
-        if self._renewal is not None:
-            self._renewal.cancel()
-        if time.monotonic() < self._held_until:
-            self._held_until = 0.0
+    async def keep(self) -> None:
+        """Renew it at half time, until storage says that it is no longer ours. Raises StorageGone."""
+        while True:
+            await asyncio.sleep(self._seconds / 2)
             try:
-                await self._lease("release", {"x-ms-lease-id": self._id})
-            except StorageError as error:
-                logger.info("a timer's lock ends by itself within %d s: %s", LOCK_SECONDS, error)
-
-    async def _acquire(self) -> None:
-        headers = {"x-ms-lease-duration": str(LOCK_SECONDS), "x-ms-proposed-lease-id": self._id}
-        try:
-            await self._lease("acquire", headers)
-        except StorageError as error:
-            if error.status != 404:
+                await self._lease("renew", {"x-ms-lease-id": self._id})
+            except StorageGone:
                 raise
-            await self._create()
-            await self._lease("acquire", headers)
+            except StorageError as error:
+                logger.warning("cannot renew a timer's lock: %s", error)
+                if 0 < error.status < 500:
+                    return
+
+    async def release(self) -> None:
+        """Let another host have it when it looks."""
+        try:
+            await self._lease("release", {"x-ms-lease-id": self._id})
+        except StorageError as error:
+            logger.info("a timer's lock ends by itself within %g s: %s", self._seconds, error)
 
     async def _create(self) -> None:
         try:
@@ -81,19 +78,6 @@ class TimerLock:
                 raise
         await self._service.call("PUT", self._blob, headers={"x-ms-blob-type": "BlockBlob"})
 
-    async def _keep(self) -> None:
-        while True:
-            await asyncio.sleep(LOCK_SECONDS / 3)
-            asked = time.monotonic()
-            try:
-                await self._lease("renew", {"x-ms-lease-id": self._id})
-                self._held_until = asked + LOCK_SECONDS
-            except StorageError as error:
-                if 0 < error.status < 500:  # storage says that it is no longer ours
-                    self._held_until = 0.0
-                    return
-                logger.warning("cannot renew a timer's lock: %s", error)
-
     async def _lease(self, action: str, headers: dict[str, str]) -> None:
         await self._service.call("PUT", self._blob, {"comp": "lease"}, headers={"x-ms-lease-action": action, **headers})
 
@@ -101,46 +85,92 @@ class TimerLock:
 class TimerListener:
     """Calls one timer function on its schedule, never while it still runs, until `stop`."""
 
-    def __init__(self, app: App, function: Function, clock: Clock, lock: TimerLock | None) -> None:
+    def __init__(self, app: App, function: Function, clock: Clock, times: Times, lock: TimerLock | None) -> None:
         """Raises StartError where the schedule is wrong. Without a lock it fires whatever other hosts do."""
         self._app = app
         self._function = function
         self._clock = clock
+        self._times = times
         self._lock = lock
         self._schedule = parse_schedule(function.schedule)
         self._schedule.after(clock.now())
-        self._stopping = asyncio.Event()
+        self._is_ours = lock is None
+        self._is_stopping = False
+        self._over = asyncio.Event()
+        """Told to stop, or the lock is lost."""
+
+    async def open(self) -> None:
+        """Look for the first time whether to fire, however long storage is away."""
+        while self._lock is not None:
+            try:
+                self._is_ours = await self._lock.acquire()
+            except StorageError as error:
+                logger.warning("%s: the host cannot start without its timers' locks: %s", self._function.name, error)
+                await asyncio.sleep(self._times.retry)
+            else:
+                return
 
     async def run(self) -> None:
-        """Fire until stopped. Ticks that pass while the function runs become one call, marked past due."""
-        tick = self._schedule.after(self._clock.now())
-        late = False
-        if self._function.run_on_startup:
-            await self._fire(late)
-        while not await self._stopped_before(tick):
-            await self._fire(late)
-            now, tick = self._clock.now(), self._schedule.after(tick)
-            late = tick <= now
-            if late:
-                tick = now
-        if self._lock is not None:
-            await self._lock.release()
+        """Fire until stopped, while the timer is this host's. Raises HostEnd where storage is not there."""
+        try:
+            if self._lock is None:
+                await self._fire_on_schedule()
+            else:
+                await self._fire_in_turn(self._lock)
+        except StorageGone as gone:
+            raise HostEnd(f"the lock of {self._function.name}: {gone}") from None
 
     def stop(self) -> None:
         """Fire no more; `run` ends when a running call has ended."""
-        self._stopping.set()
+        self._is_stopping = True
+        self._over.set()
 
-    async def _stopped_before(self, tick: datetime) -> bool:
-        while (wait := (tick - self._clock.now()).total_seconds()) > 0 and not self._stopping.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), self._clock.real_seconds(wait))
-        return self._stopping.is_set()
+    async def _fire_in_turn(self, lock: TimerLock) -> None:
+        while not self._is_stopping:
+            if self._is_ours:
+                await self._fire_while_ours(lock)
+            elif not await self._over_within(self._times.timer_look):
+                await self._look(lock)
 
-    async def _fire(self, past_due: bool) -> None:
+    async def _fire_while_ours(self, lock: TimerLock) -> None:
+        keeping = asyncio.create_task(lock.keep())
+        keeping.add_done_callback(lambda _: self._over.set())
+        await self._fire_on_schedule()
+        if keeping.done():
+            keeping.result()
+            self._is_ours = False
+            self._over.clear()
+        else:
+            keeping.cancel()
+            await lock.release()
+
+    async def _look(self, lock: TimerLock) -> None:
         try:
-            if self._lock is not None and not await self._lock.acquire():
-                return
+            self._is_ours = await lock.acquire()
+        except StorageGone:
+            raise
         except StorageError as error:
             logger.warning("%s: not called, its lock cannot be checked: %s", self._function.name, error)
-            return
-        await self._app.invoke_timer_async(self._function.name, past_due)
+
+    async def _fire_on_schedule(self) -> None:
+        """Ticks that pass while the function runs become one call when it has ended."""
+        tick = self._schedule.after(self._clock.now())
+        if self._function.run_on_startup:
+            await self._fire()
+        while not await self._over_before(tick):
+            await self._fire()
+            tick = max(self._schedule.after(tick), self._clock.now())
+
+    async def _over_before(self, tick: datetime) -> bool:
+        while (wait := (tick - self._clock.now()).total_seconds()) > 0 and not self._over.is_set():
+            await self._over_within(self._clock.real_seconds(wait))
+        return self._over.is_set()
+
+    async def _over_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._over.wait(), seconds)
+        return self._over.is_set()
+
+    async def _fire(self) -> None:
+        # Without a monitor, which is not here, the host never says that a call is past due.
+        await self._app.invoke_timer_async(self._function.name, past_due=False)

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from tests.support.running_app import Answer
 
 ROOT = Path(__file__).resolve().parents[2]
+ALWAYS = ("--in-process", "--port", "0", "--time", "timer_lease=15", "--time", "timer_look=1")
 
 
 @dataclass
@@ -99,16 +100,7 @@ class ForkServer:
         answer = self._answers[number] = queue.SimpleQueue()
         order = {
             "id": number,
-            "arguments": [
-                "--in-process",
-                "--app-dir",
-                str(ROOT),
-                "--port",
-                "0",
-                "--ready-file",
-                str(ready),
-                *arguments,
-            ],
+            "arguments": [*ALWAYS, "--app-dir", str(ROOT), "--ready-file", str(ready), *arguments],
             "env": dict(env),
             "log": str(log),
         }

@@ -41,9 +41,14 @@ class Recorder:
 
 
 class Gate:
-    """A port of 127.0.0.1 that leads to another one, and can be closed and opened as if a server went and came."""
+    """A port of 127.0.0.1 that leads to another one, and can be closed and opened as if a server went and came.
 
-    def __init__(self, target: int) -> None:
+    While it `breaks`, it accepts connections only to break them, and counts them in `broken`.
+    """
+
+    def __init__(self, target: int, *, breaks: bool = False) -> None:
+        self.breaks = breaks
+        self.broken = 0
         self._target = target
         self._connections: set[socket.socket] = set()
         self.port = 0
@@ -71,6 +76,10 @@ class Gate:
         with suppress(OSError):
             while True:
                 near = server.accept()[0]
+                if self.breaks:
+                    self.broken += 1
+                    near.close()
+                    continue
                 far = socket.create_connection(("127.0.0.1", self._target))
                 self._connections |= {near, far}
                 for source, sink in ((near, far), (far, near)):

@@ -5,18 +5,20 @@ from __future__ import annotations
 import base64
 import json
 import random
-import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+import requests
 from azure.storage.queue import QueueClient, TextBase64EncodePolicy
 
 from devhost.process import DevhostProcess
-from devhost.queues import Backoff
-from tests.devhost.conftest import Gate, Recorder
-from tools.azurite import Azurite
+from devhost.queues import LEASE_SECONDS, Backoff
+from tests.devhost.conftest import Recorder
+from tests.support.proxy import Proxy
 
 Start = Callable[..., DevhostProcess]
 Task = Callable[..., str]
@@ -122,15 +124,55 @@ def test_without_encoding_the_text_is_the_message(
 
 
 @pytest.mark.alone
-def test_the_lease_is_renewed_while_the_function_runs(
-    start_devhost: Start, work_queue: QueueClient, recorder: Recorder, task: Task, until: Until
+def test_the_lease_is_renewed_at_half_time_while_the_function_runs(
+    start_devhost: Start, fresh_storage: str, work_queue: QueueClient, recorder: Recorder, task: Task, until: Until
 ) -> None:
-    start_devhost("--lease-seconds", "4")
-    start_devhost("--lease-seconds", "4")
-    work_queue.send_message(task("long", seconds=6))
-    recorder.wait_for("ended")
-    until(lambda: left(work_queue) == 0)
-    assert len(recorder.of("began")) == 1
+    assert LEASE_SECONDS == 600
+    with Proxy(fresh_storage) as storage:
+        through_proxy = {"LeadsStorage": storage.connection_string}
+        hosts = [start_devhost("--lease-seconds", "4", env=through_proxy) for _ in range(2)]
+        work_queue.send_message(task("long", seconds=6))
+        recorder.wait_for("ended")
+        until(lambda: left(work_queue) == 0)
+        assert len(recorder.of("began")) == 1
+        renewals = [request for request in storage.journal if request.operation == "update"]
+        assert len(renewals) in (2, 3)
+        assert all("visibilitytimeout=4" in request.path for request in renewals)
+        for host in hosts:
+            host.stop()
+
+
+def test_what_needed_no_renewal_is_deleted_with_the_receipt_that_it_came_with(
+    start_devhost: Start, fresh_storage: str, work_queue: QueueClient, recorder: Recorder, task: Task, until: Until
+) -> None:
+    with Proxy(fresh_storage) as storage:
+        devhost = start_devhost(env={"LeadsStorage": storage.connection_string})
+        work_queue.send_message(task("short"))
+        receipt = recorder.wait_for("began")[0]["receipt"]
+        until(lambda: left(work_queue) == 0)
+        assert [request.operation for request in storage.journal if request.step] == ["properties", "get", "delete"]
+        (deletion,) = (request for request in storage.journal if request.operation == "delete")
+        assert f"popreceipt={quote(receipt, safe='')}" in deletion.path
+        devhost.stop()
+
+
+def test_messages_and_requests_share_the_threads(
+    start_devhost: Start,
+    app_with: Callable[..., Path],
+    work_queue: QueueClient,
+    recorder: Recorder,
+    task: Task,
+) -> None:
+    app = app_with(batchSize=2, newBatchThreshold=0)
+    for number in range(2):
+        work_queue.send_message(task(f"{number}", seconds=8))
+    devhost = start_devhost(app_dir=app, env={"PYTHON_THREADPOOL_THREAD_COUNT": "3"})
+    recorder.wait_for("began", 2)
+    with ThreadPoolExecutor(3) as pool:
+        answers = pool.map(lambda _: requests.get(f"{devhost.base_url}/api/slow?seconds=1", timeout=40), range(3))
+    assert [answer.status_code for answer in answers] == [200] * 3
+    began = [seen["at"] for seen in recorder.of("slow began")]
+    assert all(later - earlier > 0.9 for earlier, later in pairwise(began)), "one at a time beside two messages"
 
 
 def test_the_message_of_a_host_that_died_comes_back_after_its_lease(
@@ -144,24 +186,6 @@ def test_the_message_of_a_host_that_died_comes_back_after_its_lease(
     recorder.wait_for("ended")
     assert [seen["count"] for seen in recorder.of("began")] == [1, 2]
     until(lambda: left(work_queue) == 0)
-
-
-def test_a_message_that_kills_the_host_is_poison_after_its_last_chance(
-    start_devhost: Start,
-    app_with: Callable[..., Path],
-    work_queue: QueueClient,
-    poison_queue: QueueClient,
-    recorder: Recorder,
-    task: Task,
-    until: Until,
-) -> None:
-    app = app_with(maxDequeueCount=1)
-    work_queue.send_message(task("deadly", crash=True))
-    assert start_devhost("--lease-seconds", "1", app_dir=app).wait() == 3
-    start_devhost("--lease-seconds", "1", app_dir=app)
-    until(lambda: left(work_queue) == 0)
-    assert len(recorder.of("began")) == 1
-    assert len(texts(poison_queue)) == 1
 
 
 def test_no_more_than_batch_size_and_threshold_run_at_once(
@@ -189,43 +213,21 @@ def test_two_hosts_share_a_queue(start_devhost: Start, work_queue: QueueClient, 
     assert len({seen["pid"] for seen in ended}) == 2
 
 
-def test_a_queue_that_does_not_exist_yet_is_an_empty_one(
-    start_devhost: Start, fresh_storage: str, recorder: Recorder, task: Task
+def test_a_queue_that_is_not_there_is_asked_for_and_missed_at_each_poll_until_it_is(
+    start_devhost: Start, fresh_storage: str, recorder: Recorder, task: Task, until: Until
 ) -> None:
-    devhost = start_devhost()
     queue = QueueClient.from_connection_string(fresh_storage, "work", message_encode_policy=TextBase64EncodePolicy())
-    queue.create_queue()
-    queue.send_message(task("first"))
-    assert recorder.wait_for("ended")
-    assert "cannot poll" not in devhost.log
-
-
-def test_storage_may_stop_and_start_under_load(
-    start_devhost: Start,
-    fresh_storage: str,
-    azurite: Azurite,
-    work_queue: QueueClient,
-    recorder: Recorder,
-    task: Task,
-    until: Until,
-) -> None:
-    # A way to storage that can be cut: Azurite itself would answer open connections before it stops.
-    with Gate(azurite.queue_port) as gate:
-        through_gate = fresh_storage.replace(f":{azurite.queue_port}/", f":{gate.port}/")
-        for number in range(40):
-            work_queue.send_message(task(f"{number}", seconds=0.1))
-        devhost = start_devhost("--lease-seconds", "5", env={"LeadsStorage": through_gate})
-        recorder.wait_for("ended", 8)
-        gate.close()
-        until(lambda: "storage does not answer" in devhost.log)
-        before = len(recorder.of("ended"))
-        time.sleep(1.5)
-        assert len(recorder.of("ended")) <= before + 6  # what was received goes on, no more comes
-        gate.open()
-        until(lambda: len({seen["name"] for seen in recorder.of("ended")}) == 40)
-        until(lambda: left(work_queue) == 0)
-    assert devhost.says("cannot poll queue work: storage does not answer")
-    assert "Traceback" not in devhost.log
+    with Proxy(fresh_storage) as storage:
+        devhost = start_devhost(env={"LeadsStorage": storage.connection_string})
+        until(lambda: len(storage.journal) > 5)
+        assert {(request.verb, request.operation) for request in storage.journal} == {("GET", "properties")}
+        assert devhost.log.count("there is no queue work") >= 5
+        gaps = [later.arrived_at - earlier.arrived_at for earlier, later in pairwise(storage.journal[4:])]
+        assert all(gap > 0.4 for gap in gaps), "maxPollingInterval is half a second here"
+        queue.create_queue()
+        queue.send_message(task("first"))
+        assert recorder.wait_for("ended")
+        devhost.stop()
 
 
 def test_polling_backs_off_to_its_longest_and_starts_again_after_a_message() -> None:

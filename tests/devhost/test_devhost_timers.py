@@ -3,44 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
 
 from devhost.process import DevhostProcess
+from devhost.times import Times
 from tests.devhost.conftest import Recorder
 
 Start = Callable[..., DevhostProcess]
 EVERY_SECOND = {"TICK_SCHEDULE": "* * * * * *"}
+TIMERS_ONLY = ("--no-http", "--no-queues")
+LOOKS_OFTEN = ("--time", "timer_look=0.5")
+SHORTEST_LEASE = ("--time", "timer_lease=15")
 
 
-def test_one_of_two_hosts_fires_and_the_other_takes_over_at_once_when_it_stops(
+def test_a_host_keeps_a_timer_for_a_minute_and_the_others_look_once_a_minute() -> None:
+    assert (Times.timer_lease, Times.timer_look) == (60, 60)
+
+
+def test_one_of_two_hosts_fires_and_the_other_takes_over_when_it_looks_after_the_first_has_stopped(
     start_devhost: Start, recorder: Recorder
 ) -> None:
-    hosts = [start_devhost("--no-http", "--no-queues", env=EVERY_SECOND) for _ in range(2)]
+    hosts = [start_devhost(*TIMERS_ONLY, *LOOKS_OFTEN, env=EVERY_SECOND) for _ in range(2)]
     before = recorder.wait_for("tick", 3)
-    assert len({seen["pid"] for seen in before}) == 1
-    [firing] = [host for host in hosts if host.pid == before[0]["pid"]]
-    [waiting] = [host for host in hosts if host is not firing]
-    firing.stop()
-    assert recorder.wait_for("tick", 2, pid=waiting.pid)
+    assert {seen["pid"] for seen in before} == {hosts[0].pid}
+    hosts[0].stop()
+    assert recorder.wait_for("tick", 2, pid=hosts[1].pid)
 
 
-def test_the_timer_of_a_host_that_died_goes_over_when_its_lease_ends(start_devhost: Start, recorder: Recorder) -> None:
-    first = start_devhost("--no-http", "--no-queues", env=EVERY_SECOND)
+def test_who_looks_seldom_takes_over_late(start_devhost: Start, recorder: Recorder) -> None:
+    first = start_devhost(*TIMERS_ONLY, env=EVERY_SECOND)
+    second = start_devhost(*TIMERS_ONLY, "--time", "timer_look=6", env=EVERY_SECOND)
+    looked = recorder.wait_for("tick", pid=first.pid)[0]["at"]
+    first.stop()
+    assert recorder.wait_for("tick", pid=second.pid)[0]["at"] - looked > 2
+
+
+def test_the_timer_of_a_host_that_was_killed_goes_over_when_its_lease_has_ended(
+    start_devhost: Start, recorder: Recorder
+) -> None:
+    first = start_devhost(*TIMERS_ONLY, *SHORTEST_LEASE, env=EVERY_SECOND)
     recorder.wait_for("tick", pid=first.pid)
-    second = start_devhost("--no-http", "--no-queues", env=EVERY_SECOND)
     first.kill()
-    assert recorder.wait_for("tick", pid=second.pid)
+    last = recorder.of("tick")[-1]["at"]
+    again = start_devhost(*TIMERS_ONLY, *SHORTEST_LEASE, *LOOKS_OFTEN, env=EVERY_SECOND)
+    assert recorder.wait_for("tick", pid=again.pid)[0]["at"] - last > 5
 
 
-def test_a_timer_does_not_run_beside_itself_and_says_when_it_is_late(start_devhost: Start, recorder: Recorder) -> None:
-    start_devhost("--no-http", "--no-queues", env={**EVERY_SECOND, "TICK_SECONDS": "1.3"})
-    recorder.wait_for("tick", 2)
-    assert [seen["event"] for seen in recorder.events[:3]] == ["tick", "tick ended", "tick"]
-    assert [seen["past_due"] for seen in recorder.of("tick")[:2]] == [False, True]
+def test_a_timer_does_not_run_beside_itself_and_never_says_that_it_is_late(
+    start_devhost: Start, recorder: Recorder
+) -> None:
+    start_devhost(*TIMERS_ONLY, env={**EVERY_SECOND, "TICK_SECONDS": "2.5"})
+    ticks = recorder.wait_for("tick", 3)
+    assert [seen["event"] for seen in recorder.events[:4]] == ["tick", "tick ended", "tick", "tick ended"]
+    assert [seen["past_due"] for seen in ticks] == [False] * 3
+    assert ticks[2]["at"] - ticks[0]["at"] < 8, "what was missed is one call, at once"
+
+
+def test_a_timer_that_hangs_costs_its_worker_and_no_tick(
+    start_devhost: Start, app_with: Callable[..., Path], recorder: Recorder
+) -> None:
+    start_devhost(
+        *("--no-http", "--no-queues", "--time", "kill=0.1"),
+        app_dir=app_with(function_timeout="00:00:02"),
+        env={"TICK_SCHEDULE": "*/6 * * * * *", "TICK_SECONDS": "60"},
+        in_process=False,
+    )
+    ticks = recorder.wait_for("tick", 3)
+    assert len({seen["pid"] for seen in ticks}) == 3
+    assert all(4 < later["at"] - earlier["at"] < 9 for earlier, later in pairwise(ticks))
 
 
 def test_without_a_lock_each_host_fires_and_says_so(start_devhost: Start, recorder: Recorder) -> None:
     unlocked = {**EVERY_SECOND, "AzureWebJobsStorage": ""}
-    hosts = [start_devhost("--no-http", "--no-queues", env=unlocked) for _ in range(2)]
+    hosts = [start_devhost(*TIMERS_ONLY, env=unlocked) for _ in range(2)]
     for host in hosts:
         recorder.wait_for("tick", pid=host.pid)
         assert host.says("Timers run without a lock")

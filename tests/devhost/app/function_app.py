@@ -8,6 +8,7 @@ import importlib
 import json
 import logging
 import os
+import threading
 import time
 import urllib.request
 from typing import TYPE_CHECKING
@@ -85,6 +86,22 @@ def slow(req: func.HttpRequest) -> str:
     return "done"
 
 
+@app.route(route="log", auth_level=func.AuthLevel.ANONYMOUS)
+def log(req: func.HttpRequest) -> str:
+    library = logging.getLogger("a_library")
+    library.info("at INFO")
+    library.debug("at DEBUG")
+    foreign = threading.Thread(target=library.warning, args=("of a thread of no invocation",))
+    foreign.start()
+    foreign.join()
+    logging.getLogger("sample").warning('event=something {"name": "value"}')
+    try:
+        int("none")
+    except ValueError:
+        logging.getLogger("sample").exception("it failed")
+    return "logged"
+
+
 @app.route(route="put", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
 def put(req: func.HttpRequest) -> func.HttpResponse:
     queue().send_message(req.get_body().decode(), visibility_timeout=int(req.params.get("delay", "0")))
@@ -102,7 +119,8 @@ def work(msg: func.QueueMessage) -> None:
     """Its message is {"name": …, "seconds": …, "first_seconds": …, "fail": …, "crash": …}, all but `name` optional."""
     task = json.loads(msg.get_body())
     logging.getLogger("sample").info("working on %s", task["name"])
-    record("began", name=task["name"], id=msg.id, count=msg.dequeue_count, expires=str(msg.expiration_time))
+    facts = {"id": msg.id, "count": msg.dequeue_count, "expires": str(msg.expiration_time), "receipt": msg.pop_receipt}
+    record("began", name=task["name"], **facts)
     time.sleep(task.get("first_seconds", task.get("seconds", 0)) if msg.dequeue_count == 1 else task.get("seconds", 0))
     if task.get("crash"):
         os._exit(3)

@@ -1,0 +1,61 @@
+"""Starts a host again where it has ended, as the platform does."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+
+class Host(Protocol):
+    """A running host, such as a `DevhostProcess`; the end of its `with` block ends it."""
+
+    def has_ended(self) -> bool: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *error: Any) -> None: ...
+
+
+H = TypeVar("H", bound=Host)
+
+
+class Supervisor(Generic[H]):
+    """Keeps a host running that `start` gives: wherever it has ended, it is started again, until the end of the block.
+
+    `hosts` are all that there were, the present one last. A start that fails with RuntimeError is tried again.
+    """
+
+    def __init__(self, start: Callable[[], H], pause: float = 0.1) -> None:
+        self._start = start
+        self._pause = pause
+        self._over = threading.Event()
+        self._ending = ExitStack()
+        self.hosts = [self._begin()]
+        self._keeping = threading.Thread(target=self._keep, daemon=True)
+        self._keeping.start()
+
+    @property
+    def host(self) -> H:
+        return self.hosts[-1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._keeping.join()
+        self._ending.close()
+
+    def _keep(self) -> None:
+        while not self._over.wait(self._pause):
+            if self.host.has_ended():
+                with suppress(RuntimeError):
+                    self.hosts.append(self._begin())
+
+    def _begin(self) -> H:
+        host = self._start()
+        self._ending.enter_context(host)
+        return host
