@@ -1,7 +1,8 @@
 """`make bench`: measure, print one table, write benchmarks/latest.json.
 
 make bench                         everything
-make bench ROWS=intake,delivery    a choice of: intake, requests, delivery, waiting, listing, latency, import, vendor, coldstart
+make bench ROWS=intake,delivery    a choice of: intake, requests, delivery, waiting, listing, latency, import, vendor, logs,
+                                   coldstart
 make bench STRICT=1                exit status 1 where a target is not met
 """
 
@@ -14,7 +15,7 @@ from typing import Final
 
 from rich.console import Console
 
-from benchmarks import coldstart, delivery, importing, intake, latency, listing, requests, vendor, waiting
+from benchmarks import coldstart, delivery, importing, intake, latency, listing, logs, requests, vendor, waiting
 from benchmarks.effort import FULL, Effort
 from benchmarks.report import Result, as_table, notes, write_json
 
@@ -30,6 +31,7 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "latency": latency.measure,
     "import": importing.measure,
     "vendor": vendor.measure,
+    "logs": logs.measure,
     "coldstart": coldstart.measure,
 }
 

@@ -18,6 +18,7 @@ class Effort:
     """Leads posted in a round; the pure intake reads some times as many."""
     delivered_leads: int = 96
     counted_leads: int = 40
+    idle_minutes: int = 300
     waiting: int = 200
     waiting_many: int = 2_000
     waiting_begun: int = 24
@@ -39,6 +40,7 @@ TINY = Effort(
     intake_leads=4,
     delivered_leads=12,
     counted_leads=1,
+    idle_minutes=5,
     waiting=24,
     waiting_many=28,
     waiting_begun=4,

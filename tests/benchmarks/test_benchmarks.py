@@ -54,6 +54,12 @@ def test_a_delivery_is_measured_on_both_sides() -> None:
     assert speed.row.floor and speed.row.ours and work.row.floor and work.row.ours
 
 
+def test_the_log_is_counted_as_the_host_gets_it() -> None:
+    rows = [item.row for item in bench.run(["logs"], TINY)]
+    assert [row.ours > 0 for row in rows] == [True, True, False, False], "no check is due yet"
+    assert all(row.met for row in rows)
+
+
 @pytest.mark.parametrize("name", ["waiting", "latency", "import"])
 def test_the_slower_measurements_run_too(name: str) -> None:
     assert [item.row.ours > 0 for item in bench.run([name], TINY)] == [True, True]

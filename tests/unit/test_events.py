@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from leads.events import ALARMS, Event, emit, named
+from tests.support.worker_log import worker_log
 
 LEADS = Path(__file__).parents[2] / "leads"
 
@@ -103,6 +106,37 @@ def test_an_alarm_is_ended_by_an_event_that_says_about_what() -> None:
 def test_a_name_finds_its_event() -> None:
     assert all(named(event.value) is event for event in Event)
     assert named("of a newer release") is None
+
+
+@given(st.text() | st.sampled_from(["\nevent=x", "a\r\nb", "\x0b\x0c\x1c\x85\u2028\u2029", "\ud800"]))
+def test_whatever_a_field_holds_an_event_is_one_line(text: str) -> None:
+    with worker_log() as log:
+        emit(Event.NOTICE_FAILED, what=text, why="500")
+    (line,) = log.take()
+    assert line.text.startswith("event=notice_failed {")
+    assert len(line.text.splitlines()) == 1
+    assert json.loads(line.text.partition(" ")[2]) == {"what": text, "why": "500"}
+
+
+def test_nothing_but_events_is_logged_or_printed_outside_the_command_line() -> None:
+    """What else is logged would not be one line that begins with `event=`: an exception brings its traceback behind a newline."""
+    of_the_app = [
+        path for path in LEADS.rglob("*.py") if not {"cli", "__main__.py"} & set(path.relative_to(LEADS).parts)
+    ]
+    speaking = {path.relative_to(LEADS).as_posix(): set(_speaks(ast.parse(path.read_text()))) for path in of_the_app}
+    assert {name: found for name, found in speaking.items() if found} == {
+        "events.py": {"logging", "getLogger"},
+        "libraries.py": {"logging", "getLogger"},
+    }
+
+
+def _speaks(tree: ast.AST) -> Iterator[str]:
+    """What a module uses with which something can be logged or printed."""
+    speakers = {"print", "logging", "getLogger", "stdout", "stderr", "warnings", "print_exc", "print_exception"}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name) if name in speakers:
+                yield name
 
 
 def test_an_event_is_one_line_that_can_be_parsed(caplog: pytest.LogCaptureFixture) -> None:
