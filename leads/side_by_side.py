@@ -11,6 +11,8 @@ from threading import Thread
 from time import monotonic
 from typing import TypeVar
 
+from leads import deadline
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -24,16 +26,17 @@ def map_in_order(
 ) -> Iterator[Result]:
     """Call the function for each item in `at_most` threads, and yield the results in the items' order as they come.
 
-    A call sees the context variables of the caller, such as the deadline of a check. One that raises keeps no other from being
-    made: what the first of them has raised is raised after the last result. After `seconds` no call is begun or waited for any
-    more, which raises `NotDoneInTime`; a thread can't be ended, so each call needs time-outs of its own.
+    A call sees the context variables of the caller. One that raises keeps no other from being made: what the first of them has
+    raised is raised after the last result. After `seconds`, or at the deadline of the caller, no call is begun or waited for any
+    more, which raises `NotDoneInTime`; a thread can't be ended, so each call has to heed the deadline by itself.
     """
-    ends_at = monotonic() + seconds
     late = 0
     fault: BaseException | None = None
     pool = ThreadPoolExecutor(at_most, thread_name_prefix="side-by-side")
     try:
-        calls = [pool.submit(copy_context().run, function, item) for item in items]
+        with deadline.within(seconds):
+            ends_at = monotonic() + deadline.remaining()
+            calls = [pool.submit(copy_context().run, function, item) for item in items]
         for call in calls:
             if call not in wait([call], max(0.0, ends_at - monotonic())).done:
                 late += 1

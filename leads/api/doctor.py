@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
-from time import monotonic
 from typing import Final, TypeVar
 
 from azure.core.exceptions import AzureError
 from pydantic import BaseModel, Field
 
-from leads import clock, expiry
+from leads import clock, deadline, expiry
 from leads.alarms import ALARMS_TABLE
 from leads.api.operation import Nothing
 from leads.app import App
@@ -90,7 +89,8 @@ class Diagnosis(BaseModel):
 
 def examine_deployment(app: App, request: Nothing) -> Diagnosis:
     """Look for what is wrong with settings, identity, queues, tables, offers, secrets and connections. Changes nothing."""
-    found = _grouped(_Examination(app).findings())
+    with deadline.within(EXAMINATION_SECONDS):
+        found = _grouped(_Examination(app).findings())
     order = [*Level]
     found.sort(key=lambda finding: order.index(finding.level))
     return Diagnosis(needs_a_person=any(finding.level is Level.WRONG for finding in found), findings=found)
@@ -131,7 +131,6 @@ class _Examination:
     readable: set[str] = field(default_factory=set)
     """The queues and tables that can be read."""
     missing_secrets: set[str] = field(default_factory=set)
-    ends_at: float = field(default_factory=lambda: monotonic() + EXAMINATION_SECONDS)
 
     def findings(self) -> Iterator[Finding]:
         wrong = read_usable_settings()[1]
@@ -336,7 +335,7 @@ class _Examination:
     def _each(self, area: Area, look: Callable[[T], Finding], wanted: list[T]) -> Iterator[Finding]:
         """Look at several things side by side, as long as there is time."""
         try:
-            yield from map_in_order(look, wanted, at_most=_AT_ONCE, seconds=self.ends_at - monotonic())
+            yield from map_in_order(look, wanted, at_most=_AT_ONCE, seconds=EXAMINATION_SECONDS)
         except NotDoneInTime as error:
             yield _note(area, "some", str(error), "look again; what hangs now may answer then")
 

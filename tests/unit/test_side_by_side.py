@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+from math import inf
 from pathlib import Path
 from threading import Barrier, Event, current_thread
 
 import pytest
 
-from leads.destinations.base import send_ends_at
+from leads import deadline
 from leads.side_by_side import NotDoneInTime, map_in_order
+from leads.trace import trace_id, tracing
 
 LEADS = Path(__file__).parents[2] / "leads"
 GENEROUS = 60.0
@@ -85,18 +87,29 @@ def test_without_time_left_nothing_is_waited_for() -> None:
     end.set()
 
 
-def test_a_call_is_bound_by_the_deadline_of_the_caller_and_can_not_move_it() -> None:
-    def call(_: int) -> float:
-        found = send_ends_at.get()
-        send_ends_at.set(0)
-        return found
+def test_a_call_has_the_sooner_of_both_deadlines_and_the_callers_own_stays() -> None:
+    def seconds_left(_: int) -> float:
+        return deadline.remaining()
 
-    token = send_ends_at.set(42.0)
-    try:
-        assert list(map_in_order(call, [1, 2], at_most=1, seconds=GENEROUS)) == [42.0, 42.0]
-        assert send_ends_at.get() == 42.0
-    finally:
-        send_ends_at.reset(token)
+    with deadline.within(GENEROUS):
+        (left,) = map_in_order(seconds_left, [1], at_most=1, seconds=10 * GENEROUS)
+        assert 0 < left <= GENEROUS
+    results = map_in_order(seconds_left, [1, 2], at_most=1, seconds=GENEROUS)
+    assert 0 < next(results) <= GENEROUS
+    assert deadline.remaining() == inf
+    assert 0 < next(results) <= GENEROUS
+
+
+def test_at_the_callers_deadline_nothing_is_waited_for() -> None:
+    end = Event()
+    with deadline.within(-1), pytest.raises(NotDoneInTime):
+        list(map_in_order(end.wait, [GENEROUS], at_most=1, seconds=GENEROUS))
+    end.set()
+
+
+def test_what_a_call_does_belongs_to_the_trace_of_the_caller() -> None:
+    with tracing(f"00-{'1' * 32}-{'2' * 16}-01"):
+        assert list(map_in_order(lambda _: trace_id(), [1], at_most=1, seconds=GENEROUS)) == ["1" * 32]
 
 
 def test_nothing_to_do_is_done_at_once() -> None:
@@ -116,6 +129,8 @@ def imported(path: Path) -> set[str]:
 
 def starts_threads(name: str) -> bool:
     """Whether something can be run beside the caller with it; `threading` as a whole has `Thread`, too."""
+    if name == "concurrent.futures.Future":
+        return False
     return name in {"threading", "threading.Thread", "threading.Timer"} or name.partition(".")[0] in OF_THREADS
 
 
