@@ -432,7 +432,7 @@ def checked(destination: Destination) -> CheckResult:
         return destination.check()
     except Exception as error:  # noqa: BLE001 - as in `send`
         place = place_of(error)
-        return CheckResult(ok=False, problem=f"its check has a fault of its own ({place})", code=place, transient=True)
+        return CheckResult(ok=True, problem=f"its check has a fault of its own ({place})", code=place)
     finally:
         send_ends_at.reset(end)
 

@@ -288,6 +288,8 @@ class _Examination:
             return _note(
                 Area.CONNECTIONS, about, "works, and is still paused", "it opens with the next lead, within minutes"
             )
+        if found.problem:
+            return _note(Area.CONNECTIONS, about, f"works, but: {found.problem}", "leads are delivered despite this")
         return _fine(Area.CONNECTIONS, about, "works")
 
     # the intake, the app itself

@@ -22,7 +22,10 @@ VALIDATION_SECONDS: Final = CHECK_SECONDS + 10
 
 
 class Validated(BaseModel):
-    """What a destination's `check()` has found. `transient`: it is only out of reach for now."""
+    """What a destination's `check()` has found. `transient`: it is only out of reach for now.
+
+    A `problem` where it is `ok` says what leads are stored without, or what could not be looked at.
+    """
 
     destination: str
     type: str

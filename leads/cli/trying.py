@@ -96,8 +96,10 @@ def print_validation(context: typer.Context, found: Sequence[Validated]) -> None
 
 
 def _verdict(each: Validated) -> Text:
-    if each.ok:
+    if each.ok and not each.problem:
         return Text("usable", "green")
+    if each.ok:
+        return Text(printable(f"usable, but: {each.problem}"), "yellow")
     words = f"out of reach for now: {each.problem}" if each.transient else each.problem
     return Text(printable(f"{words} ({each.code})" if each.code else words), "yellow" if each.transient else "red")
 

@@ -46,6 +46,7 @@ MAX_ENTITY_CHARACTERS = 480_000
 
 ALREADY_THERE = "EntityAlreadyExists"
 """The one conflict that proves that the lead is in the table; another is `TableBeingDeleted`."""
+NO_TABLE = "TableNotFound"
 CONTENT_TYPE = "application/json;odata=nometadata"
 _CODE = re.compile(r'(?:"code" *: *"|<(?:\w+:)?code>)(\w{1,64})', re.IGNORECASE)
 
@@ -122,9 +123,9 @@ class AzureTable(Destination):
             next(iter(self.client().query_entities("PartitionKey eq ''", results_per_page=1)), None)
         except SettingsError as error:
             return CheckResult(ok=False, problem=str(error), code="settings")
-        except ResourceNotFoundError:
-            return CheckResult(ok=True)  # the table is made with the first lead
         except AzureError as error:
+            if isinstance(error, ResourceNotFoundError) and _error_code(error) == NO_TABLE:
+                return CheckResult(ok=True)  # the table is made with the first lead
             return problem_with(error)
         return CheckResult(ok=True)
 

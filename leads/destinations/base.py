@@ -216,7 +216,11 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """Whether a connection is usable; if not, what to change, and whether it is only out of reach for now."""
+    """Whether leads can be sent over a connection: it is not `ok` where something is known to stand against all of them.
+
+    `problem`: what to change. Where it is `ok`, what leads are stored without, or what the check could not find out: an answer
+    that can't be used says nothing against the connection. `transient`: the vendor is only out of reach for now.
+    """
 
     ok: bool
     problem: str = ""

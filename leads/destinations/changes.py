@@ -6,13 +6,21 @@ do-not-contact flags are taken back if nobody else has touched the record. With 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from leads.destinations.follow_up import REAL_INTEREST, is_hotter
+from leads.destinations.refusals import Kind
 from leads.destinations.words import NOT_PROVIDED
 
 if TYPE_CHECKING:
     from leads.destinations.base import OutgoingLead
+
+CONFLICTS_AT_MOST: Final = 3
+"""So often others may have changed the record between the look at it and the write, before the write does without changes."""
+
+_REFUSES_CHANGES: Final = frozenset(
+    {Kind.SETTINGS, Kind.GONE, Kind.LEAD, Kind.FIELD, Kind.TOO_LONG, Kind.DUPLICATE_RULE, Kind.ALREADY_THERE}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,25 @@ class Existing:
     ours: bool
     edited: bool
     last_rating: str
+
+
+class WithoutChanges:
+    """Whether a stage is stored without what it would change in the record: the stage counts for more than the change.
+
+    It is, once the vendor has refused the change for good, or others were quicker `CONFLICTS_AT_MOST` times.
+    """
+
+    def __init__(self) -> None:
+        self.decided = False
+        self._conflicts = 0
+
+    def decide(self, refusal: Kind) -> bool:
+        """Whether this refusal of the last try's changes makes the next try do without them."""
+        self._conflicts += refusal is Kind.CHANGED_MEANWHILE
+        if self.decided or not (refusal in _REFUSES_CHANGES or self._conflicts == CONFLICTS_AT_MOST):
+            return False
+        self.decided = True
+        return True
 
 
 def changes_to(

@@ -3,8 +3,8 @@
 Each vendor's module holds its own table of codes (code → kind and words); what follows from a kind is the same for all of them.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final, TypeVar
 
@@ -114,6 +114,40 @@ def check_result(outcome: Outcome, out_of_reach: str, addresses: str = "url") ->
             return CheckResult(ok=False, problem=words, code=outcome.code, transient=True)
         case _:
             return CheckResult(ok=False, problem=out_of_reach, code=outcome.code, transient=True)
+
+
+def check_of(
+    needed: Sequence[Callable[[], str]], extras: Sequence[Callable[[], str]], judged: Callable[[Exception], CheckResult]
+) -> CheckResult:
+    """A check made of parts, each of which returns what to change, "" if nothing. `judged` says what one of `FAILURES` means.
+
+    The first part shows whether the vendor answers. From then on an answer that can't be used (too large, unreadable, late) says
+    nothing against the connection. `extras` are what a lead is stored without if it has to be, such as an owner.
+    """
+    notes: list[CheckResult] = []
+    for number, part in enumerate([*needed, *extras]):
+        is_needed = number < len(needed)
+        try:
+            problem = part()
+            found = CheckResult(ok=not problem, problem=problem, code="check" if problem else "")
+        except FAILURES as failure:
+            found = judged(failure)
+            if not (is_needed and _speaks_against(failure, is_first=number == 0)):
+                is_needed = False
+                found = replace(found, problem=f"The check could not find everything out ({found.code}).")
+        if is_needed and not found.ok:
+            return found
+        if not found.ok:
+            notes.append(found)
+    words = " ".join(dict.fromkeys(note.problem for note in notes))
+    return CheckResult(ok=True, problem=words, code=notes[0].code if notes else "")
+
+
+def _speaks_against(failure: Exception, *, is_first: bool) -> bool:
+    """Whether what a part of a check has raised stands against the connection, or shows that the vendor is out of reach."""
+    outcome = outcome_of(failure, "")
+    is_unusable = isinstance(outcome, Rejected) or outcome == Retry(Failure.ANSWER_TOO_LARGE)
+    return isinstance(outcome, Misconfigured) or (is_first and not is_unusable)
 
 
 def signed_in(tokens: TokenSource, send: Callable[[Token], T]) -> T:

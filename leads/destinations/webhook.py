@@ -28,7 +28,7 @@ from leads.destinations.base import (
     Rejected,
     Retry,
 )
-from leads.destinations.http import Answer
+from leads.destinations.http import Answer, NoAnswer
 from leads.destinations.mapping import check_template, render
 from leads.destinations.refusals import FAILURES, check_result, outcome_of
 from leads.settings import OptionalSecret, SecretReference, SettingsError
@@ -106,6 +106,9 @@ class Webhook(Destination):
             self._own_headers()
             self.http.request("HEAD", self.settings.url)
         except FAILURES as error:
+            if isinstance(error, NoAnswer) and error.sent:
+                # It was reached: many an endpoint that takes calls has no answer to any other method.
+                return CheckResult(ok=True, problem="the endpoint has no answer to HEAD", code=error.failure)
             return check_result(outcome_of(error, WRONG_ADDRESS), "the endpoint did not answer")
         return CheckResult(ok=True)
 

@@ -528,6 +528,12 @@ def test_a_check_makes_no_table_and_writes_no_row(fresh_storage: str) -> None:
     assert rows(fresh_storage) == before
 
 
+@pytest.mark.parametrize(("code", "ok"), [("TableNotFound", True), ("ResourceNotFound", False), ("", False)])
+def test_only_a_table_that_is_missing_is_made_with_the_first_lead(fake: FakeTables, code: str, ok: bool) -> None:
+    fake.answers(404, code)
+    assert fake.destination.check().ok is ok
+
+
 @pytest.mark.parametrize(
     ("status", "code"), [(403, "AuthenticationFailed"), (503, "ServerBusy"), (404, "TableNotFound")]
 )

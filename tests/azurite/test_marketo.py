@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from leads import delivery, ledger
 from leads.app import App
 from leads.destinations.base import CheckResult
+from leads.destinations.marketo.client import DESCRIPTION_BYTES
 from leads.destinations.words import NOT_PROVIDED
 from leads.offers import InvalidOffer, read_offer
 from leads.rows import State
@@ -1024,8 +1025,6 @@ MISCONFIGURED: list[tuple[str, dict[str, Any], SettingUp, str, str]] = [
         "hidden",
     ),
     ("journey not on the form", BY_FORM | {"journey_field": JOURNEY}, lambda m: None, "check", "journey_field"),
-    ("missing list", {"static_list": 5}, lambda m: None, "check", "static_list"),
-    ("missing list", {"follow_up": {"purchase": {"list": "5"}}}, lambda m: None, "check", "follow_up.purchase.list"),
 ]
 
 
@@ -1043,6 +1042,22 @@ def test_a_check_says_precisely_what_to_change_and_writes_nothing(
     assert result.code == shown
     assert words in result.problem
     assert not [request for request in marketo.journal if is_write(request)]
+
+
+def test_a_check_says_which_lists_leads_are_not_put_on_and_that_they_arrive(
+    pipeline: Pipeline, marketo: Marketo
+) -> None:
+    result = check(pipeline, marketo, static_list=5, follow_up={"purchase": {"list": "6"}})
+    assert result.ok and "static_list" in result.problem and "follow_up.purchase.list" in result.problem
+
+
+def test_a_check_that_can_not_look_at_everything_stands_against_nothing(pipeline: Pipeline, marketo: Marketo) -> None:
+    too_large = Response(200, b"x" * (DESCRIPTION_BYTES + 1))
+    marketo.fault = lambda request: too_large if "describe" in request.path else None
+    result = check(pipeline, marketo, form_id=7)
+    assert not result.ok and "form_id" in result.problem, "what else is wrong is found all the same"
+    result = check(pipeline, marketo)
+    assert result.ok and "answer_too_large" in result.problem
 
 
 @pytest.mark.parametrize("form", [{}, BY_FORM], ids=["directly", "form"])

@@ -19,6 +19,7 @@ from leads.lead import Stage, parse_record
 from leads.offers import InvalidOffer, read_offer
 from leads.rows import State
 from leads.settings import read_settings
+from tests.fakes.https_server import LOSE_ANSWER
 from tests.fakes.tls import Authority, make_authority
 from tests.fakes.webhook import Receiver
 from tests.support.pipeline import Pipeline, a_lead, pipeline_over_tls
@@ -192,6 +193,14 @@ def test_the_check_posts_nothing(pipeline: Pipeline, receiver: Receiver) -> None
     made = pipeline.app.destination(pipeline.app.offers.all()[0].destinations[0])
     assert made.check().ok
     assert receiver.calls == []
+
+
+def test_an_endpoint_that_has_no_answer_to_the_checks_method_may_well_take_leads(
+    pipeline: Pipeline, receiver: Receiver
+) -> None:
+    receiver.fault = lambda request: LOSE_ANSWER if request.method == "HEAD" else None
+    made = pipeline.app.destination(pipeline.app.offers.all()[0].destinations[0])
+    assert made.check().ok
 
 
 @pytest.mark.parametrize(

@@ -1122,34 +1122,6 @@ PROBLEMS: list[tuple[str, dict[str, Any], SettingUp, str, str]] = [
     ("key hidden", {"external_id_field": KEY}, lambda o: o.hidden.add(("Lead", KEY)), "check", "external_id_field"),
     ("encrypted e-mail", {}, set_field("Email", filterable=False), "check", "match_existing"),
     (
-        "missing campaign",
-        {"follow_up": {"purchase": {"campaign": "701000000000009AAA"}}},
-        lambda o: None,
-        "check",
-        "follow_up.purchase.campaign",
-    ),
-    (
-        "no right on members",
-        {"follow_up": {"purchase": {"campaign": CAMPAIGN}}},
-        lambda o: o.rights["CampaignMember"].discard("create"),
-        "check",
-        "Marketing User",
-    ),
-    (
-        "inactive owner",
-        {"follow_up": {"purchase": {"owner": f"user:{INACTIVE}"}}},
-        lambda o: None,
-        "check",
-        "follow_up.purchase.owner",
-    ),
-    (
-        "missing queue",
-        {"follow_up": {"purchase": {"owner": "queue:00G000000000009AAA"}}},
-        lambda o: None,
-        "check",
-        "follow_up.purchase.owner",
-    ),
-    (
         "missing rule",
         {"assignment": "01Q000000000009AAA", "external_id_field": KEY},
         lambda o: None,
@@ -1171,6 +1143,56 @@ def test_a_check_says_precisely_what_to_change_and_writes_nothing(
     assert result.code == code
     assert words in result.problem
     assert not [request for request in org.journal if is_write(request)]
+
+
+EXTRAS: list[tuple[str, dict[str, Any], SettingUp, str]] = [
+    (
+        "missing campaign",
+        {"follow_up": {"purchase": {"campaign": "701000000000009AAA"}}},
+        lambda o: None,
+        "follow_up.purchase.campaign",
+    ),
+    (
+        "no right on members",
+        {"follow_up": {"purchase": {"campaign": CAMPAIGN}}},
+        lambda o: o.rights["CampaignMember"].discard("create"),
+        "Marketing User",
+    ),
+    (
+        "inactive owner",
+        {"follow_up": {"purchase": {"owner": f"user:{INACTIVE}"}}},
+        lambda o: None,
+        "follow_up.purchase.owner",
+    ),
+    (
+        "missing queue",
+        {"follow_up": {"purchase": {"owner": "queue:00G000000000009AAA"}}},
+        lambda o: None,
+        "follow_up.purchase.owner",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("settings_", "break_it", "words"), [row[1:] for row in EXTRAS], ids=[row[0] for row in EXTRAS]
+)
+def test_a_check_says_what_leads_are_stored_without_and_that_they_are_stored(
+    make: Make, org: Salesforce, settings_: dict[str, Any], break_it: SettingUp, words: str
+) -> None:
+    break_it(org)
+    result = make(**settings_).check()
+    assert result.ok and words in result.problem
+
+
+@pytest.mark.parametrize(
+    "answer", [Response(200, b"x" * (16 * 1024 * 1024 + 1)), Response(200, b"<html>"), Response(500)]
+)
+def test_a_check_that_can_not_look_at_everything_stands_against_nothing(
+    org: Salesforce, make: Make, answer: Response
+) -> None:
+    org.fault = lambda request: answer if request.path.endswith("/Task/describe") else None
+    result = make().check()
+    assert result.ok and "could not find everything out" in result.problem
 
 
 def test_a_check_of_what_works_says_so(org: Salesforce, make: Make) -> None:

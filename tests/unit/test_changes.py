@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from leads.destinations.base import OutgoingLead
-from leads.destinations.changes import Existing, Vocabulary, changes_to
+from leads.destinations.changes import CONFLICTS_AT_MOST, Existing, Vocabulary, WithoutChanges, changes_to
 from leads.destinations.follow_up import FollowUp
+from leads.destinations.refusals import Kind
 from leads.destinations.words import NOT_PROVIDED
 from leads.lead import Lead, Stage
 
@@ -89,3 +90,17 @@ def test_our_own_flags_are_taken_back_by_real_interest(options: dict[str, Any], 
 
 def test_everything_is_overwritten_where_that_is_the_policy() -> None:
     assert changes({"Name": "Oneil", "Phone": "1", "Rating": "Hot"}, edited=True, overwrite=True) == FIELDS
+
+
+@pytest.mark.parametrize("refusal", [Kind.LEAD, Kind.FIELD, Kind.GONE, Kind.SETTINGS, Kind.ALREADY_THERE])
+def test_a_refused_change_is_left_out_once(refusal: Kind) -> None:
+    without = WithoutChanges()
+    assert without.decide(refusal) and without.decided
+    assert not without.decide(refusal), "what is refused then is the stage"
+
+
+def test_a_conflict_that_lasts_is_left_out_after_some_tries_and_an_outage_never() -> None:
+    without = WithoutChanges()
+    decided = [without.decide(Kind.CHANGED_MEANWHILE) for _ in range(CONFLICTS_AT_MOST)]
+    assert decided == [False] * (CONFLICTS_AT_MOST - 1) + [True]
+    assert not WithoutChanges().decide(Kind.TRANSIENT)

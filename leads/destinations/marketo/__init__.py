@@ -3,9 +3,9 @@
 Calls keep to what Adobe advises for an instance, 50 in 20 seconds and 5 at once, over all workers of the app.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, Final
 
 from leads.destinations.allowance import ALLOWANCES_TABLE
@@ -31,7 +31,7 @@ from leads.destinations.marketo.records import DEFAULT_MAPPING, unfit_email
 from leads.destinations.marketo.sending import Known, Sending, SubmitForm, SyncLead
 from leads.destinations.marketo.settings import MarketoSettings
 from leads.destinations.marketo.sign_in import token_source
-from leads.destinations.refusals import FAILURES, UNREADABLE, Kind, Refused, check_result, outcome_of
+from leads.destinations.refusals import FAILURES, UNREADABLE, Kind, Refused, check_of, check_result, outcome_of
 from leads.destinations.tokens import TokenSource
 
 ALLOWANCE: Final = Allowance(lanes=5, calls=10, seconds=20.0, longest_call=90.0)
@@ -94,18 +94,14 @@ class Marketo(Destination):
         try:
             self.tokens.get()
             with self.lanes.lane(CHECK_TURN_SECONDS) as lane:
-                problem = _Checking(self, self.client(lane)).problem()
+                checking = _Checking(self, self.client(lane))
+                return check_of(checking.needed, checking.extras, _judged)
         except NoLane:
             return CheckResult(
                 ok=False, problem="too many calls are waiting for their turn", code=NO_TURN, transient=True
             )
         except FAILURES as error:
-            found = check_result(outcome_of(error, WRONG_ADDRESS), "the instance did not answer")
-            if found.code == UNREADABLE.code:
-                return CheckResult(ok=False, problem=WRONG_ADDRESS, code=found.code)
-            # Whether the name is wrong or only the name service out of order can't be told apart.
-            return replace(found, problem=WRONG_ADDRESS) if found.code == Failure.NO_SUCH_HOST else found
-        return CheckResult(ok=not problem, problem=problem, code="check" if problem else "")
+            return _judged(error)
 
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
         if reason := unfit_email(outgoing.lead.email):
@@ -137,8 +133,16 @@ class Marketo(Destination):
 destination = Marketo
 
 
+def _judged(failure: Exception) -> CheckResult:
+    found = check_result(outcome_of(failure, WRONG_ADDRESS), "the instance did not answer")
+    if found.code == UNREADABLE.code:
+        return CheckResult(ok=False, problem=WRONG_ADDRESS, code=found.code)
+    # Whether the name is wrong or only the name service out of order can't be told apart.
+    return replace(found, problem=WRONG_ADDRESS) if found.code == Failure.NO_SUCH_HOST else found
+
+
 class _Checking:
-    """What leads need of the instance, asked anew."""
+    """What leads need of the instance, asked anew, and what else is asked for."""
 
     def __init__(self, marketo: Marketo, client: Client) -> None:
         self._settings = marketo.settings
@@ -147,12 +151,18 @@ class _Checking:
         self._known = marketo.known
         self._client = client
 
-    def problem(self) -> str:
-        """What is missing and what to change; "" if nothing is."""
-        self._known.forget()
-        return self._missing_right() or self._missing_fields() or self._missing_form() or self._missing_lists()
+    @property
+    def needed(self) -> list[Callable[[], str]]:
+        return [self._missing_right, self._missing_fields, self._missing_form]
+
+    @property
+    def extras(self) -> list[Callable[[], str]]:
+        wanted = {"static_list": str(self._settings.static_list or "")}
+        wanted |= {f"follow_up.{stage}.list": follow_up.list for stage, follow_up in self._follow_up.items()}
+        return [partial(self._missing_list, setting, list_id) for setting, list_id in wanted.items() if list_id]
 
     def _missing_right(self) -> str:
+        self._known.forget()
         try:
             self._client.may_write()
         except Refused as refused:
@@ -204,13 +214,9 @@ class _Checking:
             return name != "rating"
         return setting == "journey_field" or self._mapping[name] != DEFAULT_MAPPING.get(name)
 
-    def _missing_lists(self) -> str:
-        wanted = {"static_list": str(self._settings.static_list or "")}
-        wanted |= {f"follow_up.{stage}.list": follow_up.list for stage, follow_up in self._follow_up.items()}
-        for setting, list_id in wanted.items():
-            if list_id and not self._found(f"/rest/v1/lists/{list_id}.json"):
-                return f"{setting}: Marketo has no static list with this ID."
-        return ""
+    def _missing_list(self, setting: str, list_id: str) -> str:
+        found = self._found(f"/rest/v1/lists/{list_id}.json")
+        return "" if found else f"{setting}: Marketo has no static list with this ID."
 
     def _found(self, path: str) -> list[dict[str, Any]]:
         try:

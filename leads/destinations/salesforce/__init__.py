@@ -7,7 +7,7 @@ transaction, whole or not at all, after a look whether it is there: whatever is 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, Final
 
 from leads.destinations.base import (
@@ -21,7 +21,7 @@ from leads.destinations.base import (
     PreviewedRequest,
 )
 from leads.destinations.follow_up import FollowUp
-from leads.destinations.refusals import FAILURES, UNREADABLE, check_result, outcome_of
+from leads.destinations.refusals import FAILURES, UNREADABLE, check_of, check_result, outcome_of
 from leads.destinations.salesforce.client import Client, equals, select
 from leads.destinations.salesforce.errors import WRONG_ADDRESS
 from leads.destinations.salesforce.fields import LeadFields
@@ -30,6 +30,7 @@ from leads.destinations.salesforce.records import DEFAULT_MAPPING, is_user, owne
 from leads.destinations.salesforce.sending import Sending
 from leads.destinations.salesforce.settings import SalesforceSettings, id_pattern
 from leads.destinations.salesforce.sign_in import token_source
+from leads.lead import Stage
 
 _TASK_FIELDS: Final = ("WhoId", "Subject", "Description")
 
@@ -78,17 +79,10 @@ class Salesforce(Destination):
 
     def check(self) -> CheckResult:
         """Sign in, and look whether the rights, fields and follow-up targets that leads need are there."""
-        try:
-            client = self.client
-            problem = (
-                self._problem_with_leads(client) or self._problem_with_tasks(client) or self._missing_target(client)
-            )
-        except FAILURES as error:
-            found = check_result(outcome_of(error, WRONG_ADDRESS), "Salesforce did not answer")
-            if found.code == UNREADABLE.code:
-                return replace(found, problem=WRONG_ADDRESS, transient=False)
-            return found
-        return CheckResult(ok=not problem, problem=problem, code="check" if problem else "")
+        client = self.client
+        needed = (self._problem_with_leads, self._problem_with_tasks, self._problem_with_rule)
+        targets = [partial(self._missing_target, client, stage, wanted) for stage, wanted in self.follow_up.items()]
+        return check_of([partial(part, client) for part in needed], targets, _judged)
 
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
         try:
@@ -126,27 +120,32 @@ class Salesforce(Destination):
             f"The app's user may not write {', '.join(hidden)} of tasks: give it the permission set." if hidden else ""
         )
 
-    def _missing_target(self, client: Client) -> str:
+    def _problem_with_rule(self, client: Client) -> str:
         rule = self.settings.assignment
         if rule not in {"on", "off"}:
             found = client.query(select("AssignmentRule", ["Id"], equals("Id", rule), equals("SobjectType", "Lead")))
             if not found:
                 return "assignment: Salesforce has no assignment rule for leads with this ID."
-        for stage, wanted in self.follow_up.items():
-            for name, query, missing in _targets(wanted):
-                if not client.query(query):
-                    return f"follow_up.{stage}.{name}: {missing}"
-            if wanted.campaign and not client.describe("CampaignMember").get("createable"):
-                words = (
-                    "the app's user may not add members: it has to be a Marketing User, with the right on campaigns."
-                )
-                return f"follow_up.{stage}.campaign: {words}"
+        return ""
+
+    def _missing_target(self, client: Client, stage: Stage, wanted: FollowUp) -> str:
+        for name, query, missing in _targets(wanted):
+            if not client.query(query):
+                return f"follow_up.{stage}.{name}: {missing}"
+        if wanted.campaign and not client.describe("CampaignMember").get("createable"):
+            words = "the app's user may not add members: it has to be a Marketing User, with the right on campaigns."
+            return f"follow_up.{stage}.campaign: {words}"
         return ""
 
 
 destination = Salesforce
 
 _RIGHT_NAMES: Final = {"queryable": "Read", "createable": "Create", "updateable": "Edit"}
+
+
+def _judged(failure: Exception) -> CheckResult:
+    found = check_result(outcome_of(failure, WRONG_ADDRESS), "Salesforce did not answer")
+    return replace(found, problem=WRONG_ADDRESS, transient=False) if found.code == UNREADABLE.code else found
 
 
 def _lacking(name: str, description: Mapping[str, Any], rights: tuple[str, ...]) -> str:

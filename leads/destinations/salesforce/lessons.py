@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from leads.destinations.changes import WithoutChanges
 from leads.destinations.refusals import Kind, Problem
 from leads.destinations.salesforce.client import ROWS, Client
 from leads.destinations.salesforce.errors import HIDDEN_FIELD, OWNER_REFUSED, Refusal
@@ -15,9 +16,6 @@ TASK: Final = "task"
 MEMBER: Final = "member"
 
 _ABOUT_FIELDS: Final = frozenset({Kind.FIELD, Kind.TOO_LONG, Kind.GONE})
-_REFUSES_CHANGES: Final = frozenset(
-    {Kind.SETTINGS, Kind.GONE, Kind.LEAD, Kind.FIELD, Kind.TOO_LONG, Kind.DUPLICATE_RULE, Kind.ALREADY_THERE}
-)
 
 
 class Lessons:
@@ -39,7 +37,7 @@ class Lessons:
         """How many idempotency keys are used up: Salesforce may answer with what it has refused under one for 30 days."""
         self._key_is_new = False
         self._heard: tuple[str, tuple[str, ...]] | None = None
-        self.without_changes = False
+        self.without_changes = WithoutChanges()
         self.without_campaign = False
 
     def begin(self) -> None:
@@ -66,6 +64,8 @@ class Lessons:
     def _learnt_from(self, refusal: Refusal) -> bool:
         kind, part = refusal.problem.kind, refusal.part
         if kind is Kind.CHANGED_MEANWHILE:
+            if part == LEAD:
+                self.without_changes.decide(kind)
             return True
         if part == MEMBER:
             return self._gave_up_campaign(kind)
@@ -74,7 +74,7 @@ class Lessons:
         learnt = self._asked(refusal) or self._left_out_more(refusal)
         if learnt or part.startswith(TASK):
             return learnt
-        return part == LEAD and self._gave_up_changes(kind)
+        return part == LEAD and self.without_changes.decide(kind)
 
     def _gave_up_campaign(self, kind: Kind) -> bool:
         if self.without_campaign or kind not in {Kind.ALREADY_THERE, Kind.GONE}:
@@ -107,13 +107,6 @@ class Lessons:
         more = (set(named) & self._sent[part]) - self._needed - self._refused[part]
         self._refused[part] |= more
         return bool(more)
-
-    def _gave_up_changes(self, kind: Kind) -> bool:
-        """The stage counts for more than what it would change in the record."""
-        if self.without_changes or kind not in _REFUSES_CHANGES:
-            return False
-        self.without_changes = True
-        return True
 
     def _took_another_key(self, problem: Problem) -> bool:
         """Whether this may be an old answer: a refusal that was heard before, or of fields that were not sent."""

@@ -229,7 +229,7 @@ class Sending:
         # Our own changes, those of a try whose answer was lost, too, hide from the record that a person was there before.
         hidden = bool(memory.get("edited")) or (stored_before and bool(self._customer.record_id))
         existing = Existing(found.row, ours, ours and (found.touched_by_others or hidden), memory.get("rating", ""))
-        changes = self._changes(existing) if found.is_open and not self._lessons.without_changes else {}
+        changes = self._changes(existing) if found.is_open and not self._lessons.without_changes.decided else {}
         if not any(self._added_to(place, found, changes) for place in found.places):
             # It was converted, and what it became is deleted or closed to us.
             return _SKIPPED if self._settings.deleted_records == "skip" else self._make(found.id)
