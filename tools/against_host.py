@@ -39,6 +39,8 @@ from tools.target import Target, read_target
 LEADS = 150
 TEST_PROCESSES = 2
 """Each end-to-end test has a host of its own, which takes a core while it starts."""
+DEVHOST_OPTIONS = ("--lease-seconds", "30")
+"""The real host's lease is ten minutes; nothing shortens it there."""
 LOG_LINES = 40
 
 
@@ -136,7 +138,7 @@ def chaos(target: Target, console: Console, leads: int) -> Row:
         app = App(Settings.model_validate({"LeadsStorage": storage}))
         app.offers.save(read_offer({"id": "*", "destinations": [crm(vendor.url)]}))
         with _starting(target, storage) as start, KeptUp(start) as kept:
-            report = storm(kept, vendor, leads)
+            report = storm(kept, vendor, leads, say=console.print)
             for line in report.wrong[:20]:
                 console.print(Text(line, style="red"))
             if report.wrong:
@@ -150,7 +152,9 @@ def _starting(target: Target, storage: str) -> Iterator[Callable[[], Host]]:
     key = secrets.token_hex(24)
     with tempfile.TemporaryDirectory(prefix="host-") as folder:
         settings, modules = run.settings(storage), ["tests.support.recording"]
-        yield lambda: host.start(target.kind, 0, key, settings, Path(folder), modules=modules)
+        yield lambda: host.start(
+            target.kind, 0, key, settings, Path(folder), modules=modules, devhost_options=DEVHOST_OPTIONS
+        )
 
 
 @contextlib.contextmanager

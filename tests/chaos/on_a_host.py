@@ -27,6 +27,7 @@ from tools.host import Host, RunError
 SENDERS = 4
 POST_SECONDS = 30.0
 PAUSE_SECONDS = 0.2
+SAY_SECONDS = 5.0
 KILLS = ("worker", "worker", "stop", "worker", "host")
 """A worker that dies a third time within half an hour would end the host, so the host is started anew before."""
 SEND_SECONDS = 600.0
@@ -109,16 +110,25 @@ class KeptUp:
 
 
 def storm(
-    kept: KeptUp, vendor: Vendor, leads: int, kills: Sequence[str] = KILLS, settle_seconds: float = SETTLE_SECONDS
+    kept: KeptUp,
+    vendor: Vendor,
+    leads: int,
+    kills: Sequence[str] = KILLS,
+    settle_seconds: float = SETTLE_SECONDS,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Report:
-    """Post so many leads of as many customers while the kills come, and wait until each has arrived at the vendor."""
+    """Post so many leads of as many customers while the kills come, and wait until each has arrived at the vendor.
+
+    `say` is told how it goes.
+    """
     started = time.monotonic()
     report = Report(leads)
-    posts = Posts(kept, report)
+    posts = Posts(kept, report, say)
     posts.send_all(kills)
     deadline = time.monotonic() + settle_seconds
     while len(records_of(vendor)) < leads and time.monotonic() < deadline and not kept.problem:
-        time.sleep(0.5)
+        say(f"{len(records_of(vendor))} of {leads} leads have arrived")
+        time.sleep(SAY_SECONDS)
     report.seconds, report.starts = time.monotonic() - started, kept.starts
     judge(report, records_of(vendor), kept.problem)
     return report
@@ -152,8 +162,8 @@ def email_of(number: int) -> str:
 class Posts:
     """The senders: each lead is posted until it is answered 202."""
 
-    def __init__(self, kept: KeptUp, report: Report) -> None:
-        self._kept, self._report = kept, report
+    def __init__(self, kept: KeptUp, report: Report, say: Callable[[str], None]) -> None:
+        self._kept, self._report, self._say = kept, report, say
         self._lock = threading.Lock()
         self._numbers: Iterator[int] = iter(range(report.leads))
         self._accepted = 0
@@ -173,6 +183,7 @@ class Posts:
             sender.join()
 
     def _kill(self, kind: str) -> None:
+        self._say(f"{self._accepted} of {self._report.leads} leads are accepted; kill: {kind}")
         try:
             self._kept.kill(kind)
         except RunError as error:

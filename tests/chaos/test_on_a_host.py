@@ -1,10 +1,36 @@
-"""A short chaos on whatever host there is (see on_a_host.py), and that its judge sees what is wrong."""
+"""A short chaos on whatever host there is (see on_a_host.py): here on devhost, and that its judge sees what is wrong."""
 
 from __future__ import annotations
 
-from tests.chaos.on_a_host import Report, email_of, judge
+from pathlib import Path
 
+from leads.offers import read_offer
+from tests.chaos.case import patient_app
+from tests.chaos.on_a_host import KeptUp, Report, email_of, judge, storm
+from tests.support.pipeline import crm
+from tests.support.vendor import Vendor
+from tools.host import Host, start
+
+LEADS = 24
 ONE, TWO = email_of(0), email_of(1)
+
+
+def test_a_killed_worker_a_stopped_and_a_killed_host_lose_and_double_no_lead(
+    fresh_storage: str, tmp_path: Path
+) -> None:
+    settings = {"LeadsStorage": fresh_storage, "AzureWebJobsStorage": fresh_storage}
+    modules, lease = ["tests.support.recording"], ["--lease-seconds", "5"]
+    with Vendor() as vendor:
+        patient_app(fresh_storage).offers.save(read_offer({"id": "*", "destinations": [crm(vendor.url)]}))
+
+        def one_more() -> Host:
+            return start("devhost", 0, "the-same-key", settings, tmp_path, modules=modules, devhost_options=lease)
+
+        with KeptUp(one_more) as kept:
+            report = storm(kept, vendor, LEADS, ("worker", "stop", "host"))
+    assert report.wrong == [], report
+    assert (report.arrived, report.kills) == (LEADS, ["worker", "stop", "host"])
+    assert report.starts == 3, "the first one, and one after each end"
 
 
 def judged(records: dict[str, set[str]], problem: str = "") -> Report:
