@@ -109,6 +109,18 @@ def _assigned(node: ast.AST) -> tuple[str, ast.expr | None]:
     return (target.id if isinstance(target, ast.Name) else ""), getattr(node, "value", None)
 
 
+def test_what_hangs_is_noted_once_the_time_is_over_and_the_rest_is_looked_at(
+    well: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = threading.Event()
+    monkeypatch.setattr("leads.storage.Queue.count", lambda _: end.wait(60))
+    monkeypatch.setattr("leads.api.doctor.EXAMINATION_SECONDS", 0)
+    found = examined()
+    end.set()
+    assert "were not done in time" in only(found, Area.TABLES, Level.NOTE).says
+    assert of(found, Area.SETTINGS) and of(found, Area.OFFERS)
+
+
 # --- Settings -----------------------------------------------------------------------------------------------------------
 
 

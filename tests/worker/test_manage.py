@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -322,3 +323,14 @@ def test_the_doctor_says_over_http_what_it_says_at_a_shell(ask: Ask) -> None:
     told = Diagnosis.model_validate_json(ask("GET", "/doctor").body)
     assert told == examine_deployment(examined_app(), Nothing())
     assert told.needs_a_person
+
+
+def test_checks_that_are_not_done_in_time_are_a_503_that_says_so(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask("PUT", "/offers/contoso.crm", OFFER)
+    end = threading.Event()
+    monkeypatch.setattr("leads.api.validation.checked", lambda _: end.wait(60))
+    monkeypatch.setattr("leads.api.validation.VALIDATION_SECONDS", 0)
+    answer = ask("POST", "/offers/contoso.crm/validate")
+    end.set()
+    assert problem(answer, 503, "")["detail"] == "1 of 1 were not done in time. Ask again."
+    assert int(answer.headers["retry-after"]) > 0
