@@ -292,7 +292,7 @@ class Secrets:
 
     def expiries(self, reference: str) -> list[datetime]:
         """When the secret ends, by Key Vault and by the secret itself. Raises `SettingsError` if it is not there."""
-        found = [_signed_until(self.read(reference))]
+        found = [signed_until(self.read(reference))]
         kind, _, name = reference.partition(":")
         if kind == "keyvault":
             found.append(self._in_key_vault(name).expires_at)
@@ -329,7 +329,8 @@ class Secrets:
         return KeptSecret(secret.value, secret.properties.expires_on)
 
 
-def _signed_until(secret: str) -> datetime | None:
+def signed_until(secret: str) -> datetime | None:
+    """When the shared access signature in a secret ends, in UTC where it names no zone; None where there is none."""
     found = _SIGNED_UNTIL.search(secret)
     if not found:
         return None

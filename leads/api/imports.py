@@ -15,7 +15,7 @@ from leads.api.problems import Invalid
 from leads.api.steps import WRONG_PLACE, Step, StepDone
 from leads.app import App
 from leads.dates import DateOrder
-from leads.destinations.azure_table import AzureTable, AzureTableSettings, from_entity, offer_of, problem_with
+from leads.destinations.azure_table import AzureTable, AzureTableSettings, from_entity, offer_of
 from leads.importing import Judged, Reading, Row, Verdict, compare, field_of_column, take_in
 from leads.lead import TEXT_FIELDS, is_tables_own
 from leads.messages import Imported
@@ -219,8 +219,9 @@ def _in_span(judged: Judged, wanted: TableToImport) -> bool:
 
 def _page(app: App, wanted: TableToImport) -> tuple[list[Any], dict[str, str] | None]:
     """A page of the table, and where the next one begins."""
+    source = AzureTable(wanted.source, app.context)
     try:
-        client = AzureTable(wanted.source, app.context).client()
+        client = source.client()
         condition = f"Timestamp ge {odata_time(wanted.since - _SKEW)}" if wanted.since else ""
         with saying_why():
             # The SDK's types know neither this token, a dict, nor that the iterator tells it.
@@ -232,7 +233,7 @@ def _page(app: App, wanted: TableToImport) -> tuple[list[Any], dict[str, str] | 
     except ResourceNotFoundError:
         raise Invalid(f"source.table: the account has no table {wanted.source.table}") from None
     except AzureError as error:
-        raise Invalid(f"source: {problem_with(error).problem}") from None
+        raise Invalid(f"source: {source.problem_with(error).problem}") from None
     return entities, pages.continuation_token
 
 

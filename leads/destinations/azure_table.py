@@ -21,6 +21,7 @@ from azure.core.exceptions import (
 from azure.data.tables import TableClient
 from pydantic import Field, model_validator
 
+from leads import clock
 from leads.destinations.base import (
     MASK,
     CheckResult,
@@ -37,7 +38,7 @@ from leads.destinations.base import (
     Retry,
 )
 from leads.lead import Lead
-from leads.settings import CONNECTION_STRING, OptionalSecret, Settings, SettingsError
+from leads.settings import CONNECTION_STRING, OptionalSecret, Settings, SettingsError, signed_until
 from leads.storage import joined_text, make_table, saying_why, table_client, text_columns, transport
 
 CREATED_TIME_FORMAT = "%m/%d/%Y %H:%M:%S"
@@ -51,7 +52,6 @@ CONTENT_TYPE = "application/json;odata=nometadata"
 _CODE = re.compile(r'(?:"code" *: *"|<(?:\w+:)?code>)(\w{1,64})', re.IGNORECASE)
 
 _FORBIDDEN_HINTS = {
-    "AuthenticationFailed": "the account key in the connection string is wrong or was rotated",
     "AuthorizationFailure": "the account's network rules or shared-key setting refuse this app",
     "AuthorizationPermissionMismatch": "give the app's identity the role Storage Table Data Contributor on the account",
     "InsufficientAccountPermissions": "the credential may not write to tables",
@@ -59,7 +59,7 @@ _FORBIDDEN_HINTS = {
     "KeyBasedAuthenticationNotPermitted": "the account does not allow keys: use table_service_uri and the app's identity",
 }
 """Error codes of the Table service that say that no lead can be written (Microsoft Learn, "Common REST API error codes" and
-"Table service error codes")."""
+"Table service error codes"). `_not_authenticated` has the words for one more."""
 
 _LEAD_ERRORS = {
     "PropertyValueTooLarge",
@@ -126,8 +126,15 @@ class AzureTable(Destination):
         except AzureError as error:
             if isinstance(error, ResourceNotFoundError) and _error_code(error) == NO_TABLE:
                 return CheckResult(ok=True)  # the table is made with the first lead
-            return problem_with(error)
+            return self.problem_with(error)
         return CheckResult(ok=True)
+
+    def problem_with(self, error: AzureError) -> CheckResult:
+        """What a failed request says of the connection."""
+        outcome = self._classify(error)
+        reason = "" if isinstance(outcome, Retry) else outcome.reason
+        problem = reason or f"storage did not answer ({outcome.code})"
+        return CheckResult(ok=False, problem=problem, code=outcome.code, transient=isinstance(outcome, Retry))
 
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
         try:
@@ -144,7 +151,7 @@ class AzureTable(Destination):
         except AzureError as error:
             if isinstance(error, HttpResponseError) and _error_code(error) == ALREADY_THERE:
                 return Delivered(outgoing.lead_id, ALREADY_THERE)
-            return _classify(error)
+            return self._classify(error)
         return Delivered(outgoing.lead_id, "created")
 
     def record_place(self, record_id: str, received_at: datetime) -> str:
@@ -192,16 +199,11 @@ class AzureTable(Destination):
         endpoint = self.settings.table_service_uri or app.table_endpoint
         return table_client(self.settings.table, endpoint=endpoint, credential=app.credential, **options)
 
+    def _classify(self, error: AzureError) -> Misconfigured | Retry | Rejected:
+        return _classify(error, self._made[0] if self._made else "")
+
 
 destination = AzureTable
-
-
-def problem_with(error: AzureError) -> CheckResult:
-    """What a failed request says of the connection."""
-    outcome = _classify(error)
-    reason = "" if isinstance(outcome, Retry) else outcome.reason
-    problem = reason or f"storage did not answer ({outcome.code})"
-    return CheckResult(ok=False, problem=problem, code=outcome.code, transient=isinstance(outcome, Retry))
 
 
 _LEAD_COLUMNS: Final = (
@@ -298,8 +300,11 @@ def _unwrapped(secret: str, reference: str) -> str:
     return text.strip()
 
 
-def _classify(error: AzureError) -> Misconfigured | Retry | Rejected:
-    """The Table service's error codes as outcomes (Microsoft Learn, "Table service error codes")."""
+def _classify(error: AzureError, connection_string: str) -> Misconfigured | Retry | Rejected:
+    """The Table service's error codes as outcomes (Microsoft Learn, "Table service error codes").
+
+    `connection_string` is the one that was used, "" where the app's identity was.
+    """
     if type(error).__name__ == "AzureSigningError":  # the SDK does not export it
         return Misconfigured("The account key in the connection string is no whole key: copy it once more.", "key")
     if isinstance(error, ClientAuthenticationError) and not getattr(error, "status_code", None):
@@ -314,12 +319,25 @@ def _classify(error: AzureError) -> Misconfigured | Retry | Rejected:
     status = error.status_code or 0
     if status in {401, 403}:
         hint = _FORBIDDEN_HINTS.get(code, "check the credential and its rights on the account")
+        hint = _not_authenticated(connection_string) if code == "AuthenticationFailed" else hint
         return Misconfigured(f"The storage account refused the app ({code or status}): {hint}.", code or str(status))
     if code in _LEAD_ERRORS or status in {400, 413}:
         return Rejected(f"The Table service refused the row ({code or status}).", code or str(status))
     if status == 404:
         return Retry(code or "404")
     return Retry(code or str(status), _retry_after(error))
+
+
+def _not_authenticated(connection_string: str) -> str:
+    """What to repair where the service says no more than `AuthenticationFailed`, of a SAS that has ended as of a wrong key."""
+    if not connection_string:
+        return "it does not take the token of the app's identity: check table_service_uri"
+    if "sharedaccesssignature=" not in connection_string.lower():
+        return "the account key in the connection string is wrong or was rotated"
+    until = signed_until(connection_string)
+    if until is not None and until <= clock.now():
+        return f"the SAS in the connection string ended on {until:%Y-%m-%d %H:%M} UTC: make a new one"
+    return "the SAS in the connection string is not valid, or the key that signed it was rotated: make a new one"
 
 
 def _error_code(error: HttpResponseError) -> str:

@@ -439,6 +439,28 @@ def test_a_refused_credential_is_misconfigured_with_what_to_change(
 
 
 @pytest.mark.parametrize(
+    ("signed_until", "words"),
+    [
+        ("2026-01-31T09:00:00Z", "the SAS in the connection string ended on 2026-01-31 09:00 UTC"),
+        ("2026-01-31", "ended on 2026-01-31 00:00 UTC"),
+        ("2999-01-01T00%3A00%3A00Z", "the key that signed it was rotated"),
+    ],
+)
+def test_a_signature_that_has_ended_is_told_from_a_wrong_key(
+    fake: FakeTables, httpserver: HTTPServer, signed_until: str, words: str
+) -> None:
+    endpoint = f"http://127.0.0.1:{httpserver.port}/example"
+    endpoints = f"BlobEndpoint={endpoint};QueueEndpoint={endpoint};TableEndpoint={endpoint}"
+    fake.destination = table_of(f"{endpoints};SharedAccessSignature=sv=2022-11-02&se={signed_until}&sig=x")
+    fake.answers(403, "AuthenticationFailed")
+    outcome, checked = fake.destination.send(outgoing(), CUSTOMER), fake.destination.check()
+    assert isinstance(outcome, Misconfigured)
+    assert words in outcome.reason and checked.problem == outcome.reason
+    assert "account key" not in outcome.reason
+    said(repr(outcome), repr(checked))
+
+
+@pytest.mark.parametrize(
     ("status", "code"),
     [
         (400, "PropertyValueTooLarge"),

@@ -11,12 +11,11 @@ import json
 import secrets
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any, Final
-from urllib.parse import parse_qs
 
 from leads import clock
 from tests.fakes.https_server import Broken, Request, Response, VendorServer
@@ -178,6 +177,8 @@ class Marketo(VendorServer):
     def answer(self, request: Request) -> Response:
         if request.path == "/identity/oauth/token":
             return self._identity(request.form if request.body else request.query)
+        if request.method == "POST" and not request.body:
+            return Response(400)  # before anything of Marketo's own: github.com/Marketo/REST-Sample-Code/issues/5
         try:
             self._admit(request)
             return _answer(result=self._act(request))
@@ -236,7 +237,7 @@ class Marketo(VendorServer):
                 self._list(list_id)
                 return [{"id": int(list_id), "name": "A list"}]
             case ("POST", "v1", "lists", list_id, "leads"):
-                return self._add_to_list(list_id, parse_qs(request.target.partition("?")[2]).get("id", []))
+                return self._add_to_list(list_id, _body(request))
             case ("GET", "asset", "v1", "form", number):
                 form = self._form(number)
                 return [{"id": int(number), "name": "A form", "status": form.status}]
@@ -396,9 +397,12 @@ class Marketo(VendorServer):
             raise Refusal("1013", f"Object not found: list {list_id}")
         return self.lists[list_id]
 
-    def _add_to_list(self, list_id: str, ids: Iterable[str]) -> list[dict[str, Any]]:
+    def _add_to_list(self, list_id: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
         self._need("Read-Write Lead")
-        return [_one(partial(self._add_one, list_id, int(number))) for number in ids]
+        records = body.get("input")
+        if not isinstance(records, list) or not all(isinstance(record.get("id"), int) for record in records):
+            raise Refusal("609", "Invalid JSON")
+        return [_one(partial(self._add_one, list_id, record["id"])) for record in records]
 
     def _add_one(self, list_id: str, person: int) -> dict[str, Any]:
         members = self._list(list_id)

@@ -6,13 +6,15 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from leads import destinations
-from leads.destinations.base import CheckResult, Context, Customer, Outcome, OutgoingLead
+from leads.destinations.base import CheckResult, Context, Customer, Misconfigured, Outcome, OutgoingLead
 from leads.destinations.dataverse import Dataverse
 from leads.destinations.dataverse.client import Client
+from leads.destinations.dataverse.sign_in import _refused
 from leads.destinations.http import Answer
 from leads.destinations.tokens import Token, TokenSource
 from leads.lead import Lead, Stage
@@ -82,3 +84,20 @@ def test_any_answers_to_a_lead_are_an_outcome(given: list[Answer], record: str) 
     outcome = dynamics(given).send(OUTGOING, Customer("key", record))
     assert isinstance(outcome, get_args(Outcome))
     assert TOLD not in getattr(outcome, "reason", "")
+
+
+@pytest.mark.parametrize(
+    ("told", "code", "words"),
+    [
+        ({"error": "invalid_grant"}, "invalid_grant", "check tenant_id, client_id and client_secret"),
+        ({"error": "invalid_grant", "error_codes": [50126]}, "AADSTS50126", "check tenant_id, client_id"),
+        ({"error": "invalid_request", "error_codes": [900971]}, "AADSTS900971", "reply address"),
+    ],
+)
+def test_a_refused_sign_in_is_a_matter_of_the_configuration_and_names_what_to_repair(
+    told: dict[str, Any], code: str, words: str
+) -> None:
+    refused = _refused(told)
+    assert isinstance(refused, Misconfigured)
+    assert refused.code == code
+    assert words in refused.reason

@@ -96,6 +96,17 @@ class Listing:
         return [item for item in self._items if isinstance(item, dict)]
 
 
+@pytest.mark.parametrize(
+    "refused", [Answer(400, {}, b""), *(answer({"success": False, "errors": [{"code": code}]}) for code in (605, "609"))]
+)
+def test_what_says_that_no_request_is_understood_is_no_leads_fault_and_no_wrong_munchkin_id(refused: Answer) -> None:
+    problem = problem_of(refused)
+    assert problem is not None
+    outcome = problem.outcome()
+    assert isinstance(outcome, Misconfigured)
+    assert "endpoint" in outcome.reason and "munchkin_id" not in outcome.reason
+
+
 def test_every_code_that_is_waited_for_is_one_that_passes() -> None:
     assert {CODES[code][0] for code in WAITS} == {Kind.TRANSIENT}
 

@@ -114,7 +114,8 @@ ENTRA_CODES: Final[Mapping[int, str]] = {
     7000112: "The application is disabled in the tenant: enable it under Enterprise applications.",
     90002: "There is no such tenant, or it has no active subscription: check tenant_id (the Directory ID).",
     900023: _NO_TENANT_ID,
-    900971: _NO_TENANT_ID,
+    900971: "Entra ID asks for a reply address, which signing in by client secret has no use for: check authority, and that "
+    "client_id is that of your own app registration; there, Authentication > Web takes a redirect URI.",
     500011: "The tenant knows no environment under this url: check url and tenant_id, which must belong together.",
     70011: "Entra ID does not take the environment's address as a scope: check url.",
     53003: "A Conditional Access policy of the tenant blocks the application.",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from leads import clock
@@ -12,6 +12,14 @@ from leads.destinations.dataverse.settings import DataverseSettings
 from leads.destinations.http import Answer, HttpClient, NoAnswer
 from leads.destinations.refusals import unanswered
 from leads.destinations.tokens import NoToken, Token, TokenSource
+
+_OF_THE_APPLICATION: Final = frozenset(
+    {
+        *("invalid_client", "invalid_grant", "invalid_request", "invalid_resource", "invalid_scope"),
+        *("unauthorized_client", "unsupported_grant_type"),
+    }
+)
+"""Errors of a token request that stay until a person changes something: RFC 6749, section 5.2, and one of Entra ID's own."""
 
 
 def token_source(settings: DataverseSettings, context: Context, http: HttpClient) -> TokenSource:
@@ -96,7 +104,7 @@ def _refused(answer: Mapping[str, Any]) -> Misconfigured | Retry:
         return Misconfigured(ENTRA_CODES[known], f"AADSTS{known}")
     error = str(answer.get("error", ""))[:40]
     code = f"AADSTS{numbers[0]}" if numbers else error
-    if error in {"invalid_client", "unauthorized_client", "invalid_request", "invalid_scope", "invalid_resource"}:
+    if error in _OF_THE_APPLICATION:
         return Misconfigured("Entra ID refuses the application: check tenant_id, client_id and client_secret.", code)
     return Retry(code or "no_token")
 

@@ -64,7 +64,9 @@ class Client:
 
     def add_to_list(self, list_id: str, person_id: str) -> None:
         """Make a person a member of a static list, if it is none yet."""
-        _stored(self._results("POST", f"/rest/v1/lists/{list_id}/leads.json?id={person_id}", "application/json"))
+        # With the content type of JSON and no body, Marketo answers 400 (github.com/Marketo/REST-Sample-Code, issue 5).
+        body = json.dumps({"input": [{"id": int(person_id)}]})
+        _stored(self._results("POST", f"/rest/v1/lists/{list_id}/leads.json", "application/json", body))
 
     def _write(self, path: str, body: Mapping[str, Any]) -> str:
         record = _stored(self._results("POST", path, "application/json", json.dumps(body)))

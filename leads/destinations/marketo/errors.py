@@ -22,6 +22,11 @@ WRONG_ADDRESS: Final = (
 _LEAD: Final = "Marketo does not accept this lead."
 _BUSY: Final = (Kind.TRANSIENT, "")
 _SIGN_IN: Final = (Kind.SIGN_IN_AGAIN, "Marketo refuses the access token: check the custom service in LaunchPoint.")
+_NO_LEADS_FAULT: Final = (
+    Kind.SETTINGS,
+    "Marketo can't read what arrives there, whatever the lead: check endpoint, and whether something between the app and "
+    "Marketo changes requests.",
+)
 _OF_A_REQUEST: Final = (Kind.LEAD, "Marketo can't read what is sent for this lead.")
 _PARTITION: Final = (
     Kind.SETTINGS,
@@ -45,7 +50,7 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
         "for API access by IP address, add the app's addresses.",
     ),
     "604": _BUSY,  # Request time-out
-    "605": _OF_A_REQUEST,  # HTTP method not supported
+    "605": _NO_LEADS_FAULT,  # HTTP method not supported
     "606": _BUSY,  # Calls in 20 seconds
     "607": (
         Kind.SETTINGS,
@@ -53,7 +58,7 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
         "go on by themselves then; an account manager can raise it.",
     ),
     "608": _BUSY,  # API temporarily unavailable
-    "609": _OF_A_REQUEST,  # Invalid JSON
+    "609": _NO_LEADS_FAULT,  # Invalid JSON
     "610": (Kind.SETTINGS, WRONG_ADDRESS),  # Requested resource not found
     "611": _BUSY,  # System error
     "612": (Kind.SETTINGS, WRONG_ADDRESS),  # Invalid content type
@@ -132,6 +137,9 @@ def _by_status(answer: Answer) -> Problem:
         return Problem(Kind.TRANSIENT, code, retry_after=answer.retry_after)
     if status == 401:
         kind, words = _SIGN_IN
+        return Problem(kind, code, words)
+    if status == 400:
+        kind, words = _NO_LEADS_FAULT
         return Problem(kind, code, words)
     if status in {413, 414}:
         return Problem(Kind.LEAD, code, "The lead is larger than Marketo takes.")
