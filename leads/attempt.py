@@ -135,7 +135,8 @@ class _Attempting:
             return
         self.may_have_sent = True
         started = perf_counter()
-        self.outcome = Unknown("cut_off") if self.cut_off and self.destination.keyless else self._send(customer)
+        unsure = self.cut_off and self.destination.keyless and not customer.stored
+        self.outcome = Unknown("cut_off") if unsure else self._send(customer)
         self.milliseconds = round((perf_counter() - started) * 1000)
         self._settle(self.outcome)
 
@@ -170,8 +171,20 @@ class _Attempting:
             except CustomerChanged:
                 known = self.app.ledger.customer(key, scope)
             else:
-                return _customer_of(key, self.claim)
+                return self._customer(key, self.claim)
         raise ClaimHeld
+
+    def _customer(self, key: str, claim: Claim) -> Customer:
+        row = claim.customer
+        stored = any(seen.stored_by == self.name for seen in row.recent if seen.lead_id == self.record.lead_id)
+
+        def remember(done: Delivered) -> None:
+            try:
+                self.app.ledger.remember(claim, self.record.lead_id, self.name, done)
+            except StorageError as error:  # the attempt goes on: what comes of it is written in the end, too
+                emit(Event.STORAGE_UNAVAILABLE, what="ledger", why=type(error).__name__)
+
+        return Customer(key, row.record_id, row.idempotency_key, row.memory, stored, remember)
 
     def _was_cut_off(self, known: CustomerRow) -> bool:
         """Whether an earlier attempt at this lead has claimed the customer and never settled: it may have been sent."""
@@ -444,8 +457,3 @@ def is_redelivery(other: Seen, seen: Seen) -> bool:
         return True
     # Lists hold a lead's fields otherwise than the marketplace sends them.
     return (other.imported or seen.imported) and other.journey == seen.journey and apart <= IMPORT_WINDOW
-
-
-def _customer_of(key: str, claim: Claim) -> Customer:
-    row = claim.customer
-    return Customer(key, row.record_id, row.idempotency_key, row.memory)

@@ -221,6 +221,23 @@ class Ledger:
         record.etag = etags[1]
         return Claim(replace(customer, etag=etags[0]), token)
 
+    def remember(self, claim: Claim, lead_id: str, destination: str, done: Delivered) -> None:
+        """Write that a destination has stored a lead before its further steps are tried; the claim goes on."""
+        customer = claim.customer
+        for _ in range(TRIES):
+            learnt = _learnt(customer, done, lead_id, stored_by=destination, overlapped=customer is not claim.customer)
+            try:
+                etags = self.table.write([("update", learnt.entity(), replacing(customer.etag))])
+            except Conflict:
+                found, _ = self._customer_again(customer, claim.token)
+                if found is None:
+                    return
+                customer = found
+                continue
+            if customer is claim.customer:
+                claim.customer = replace(learnt, etag=etags[0])
+            return
+
     def give_up(self, token: str, *, may_have_sent: bool) -> None:
         """Say that nobody sends under this claim of this process any more, whether or not it stands in the customer's row.
 
@@ -270,7 +287,10 @@ class Ledger:
             operations = _lead_operations(changed, delete_todos=exact)
             if customer is not None:
                 operations.insert(
-                    0, _customer_operation(customer, delivered, release=ours, overlapped=customer is not begun)
+                    0,
+                    _customer_operation(
+                        customer, record.lead_id, delivered, release=ours, overlapped=customer is not begun
+                    ),
                 )
             try:
                 etags = self.table.write(operations)
@@ -335,20 +355,28 @@ def _new_customer(customer_hash: str, scope: str) -> CustomerRow:
 
 def _with_seen(customer: CustomerRow, seen: Seen) -> CustomerRow:
     others = tuple(known for known in customer.recent if known.lead_id != seen.lead_id)
-    return replace(customer, claim=seen.claim, recent=(*others, seen)[-RECENT_KEPT:])
+    stored_by = next((known.stored_by for known in customer.recent if known.lead_id == seen.lead_id), "")
+    recent = (*others, replace(seen, stored_by=stored_by))
+    return replace(customer, claim=seen.claim, recent=recent[-RECENT_KEPT:])
 
 
 def _customer_operation(
-    customer: CustomerRow, delivered: Delivered | None, *, release: bool, overlapped: bool
+    customer: CustomerRow, lead_id: str, delivered: Delivered | None, *, release: bool, overlapped: bool
 ) -> Operation:
-    settled = replace(customer, claim="" if release else customer.claim)
-    if delivered is not None:
-        record_id = delivered.record_id or customer.record_id
-        memory = customer.memory if delivered.memory is None else delivered.memory
-        if overlapped:
-            memory = {**customer.memory, **memory}  # what the other attempt has left since is not forgotten
-        settled = replace(settled, record_id=record_id, memory=memory)
+    settled = _learnt(customer, delivered, lead_id, overlapped=overlapped) if delivered is not None else customer
+    settled = replace(settled, claim="" if release else customer.claim)
     return ("update", settled.entity(), replacing(customer.etag))
+
+
+def _learnt(
+    customer: CustomerRow, delivered: Delivered, lead_id: str, *, stored_by: str = "", overlapped: bool
+) -> CustomerRow:
+    """The customer with what an attempt at this lead has left."""
+    memory = customer.memory if delivered.memory is None else delivered.memory
+    if overlapped:
+        memory = {**customer.memory, **memory}  # what the other attempt has left since is not forgotten
+    recent = tuple(replace(seen, stored_by=stored_by) if seen.lead_id == lead_id else seen for seen in customer.recent)
+    return replace(customer, record_id=delivered.record_id or customer.record_id, memory=memory, recent=recent)
 
 
 def _lead_operations(record: LeadRecord, *, delete_todos: bool = True) -> list[Operation]:

@@ -213,7 +213,8 @@ class LeadRecord:
 class Seen:
     """A lead of a customer by its fingerprint, to tell a redelivery from a repeat; `claim` is the newest attempt's token.
 
-    `journey` is the same for every lead of this action and offer: by it an imported lead is recognised.
+    `journey` is the same for every lead of this action and offer: by it an imported lead is recognised. `stored_by` is the
+    destination that has stored the lead and has not settled it yet.
     """
 
     fingerprint: str
@@ -222,6 +223,7 @@ class Seen:
     claim: str = ""
     journey: str = ""
     imported: bool = False
+    stored_by: str = ""
 
 
 _SEEN = TypeAdapter(tuple[Seen, ...])

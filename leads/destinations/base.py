@@ -99,18 +99,27 @@ send_ends_at: ContextVar[float] = ContextVar("send_ends_at", default=inf)
 Outcome = Delivered | Skipped | Retry | Rejected | Misconfigured | Unknown
 
 
+def _remember_nothing(done: Delivered) -> None:
+    del done
+
+
 @dataclass(frozen=True, slots=True)
 class Customer:
     """Whom the lead is from, within the destination's record scope. `record_id` is "" until a first lead is delivered.
 
     `idempotency_key` is a random UUID (version 4), stored before the first send and the same ever after; `memory` is what the
     newest `Delivered` left.
+
+    A destination that can't repeat its first step calls `remember` with what that came to before it tries the next one. If the
+    attempt ends there, the next one finds `stored`, and `record_id` and `memory` as they were left.
     """
 
     key: str
     record_id: str = ""
     idempotency_key: str = ""
     memory: Mapping[str, str] = field(default_factory=dict)
+    stored: bool = False
+    remember: Callable[[Delivered], None] = _remember_nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from leads import delivery, ledger
 from leads.app import App
 from leads.destinations.base import CheckResult
-from leads.destinations.marketo.client import DESCRIPTION_BYTES
+from leads.destinations.marketo.client import DESCRIPTION_BYTES, Client
 from leads.destinations.words import NOT_PROVIDED
 from leads.offers import InvalidOffer, read_offer
+from leads.replay import replay
 from leads.rows import State
 from tests.fakes.https_server import LOSE_ANSWER, Broken, Request, Response
 from tests.fakes.marketo import CLIENT, CST, FORM, LIST, MUNCHKIN, Field, Form, Marketo
@@ -646,7 +647,7 @@ def test_a_list_that_is_gone_holds_no_lead_up(pipeline: Pipeline, marketo: Marke
     pipeline.offer(crm(marketo, static_list=int(LIST)))
     del marketo.lists[LIST]
     lead = deliver(pipeline)
-    assert (state(pipeline, lead), code(pipeline, lead)) == (State.DELIVERED, "1013")
+    assert (state(pipeline, lead), code(pipeline, lead)) == (State.DELIVERED, f"list:{LIST}:1013")
     assert "static_list" in check(pipeline, marketo, static_list=int(LIST)).problem
 
 
@@ -859,6 +860,57 @@ def _die(*_: object, **__: object) -> None:
     raise Killed
 
 
+@pytest.mark.parametrize(
+    ("fault", "shown"),
+    [
+        (Response(200, {"success": False, "errors": [{"code": "1019"}]}), f"list:{LIST}:1019"),
+        (Response(200, {"success": False, "errors": [{"code": "603"}]}), f"list:{LIST}:603"),
+        (Response(400), f"list:{LIST}:400"),
+        (LOSE_ANSWER, f"list:{LIST}:connection_lost"),
+    ],
+)
+@pytest.mark.parametrize("by_form", [True, False])
+def test_a_list_that_fails_leaves_the_lead_delivered_once_and_gets_the_person_with_the_next_lead(
+    pipeline: Pipeline, marketo: Marketo, fault: Any, shown: str, by_form: bool
+) -> None:
+    pipeline.offer(crm(marketo, static_list=int(LIST), **({"form_id": FORM} if by_form else {})))
+    marketo.fault = lambda request: fault if f"/lists/{LIST}/" in request.path else None
+    lead = deliver(pipeline)
+    settled = pipeline.delivery(lead)
+    assert (settled.state, settled.possibly_twice, code(pipeline, lead)) == (State.DELIVERED, False, shown)
+    marketo.fault = lambda request: None
+    pipeline.offer(crm(marketo, **({"form_id": FORM} if by_form else {})))
+    later = deliver(pipeline, "PLT")
+    assert (state(pipeline, later), code(pipeline, later)) == (State.DELIVERED, "")
+    assert marketo.members() == [one(marketo)["id"]]
+    assert len(marketo.activities) == (2 if by_form else 0), "one for each lead"
+    deliver(pipeline, "Create")
+    assert len([request for request in marketo.journal if f"/lists/{LIST}/" in request.path]) == 2, (
+        "it is on the list now"
+    )
+
+
+def test_what_a_form_was_filled_out_for_is_remembered_before_the_list_is_tried(
+    pipeline: Pipeline, marketo: Marketo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.offer(crm(marketo, form_id=FORM, static_list=int(LIST)), policies={"unknown": "hold"})
+    monkeypatch.setattr(ledger, "CLAIM_LEASE_SECONDS", -5)
+    lead = pipeline.post(a_lead(EMAIL))
+    (message,) = pipeline.messages()
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Client, "add_to_list", _die)
+        delivery.deliver(pipeline.app, text_of(message))
+    delivery.deliver(pipeline.app, text_of(message))
+    pipeline.queue.delete(message)
+    settled = pipeline.delivery(lead)
+    assert (settled.state, settled.possibly_twice) == (State.DELIVERED, False)
+    assert len(marketo.activities) == 1
+    assert marketo.members() == [one(marketo)["id"]] == [int(settled.record_id)]
+    replay(pipeline.app, pipeline.record(lead), force=True)
+    pipeline.advance(5)
+    assert len(marketo.activities) == 2, "what a person asks for is sent again"
+
+
 def test_by_policy_a_lost_answer_of_a_form_is_left_to_a_person(
     pipeline: Pipeline, marketo: Marketo, form: Form
 ) -> None:
@@ -893,7 +945,7 @@ def skip(number: str) -> Response:
         (refusal("615"), State.RETRY, "615"),
         (refusal("713"), State.RETRY, "713"),
         (refusal("614"), State.RETRY, "614"),
-        (refusal("609"), State.DEAD_LETTER, "609"),
+        (refusal("609"), State.RETRY, "609"),
         (refusal("1234"), State.DEAD_LETTER, "1234"),
         (skip("1001"), State.DEAD_LETTER, "1001"),
         (skip("1029"), State.RETRY, "1029"),

@@ -97,7 +97,8 @@ class Listing:
 
 
 @pytest.mark.parametrize(
-    "refused", [Answer(400, {}, b""), *(answer({"success": False, "errors": [{"code": code}]}) for code in (605, "609"))]
+    "refused",
+    [Answer(400, {}, b""), *(answer({"success": False, "errors": [{"code": code}]}) for code in (605, "609"))],
 )
 def test_what_says_that_no_request_is_understood_is_no_leads_fault_and_no_wrong_munchkin_id(refused: Answer) -> None:
     problem = problem_of(refused)

@@ -25,7 +25,7 @@ from leads.destinations.base import (
 from leads.destinations.http import Failure
 from leads.destinations.lanes import Allowance, Lane, Lanes, NoLane
 from leads.destinations.marketo.client import Client
-from leads.destinations.marketo.errors import WRONG_ADDRESS
+from leads.destinations.marketo.errors import NO_TURN, WRONG_ADDRESS
 from leads.destinations.marketo.preview import AssumedFields, PreviewClient
 from leads.destinations.marketo.records import DEFAULT_MAPPING, unfit_email
 from leads.destinations.marketo.sending import Known, Sending, SubmitForm, SyncLead
@@ -41,8 +41,6 @@ Developer Guide, "Marketo Integration Best Practices"). Marketo ends a call afte
 TURN_SECONDS: Final = 60.0
 """How long a lead waits for a lane before it goes back to the queue."""
 CHECK_TURN_SECONDS: Final = 20.0
-NO_TURN: Final = "allowance"
-"""The code of a lead whose turn at the allowance did not come in time."""
 
 
 class Marketo(Destination):

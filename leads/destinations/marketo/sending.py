@@ -2,12 +2,21 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from leads.destinations.base import Customer, Delivered, MappingValue, Outcome, OutgoingLead, Retry, Skipped, Unknown
 from leads.destinations.http import NoAnswer
+from leads.destinations.lanes import NoLane
 from leads.destinations.marketo.client import Client
-from leads.destinations.marketo.errors import COMPANY_REFUSED, MAYBE_DONE, PERSON_GONE, SKIPPED, UNKNOWN_FIELD
+from leads.destinations.marketo.errors import (
+    COMPANY_REFUSED,
+    MAYBE_DONE,
+    NO_TURN,
+    PERSON_GONE,
+    SKIPPED,
+    UNKNOWN_FIELD,
+    WRONG_ADDRESS,
+)
 from leads.destinations.marketo.fields import Catalogue, Field, FormField, catalogue, daily, form_fields
 from leads.destinations.marketo.journey import as_text, with_stage
 from leads.destinations.marketo.records import (
@@ -22,10 +31,11 @@ from leads.destinations.marketo.records import (
     set_flags,
 )
 from leads.destinations.marketo.settings import MarketoSettings
-from leads.destinations.refusals import Kind, Refused
+from leads.destinations.refusals import FAILURES, Kind, Problem, Refused, outcome_of
 from leads.destinations.words import CONTACT_ASKED_FOR, NOT_PROVIDED
 from leads.refreshing import Refreshing
 
+_CODE_CHARACTERS: Final = 100
 _COMPANY_KEPT: Final = "Marketo does not let the person's company be changed; what the lead says of it stands below."
 
 
@@ -58,6 +68,9 @@ class PersonDeleted(Exception):
 class Sending(ABC):
     """What both ways share: finding the person, what is set or changed, and what the ledger is to remember."""
 
+    repeatable: ClassVar[bool] = True
+    """Whether storing the lead once more changes nothing."""
+
     def __init__(
         self,
         settings: MarketoSettings,
@@ -75,7 +88,8 @@ class Sending(ABC):
         self._customer = customer
         self._email = outgoing.lead.email
         self._memory = customer.memory
-        self._code = ""
+        self._said: list[str] = []
+        self._lists = self._wanted_lists()
         self._offered = set(self._memory.get("offered", "").split())
         self._stages = with_stage(self._memory, outgoing) if settings.journey_field else {}
         self._without: frozenset[str] = frozenset()
@@ -87,6 +101,8 @@ class Sending(ABC):
         self._flagged = self._memory.get("flagged", "")
 
     def run(self) -> Outcome:
+        if self._customer.stored:  # an earlier attempt has come this far
+            return self._added_to_lists(self._customer.record_id)
         try:
             person_id = self._store()
         except PersonDeleted:
@@ -97,14 +113,20 @@ class Sending(ABC):
             raise
         if isinstance(person_id, Unknown):
             return person_id
-        self._add_to_lists(person_id)
+        if self._lists and not self.repeatable:
+            self._customer.remember(self._delivered(person_id))
+        return self._added_to_lists(person_id)
+
+    def _delivered(self, person_id: str) -> Delivered:
         memory = {
             "rating": self._rating,
             "flagged": self._flagged,
             "offered": " ".join(sorted(self._offered)),
+            "lists": " ".join(self._lists),
             **self._stages,
         }
-        return Delivered(person_id, self._code, {name: value for name, value in memory.items() if value})
+        code = " ".join(self._said)[:_CODE_CHARACTERS]
+        return Delivered(person_id, code, {name: value for name, value in memory.items() if value})
 
     @abstractmethod
     def _store(self) -> "str | Unknown":
@@ -214,22 +236,35 @@ class Sending(ABC):
         if refused.problem.code != COMPANY_REFUSED or not sent.keys() & COMPANY_FIELDS:
             raise refused
         self._without = COMPANY_FIELDS & self._mapping.keys()
-        self._code = COMPANY_REFUSED
+        self._said.append(COMPANY_REFUSED)
 
     # lists
 
-    def _add_to_lists(self, person_id: str) -> None:
+    def _wanted_lists(self) -> list[str]:
+        """The lists to put the person on: first those that it could not be added to with an earlier lead."""
         wanted = [str(self._settings.static_list or ""), self._outgoing.follow_up.list]
-        for list_id in dict.fromkeys(filter(None, wanted)):
-            try:
-                self._client.add_to_list(list_id, person_id)
-            except Refused as refused:
-                if refused.problem.kind is Kind.ALREADY_THERE:
-                    continue
-                if refused.problem.kind is not Kind.GONE:
-                    raise
-                # The lead counts for more than the list that it is put on; the check says that there is none.
-                self._code = refused.problem.code
+        return list(dict.fromkeys([*self._memory.get("lists", "").split(), *filter(None, wanted)]))
+
+    def _added_to_lists(self, person_id: str) -> Delivered:
+        """The lead counts for more than the lists: it is delivered whatever comes of them, and its code says which failed."""
+        for list_id in list(self._lists):
+            problem = self._problem_with_list(list_id, person_id)
+            if problem is not None:
+                self._said.append(f"list:{list_id}:{problem.code}")
+            if problem is None or problem.kind is Kind.GONE:  # the check says that there is none
+                self._lists.remove(list_id)
+        return self._delivered(person_id)
+
+    def _problem_with_list(self, list_id: str, person_id: str) -> Problem | None:
+        try:
+            self._client.add_to_list(list_id, person_id)
+        except Refused as refused:
+            return None if refused.problem.kind is Kind.ALREADY_THERE else refused.problem
+        except NoLane:
+            return Problem(Kind.TRANSIENT, NO_TURN)
+        except FAILURES as failure:
+            return Problem(Kind.TRANSIENT, getattr(outcome_of(failure, WRONG_ADDRESS), "code", ""))
+        return None
 
 
 class SyncLead(Sending):
@@ -271,6 +306,8 @@ class SyncLead(Sending):
 
 class SubmitForm(Sending):
     """Fills out the form: one person, and an activity that campaigns can be triggered by."""
+
+    repeatable = False
 
     def __init__(self, form_id: int, *common: Any) -> None:
         super().__init__(*common)
