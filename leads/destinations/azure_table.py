@@ -47,7 +47,7 @@ MAX_ENTITY_CHARACTERS = 480_000
 
 ALREADY_THERE = "EntityAlreadyExists"
 """The one conflict that proves that the lead is in the table; another is `TableBeingDeleted`."""
-NO_TABLE = "TableNotFound"
+TABLE_IS_MISSING = "TableNotFound"
 CONTENT_TYPE = "application/json;odata=nometadata"
 _CODE = re.compile(r'(?:"code" *: *"|<(?:\w+:)?code>)(\w{1,64})', re.IGNORECASE)
 
@@ -124,7 +124,7 @@ class AzureTable(Destination):
         except SettingsError as error:
             return CheckResult(ok=False, problem=str(error), code="settings")
         except AzureError as error:
-            if isinstance(error, ResourceNotFoundError) and _error_code(error) == NO_TABLE:
+            if isinstance(error, ResourceNotFoundError) and _error_code(error) == TABLE_IS_MISSING:
                 return CheckResult(ok=True)  # the table is made with the first lead
             return self.problem_with(error)
         return CheckResult(ok=True)

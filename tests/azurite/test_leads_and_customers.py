@@ -220,9 +220,7 @@ def test_the_default_offer_takes_what_no_other_does(pipeline: Pipeline, vendor: 
     assert vendor.keys() == [lead]
 
 
-@pytest.mark.parametrize(
-    "name", ["a/b", "a\\b", "a#b?c%d", "100% / more", "Ünï;cødé\u202e", "x" * 490, "tab\there", "it's"]
-)
+@pytest.mark.parametrize("name", ["a/b", "a\\b", "a#b?c%d", "100% / more", "Ünï;cødé\u202e", "x" * 490, "it's"])
 def test_an_offer_may_have_any_name(pipeline: Pipeline, vendor: Vendor, name: str) -> None:
     pipeline.offer(crm(vendor.url), offer_id=name)
     lead = pipeline.post(a_lead(OfferTitle="other"), name)
