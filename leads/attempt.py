@@ -422,7 +422,8 @@ class _Attempting:
                 delivery.connection = self.destination.connection
                 delivery.updated_at, delivery.next_at = now, next_at
 
-        stored = self.app.ledger.settle(self.record, change_record, self.claim, delivered)
+        key_refused = self.outcome is not None and self.outcome.key_refused
+        stored = self.app.ledger.settle(self.record, change_record, self.claim, delivered, key_refused=key_refused)
         emit(
             Event.LEAD_ATTEMPTED if outcome else Event.LEAD_SETTLED,
             lead_id=self.record.lead_id,

@@ -268,10 +268,12 @@ class Ledger:
         change: Callable[[LeadRecord], None],
         claim: Claim | None = None,
         delivered: Delivered | None = None,
+        *,
+        key_refused: bool = False,
     ) -> LeadRecord:
         """Change a lead's record, its listing, its to-do rows and, with a claim, its customer, in one transaction.
 
-        `delivered` is what the customer's row learns from the attempt.
+        `delivered` is what the customer's row learns from the attempt. It gets another idempotency key where its own was refused.
         `change` alters the record in place; it is called again with the record as stored where somebody else changed it
         meanwhile, so nothing that they did is lost. Without a claim, raises `LeadKnown` if a record that was to be new is there.
         A claim that was lost is not an error: what came of the attempt is merged, its memory by each name.
@@ -286,10 +288,12 @@ class Ledger:
                 changed.close(changed.emptied_at, "its personal data has been removed")
             operations = _lead_operations(changed, delete_todos=exact)
             if customer is not None:
+                # Another attempt that has the claim meanwhile has sent under the same key, and may have lost its answer.
+                known = replace(customer, idempotency_key=str(uuid4())) if key_refused and ours else customer
                 operations.insert(
                     0,
                     _customer_operation(
-                        customer, record.lead_id, delivered, release=ours, overlapped=customer is not begun
+                        known, record.lead_id, delivered, release=ours, overlapped=customer is not begun
                     ),
                 )
             try:

@@ -233,7 +233,8 @@ _SEEN = TypeAdapter(tuple[Seen, ...])
 class CustomerRow:
     """A customer within one record scope. `claim` is the token of the attempt under way, "" if there is none.
 
-    `idempotency_key` is a random UUID that the row has had from the first claim on; `memory` is the destination's own.
+    `idempotency_key` is a random UUID that the row has from the first claim on, and another one once it was refused; `memory` is
+    the destination's own.
     """
 
     partition: str

@@ -28,8 +28,19 @@ MappingValue = str | int | float | bool | None
 """What a field of the vendor is filled with: a template, a constant, or None for a default that is taken out."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sent:
+    """What all outcomes can say.
+
+    `key_refused`: the vendor has refused what was sent under the customer's idempotency key, so nothing is stored under it, and
+    the vendor may repeat the refusal for as long as it keeps the key. The next try gets another key.
+    """
+
+    key_refused: bool = False
+
+
 @dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(_Sent):
     """The record is there, or was there already.
 
     `memory` is what the destination wants to be told with the customer's next lead: a few short texts, no personal data.
@@ -43,7 +54,7 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(_Sent):
     """An outage, a time-out, throttling: nothing is wrong with the lead. `after` is the vendor's Retry-After in seconds.
 
     `waited`: it is only that the lead's turn at what the vendor allows did not come in time, which says nothing against the
@@ -56,7 +67,7 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(_Sent):
     """This lead can't be stored as it is. `reason` tells a person why, without repeating the lead's data."""
 
     reason: str
@@ -64,7 +75,7 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(_Sent):
     """Nothing is stored, and nothing is wrong: `reason` names the setting that asks for it."""
 
     reason: str
@@ -72,7 +83,7 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
-class Misconfigured:
+class Misconfigured(_Sent):
     """Credentials, rights, address or a missing field: every lead would fail. `reason` says what to change."""
 
     reason: str
@@ -80,7 +91,7 @@ class Misconfigured:
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(_Sent):
     """Sent, the answer was lost, and the vendor has no key by which a second try could be recognised."""
 
     code: str
@@ -107,8 +118,8 @@ def _remember_nothing(done: Delivered) -> None:
 class Customer:
     """Whom the lead is from, within the destination's record scope. `record_id` is "" until a first lead is delivered.
 
-    `idempotency_key` is a random UUID (version 4), stored before the first send and the same ever after; `memory` is what the
-    newest `Delivered` left.
+    `idempotency_key` is a random UUID (version 4), stored before the first send and the same until an outcome says that it was
+    refused; `memory` is what the newest `Delivered` left.
 
     A destination that can't repeat its first step calls `remember` with what that came to before it tries the next one. If the
     attempt ends there, the next one finds `stored`, and `record_id` and `memory` as they were left.

@@ -12,7 +12,7 @@ from leads.retry import BUDGET
 from leads.rows import State
 from tests.support.logs import logged
 from tests.support.pipeline import Pipeline, a_lead, crm, text_of
-from tests.support.vendor import DELIVERED, LOST_ANSWER, MISCONFIGURED, REJECTED, RETRY, UNKNOWN, Vendor
+from tests.support.vendor import DELIVERED, KEY_REFUSED, LOST_ANSWER, MISCONFIGURED, REJECTED, RETRY, UNKNOWN, Vendor
 
 
 def test_delivered_settles_the_lead_and_leaves_the_queue_empty(routed: Pipeline, vendor: Vendor) -> None:
@@ -23,6 +23,20 @@ def test_delivered_settles_the_lead_and_leaves_the_queue_empty(routed: Pipeline,
     assert vendor.keys() == [lead]
     assert routed.queue.depth() == 0
     assert not routed.pending()
+
+
+def test_an_idempotency_key_is_the_same_until_the_vendor_has_refused_it(routed: Pipeline, vendor: Vendor) -> None:
+    vendor.answers(RETRY, LOST_ANSWER, KEY_REFUSED, DELIVERED)
+    lead = routed.post()
+    routed.run()
+    for seconds in (15, 90, 400):
+        routed.advance(seconds)
+    assert routed.delivery(lead).state is State.DELIVERED
+    first, after_outage, after_lost_answer, after_refusal = [call.idempotency_key for call in vendor.calls]
+    assert first == after_outage == after_lost_answer != after_refusal
+    routed.post(a_lead(action="PLT"))
+    routed.run()
+    assert vendor.calls[-1].idempotency_key == after_refusal
 
 
 def test_the_log_says_of_which_stage_a_lead_is_and_where_it_stands(

@@ -19,7 +19,7 @@ from tests.chaos.case import Case, app_that_may_crash_once, states
 from tests.chaos.workers import ForkServer, Worker
 from tests.support.pipeline import a_lead
 from tests.support.proxy import Kill, Request, Rule
-from tests.support.vendor import DELIVERED, RETRY
+from tests.support.vendor import DELIVERED, KEY_REFUSED
 
 Among = Literal["number", "step", "change"]
 """Which requests are counted: all, all but empty polls, or those that change something (see `Request`)."""
@@ -74,6 +74,8 @@ class Scenario:
     """What happens to a lead. `prepare` comes before the worker, `tend` over and over while workers run."""
 
     name = ""
+    keys = 1
+    """How many idempotency keys the customer uses: one, and another for each that was refused."""
     expected: frozenset[State] = frozenset({State.DELIVERED})
     """How every accepted lead ends."""
 
@@ -117,10 +119,14 @@ class LaterStage(Scenario):
 
 class Retried(Scenario):
     name = "a retry"
+    keys = 2
 
     def prepare(self, case: Case) -> None:
         case.offer("crm")
-        case.vendors["crm"].answers(RETRY, DELIVERED)
+        vendor = case.vendors["crm"]
+        vendor.answer = lambda call: (
+            KEY_REFUSED if call.idempotency_key == vendor.calls[0].idempotency_key else DELIVERED
+        )
         case.post()
 
 
@@ -378,5 +384,6 @@ def _check(scenario: Scenario, case: Case, outcome: Outcome, lost: dict[tuple[st
     assert unsettled == lost, f"calls repeated without a kill between send and settle: {unsettled}, lost: {lost}"
     outcome.repeated_calls = sum(unsettled.values())
     for vendor in case.vendors.values():
-        assert len({call.idempotency_key for call in vendor.calls}) == 1, "the customer's random key is made once"
+        keys = {call.idempotency_key for call in vendor.calls}
+        assert len(keys) == scenario.keys, "the customer's random key is made once, and again only when it was refused"
     scenario.check(case)

@@ -83,7 +83,8 @@ class Alone:
         if isinstance(outcome, Delivered):
             memory = customer.memory if outcome.memory is None else outcome.memory
             record_id = outcome.record_id or customer.record_id
-            self.customers[email] = replace(customer, record_id=record_id, memory=memory)
+            customer = replace(customer, record_id=record_id, memory=memory)
+        self.customers[email] = replace(customer, idempotency_key=str(uuid4())) if outcome.key_refused else customer
         return outcome
 
     def forget(self) -> None:

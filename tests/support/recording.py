@@ -77,7 +77,8 @@ class Recording(Destination):
             case "raise":
                 raise RuntimeError(answer["text"])
             case _:
-                return Retry(answer["code"], answer.get("after"), answer.get("waited", False))
+                refused = answer.get("key_refused", False)
+                return Retry(answer["code"], answer.get("after"), answer.get("waited", False), key_refused=refused)
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         address = urlsplit(self.settings.url)

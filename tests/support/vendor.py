@@ -17,6 +17,8 @@ from typing import Any
 
 DELIVERED = {"outcome": "delivered"}
 RETRY = {"outcome": "retry", "code": "503"}
+KEY_REFUSED = RETRY | {"key_refused": True}
+"""The vendor has stored nothing under the idempotency key, and repeats this for whoever sends it again."""
 REJECTED = {"outcome": "rejected", "code": "bad-field", "reason": "the field is not accepted"}
 MISCONFIGURED = {"outcome": "misconfigured", "code": "401", "reason": "the secret has expired"}
 UNKNOWN = {"outcome": "unknown", "code": "lost"}
