@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from leads.api.replay import ReplayLead, replay_lead
 from leads.rows import State
 from tests.fakes.https_server import LOSE_ANSWER
 from tests.fakes.salesforce import CLIENT, Field, Salesforce, VendorError
@@ -87,6 +88,28 @@ def test_the_idempotency_key_was_stored_before_the_first_send(pipeline: Pipeline
     first, again = [request for request in org.journal if request.path.endswith("/ui-api/records")]
     assert first.headers["idempotency-key"] == again.headers["idempotency-key"]
     assert len(org.leads) == 1
+
+
+@pytest.mark.parametrize("code", ["UNABLE_TO_LOCK_ROW", "FIELD_CUSTOM_VALIDATION_EXCEPTION"])
+def test_a_refusal_is_not_heard_again_once_its_cause_is_gone(pipeline: Pipeline, org: Salesforce, code: str) -> None:
+    pipeline.offer(crm(org, match_existing="off"))
+    org.validation_rule = lambda table, values: VendorError(400, code, "refused")
+    lead = deliver(pipeline)
+    org.validation_rule = lambda table, values: None
+    if state(pipeline, lead) is State.DEAD_LETTER:
+        replay_lead(pipeline.app, ReplayLead(lead_id=lead))
+    pipeline.advance(15)
+    assert state(pipeline, lead) is State.DELIVERED
+    assert len(org.leads) == 1
+
+
+def test_a_right_that_is_given_later_lets_the_leads_through(pipeline: Pipeline, org: Salesforce) -> None:
+    org.rights["Lead"].discard("create")
+    lead = deliver(pipeline)
+    assert state(pipeline, lead) is State.PARKED
+    org.rights["Lead"].add("create")
+    pipeline.tick(3)
+    assert state(pipeline, lead) is State.DELIVERED
 
 
 def test_a_used_up_day_parks_the_leads_until_there_are_requests_again(pipeline: Pipeline, org: Salesforce) -> None:

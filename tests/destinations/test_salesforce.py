@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from leads import clock
 from leads.destinations.base import CheckResult, Delivered, Misconfigured, Outcome, Rejected, Retry, Skipped
 from leads.destinations.salesforce.client import quoted
+from leads.destinations.salesforce.errors import BEFORE_THE_WRITE, CODES
 from leads.destinations.words import NOT_PROVIDED
 from leads.offers import InvalidOffer, read_offer
 from tests.fakes.https_server import LOSE_ANSWER, Request, Response
@@ -363,6 +364,24 @@ def test_a_change_at_the_same_moment_is_not_overwritten(org: Salesforce, alone: 
     assert len(org.tasks()) == 1
 
 
+def test_a_lead_that_others_change_all_the_time_is_left_as_it_is_and_gets_the_stage(
+    org: Salesforce, alone: Alone, time: TestClock
+) -> None:
+    alone.send()
+
+    def edit_meanwhile(request: Request) -> None:
+        if b"PATCH" in request.body:
+            time.time += timedelta(seconds=1)
+            org.edit(one(org.leads)["Id"])
+
+    org.fault = edit_meanwhile
+    before = org.requests()
+    assert isinstance(alone.send("PLT"), Delivered)
+    assert org.requests() - before <= 8
+    assert one(org.leads)["Rating"] == "Warm"
+    assert sorted(told(org)) == sorted(outgoing.lead_id for outgoing in alone.sent)
+
+
 # --- Records that others have made --------------------------------------------------------------------------------------
 
 
@@ -681,6 +700,26 @@ def test_fields_that_are_hidden_from_us_are_learnt(org: Salesforce, alone: Alone
     assert org.requests() - before == 2, "they are not sent any more"
 
 
+def test_a_field_that_is_hidden_later_is_learnt_whatever_the_language(org: Salesforce, alone: Alone) -> None:
+    org.fields["Lead"]["Title"] = Field("string", 4)
+    alone.send()
+    org.hidden.add(("Lead", "Title"))
+    org.validation_rule = lambda table, values: (
+        VendorError(400, "INVALID_FIELD", "そのような列はありません") if "Title" in values else None
+    )
+    outcome = alone.send(email="other@example.com")
+    assert isinstance(outcome, Delivered) and outcome.code == "left_out:Title"
+
+
+@pytest.mark.parametrize("code", ["CANNOT_EXECUTE_FLOW_TRIGGER", "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY"])
+def test_a_field_that_a_flow_or_trigger_names_is_left_out(org: Salesforce, alone: Alone, code: str) -> None:
+    org.validation_rule = lambda table, values: (
+        VendorError(400, code, "Nein", "Phone") if table == "Lead" and "Phone" in values else None
+    )
+    alone.send()
+    refused(org, alone)
+
+
 def test_a_validation_rule_that_names_a_field_is_met_without_it(org: Salesforce, alone: Alone) -> None:
     def rule(table: str, values: Any) -> VendorError | None:
         if table == "Lead" and "Phone" in values:
@@ -749,6 +788,62 @@ def test_what_a_key_stands_for_is_not_taken_for_an_answer_to_what_is_sent_now(
         again = alone.again()
         assert isinstance(again, Delivered) and again.record_id == outcome.record_id, "as if the answer had been lost"
     assert len(org.leads) == 2
+
+
+# --- Idempotency keys ---------------------------------------------------------------------------------------------------
+
+
+def refuse_creates(org: Salesforce, code: str) -> None:
+    org.validation_rule = lambda table, values: VendorError(400, code, "Refused") if table == "Lead" else None
+
+
+def accept(org: Salesforce) -> None:
+    org.validation_rule, org.duplicate_rule = lambda table, values: None, ""
+
+
+@pytest.mark.parametrize("code", [*sorted(set(CODES) - BEFORE_THE_WRITE), "A_NEW_ONE"])
+def test_a_refusal_that_salesforce_has_stored_is_heard_once(org: Salesforce, make: Make, code: str) -> None:
+    alone = make(match_existing="off")
+    refuse_creates(org, code)
+    assert not isinstance(alone.send(), Delivered)
+    accept(org)
+    assert isinstance(alone.again(), Delivered)
+    assert len(org.leads) == 1
+
+
+def test_nor_is_one_of_a_record_that_is_made_again(org: Salesforce, make: Make) -> None:
+    alone = make(match_existing="off")
+    alone.send()
+    org.delete("Lead", one(org.leads)["Id"])
+    refuse_creates(org, "UNABLE_TO_LOCK_ROW")
+    assert isinstance(alone.send("PLT"), Retry)
+    accept(org)
+    assert isinstance(alone.again(), Delivered)
+    assert len(org.leads) == 1
+
+
+def test_nor_is_that_of_a_duplicate_rule_which_is_off_now(org: Salesforce, make: Make) -> None:
+    alone = make(match_existing="off", duplicate_rules="delivered")
+    org.duplicate_rule = "alert"
+    org.add_contact(Email="ada@example.com")
+    assert isinstance(alone.send(), Delivered)
+    accept(org)
+    assert isinstance(alone.send("PLT"), Delivered)
+    assert len(org.leads) == 1
+
+
+@pytest.mark.parametrize("code", sorted(BEFORE_THE_WRITE))
+def test_an_answer_from_before_the_write_says_nothing_of_one_that_was_lost(
+    org: Salesforce, make: Make, code: str
+) -> None:
+    alone = make(match_existing="off")
+    org.fail_next(LOSE_ANSWER, is_write)
+    alone.send()
+    org.fault = lambda request: answered(code, status=403) if API in request.path else None
+    assert not isinstance(alone.again(), Delivered)
+    org.fault = lambda request: None
+    assert isinstance(alone.again(), Delivered)
+    assert len(org.leads) == 1
 
 
 HOSTILE = [
@@ -857,6 +952,96 @@ def test_a_follow_up_whose_target_is_gone_holds_no_lead_up(
 
 
 @pytest.mark.parametrize(
+    "code",
+    [
+        "TRANSFER_REQUIRES_READ",
+        "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
+        "INVALID_CROSS_REFERENCE_KEY",
+        "OP_WITH_INVALID_USER_TYPE_EXCEPTION",
+    ],
+)
+@pytest.mark.parametrize("key", [None, KEY])
+def test_an_owner_that_refuses_costs_the_owner_and_never_the_lead(
+    org: Salesforce, make: Make, code: str, key: str | None
+) -> None:
+    org.refuses[PERSON] = code
+    wanted = {"owner": f"user:{PERSON}", "task": {}}
+    alone = make(follow_up={"initial_interest": wanted, "purchase": wanted}, external_id_field=key)
+    for action in ("INS", "Create"):
+        outcome = alone.send(action)
+        assert isinstance(outcome, Delivered) and outcome.code == "left_out:OwnerId"
+    assert len(org.leads) == 1
+    assert sorted(set(told(org))) == sorted(outgoing.lead_id for outgoing in alone.sent)
+
+
+def test_nor_the_contact_that_a_lead_was_converted_to(org: Salesforce, make: Make) -> None:
+    alone = make(follow_up={"purchase": {"owner": f"user:{PERSON}", "task": {}, "campaign": CAMPAIGN}})
+    for code in ("INACTIVE_OWNER_OR_USER", "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY"):
+        email = f"{code}@example.com".lower()
+        org.refuses.clear()
+        alone.send(email=email)
+        contact, _, opportunity = org.convert(org.leads[-1]["Id"])
+        org.refuses |= {PERSON: code, CAMPAIGN: code}
+        outcome = alone.send("Create", email=email)
+        assert isinstance(outcome, Delivered) and outcome.code == "left_out:campaign,OwnerId"
+        assert one(org.tasks(contact))["WhatId"] == opportunity
+    assert len(org.leads) == 2
+
+
+def test_an_owner_is_kept_where_only_the_opportunity_is_closed_to_us(org: Salesforce, make: Make) -> None:
+    alone = make(follow_up={"purchase": {"owner": f"user:{PERSON}", "task": {}}})
+    alone.send()
+    contact, account, opportunity = org.convert(one(org.leads)["Id"])
+    org.refuses[opportunity] = "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY"
+    assert isinstance(alone.send("Create"), Delivered)
+    task = one(org.tasks(contact))
+    assert (task["OwnerId"], task["WhatId"]) == (PERSON, account)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY", "INSUFFICIENT_ACCESS_OR_READONLY", "FIELD_INTEGRITY_EXCEPTION"],
+)
+def test_a_campaign_that_refuses_costs_the_membership_and_never_the_lead(
+    org: Salesforce, make: Make, code: str
+) -> None:
+    org.refuses[CAMPAIGN] = code
+    alone = make(follow_up={"initial_interest": {"campaign": CAMPAIGN}})
+    outcome = alone.send()
+    assert isinstance(outcome, Delivered) and outcome.code == "left_out:campaign"
+
+
+def test_a_lookup_of_the_mapping_that_refuses_is_left_out_and_the_owner_is_not(org: Salesforce, make: Make) -> None:
+    org.fields["Lead"]["Partner__c"] = Field("reference", 18, refers_to=("Account",))
+    org.refuses["001000000000001AAA"] = "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY"
+    outcome = make(mapping={"Partner__c": "001000000000001AAA"}).send()
+    assert isinstance(outcome, Delivered) and outcome.code == "left_out:Partner__c"
+
+
+@pytest.mark.parametrize("first", ["INS", "PLT"], ids=["changes the lead", "changes nothing in it"])
+@pytest.mark.parametrize("key", [None, KEY])
+def test_a_lead_that_is_deleted_between_look_and_write_is_made_again_with_its_targets(
+    org: Salesforce, make: Make, key: str | None, first: str
+) -> None:
+    wanted = {"owner": f"user:{PERSON}", "task": {}, "campaign": CAMPAIGN}
+    alone = make(follow_up={"purchase": wanted}, external_id_field=key)
+    alone.send(first)
+    before = one(org.leads)["Id"]
+
+    def delete_meanwhile(request: Request) -> None:
+        if is_stage(request):
+            org.delete("Lead", before)
+
+    org.fault = delete_meanwhile
+    outcome = alone.send("Create")
+    assert isinstance(outcome, Delivered) and not outcome.code
+    row = one(org.leads)
+    assert row["Id"] == outcome.record_id != before
+    assert one(org.tasks(row["Id"]))["OwnerId"] == PERSON == row["OwnerId"]
+    assert one(org.members)["LeadId"] == row["Id"]
+
+
+@pytest.mark.parametrize(
     "wanted",
     [{"owner": "team:x"}, {"owner": f"queue:{PERSON}"}, {"campaign": "x"}, {"queue": QUEUE}, {"list": "1"}],
 )
@@ -929,9 +1114,15 @@ CLASSES: list[tuple[Response, type[Outcome]]] = [
     (answered("UNABLE_TO_LOCK_ROW"), Retry),
     (answered("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "trigger: UNABLE_TO_LOCK_ROW, unable to obtain"), Retry),
     (answered("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "execution of BeforeInsert"), Rejected),
+    (answered("CANNOT_EXECUTE_FLOW_TRIGGER", "„Zuweisung“: UNABLE_TO_LOCK_ROW: kein Zugriff"), Retry),
+    (answered("CANNOT_EXECUTE_FLOW_TRIGGER", "「割り当て」 System.LimitException: Apex CPU"), Retry),
+    (answered("FIELD_CUSTOM_VALIDATION_EXCEPTION", "Update failed: UNABLE_TO_LOCK_ROW"), Retry),
+    (answered("APEX_ERROR", "System.LimitException: Demasiadas consultas"), Retry),
+    (answered("CANNOT_EXECUTE_FLOW_TRIGGER", "INVALID_CROSS_REFERENCE_KEY: propietario"), Rejected),
     (answered("SERVER_UNAVAILABLE", status=503), Retry),
     (answered("REQUEST_LIMIT_EXCEEDED", "ConcurrentPerOrgLongTxn Limit exceeded.", 403), Retry),
     (answered("REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.", 403), Misconfigured),
+    (answered("REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests: Zu viele gleichzeitig", 403), Retry),
     (answered("API_DISABLED_FOR_ORG", status=403), Misconfigured),
     (answered("INSUFFICIENT_ACCESS_OR_READONLY"), Misconfigured),
     (answered("INVALID_TYPE"), Misconfigured),
@@ -941,6 +1132,7 @@ CLASSES: list[tuple[Response, type[Outcome]]] = [
     (answered("REQUIRED_FIELD_MISSING", "missing", 400, "Region__c"), Misconfigured),
     (answered("REQUIRED_FIELD_MISSING", "missing", 400, "Phone"), Rejected),
     (answered("INVALID_FIELD_FOR_INSERT_UPDATE", "x", 400, "LastName"), Misconfigured),
+    (answered("INVALID_FIELD", "Keine Spalte"), Misconfigured),
     (answered("DUPLICATE_VALUE"), Rejected),
     (answered("SOMETHING_NEW"), Rejected),
     (answered("SOMETHING_NEW", status=500), Retry),
@@ -1098,6 +1290,13 @@ PROBLEMS: list[tuple[str, dict[str, Any], SettingUp, str, str]] = [
     ("wrong secret", {}, lambda o: setattr(o, "secret", "x"), "invalid_client", "client_secret"),
     ("wrong consumer key", {"client_id": "3MVG9other.key"}, lambda o: None, "invalid_client_id", "consumer key"),
     ("no such secret", {"client_secret": "env:NOT_SET"}, lambda o: None, "settings", "NOT_SET"),
+    (
+        "expired password",
+        {},
+        lambda o: setattr(o, "password_expired", True),
+        "INVALID_OPERATION_WITH_EXPIRED_PASSWORD",
+        "password of the app's user has expired",
+    ),
     ("daily limit", {}, lambda o: setattr(o, "requests_left", 0), "REQUEST_LIMIT_EXCEEDED", "24 hours"),
     ("leads hidden", {}, lambda o: o.rights["Lead"].clear(), "NOT_FOUND", "permission set"),
     ("no right to create", {}, lambda o: o.rights["Lead"].discard("create"), "check", "Create on Lead"),
@@ -1162,7 +1361,7 @@ EXTRAS: list[tuple[str, dict[str, Any], SettingUp, str]] = [
         "inactive owner",
         {"follow_up": {"purchase": {"owner": f"user:{INACTIVE}"}}},
         lambda o: None,
-        "follow_up.purchase.owner",
+        "follow_up.purchase.owner: the user with this ID is disabled",
     ),
     (
         "missing queue",

@@ -178,6 +178,9 @@ class Salesforce(VendorServer):
         self.duplicate_rule = ""
         """"alert" or "block": leads whose e-mail a lead or contact has."""
         self.validation_rule: Callable[[str, Mapping[str, Any]], VendorError | None] = lambda table, row: None
+        self.refuses: dict[str, str] = {}
+        """Ids of records that can't be referred to, and the code with which that is refused: it names no field."""
+        self.password_expired = False
         self.requests_left: int | None = None
         self.too_many_at_once = False
         self.stores_refusals = True
@@ -287,6 +290,9 @@ class Salesforce(VendorServer):
         if self.sessions.get(token, datetime.min.replace(tzinfo=UTC)) <= clock.now():
             raise VendorError(401, "INVALID_SESSION_ID", "Session expired or invalid")
         self.sessions[token] = clock.now() + self.session
+        if self.password_expired:
+            words = "Das Kennwort ist abgelaufen."
+            raise VendorError(401, "INVALID_OPERATION_WITH_EXPIRED_PASSWORD", words)
         if self.too_many_at_once:
             raise VendorError(403, "REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests Limit exceeded.")
         if self.requests_left is not None:
@@ -551,6 +557,8 @@ class Salesforce(VendorServer):
             self._refer(name, kind, value)
 
     def _refer(self, name: str, kind: Field, value: str) -> None:
+        if value in self.refuses:
+            raise VendorError(400, self.refuses[value], f"unzureichende Zugriffsrechte: {value}")
         row = next((rows[value] for target in kind.refers_to if value in (rows := self._state.rows[target])), None)
         if row is None or row.get("IsDeleted"):
             raise VendorError(400, "INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", name)

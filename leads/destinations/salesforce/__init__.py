@@ -23,7 +23,7 @@ from leads.destinations.base import (
 from leads.destinations.follow_up import FollowUp
 from leads.destinations.refusals import FAILURES, UNREADABLE, check_of, check_result, outcome_of
 from leads.destinations.salesforce.client import Client, equals, select
-from leads.destinations.salesforce.errors import WRONG_ADDRESS
+from leads.destinations.salesforce.errors import WRONG_ADDRESS, Refusal
 from leads.destinations.salesforce.fields import LeadFields
 from leads.destinations.salesforce.preview import PreviewClient
 from leads.destinations.salesforce.records import DEFAULT_MAPPING, is_user, owner_id
@@ -88,7 +88,8 @@ class Salesforce(Destination):
         try:
             return self._sending(self.client, outgoing, customer).run()
         except FAILURES as error:
-            return outcome_of(error, WRONG_ADDRESS)
+            of_key = isinstance(error, Refusal) and error.of_key
+            return replace(outcome_of(error, WRONG_ADDRESS), key_refused=of_key)
 
     def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
         client = PreviewClient(self.settings.base_url)
@@ -130,8 +131,11 @@ class Salesforce(Destination):
 
     def _missing_target(self, client: Client, stage: Stage, wanted: FollowUp) -> str:
         for name, query, missing in _targets(wanted):
-            if not client.query(query):
+            found = client.query(query)
+            if not found:
                 return f"follow_up.{stage}.{name}: {missing}"
+            if found[0].get("IsActive") is False:
+                return f"follow_up.{stage}.{name}: the user with this ID is disabled: activate it, or name another one."
         if wanted.campaign and not client.describe("CampaignMember").get("createable"):
             words = "the app's user may not add members: it has to be a Marketing User, with the right on campaigns."
             return f"follow_up.{stage}.campaign: {words}"
@@ -161,8 +165,8 @@ def _targets(wanted: FollowUp) -> Iterator[tuple[str, str, str]]:
     """For each record that a follow-up names: the part, a query that finds it, and words if it does not."""
     owner = owner_id(wanted)
     if owner and is_user(owner):
-        query = select("User", ["Id"], equals("Id", owner), "IsActive = true")
-        yield "owner", query, "Salesforce has no active user with this ID."
+        query = select("User", ["Id", "IsActive"], equals("Id", owner))
+        yield "owner", query, "Salesforce has no user with this ID."
     elif owner:
         query = select("QueueSobject", ["Id"], equals("QueueId", owner), equals("SobjectType", "Lead"))
         yield "owner", query, "Salesforce has no queue for leads with this ID."

@@ -93,9 +93,16 @@ class Client:
     def create_once(
         self, name: str, fields: Mapping[str, Any], options: Mapping[str, Any], key: str
     ) -> tuple[str, dict[str, Any]]:
-        """The id and the fields of the record that was made under this key, a UUID of version 4: now, or up to 30 days ago."""
+        """The id and the fields of the record that was made under this key, a UUID of version 4: now, or up to 30 days ago.
+
+        A refusal may be as old, too.
+        """
         body = json.dumps({"apiName": name, "fields": fields, **options}).encode()
-        answer = _object(self._request("POST", "ui-api/records", body, {"Idempotency-Key": key}))
+        try:
+            answer = _object(self._request("POST", "ui-api/records", body, {"Idempotency-Key": key}))
+        except Refusal as refusal:
+            refusal.of_key = refusal.is_of_the_write
+            raise
         stored = answer.get("fields")
         shown = stored.items() if isinstance(stored, dict) else ()
         return _id(answer.get("id")), {name: cell.get("value") for name, cell in shown if isinstance(cell, dict)}

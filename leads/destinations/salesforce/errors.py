@@ -4,12 +4,13 @@ Sources: "REST API Developer Guide", "Status Codes and Error Responses"; "SOAP A
 Calls" (ExceptionCode, StatusCode), whose codes REST uses too; "User Interface API Developer Guide", "Error with Output", "Record
 Exception Error" and "Match Result"; for tokens, Salesforce Help, "OAuth 2.0 Authorization Errors".
 
-What an error says in its `message` may repeat what the customer wrote: of that, nothing but names of fields is read.
+What an error says in its `message` is in the language of the app's user, and may repeat what the customer wrote: of that, nothing
+but names of fields, codes and limits is read.
 """
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from leads.destinations.base import Misconfigured, Retry
@@ -30,6 +31,11 @@ _TARGET_GONE: Final = (
     Kind.GONE,
     "A record that the offer names does not exist: check owner and campaign of the follow-up, and IDs in the mapping.",
 )
+_TARGET_CLOSED: Final = (
+    Kind.GONE,
+    "A record that the offer names is closed to the app's user: check owner and campaign of the follow-up, and IDs in the "
+    "mapping.",
+)
 _API_OFF: Final = (Kind.SETTINGS, "The organisation's edition or its settings allow no API: enable it.")
 
 CODES: Final[Mapping[str, tuple[Kind, str]]] = {
@@ -39,6 +45,7 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     "ENTITY_IS_DELETED": _TARGET_GONE,
     "INVALID_CROSS_REFERENCE_KEY": _TARGET_GONE,
     "MALFORMED_ID": _TARGET_GONE,
+    "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY": _TARGET_CLOSED,
     # Duplicate rules.
     "DUPLICATES_DETECTED": (
         Kind.DUPLICATE_RULE,
@@ -57,15 +64,22 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     "NUMBER_OUTSIDE_VALID_RANGE": _FIELD,
     "INACTIVE_OWNER_OR_USER": _FIELD,
     "OP_WITH_INVALID_USER_TYPE_EXCEPTION": _FIELD,
+    "TRANSFER_REQUIRES_READ": _FIELD,
     # Load. REQUEST_LIMIT_EXCEEDED has a case of its own below.
     "UNABLE_TO_LOCK_ROW": _BUSY,
     "SERVER_UNAVAILABLE": _BUSY,
     "QUERY_TIMEOUT": _BUSY,
     "REQUEST_RUNNING_TOO_LONG": _BUSY,
+    "TOO_MANY_APEX_REQUESTS": _BUSY,
     "UNKNOWN_EXCEPTION": _BUSY,
     # Sign-in.
     "INVALID_SESSION_ID": (Kind.SIGN_IN_AGAIN, _SIGN_IN),
     "INVALID_AUTH_HEADER": (Kind.SIGN_IN_AGAIN, _SIGN_IN),
+    "INVALID_OPERATION_WITH_EXPIRED_PASSWORD": (
+        Kind.SETTINGS,
+        "The password of the app's user has expired: set a new one in Salesforce, and give the user the right Password Never "
+        "Expires.",
+    ),
     # Settings of the connection, or in Salesforce.
     "REQUEST_LIMIT_EXCEEDED": (
         Kind.SETTINGS,
@@ -77,7 +91,6 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     "FUNCTIONALITY_NOT_ENABLED": _API_OFF,
     "INSUFFICIENT_ACCESS": _RIGHTS,
     "INSUFFICIENT_ACCESS_OR_READONLY": _RIGHTS,
-    "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY": _RIGHTS,
     "INVALID_TYPE": (
         Kind.SETTINGS,
         "The app's user may not see leads or tasks: give it the permission set of the set-up guide.",
@@ -109,16 +122,47 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     "ENTITY_IS_LOCKED": (Kind.LEAD, "The record is locked by an approval process."),
 }
 
-_BUSY_TRIGGER: Final = ("unable_to_lock_row", "too many soql queries")
-"""What a trigger's error says where a second try may go well."""
+CHANGED_MEANWHILE: Final = "changed_meanwhile"
+"""The code of a try that others were quicker than each time."""
+
+_OF_THE_ORGANISATION: Final = frozenset(
+    {"CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "CANNOT_EXECUTE_FLOW_TRIGGER", "FIELD_CUSTOM_VALIDATION_EXCEPTION"}
+)
+"""What triggers, flows and rules of the organisation say. What went wrong inside of them stands in the message alone."""
+_PASSES: Final = re.compile(
+    r"\b(UNABLE_TO_LOCK_ROW|System\.LimitException|APEX_CPU_TIME_LIMIT_EXCEEDED|QUERY_TIMEOUT|REQUEST_RUNNING_TOO_LONG"
+    r"|TOO_MANY_APEX_REQUESTS|SERVER_UNAVAILABLE)\b"
+)
+"""Names in such a message, the same in every language, of what may go well at the next try: locks and limits."""
+_TOO_MANY_AT_ONCE: Final = re.compile(r"\bConcurrent[A-Z]")
+"""How the names of limits on requests at the same time begin: ConcurrentRequests, ConcurrentPerOrgLongTxn."""
+
+BEFORE_THE_WRITE: Final = frozenset(
+    {
+        "INVALID_SESSION_ID",
+        "INVALID_AUTH_HEADER",
+        "INVALID_OPERATION_WITH_EXPIRED_PASSWORD",
+        "REQUEST_LIMIT_EXCEEDED",
+        "API_DISABLED_FOR_ORG",
+        "API_CURRENTLY_DISABLED",
+        "TXN_SECURITY_METERING_ERROR",
+        "SERVER_UNAVAILABLE",
+    }
+)
+"""Requests are refused with these before Salesforce looks what they are, or under which key it has stored something."""
 
 ROLLED_BACK: Final = "PROCESSING_HALTED"
 """What a part of a transaction says that was undone or not begun, because another part was refused."""
 
+TARGET_REFUSED: Final = frozenset(code for code, (kind, _) in CODES.items() if kind is Kind.GONE)
+"""A record that was referred to is gone or closed. Which one, they often don't say: the owner, most likely."""
+
 HIDDEN_FIELD: Final = frozenset({"INVALID_FIELD", "INVALID_FIELD_FOR_INSERT_UPDATE"})
 """The organisation has no such field, or hides it from the app's user: that holds for every lead."""
 
-OWNER_REFUSED: Final = frozenset({"INACTIVE_OWNER_OR_USER", "OP_WITH_INVALID_USER_TYPE_EXCEPTION"})
+OWNER_REFUSED: Final = frozenset(
+    {"INACTIVE_OWNER_OR_USER", "OP_WITH_INVALID_USER_TYPE_EXCEPTION", "TRANSFER_REQUIRES_READ"}
+)
 """They name no field: it is the owner."""
 
 _WRONG_APP: Final = (
@@ -169,12 +213,31 @@ WRONG_ADDRESS: Final = (
 
 
 class Refusal(Refused):
-    """A refused request to Salesforce. `part` is what of a transaction was refused; `duplicates` what a duplicate rule names."""
+    """A refused request to Salesforce. `part` is what of a transaction was refused; `duplicates` what a duplicate rule names.
 
-    def __init__(self, problem: Problem, part: str = "", duplicates: tuple[str, ...] = ()) -> None:
+    `of_key`: it is the answer to what was sent under an idempotency key.
+    """
+
+    def __init__(
+        self, problem: Problem, part: str = "", duplicates: tuple[str, ...] = (), *, of_key: bool = False
+    ) -> None:
         super().__init__(problem)
         self.part = part
         self.duplicates = duplicates
+        self.of_key = of_key
+
+    def judged(self, **changes: Any) -> "Refusal":
+        """The same refusal of another kind, or in other words."""
+        return Refusal(replace(self.problem, **changes), self.part, self.duplicates, of_key=self.of_key)
+
+    @property
+    def is_of_the_write(self) -> bool:
+        """Whether Salesforce has looked at what was to be stored, so that none of it is.
+
+        An answer from before that says nothing of an earlier request under the same key whose answer was lost.
+        """
+        known = self.problem.code in CODES and self.problem.code not in BEFORE_THE_WRITE
+        return known or self.problem.kind is Kind.LEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +266,13 @@ def refusal_of(status: int, body: Any, retry_after: float | None = None, part: s
 
 
 def _kind_and_words(error: _Error, part: str) -> tuple[Kind | None, str]:
-    message = error.message.lower()
-    if error.code == "REQUEST_LIMIT_EXCEEDED" and "concurrent" in message:
+    if error.code == "REQUEST_LIMIT_EXCEEDED" and _TOO_MANY_AT_ONCE.search(error.message):
         return _BUSY
-    if error.code == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY" and any(cause in message for cause in _BUSY_TRIGGER):
-        return _BUSY
+    if error.code in _OF_THE_ORGANISATION or error.code not in CODES:
+        if _PASSES.search(error.message):
+            return _BUSY
+        if error.fields and error.code in _OF_THE_ORGANISATION:
+            return Kind.FIELD, CODES[error.code][1]
     if error.code == "NOT_FOUND" and part:
         return _TARGET_GONE
     if error.code in CODES:
@@ -255,10 +320,8 @@ def _wrapped_errors(output: Mapping[str, Any]) -> Iterator[_Error]:
             yield _error(found, found["errorCode"])
 
 
-_NAMES_IN_MESSAGE: Final = (
-    re.compile(r"No such column '(\w+)'"),
-    re.compile(r"Unable to create/update fields: (\w+(?:, \w+)*)"),
-)
+_NAMES_IN_MESSAGE: Final = re.compile(r"['\"‘“„«](\w+)['\"’”“»]|: (\w+(?:, \w+)*)")
+"""Names of fields in a message of any language: the first one that is quoted, or a list."""
 
 
 def _error(found: Mapping[str, Any], code: str) -> _Error:
@@ -266,8 +329,8 @@ def _error(found: Mapping[str, Any], code: str) -> _Error:
     message = message if isinstance(message, str) else ""
     names = [name for name in (found.get("constituentField"), *_texts(found.get("fields")), found.get("field")) if name]
     if not names and code in HIDDEN_FIELD:
-        matches = (pattern.search(message) for pattern in _NAMES_IN_MESSAGE)
-        names = [name for match in matches if match for name in match[1].split(", ")]
+        match = _NAMES_IN_MESSAGE.search(message)
+        names = (match[1] or match[2]).split(", ") if match else []
     # A compound field, such as the address, is never what was written: its part is.
     fields = names[:1] if found.get("constituentField") else names
     return _Error(code[:60], message, tuple(map(str, fields)), tuple(_duplicates(found)))

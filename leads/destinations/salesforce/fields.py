@@ -75,6 +75,11 @@ class LeadFields:
             return DEFAULT_LENGTHS
         return {**DEFAULT_LENGTHS, **{name: field.length for name, field in self._known.items() if field.length}}
 
+    @property
+    def references(self) -> frozenset[str]:
+        """The fields that name another record, as far as they are known."""
+        return frozenset(name for name, field in (self._known or {}).items() if field.type == "reference")
+
     def can_be_read(self, name: str) -> bool:
         return self._known is None or name in self._known
 

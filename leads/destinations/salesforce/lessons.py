@@ -1,13 +1,13 @@
 """What Salesforce's refusals have taught while one lead is sent: which fields to leave out, and what else to do without."""
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
-from leads.destinations.changes import WithoutChanges
+from leads.destinations.changes import CONFLICTS_AT_MOST, WithoutChanges
 from leads.destinations.refusals import Kind, Problem
-from leads.destinations.salesforce.client import ROWS, Client
-from leads.destinations.salesforce.errors import HIDDEN_FIELD, OWNER_REFUSED, Refusal
+from leads.destinations.salesforce.client import Client
+from leads.destinations.salesforce.errors import CHANGED_MEANWHILE, HIDDEN_FIELD, OWNER_REFUSED, TARGET_REFUSED, Refusal
 from leads.destinations.salesforce.fields import REQUIRED, LeadFields
 
 LEAD: Final = "lead"
@@ -16,6 +16,10 @@ TASK: Final = "task"
 MEMBER: Final = "member"
 
 _ABOUT_FIELDS: Final = frozenset({Kind.FIELD, Kind.TOO_LONG, Kind.GONE})
+_PASSES: Final = frozenset({Kind.TRANSIENT, Kind.SIGN_IN_AGAIN})
+"""What says nothing of the part that was refused."""
+_LINKS: Final = frozenset({"WhoId", "WhatId"})
+"""A task without them belongs nowhere."""
 
 
 class Lessons:
@@ -26,9 +30,11 @@ class Lessons:
         self._known = known
         self._mapped = mapped
         self._has_idempotency_keys = key_field is None
-        self._needed = REQUIRED | ({key_field} if key_field else set())
+        self._needed = REQUIRED | _LINKS | ({key_field} if key_field else set())
         self._refused: dict[str, set[str]] = {LEAD: set(), TASK: set()}
         self._sent: dict[str, set[str]] = {LEAD: set(), TASK: set()}
+        self._looks_again: Counter[Kind] = Counter()
+        self._has_asked = False
         self._gone: dict[str, None] = {}
         self.left_out: dict[str, None] = {}
         """The fields that the present try does without, in order."""
@@ -63,9 +69,7 @@ class Lessons:
 
     def _learnt_from(self, refusal: Refusal) -> bool:
         kind, part = refusal.problem.kind, refusal.part
-        if kind is Kind.CHANGED_MEANWHILE:
-            if part == LEAD:
-                self.without_changes.decide(kind)
+        if self._looks_once_more(refusal):
             return True
         if part == MEMBER:
             return self._gave_up_campaign(kind)
@@ -76,37 +80,53 @@ class Lessons:
             return learnt
         return part == LEAD and self.without_changes.decide(kind)
 
+    def _looks_once_more(self, refusal: Refusal) -> bool:
+        """Whether the record may have become another one since it was read: changed, converted, deleted."""
+        kind = refusal.problem.kind
+        if kind is Kind.CHANGED_MEANWHILE and refusal.part == LEAD:
+            self.without_changes.decide(kind)
+        at_most = {Kind.CHANGED_MEANWHILE: CONFLICTS_AT_MOST, Kind.GONE: 1 if refusal.part else 0}.get(kind, 0)
+        self._looks_again[kind] += 1
+        return self._looks_again[kind] <= at_most
+
     def _gave_up_campaign(self, kind: Kind) -> bool:
-        if self.without_campaign or kind not in {Kind.ALREADY_THERE, Kind.GONE}:
+        if self.without_campaign or kind in _PASSES:
             return False
         self.without_campaign = True
-        if kind is Kind.GONE:
+        if kind is not Kind.ALREADY_THERE:
             self._gone["campaign"] = None
         return True
 
     def _asked(self, refusal: Refusal) -> bool:
         """Whether the organisation has been asked for its fields now, because the refusal may hold for every lead."""
         problem = refusal.problem
-        concerns_all = (
-            problem.kind is Kind.TOO_LONG
-            or problem.code in HIDDEN_FIELD
-            or "Country" in problem.fields
-            or (problem.kind is Kind.FIELD and not problem.fields and problem.code not in OWNER_REFUSED)
-        )
-        if self._known.are_known or not concerns_all or refusal.part.startswith(TASK):
+        if self._has_asked or refusal.part.startswith(TASK):
+            return False
+        contradicts = problem.kind is Kind.TOO_LONG or problem.code in HIDDEN_FIELD
+        names_none = not problem.fields and (problem.kind is Kind.FIELD or problem.code in TARGET_REFUSED)
+        may_help = "Country" in problem.fields or (names_none and problem.code not in OWNER_REFUSED)
+        if not contradicts and (self._known.are_known or not may_help):
             return False
         self._known.read(self._client)
+        self._has_asked = True
         return True
 
     def _left_out_more(self, refusal: Refusal) -> bool:
-        problem = refusal.problem
-        part = TASK if refusal.part.startswith(TASK) else refusal.part or LEAD
-        if part not in self._refused or problem.kind not in _ABOUT_FIELDS:
-            return False
-        named = problem.fields or (("OwnerId",) if problem.code in OWNER_REFUSED else ())
-        more = (set(named) & self._sent[part]) - self._needed - self._refused[part]
-        self._refused[part] |= more
+        more = self.to_leave_out(refusal)
+        self._refused.get(_fields_of(refusal), set()).update(more)
         return bool(more)
+
+    def to_leave_out(self, refusal: Refusal) -> set[str]:
+        """The fields that a refusal may be about, of those that were sent and that the part can do without."""
+        part, problem = _fields_of(refusal), refusal.problem
+        if part not in self._refused or problem.kind not in _ABOUT_FIELDS:
+            return set()
+        left = self._sent[part] - self._needed - self._refused[part]
+        if problem.fields:
+            return left & set(problem.fields)
+        if "OwnerId" in left and problem.code in OWNER_REFUSED | TARGET_REFUSED:
+            return {"OwnerId"}
+        return left & self._known.references if part == LEAD and problem.code in TARGET_REFUSED else set()
 
     def _took_another_key(self, problem: Problem) -> bool:
         """Whether this may be an old answer: a refusal that was heard before, or of fields that were not sent."""
@@ -119,11 +139,17 @@ class Lessons:
     def _in_context(self, refusal: Refusal) -> Refusal:
         """The refusal as it is to be judged: what holds for every lead is a matter of the settings."""
         problem = refusal.problem
+        if problem.kind is Kind.CHANGED_MEANWHILE:
+            return refusal.judged(code=CHANGED_MEANWHILE)
         if problem.code == "REQUIRED_FIELD_MISSING" and set(problem.fields) - self._mapped.keys():
             words = f"Salesforce requires {', '.join(problem.fields)} in every lead: add it to the mapping."
-            return Refusal(replace(problem, kind=Kind.SETTINGS, words=words), refusal.part)
-        is_needed = refusal.part == ROWS or bool(self._needed & set(problem.fields))
-        if problem.code in HIDDEN_FIELD and is_needed:
+            return refusal.judged(kind=Kind.SETTINGS, words=words)
+        if problem.code in HIDDEN_FIELD:
             words = "A field that every lead needs is hidden from the app's user: give it the permission set."
-            return Refusal(replace(problem, kind=Kind.SETTINGS, words=words), refusal.part)
+            return refusal.judged(kind=Kind.SETTINGS, words=words)
         return refusal
+
+
+def _fields_of(refusal: Refusal) -> str:
+    """The part whose fields were sent; a refusal without a part is about the record's making."""
+    return TASK if refusal.part.startswith(TASK) else refusal.part or LEAD

@@ -1,6 +1,7 @@
 """One lead on its way to its customer's record in Salesforce."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ from leads.destinations.follow_up import REAL_INTEREST, is_hotter
 from leads.destinations.mapping import render, render_mapping
 from leads.destinations.refusals import Kind
 from leads.destinations.salesforce.client import Client, Write, equals
-from leads.destinations.salesforce.errors import Refusal
+from leads.destinations.salesforce.errors import CHANGED_MEANWHILE, OWNER_REFUSED, Refusal
 from leads.destinations.salesforce.fields import LeadFields
 from leads.destinations.salesforce.lessons import LEAD, MEMBER, TASK, Lessons
 from leads.destinations.salesforce.records import (
@@ -86,6 +87,8 @@ class Sending:
         self._lessons = Lessons(client, known, mapping, settings.external_id_field)
         self._made = ""
         self._duplicate = False
+        self._closed: list[Refusal] = []
+        """Why the places that a stage was to be added to did not take it."""
 
     def run(self) -> Outcome:
         for _ in range(_TRIES):
@@ -94,7 +97,7 @@ class Sending:
                 return self._deliver()
             except Refusal as refusal:
                 self._lessons.take(refusal)
-        return Retry("changed_meanwhile")
+        return Retry(CHANGED_MEANWHILE)
 
     def _deliver(self) -> Outcome:
         before = self._customer.record_id
@@ -145,10 +148,12 @@ class Sending:
             told = self._create(instead_of)
         except Refusal as refusal:
             if refusal.problem.kind is Kind.DUPLICATE_RULE:
-                return self._resolve_duplicate(instead_of, refusal)
-            if refusal.problem.kind is Kind.ALREADY_THERE:
-                return self._made_before(instead_of, refusal)
-            raise
+                outcome = self._resolve_duplicate(instead_of, refusal)
+            elif refusal.problem.kind is Kind.ALREADY_THERE:
+                outcome = self._made_before(instead_of, refusal)
+            else:
+                raise
+            return replace(outcome, key_refused=refusal.of_key and not self._made)
         follow_up = self._outgoing.follow_up
         if told and not follow_up.task and not follow_up.campaign:
             return self._delivered(self._made, follow_up.rating or "", made=self._made)
@@ -173,7 +178,7 @@ class Sending:
 
     def _idempotency_key(self, instead_of: str) -> str:
         first = self._customer.idempotency_key or computed_key(self._first_id)
-        key = computed_key("lead again", instead_of) if instead_of else first
+        key = computed_key("lead again", instead_of, first) if instead_of else first
         if self._lessons.duplicate_allowed:
             key = computed_key("duplicate allowed", key)
         return computed_key(f"another {self._lessons.other_keys}", key) if self._lessons.other_keys else key
@@ -230,7 +235,10 @@ class Sending:
         hidden = bool(memory.get("edited")) or (stored_before and bool(self._customer.record_id))
         existing = Existing(found.row, ours, ours and (found.touched_by_others or hidden), memory.get("rating", ""))
         changes = self._changes(existing) if found.is_open and not self._lessons.without_changes.decided else {}
+        self._closed.clear()
         if not any(self._added_to(place, found, changes) for place in found.places):
+            if refusal := next(filter(self._lessons.to_leave_out, self._closed), None):
+                raise refusal
             # It was converted, and what it became is deleted or closed to us.
             return _SKIPPED if self._settings.deleted_records == "skip" else self._make(found.id)
         rating = VOCABULARY.rating_in({**found.row, **changes})
@@ -263,8 +271,10 @@ class Sending:
             if writes:
                 self._client.write(writes)
         except Refusal as refusal:
-            if place.table == "Lead" or refusal.problem.kind not in _CLOSED_TO_US:
+            is_closed = refusal.problem.kind in _CLOSED_TO_US and refusal.problem.code not in OWNER_REFUSED
+            if place.table == "Lead" or refusal.part == MEMBER or not is_closed:
                 raise
+            self._closed.append(refusal)
             return False
         return True
 
