@@ -6,7 +6,7 @@
 
 It uses the standard library alone. What it installs stays inside the checkout: a virtual environment for each
 Python version (`.venv/3.13`), one for the scanners of infra/ (`.venv/scanners`), whose own requirements would meet ours, and
-Azurite with the parser of the alert queries (`.tools/node`), whose Node comes with the Python packages.
+Azurite with the checkers of alert queries and workflows (`.tools/node`), whose Node comes with the Python packages.
 Each part has a stamp that names what it was made from; a part without the right stamp is made again.
 
 This file is read by whatever `python3` is, down to 3.8, because that one may still find a newer Python.

@@ -47,8 +47,8 @@ class AdminError(Exception):
 
 
 def command(func: str, port: int, only_http: bool) -> list[str]:
-    """The command line of `func start` on 127.0.0.1; with `only_http` no queue and no timer function is loaded."""
-    line = [func, "start", "--address", "127.0.0.1", "--port", str(port), "--enableAuth"]
+    """The command line of `func start`, which listens on 127.0.0.1; with `only_http` no queue and no timer function is loaded."""
+    line = [func, "start", "--port", str(port), "--enableAuth"]
     return [*line, "--functions", *http_functions()] if only_http else line
 
 
@@ -67,6 +67,8 @@ def environment(port: int, temporary: Path) -> dict[str, str]:
         "AzureWebJobsSecretStorageType": "files",
         # Otherwise Core Tools name the app localhost, which is another address to a client than 127.0.0.1.
         "WEBSITE_HOSTNAME": f"127.0.0.1:{port}",
+        # Hosts on one storage account are instances of one app; by default each folder would be an app of its own.
+        "AzureFunctionsWebHost__hostid": "marketplace-leads",
         # Otherwise each new folder beside function_app.py restarts the host.
         "AzureFunctionsJobHost__fileWatchingEnabled": "false",
         # Otherwise Core Tools set the worker's root logger to DEBUG; in Azure it is INFO.

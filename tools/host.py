@@ -78,7 +78,8 @@ class Host:
     def workers(self) -> list[psutil.Process]:
         """The host's worker processes, in which the app's code runs. Empty between a worker's end and the next worker."""
         try:
-            return self.host_process().children()
+            found = self.host_process().children()
+            return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
         except psutil.NoSuchProcess:
             return []
 

@@ -1,6 +1,6 @@
 """A `func` of the tests' own: devhost behind the command line, the key files and the admin API of Azure Functions Core Tools.
 
-    python -m tests.fakes.core_tools start --address 127.0.0.1 --port N --enableAuth [--functions NAME …]
+    python -m tests.fakes.core_tools start --port N --enableAuth [--functions NAME …]
 
 It knows what tools/core_tools.py relies on, as the sources named there have it, and nothing else: keys are read from
 `$TMPDIR/secrets/functions/secrets/host.json` and asked for only with `--enableAuth`; `/admin` opens to the master key alone.
@@ -83,7 +83,6 @@ class Handler(BaseHTTPRequestHandler):
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("verb", choices=["start"])
-    parser.add_argument("--address", required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--enableAuth", action="store_true", required=True)
     parser.add_argument("--functions", nargs="*")
@@ -102,7 +101,7 @@ def main() -> int:
             if devhost.poll() is not None:
                 return 1
             time.sleep(0.02)
-        server = Server((options.address, options.port), Handler)
+        server = Server(("127.0.0.1", options.port), Handler)
         server.master, server.behind = keys["masterKey"]["value"], json.loads(ready.read_text())
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return devhost.wait()
