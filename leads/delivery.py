@@ -18,7 +18,7 @@ from leads.attempt import attempt
 from leads.connections import NoFreeSlot
 from leads.events import Event, emit
 from leads.identity import customer_of
-from leads.lead import Lead, parse_body, stage_of
+from leads.lead import Lead, parse_kept, stage_of
 from leads.ledger import TRIES, ClaimHeld, LeadKnown, LedgerBusy
 from leads.messages import Message, MessageTooNew, MessageUnreadable, decode, encode
 from leads.offers import DestinationConfig, Offer, offer_by_id, route
@@ -109,7 +109,7 @@ def _record_of(app: App, message: Message) -> LeadRecord | None:
     """The lead's record: new if the message brings the lead, else what the ledger has."""
     lead = message.lead
     if message.has_body and (body := app.ledger.body(message.lead_id)):
-        lead = parse_body(body)
+        lead = parse_kept(body)
     if lead is None or message.received_at is None:
         return app.ledger.read(message.lead_id)
     return new_record(message, lead)

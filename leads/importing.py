@@ -22,7 +22,7 @@ from leads.identity import (
     received_at_of,
 )
 from leads.intake import MAX_BODY_BYTES, put_on_the_queue
-from leads.lead import Lead, UnreadableLead, field_of, parse_record
+from leads.lead import Lead, UnreadableLead, field_of, holds_a_field, parse_record
 from leads.listing import Known, within
 from leads.messages import Imported, Message
 from leads.offers import Offer, OfferReferences, route
@@ -132,6 +132,8 @@ def read_row(row: Row, reading: Reading) -> Candidate:
         raise BadRow(why.detail) from None
     if lead == Lead():
         raise BadRow("is empty")
+    if not holds_a_field(lead):
+        raise BadRow("holds none of a lead's fields")
     if len(lead.model_dump_json().encode()) > MAX_BODY_BYTES:
         raise BadRow(f"has more than {MAX_BODY_BYTES} bytes")
     return Candidate(_lead_id(row, lead, _time_of(row, lead, reading)), lead, row.offer or reading.offer)

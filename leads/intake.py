@@ -9,7 +9,7 @@ from leads import clock
 from leads.app import App
 from leads.events import Event, emit
 from leads.identity import new_lead_id
-from leads.lead import Lead, UnreadableLead, parse_body
+from leads.lead import Lead, UnreadableLead, parse_body, parse_kept
 from leads.messages import MAX_ENVELOPE_BYTES, Message, encode
 from leads.trace import tracing
 
@@ -68,9 +68,18 @@ def put_on_the_queue(app: App, message: Message, body: bytes = b"") -> None:
     text = encode(message)
     if len(text) > MAX_ENVELOPE_BYTES // 4 and len(text.encode()) > MAX_ENVELOPE_BYTES:
         assert message.lead is not None  # noqa: S101
-        app.intake_ledger.keep_body(message.lead_id, body or json.dumps(message.lead.to_body()).encode())
+        kept = body if _reads_as(body, message.lead) else json.dumps(message.lead.to_body()).encode()
+        app.intake_ledger.keep_body(message.lead_id, kept)
         text = encode(replace(message, lead=None, has_body=True))
     app.queue.put(text)
+
+
+def _reads_as(body: bytes, lead: Lead) -> bool:
+    """Whether the body says the lead and nothing around it."""
+    try:
+        return parse_kept(body) == lead
+    except UnreadableLead:
+        return False
 
 
 def keep_unreadable(app: App, body: bytes, reason: str, url_offer: str = "") -> str:

@@ -300,24 +300,32 @@ _SURROGATES: Final = re.compile(r"[\ud800-\udfff]")
 
 
 def parse_body(body: bytes) -> Lead:
-    """The lead in an HTTP body, whatever its Content-Type said. Raises UnreadableLead, nothing else."""
-    text, exact = text_of_body(body)
-    if not text or text.isspace():
-        raise UnreadableLead(400, "The body is empty", "The body is empty: send the lead as a JSON object.")
-    reading = _Reading(altered=not exact)
-    try:
-        value, distinct = _decode(text)
-        if isinstance(value, str):
-            value, distinct = _decode_if_json(value)
-        if not isinstance(value, dict):
-            raise _not_an_object()
-        reading.altered |= not distinct
-        reading.record(value)
-    except json.JSONDecodeError as error:
-        raise _not_json(error) from None
-    except RecursionError:
-        raise _too_deep() from None
-    return reading.lead(base64.b64encode(body).decode() if reading.altered else "")
+    """The lead in an HTTP body, whatever its Content-Type said. Raises UnreadableLead, nothing else.
+
+    A wrapper that holds none of a lead's fields itself is taken off, once; so is what a table adds to a row.
+    """
+    value, distinct = _value_of(body)
+    lead = _lead_or_none(body, value, distinct)
+    if lead is None and (inside := _inside(value)) is not None:
+        lead = _lead_or_none(body, inside[0], distinct and inside[1])
+    if lead is None:
+        raise _without_fields() if isinstance(value, dict) else _not_an_object()
+    return _without_tables_own(lead)
+
+
+def parse_kept(body: bytes) -> Lead:
+    """The lead in a body that was taken in before: all of it as it stands there. Raises UnreadableLead, nothing else."""
+    value, distinct = _value_of(body)
+    if not isinstance(value, dict):
+        raise _not_an_object()
+    return _lead_of(body, value, distinct)
+
+
+def holds_a_field(lead: Lead) -> bool:
+    """Whether anything is known of it: without that it would be delivered as nobody's."""
+    return (
+        any(getattr(lead, name) for name in TEXT_FIELDS) or bool(lead.customer_extra) or any(map(field_of, lead.extra))
+    )
 
 
 def parse_record(record: Mapping[str, object]) -> Lead:
@@ -342,6 +350,72 @@ def is_tables_own(key: str) -> bool:
     """Whether a column is one that the table adds to each row by itself."""
     folded = str(key).casefold()
     return folded in _TABLE_KEYS or folded.startswith("odata.") or "@odata." in folded
+
+
+# --- Bodies and their wrappers ----------------------------------------------------------------------
+
+
+def _value_of(body: bytes) -> tuple[Any, bool]:
+    """A body's JSON, also within a JSON string, and whether nothing was lost. Raises UnreadableLead."""
+    text, exact = text_of_body(body)
+    if not text or text.isspace():
+        raise UnreadableLead(400, "The body is empty", "The body is empty: send the lead as a JSON object.")
+    try:
+        value, distinct = _decode(text)
+    except json.JSONDecodeError as error:
+        raise _not_json(error) from None
+    except RecursionError:
+        raise _too_deep() from None
+    inner, inner_distinct = _decode_if_json(value) if isinstance(value, str) else (value, True)
+    return inner, exact and distinct and inner_distinct
+
+
+def _lead_of(body: bytes, value: Mapping[str, object], distinct: bool) -> Lead:
+    reading = _Reading(altered=not distinct)
+    try:
+        reading.record(value)
+    except RecursionError:
+        raise _too_deep() from None
+    return reading.lead(base64.b64encode(body).decode() if reading.altered else "")
+
+
+def _lead_or_none(body: bytes, value: object, distinct: bool) -> Lead | None:
+    """The lead in an object; None: it is no object, or holds none of a lead's fields."""
+    lead = _lead_of(body, value, distinct) if isinstance(value, dict) else None
+    return lead if lead is not None and holds_a_field(lead) else None
+
+
+def _inside(value: object) -> tuple[Any, bool] | None:
+    """What is wrapped in a value, and whether nothing of it was lost; None: it is no wrapper.
+
+    A workflow hands a body of an unknown type on as `$content` (Microsoft Learn, "Handle content types in Azure Logic Apps") and
+    the whole request as `headers` and `body`; an event carries its own as `data` (Microsoft Learn, "Event Grid event schema").
+    """
+    if isinstance(value, list) and len(value) == 1:
+        inner = value[0]
+    elif isinstance(value, dict):
+        parts = {key.casefold(): part for key, part in value.items()}
+        if isinstance(content := parts.get("$content"), str):
+            return _in_base64(content)
+        inner = parts.get("body", parts.get("data"))
+    else:
+        return None
+    return _decode_if_json(inner) if isinstance(inner, str) else (inner, True)
+
+
+def _in_base64(content: str) -> tuple[Any, bool] | None:
+    try:
+        return _value_of(base64.b64decode(content))
+    except (ValueError, UnreadableLead):
+        return None
+
+
+def _without_tables_own(lead: Lead) -> Lead:
+    """The lead of a table's row without the columns that the table has added."""
+    if not any(key.casefold() == "partitionkey" for key in lead.extra):
+        return lead
+    extra = {key: value for key, value in lead.extra.items() if not is_tables_own(key)}
+    return lead.model_copy(update={"extra": extra})
 
 
 class _Reading:
@@ -558,6 +632,15 @@ def _not_an_object() -> UnreadableLead:
         422,
         "The body is not a lead",
         'The body is JSON but not an object: send one lead as an object such as {"UserDetails": {…}, "LeadSource": …}.',
+    )
+
+
+def _without_fields() -> UnreadableLead:
+    return UnreadableLead(
+        422,
+        "The body is not a lead",
+        "The body holds none of a lead's fields: send one lead as an object such as "
+        '{"UserDetails": {…}, "LeadSource": …}.',
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from leads.destinations.base import Delivered
-from leads.lead import UnreadableLead, parse_body
+from leads.lead import UnreadableLead, parse_kept
 from leads.rows import (
     UNDELIVERED,
     UNROUTED_OFFER,
@@ -95,7 +95,7 @@ class Ledger:
         if record.has_body and record.state is not State.UNREADABLE:
             body = self.body(lead_id)
             with suppress(UnreadableLead):  # it was unreadable, and a person has corrected it since
-                record.lead = parse_body(body) if body else None
+                record.lead = parse_kept(body) if body else None
         return record
 
     def body(self, lead_id: str) -> bytes | None:

@@ -16,7 +16,7 @@ from leads.connections import Connection
 from leads.delivery import emptied_on_surfacing, is_our_fault, new_record
 from leads.events import Event, emit
 from leads.intake import keep_unreadable
-from leads.lead import Lead, parse_body
+from leads.lead import Lead, parse_kept
 from leads.ledger import LeadKnown
 from leads.listing import Backlog, bodies
 from leads.messages import Message, MessageTooNew, MessageUnreadable, bytes_of, decode, encode
@@ -243,7 +243,7 @@ def _record_crash(app: App, message: Message) -> None:
 def _lead_in(app: App, message: Message) -> Lead | None:
     """The lead that a first message brings, or whose body the ledger keeps."""
     body = app.ledger.body(message.lead_id) if message.has_body else None
-    return parse_body(body) if body else message.lead
+    return parse_kept(body) if body else message.lead
 
 
 def _crashed_deliveries(record: LeadRecord, message: Message) -> list[str]:

@@ -15,7 +15,7 @@ from azure.storage.queue import QueueMessage
 
 from leads.app import App
 from leads.identity import received_at_of
-from leads.lead import Lead, UnreadableLead, parse_body
+from leads.lead import Lead, UnreadableLead, parse_kept
 from leads.ledger import Ledger
 from leads.listing import PARTITIONS
 from leads.messages import Message, MessageTooNew, MessageUnreadable, bytes_of, decode
@@ -151,7 +151,7 @@ def _lead_in(body: bytes, record: LeadRecord) -> Lead | None:
     if record.state is State.UNREADABLE:
         return None
     try:
-        return parse_body(body)
+        return parse_kept(body)
     except UnreadableLead:
         return None
 
@@ -239,7 +239,7 @@ def _in_message(app: App, sought: Sought, name: str, stored: QueueMessage) -> Me
     lead = message.lead
     if message.has_body and (body := app.ledger.body(message.lead_id)):
         with suppress(UnreadableLead):
-            lead = parse_body(body)
+            lead = parse_kept(body)
     if lead is None:
         return None
     if sought.is_of(lead, message.lead_id):

@@ -21,6 +21,7 @@ from leads.app import App, get_app
 from leads.http import ABOUT_INTAKE, answer_intake
 from leads.identity import is_lead_id
 from leads.intake import MAX_BODY_BYTES, accept
+from leads.lead import parse_body, parse_kept
 from leads.messages import decode
 from leads.rows import State
 from leads.settings import Settings
@@ -346,6 +347,16 @@ def test_202_names_the_lead_and_where_to_ask_for_it_once_it_is_on_the_queue(app:
     assert (message.lead_id, message.offer) == (body["lead_id"], "contoso.crm")
 
 
+def test_a_large_lead_within_a_wrapper_is_kept_without_it(app: App) -> None:
+    status, _, _ = posted(b'{"headers": {"Authorization": "x"}, "body": ' + LARGE + b"}")
+    assert status == 202
+    message = decode(text_of(app.queue.receive(1, 30)[0]))
+    kept = app.ledger.body(message.lead_id)
+    assert kept is not None
+    assert parse_kept(kept) == parse_body(LARGE)
+    assert b"Authorization" not in kept
+
+
 def test_the_address_of_a_leads_state_has_the_apps_own_name(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEBSITE_HOSTNAME", "contoso-leads.azurewebsites.net")
     forget_app()
@@ -361,10 +372,22 @@ def test_the_address_of_a_leads_state_has_the_apps_own_name(app: App, monkeypatc
         (b"\xff\xfe\x00", 400, "body"),
         (b"[1]", 422, "body"),
         (b"null", 422, "body"),
+        (b"{}", 422, "body"),
+        (b'{"headers": {}, "body": {"from": "ada@example.com"}}', 422, "body"),
         (b"[" * 100_000, 422, "body"),
         (b'{"a":' * 50_000, 422, "body"),
     ],
-    ids=["broken JSON", "a form", "bytes", "a list", "null", "deep lists", "deep objects"],
+    ids=[
+        "broken JSON",
+        "a form",
+        "bytes",
+        "a list",
+        "null",
+        "an empty object",
+        "a wrapper of no lead",
+        "deep lists",
+        "deep objects",
+    ],
 )
 def test_what_can_not_be_read_is_kept_first_and_then_answered_with_the_field_and_its_id(
     app: App, body: bytes, status: int, field: str

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from leads.identity import new_lead_id
-from leads.lead import Lead, parse_body
+from leads.lead import Lead, parse_kept
 
 CUSTOMER_KEYS = ("FirstName", "LastName", "Email", "Phone", "Country", "Company", "Title")
 RECORD_KEYS = (
@@ -51,7 +51,7 @@ bodies = st.builds(
 )
 """Bodies of leads: any values under known and unknown keys, the customer as an object or as a JSON string."""
 
-leads: st.SearchStrategy[Lead] = bodies.map(parse_body)
+leads: st.SearchStrategy[Lead] = bodies.map(parse_kept)
 """Any lead that parses."""
 
 moments: st.SearchStrategy[datetime] = st.datetimes(

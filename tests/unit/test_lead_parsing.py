@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from leads.lead import Lead, UnreadableLead, parse_body, parse_record
+from leads.lead import Lead, UnreadableLead, holds_a_field, parse_body, parse_kept, parse_record
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((SAMPLES / "expected.json").read_text("utf-8"))
@@ -212,7 +213,8 @@ def test_missing_value_does_not_hide_another_spelling_of_it() -> None:
 
 @pytest.mark.parametrize("missing", [None, "", " ", "\r\n\t", "\u00a0"])
 def test_null_and_blank_are_missing(missing: object) -> None:
-    assert parse_body(body({"UserDetails": {"Email": missing}, "ActionCode": missing, "Other": missing})) == Lead()
+    record = {"UserDetails": {"Email": missing}, "ActionCode": missing, "Other": missing, "Title": "x"}
+    assert parse_body(body(record)) == Lead(title="x")
 
 
 @pytest.mark.parametrize(
@@ -272,7 +274,7 @@ def test_text_is_kept_as_sent(text: str) -> None:
     ],
 )
 def test_what_no_crm_can_store_is_cleaned_and_the_original_kept(sent: str, cleaned: str) -> None:
-    data = body({"UserDetails": {"FirstName": sent}})
+    data = body({"UserDetails": {"FirstName": sent, "LastName": "x"}})
     lead = parse_body(data)
     assert lead.first_name == cleaned
     assert base64.b64decode(lead.original) == data
@@ -294,9 +296,132 @@ def test_lead_without_a_customer_is_a_lead(customer: object) -> None:
     assert parse_body(body({"CustomerInfo": customer, "ActionCode": "INS"})) == Lead(action_code="INS")
 
 
-@pytest.mark.parametrize("data", [b"{}", b' {"nothing": null} '])
-def test_object_without_any_known_key_is_a_lead(data: bytes) -> None:
-    assert parse_body(data) == Lead()
+@pytest.mark.parametrize(
+    "lead",
+    [
+        {"Description": "x"},
+        {"email": "a@example.com", "other": 1},
+        {"UserDetails": {"Shoe size": 42}},
+        {"CustomerInfo": "Some One, 16175555555"},
+    ],
+    ids=str,
+)
+def test_one_known_field_makes_a_lead(lead: object) -> None:
+    assert parse_body(body(lead)).to_wire()
+
+
+# --- What leads are wrapped in ----------------------------------------------------------------------
+
+
+def in_base64(lead: bytes) -> bytes:
+    return body({"$content-type": "application/octet-stream", "$content": base64.b64encode(lead).decode()})
+
+
+WRAPPERS: dict[str, Callable[[bytes], bytes]] = {
+    "content": in_base64,
+    "request": lambda lead: b'{"headers": {"Host": "x", "Content-Type": "application/json"}, "body": ' + lead + b"}",
+    "request as text": lambda lead: body({"headers": {}, "body": lead.decode()}),
+    "event": lambda lead: b'{"id": "1", "eventType": "Lead", "data": ' + lead + b"}",
+    "Data": lambda lead: b'{"Data": ' + lead + b"}",
+    "list": lambda lead: b"[" + lead + b"]",
+    "list as text": lambda lead: body((b"[" + lead + b"]").decode()),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+@given(record=lead_like)
+@example(record=BODY)
+@example(record=BODY | {"data": {"Email": "other@example.com"}, "body": "x", "Tiers": [1, 2.50]})
+def test_a_wrapped_lead_is_the_lead(name: str, record: dict[str, Any]) -> None:
+    sent = body(record)
+    lead = reads_or_refuses(sent)
+    if lead is None or not holds_a_field(parse_kept(sent)):
+        return
+    read = parse_body(WRAPPERS[name](sent))
+    assert read.model_copy(update={"original": ""}) == lead.model_copy(update={"original": ""})
+    assert bool(read.original) is bool(lead.original)
+
+
+def test_a_lead_in_another_encoding_is_unwrapped_from_base64() -> None:
+    assert parse_body(in_base64(json.dumps(BODY).encode("utf-16"))) == LEAD
+
+
+def test_a_key_that_stands_twice_within_a_wrapper_keeps_the_original() -> None:
+    sent = b'{"data": {"Email": "a@example.com", "Email": "b@example.com"}}'
+    lead = parse_body(sent)
+    assert lead.email == "b@example.com"
+    assert base64.b64decode(lead.original) == sent
+
+
+def test_a_lead_with_fields_of_its_own_is_no_wrapper() -> None:
+    lead = parse_body(body(BODY | {"data": CUSTOMER, "body": "x"}))
+    assert lead == LEAD.model_copy(update={"extra": {"data": json.dumps(CUSTOMER), "body": "x"}})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"nothing": None},
+        {"Email": "", "UserDetails": {"Email": None}},
+        {"hello": "world", "n": [1]},
+        {"data": {"hello": "world"}},
+        {"headers": {}, "body": "no lead"},
+        {"data": {"data": BODY}},
+        {"$content": "%%%"},
+        {"$content": "\u00fc"},
+        {"$content": ""},
+        {"$content": base64.b64encode(b"no lead").decode()},
+    ],
+    ids=str,
+)
+def test_what_holds_no_field_of_a_lead_is_none(value: object) -> None:
+    error = unreadable(body(value))
+    assert error.status == 422
+    assert "holds none of a lead's fields" in error.detail
+
+
+def test_a_list_of_several_leads_is_refused() -> None:
+    assert "send one lead as an object" in unreadable(body([BODY, BODY])).detail
+
+
+@given(json_values | lead_like)
+@example({"data": "[" * 100_000})
+@example({"body": {"$content": 1}, "headers": 2})
+@example([{"$content": "e30="}])
+def test_any_json_within_a_wrapper_is_a_lead_or_refused(value: object) -> None:
+    for wrap in WRAPPERS.values():
+        reads_or_refuses(wrap(body(value)))
+
+
+ROW = {
+    "odata.metadata": "https://x.table.core.windows.net/$metadata#MarketplaceLeads/@Element",
+    "odata.etag": 'W/"1"',
+    "PartitionKey": "1",
+    "RowKey": "2",
+    "Timestamp@odata.type": "Edm.DateTime",
+    "Timestamp": "2021-02-16T00:00:00Z",
+    "ProductId": "contoso.crm",
+    "CustomerInfo": json.dumps(CUSTOMER),
+    "ActionCode": "Create",
+    "LeadSource": "AzurePortal",
+    "Tier": "gold",
+}
+
+
+def test_a_tables_row_is_the_same_lead_over_http() -> None:
+    assert parse_body(body(ROW)) == parse_body(body({"data": ROW})) == parse_record(ROW)
+    assert parse_body(body(ROW)).extra == {"Tier": "gold"}
+
+
+def test_a_lead_that_is_no_tables_row_keeps_a_time_of_its_own() -> None:
+    assert parse_body(body(BODY | {"Timestamp": "noon"})).extra == {"Timestamp": "noon"}
+
+
+def test_what_was_taken_in_before_stays_the_lead_that_it_was() -> None:
+    assert parse_kept(body({"data": BODY})).extra == {"data": json.dumps(BODY)}
+    assert parse_kept(body(ROW)).extra["PartitionKey"] == "1"
+    assert parse_kept(b"{}") == Lead()
 
 
 # --- Encodings --------------------------------------------------------------------------------------
@@ -440,18 +565,9 @@ def test_any_bytes_are_a_lead_or_refused(data: bytes) -> None:
     reads_or_refuses(data)
 
 
-@given(json_values)
-def test_any_json_is_a_lead_if_it_is_an_object(value: object) -> None:
-    lead = reads_or_refuses(body(value))
-    if isinstance(value, dict):
-        assert lead is not None
-
-
 @given(lead_like, st.sampled_from(["utf-8", "utf-16", "utf-32"]))
 def test_every_object_is_a_lead_that_survives_message_and_ledger(record: dict[str, Any], encoding: str) -> None:
-    lead = reads_or_refuses(json.dumps(record).encode(encoding))
-    assert lead is not None
-    assert_survives_the_wire(lead)
+    assert_survives_the_wire(parse_kept(json.dumps(record).encode(encoding)))
 
 
 @given(lead_like)
@@ -463,7 +579,7 @@ def test_every_record_is_a_lead_that_survives_message_and_ledger(record: dict[st
 def test_a_lead_is_written_as_a_body_that_reads_the_same(record: dict[str, Any]) -> None:
     read = parse_record(record)
     lead, again = (
-        one.model_copy(update={"original": ""}) for one in (read, parse_body(json.dumps(read.to_body()).encode()))
+        one.model_copy(update={"original": ""}) for one in (read, parse_kept(json.dumps(read.to_body()).encode()))
     )
     # A customer that is no object stands under the key of one, which is where the written one is.
     assert again == lead or "UserDetails" in lead.extra
@@ -471,8 +587,7 @@ def test_a_lead_is_written_as_a_body_that_reads_the_same(record: dict[str, Any])
 
 @given(lead_like)
 def test_nothing_is_lost_without_keeping_the_original(record: dict[str, Any]) -> None:
-    lead = reads_or_refuses(body(record))
-    assert lead is not None
+    lead = parse_kept(body(record))
     kept = [*lead.to_wire().values(), *lead.extra.values()]
     for text in (value for value in record.values() if isinstance(value, str) and value.isalnum()):
         assert lead.original or text in kept
