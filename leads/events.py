@@ -143,7 +143,8 @@ class Event(StrEnum):
     )
     INTAKE_UNAVAILABLE = _Says(
         "intake_unavailable",
-        "A sender got 503: storage does not answer, or `LeadsStorage` is wrong.",
+        "A sender got 503: storage does not answer, `LeadsStorage` is wrong, or the app itself failed, where `why` is a place "
+        "in its code.",
         "why",
         level=logging.ERROR,
     )
@@ -252,6 +253,12 @@ class Event(StrEnum):
     )
     CONNECTION_RESUMED_BY_PERSON = _Says(
         "connection_resumed_by_person", "A person has resumed a connection that a person had paused.", "connection"
+    )
+    REQUEST_FAILED = _Says(
+        "request_failed",
+        "The app failed to answer a request to `what`, at the place `why` in its code, and answered 500.",
+        "what why",
+        level=logging.WARNING,
     )
     STORAGE_UNAVAILABLE = _Says(
         "storage_unavailable",

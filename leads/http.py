@@ -13,6 +13,7 @@ from leads.events import Event, emit
 from leads.identity import is_lead_id, received_at_of
 from leads.intake import MAX_BODY_BYTES, BodyTooLarge, KeptUnreadable, accept
 from leads.lead import UnreadableLead
+from leads.problems import place_of
 from leads.settings import SettingsError
 from leads.storage import StorageError
 
@@ -30,6 +31,7 @@ LENGTH_IS_REQUIRED: Final = (
     "body. Send it again with a Content-Length, which HTTP clients set for a body that they are given as a whole, not as a "
     "stream; or let a gateway in between buffer it."
 )
+NOT_STORED: Final = "The lead could not be stored. Send it again."
 ABOUT_INTAKE: Final = """\
 This is the lead intake of a Microsoft commercial marketplace publisher.
 
@@ -40,7 +42,15 @@ An offer of its own: put its id behind the path, such as /api/leads/contoso.crm?
 
 
 def answer_intake(req: func.HttpRequest, traceparent: str) -> func.HttpResponse:
-    """Answer a request on the intake address."""
+    """Answer a request on the intake address: whatever keeps a lead from being stored is answered 503, to be sent again."""
+    try:
+        return _answer_intake(req, traceparent)
+    except Exception as error:  # noqa: BLE001
+        emit(Event.INTAKE_UNAVAILABLE, traceparent, why=place_of(error))
+        return _unavailable(NOT_STORED)
+
+
+def _answer_intake(req: func.HttpRequest, traceparent: str) -> func.HttpResponse:
     if req.method in {"GET", "HEAD"}:
         return func.HttpResponse(ABOUT_INTAKE, mimetype="text/plain", headers={"Cache-Control": "no-store"})
     if req.method != "POST":
@@ -60,7 +70,7 @@ def answer_intake(req: func.HttpRequest, traceparent: str) -> func.HttpResponse:
         return _without_body(req, why)
     except (StorageError, SettingsError) as error:
         emit(Event.INTAKE_UNAVAILABLE, why=type(error).__name__)
-        return _unavailable("The lead could not be stored. Send it again.")
+        return _unavailable(NOT_STORED)
     status_url = f"{base_address(req, get_app().settings.host_name)}/api/status/{receipt.lead_id}"
     return _json(202, {"lead_id": receipt.lead_id, "status_url": status_url})
 
@@ -92,6 +102,20 @@ def _unreadable(why: UnreadableLead, kept_as: dict[str, str]) -> func.HttpRespon
 
 def answer_status(req: func.HttpRequest) -> func.HttpResponse:
     """Answer where a lead stands: its state and each destination's, nothing about the customer."""
+    try:
+        return _answer_status(req)
+    except Exception as error:  # noqa: BLE001
+        return failed("status", error)
+
+
+def failed(what: str, error: Exception) -> func.HttpResponse:
+    """500 for a fault of the app, and an event with its place; nothing of it is told."""
+    emit(Event.REQUEST_FAILED, what=what, why=place_of(error))
+    says = "The app failed to answer. Its log says where: event request_failed."
+    return problem(500, "The app failed", says, headers={"Cache-Control": "no-store"})
+
+
+def _answer_status(req: func.HttpRequest) -> func.HttpResponse:
     lead_id = req.route_params.get("lead_id", "")
     if not is_lead_id(lead_id):
         return problem(404, "No such lead", "The id in the address is not a lead id.", field="lead_id")

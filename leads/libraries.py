@@ -1,6 +1,11 @@
-"""What libraries may log. The Functions worker sets the root logger to INFO, and hands whatever is logged to the host."""
+"""What libraries are held to: what they may log, and that they build nothing while several threads use them.
+
+The Functions worker sets the root logger to INFO, and hands whatever is logged to the host.
+"""
 
 import logging
+from threading import Lock
+from types import ModuleType
 from typing import Final
 
 LIBRARIES: Final = ("azure", "charset_normalizer", "msal", "msal_extensions", "requests", "werkzeug")
@@ -17,3 +22,18 @@ def quiet_libraries() -> None:
 def silence_urllib3() -> None:
     """Let urllib3 log no warnings either: they hold whole addresses and headers, and some of those are secrets."""
     logging.getLogger("urllib3").setLevel(logging.ERROR)
+
+
+_building: Final = Lock()
+
+
+def build_models(models: ModuleType) -> None:
+    """Build what the models of an Azure SDK build at their first use; without I/O, and once.
+
+    `Model.__new__` writes attributes into its class while another thread may be going through them: "dictionary changed size
+    during iteration" (azure-storage-queue 12.18.1, azure-keyvault-secrets 4.12.0).
+    """
+    with _building:
+        for model in vars(models).values():
+            if hasattr(model, "_calculated"):
+                model()

@@ -10,7 +10,7 @@ from leads.api.problems import FAILURES, Forbidden, Problem, Unavailable, proble
 from leads.api.wire import match, read_request, write_answer
 from leads.app import examined_app, get_app
 from leads.events import Event, emit
-from leads.http import RETRY_AFTER_SECONDS, problem
+from leads.http import RETRY_AFTER_SECONDS, failed, problem
 
 NO_STORE: Final = {"Cache-Control": "no-store"}
 NOT_OVER_HTTP: Final = (
@@ -21,6 +21,13 @@ NOT_OVER_HTTP: Final = (
 
 def answer_manage(req: func.HttpRequest) -> func.HttpResponse:
     """Answer a request on a management address."""
+    try:
+        return _answer_manage(req)
+    except Exception as error:  # noqa: BLE001
+        return failed("manage", error)
+
+
+def _answer_manage(req: func.HttpRequest) -> func.HttpResponse:
     path = (req.route_params.get("path") or "").strip("/")
     found = {op.method: (op, segments) for op in OPERATIONS if (segments := match(op.path, path)) is not None}
     if not found:

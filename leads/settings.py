@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from leads.libraries import build_models
 from leads.once import once
 from leads.problems import first_problem
 from leads.refreshing import Refreshing, lasting
@@ -316,7 +317,9 @@ class Secrets:
             )
         from azure.core.exceptions import AzureError, ResourceNotFoundError
         from azure.keyvault.secrets import SecretClient
+        from azure.keyvault.secrets._generated import models
 
+        build_models(models)
         client = SecretClient(self._settings.key_vault_uri, self._settings.credential)
         try:
             secret = client.get_secret(name)

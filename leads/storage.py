@@ -9,7 +9,9 @@ from urllib.parse import quote
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue import LinearRetry, QueueClient, QueueMessage, TextBase64EncodePolicy
+from azure.storage.queue._generated import models
 
+from leads.libraries import build_models
 from leads.settings import Settings, network_is_described
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ SENDER_WAITING: dict[str, Any] = TABLE_TIMEOUTS | {
 """Time-outs for the intake, as the queue's: a lead that can't be kept is answered within five seconds."""
 PERSON_WAITING: dict[str, Any] = TABLE_TIMEOUTS | {"read_timeout": 12, "retry_connect": 1, "retry_read": 0}
 """Time-outs for someone at a shell: storage that does not answer is called so within 15 seconds."""
+
+build_models(models)  # here, because nobody has a client yet
 
 StorageError = AzureError
 """What every failed call to storage raises."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import azure.functions as func
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from leads.http import USER_AGENT_CHARACTERS, base_address, plain_words
+from leads.http import USER_AGENT_CHARACTERS, answer_intake, answer_status, base_address, plain_words
+from leads.manage import answer_manage
 from leads.settings import read_settings
+from tests.support.logs import logged
 
 # --- The address of a lead's state ------------------------------------------------------------------------------------
 
@@ -69,3 +74,56 @@ def test_a_plain_name_is_told_as_it_is() -> None:
     assert (
         plain_words("Mozilla/5.0 (Windows NT 10.0; x64)  ada@example.com") == "Mozilla/5.0 (Windows NT 10.0; x64) ***"
     )
+
+
+# --- What nobody foresaw ----------------------------------------------------------------------------------------------
+
+
+def fail(*_: Any, **__: Any) -> NoReturn:
+    raise KeyError("ada@example.com")
+
+
+def to(path: str, /, **route: str) -> func.HttpRequest:
+    url = f"https://contoso.azurewebsites.net/api/{path}"
+    return func.HttpRequest(
+        "POST" if path == "leads" else "GET", url, route_params=route, body=b'{"Email": "a@example.com"}'
+    )
+
+
+def test_a_fault_of_the_app_is_answered_as_a_lead_that_is_to_be_sent_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody knows whether the sender tries again after a 500; 503 with Retry-After asks for it."""
+    for broken in ("leads.http.get_app", "leads.http.accept", "leads.intake.encode", "leads.intake.new_lead_id"):
+        monkeypatch.setattr("leads.http.get_app", object)
+        monkeypatch.setattr(broken, fail)
+        answer = answer_intake(to("leads"), "")
+        assert (answer.status_code, answer.mimetype) == (503, "application/problem+json")
+        assert int(answer.headers["Retry-After"]) > 0
+        assert json.loads(answer.get_body())["detail"] == "The lead could not be stored. Send it again."
+        monkeypatch.undo()
+        assert re.fullmatch(r"KeyError at test_intake_answers\.py:\d+", logged(caplog, "intake_unavailable")[-1]["why"])
+    assert "ada@example.com" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("ask", "what"),
+    [
+        (lambda: answer_status(to("status", lead_id="20260131235959999-0123456789ab-c")), "status"),
+        (lambda: answer_manage(to("manage/status", path="status")), "manage"),
+    ],
+    ids=["status", "manage"],
+)
+def test_a_fault_of_the_app_is_a_500_that_tells_nothing_and_an_event_with_its_place(
+    ask: Callable[[], func.HttpResponse], what: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("leads.http.get_app", fail)
+    monkeypatch.setattr("leads.manage.get_app", fail)
+    answer = ask()
+    assert (answer.status_code, answer.mimetype) == (500, "application/problem+json")
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert b"KeyError" not in answer.get_body()
+    (event,) = logged(caplog, "request_failed")
+    assert event["what"] == what
+    assert re.fullmatch(r"KeyError at test_intake_answers\.py:\d+", event["why"])
+    assert "ada@example.com" not in caplog.text
