@@ -751,6 +751,27 @@ def test_a_record_that_may_not_be_changed_gets_the_stage_all_the_same(org: Sales
 
 
 @pytest.mark.parametrize(
+    ("table", "cause", "kind"),
+    [
+        ("Lead", "System.LimitException: Apex CPU", Delivered),
+        ("CampaignMember", "System.LimitException: Apex CPU", Delivered),
+        ("Task", "System.LimitException: Apex CPU", Retry),
+        ("Lead", "UNABLE_TO_LOCK_ROW: gesperrt", Retry),
+    ],
+)
+def test_a_limit_that_a_flow_meets_each_time_costs_what_the_stage_can_do_without(
+    org: Salesforce, make: Make, table: str, cause: str, kind: type[Outcome]
+) -> None:
+    alone = make(follow_up={"contact_requested": {"campaign": CAMPAIGN}})
+    alone.send()
+    org.validation_rule = lambda other, values: (
+        VendorError(400, "CANNOT_EXECUTE_FLOW_TRIGGER", cause) if other == table else None
+    )
+    assert isinstance(alone.send("PLT"), kind)
+    assert len(org.tasks()) == (kind is Delivered)
+
+
+@pytest.mark.parametrize(
     ("on", "country", "stored", "left_out"),
     [
         (False, "USA", {"Country": "USA"}, ""),

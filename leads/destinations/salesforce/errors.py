@@ -129,11 +129,11 @@ _OF_THE_ORGANISATION: Final = frozenset(
     {"CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "CANNOT_EXECUTE_FLOW_TRIGGER", "FIELD_CUSTOM_VALIDATION_EXCEPTION"}
 )
 """What triggers, flows and rules of the organisation say. What went wrong inside of them stands in the message alone."""
-_PASSES: Final = re.compile(
-    r"\b(UNABLE_TO_LOCK_ROW|System\.LimitException|APEX_CPU_TIME_LIMIT_EXCEEDED|QUERY_TIMEOUT|REQUEST_RUNNING_TOO_LONG"
-    r"|TOO_MANY_APEX_REQUESTS|SERVER_UNAVAILABLE)\b"
+_LOCK: Final = re.compile(r"\b(UNABLE_TO_LOCK_ROW|TOO_MANY_APEX_REQUESTS|SERVER_UNAVAILABLE)\b")
+_LIMIT: Final = re.compile(
+    r"\b(System\.LimitException|APEX_CPU_TIME_LIMIT_EXCEEDED|QUERY_TIMEOUT|REQUEST_RUNNING_TOO_LONG)\b"
 )
-"""Names in such a message, the same in every language, of what may go well at the next try: locks and limits."""
+"""Names in such a message, the same in every language, of what may go well at the next try. Some meet a limit at every try."""
 _TOO_MANY_AT_ONCE: Final = re.compile(r"\bConcurrent[A-Z]")
 """How the names of limits on requests at the same time begin: ConcurrentRequests, ConcurrentPerOrgLongTxn."""
 
@@ -215,20 +215,23 @@ WRONG_ADDRESS: Final = (
 class Refusal(Refused):
     """A refused request to Salesforce. `part` is what of a transaction was refused; `duplicates` what a duplicate rule names.
 
-    `of_key`: it is the answer to what was sent under an idempotency key.
+    `of_key`: it is the answer to what was sent under an idempotency key. `met_limit`: a trigger or flow has used up what it may.
     """
 
     def __init__(
-        self, problem: Problem, part: str = "", duplicates: tuple[str, ...] = (), *, of_key: bool = False
+        self, problem: Problem, part: str = "", duplicates: tuple[str, ...] = (), *, met_limit: bool = False
     ) -> None:
         super().__init__(problem)
         self.part = part
         self.duplicates = duplicates
-        self.of_key = of_key
+        self.met_limit = met_limit
+        self.of_key = False
 
     def judged(self, **changes: Any) -> "Refusal":
         """The same refusal of another kind, or in other words."""
-        return Refusal(replace(self.problem, **changes), self.part, self.duplicates, of_key=self.of_key)
+        changed = Refusal(replace(self.problem, **changes), self.part, self.duplicates, met_limit=self.met_limit)
+        changed.of_key = self.of_key
+        return changed
 
     @property
     def is_of_the_write(self) -> bool:
@@ -262,14 +265,15 @@ def refusal_of(status: int, body: Any, retry_after: float | None = None, part: s
     kind, words = _kind_and_words(error, part)
     if kind is None:
         return Refusal(_by_status(status, error.code, retry_after), part)
-    return Refusal(Problem(kind, error.code, words, retry_after, fields), part, duplicates)
+    met_limit = kind is Kind.TRANSIENT and _LIMIT.search(error.message) is not None
+    return Refusal(Problem(kind, error.code, words, retry_after, fields), part, duplicates, met_limit=met_limit)
 
 
 def _kind_and_words(error: _Error, part: str) -> tuple[Kind | None, str]:
     if error.code == "REQUEST_LIMIT_EXCEEDED" and _TOO_MANY_AT_ONCE.search(error.message):
         return _BUSY
     if error.code in _OF_THE_ORGANISATION or error.code not in CODES:
-        if _PASSES.search(error.message):
+        if _LOCK.search(error.message) or _LIMIT.search(error.message):
             return _BUSY
         if error.fields and error.code in _OF_THE_ORGANISATION:
             return Kind.FIELD, CODES[error.code][1]

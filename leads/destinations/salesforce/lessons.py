@@ -68,7 +68,9 @@ class Lessons:
             raise self._in_context(refusal)
 
     def _learnt_from(self, refusal: Refusal) -> bool:
-        kind, part = refusal.problem.kind, refusal.part
+        part = refusal.part
+        # A limit may be met at every try, and the stage can do without these parts.
+        kind = Kind.LEAD if refusal.met_limit and part in {LEAD, MEMBER} else refusal.problem.kind
         if self._looks_once_more(refusal):
             return True
         if part == MEMBER:
