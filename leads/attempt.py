@@ -34,6 +34,7 @@ from leads.ledger import TRIES, Claim, ClaimHeld, CustomerChanged
 from leads.messages import Imported, Message, encode
 from leads.offers import DestinationConfig, Offer
 from leads.problems import place_of
+from leads.redriving import park_again
 from leads.rows import Attempt, CustomerRow, Delivery, LeadRecord, Seen, State
 from leads.storage import StorageError
 
@@ -254,6 +255,8 @@ class _Attempting:
             case Skipped():
                 self._conclude(State.SKIPPED, reason=outcome.reason, outcome="skipped", code=outcome.code)
                 self._note_success()
+            case Rejected(doubtful=True):
+                self._settle_doubtful(outcome)
             case Rejected():
                 self._dead_letter(outcome.reason, outcome.code)
             case Misconfigured():
@@ -286,6 +289,24 @@ class _Attempting:
             connections.succeeded(self.destination.connection, self.config.type, self.record.lead_id, self.began_at)
         except StorageError as error:
             emit(Event.STORAGE_UNAVAILABLE, what="connections", why=type(error).__name__)
+
+    def _settle_doubtful(self, outcome: Rejected) -> None:
+        """A refused lead is at fault itself if others have come through since it was tried before; else it may not be."""
+        connections, connection_id = self.app.connections, self.destination.connection
+        attempts, known = self._delivery().attempts, connections.get(connection_id)
+        is_at_fault = bool(attempts) and connections.worked_since(connection_id, attempts[-1].at)
+        if known.paused and not is_at_fault:
+            self.park(known.reason, outcome="rejected", code=outcome.code)
+            return
+        self._dead_letter(outcome.reason, outcome.code)
+        if is_at_fault:
+            return
+        # Only then, so that whoever pauses the connection finds this one as a dead letter and takes it back.
+        for delivery in connections.refused(
+            connection_id, self.config.type, self.record.lead_id, self.name, outcome.code
+        ):
+            lead_id, _, destination = delivery.partition("/")
+            park_again(self.app, lead_id, destination, connection_id)
 
     def _settle_misconfigured(self, outcome: Misconfigured) -> None:
         connections, connection_id = self.app.connections, self.destination.connection

@@ -22,6 +22,9 @@ from leads.storage import Conflict, StorageBusy, Table, replacing
 CONNECTIONS_TABLE = "LeadConnections"
 CACHE_SECONDS = 10
 FAILURES_UNTIL_PAUSE = 5
+REFUSALS_UNTIL_PAUSE = 3
+"""One odd lead is refused alone, and so are all of one customer. Three customers in a row hardly are, unless every lead is."""
+REFUSALS_KEPT = 20
 SUCCESS_RECORDED_EVERY = timedelta(seconds=60)
 LONGEST_WAIT_SECONDS = 900
 """A vendor's `Retry-After` holds the probes of its connection back up to here: a mistaken one must not hold leads for a day."""
@@ -37,6 +40,7 @@ _TRIES = 8
 @dataclass(frozen=True, slots=True)
 class Connection:
     """A connection's health. `failures` counts `Retry` outcomes in a row; `probed_lead` is the last one sent while paused.
+    `refused` are the deliveries that were refused in a row and may not be at fault, each as `LEAD_ID/DESTINATION`.
 
     `last_lead` came through at `last_success_at`; `checked_at` is the last `check()` of `watch` while it was open, and
     `attended_at` when `watch` last probed it or sent on what waits behind it.
@@ -59,6 +63,7 @@ class Connection:
     checked_at: datetime | None = None
     wait_until: datetime | None = None
     probed_lead: str = ""
+    refused: str = ""
     attended_at: datetime | None = None
     person_note: str = ""
     person_since: datetime | None = None
@@ -169,7 +174,8 @@ class Connections:
         with self._lock:
             self._unrecorded_failures.pop(connection_id, None)
             self._successes[connection_id] = now
-        if known.paused or known.failures or recorded is None or now - recorded >= SUCCESS_RECORDED_EVERY:
+        is_news = known.paused or known.failures or known.refused
+        if is_news or recorded is None or now - recorded >= SUCCESS_RECORDED_EVERY:
             before = self._change(
                 connection_id,
                 lambda stored: _working(replace(stored, type=type_name, last_lead=lead_id), began_at, now),
@@ -211,6 +217,36 @@ class Connections:
         if after.paused and not before.paused:
             emit(Event.CONNECTION_PAUSED, connection=connection_id, type=type_name, failures=after.failures)
         return after.paused
+
+    def refused(self, connection_id: str, type_name: str, lead_id: str, destination: str, code: str) -> list[str]:
+        """A lead was refused, which may be its own fault or the connection's. Pauses it where it seems to be the connection's:
+        after leads of `REFUSALS_UNTIL_PAUSE` customers in a row.
+
+        Returns the deliveries that were not at fault then, this one among them, each as `LEAD_ID/DESTINATION`.
+        """
+        now, this = clock.now(), f"{lead_id}/{destination}"
+
+        def one_more(stored: Connection) -> Connection:
+            if stored.paused:
+                return replace(stored, last_failure_at=now)
+            row = [*(other for other in stored.refused.split() if other != this), this][-REFUSALS_KEPT:]
+            changed = replace(stored, type=type_name, refused=" ".join(row), last_failure_at=now)
+            if len({_customers_bucket(delivery) for delivery in row}) < REFUSALS_UNTIL_PAUSE:
+                return changed
+            reason = (
+                f"the leads of {REFUSALS_UNTIL_PAUSE} customers in a row were refused ({code}), so it hardly is the leads: "
+                "check the secret, and what the other side expects"
+            )
+            return replace(changed, paused=True, since=now, reason=reason)
+
+        before = self._change(connection_id, one_more)
+        if before.paused:
+            return [this]
+        after = self.get(connection_id)
+        if not after.paused:
+            return []
+        emit(Event.CONNECTION_PAUSED, connection=connection_id, type=type_name, code=code)
+        return after.refused.split()
 
     def pause(self, connection_id: str, type_name: str, reason: str, code: str = "", *, quietly: bool = False) -> None:
         """Stop sending until a probe gets through. `reason` says what a person has to change; it is no secret.
@@ -308,16 +344,31 @@ class Connections:
 
 def _working(stored: Connection, began_at: datetime, now: datetime) -> Connection:
     proven = stored.since is None or began_at >= stored.since
-    return replace(_opened(stored, now) if stored.paused and proven else stored, failures=0, last_success_at=now)
+    return replace(
+        _opened(stored, now) if stored.paused and proven else stored, failures=0, refused="", last_success_at=now
+    )
+
+
+def _customers_bucket(delivery: str) -> str:
+    """Where a customer's leads are kept, which their ids end in: the same for all of one customer, and for few others."""
+    return delivery.partition("/")[0][-1:]
 
 
 def _opened(stored: Connection, now: datetime) -> Connection:
     return replace(
-        stored, paused=False, reason="", since=None, failures=0, opened_at=now, probed_lead="", wait_until=None
+        stored,
+        paused=False,
+        reason="",
+        since=None,
+        failures=0,
+        opened_at=now,
+        probed_lead="",
+        refused="",
+        wait_until=None,
     )
 
 
-_TEXTS = ("type", "reason", "last_lead", "probed_lead", "person_note")
+_TEXTS = ("type", "reason", "last_lead", "probed_lead", "refused", "person_note")
 _TIMES = (
     *("since", "opened_at", "last_success_at", "last_failure_at", "checked_at"),
     *("attended_at", "wait_until", "person_since"),

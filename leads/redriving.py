@@ -61,6 +61,21 @@ def put_next(app: App, record: LeadRecord, destination: str, delay: int = 0, *, 
     app.ledger.settle(record, change)
 
 
+def park_again(app: App, lead_id: str, destination: str, connection: str) -> None:
+    """Take back a dead letter that its connection is to blame for: it waits for that, as the others do."""
+    record = app.ledger.read(lead_id)
+    if record is None:
+        return
+    now, reason = clock.now(), app.connections.get(connection).reason
+
+    def change(current: LeadRecord) -> None:
+        given_up = current.deliveries.get(destination)
+        if given_up is not None and given_up.state is State.DEAD_LETTER and given_up.connection == connection:
+            given_up.state, given_up.reason, given_up.updated_at = State.PARKED, reason, now
+
+    app.ledger.settle(record, change)
+
+
 def _route_anew(app: App, record: LeadRecord, delay: int) -> bool:
     """Let go of an offer that was removed, unless a destination of it has had the lead: it could get there twice.
 

@@ -68,10 +68,14 @@ class Retry(_Sent):
 
 @dataclass(frozen=True, slots=True)
 class Rejected(_Sent):
-    """This lead can't be stored as it is. `reason` tells a person why, without repeating the lead's data."""
+    """This lead can't be stored as it is. `reason` tells a person why, without repeating the lead's data.
+
+    `doubtful`: the vendor would say the same of every lead if the connection were at fault. Several in a row pause it.
+    """
 
     reason: str
     code: str = ""
+    doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)

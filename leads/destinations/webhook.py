@@ -232,7 +232,8 @@ def classify(answer: Answer, message_id: str) -> Outcome:
         return Misconfigured("The endpoint refuses the call: check its secret and the headers.", code)
     if status in {404, 405, 410}:
         return Misconfigured("There is no such endpoint, or it takes no POST: check the address.", code)
-    return Rejected("The endpoint does not accept this lead.", code)
+    # Receivers with a Standard Webhooks library answer 400 to a wrong signature, too.
+    return Rejected("The endpoint does not accept this lead.", code, doubtful=status != 413)
 
 
 def _rendered(value: JsonValue, outgoing: OutgoingLead, customer: Customer) -> JsonValue:

@@ -111,6 +111,71 @@ def test_a_secret_that_was_rotated_is_used_without_a_restart(
     assert pipeline.delivery(lead, "hook").state is State.DELIVERED
 
 
+@pytest.fixture
+def timeless(pipeline: Pipeline, authority: Authority) -> Iterator[Receiver]:
+    """A receiver that does not mind how far the test has moved the app's clock."""
+    with Receiver(authority, [SECRET], real_time=False) as running:
+        pipeline.offer(hook(running))
+        yield running
+
+
+def states(pipeline: Pipeline, leads: list[str]) -> set[State]:
+    return {pipeline.delivery(lead, "hook").state for lead in leads}
+
+
+def from_customers(pipeline: Pipeline, kind: str, count: int) -> list[str]:
+    """Leads of so many customers, one after the other."""
+    leads = []
+    for number in range(count):
+        leads.append(pipeline.post(a_lead(f"{kind}{number}@example.com")))
+        pipeline.run()
+    return leads
+
+
+@pytest.mark.parametrize("unsigned", [400, 401, 403, 422])
+def test_a_secret_that_was_rotated_wrongly_pauses_the_connection_and_costs_no_lead(
+    pipeline: Pipeline, timeless: Receiver, monkeypatch: pytest.MonkeyPatch, unsigned: int
+) -> None:
+    from_customers(pipeline, "before", 1)
+    pipeline.advance(1)
+    timeless.secrets, timeless.unsigned = [NEXT_SECRET], unsigned
+    waiting = from_customers(pipeline, "during", 8)
+    assert State.DEAD_LETTER not in states(pipeline, waiting)
+    assert pipeline.app.connections.stored()[0].paused
+    assert len(set(timeless.calls)) < 8, "the last of them were not even tried"
+    pipeline.tick(3)
+    assert State.DEAD_LETTER not in states(pipeline, waiting), "nor by a probe"
+    monkeypatch.setenv("HOOK_SECRET", NEXT_SECRET)
+    pipeline.tick(6)
+    assert states(pipeline, waiting) == {State.DELIVERED}
+    assert not pipeline.app.connections.stored()[0].paused
+    assert len(timeless.records) == 9
+
+
+def test_what_is_odd_of_one_customer_is_a_dead_letter_alone(pipeline: Pipeline, receiver: Receiver) -> None:
+    receiver.odd = lambda body: body["data"]["customer"]["email"] == "odd@example.com"
+    odd = []
+    for action in ("INS", "PLT", "Create", "StartTestDrive"):
+        odd.append(pipeline.post(a_lead("odd@example.com", action)))
+        pipeline.run()
+    assert states(pipeline, odd) == {State.DEAD_LETTER}
+    assert states(pipeline, from_customers(pipeline, "good", 2)) == {State.DELIVERED}
+    assert receiver.calls.count(f"{odd[0]}_hook") == 1
+
+
+def test_odd_leads_that_happen_to_follow_each_other_are_dead_letters_once_another_lead_has_come_through(
+    pipeline: Pipeline, timeless: Receiver
+) -> None:
+    timeless.odd = lambda body: body["data"]["customer"]["email"].startswith("odd")
+    odd = from_customers(pipeline, "odd", 3)
+    assert states(pipeline, odd) == {State.PARKED}
+    good = from_customers(pipeline, "good", 1)
+    pipeline.tick(12)
+    assert states(pipeline, good) == {State.DELIVERED}
+    assert states(pipeline, odd) == {State.DEAD_LETTER}
+    assert not pipeline.app.connections.stored()[0].paused
+
+
 def test_headers_come_from_secrets(pipeline: Pipeline, receiver: Receiver) -> None:
     pipeline.offer(hook(receiver, headers={"Authorization": "env:HOOK_TOKEN"}))
     pipeline.post()

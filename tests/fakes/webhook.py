@@ -16,6 +16,8 @@ from tests.fakes.tls import Authority
 class Receiver(VendorServer):
     """`records` holds each accepted body by its webhook-id; `calls` every id as it came. `status` answers by call number.
 
+    A call that is not signed is answered `unsigned`: receivers differ in that. Bodies that are `odd` are answered 400.
+
     Where a test moves the app's clock, `real_time=False` leaves out the library's look at the clock.
     """
 
@@ -24,6 +26,8 @@ class Receiver(VendorServer):
         self._verifies = _verifies if real_time else _is_signed
         self.secrets = secrets
         self.status: Callable[[int], tuple[int, dict[str, str]]] = lambda number: (200, {})
+        self.unsigned = 401
+        self.odd: Callable[[dict[str, Any]], bool] = lambda body: False
         self.records: dict[str, dict[str, Any]] = {}
         self.headers: list[dict[str, str]] = []
         self.calls: list[str] = []
@@ -39,10 +43,13 @@ class Receiver(VendorServer):
         self.calls.append(headers["webhook-id"])
         self.headers.append(headers)
         if not any(self._verifies(secret, request.body, headers) for secret in self.secrets):
-            return Response(401)
+            return Response(self.unsigned)
+        body = json.loads(request.body)
+        if self.odd(body):
+            return Response(400)
         status, more = self.status(len(self.calls))
         if status < 300:
-            self.records.setdefault(headers["webhook-id"], json.loads(request.body))
+            self.records.setdefault(headers["webhook-id"], body)
         return Response(status, headers=more)
 
 
