@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 CONFLICTS_AT_MOST: Final = 3
 """So often others may have changed the record between the look at it and the write, before the write does without changes."""
 
-_REFUSES_CHANGES: Final = frozenset(
+REFUSES_CHANGES: Final = frozenset(
     {Kind.SETTINGS, Kind.GONE, Kind.LEAD, Kind.FIELD, Kind.TOO_LONG, Kind.DUPLICATE_RULE, Kind.ALREADY_THERE}
 )
+"""Refusals that may be about what would be changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class WithoutChanges:
     def decide(self, refusal: Kind) -> bool:
         """Whether this refusal of the last try's changes makes the next try do without them."""
         self._conflicts += refusal is Kind.CHANGED_MEANWHILE
-        if self.decided or not (refusal in _REFUSES_CHANGES or self._conflicts == CONFLICTS_AT_MOST):
+        if self.decided or not (refusal in REFUSES_CHANGES or self._conflicts == CONFLICTS_AT_MOST):
             return False
         self.decided = True
         return True

@@ -1,6 +1,7 @@
 """What a salesperson reads in a CRM: the words for a lead's stage, its headline, its whole story."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from leads.lead import Lead, Stage
@@ -111,16 +112,28 @@ def fitted(
 
 def pieces(text: str, limit: int) -> list[str]:
     """The text in pieces of at most `limit` UTF-16 code units (at least 2), none of which splits a character."""
-    if 2 * len(text) <= limit:
-        return [text]
+    return [text] if 2 * len(text) <= limit else pieces_of(text, limit)
+
+
+def pieces_of(parts: Sequence[str], limit: int) -> list[str]:
+    """The parts joined to pieces of at most `limit` UTF-16 code units, none of which splits a part."""
     found, start, units = [], 0, 0
-    for index, character in enumerate(text):
-        size = 2 if ord(character) > 0xFFFF else 1
+    for index, part in enumerate(parts):
+        size = len(part) + sum(character > "\uffff" for character in part)
         if units + size > limit:
-            found.append(text[start:index])
+            found.append("".join(parts[start:index]))
             start, units = index, 0
         units += size
-    return [*found, text[start:]]
+    return [*found, "".join(parts[start:])]
+
+
+_LINE_BREAK: Final = "<br>\n"
+"""Breaks the line in HTML, and also where the text is shown as it stands."""
+
+
+def html_pieces(text: str, limit: int) -> list[str]:
+    """The text as HTML, in pieces of at most `limit` UTF-16 code units, none of which splits a character, an entity or a tag."""
+    return pieces_of([_LINE_BREAK if part == "\n" else escape(part, quote=False) for part in text], limit)
 
 
 def cut_bytes(text: str, limit: int) -> str:

@@ -2,7 +2,8 @@
 
 It behaves as Microsoft documents: "Compose HTTP requests and handle errors", "Perform conditional operations using the Web API",
 "Execute batch operations using the Web API", "Service protection API limits", "lead table reference"; Entra ID's token endpoint
-as in "OAuth 2.0 client credentials flow". Not modelled: security roles by depth, plug-ins, column security, $expand, paging.
+as in "OAuth 2.0 client credentials flow". A note's text is HTML: "Note (Annotation) table reference", FormatName RichText.
+Not modelled: security roles by depth, plug-ins, column security, $expand, paging.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email import message_from_bytes
 from email.policy import HTTP
+from html.parser import HTMLParser
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -38,7 +40,7 @@ RIGHTS: Final = frozenset(
         *(f"prv{verb}Lead" for verb in ("Create", "Read", "Write", "Append", "AppendTo", "Assign")),
         *("prvCreateNote", "prvAppendNote", "prvCreateActivity", "prvAppendActivity", "prvAssignActivity"),
         *("prvAppendToContact", "prvAppendToOpportunity", "prvReadEntity", "prvReadAttribute"),
-        *("prvReadQueue", "prvAppendToQueue", "prvReadCampaign", "prvAppendToCampaign"),
+        *("prvReadQueue", "prvAppendToQueue", "prvReadCampaign", "prvAppendToCampaign", "prvReadUser", "prvReadTeam"),
     }
 )
 _CREATE_RIGHT: Final = {
@@ -47,7 +49,13 @@ _CREATE_RIGHT: Final = {
     "tasks": "prvCreateActivity",
     "queueitems": "prvAppendToQueue",
 }
-_READ_RIGHT: Final = {"leads": "prvReadLead", "queues": "prvReadQueue", "campaigns": "prvReadCampaign"}
+_READ_RIGHT: Final = {
+    "leads": "prvReadLead",
+    "queues": "prvReadQueue",
+    "campaigns": "prvReadCampaign",
+    "systemusers": "prvReadUser",
+    "teams": "prvReadTeam",
+}
 _BIND_RIGHT: Final = {
     ("leads", "ownerid"): "prvAssignLead",
     ("tasks", "ownerid"): "prvAssignActivity",
@@ -66,6 +74,7 @@ _TABLES: Final = {
     "teams": ("team", "teamid"),
 }
 _DO_NOT: Final = ("donotemail", "donotbulkemail", "donotphone", "donotpostalmail", "donotfax", "donotsendmm")
+_PRIVILEGES: Final = re.compile(rf"{API}systemusers\(([0-9a-f-]{{36}})\)/Microsoft\.Dynamics\.CRM\.(\w+(?:\(.*\))?)")
 _PATH: Final = re.compile(r"/?(?:api/data/v9\.2/)?(\w+)(?:\(([0-9a-fA-F-]{36})\))?")
 
 
@@ -228,19 +237,25 @@ class Dataverse(VendorServer):
         self.rights: set[str] = set(RIGHTS)
         self.user = ""
         """What is wrong with the application user: "" nothing, "missing", "disabled", or "no role"."""
+        self.team_rights: set[str] = set()
+        """What the application user holds by a team's roles alone."""
+        self.people_rights: set[str] = {"prvReadLead", "prvReadActivity"}
+        """What every other user holds."""
+        self.has_leads = True
+        """Whether Dynamics 365 Sales is installed."""
         self.leads_go_to_queues = False
         self.duplicate_rule = False
         self.duplicate_status = 500
         self.throttle: Throttle | None = None
         self._state = _State()
-        for name, identifier in (
-            ("systemusers", APP_USER),
-            ("systemusers", PERSON),
-            ("teams", TEAM),
-            ("queues", QUEUE),
-            ("campaigns", CAMPAIGN),
+        for name, identifier, columns in (
+            ("systemusers", APP_USER, {"isdisabled": False}),
+            ("systemusers", PERSON, {"isdisabled": False}),
+            ("teams", TEAM, {"teamtype": 0}),
+            ("queues", QUEUE, {"statecode": 0}),
+            ("campaigns", CAMPAIGN, {}),
         ):
-            self._insert(name, identifier, {}, PERSON)
+            self._insert(name, identifier, columns, PERSON)
 
     def __enter__(self) -> Dataverse:
         self.entra.__enter__()
@@ -279,6 +294,10 @@ class Dataverse(VendorServer):
     def add_lead(self, **columns: Any) -> str:
         """A lead that somebody else has made, at a trade show perhaps."""
         return self._insert("leads", str(uuid.uuid4()), _lead_defaults() | columns, PERSON)
+
+    def change(self, entity_set: str, identifier: str, **columns: Any) -> None:
+        """Change a user, a team or a queue: disable it, or make it another kind."""
+        self._touch(self._state.rows[entity_set][identifier], columns, PERSON)
 
     def edit(self, lead_id: str, **columns: Any) -> None:
         self._touch(self.leads[lead_id], columns, PERSON)
@@ -339,15 +358,14 @@ class Dataverse(VendorServer):
             return Response(
                 200, {"UserId": APP_USER, "BusinessUnitId": str(uuid.UUID(int=1)), "OrganizationId": TENANT}
             )
-        if path.endswith("/Microsoft.Dynamics.CRM.RetrieveUserPrivileges"):
-            held = [{"PrivilegeName": name, "Depth": "Global"} for name in sorted(self.rights)]
-            return Response(200, {"RolePrivileges": held})
+        if asked := _PRIVILEGES.fullmatch(path):
+            return self._privileges(asked[1], asked[2], options)
         if path.startswith(f"{API}EntityDefinitions(LogicalName='lead')"):
             self._need("prvReadEntity")
-            return self._attributes(path) if "/Attributes" in path else self._table()
+            return self._attributes(path, options.get("$filter", "")) if "/Attributes" in path else self._table()
         found = _PATH.fullmatch(path)
-        if found is None or found[1] not in _TABLES:
-            raise VendorError(404, "0x8006088a", "Resource not found for the segment.")
+        if found is None or found[1] not in _TABLES or (found[1] == "leads" and not self.has_leads):
+            raise VendorError(404, "0x80060888", f"Resource not found for the segment '{path.removeprefix(API)}'.")
         entity_set, identifier = found[1], (found[2] or "").lower()
         if method == "GET" and identifier:
             return Response(200, self._shown(entity_set, self._row(entity_set, identifier), options))
@@ -365,9 +383,21 @@ class Dataverse(VendorServer):
     def _table(self) -> Response:
         return Response(200, {"IsValidForQueue": {"Value": self.leads_go_to_queues, "CanBeChanged": True}})
 
-    def _attributes(self, path: str) -> Response:
+    def _privileges(self, user: str, function: str, options: Mapping[str, str]) -> Response:
+        """All that a user holds by their own roles, or what of the asked for they hold by these or by their teams'."""
+        self._row("systemusers", user)
+        held = self.rights if user == APP_USER else self.people_rights
+        if function != "RetrieveUserPrivileges":
+            (parameter,) = re.findall(r"\(PrivilegeNames=(@\w+)\)", function)
+            held = (held | self.team_rights) & set(json.loads(options[parameter]))
+        more = {"PrivilegeId": str(uuid.UUID(int=7)), "BusinessUnitId": str(uuid.UUID(int=1)), "Depth": "Global"}
+        more |= {"RecordFilterId": str(uuid.UUID(int=0)), "RecordFilterUniqueName": ""}
+        return Response(200, {"RolePrivileges": [{"PrivilegeName": name, **more} for name in sorted(held)]})
+
+    def _attributes(self, path: str, condition: str) -> Response:
         self._need("prvReadAttribute")
         kind = re.search(r"CRM\.(String|Memo)AttributeMetadata$", path)
+        asked_for = {value.replace("''", "'") for value in re.findall(r"LogicalName eq '((?:[^']|'')*)'", condition)}
         rows = [
             {"LogicalName": name, "MaxLength": column.length}
             if kind
@@ -377,7 +407,9 @@ class Dataverse(VendorServer):
         ]
         if not kind:
             rows += [{"LogicalName": name, "IsValidForCreate": False} for name in ("createdon", "modifiedon")]
-        return Response(200, {"value": rows})
+        shown = [row for row in rows if not condition or row["LogicalName"] in asked_for]
+        of_each = {"@odata.type": "#Microsoft.Dynamics.CRM.AttributeMetadata", "MetadataId": str(uuid.UUID(int=9))}
+        return Response(200, {"value": [of_each | row for row in shown]})
 
     # Rows
 
@@ -480,9 +512,18 @@ class Dataverse(VendorServer):
         if found is None or found[1] not in column.target.split() or not found[2]:
             raise VendorError(400, "0x80048d19", f"Invalid value for '{name}@odata.bind'.")
         identifier = found[2].lower()
-        self._row(found[1], identifier)
+        target = self._row(found[1], identifier)
         if right := _BIND_RIGHT.get((entity_set, name)):
             self._need(right)
+        if name == "ownerid":
+            self._own(found[1], target)
+        if name == "queueid":
+            self._work_in(target)
+        if name.startswith("objectid_") and entity_set == "queueitems":
+            queued = [row["_objectid_value"] for row in self.queue_items]
+            if identifier in queued:
+                words = "An active queue item already exists for the given object."
+                raise VendorError(400, "0x80040526", words)
         if name == "objectid_lead" and entity_set == "queueitems" and not self.leads_go_to_queues:
             raise VendorError(400, "0x80040203", "The entity is not enabled for queues.")
         if entity_set == "annotations":
@@ -492,6 +533,22 @@ class Dataverse(VendorServer):
         if name.startswith("objectid_"):
             return {"_objectid_value": identifier}
         return {f"_{name}_value": identifier}
+
+    def _own(self, entity_set: str, owner: Mapping[str, Any]) -> None:
+        if owner.get("isdisabled"):
+            raise VendorError(400, "0x8004022b", "The specified owner has been disabled.")
+        if owner.get("teamtype") == 1:
+            raise VendorError(400, "0x80048340", "You cannot assign a record to the access team.")
+        if entity_set == "systemusers" and not self.people_rights:
+            raise VendorError(403, "0x80042f09", "The user has not been assigned any roles.")
+
+    def _work_in(self, queue: Mapping[str, Any]) -> None:
+        if queue["statecode"] != 0:
+            words = "The selected user does not have sufficient permissions to work on items in this queue."
+            raise VendorError(400, "0x80040522", words)
+        if queue.get("is_private"):
+            words = "Principal user does not have ReadAccess right(s) for the record of type 'queue'."
+            raise VendorError(403, "0x80040220", words)
 
     def _detect_duplicates(self, entity_set: str, values: Mapping[str, Any], headers: Mapping[str, str]) -> None:
         asked = headers.get("mscrm.suppressduplicatedetection", "true") == "false"
@@ -562,6 +619,29 @@ class Dataverse(VendorServer):
 
 def _lead_defaults() -> dict[str, Any]:
     return {"statecode": 0, "statuscode": 1, "leadqualitycode": 2, "merged": False, **dict.fromkeys(_DO_NOT, False)}
+
+
+class _Shown(HTMLParser):
+    """What the note's rich text shows: tags go, but for line breaks, and white space is one space."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines = [""]
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag == "br":
+            self.lines.append("")
+
+    def handle_data(self, data: str) -> None:
+        self.lines[-1] += data
+
+
+def shown_note(note: Mapping[str, Any]) -> str:
+    """What a person reads in a note."""
+    parser = _Shown()
+    parser.feed(note["notetext"])
+    parser.close()
+    return "\n".join(re.sub(r"[ \t\r\n\f]+", " ", line).strip() for line in parser.lines)
 
 
 def _etag(row: Mapping[str, Any]) -> str:

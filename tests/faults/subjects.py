@@ -6,6 +6,7 @@ import base64
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from html import unescape
 from typing import Any, ClassVar
 
 import pytest
@@ -118,7 +119,7 @@ class DataverseSubject(Subject):
 
     def records(self) -> list[str]:
         assert len(self.vendor.leads) <= 1, "one customer, one record"
-        return [note["notetext"] for note in self.vendor.notes()]
+        return [unescape(note["notetext"].replace("<br>\n", "\n")) for note in self.vendor.notes()]
 
     def is_write(self, request: Request) -> bool:
         return b"\r\nPATCH " in request.body

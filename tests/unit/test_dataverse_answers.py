@@ -14,8 +14,10 @@ from leads import destinations
 from leads.destinations.base import CheckResult, Context, Customer, Misconfigured, Outcome, OutgoingLead
 from leads.destinations.dataverse import Dataverse
 from leads.destinations.dataverse.client import Client
+from leads.destinations.dataverse.errors import problem_of
 from leads.destinations.dataverse.sign_in import _refused
 from leads.destinations.http import Answer
+from leads.destinations.refusals import Kind
 from leads.destinations.tokens import Token, TokenSource
 from leads.lead import Lead, Stage
 from leads.settings import Secrets, Settings
@@ -101,3 +103,36 @@ def test_a_refused_sign_in_is_a_matter_of_the_configuration_and_names_what_to_re
     assert isinstance(refused, Misconfigured)
     assert refused.code == code
     assert words in refused.reason
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "words"),
+    [
+        (404, "0x80060888", Kind.SETTINGS, "Dynamics 365 Sales"),
+        (400, "0x80060888", Kind.SETTINGS, "column of the mapping"),
+        (403, "0x80095ffc", Kind.SETTINGS, "app access control"),
+        (405, "0x80060888", Kind.SETTINGS, "gateway"),
+        (405, "", Kind.SETTINGS, "gateway"),
+        (400, "0x8004022b", Kind.SETTINGS, "owner"),
+        (400, "0x80040526", Kind.SETTINGS, "queue"),
+        (400, "0x80044170", Kind.LEAD, ""),
+        (500, "0x80044170", Kind.TRANSIENT, ""),
+        (412, "0x80060899", Kind.CHANGED_MEANWHILE, ""),
+        (412, "412", Kind.CHANGED_MEANWHILE, ""),
+        (412, "", Kind.ALREADY_THERE, ""),
+        (200, "0x80060899", Kind.SETTINGS, ""),
+    ],
+)
+def test_a_refusal_names_what_to_repair(status: int, code: str, kind: Kind, words: str) -> None:
+    body = json.dumps({"error": {"code": code, "message": TOLD}}).encode()
+    problem = problem_of(Answer(status, {}, body))
+    assert problem.kind is kind
+    assert words in problem.words and TOLD not in problem.words
+
+
+def test_a_status_without_a_known_code_is_never_a_success_but_where_microsoft_shows_one() -> None:
+    for status in range(300, 600):
+        found = {
+            problem_of(Answer(status, {}, json.dumps({"error": {"code": code}}).encode())).kind for code in ("x", "")
+        }
+        assert Kind.ALREADY_THERE not in found or status == 412

@@ -1,16 +1,22 @@
 """What a check of the connection looks at: rights, columns and follow-up targets, and what to change where one is missing.
 
 Sources: Microsoft Learn, "Security roles and privileges", "Queue tables" (a queue's rights are those of its items, and which
-tables go to queues), "AttributeTypeCode", "Associate and disassociate table rows using the Web API" (names of lookups).
+tables go to queues), "AttributeTypeCode", "Associate and disassociate table rows using the Web API" (names of lookups),
+"RetrieveUserSetOfPrivilegesByNames Function", and the references of the tables User, Team and Queue.
 """
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
+from urllib.parse import quote
 
 from leads.destinations.base import MappingValue
 from leads.destinations.dataverse.client import Client
+from leads.destinations.dataverse.columns import TABLE_PATH, described
 from leads.destinations.dataverse.errors import WRONG_ADDRESS
-from leads.destinations.dataverse.records import BIND, COLUMNS_PATH, TABLE_PATH, owner_path
+from leads.destinations.dataverse.records import BIND, owner_path
 from leads.destinations.follow_up import FollowUp
 from leads.destinations.refusals import UNREADABLE, Kind, Refused
 from leads.lead import Stage
@@ -37,54 +43,155 @@ _TAKES: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
 """What a column of a type is filled with; other types are left to Dynamics."""
 
 
-def first_problem(client: Client, mapping: Mapping[str, MappingValue], follow_up: Mapping[Stage, FollowUp]) -> str:
-    """What to change first, "" if everything that leads need is there. Raises what the client raises."""
-    return _rights(client, follow_up) or _columns(client, mapping) or _targets(client, follow_up)
+class Checking:
+    """What leads need of an environment, and what a follow-up names; each part says what to change, "" if nothing."""
 
+    def __init__(
+        self, client: Client, mapping: Mapping[str, MappingValue], follow_up: Mapping[Stage, FollowUp]
+    ) -> None:
+        self._client = client
+        self._mapping = mapping
+        self._follow_up = follow_up
+        self._user = ""
+        self._held: Container[str] | None = None
 
-def _rights(client: Client, follow_up: Mapping[Stage, FollowUp]) -> str:
-    try:
-        user = client.get("WhoAmI").get("UserId")
-    except Refused as refused:
-        if refused.problem is UNREADABLE:
-            return WRONG_ADDRESS
-        raise
-    if not user:
-        return WRONG_ADDRESS
-    held = client.rows(f"systemusers({user})/Microsoft.Dynamics.CRM.RetrieveUserPrivileges", "RolePrivileges")
-    names = {right.get("PrivilegeName") for right in held}
-    missing = [right for right in dict.fromkeys(_needed(follow_up)) if right not in names]
-    if not missing:
+    @property
+    def needed(self) -> list[Callable[[], str]]:
+        return [self._sign_in, self._rights, self._columns]
+
+    @property
+    def extras(self) -> list[Callable[[], str]]:
+        """Leads are stored without what one of these says."""
+        targets = [
+            partial(self._target, f"follow_up.{stage}.{name}", path, looked)
+            for stage, wanted in self._follow_up.items()
+            for name, path, looked in _targets(wanted)
+        ]
+        queues = [
+            partial(self._queue_of_leads, stage) for stage, each in self._follow_up.items() if _queues_leads(each)
+        ]
+        return [self._rights_of_extras, *queues, *targets]
+
+    def _sign_in(self) -> str:
+        try:
+            user = self._client.get("WhoAmI").get("UserId")
+        except Refused as refused:
+            if refused.problem is UNREADABLE:
+                return WRONG_ADDRESS
+            raise
+        self._user = str(user or "")
+        return "" if user else WRONG_ADDRESS
+
+    def _rights(self) -> str:
+        needed, extras = _needed(self._follow_up), _needed_for_extras(self._follow_up)
+        self._held = _privileges(self._client, self._user, [*needed, *extras])
+        return self._lacking(needed)
+
+    def _rights_of_extras(self) -> str:
+        return self._lacking(_needed_for_extras(self._follow_up))
+
+    def _lacking(self, rights: Iterable[str]) -> str:
+        missing = [right for right in rights if self._held is not None and right not in self._held]
+        if not missing:
+            return ""
+        return f"The application user lacks the rights {', '.join(missing)}: give it the security role of the set-up guide."
+
+    def _columns(self) -> str:
+        spellings = {spelling for name in self._mapping for spelling in _spellings(name)}
+        columns = described(self._client, spellings, "AttributeType,IsValidForCreate")
+        problems = ((name, _column(name, value, columns)) for name, value in self._mapping.items())
+        return next((f"mapping.{name}: {problem}" for name, problem in problems if problem), "")
+
+    def _queue_of_leads(self, stage: Stage) -> str:
+        found = self._client.get(f"{TABLE_PATH}?$select=IsValidForQueue").get("IsValidForQueue")
+        if isinstance(found, dict) and found.get("Value") is False:
+            return f"follow_up.{stage}.queue: leads do not go to queues here: add a task, or enable the lead table for queues."
         return ""
-    return f"The application user lacks the rights {', '.join(missing)}: give it the security role of the set-up guide."
+
+    def _target(self, setting: str, path: str, looked: "_Looked") -> str:
+        try:
+            row = self._client.get(f"{path.removeprefix('/')}?$select={looked.column}")
+        except Refused as refused:
+            if refused.problem.kind is Kind.GONE:
+                return f"{setting}: Dynamics has none with this ID."
+            raise
+        if looked.refuses(row.get(looked.column)):
+            return f"{setting}: {looked.words}"
+        if looked.needs_role and "prvReadLead" not in _privileges(self._client, path[-37:-1], ["prvReadLead"]):
+            return f"{setting}: the user has no security role by which they may read leads."
+        return ""
 
 
-def _needed(follow_up: Mapping[Stage, FollowUp]) -> Iterator[str]:
-    yield from _RIGHTS
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What of a target tells that it can't be used: a column, the values of it that mean so, and words."""
+
+    column: str
+    unusable: tuple[int | bool, ...] = ()
+    words: str = ""
+    needs_role: bool = False
+
+    def refuses(self, value: Any) -> bool:
+        return value in self.unusable
+
+
+_USER: Final = _Looked("isdisabled", (True,), "the user is disabled: name another one.", needs_role=True)
+_TEAM: Final = _Looked("teamtype", (1,), "an access team can own no records: name an owner team.")
+_QUEUE: Final = _Looked("statecode", (1,), "the queue is inactive: name another one, or activate it.")
+_CAMPAIGN: Final = _Looked("createdon")
+
+
+def _targets(wanted: FollowUp) -> Iterator[tuple[str, str, _Looked]]:
+    """For each record that a follow-up names: the part, its address, and what to look at."""
+    if wanted.owner:
+        yield "owner", owner_path(wanted.owner), _USER if wanted.owner.startswith("user:") else _TEAM
+    if wanted.queue:
+        yield "queue", f"/queues({wanted.queue})", _QUEUE
+    if wanted.campaign:
+        yield "campaign", f"/campaigns({wanted.campaign})", _CAMPAIGN
+
+
+def _queues_leads(wanted: FollowUp) -> bool:
+    return bool(wanted.queue) and wanted.task is None
+
+
+def _privileges(client: Client, user: str, names: Sequence[str]) -> set[str]:
+    """Which of these rights a user holds, by roles of their own or of a team. All the rights of an administrator are too many."""
+    function = "Microsoft.Dynamics.CRM.RetrieveUserSetOfPrivilegesByNames(PrivilegeNames=@names)"
+    asked = quote(json.dumps(list(names), separators=(",", ":")), safe="")
+    held = client.rows(f"systemusers({user})/{function}?@names={asked}", "RolePrivileges")
+    return {str(right.get("PrivilegeName")) for right in held}
+
+
+def _needed(follow_up: Mapping[Stage, FollowUp]) -> list[str]:
+    tasks = _TASK_RIGHTS if any(wanted.task for wanted in follow_up.values()) else ()
+    return [*_RIGHTS, *tasks]
+
+
+def _needed_for_extras(follow_up: Mapping[Stage, FollowUp]) -> list[str]:
+    rights: list[str] = []
     for wanted in follow_up.values():
-        if wanted.task:
-            yield from _TASK_RIGHTS
         if wanted.owner:
-            yield from ("prvAssignLead", *(("prvAssignActivity",) if wanted.task else ()))
+            rights += ["prvAssignLead", *(["prvAssignActivity"] if wanted.task else [])]
         if wanted.queue:
-            yield from ("prvReadQueue", "prvAppendToQueue")
+            rights += ["prvReadQueue", "prvAppendToQueue"]
         if wanted.campaign:
-            yield from ("prvReadCampaign", "prvAppendToCampaign")
+            rights += ["prvReadCampaign", "prvAppendToCampaign"]
+    return list(dict.fromkeys(rights))
 
 
-def _columns(client: Client, mapping: Mapping[str, MappingValue]) -> str:
-    found = client.rows(f"{COLUMNS_PATH}?$select=LogicalName,AttributeType,IsValidForCreate")
-    columns = {str(column.get("LogicalName")): column for column in found}
-    problems = ((name, _column(name, value, columns)) for name, value in mapping.items())
-    return next((f"mapping.{name}: {problem}" for name, problem in problems if problem), "")
+def _spellings(name: str) -> tuple[str, ...]:
+    """What a mapped column may be called: the name of a lookup may have capitals, and end in the table that it points to."""
+    written = name.removesuffix(BIND)
+    lookup = written.lower().rpartition("_")[0]
+    return (written, written.lower(), *([lookup] if name.endswith(BIND) and lookup else []))
 
 
 def _column(name: str, value: MappingValue, columns: Mapping[str, Mapping[str, Any]]) -> str:
     """What is wrong with one column of the mapping, "" if nothing is."""
     binds = name.endswith(BIND)
     written = name.removesuffix(BIND)
-    # The name of a lookup may have capitals, and that of one to several tables ends in the table it points to.
-    spellings = (written.lower(), written.lower().rpartition("_")[0]) if binds else (written,)
+    spellings = _spellings(name) if binds else (written,)
     column = next((columns[spelling] for spelling in spellings if spelling in columns), None)
     if column is None and written.lower() in columns:
         return f"column names have no capitals: write {written.lower()}."
@@ -101,33 +208,3 @@ def _column(name: str, value: MappingValue, columns: Mapping[str, Mapping[str, A
     if kinds and type(value) not in kinds:
         return f"the column takes {words}."
     return ""
-
-
-def _targets(client: Client, follow_up: Mapping[Stage, FollowUp]) -> str:
-    for stage, wanted in follow_up.items():
-        if wanted.queue and not wanted.task and not _leads_go_to_queues(client):
-            return f"follow_up.{stage}.queue: leads do not go to queues here: add a task, or enable the lead table for queues."
-        targets = {
-            "owner": owner_path(wanted.owner) if wanted.owner else "",
-            "queue": f"/queues({wanted.queue})" if wanted.queue else "",
-            "campaign": f"/campaigns({wanted.campaign})" if wanted.campaign else "",
-        }
-        for name, path in targets.items():
-            if path and not _exists(client, path.removeprefix("/")):
-                return f"follow_up.{stage}.{name}: Dynamics has none with this ID."
-    return ""
-
-
-def _leads_go_to_queues(client: Client) -> bool:
-    found = client.get(f"{TABLE_PATH}?$select=IsValidForQueue").get("IsValidForQueue")
-    return not isinstance(found, dict) or found.get("Value") is not False
-
-
-def _exists(client: Client, path: str) -> bool:
-    try:
-        client.get(f"{path}?$select=createdon")
-    except Refused as refused:
-        if refused.problem.kind is Kind.GONE:
-            return False
-        raise
-    return True

@@ -30,6 +30,21 @@ _USER_DISABLED: Final = (
     Kind.SETTINGS,
     "The application user is disabled: enable it in the Power Platform admin center.",
 )
+_OWNER_REFUSED: Final = (
+    Kind.SETTINGS,
+    "The owner that the offer names is disabled, has no security role, or is an access team: name another one.",
+)
+_IN_A_QUEUE: Final = (Kind.SETTINGS, "Dynamics has it in a queue already.")
+_QUEUE_REFUSED: Final = (Kind.SETTINGS, "The queue that the offer names takes nothing: is it active?")
+_NO_LEADS: Final = (
+    Kind.SETTINGS,
+    "The environment has no table for leads, or hides it from the application user: is Dynamics 365 Sales installed, and has the "
+    "user the security role of the set-up guide?",
+)
+_NO_SUCH_METHOD: Final = (
+    "What answers at this address does not take the request: check url, and whether a gateway before the environment lets "
+    "PATCH through."
+)
 _RIGHT: Final = re.compile(r"\bprv[A-Z][A-Za-z_]{2,60}\b")
 _NO_APPLICATION: Final = "The tenant has no application with this client_id, or nobody has consented to it."
 _NO_TENANT_ID: Final = (
@@ -64,7 +79,6 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     "0x80044151": _BUSY,  # SQL time-out
     "0x80073000": _BUSY,
     "0x80081111": _BUSY,  # plug-in time-out
-    "0x80044170": _BUSY,
     "0x80044171": _BUSY,
     "0x80044172": _BUSY,
     "0x80040216": _BUSY,  # unexpected error
@@ -92,8 +106,22 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     ),
     "0x8004a112": _USER_DISABLED,
     "0x80040225": _USER_DISABLED,  # unManagedIdsUserNotEnabled
-    "0x8006088a": (Kind.SETTINGS, "The environment has no table for leads: is Dynamics 365 Sales installed in it?"),
+    "0x8006088a": _NO_LEADS,
     "0x80060888": (Kind.SETTINGS, "A column of the mapping does not exist: validate the connection to see which."),
+    "0x80095ffc": (
+        Kind.SETTINGS,
+        "The environment's app access control does not allow the application: an administrator has to allow its client_id in the "
+        "Power Platform admin center. A security role does not change that.",
+    ),
+    # Owners and queues that the offer names. Leads are stored without them.
+    "0x8004022b": _OWNER_REFUSED,  # unManagedidsownernotenabled
+    "0x80040229": _OWNER_REFUSED,
+    "0x80040210": _OWNER_REFUSED,
+    "0x80048340": _OWNER_REFUSED,  # CannotAssignToAccessTeam
+    "0x80040526": _IN_A_QUEUE,  # ActiveQueueItemAlreadyExists
+    "0x8004051c": _IN_A_QUEUE,  # CannotAddSingleQueueEnabledEntityToQueue
+    "0x8004051e": _QUEUE_REFUSED,  # CannotCreateQueueItemInactiveObject
+    "0x80040522": _QUEUE_REFUSED,  # CannotAddQueueItemsToInactiveQueue
     "0x80048d19": (
         Kind.SETTINGS,
         "A column of the mapping does not exist, or takes another type of value: validate the connection to see which.",
@@ -105,6 +133,11 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     "0x80040265": (Kind.LEAD, "A plug-in or validation rule in Dynamics refuses this lead."),
 }
 """Codes are texts, as answers hold them, in lower case."""
+
+IN_A_QUEUE: Final = frozenset(code for code, meaning in CODES.items() if meaning is _IN_A_QUEUE)
+"""The record is in a queue already, be it another one: there is nothing left to do."""
+
+ABOUT_QUEUES: Final = IN_A_QUEUE | {code for code, meaning in CODES.items() if meaning is _QUEUE_REFUSED}
 
 ENTRA_CODES: Final[Mapping[int, str]] = {
     7000215: "The client secret is wrong: enter the secret's value, not its ID, as the secret that client_secret names.",
@@ -133,10 +166,13 @@ def problem_of(answer: Answer) -> Problem:
     """A refused request by the vendor's code; by its HTTP status only where it gives none that is known."""
     error = _error(answer)
     code = _code(error)
-    if code in CODES:
-        kind, words = CODES[code]
-        return _named(Problem(kind, code, words, answer.retry_after), error)
     status, shown = answer.status, code or str(answer.status)
+    if status == 405:
+        return Problem(Kind.SETTINGS, shown, _NO_SUCH_METHOD)
+    if code in CODES:
+        # The code of whatever OData can't resolve: with 404 that is the table, else a column.
+        kind, words = _NO_LEADS if status == 404 and code == "0x80060888" else CODES[code]
+        return _named(Problem(kind, code, words, answer.retry_after), error)
     if status == 401:
         return Problem(Kind.SIGN_IN_AGAIN, shown, _SIGN_IN)
     if status in {408, 425, 429} or status >= 500:
@@ -144,10 +180,11 @@ def problem_of(answer: Answer) -> Problem:
     if status == 403:
         kind, words = _RIGHT_MISSING
         return _named(Problem(kind, shown, words), error)
-    if status < 400 or status in {404, 405, 410, 501}:
+    if status < 400 or status in {404, 410, 501}:
         return Problem(Kind.SETTINGS, shown, WRONG_ADDRESS)
     if status == 412:
-        return Problem(Kind.ALREADY_THERE, shown)
+        # Microsoft's example of a condition that fails has no code. Plug-ins answer 412, too, with codes of their own.
+        return Problem(Kind.CHANGED_MEANWHILE if code else Kind.ALREADY_THERE, shown)
     return Problem(Kind.LEAD, shown, _LEAD)
 
 

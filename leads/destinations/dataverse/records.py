@@ -1,7 +1,7 @@
 """What stands in Dataverse: a lead's columns, its state as read, and what is written for a stage, under computed ids.
 
 Columns and lengths: the Common Data Model's `Lead`, and Microsoft Learn, "lead table reference" and "annotation", "task",
-"queueitem".
+"queueitem". A note's text is HTML (`notetext`: FormatName RichText), a task's is not.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from leads.destinations.base import MappingValue, OutgoingLead
 from leads.destinations.changes import Vocabulary
 from leads.destinations.dataverse.client import Write
 from leads.destinations.follow_up import FollowUp
-from leads.destinations.words import cut, headline, pieces, story
+from leads.destinations.words import cut, headline, html_pieces, story
 
 DEFAULT_MAPPING: Final[Mapping[str, MappingValue]] = {
     "subject": "{headline}",
@@ -47,10 +47,6 @@ DEFAULT_LENGTHS: Final[Mapping[str, int]] = {
 
 BIND: Final = "@odata.bind"
 """Ends the name of a lookup, whose value is the address of a record."""
-
-TABLE_PATH: Final = "EntityDefinitions(LogicalName='lead')"
-COLUMNS_PATH: Final = f"{TABLE_PATH}/Attributes"
-"""Where an environment says which columns its leads have."""
 
 WHOLE_OR_NOT_AT_ALL: Final = frozenset({"emailaddress1", "telephone1", "mobilephone", "websiteurl"})
 """A shortened address or number would be a wrong one: it is left to the note, which has everything."""
@@ -189,7 +185,7 @@ def stage_writes(
 
 def _notes(place: Place, outgoing: OutgoingLead, key: tuple[str, ...], text: str) -> list[Write]:
     """One note, or as many as a very long text takes."""
-    parts = pieces(text, _NOTE_CHARACTERS)
+    parts = html_pieces(text, _NOTE_CHARACTERS)
     notes = []
     for number, part in enumerate(parts, 1):
         mark = f" ({number}/{len(parts)})" if len(parts) > 1 else ""
