@@ -21,7 +21,7 @@ from leads.identity import customer_of
 from leads.lead import Lead, parse_kept, stage_of
 from leads.ledger import TRIES, ClaimHeld, LeadKnown, LedgerBusy
 from leads.messages import Message, MessageTooNew, MessageUnreadable, decode, encode
-from leads.offers import DestinationConfig, Offer, offer_by_id, route
+from leads.offers import DestinationConfig, Offer, offer_by_id
 from leads.rows import ERASED_ON_REQUEST, Delivery, LeadRecord, State
 from leads.storage import StorageError
 from leads.trace import follow, tracing
@@ -179,7 +179,7 @@ def _drop(message: Message, why: str) -> None:
 
 def _route(app: App, record: LeadRecord, message: Message) -> None:
     assert record.lead is not None  # noqa: S101
-    offer = route(record.references, app.offers.all())
+    offer = app.offers.of(record.references)
     record.stage = offer.stage(record.lead) if offer else stage_of(record.lead.action)
     if offer is None:
         _conclude(app, record, message, State.UNROUTED, "no configured offer takes this lead")
@@ -267,7 +267,7 @@ def _attempt_as_configured(app: App, record: LeadRecord, delivery: Delivery, mes
     offer, config = _configured(app, record, delivery)
     if config is None:
         # The instance that routed the lead may have known of a change before this one.
-        app.offers.forget()
+        app.offers.renew()
         offer, config = _configured(app, record, delivery)
     if offer is not None and config is not None:
         attempt(app, record, delivery, message, offer, config)

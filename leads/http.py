@@ -10,7 +10,7 @@ import azure.functions as func
 from leads import clock
 from leads.app import get_app
 from leads.events import Event, emit
-from leads.identity import is_lead_id, received_at_of
+from leads.identity import NO_PART_OF_AN_ID, is_lead_id, received_at_of
 from leads.intake import MAX_BODY_BYTES, BodyTooLarge, KeptUnreadable, accept
 from leads.lead import UnreadableLead
 from leads.problems import place_of
@@ -153,11 +153,13 @@ def status_of(record: Any) -> dict[str, Any]:
 
 
 def url_offer(req: func.HttpRequest) -> str:
-    """The offer that the address names; no id has slashes at its ends.
+    """The offer that the address names, whatever slashes and dots stand around its parts.
 
-    ASP.NET Core leaves an encoded slash as it is in a catch-all parameter.
+    The host takes `.` and `..` out of a path, but neither doubled slashes nor what stands beside an encoded slash, which ASP.NET
+    Core leaves as it is in a catch-all parameter.
     """
-    name = (req.route_params.get("offer") or "").replace("%2F", "/").replace("%2f", "/").strip().strip("/").strip()
+    parts = (req.route_params.get("offer") or "").replace("%2F", "/").replace("%2f", "/").split("/")
+    name = "/".join(part for part in parts if part.strip() not in NO_PART_OF_AN_ID).strip()
     return name.encode(errors="replace").decode()  # half a surrogate pair could not be stored
 
 

@@ -9,6 +9,9 @@ from typing import Final
 
 from leads.lead import Lead, Source
 
+NO_PART_OF_AN_ID: Final = frozenset({"", ".", ".."})
+"""What can't stand between the slashes of an offer's id, because an address loses it."""
+
 # YYYYMMDDHHMMSSmmm-<12 hex digits>, and then "-" and the bucket.
 _LEAD_ID: Final = re.compile(r"[0-9]{17}-[0-9a-f]{12}-[0-9a-f]")
 _UNBUCKETED_LENGTH: Final = 17 + 1 + 12

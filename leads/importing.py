@@ -179,6 +179,7 @@ def _lead_id(row: Row, lead: Lead, moment: datetime) -> str:
 
 def compare(app: App, rows: Iterable[Row], reading: Reading, *, thoroughly: bool = False) -> list[Judged]:
     """Which rows the app has already, in the rows' order. `thoroughly` also asks for what customers' rows remember."""
+    app.offers.renew()
     judged: list[Judged] = []
     seen: dict[str, int] = {}
     for row in rows:

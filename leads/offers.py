@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from itertools import takewhile
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -21,6 +22,7 @@ from leads import clock, destinations
 from leads.destinations.base import MappingValue, secret_references
 from leads.destinations.follow_up import FollowUp
 from leads.events import Event, emit
+from leads.identity import NO_PART_OF_AN_ID
 from leads.lead import Lead, Stage, stage_of
 from leads.problems import first_problem
 from leads.refreshing import Refreshing, lasting
@@ -39,6 +41,9 @@ from leads.storage import (
 OFFERS_TABLE = "LeadOffers"
 DEFAULT_OFFER = "*"
 CACHE_SECONDS = 60
+LOOKED_UP_AGAIN = timedelta(seconds=5)
+"""A name that no offer has is looked up no sooner than this after the last time; all titles together count as one name."""
+_LOOKED_UP_KEPT = 1000
 _PARTITION = "offer"
 _CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f]")
 
@@ -252,7 +257,7 @@ def problem_of_id(offer_id: str) -> str:
     The host takes `.` and `..` out of a path and finds nothing behind `//`, and it hands `%2F` over as it hands over a slash
     (ASP.NET Core documentation, "Routing in ASP.NET Core", section "Route templates").
     """
-    if not {"", ".", ".."}.isdisjoint(offer_id.split("/")):
+    if not NO_PART_OF_AN_ID.isdisjoint(map(str.strip, offer_id.split("/"))):
         return "can't stand in an address: leave out slashes at its ends, double slashes, and parts that are . or .."
     if "%2f" in offer_id.lower() or _CONTROL_CHARACTER.search(offer_id):
         return "can't stand in an address: leave out %2F and control characters"
@@ -275,7 +280,7 @@ def by_connection(offers: Iterable[Offer]) -> dict[str, list[tuple[Offer, Destin
 
 @dataclass(frozen=True, slots=True)
 class OfferReferences:
-    """What of a lead can name its offer, in the order in which it is asked. None of it is personal data."""
+    """What of a lead can name its offer. None of it is personal data."""
 
     url: str = ""
     lead_source: str = ""
@@ -286,14 +291,28 @@ class OfferReferences:
     def of(cls, lead: Lead, url_offer: str) -> "OfferReferences":
         return cls(url_offer, lead.offer_part, lead.product_id, lead.offer_title)
 
+    @property
+    def names(self) -> list[str]:
+        """The names, folded, in the order in which they are asked.
+
+        The address alone counts where it names one: its lead must not go to an offer that it happens to share a title with.
+        """
+        asked = (self.url,) if self.url.strip() else (self.lead_source, self.product_id, self.title)
+        return [name for name in map(_folded, asked) if name]
+
+    def unknown(self, offers: Sequence[Offer]) -> list[str]:
+        """The names that would decide before any that means one of these offers, folded; "" stands for all titles."""
+        by_name = _names(offers)
+        unknown = list(takewhile(lambda name: name not in by_name, self.names))
+        title = "" if self.url.strip() else _folded(self.title)
+        return [name if name != title else "" for name in unknown]
+
 
 def route(references: OfferReferences, offers: Sequence[Offer]) -> Offer | None:
-    """The offer that the first matching reference names, else the default one, else None."""
+    """The offer that a lead's first matching name means, else the default one, else None."""
     by_name = _names(offers)
-    for reference in (references.url, references.lead_source, references.product_id, references.title):
-        if offer := by_name.get(_folded(reference)):
-            return offer
-    return next((offer for offer in offers if offer.id == DEFAULT_OFFER), None)
+    named = next((by_name[name] for name in references.names if name in by_name), None)
+    return named or next((offer for offer in offers if offer.id == DEFAULT_OFFER), None)
 
 
 def _names(offers: Sequence[Offer]) -> Mapping[str, Offer]:
@@ -331,6 +350,23 @@ class Offers:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._kept = Refreshing[tuple[StoredOffer, ...]](lasting(CACHE_SECONDS), StorageBusy)
+        self._looked_up: dict[int, datetime] = {}
+        """Hash of a name that meant no offer, and when that was found."""
+
+    def of(self, references: OfferReferences) -> Offer | None:
+        """The offer that takes a lead, None for none.
+
+        A name that this instance does not know may be that of an offer of the last minute: the table is read once more before a
+        later name or the default offer decides.
+        """
+        offers, now = self.all(), clock.now()
+        unknown = {hash(name) for name in references.unknown(offers)}
+        if any(now - self._looked_up.get(name, now - LOOKED_UP_AGAIN) >= LOOKED_UP_AGAIN for name in unknown):
+            offers = self.renew()
+            if len(self._looked_up) > _LOOKED_UP_KEPT:
+                self._looked_up = {}
+            self._looked_up |= dict.fromkeys(unknown, now)
+        return route(references, offers)
 
     def all(self) -> list[Offer]:
         """The offers, at most a minute old.
@@ -339,6 +375,10 @@ class Offers:
         other's CRM. It waits as unrouted instead.
         """
         return [stored.offer for stored in self._fresh()]
+
+    def renew(self) -> list[Offer]:
+        """The offers as they are stored now, which every thread then uses; left out is what `all` leaves out."""
+        return [stored.offer for stored in self._kept.renew(self._usable)]
 
     def known(self) -> list[StoredOffer]:
         """The offers of `all`, each with the time of its last change."""

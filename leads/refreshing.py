@@ -77,6 +77,18 @@ class Refreshing(Generic[T]):
             if (value := self._read_by_another(reading, wait_until)) is not None:
                 return value
 
+    def renew(self, read: Callable[[], T]) -> T:
+        """The value as it is from now on, whatever is known: read by this thread, and then what the others use.
+
+        Raises what `read` raises, and `too_late` where a reading has just failed for everybody.
+        """
+        with self._lock:
+            if self._failed_at is not None and clock.now() - self._failed_at < PAUSE:
+                raise self._too_late()
+            reading = self._reading = Future()
+            self._failed_at = None
+        return self._read_for_all(read, reading, None)
+
     def peek(self) -> T | None:
         """What is known, however old."""
         known = self._known

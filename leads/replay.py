@@ -88,7 +88,7 @@ def _is_new(record: LeadRecord, plan: Replay) -> bool:
 def _targets(app: App, record: LeadRecord, destination: str | None) -> list[str]:
     if destination is None:
         return [name for name in record.deliveries if name] or [""]
-    offer = offer_by_id(record.offer, app.offers.all())
+    offer = offer_by_id(record.offer, app.offers.renew())
     configured = [config.name for config in offer.destinations] if offer else []
     known = sorted({*configured, *filter(None, record.deliveries)})
     if destination not in known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import azure.functions as func
 import pytest
@@ -55,10 +55,15 @@ def test_the_places_are_asked_in_order_address_source_product_title() -> None:
         del places[next(iter(places))]
 
 
-def test_a_place_that_names_no_offer_is_passed_over() -> None:
-    assert routed([CRM, REST], url="contoso.gone", lead_source="Somebody", product_id="", title="Contoso CRM") == (
-        "contoso.crm"
-    )
+def test_what_a_lead_says_is_passed_over_where_it_names_no_offer() -> None:
+    assert routed([CRM, REST], lead_source="Somebody", product_id="contoso.gone", title="Contoso CRM") == "contoso.crm"
+
+
+@pytest.mark.parametrize("place", ["lead_source", "product_id", "title"])
+def test_an_address_that_names_no_offer_keeps_its_leads_from_every_other(place: str) -> None:
+    assert routed([CRM], url="contoso.gone", **{place: "contoso.crm"}) == ""
+    assert routed([CRM, REST], url="contoso.gone", **{place: "contoso.crm"}) == "*"
+    assert routed([CRM], url=" ", **{place: "contoso.crm"}) == "contoso.crm"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +162,8 @@ def named_by(reference: str, offers: list[Offer]) -> Offer | None:
 def test_routing_is_the_first_place_that_names_an_offer_by_the_rules(
     offers: list[Offer], url: str, lead_source: str, product_id: str, title: str
 ) -> None:
-    found = (named_by(reference, offers) for reference in (url, lead_source, product_id, title))
+    asked = (url,) if url.strip() else (lead_source, product_id, title)
+    found = (named_by(reference, offers) for reference in asked)
     default = next((offer for offer in offers if offer.id == "*"), None)
     expected = next((offer for offer in found if offer), default)
     assert route(OfferReferences(url, lead_source, product_id, title), offers) is expected
@@ -220,7 +226,23 @@ def test_an_offer_is_read_as_it_was_written() -> None:
     assert Offer.model_validate_json(offer.model_dump_json()) == offer
 
 
-UNADDRESSABLE = [".", "..", "/", "a/", "/a", "a//b", "a/../b", "./a", "a/.", "a%2Fb", "%2f", "a\tb", "a\x00", "a\x85b"]
+UNADDRESSABLE = [
+    ".",
+    "..",
+    "/",
+    "a/",
+    "/a",
+    "a//b",
+    "a/../b",
+    "./a",
+    "a/.",
+    "a%2Fb",
+    "%2f",
+    "a/ /b",
+    "a\tb",
+    "a\x00",
+    "a\x85b",
+]
 
 
 @pytest.mark.parametrize("offer_id", UNADDRESSABLE)
@@ -236,7 +258,14 @@ ids = st.text(st.sampled_from("aB1.*/%2fF \\?#'é\N{PILE OF POO}\t"), min_size=1
 )
 
 
-@given(offer_id=ids, safe=st.sampled_from(["", "/"]), end=st.sampled_from(["", "/", "?code=key"]))
+def named_by_address(address: str) -> str:
+    """The offer that an address names, after what the host makes of it."""
+    params = parse_route("api/leads/{*offer}").match(path_of(urlsplit(address).path))
+    assert params is not None
+    return url_offer(func.HttpRequest("POST", address, route_params=params, body=b""))
+
+
+@given(offer_id=ids, safe=st.sampled_from(["", "/"]), end=st.sampled_from(["", "/", "//", "%2F", "/.", "?code=key"]))
 @example("contoso.crm", "", "/")
 @example("a/b.c", "", "")
 def test_every_other_id_is_named_by_its_address(offer_id: str, safe: str, end: str) -> None:
@@ -244,12 +273,28 @@ def test_every_other_id_is_named_by_its_address(offer_id: str, safe: str, end: s
         offer = read_offer(VALID | {"id": offer_id})
     except InvalidOffer:
         return
-    target = f"/api/leads/{quote(offer.id, safe=safe)}{end}"
-    params = parse_route("api/leads/{*offer}").match(path_of(target.partition("?")[0]))
-    assert params is not None
-    named = url_offer(func.HttpRequest("POST", f"https://x{target}", route_params=params, body=b""))
+    named = named_by_address(f"https://x/api/leads/{quote(offer.id, safe=safe)}{end}")
     assert named == offer.id
     assert route(OfferReferences(url=named), [offer]) is offer
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "contoso/crm/",
+        "contoso/crm%2F",
+        "contoso/crm/%2f/",
+        "contoso//crm",
+        "contoso/./crm/.",
+        "contoso%2F%2Fcrm",
+        "contoso%2F.%2Fcrm%2F.",
+        "contoso/gone/../crm",
+        "contoso/crm%2F..",
+        "%20contoso/crm/%20/",
+    ],
+)
+def test_slashes_and_dots_around_its_parts_change_no_address(path: str) -> None:
+    assert named_by_address(f"https://x/api/leads/{path}") == "contoso/crm"
 
 
 def test_what_is_left_out_has_the_usual_value() -> None:

@@ -199,3 +199,35 @@ def test_what_was_being_read_when_it_was_forgotten_is_not_kept(source: Source) -
         assert outcome(waiting.reader) == 1
     source.value = 2
     assert kept.get(source.read) == 2
+
+
+def test_what_one_thread_renews_is_what_all_use_then_and_nobody_waits_for_it(source: Source) -> None:
+    kept = ten_seconds()
+    assert kept.get(source.read) == 1
+    source.value = 2
+    source.may_answer.clear()
+    with ThreadPoolExecutor(1) as pool:
+        renewing = pool.submit(kept.renew, source.read)
+        for _ in range(2):
+            assert source.asked.acquire(timeout=LONG)
+        assert kept.get(source.read) == 1
+        source.may_answer.set()
+        assert outcome(renewing) == 2
+    assert (kept.get(source.read), source.reads) == (2, 2)
+
+
+@pytest.mark.usefixtures("every_failure_is_slow")
+def test_where_it_cant_be_renewed_that_is_said_at_once_for_a_while_and_what_is_known_stays(
+    source: Source, pass_time: Callable[[float], None]
+) -> None:
+    kept = ten_seconds()
+    kept.get(source.read)
+    source.error = OutOfReach()
+    with pytest.raises(OutOfReach):
+        kept.renew(source.read)
+    with pytest.raises(TooLate):
+        kept.renew(source.read)
+    assert (kept.get(source.read), source.reads) == (1, 2)
+    source.error = None
+    pass_time(PAUSE.total_seconds())
+    assert kept.renew(source.read) == 1
