@@ -26,7 +26,8 @@ from leads.destinations.allowance import ALLOWANCES_TABLE
 from leads.ledger import LEDGER_TABLE
 from leads.offers import OFFERS_TABLE, read_offer
 from leads.settings import Settings
-from leads.storage import LEADS_QUEUE, make_table, transport
+from leads.storage import LEADS_QUEUE, TABLE_TIMEOUTS, make_table
+from leads.transport import BoundedTransport
 from tests.support.proxy import Proxy
 from tools.azurite import Azurite
 
@@ -57,7 +58,7 @@ class Side:
         self._process = psutil.Process(host.pid)
         policy = TextBase64EncodePolicy()
         self._queue = QueueClient.from_connection_string(
-            storage, LEADS_QUEUE, message_encode_policy=policy, transport=transport(CLIENTS)
+            storage, LEADS_QUEUE, message_encode_policy=policy, transport=BoundedTransport(CLIENTS, TABLE_TIMEOUTS)
         )
 
     def cpu_seconds(self) -> float:

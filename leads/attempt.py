@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from secrets import token_hex
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import Final
 
-from leads import clock, retry
+from leads import clock, deadline, retry
 from leads.announcements import encode_notice
 from leads.app import App
 from leads.destinations.base import (
@@ -24,7 +24,6 @@ from leads.destinations.base import (
     Retry,
     Skipped,
     Unknown,
-    send_ends_at,
 )
 from leads.destinations.follow_up import follow_up_of
 from leads.events import Event, emit
@@ -39,6 +38,8 @@ from leads.rows import Attempt, CustomerRow, Delivery, LeadRecord, Seen, State
 from leads.storage import StorageError
 
 REDELIVERY_WINDOW: Final = timedelta(minutes=15)
+SETTLE_SECONDS: Final = 20
+"""What is left at least for settling, however long the send took: one try of each of its requests."""
 IMPORT_WINDOW: Final = timedelta(hours=36)
 """How far apart the times of an imported lead and of the same lead as it came may be: lists tell local days, not moments."""
 
@@ -121,7 +122,8 @@ class _Attempting:
 
     def run(self) -> None:
         try:
-            customer = self._claim()
+            with deadline.leaving(SEND_SECONDS + SETTLE_SECONDS):
+                customer = self._claim()
             if customer is not None:
                 self._carry_out(customer)
         except ClaimHeld:
@@ -238,13 +240,11 @@ class _Attempting:
             stage=self.record.stage,
             repeat_of=self._delivery().repeat_of,
         )
-        end = send_ends_at.set(monotonic() + SEND_SECONDS)
-        try:
-            return self.destination.send(outgoing, customer)
-        except Exception as error:  # noqa: BLE001 - a fault in one destination must not take others' messages to poison
-            return Retry(place_of(error))
-        finally:
-            send_ends_at.reset(end)
+        with deadline.within(SEND_SECONDS):
+            try:
+                return self.destination.send(outgoing, customer)
+            except Exception as error:  # noqa: BLE001 - a fault in one destination must not take others' messages to poison
+                return Retry(place_of(error))
 
     # settle
 
@@ -310,7 +310,7 @@ class _Attempting:
 
     def _settle_misconfigured(self, outcome: Misconfigured) -> None:
         connections, connection_id = self.app.connections, self.destination.connection
-        with connections.checking(connection_id):
+        with deadline.leaving(SETTLE_SECONDS), connections.checking(connection_id):
             known = connections.get(connection_id)
             if known.paused and not self.message.probe:  # of the leads that were under way, one has had it checked
                 self.park(known.reason, outcome="misconfigured", code=outcome.code)
@@ -462,14 +462,12 @@ class _Attempting:
 
 def checked(destination: Destination) -> CheckResult:
     """What a destination says of its connection within `CHECK_SECONDS`. A fault in its code is kept from all others."""
-    end = send_ends_at.set(monotonic() + CHECK_SECONDS)
-    try:
-        return destination.check()
-    except Exception as error:  # noqa: BLE001 - as in `send`
-        place = place_of(error)
-        return CheckResult(ok=True, problem=f"its check has a fault of its own ({place})", code=place)
-    finally:
-        send_ends_at.reset(end)
+    with deadline.within(CHECK_SECONDS):
+        try:
+            return destination.check()
+        except Exception as error:  # noqa: BLE001 - as in `send`
+            place = place_of(error)
+            return CheckResult(ok=True, problem=f"its check has a fault of its own ({place})", code=place)
 
 
 def is_redelivery(other: Seen, seen: Seen) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 
 from azure.core.exceptions import HttpResponseError
 
-from leads import clock
+from leads import clock, deadline
 from leads.app import App
 from leads.attempt import attempt
 from leads.connections import NoFreeSlot
@@ -26,7 +26,11 @@ from leads.rows import ERASED_ON_REQUEST, Delivery, LeadRecord, State
 from leads.storage import StorageError
 from leads.trace import follow, tracing
 
-PUT_BACK_SECONDS: Final = (2, 10)
+DELIVERY_SECONDS: Final = 220
+"""All of a delivery, whatever hangs: below the claim's lease, which is below `functionTimeout`."""
+PUT_BACK_SECONDS: Final = 10
+"""What is left of them at least for putting the message back."""
+BACK_IN_SECONDS: Final = (2, 10)
 LEDGER_DOWN_SECONDS: Final = 60
 TOO_NEW_SECONDS: Final = 300
 AHEAD_AT_MOST: Final = 10
@@ -36,7 +40,12 @@ JUST_RECEIVED: Final = timedelta(seconds=5)
 
 
 def deliver(app: App, text: str) -> None:
-    """Handle one message of the queue `leads`. Returns when the message may be deleted."""
+    """Handle one message of the queue `leads`, within `DELIVERY_SECONDS`. Returns when the message may be deleted."""
+    with deadline.within(DELIVERY_SECONDS):
+        _handle(app, text)
+
+
+def _handle(app: App, text: str) -> None:
     try:
         message = decode(text)
     except MessageTooNew:
@@ -49,7 +58,8 @@ def deliver(app: App, text: str) -> None:
         return
     with tracing(message.traceparent):
         try:
-            _deliver(app, message)
+            with deadline.leaving(PUT_BACK_SECONDS):
+                _deliver(app, message)
         except (ClaimHeld, NoFreeSlot, LedgerBusy) as wait:
             _put_back(app, text, message, _jittered_put_back(), type(wait).__name__)
         except StorageError as error:
@@ -59,7 +69,7 @@ def deliver(app: App, text: str) -> None:
 
 
 def _jittered_put_back() -> int:
-    return random.randint(*PUT_BACK_SECONDS)  # noqa: S311 - spreads load, keeps no secret
+    return random.randint(*BACK_IN_SECONDS)  # noqa: S311 - spreads load, keeps no secret
 
 
 def is_our_fault(error: StorageError) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import azure.functions as func
 
-from leads import clock
+from leads import clock, deadline
 from leads.app import get_app
 from leads.events import Event, emit
 from leads.identity import NO_PART_OF_AN_ID, is_lead_id, received_at_of
@@ -17,6 +17,9 @@ from leads.problems import place_of
 from leads.settings import SettingsError
 from leads.storage import StorageError
 
+INTAKE_SECONDS: Final = 4.8
+"""A sender waits: it has its answer in five seconds, whatever hangs."""
+STATUS_SECONDS: Final = 10.0
 RETRY_AFTER_SECONDS: Final = 30
 UNKNOWN_UNTIL: Final = timedelta(minutes=15)
 """How long a lead that the ledger does not know may still be on the queue before its id is called unknown."""
@@ -42,9 +45,13 @@ An offer of its own: put its id behind the path, such as /api/leads/contoso.crm?
 
 
 def answer_intake(req: func.HttpRequest, traceparent: str) -> func.HttpResponse:
-    """Answer a request on the intake address: whatever keeps a lead from being stored is answered 503, to be sent again."""
+    """Answer a request on the intake address, within `INTAKE_SECONDS`.
+
+    Whatever keeps a lead from being stored is answered 503, to be sent again.
+    """
     try:
-        return _answer_intake(req, traceparent)
+        with deadline.within(INTAKE_SECONDS):
+            return _answer_intake(req, traceparent)
     except Exception as error:  # noqa: BLE001
         emit(Event.INTAKE_UNAVAILABLE, traceparent, why=place_of(error))
         return _unavailable(NOT_STORED)
@@ -120,7 +127,8 @@ def _answer_status(req: func.HttpRequest) -> func.HttpResponse:
     if not is_lead_id(lead_id):
         return problem(404, "No such lead", "The id in the address is not a lead id.", field="lead_id")
     try:
-        record = get_app().ledger.read(lead_id)
+        with deadline.within(STATUS_SECONDS):
+            record = get_app().ledger.read(lead_id)
     except (StorageError, SettingsError) as error:
         emit(Event.STORAGE_UNAVAILABLE, what="status", why=type(error).__name__)
         return _unavailable("The lead could not be looked up. Ask again.")

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import azure.functions as func
 
+from leads import deadline
 from leads.api.operation import Operation
 from leads.api.operations import OPERATIONS
 from leads.api.problems import FAILURES, Forbidden, Problem, Unavailable, problem_of
@@ -49,7 +50,8 @@ def _carried_out(operation: Operation[Any, Any], segments: dict[str, str], req: 
         raise Forbidden(NOT_OVER_HTTP)
     request = read_request(operation, segments, req.params, headers, req.get_body())
     app = examined_app() if operation.examines else get_app()
-    sent = write_answer(operation, operation.run(app, request))
+    with deadline.within(operation.seconds):
+        sent = write_answer(operation, operation.run(app, request))
     return func.HttpResponse(
         sent.body or None,
         status_code=sent.status,

@@ -7,7 +7,7 @@ its number.
 from datetime import datetime, timedelta
 from typing import Final
 
-from leads import clock, erasure, retention, watching
+from leads import clock, deadline, erasure, retention, watching
 from leads.announcements import announce
 from leads.app import App
 from leads.attempt import checked
@@ -39,10 +39,21 @@ PRIVACY_AT_MINUTE: Final = 3
 """Of these minutes; not that in which leads are counted."""
 POISON_BATCH: Final = 32
 POISON_HIDDEN_SECONDS: Final = 120
+WATCH_SECONDS: Final = 180
+DRAIN_SECONDS: Final = 100
+"""Below the time for which the messages of a batch are hidden: nobody else has one of them meanwhile."""
 
 
 def watch(app: App) -> None:
-    """One tick: probe what is paused, re-drive what waits behind an open connection, and what is overdue."""
+    """One tick, within `WATCH_SECONDS`: probe what is paused, re-drive what waits behind an open connection, and what is overdue.
+
+    What the deadline cuts off raises; the next tick begins anew.
+    """
+    with deadline.within(WATCH_SECONDS):
+        _watch(app)
+
+
+def _watch(app: App) -> None:
     now = clock.now()
     app.offers.forget()
     app.connections.forget()
@@ -176,8 +187,18 @@ def _redrive_one_crashed(app: App, backlog: Backlog, now: datetime) -> None:
 
 
 def drain_poison(app: App) -> None:
-    """Move what the host gave up on from the poison queue to the ledger; a message is deleted only after that."""
-    while messages := app.poison.receive(POISON_BATCH, POISON_HIDDEN_SECONDS):
+    """Move what the host gave up on from the poison queue to the ledger; a message is deleted only after that.
+
+    What does not fit into `DRAIN_SECONDS` is left to the next tick.
+    """
+    with deadline.within(DRAIN_SECONDS):
+        _drain_poison(app)
+
+
+def _drain_poison(app: App) -> None:
+    while deadline.remaining() > DRAIN_SECONDS / 2 and (
+        messages := app.poison.receive(POISON_BATCH, POISON_HIDDEN_SECONDS)
+    ):
         for message in messages:
             try:
                 if _keep_poison(app, message.content):

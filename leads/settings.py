@@ -19,6 +19,7 @@ from leads.refreshing import Refreshing, lasting
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
+    from azure.keyvault.secrets import SecretClient
 
 KEY_VAULT_CACHE_SECONDS = 300
 CONNECTION_STRING = re.compile(r"[A-Za-z]+=[!-:<-~]+(?:;[A-Za-z]+=[!-:<-~]+)*;?")
@@ -39,14 +40,16 @@ _REFERENCE = re.compile(r"env:[A-Za-z0-9_.]+|keyvault:[A-Za-z0-9-]{1,127}")
 certificates overview", section "Object identifiers"."""
 _HTTPS_ADDRESS = re.compile(r"https://[a-z0-9.-]+(?::[0-9]+)?(?:/[!-~]*)?", re.IGNORECASE | re.ASCII)
 _HOST_NAME = re.compile(r"[a-z0-9.-]+(?::[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
-# A sender may be waiting: the SDK's own limits would let it wait for minutes. A client that needs the token asks twice.
-_TOKEN_LIMITS: dict[str, Any] = {
+# The SDK's own limits are minutes. A sender may be waiting, and a client that needs the app's token asks for it twice.
+_TOKEN_LIMITS: Final = {
     "connection_timeout": 1,
     "read_timeout": 2,
     "retry_total": 1,
     "retry_connect": 0,
     "retry_read": 0,
 }
+_LOGIN_LIMITS: Final = {"connection_timeout": 3, "read_timeout": 10, "retry_total": 1}
+_KEY_VAULT_LIMITS: Final = {"connection_timeout": 3, "read_timeout": 5, "retry_total": 1, "retry_backoff_factor": 0.2}
 
 
 Network = IPv4Network | IPv6Network
@@ -200,9 +203,13 @@ class Settings(BaseModel):
         """
         from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
 
+        from leads.transport import BoundedTransport
+
+        limits = _TOKEN_LIMITS if self.storage_credential else _LOGIN_LIMITS
+        options: dict[str, Any] = {**limits, "transport": BoundedTransport(self.thread_count, limits)}
         if self.storage_credential:
-            return ManagedIdentityCredential(client_id=self.storage_client_id or None, **_TOKEN_LIMITS)
-        return DefaultAzureCredential()
+            return ManagedIdentityCredential(client_id=self.storage_client_id or None, **options)
+        return DefaultAzureCredential(**options)
 
 
 def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -310,19 +317,27 @@ class Secrets:
         kept = self._kept.setdefault(name, Refreshing(lasting(KEY_VAULT_CACHE_SECONDS), too_late))
         return kept.get(lambda: self._read_key_vault(name))
 
+    @once
+    def _key_vault(self) -> "SecretClient":
+        from azure.keyvault.secrets import SecretClient
+        from azure.keyvault.secrets._generated import models
+
+        from leads.transport import BoundedTransport
+
+        build_models(models)
+        transport = BoundedTransport(self._settings.thread_count, _KEY_VAULT_LIMITS)
+        uri, credential = self._settings.key_vault_uri, self._settings.credential
+        return SecretClient(uri, credential, transport=transport, **_KEY_VAULT_LIMITS)
+
     def _read_key_vault(self, name: str) -> KeptSecret:
         if not self._settings.key_vault_uri:
             raise SettingsError(
                 f"keyvault:{name} needs the app setting LEADS_KEY_VAULT_URI (https://NAME.vault.azure.net)."
             )
         from azure.core.exceptions import AzureError, ResourceNotFoundError
-        from azure.keyvault.secrets import SecretClient
-        from azure.keyvault.secrets._generated import models
 
-        build_models(models)
-        client = SecretClient(self._settings.key_vault_uri, self._settings.credential)
         try:
-            secret = client.get_secret(name)
+            secret = self._key_vault.get_secret(name)
         except ResourceNotFoundError:
             raise SettingsError(f"Key Vault has no secret named {name}.") from None
         except (AzureError, ValueError) as error:  # ValueError: the address is not that of a Key Vault

@@ -12,10 +12,9 @@ from azure.storage.queue import LinearRetry, QueueClient, QueueMessage, TextBase
 from azure.storage.queue._generated import models
 
 from leads.libraries import build_models
-from leads.settings import Settings, network_is_described
+from leads.settings import Settings
 
 if TYPE_CHECKING:
-    from azure.core.pipeline.transport import RequestsTransport
     from azure.data.tables import TableClient
 
 LEADS_QUEUE = "leads"
@@ -281,8 +280,11 @@ class Storage:
 
     def __init__(self, settings: Settings, table_timeouts: Mapping[str, Any] = TABLE_TIMEOUTS) -> None:
         self._settings = settings
-        self._table_options = {**table_timeouts, "transport": transport(settings.thread_count, table_timeouts)}
-        self._queue_options = {**_QUEUE_TIMEOUTS, "transport": transport(settings.thread_count, _QUEUE_TIMEOUTS)}
+        from leads.transport import BoundedTransport
+
+        threads = settings.thread_count
+        self._table_options = {**table_timeouts, "transport": BoundedTransport(threads, table_timeouts)}
+        self._queue_options = {**_QUEUE_TIMEOUTS, "transport": BoundedTransport(threads, _QUEUE_TIMEOUTS)}
         self._tables: dict[str, Table] = {}
         self._lock = Lock()
 
@@ -308,27 +310,6 @@ class Storage:
             return table_client(name, connection_string=self._settings.storage_connection_string, **options)
         endpoint, credential = self._settings.table_endpoint, self._settings.credential
         return table_client(name, endpoint=endpoint, credential=credential, **options)
-
-
-def transport(connections: int, timeouts: Mapping[str, Any] = TABLE_TIMEOUTS) -> "RequestsTransport":
-    """What requests travel over: up to `connections` to a host are kept open, one for each thread that may send.
-
-    The SDK's own keeps ten, and every request beyond them would pay for a TLS handshake. The time-outs stand here
-    because a client gives those of its options only to a transport that it makes itself.
-    """
-    from azure.core.pipeline.transport import RequestsTransport
-    from requests import Session
-    from requests.adapters import HTTPAdapter
-    from urllib3 import Retry
-
-    session = Session()
-    session.trust_env = network_is_described()
-    # Retrying is the SDK's matter, as in its own transport.
-    adapter = HTTPAdapter(pool_maxsize=connections, max_retries=Retry(total=False, redirect=False))
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    limits = {name: timeouts[name] for name in ("connection_timeout", "read_timeout")}
-    return RequestsTransport(session=session, session_owner=False, **limits)
 
 
 def table_client(

@@ -17,11 +17,12 @@ from azure.storage.queue import LinearRetry, QueueClient, TextBase64EncodePolicy
 from requests.adapters import HTTPAdapter
 
 from benchmarks.typical import LEAD_ID_LENGTH, message, rows
-from leads.storage import table_client, transport
+from leads.storage import TABLE_TIMEOUTS, table_client
+from leads.transport import BoundedTransport
 
 STORAGE = os.environ["LeadsStorage"]  # noqa: SIM112 - as the app names it
 THREADS = int(os.environ["PYTHON_THREADPOOL_THREAD_COUNT"])
-SHARED = transport(THREADS)
+SHARED = BoundedTransport(THREADS, TABLE_TIMEOUTS)
 QUEUE = QueueClient.from_connection_string(
     STORAGE,
     "leads",
@@ -31,7 +32,9 @@ QUEUE = QueueClient.from_connection_string(
     transport=SHARED,
 )
 LEDGER = table_client("LeadLedger", connection_string=STORAGE, transport=SHARED)
-DESTINATION = table_client("MarketplaceLeads", connection_string=STORAGE, transport=transport(THREADS))
+DESTINATION = table_client(
+    "MarketplaceLeads", connection_string=STORAGE, transport=BoundedTransport(THREADS, TABLE_TIMEOUTS)
+)
 VENDOR = os.environ.get("FLOOR_VENDOR", "")
 """Where a lead goes instead of the destination's table: one bare POST."""
 SESSION = requests.Session()

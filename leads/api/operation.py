@@ -13,6 +13,10 @@ from pydantic.fields import FieldInfo
 from leads.api.problems import Changed, Forbidden, Invalid, LengthRequired, NotFound, TooLarge, Unavailable
 from leads.app import App
 
+USUAL_SECONDS: Final = 30.0
+LONG_SECONDS: Final = 130.0
+"""For what asks vendors or writes many leads; the command line waits for 150 seconds."""
+
 
 class Place(Enum):
     """Where a field travels, as its annotation says: `offer_id: Annotated[str, PATH]`."""
@@ -60,6 +64,7 @@ class Operation(Generic[RequestT, AnswerT]):
     `created` says of an answer that something new was made. `also` are statuses of problems beside those that follow from the
     request's fields. `examines` says that it looks for what is wrong with the deployment: it gets an app of its own, made from
     those settings that are right. `personal`: it answers personal data, which goes out over HTTP only where a setting allows it.
+    `seconds` is its deadline over HTTP.
     """
 
     method: str
@@ -70,6 +75,7 @@ class Operation(Generic[RequestT, AnswerT]):
     also: frozenset[int] = field(default=frozenset())
     examines: bool = False
     personal: bool = False
+    seconds: float = USUAL_SECONDS
 
     @property
     def name(self) -> str:

@@ -21,7 +21,7 @@ from leads.api import (
     status,
     validation,
 )
-from leads.api.operation import BODY, Nothing, Operation
+from leads.api.operation import BODY, LONG_SECONDS, Nothing, Operation
 from leads.api.problems import NotFound, Unreadable
 from leads.app import App
 
@@ -70,14 +70,14 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     Operation("GET", "", list_operations),
     Operation("GET", "/openapi.json", show_openapi),
     Operation("GET", "/status", status.show_status),
-    Operation("GET", "/doctor", doctor.examine_deployment, examines=True),
+    Operation("GET", "/doctor", doctor.examine_deployment, examines=True, seconds=LONG_SECONDS),
     Operation("GET", "/offers", offers.list_offers, also=STORED),
     Operation("GET", "/offers/{offer_id}", offers.show_offer, also=STORED),
     Operation("PUT", "/offers/{offer_id}", offers.set_offer, created=offers.is_new, also=STORED),
     Operation("DELETE", "/offers/{offer_id}", offers.remove_offer, status=204, also=STORED),
-    Operation("POST", "/offers/{offer_id}/validate", validation.validate_offer, also=STORED),
+    Operation("POST", "/offers/{offer_id}/validate", validation.validate_offer, also=STORED, seconds=LONG_SECONDS),
     Operation("POST", "/offers/{offer_id}/test-leads", send_test.send_test_lead, status=202, also=STORED),
-    Operation("POST", "/validate", validation.validate_destination),
+    Operation("POST", "/validate", validation.validate_destination, seconds=LONG_SECONDS),
     Operation("POST", "/preview", preview.preview_lead, also=STORED | {NotFound.status}),
     Operation("GET", "/destination-types", destination_types.list_destination_types),
     Operation("GET", "/destination-types/{type}", destination_types.show_destination_type),
@@ -88,14 +88,14 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     Operation("GET", "/leads", leads.list_leads),
     Operation("GET", "/leads/{lead_id}", leads.show_lead),
     Operation("POST", "/leads/{lead_id}/replay", replay.replay_lead),
-    Operation("POST", "/replay", replay.replay_leads),
-    Operation("POST", "/import/rows", imports.import_rows),
-    Operation("POST", "/import/table", imports.import_table),
-    Operation("POST", "/reconcile", imports.reconcile_rows),
+    Operation("POST", "/replay", replay.replay_leads, seconds=LONG_SECONDS),
+    Operation("POST", "/import/rows", imports.import_rows, seconds=LONG_SECONDS),
+    Operation("POST", "/import/table", imports.import_table, seconds=LONG_SECONDS),
+    Operation("POST", "/reconcile", imports.reconcile_rows, seconds=LONG_SECONDS),
     Operation("GET", "/leads/{lead_id}/person", leads.show_person, personal=True),
-    Operation("POST", "/export", export.export_leads, personal=True),
-    Operation("POST", "/access", people.show_customer, personal=True),
-    Operation("POST", "/erasures", people.erase_customer),
+    Operation("POST", "/export", export.export_leads, personal=True, seconds=LONG_SECONDS),
+    Operation("POST", "/access", people.show_customer, personal=True, seconds=LONG_SECONDS),
+    Operation("POST", "/erasures", people.erase_customer, seconds=LONG_SECONDS),
 )
 
 BY_FUNCTION: Final[Mapping[Callable[[App, Any], Any], Operation[Any, Any]]] = {

@@ -39,7 +39,8 @@ from leads.destinations.base import (
 )
 from leads.lead import Lead
 from leads.settings import CONNECTION_STRING, OptionalSecret, Settings, SettingsError, signed_until
-from leads.storage import joined_text, make_table, saying_why, table_client, text_columns, transport
+from leads.storage import TABLE_TIMEOUTS, joined_text, make_table, saying_why, table_client, text_columns
+from leads.transport import BoundedTransport
 
 CREATED_TIME_FORMAT = "%m/%d/%Y %H:%M:%S"
 MAX_ENTITY_CHARACTERS = 480_000
@@ -111,7 +112,7 @@ class AzureTable(Destination):
     def __init__(self, settings: AzureTableSettings, context: Context) -> None:
         super().__init__(settings, context)
         self._made: tuple[str, TableClient] | None = None
-        self._transport = transport(context.settings.connection_slots)
+        self._transport = BoundedTransport(context.settings.connection_slots, TABLE_TIMEOUTS)
 
     @classmethod
     def address(cls, settings: DestinationSettings) -> tuple[str, ...]:

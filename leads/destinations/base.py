@@ -3,12 +3,10 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, cached_property
 from hashlib import sha256
-from math import inf
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeVar
 
@@ -102,13 +100,10 @@ class Unknown(_Sent):
 
 
 SEND_SECONDS: Final = 150
-"""All of a `send`, however many requests it takes: below the claim's lease."""
+"""All of a `send`, however many requests it takes: its deadline (`leads.deadline`)."""
 
 CHECK_SECONDS: Final = 60
-"""All of a `check`: together with the send before it below the claim's lease, and by itself well below a tick's time-out."""
-
-send_ends_at: ContextVar[float] = ContextVar("send_ends_at", default=inf)
-"""When the send or check under way has to be over, on the clock of `time.monotonic`."""
+"""All of a `check`; less where what asks for it has to be over before."""
 
 
 Outcome = Delivered | Skipped | Retry | Rejected | Misconfigured | Unknown

@@ -6,23 +6,14 @@ Nothing that is raised or logged here holds a URL, a header or a body: each of t
 import json
 import socket
 import ssl
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from heapq import heappop, heappush
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from itertools import count
-from threading import Condition, local
 from typing import Any, Final
 
 import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import Retry as NoRetry
-from urllib3.connection import HTTPSConnection
-from urllib3.connectionpool import HTTPSConnectionPool
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -31,18 +22,16 @@ from urllib3.exceptions import (
     ReadTimeoutError,
     SSLError,
 )
-from urllib3.response import HTTPResponse
 
-from leads import clock
-from leads.destinations.base import send_ends_at
+from leads import clock, deadline
 from leads.libraries import silence_urllib3
+from leads.network import BoundedAdapter, SecureConnection, limit_of_request
 from leads.settings import Network, Settings
-from leads.side_by_side import in_background
 
 CONNECT_SECONDS: Final = 10
 READ_SECONDS: Final = 60
 TOTAL_SECONDS: Final = 120
-"""All of a request, however slowly its answer drips; less where the send that it is part of ends before."""
+"""All of a request, however slowly its answer drips; less where its deadline is sooner."""
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 
 silence_urllib3()
@@ -135,7 +124,7 @@ class HttpClient:
         # Proxies, .netrc and the like of the machine must not decide where a customer's data goes.
         self._session.trust_env = False
         self._session.verify = ca_bundle or True
-        self._session.mount("https://", _GuardedAdapter(slots, allowed_networks))
+        self._session.mount("https://", _guarded(slots, allowed_networks))
 
     @classmethod
     def of(cls, settings: Settings) -> "HttpClient":
@@ -154,10 +143,10 @@ class HttpClient:
     ) -> Answer:
         """Send one request, once, and read `at_most` bytes of answer. Raises `NoAnswer`; a status is never an exception."""
         data = body.encode() if isinstance(body, str) else body
-        seconds = min(TOTAL_SECONDS, send_ends_at.get() - time.monotonic())
+        seconds = min(TOTAL_SECONDS, deadline.remaining())
         if seconds <= 0:
             raise NoAnswer(Failure.TIMEOUT)
-        with _WATCHDOG.limit(seconds) as limit:
+        with limit_of_request(seconds) as limit:
             try:
                 with self._session.request(
                     method,
@@ -240,7 +229,7 @@ def is_public(address: Address, allowed: tuple[Network, ...] = ()) -> bool:
     return address.is_global and not address.is_multicast
 
 
-class _GuardedConnection(HTTPSConnection):
+class _GuardedConnection(SecureConnection):
     """Looks at the address that was really dialled, before a byte of TLS is sent: names that change can't get past it."""
 
     allowed_networks: tuple[Network, ...] = ()
@@ -261,91 +250,7 @@ class _GuardedConnection(HTTPSConnection):
         except (ssl.SSLError, SSLError) as error:
             raise _HandshakeFailed(type(error).__name__) from None
 
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
-        _WATCHDOG.guard(self.sock)
-        return super().getresponse()
 
-
-class _GuardedAdapter(HTTPAdapter):
-    def __init__(self, slots: int, allowed_networks: tuple[Network, ...]) -> None:
-        self._allowed = allowed_networks
-        super().__init__(pool_maxsize=slots, max_retries=NoRetry(total=False, redirect=False))
-
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, **options)
-        connection = type("_Connection", (_GuardedConnection,), {"allowed_networks": self._allowed})
-        pool = type("_Pool", (HTTPSConnectionPool,), {"ConnectionCls": connection})
-        self.poolmanager.pool_classes_by_scheme = {"https": pool}
-
-
-# --- The limit on a whole request -----------------------------------------------------------------------------------------
-
-
-class _Watchdog:
-    """Ends requests whose answer drips: a read time-out begins anew with every byte, this one does not.
-
-    One thread for all of them, started with the first request.
-    """
-
-    def __init__(self) -> None:
-        self._current = local()
-        self._deadlines: list[tuple[float, int, _Limit]] = []
-        self._changed = Condition()
-        self._numbers = count()
-        self._is_running = False
-
-    @contextmanager
-    def limit(self, seconds: float) -> Iterator["_Limit"]:
-        """Bound what this thread does with the sockets that it hands to `guard` meanwhile."""
-        limit = _Limit(time.monotonic() + seconds)
-        self._current.limit = limit
-        try:
-            yield limit
-        finally:
-            limit.sock = None
-            self._current.limit = None
-
-    def guard(self, sock: socket.socket) -> None:
-        limit: _Limit | None = getattr(self._current, "limit", None)
-        if limit is None:
-            return
-        limit.sock = sock
-        with self._changed:
-            if not self._is_running:
-                in_background(self._run, "http-watchdog")
-                self._is_running = True
-            heappush(self._deadlines, (limit.deadline, next(self._numbers), limit))
-            self._changed.notify()
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                while not self._deadlines:
-                    self._changed.wait()
-                deadline, _, limit = self._deadlines[0]
-                remaining = deadline - time.monotonic()
-                if limit.sock is not None and remaining > 0:
-                    self._changed.wait(remaining)
-                    continue
-                heappop(self._deadlines)
-            limit.end()
-
-
-@dataclass(eq=False, slots=True)
-class _Limit:
-    """When a request has to be over, and the socket to end; None once the request is over by itself."""
-
-    deadline: float
-    sock: socket.socket | None = None
-    reached: bool = False
-
-    def end(self) -> None:
-        sock = self.sock
-        if sock is not None:
-            self.reached = True
-            with suppress(OSError):  # it may be closed at the same moment
-                # The plain socket's: that of an SSL socket would pull the TLS session from under the thread that reads.
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-
-_WATCHDOG: Final = _Watchdog()
+def _guarded(slots: int, allowed_networks: tuple[Network, ...]) -> BoundedAdapter:
+    connection = type("_Connection", (_GuardedConnection,), {"allowed_networks": allowed_networks})
+    return BoundedAdapter(slots, secure=connection, plain=None)

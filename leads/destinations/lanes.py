@@ -22,7 +22,7 @@ from secrets import token_hex
 from threading import Condition, Lock
 from typing import Any, Final, TypeVar
 
-from leads.destinations.base import send_ends_at
+from leads import deadline
 from leads.destinations.http import NoAnswer
 from leads.side_by_side import in_background
 from leads.storage import AnswerTime, Conflict, StorageError, Table, replacing
@@ -35,7 +35,7 @@ LOOK_SECONDS: Final = 1.0
 """How often a process without a lane looks for one; with one, five times as rarely."""
 _TRIES: Final = 5
 _LEAST_SECONDS: Final = 5.0
-"""A call that has less time than this until the send under way has to be over is not begun."""
+"""A call that has less time than this until its deadline is not begun."""
 
 T = TypeVar("T")
 
@@ -83,19 +83,19 @@ class Lanes:
     @contextmanager
     def lane(self, seconds: float) -> Iterator["Lane"]:
         """Hold a lane in this thread until the block ends. Raises `NoLane` if none is free within so many seconds."""
-        held = self._take(time.monotonic() + seconds)
+        held = self._take(time.monotonic() + min(seconds, deadline.remaining()))
         try:
             yield Lane(self._rows, held)
         finally:
             self._put_back(held)
 
-    def _take(self, deadline: float) -> "_Held":
+    def _take(self, wait_until: float) -> "_Held":
         ticket = object()
         with self._lock:
             self._waiting.append(ticket)
         try:
             while True:
-                found = self._await_turn(ticket, deadline)
+                found = self._await_turn(ticket, wait_until)
                 if found is not None:
                     return found
                 self._look()
@@ -104,12 +104,12 @@ class Lanes:
                 self._waiting.remove(ticket)
                 self._turn.notify_all()
 
-    def _await_turn(self, ticket: object, deadline: float) -> "_Held | None":
+    def _await_turn(self, ticket: object, wait_until: float) -> "_Held | None":
         """A lane that may begin a call now, or None where it is this thread's turn to look for one in the table."""
         with self._lock:
             while True:
                 now = time.monotonic()
-                wake_at = deadline
+                wake_at = wait_until
                 if self._waiting[0] is ticket:
                     best = min(self._idle, key=self._rows.ready_at, default=None)
                     ready_at = self._rows.ready_at(best) if best else math.inf
@@ -117,10 +117,10 @@ class Lanes:
                         self._idle.remove(best)
                         return best
                     look_at = self._look_at if len(self._held) < self._allowance.lanes else math.inf
-                    if look_at <= now < deadline:
+                    if look_at <= now < wait_until:
                         return None
-                    wake_at = min(deadline, ready_at, look_at)
-                if now >= deadline:
+                    wake_at = min(wait_until, ready_at, look_at)
+                if now >= wait_until:
                     raise NoLane
                 self._turn.wait(wake_at - now)
 
@@ -194,9 +194,10 @@ class Lane:
     def call(self, request: Callable[[], T]) -> T:
         """Make a call as soon as the allowance has room for it. Raises `NoLane` if that is too late for the send under way."""
         ready_at = self._rows.ready_at(self._held)
-        if ready_at > send_ends_at.get() - _LEAST_SECONDS:
+        wait = ready_at - time.monotonic()
+        if wait > deadline.remaining() - _LEAST_SECONDS:
             raise NoLane
-        if (wait := ready_at - time.monotonic()) > 0:
+        if wait > 0:
             time.sleep(wait)
         if time.monotonic() >= self._held.until:
             self._rows.renew(self._held)

@@ -1,23 +1,33 @@
-"""A table that hangs costs each delivery one time-out, never its neighbours' too, and no lead its place on the queue."""
+"""Storage that hangs costs each delivery its deadline at most, never its neighbours' time-outs too, and no lead its place."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 
+import azure.functions as func
 import pytest
 
-from leads import clock
-from leads.app import App
+from leads import attempt, clock, delivery, http, manage, recovery
+from leads.api.operations import OPERATIONS
+from leads.app import App, get_app
 from leads.delivery import deliver
+from leads.http import answer_status
 from leads.identity import new_lead_id
 from leads.lead import parse_body
+from leads.manage import answer_manage
 from leads.messages import Message, encode
+from leads.recovery import drain_poison, watch
+from leads.rows import State
 from leads.settings import Settings
-from leads.storage import TABLE_TIMEOUTS
-from tests.support.pipeline import a_lead
+from leads.storage import TABLE_TIMEOUTS, Storage, StorageError
+from tests.support.pipeline import Pipeline, a_lead, crm
+from tests.support.process_app import forget_app
 from tests.support.proxy import Delay, Fault, Proxy, Request, Rule
+from tests.support.vendor import Vendor
 
 THREADS = 24
 TRIES = 2
@@ -84,3 +94,121 @@ def test_what_all_threads_use_one_of_them_asks_for(
 
 def asked_of(proxy: Proxy, table: str) -> list[Request]:
     return [request for request in proxy.journal if request.target == table]
+
+
+# --- Wherever it hangs --------------------------------------------------------------------------------------------------
+
+PATIENT = TABLE_TIMEOUTS | {"read_timeout": 600}
+DEADLINE = 4.0
+
+
+@pytest.fixture
+def short_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery, "DELIVERY_SECONDS", DEADLINE)
+    monkeypatch.setattr(delivery, "PUT_BACK_SECONDS", DEADLINE / 4)
+    monkeypatch.setattr(attempt, "SEND_SECONDS", DEADLINE / 4)
+    monkeypatch.setattr(attempt, "SETTLE_SECONDS", DEADLINE / 4)
+
+
+class HangAt(Rule):
+    """Never answers what is of a kind."""
+
+    def __init__(self, kind: Callable[[Request], bool]) -> None:
+        self._kind = kind
+
+    def before(self, request: Request) -> Fault | None:
+        return Delay(1000) if self._kind(request) else None
+
+
+@pytest.mark.usefixtures("short_deadline")
+@pytest.mark.parametrize(
+    ("hangs", "sent"),
+    [
+        (lambda request: request.target == "LeadOffers", 0),
+        (lambda request: request.target == "LeadConnections", 0),
+        (lambda request: request.name == "table create LeadLedger", 0),
+        (lambda request: request.operation == "batch", 1),
+    ],
+    ids=["offers", "connections", "the claim", "settling"],
+)
+def test_a_delivery_puts_its_message_back_before_its_deadline_wherever_storage_hangs(
+    fresh_storage: str, vendor: Vendor, monkeypatch: pytest.MonkeyPatch, hangs: Callable[[Request], bool], sent: int
+) -> None:
+    with Proxy(fresh_storage) as proxy:
+        settings = Settings.model_validate({"LeadsStorage": proxy.connection_string})
+        pipeline = Pipeline(proxy.connection_string, monkeypatch, storage=Storage(settings, PATIENT))
+        pipeline.offer(crm(vendor.url))
+        lead = pipeline.post()
+        proxy.rule = HangAt(hangs)
+        assert in_time(pipeline.run)
+        assert [message.lead_id for message in pipeline.pending()] == [lead]
+        proxy.rule = Rule()
+        pipeline.advance(61)
+        assert pipeline.delivery(lead).state is State.DELIVERED
+        assert len(vendor.calls) == sent + 1
+
+
+@pytest.mark.usefixtures("short_deadline")
+def test_where_nothing_of_storage_answers_the_message_is_left_to_the_host(
+    fresh_storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Proxy(fresh_storage, HangAt(lambda _: True)) as proxy:
+        app = App(Settings.model_validate({"LeadsStorage": proxy.connection_string}), PATIENT)
+
+        def fail() -> None:
+            with pytest.raises(StorageError):
+                deliver(app, a_message(1))
+
+        assert in_time(fail)
+
+
+@pytest.fixture
+def hanging_account(hanging: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
+    """The process's app; its tables hang for far longer than any deadline."""
+    monkeypatch.setenv("LeadsStorage", hanging.connection_string)
+    monkeypatch.setattr(App.__init__, "__defaults__", (PATIENT,))
+    forget_app()
+    yield get_app()
+    forget_app()
+
+
+def test_who_asks_where_a_lead_stands_is_told_that_storage_does_not_say(
+    hanging_account: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "STATUS_SECONDS", 0.5)
+    lead_id = new_lead_id(clock.now(), parse_body(json.dumps(a_lead()).encode()))
+    request = func.HttpRequest("GET", "http://localhost/api/status", route_params={"lead_id": lead_id}, body=b"")
+    assert in_time(lambda: check(answer_status(request)))
+
+
+def test_who_manages_the_app_is_told_that_storage_does_not_say(
+    hanging_account: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manage, "OPERATIONS", [replace(operation, seconds=0.5) for operation in OPERATIONS])
+    request = func.HttpRequest("GET", "http://localhost/api/manage", route_params={"path": "offers"}, body=b"")
+    assert in_time(lambda: check(answer_manage(request)))
+
+
+def check(answer: func.HttpResponse) -> None:
+    assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize(("timer", "limit"), [(watch, "WATCH_SECONDS"), (drain_poison, "DRAIN_SECONDS")])
+def test_a_timer_ends_before_its_deadline(
+    hanging_account: App, monkeypatch: pytest.MonkeyPatch, timer: Callable[[App], None], limit: str
+) -> None:
+    hanging_account.poison.put("cmVhZGFibGU=")
+    monkeypatch.setattr(recovery, limit, 1.0)
+
+    def fail() -> None:
+        with pytest.raises(StorageError):
+            timer(hanging_account)
+
+    assert in_time(fail)
+
+
+def in_time(work: Callable[[], object]) -> bool:
+    """Whether it was ended by the deadline: every other time-out here is far longer."""
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started < LONG

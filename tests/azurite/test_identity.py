@@ -19,10 +19,10 @@ from typing import Any
 import jwt
 import pytest
 import trustme
-import urllib3.util.connection
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from leads import network
 from leads.app import App
 from leads.delivery import deliver
 from leads.destinations import make
@@ -130,15 +130,15 @@ def tokens(httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> TokenEndp
 @pytest.fixture
 def azures_names(secured: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections to the addresses of Azure's storage reach Azurite."""
-    connect = urllib3.util.connection.create_connection
+    dial = network.dial
 
-    def redirected(address: tuple[str, int], *args: Any, **kwargs: Any) -> Any:
-        for service, port in (("queue", secured.queue_port), ("table", secured.table_port)):
-            if address[0].endswith(f".{service}.core.windows.net"):
-                address = ("127.0.0.1", port)
-        return connect(address, *args, **kwargs)
+    def redirected(host: str, port: int, *limits: Any) -> socket.socket:
+        for service, real_port in (("queue", secured.queue_port), ("table", secured.table_port)):
+            if host.endswith(f".{service}.core.windows.net"):
+                host, port = "127.0.0.1", real_port
+        return dial(host, port, *limits)
 
-    monkeypatch.setattr(urllib3.util.connection, "create_connection", redirected)
+    monkeypatch.setattr(network, "dial", redirected)
 
 
 def part(connection_string: str, name: str) -> str:

@@ -27,6 +27,7 @@ from leads.messages import MAX_ENVELOPE_BYTES, Message, decode, encode
 from leads.settings import Settings
 from leads.storage import (
     CHUNK,
+    TABLE_TIMEOUTS,
     Conflict,
     Operation,
     Storage,
@@ -37,8 +38,8 @@ from leads.storage import (
     key_part,
     replacing,
     text_columns,
-    transport,
 )
+from leads.transport import BoundedTransport
 from tests.fakes.tls import make_authority
 from tests.fakes.webhook import Receiver
 from tests.support.account import named_parts
@@ -308,5 +309,5 @@ def test_certificates_that_are_named_are_trusted(monkeypatch: pytest.MonkeyPatch
         for settings, reached in (({}, 0), ({"REQUESTS_CA_BUNDLE": authority.bundle}, 1)):
             environment_names(monkeypatch, **settings)
             with suppress(StorageError):
-                transport(1).send(HttpRequest("GET", server.url))
+                BoundedTransport(1, TABLE_TIMEOUTS).send(HttpRequest("GET", server.url))
             assert len(server.journal) == reached

@@ -6,14 +6,15 @@ Microsoft Learn: "Authentication, requests and responses" (Key Vault: the challe
 
 from __future__ import annotations
 
+import socket
 import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import pytest
-import urllib3.util.connection
 
+from leads import network
 from tests.fakes.https_server import Request, Response, VendorServer
 from tests.fakes.tls import Authority
 
@@ -68,12 +69,12 @@ class Identity(VendorServer):
 
 def reach(vault: KeyVault, identity: Identity, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     """The app's settings for both; the vault's address leads to the one on this machine."""
-    connect = urllib3.util.connection.create_connection
+    dial = network.dial
 
-    def redirected(address: tuple[str, int], *args: Any, **kwargs: Any) -> Any:
-        return connect(("127.0.0.1", vault.port) if address[0] == NAME else address, *args, **kwargs)
+    def redirected(host: str, port: int, *limits: Any) -> socket.socket:
+        return dial("127.0.0.1", vault.port, *limits) if host == NAME else dial(host, port, *limits)
 
-    monkeypatch.setattr(urllib3.util.connection, "create_connection", redirected)
+    monkeypatch.setattr(network, "dial", redirected)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.bundle)
     monkeypatch.setenv("IDENTITY_ENDPOINT", f"{identity.url}/msi/token")
     monkeypatch.setenv("IDENTITY_HEADER", "header")

@@ -251,7 +251,7 @@ class FakeVault:
     asked: list[str] = field(default_factory=list)
     made_with: list[tuple[str, object]] = field(default_factory=list)
 
-    def __call__(self, vault_url: str, credential: object) -> FakeVault:
+    def __call__(self, vault_url: str, credential: object, **limits: Any) -> FakeVault:
         self.made_with.append((vault_url, credential))
         return self
 

@@ -1,0 +1,119 @@
+"""Every function ends far below `functionTimeout`, whatever hangs: at that limit the host ends the worker with all its calls."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from devhost.hostjson import parse_host_json
+from leads import deadline, http, recovery
+from leads.api.operations import OPERATIONS
+from leads.attempt import SETTLE_SECONDS
+from leads.cli.reach import ANSWER_SECONDS
+from leads.delivery import AHEAD_AT_MOST, DELIVERY_SECONDS, LEDGER_DOWN_SECONDS, PUT_BACK_SECONDS
+from leads.destinations.base import CHECK_SECONDS, SEND_SECONDS
+from leads.ledger import CLAIM_LEASE_SECONDS
+from tools.host import ROOT
+
+HOSTS_LEASE = timedelta(minutes=10)
+"""For how long the host hides a message that it has handed out."""
+READING = 30
+"""What a delivery has for reading and claiming before its send begins."""
+
+
+def function_timeout() -> float:
+    found = parse_host_json(json.loads((ROOT / "host.json").read_text())).function_timeout
+    assert found is not None
+    return found
+
+
+def test_a_send_ends_before_its_delivery_its_claim_the_function_and_the_message() -> None:
+    hosts_lease = HOSTS_LEASE.total_seconds()
+    assert SEND_SECONDS < DELIVERY_SECONDS < CLAIM_LEASE_SECONDS < function_timeout() < hosts_lease
+    assert DELIVERY_SECONDS - SEND_SECONDS - SETTLE_SECONDS - PUT_BACK_SECONDS >= READING
+
+
+def test_every_other_function_ends_long_before_the_host_ends_it() -> None:
+    others = [http.INTAKE_SECONDS, http.STATUS_SECONDS, recovery.WATCH_SECONDS, recovery.DRAIN_SECONDS]
+    others += [operation.seconds for operation in OPERATIONS]
+    assert max(others) <= function_timeout() * 0.75
+
+
+def test_a_sender_has_its_answer_in_five_seconds_and_a_person_before_the_command_line_gives_up() -> None:
+    assert http.INTAKE_SECONDS < 5
+    assert CHECK_SECONDS < max(operation.seconds for operation in OPERATIONS) < ANSWER_SECONDS
+
+
+def test_a_batch_of_poison_is_dealt_with_before_others_see_it_again() -> None:
+    assert recovery.DRAIN_SECONDS < recovery.POISON_HIDDEN_SECONDS
+
+
+def test_a_message_that_came_before_its_lead_waits_for_longer_than_any_attempt() -> None:
+    assert function_timeout() <= AHEAD_AT_MOST * LEDGER_DOWN_SECONDS
+
+
+# --- How deadlines nest -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    moment = [1000.0]
+    monkeypatch.setattr(deadline, "monotonic", lambda: moment[0])
+    return moment
+
+
+def test_without_a_deadline_there_is_all_the_time_in_the_world() -> None:
+    with deadline.leaving(10):
+        assert deadline.remaining() == float("inf")
+
+
+def test_a_deadline_passes_and_ends_with_its_block(now: list[float]) -> None:
+    with deadline.within(10):
+        now[0] += 12
+        assert deadline.remaining() == -2
+    assert deadline.remaining() == float("inf")
+
+
+def test_an_inner_deadline_is_never_later_than_the_one_around_it(now: list[float]) -> None:
+    with deadline.within(10):
+        for seconds, remaining in ((5, 5), (20, 10)):
+            with deadline.within(seconds):
+                assert deadline.remaining() == remaining
+        assert deadline.remaining() == 10
+
+
+def test_what_comes_after_a_block_keeps_its_share(now: list[float]) -> None:
+    with deadline.within(10), deadline.leaving(4):
+        assert deadline.remaining() == 6
+        with deadline.within(8), deadline.leaving(1):
+            assert deadline.remaining() == 5
+
+
+# --- What the documents say ---------------------------------------------------------------------------------------------
+
+
+def test_the_documented_limits_are_those_of_the_code() -> None:
+    section = (
+        (ROOT / "docs/configuration.md").read_text().partition("### Time limits")[2].partition("\nWithin these")[0]
+    )
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in section.splitlines() if line.startswith("| ")]
+    usual, long = sorted({operation.seconds for operation in OPERATIONS})
+    assert {name: float(seconds) for name, seconds in rows[1:]} == {
+        "a `check`": CHECK_SECONDS,
+        "a `send`": SEND_SECONDS,
+        "a delivery": DELIVERY_SECONDS,
+        "a claim": CLAIM_LEASE_SECONDS,
+        "`functionTimeout`": function_timeout(),
+        "the host's hold on a message": HOSTS_LEASE.total_seconds(),
+        "intake": http.INTAKE_SECONDS,
+        "status": http.STATUS_SECONDS,
+        "management": usual,
+        "`watch`": recovery.WATCH_SECONDS,
+        "`drain_poison`": recovery.DRAIN_SECONDS,
+    }
+    assert f"| {long:g} for what asks vendors" in section
+    parts = {"the send": SEND_SECONDS, "settling": SETTLE_SECONDS, "putting the message back": PUT_BACK_SECONDS}
+    parts["Reading and claiming"] = DELIVERY_SECONDS - sum(parts.values())
+    assert all(f"{part} ({seconds})" in section for part, seconds in parts.items())
