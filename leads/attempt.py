@@ -116,7 +116,7 @@ class _Attempting:
 
     def may_go_on(self) -> bool:
         """Whether the connection lets it through; what is only recorded does not need it."""
-        if self.record.imported is Imported.RECORD:
+        if self._only_recorded:
             return True
         return self.app.connections.get(self.destination.connection).lets_through(probe=self.message.probe)
 
@@ -133,7 +133,7 @@ class _Attempting:
             raise
 
     def _carry_out(self, customer: Customer) -> None:
-        if self.record.imported is Imported.RECORD:
+        if self._only_recorded:
             self._conclude(State.SKIPPED, reason="imported: only recorded")
             return
         self.may_have_sent = True
@@ -211,6 +211,11 @@ class _Attempting:
             self._conclude(State.SKIPPED, reason="repeats are only recorded (policy repeats)")
             return True
         return False
+
+    @property
+    def _only_recorded(self) -> bool:
+        """Whether its import wants no more of it, and no person has since."""
+        return self.record.imported is Imported.RECORD and not self._delivery().forced
 
     def _delivery(self) -> Delivery:
         return self.record.delivery(self.name)

@@ -195,10 +195,11 @@ def _route(app: App, record: LeadRecord, message: Message) -> None:
         _conclude(app, record, message, State.UNROUTED, "no configured offer takes this lead")
         return
     record.offer = offer.id
-    if reason := offer.refusal(record.lead, record.stage):
+    forced = "" in record.deliveries and record.deliveries[""].forced
+    if not forced and (reason := offer.refusal(record.lead, record.stage)):
         _conclude(app, record, message, State.SKIPPED, reason)
         return
-    if not record.lead.is_test and not record.imported and app.ceilings.is_over(offer):
+    if not (forced or record.lead.is_test or record.imported) and app.ceilings.is_over(offer):
         reason = "the offer's daily ceiling is reached (policy daily_ceiling)"
         _conclude(app, record, message, State.PARKED, reason, offer.ceiling_connection)
         return
@@ -217,7 +218,7 @@ def _route(app: App, record: LeadRecord, message: Message) -> None:
         stage=record.stage.value,
         destinations=len(chosen),
     )
-    record.deliveries = {config.name: Delivery(config.name, seq=message.seq) for config in chosen}
+    record.deliveries = {config.name: Delivery(config.name, seq=message.seq, forced=forced) for config in chosen}
     if len(chosen) == 1:
         attempt(app, record, record.deliveries[chosen[0].name], message, offer, chosen[0])
         return
@@ -241,6 +242,7 @@ def _conclude(app: App, record: LeadRecord, message: Message, state: State, reas
             return  # somebody else, who may know the offers better, was quicker
         current.offer, current.stage = offer, stage
         waiting = Delivery("", state, message.seq, connection, updated_at=clock.now(), reason=reason)
+        waiting.forced = whole is not None and whole.forced
         current.deliveries = {"": waiting}
 
     app.ledger.settle(record, change)

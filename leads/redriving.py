@@ -10,7 +10,7 @@ from leads.app import App
 from leads.events import Event, emit
 from leads.messages import Message, encode
 from leads.offers import offer_by_id
-from leads.rows import FINAL, Delivery, LeadRecord, State, Todo
+from leads.rows import Delivery, LeadRecord, State, Todo
 
 
 def redrive(app: App, item: Todo, delay: int = 0) -> None:
@@ -35,10 +35,19 @@ def redrive(app: App, item: Todo, delay: int = 0) -> None:
     )
 
 
-def put_next(app: App, record: LeadRecord, destination: str, delay: int = 0, *, by_person: bool = False) -> None:
+def put_next(
+    app: App,
+    record: LeadRecord,
+    destination: str,
+    delay: int = 0,
+    *,
+    by_person: bool = False,
+    forced: bool = False,
+) -> None:
     """Put the next message of a delivery, visible after `delay` seconds, and say so in the ledger.
 
-    Where a person wants it, it is begun if there is none, gets a whole retry budget, and is sent even where it was done.
+    Where a person wants it, it is begun if there is none, and gets a whole retry budget. `forced`: until it is delivered, it is
+    sent whatever speaks against it.
     """
     begun = record.deliveries.get(destination) or Delivery(destination)
     seq = begun.seq + 1
@@ -52,7 +61,7 @@ def put_next(app: App, record: LeadRecord, destination: str, delay: int = 0, *, 
         if waiting is None or waiting.state is not begun.state or waiting.seq >= seq:
             return
         if by_person:
-            waiting.forced = waiting.state in FINAL
+            waiting.forced = waiting.forced or forced
             waiting.step, waiting.spent, waiting.first_failed_at, waiting.crashes = 0, 0, None, 0
             waiting.duplicate_of = waiting.reason = ""
         waiting.seq, waiting.state, waiting.updated_at = seq, State.RETRY, now

@@ -11,7 +11,7 @@ from leads.events import Event, emit
 from leads.identity import new_lead_id
 from leads.intake import put_on_the_queue
 from leads.lead import Lead
-from leads.messages import Message
+from leads.messages import Imported, Message
 from leads.offers import offer_by_id
 from leads.recovery import DEFAULT_PACE
 from leads.redriving import put_next
@@ -27,6 +27,10 @@ _KEPT: Final = {
     State.DUPLICATE: "it came twice, and the other one counts",
     State.SKIPPED: "it was only recorded",
 }
+_ONLY_TO_RECORD: Final = "its import was to record it only"
+_OVERRULED: Final = frozenset({_KEPT[State.DELIVERED], _KEPT[State.DUPLICATE], _KEPT[State.SKIPPED], _ONLY_TO_RECORD})
+"""What does not count against `force`."""
+_NOWHERE: Final = "no destination of its offer takes such leads: name one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def replay(
         if plan.kept or dry_run:
             continue
         wait = max(delay, READ_FIRST_SECONDS) if plan.state in FINAL or _is_new(record, plan) else delay
-        put_next(app, record, plan.destination, wait, by_person=True)
+        put_next(app, record, plan.destination, wait, by_person=True, forced=force)
         emit(
             Event.LEAD_REPLAYED,
             record.traceparent,
@@ -106,9 +110,22 @@ def _plan(app: App, record: LeadRecord, name: str, *, force: bool) -> Replay:
     why = _KEPT.get(delivery.state, "")
     if not why and delivery.state in FINAL:
         why = f"it is {delivery.state}"
-    if delivery.state in {State.DELIVERED, State.DUPLICATE, State.SKIPPED} and force:
-        return replace(plan, twice=_sent_twice(app, record, name))
-    return replace(plan, kept=why)
+    if not why and record.imported is Imported.RECORD and not delivery.forced:
+        why = _ONLY_TO_RECORD
+    if not force or why not in _OVERRULED:
+        return replace(plan, kept=why)
+    if not name and _goes_nowhere(app, record):
+        return replace(plan, kept=_NOWHERE)
+    return replace(plan, twice=_sent_twice(app, record, name))
+
+
+def _goes_nowhere(app: App, record: LeadRecord) -> bool:
+    """Whether it has an offer of which no destination admits it."""
+    offer = app.offers.of(record.references)
+    if offer is None or record.lead is None:
+        return False
+    stage = offer.stage(record.lead)
+    return not any(config.when.admits(record.lead, stage) for config in offer.destinations)
 
 
 def _sent_twice(app: App, record: LeadRecord, name: str) -> str:
@@ -148,7 +165,7 @@ def correct(app: App, record: LeadRecord, lead: Lead, *, dry_run: bool = False) 
         offer=record.url_offer,
         traceparent=record.traceparent,
         lead=lead,
-        imported=record.imported,
+        imported=Imported.SEND if any(delivery.forced for delivery in open_ones) else record.imported,
         corrects=record.lead_id,
         only=tuple(sorted(delivery.destination for delivery in open_ones if delivery.destination)),
     )

@@ -83,7 +83,8 @@ class Delivery:
     """One lead's way to one destination; `destination` is "" while the lead is not routed.
 
     `seq` is the number of the newest message that is known to be on the queue. `step` and `spent` (seconds) are the part of
-    the retry budget that is used up. `forced`: a person wants it sent whatever the customer's history says.
+    the retry budget that is used up. `forced`: a person wants it sent, whatever the customer's history, a policy or its import
+    says.
     """
 
     destination: str

@@ -24,7 +24,9 @@ class Again(Body):
     """Which destination is to have the lead, and what is corrected in it."""
 
     destination: str | None = Field(default=None, description="Only to this destination; null = to all that lack it.")
-    force: bool = Field(default=False, description="Even where it was delivered: see `twice` of a dry run before.")
+    force: bool = Field(
+        default=False, description="Even where it was delivered or only recorded: see `twice` of a dry run before."
+    )
     dry_run: bool = Field(default=False, description="Only say what would be done.")
     fields: dict[str, str] = Field(default={}, description=f"Corrected fields: {', '.join(TEXT_FIELDS)}.")
     lead: JsonValue = Field(

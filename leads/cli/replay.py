@@ -23,7 +23,10 @@ def replay(
         str | None, typer.Option("--to", metavar="NAME", help="Only to the destination of this name.")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="With LEAD: even where it was delivered. --dry-run says what that means.")
+        bool,
+        typer.Option(
+            "--force", help="With LEAD: even where it was delivered or only recorded. --dry-run says what that means."
+        ),
     ] = False,
     fields: Annotated[
         str,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from leads.api.imports import ImportRows, RowsToImport, import_rows
 from leads.api.leads import ShowLead, show_lead
 from leads.api.problems import Invalid, NotFound
 from leads.api.replay import (
@@ -189,6 +191,107 @@ def test_replayed_twice_it_is_sent_once(routed: Pipeline, vendor: Vendor) -> Non
     again(routed, lead)
     routed.run()
     assert vendor.keys() == [lead, lead]
+
+
+def only_recorded(pipeline: Pipeline) -> str:
+    """A lead that was imported to be recorded, and is."""
+    record = {
+        "First name": "Ada",
+        "Email address": "ada@example.com",
+        "Offer name": "Contoso CRM",
+        "ActionCode": "INS",
+        "Created date": f"{pipeline.clock.now() - timedelta(hours=3):%m/%d/%Y %H:%M:%S}",
+    }
+    wanted = {
+        "rows": [{"number": 2, "record": record}],
+        "columns": {"Created date": "created_time"},
+        "policy": "record",
+    }
+    (row,) = import_rows(pipeline.app, ImportRows(wanted=RowsToImport.model_validate(wanted))).rows
+    pipeline.run()
+    assert pipeline.delivery(row.lead_id).reason == "imported: only recorded"
+    return row.lead_id
+
+
+def test_force_sends_an_import_that_was_only_recorded_also_where_the_vendor_refuses_it_first(
+    routed: Pipeline, vendor: Vendor
+) -> None:
+    lead = only_recorded(routed)
+    assert again(routed, lead).deliveries[0].kept == "it was only recorded"
+    vendor.answers(REJECTED, DELIVERED)
+    assert again(routed, lead, force=True).sent == 1
+    routed.advance(5)
+    assert routed.delivery(lead).state is State.DEAD_LETTER
+    assert again(routed, lead).sent == 1
+    routed.advance(5)
+    assert vendor.keys() == [lead, lead]
+    assert routed.delivery(lead).state is State.DELIVERED
+
+
+def test_a_forced_import_waits_where_its_connection_is_paused(routed: Pipeline, vendor: Vendor) -> None:
+    lead = only_recorded(routed)
+    connection = routed.app.destination(routed.app.offers.all()[0].destinations[0]).connection
+    routed.app.connections.pause(connection, "recording", "it is down", "down")
+    again(routed, lead, force=True)
+    routed.advance(5)
+    assert routed.delivery(lead).state is State.PARKED
+    routed.tick(3)
+    assert vendor.keys() == [lead]
+
+
+def test_a_forced_import_is_sent_with_corrections_too(routed: Pipeline, vendor: Vendor) -> None:
+    lead = only_recorded(routed)
+    vendor.answers(REJECTED, DELIVERED)
+    again(routed, lead, force=True)
+    routed.advance(5)
+    corrected = again(routed, lead, fields={"country": "DE"}).corrected_as
+    routed.advance(5)
+    assert vendor.keys() == [lead, corrected]
+
+
+def test_an_import_that_was_only_recorded_goes_to_a_later_destination_only_by_force(
+    routed: Pipeline, vendor: Vendor
+) -> None:
+    lead = only_recorded(routed)
+    with Vendor() as other:
+        routed.offer(crm(vendor.url), crm(other.url, name="later"))
+        assert again(routed, lead, destination="later").deliveries[0].kept == "its import was to record it only"
+        assert again(routed, lead, destination="later", force=True).sent == 1
+        routed.advance(5)
+        assert (vendor.keys(), other.keys()) == ([], [lead])
+
+
+SKIPPED_BY_POLICY: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
+    "test lead": ({"test_leads": "skip"}, a_lead("MSFT_TEST_636573304831318844@example.com")),
+    "cross-listed": ({"dnc": "skip"}, a_lead(action="DNC")),
+}
+
+
+@pytest.mark.parametrize("kind", SKIPPED_BY_POLICY)
+@pytest.mark.parametrize("count", [1, 2], ids=["one destination", "two"])
+def test_force_sends_what_a_policy_has_only_recorded(pipeline: Pipeline, vendor: Vendor, kind: str, count: int) -> None:
+    policies, body = SKIPPED_BY_POLICY[kind]
+    pipeline.offer(*(crm(vendor.url, name=f"crm{number}") for number in range(count)), policies=policies)
+    lead = pipeline.post(body)
+    pipeline.run()
+    assert pipeline.record(lead).state is State.SKIPPED
+    assert again(pipeline, lead, force=True).sent == 1
+    pipeline.advance(5)
+    assert vendor.keys() == [lead] * count
+    assert pipeline.record(lead).state is State.DELIVERED
+
+
+def test_force_says_where_no_destination_takes_such_leads_and_sends_to_the_one_that_is_named(
+    pipeline: Pipeline, vendor: Vendor
+) -> None:
+    pipeline.offer(crm(vendor.url, when={"stage": ["purchase"]}))
+    lead = pipeline.post()
+    pipeline.run()
+    told = again(pipeline, lead, force=True)
+    assert (told.sent, told.deliveries[0].kept) == (0, "no destination of its offer takes such leads: name one")
+    assert again(pipeline, lead, destination="crm", force=True).sent == 1
+    pipeline.advance(5)
+    assert vendor.keys() == [lead]
 
 
 @pytest.mark.parametrize("force", [False, True])
