@@ -1,5 +1,6 @@
 """What a salesperson reads in a CRM: the words for a lead's stage, its headline, its whole story."""
 
+import re
 from collections.abc import Container, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
@@ -129,11 +130,13 @@ def pieces_of(parts: Sequence[str], limit: int) -> list[str]:
 
 _LINE_BREAK: Final = "<br>\n"
 """Breaks the line in HTML, and also where the text is shown as it stands."""
+_HTML_PART: Final = re.compile(r"<br>\n|&[a-z]+;|.", re.DOTALL)
 
 
 def html_pieces(text: str, limit: int) -> list[str]:
     """The text as HTML, in pieces of at most `limit` UTF-16 code units, none of which splits a character, an entity or a tag."""
-    return pieces_of([_LINE_BREAK if part == "\n" else escape(part, quote=False) for part in text], limit)
+    html = escape(text, quote=False).replace("\n", _LINE_BREAK)
+    return [html] if 2 * len(html) <= limit else pieces_of(_HTML_PART.findall(html), limit)
 
 
 def cut_bytes(text: str, limit: int) -> str:

@@ -131,7 +131,10 @@ class Dynamics(Crm):
 
     def stages(self) -> list[tuple[str, str]]:
         leads = self.server.leads
-        return [(note["notetext"], leads[note["_objectid_value"]]["emailaddress1"]) for note in self.server.notes()]
+        return [
+            (dataverse.shown_note(note), leads[note["_objectid_value"]]["emailaddress1"])
+            for note in self.server.notes()
+        ]
 
     def tasks(self) -> int:
         return len(self.server.tasks)

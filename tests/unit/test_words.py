@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from html import escape, unescape
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from leads.destinations import words
@@ -137,3 +138,13 @@ def test_the_usual_rating_stands_in_for_one_that_is_not_configured() -> None:
     assert follow_up_of(Stage.TRIAL, configured) == wanted(owner="team:x", rating="warm")
     assert follow_up_of(Stage.CONTACT_REQUESTED, configured).rating == "hot"
     assert follow_up_of(Stage.UNKNOWN, configured).rating is None
+
+
+@example("&<>\n" * 9 + "🏢" * 9, 10)
+@given(st.text(max_size=60), st.integers(10, 40))
+def test_pieces_of_html_say_what_was_written_and_split_nothing(text: str, limit: int) -> None:
+    pieces = words.html_pieces(text, limit)
+    assert all(len(piece.encode("utf-16-le")) <= 2 * limit for piece in pieces)
+    shown = [unescape(piece.replace("<br>\n", "\n")) for piece in pieces]
+    assert "".join(shown) == text
+    assert [escape(part, quote=False).replace("\n", "<br>\n") for part in shown] == pieces
