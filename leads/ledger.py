@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from threading import Lock
-from time import monotonic
 from typing import Any
 from uuid import uuid4
 
 from leads.destinations.base import Delivered
+from leads.given_up import GivenUp
 from leads.lead import UnreadableLead, parse_kept
 from leads.rows import (
     UNDELIVERED,
@@ -51,10 +50,6 @@ TRIES = 8
 """How often rows that others change in between are read and written anew."""
 
 
-KNOWN_FOR_SECONDS = 3 * CLAIM_LEASE_SECONDS
-"""How long it is known which claims this process has given up: a write that hung may be carried out late."""
-
-
 class ClaimHeld(Exception):
     """Another attempt has the customer at the moment."""
 
@@ -84,7 +79,7 @@ class Ledger:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self._given_up = _GivenUp()
+        self._given_up = GivenUp()
 
     def read(self, lead_id: str) -> LeadRecord | None:
         """A lead by its id: one request, and one more if its body stands in a row of its own."""
@@ -331,25 +326,6 @@ class Ledger:
 
 class CustomerChanged(Exception):
     """The customer's row is not what it was taken for: read it, and claim with what it says."""
-
-
-class _GivenUp:
-    """Claims that are given up, for as long as they matter."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._tokens: dict[str, tuple[float, bool]] = {}
-
-    def add(self, token: str, *, may_have_sent: bool) -> None:
-        now = monotonic()
-        with self._lock:
-            for old in [old for old, (since, _) in self._tokens.items() if now - since > KNOWN_FOR_SECONDS]:
-                del self._tokens[old]
-            self._tokens[token] = (now, may_have_sent)
-
-    def has(self, token: str, *, may_have_sent: bool | None = None) -> bool:
-        found = self._tokens.get(token)
-        return found is not None and may_have_sent in {None, found[1]}
 
 
 def _new_customer(customer_hash: str, scope: str) -> CustomerRow:

@@ -1,0 +1,28 @@
+"""Claims that this process has given up: nobody sends under them any more, though they may stand in a row for a while."""
+
+from threading import Lock
+from time import monotonic
+from typing import Final
+
+KNOWN_FOR_SECONDS: Final = 720.0
+"""Three times a claim's lease: a write that hung may be carried out late."""
+
+
+class GivenUp:
+    """Their tokens, for as long as they matter, and whether the lead may have been sent under each."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._tokens: dict[str, tuple[float, bool]] = {}
+
+    def add(self, token: str, *, may_have_sent: bool) -> None:
+        now = monotonic()
+        with self._lock:
+            for old in [old for old, (since, _) in self._tokens.items() if now - since > KNOWN_FOR_SECONDS]:
+                del self._tokens[old]
+            self._tokens[token] = (now, may_have_sent)
+
+    def has(self, token: str, *, may_have_sent: bool | None = None) -> bool:
+        """Whether it is one of them; with `may_have_sent`, whether it is one of which that is said."""
+        found = self._tokens.get(token)
+        return found is not None and may_have_sent in {None, found[1]}

@@ -1,0 +1,61 @@
+"""A vendor that hangs costs its own leads a try, and no other lead the worker or its `functionTimeout`."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+
+from leads.offers import read_offer
+from tests.e2e.conftest import app_on
+from tests.fakes.tls import make_authority, never_answer, raw_server
+from tests.support import short_deadlines
+from tests.support.pipeline import a_lead, crm
+from tests.support.running_app import RunningApp, running_app
+from tests.support.vendor import Vendor
+from tools.host import ROOT
+
+HUNG = 12
+"""More than half of what an instance has in hand at once; fewer than the threads of the connection's slots."""
+
+
+def app_with_time_limit(folder: Path) -> Path:
+    """The app with a `functionTimeout` that goes with the short times of its deliveries."""
+    settings = json.loads((ROOT / "host.json").read_text())
+    settings["functionTimeout"] = short_deadlines.FUNCTION_TIMEOUT
+    (folder / "host.json").write_text(json.dumps(settings))
+    (folder / "function_app.py").write_text((ROOT / "function_app.py").read_text())
+    return folder
+
+
+@pytest.mark.devhost("shorten the time limits of the app and the host")
+def test_a_vendor_that_hangs_takes_no_other_lead_with_it(fresh_storage: str, tmp_path: Path) -> None:
+    authority = make_authority(tmp_path)
+    options = ("--app-dir", str(app_with_time_limit(tmp_path)), "--with", "tests.support.short_deadlines")
+    with Vendor() as quick, raw_server(authority.server_context(), never_answer) as hung:
+        webhook = {"name": "hook", "type": "webhook", "settings": {"url": hung.url, "secret": "env:LEADS_SECRET_HOOK"}}
+        offers = app_on(fresh_storage).offers
+        offers.save(read_offer({"id": "hung.offer", "destinations": [webhook]}))
+        offers.save(read_offer({"id": "quick.offer", "destinations": [crm(quick.url)]}))
+        settings = {
+            "LEADS_ALLOWED_NETWORKS": "127.0.0.0/8",
+            "LEADS_CA_BUNDLE": authority.bundle,
+            "LEADS_SECRET_HOOK": f"whsec_{b64encode(bytes(32)).decode()}",
+            "PYTHON_THREADPOOL_THREAD_COUNT": "32",
+        }
+        with running_app(fresh_storage, *options, settings=settings) as app:
+            stuck = [post(app, "hung.offer", number) for number in range(HUNG)]
+            arriving = [post(app, "quick.offer", number) for number in range(HUNG)]
+            for lead in arriving:
+                app.wait_for(lead, "delivered")
+            for lead in stuck:
+                app.wait_for(lead, "retry", "parked")
+            assert hung.requests and "functionTimeout" not in app.host.log
+        assert quick.records == dict.fromkeys(arriving, 1)
+
+
+def post(app: RunningApp, offer: str, number: int) -> str:
+    lead_id: str = app.post(a_lead(f"customer{number}@example.com"), f"/api/leads/{offer}").json()["lead_id"]
+    return lead_id
