@@ -346,12 +346,12 @@ def test_what_a_later_lead_adds_fills_what_is_empty(pipeline: Pipeline, marketo:
 def test_an_offer_may_ask_for_everything_to_be_overwritten_in_one_call(pipeline: Pipeline, marketo: Marketo) -> None:
     pipeline.offer(crm(marketo), policies={"existing_records": "overwrite"})
     deliver(pipeline)
-    marketo.edit(one(marketo)["id"], company="Their name")
+    marketo.edit(one(marketo)["id"], title="Their title")
     before = marketo.requests()
     deliver(pipeline, "PLT")
     assert marketo.requests() - before == 1
     assert writes(marketo)[-1]["action"] == "createOrUpdate"
-    assert (one(marketo)["company"], one(marketo)["rating"]) == ("Example Works", "Hot")
+    assert (one(marketo)["title"], one(marketo)["rating"]) == ("Engineer", "Hot")
     deliver(pipeline, "INS", Description="later")
     assert one(marketo)["rating"] == "Hot", "a rating only rises"
 
@@ -692,6 +692,40 @@ def test_a_company_that_marketo_refuses_is_left_out_and_said(
     before = marketo.requests()
     lead = deliver(pipeline, "Create")
     assert (code(pipeline, lead), marketo.requests() - before) == ("", 2), "it is not tried again"
+
+
+@pytest.mark.parametrize("field", [Field("Company", read_only=True), None])
+def test_a_default_field_that_the_instance_does_not_let_be_set_is_left_out_and_the_journey_holds_the_company(
+    pipeline: Pipeline, marketo: Marketo, field: Field | None
+) -> None:
+    del marketo.fields["company"]
+    marketo.fields |= {"company": field} if field else {}
+    pipeline.offer(crm(marketo, journey_field=JOURNEY))
+    for action in ("INS", "PLT"):
+        lead = deliver(pipeline, action)
+        assert (state(pipeline, lead), code(pipeline, lead)) == (State.DELIVERED, "left_out:company")
+    assert one(marketo).get("company") is None
+    assert "does not let the person's company be changed" in one(marketo)[JOURNEY]
+    assert "Company: Example Works" in one(marketo)[JOURNEY]
+    assert check(pipeline, marketo).ok
+    entered = check(pipeline, marketo, mapping={"company": "{company}"})
+    assert not entered.ok and "mapping.company" in entered.problem
+
+
+def test_the_company_that_a_person_shares_with_others_is_never_replaced(pipeline: Pipeline, marketo: Marketo) -> None:
+    pipeline.offer(crm(marketo), policies={"existing_records": "overwrite"})
+    deliver(pipeline)
+    person = one(marketo)["id"]
+    colleague = marketo.add_person(email="colleague@example.com", company="Example Works")
+    marketo.colleagues.append({person, colleague})
+    marketo.edit(person, title="Chief")
+    deliver(pipeline, "PLT", UserDetails={"Email": EMAIL, "Company": "Typo Works", "Title": "Engineer"})
+    assert marketo.persons[person]["title"] == "Engineer", "the policy asks for it"
+    companies = {marketo.persons[number]["company"] for number in (person, colleague)}
+    assert companies == {"Example Works"}
+    marketo.delete(person)
+    deliver(pipeline, "Create")
+    assert marketo.persons[max(marketo.persons)]["company"] == "Example Works", "one that is made anew has none yet"
 
 
 def test_a_company_alone_that_is_refused_is_no_change_at_all(pipeline: Pipeline, marketo: Marketo) -> None:

@@ -104,6 +104,8 @@ class Marketo(VendorServer):
         self.activities: list[dict[str, Any]] = []
         """Every "Fill Out Form": the person, the form and what was filled in."""
         self.company_is_kept = False
+        self.colleagues: list[set[int]] = []
+        """Persons of one company: it is the same record for all of them (Experience League, KA-28156)."""
         self.partitions = {"Default"}
         self.quota = 50_000
         self.calls_in_20_seconds = 100
@@ -306,6 +308,9 @@ class Marketo(VendorServer):
         if not found:
             return {"id": self.add_person(**values), "status": "created"}
         self._touch(found[0], values)
+        of_the_company = {name: value for name, value in values.items() if name in _COMPANY}
+        for colleague in set().union(*(company for company in self.colleagues if found[0] in company)):
+            self._touch(colleague, of_the_company)
         return {"id": found[0], "status": "updated"}
 
     def _matching(self, key: str, value: Any) -> list[int]:

@@ -172,6 +172,8 @@ class _Checking:
     def _missing_fields(self) -> str:
         fields = self._known.fields(self._client).by_name
         for setting, name in self._named_fields().items():
+            if setting != "rating_field" and not self._was_asked_for(setting, name):
+                continue  # it is left out where the instance does not take it
             if name not in fields:
                 return f"{setting}: Marketo has no field of this name; enter its API name (Admin > Field Management)."
             if fields[name].read_only:

@@ -29,7 +29,11 @@ COMPANY_FIELDS: Final = frozenset(
         *("billingStreet", "billingCity", "billingState", "billingPostalCode", "billingCountry"),
     }
 )
-"""Fields of a person's company, which an instance can keep from being changed."""
+"""Fields of a person's company. A new person has a company of its own, which takes them.
+
+To change them of a person who is there is "not supported" (Adobe Marketo Engage Developer Guide, "Leads", section "Create and
+Update"), and applies to all persons of the company (Experience League, "How Company IDs work within Marketo", KA-28156).
+"""
 
 WHOLE_OR_NOT_AT_ALL: Final = frozenset({"phone", "mobilePhone", "mainPhone", "fax", "website"})
 """A shortened number or address would be a wrong one."""

@@ -2,25 +2,25 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar, Final
 
 from leads.destinations.base import Customer, Delivered, MappingValue, Outcome, OutgoingLead, Retry, Skipped, Unknown
 from leads.destinations.http import NoAnswer
-from leads.destinations.lanes import NoLane
 from leads.destinations.marketo.client import Client
 from leads.destinations.marketo.errors import (
     COMPANY_REFUSED,
     MAYBE_DONE,
-    NO_TURN,
     PERSON_GONE,
     SKIPPED,
     UNKNOWN_FIELD,
-    WRONG_ADDRESS,
 )
 from leads.destinations.marketo.fields import Catalogue, Field, FormField, catalogue, daily, form_fields
 from leads.destinations.marketo.journey import as_text, with_stage
+from leads.destinations.marketo.lists import problem_with_list
 from leads.destinations.marketo.records import (
     COMPANY_FIELDS,
+    DEFAULT_MAPPING,
     WHOLE_OR_NOT_AT_ALL,
     Person,
     asks_for_contact,
@@ -31,7 +31,7 @@ from leads.destinations.marketo.records import (
     set_flags,
 )
 from leads.destinations.marketo.settings import MarketoSettings
-from leads.destinations.refusals import FAILURES, Kind, Problem, Refused, outcome_of
+from leads.destinations.refusals import Kind, Refused
 from leads.destinations.words import CONTACT_ASKED_FOR, NOT_PROVIDED
 from leads.refreshing import Refreshing
 
@@ -125,7 +125,8 @@ class Sending(ABC):
             "lists": " ".join(self._lists),
             **self._stages,
         }
-        code = " ".join(self._said)[:_CODE_CHARACTERS]
+        left_out = [f"left_out:{','.join(sorted(self._left_out))}"] if self._left_out else []
+        code = " ".join([*left_out, *self._said])[:_CODE_CHARACTERS]
         return Delivered(person_id, code, {name: value for name, value in memory.items() if value})
 
     @abstractmethod
@@ -157,7 +158,8 @@ class Sending(ABC):
         """The fields that tell a person's state."""
         flags = [name for flag in self._settings.do_not_contact for name in (flag, f"{flag}Reason")]
         rating = [self._settings.rating_field] if self._settings.rating_field else []
-        return list(dict.fromkeys(["id", "email", "updatedAt", *self._mapping, *rating, *flags]))
+        mapped = self._mapping.keys() - self._left_out
+        return list(dict.fromkeys(["id", "email", "updatedAt", *sorted(mapped), *rating, *flags]))
 
     # what is set
 
@@ -178,7 +180,8 @@ class Sending(ABC):
         changes = {
             name: value
             for name, value in fields.items()
-            if overwrite or (found.is_empty(name) and name not in offered_before)
+            if (overwrite and self._may_replace(name))
+            or (found.is_empty(name) and (overwrite or name not in offered_before))
         }
         rating_field = self._settings.rating_field
         if rating_field and rating_field not in fields:
@@ -192,10 +195,11 @@ class Sending(ABC):
         return changes | self._told(remarks)
 
     def _fields(self) -> dict[str, Any]:
+        rendered = lead_fields(self._mapping, self._outgoing, self._customer)
         fields = {
             name: fitted
-            for name, value in lead_fields(self._mapping, self._outgoing, self._customer).items()
-            if name not in self._without and (fitted := self._fitted(name, value)) is not None
+            for name, value in rendered.items()
+            if name not in self._without | self._left_out and (fitted := self._fitted(name, value)) is not None
         }
         self._offered |= fields.keys() | self._without
         return fields
@@ -209,6 +213,16 @@ class Sending(ABC):
 
     def _field(self, name: str) -> Field:
         return self._known.fields(self._client).by_name.get(name) or Field(name, "string")
+
+    def _can_be_set(self, name: str) -> bool:  # noqa: ARG002 - what is on a form can be
+        return True
+
+    def _may_replace(self, name: str) -> bool:  # noqa: ARG002 - a form replaces what it does on a website
+        return True
+
+    @cached_property
+    def _left_out(self) -> frozenset[str]:
+        return frozenset(name for name in self._mapping if not self._can_be_set(name))
 
     def _can_fill(self, name: str) -> bool:  # noqa: ARG002 - a form can't fill every field
         return True
@@ -227,7 +241,7 @@ class Sending(ABC):
         name = self._settings.journey_field
         if not name or not self._can_fill(name):
             return {}
-        if self._without:
+        if (self._without | self._left_out) & COMPANY_FIELDS:
             remarks = [*remarks, _COMPANY_KEPT]
         return {name: self._field(name).fitted(as_text(self._stages, self._outgoing, remarks))}
 
@@ -248,36 +262,38 @@ class Sending(ABC):
     def _added_to_lists(self, person_id: str) -> Delivered:
         """The lead counts for more than the lists: it is delivered whatever comes of them, and its code says which failed."""
         for list_id in list(self._lists):
-            problem = self._problem_with_list(list_id, person_id)
+            problem = problem_with_list(self._client, list_id, person_id)
             if problem is not None:
                 self._said.append(f"list:{list_id}:{problem.code}")
             if problem is None or problem.kind is Kind.GONE:  # the check says that there is none
                 self._lists.remove(list_id)
         return self._delivered(person_id)
 
-    def _problem_with_list(self, list_id: str, person_id: str) -> Problem | None:
-        try:
-            self._client.add_to_list(list_id, person_id)
-        except Refused as refused:
-            return None if refused.problem.kind is Kind.ALREADY_THERE else refused.problem
-        except NoLane:
-            return Problem(Kind.TRANSIENT, NO_TURN)
-        except FAILURES as failure:
-            return Problem(Kind.TRANSIENT, getattr(outcome_of(failure, WRONG_ADDRESS), "code", ""))
-        return None
-
 
 class SyncLead(Sending):
     """Creates and updates the person directly: what is sent twice is there once."""
 
     def _store(self) -> str:
-        if self._unseen:
-            return self._create("createOrUpdate", self._memory.get("rating", ""))
-        found = self._find_known() if self._customer.record_id else None
+        known = self._customer.record_id
+        if self._unseen and known:
+            person_id = self._create("createOrUpdate", self._memory.get("rating", ""))
+            made_anew = self._find_by_email() if person_id != known else None  # it has no company yet
+            return self._update(made_anew) if made_anew else person_id
+        found = self._find_known() if known else None
         return self._update(found) if found else self._create("createOnly")
+
+    def _can_be_set(self, name: str) -> bool:
+        """Whether the instance lets a default field be set. Of fields that people have entered, the check tells."""
+        field = self._known.fields(self._client).by_name.get(name)
+        return self._mapping[name] != DEFAULT_MAPPING.get(name) or (field is not None and not field.read_only)
+
+    def _may_replace(self, name: str) -> bool:
+        return name not in COMPANY_FIELDS
 
     def _create(self, action: str, rating: str = "") -> str:
         new = self._new(rating)
+        if action != "createOnly":
+            new = {name: value for name, value in new.items() if self._may_replace(name)}
         try:
             return self._client.sync(action, "email", {**new, "email": self._email}, self._settings.partition)
         except Refused as refused:
@@ -376,6 +392,16 @@ class SubmitForm(Sending):
 
     def _field(self, name: str) -> Field:
         return self._form[name].field
+
+    def _can_be_set(self, name: str) -> bool:  # noqa: ARG002 - what is on a form can be
+        return True
+
+    def _may_replace(self, name: str) -> bool:  # noqa: ARG002 - a form replaces what it does on a website
+        return True
+
+    @cached_property
+    def _left_out(self) -> frozenset[str]:
+        return frozenset(name for name in self._mapping if not self._can_be_set(name))
 
     def _can_fill(self, name: str) -> bool:
         return name in self._form
