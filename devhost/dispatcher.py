@@ -46,18 +46,20 @@ def start_process(end: socket.socket) -> Process:
 
 
 class Worker:
-    """One worker process. `functions` is known once it is `ready`."""
+    """One worker process. It calls `on_end` once it takes no more calls."""
 
-    def __init__(self, channel: Channel, process: Process) -> None:
+    def __init__(self, channel: Channel, process: Process, on_end: Callable[[], None]) -> None:
         self.process = process
         self.ended = asyncio.Event()
         self.was_killed = False
         self._channel = channel
+        self._on_end = on_end
         self._numbers = itertools.count()
         self._calls: dict[int, asyncio.Future[Any]] = {}
+        self._listening = asyncio.create_task(self._listen())
 
     @classmethod
-    async def start(cls, setup: Setup) -> tuple[Worker, dict[str, Function]]:
+    async def start(cls, setup: Setup, on_end: Callable[[], None]) -> tuple[Worker, dict[str, Function]]:
         """One that has loaded the app. Raises StartError where it does not load."""
         ours, theirs = socket.socketpair()
         with theirs:
@@ -71,11 +73,7 @@ class Worker:
         if isinstance(functions, str):
             process.wait()
             raise StartError(functions)
-        worker = cls(channel, process)
-        worker._listening = asyncio.create_task(worker._listen())
-        return worker, functions
-
-    _listening: asyncio.Task[None]
+        return cls(channel, process, on_end), functions
 
     def call(self, method: str, args: Any, kwargs: Any) -> tuple[asyncio.Future[Any], Callable[[], None]]:
         """Begin a call; its result is None where the process dies by itself. The other thing kills a process that still calls."""
@@ -88,10 +86,13 @@ class Worker:
         if number in self._calls and not self.ended.is_set():
             logger.warning("killing the worker process: a call is past functionTimeout")
             self.was_killed = True
+            self._on_end()
             self.process.kill()
 
     async def close(self) -> None:
         """Hang up, so that it prints what it has to print; kill it where it does not end."""
+        if self.ended.is_set():
+            return
         self._listening.cancel()
         self._channel.close()
         try:
@@ -115,6 +116,7 @@ class Worker:
                 if not answer.done():
                     answer.set_result(None)
         # After a kill nobody answers: each call in hand fails at its own time limit, as in the host.
+        self._on_end()
         self.ended.set()
 
 
@@ -130,7 +132,7 @@ class Dispatcher(App):
 
     async def start(self) -> None:
         """Raises StartError where the app does not load."""
-        self._worker, self.functions = await Worker.start(self._setup)
+        self._worker, self.functions = await Worker.start(self._setup, self._is_available.clear)
         self._is_available.set()
 
     async def run(self) -> None:
@@ -138,7 +140,6 @@ class Dispatcher(App):
         crashes: list[float] = []
         while True:
             await self._worker.ended.wait()
-            self._is_available.clear()
             if not self._worker.was_killed:
                 now = time.monotonic()
                 crashes = [crash for crash in crashes if crash > now - self._times.crash_window] + [now]

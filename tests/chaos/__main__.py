@@ -9,7 +9,7 @@ from random import SystemRandom
 
 from leads import clock
 from tests.chaos.case import Case
-from tests.chaos.storm import Storm, fast_clock
+from tests.chaos.storm import Storm, Weather, fast_clock
 from tests.chaos.workers import ForkServer
 from tools.azurite import Azurite
 
@@ -40,7 +40,9 @@ def main() -> int:
         ForkServer() as forks,
         Case(azurite.account_connection_strings[0], forks, fast) as case,
     ):
-        storm = Storm(case, leads=leads, customers=CUSTOMERS, workers=workers, seed=seed, say=say)
+        storm = Storm(
+            case, leads=leads, customers=CUSTOMERS, workers=workers, seed=seed, weather=Weather(of_worker=0.5), say=say
+        )
         report = storm.run(patience=600)
     for line in report.wrong[:20]:
         print(line)

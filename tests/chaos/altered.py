@@ -3,6 +3,8 @@
 `CHAOS_CLOCK_OFFSET`: seconds by which this worker's clock is ahead (negative: behind).
 `CHAOS_CRASH_DELAY`: seconds of the app's time after which a crashed lead is tried again, instead of hours; a poison message
 whose reader died is seen again soon, too.
+`CHAOS_DEADLY`: a message with this text in it kills the process when it is read, as native code does, or the kernel where
+memory has run out, and adds a line to the file `CHAOS_DEATHS`; until that file is gone.
 `CHAOS_ALLOWANCE`: another allowance than Marketo's own: `lanes calls seconds longest_call lease`.
 
 SIGUSR1 is a tick of the timers, for workers without timers of their own: a test that kills at every request says when.
@@ -14,9 +16,10 @@ import os
 import signal
 import threading
 from datetime import timedelta
+from pathlib import Path
 
-from leads import clock, recovery
-from leads.app import get_app
+from leads import clock, delivery, recovery
+from leads.app import App, get_app
 
 _offset = timedelta(seconds=float(os.environ.get("CHAOS_CLOCK_OFFSET", "0")))
 _right_time = clock.now
@@ -27,6 +30,19 @@ if "CHAOS_CRASH_DELAY" in os.environ:
     _delay = timedelta(seconds=float(os.environ["CHAOS_CRASH_DELAY"]))
     recovery.CRASH_DELAYS = (_delay,) * 100  # type: ignore[misc, assignment]
     recovery.POISON_HIDDEN_SECONDS = 3  # type: ignore[misc]
+
+if "CHAOS_DEADLY" in os.environ:
+    _deaths = Path(os.environ["CHAOS_DEATHS"])
+
+    def _deadly(app: App, text: str) -> None:
+        if os.environ["CHAOS_DEADLY"] in text and _deaths.exists():
+            with _deaths.open("a") as deaths:
+                deaths.write("died\n")
+            os._exit(9)
+        _deliver(app, text)
+
+    _deliver = delivery.deliver
+    delivery.deliver = _deadly
 
 if "CHAOS_ALLOWANCE" in os.environ:
     from leads.destinations import marketo

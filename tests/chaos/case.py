@@ -42,10 +42,10 @@ def patient_app(connection_string: str) -> App:
     return app
 
 
-def app_that_may_crash_once(folder: Path) -> Path:
-    """The app in this folder, with a host.json by which a message goes to the poison queue after its first failure."""
+def app_with_tries(folder: Path, tries: int) -> Path:
+    """The app in this folder, with a host.json by which a message goes to the poison queue after so many failures."""
     settings = json.loads((ROOT / "host.json").read_text())
-    settings["extensions"]["queues"]["maxDequeueCount"] = 1
+    settings["extensions"]["queues"]["maxDequeueCount"] = tries
     (folder / "host.json").write_text(json.dumps(settings))
     (folder / "function_app.py").write_text((ROOT / "function_app.py").read_text())
     return folder
@@ -66,6 +66,7 @@ class Case:
         self.vendors: dict[str, Vendor] = {}
         self.accepted: list[str] = []
         self.arguments: tuple[str, ...] = ("--no-http", "--no-timers")
+        self.mode: tuple[str, ...] = ("--in-process",)
         self.env: dict[str, str] = {}
         self.workers: list[Worker] = []
 
@@ -118,7 +119,7 @@ class Case:
         """A worker behind the proxy, which follows this rule from now on."""
         proxy = proxy or self.proxy
         proxy.protect(0, rule)
-        arguments = ["--with", "tests.support.recording", "--with", "tests.chaos.altered"]
+        arguments = [*self.mode, "--with", "tests.support.recording", "--with", "tests.chaos.altered"]
         arguments += ["--lease-seconds", str(LEASE_SECONDS)]
         arguments += ["--clock-factor", str(self.clock.factor), "--clock-epoch", repr(self.clock.epoch)]
         settings = {"LeadsStorage": proxy.connection_string, "AzureWebJobsStorage": ""}

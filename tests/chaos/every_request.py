@@ -15,7 +15,7 @@ from typing import Literal
 
 from devhost.clock import Clock
 from leads.rows import State
-from tests.chaos.case import Case, app_that_may_crash_once, states
+from tests.chaos.case import Case, app_with_tries, states
 from tests.chaos.workers import ForkServer, Worker
 from tests.support.pipeline import a_lead
 from tests.support.proxy import Kill, Request, Rule
@@ -190,7 +190,7 @@ class Poison(Scenario):
     name = "poison that is drained"
 
     def __init__(self, folder: Path) -> None:
-        self._app = app_that_may_crash_once(folder)
+        self._app = app_with_tries(folder, 1)
 
     def prepare(self, case: Case) -> None:
         case.arguments = (*case.arguments, "--app-dir", str(self._app))

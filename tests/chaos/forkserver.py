@@ -7,14 +7,20 @@ a worker has ended. Its end, and that of whoever started it, is the end of all w
 
 from __future__ import annotations
 
+import contextlib
 import email.generator
 import gc
 import json
+import logging
 import os
 import platform
 import select
 import signal
+import socket
+import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import azure.core.rest._requests_basic
@@ -24,6 +30,8 @@ import iso3166
 import requests
 
 import devhost.__main__
+import devhost.dispatcher
+import devhost.worker
 import function_app
 import leads.delivery
 import leads.manage
@@ -91,11 +99,51 @@ def _be_a_worker(order: dict[str, Any]) -> None:
         for number, source in enumerate((nothing, log, log)):
             os.dup2(source, number)
         os.environ.update(order["env"])
+        devhost.dispatcher.start_process = ForkedProcess
         status = devhost.__main__.main(order["arguments"])
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+class ForkedProcess:
+    """A worker process of a host that is forked itself, at the price of a fork."""
+
+    def __init__(self, end: socket.socket) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                _forget_the_host(end)
+                devhost.worker.serve(end)
+            finally:
+                os._exit(1)
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit status; raises subprocess.TimeoutExpired, as `subprocess.Popen` does."""
+        deadline = time.monotonic() + (60 if timeout is None else timeout)
+        while time.monotonic() < deadline:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.005)
+        raise subprocess.TimeoutExpired("a forked worker", deadline)
+
+
+def _forget_the_host(end: socket.socket) -> None:
+    """Close what is open of the host's, such as its port; the numbers stay taken, since objects of the host still name them."""
+    signal.set_wakeup_fd(-1)
+    logging.getLogger().handlers.clear()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in [int(path.name) for path in Path("/dev/fd").iterdir()]:
+        if number > 2 and number != end.fileno():
+            os.dup2(nothing, number)
 
 
 def _reap(workers: set[int]) -> None:

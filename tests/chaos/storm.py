@@ -22,7 +22,7 @@ from leads.rows import FINAL, LeadRecord, State, read_lead
 from tests.chaos.case import Case
 from tests.chaos.workers import Worker
 from tests.support.pipeline import a_lead
-from tests.support.proxy import Answer, Break, Cut, Delay, Fault, Kill, Proxy, Request, Rule
+from tests.support.proxy import Answer, Break, Cut, Delay, Fault, Kill, KillWorker, Proxy, Request, Rule
 from tests.support.vendor import DELIVERED, LOST_ANSWER, RETRY, Call
 
 ACTIONS = ("INS", "PLT", "Create", "StartTestDrive", "DNC")
@@ -30,15 +30,21 @@ STATUSES = (429, 500, 503, 507)
 SENDERS = 4
 WAITING_AT_MOST = 400
 """Senders wait while so many leads are accepted and not yet delivered, so that the storm meets all parts alike."""
+QUICK_RESTARTS = ("--time", "restart=0.2", "--time", "second_restart=0.5")
+ENDED_ITSELF = "devhost: ends itself: "
 OUTAGE_EVERY, OUTAGE_SECONDS = 12.0, 3.0
 """How often, and how long, the vendor is down altogether (real seconds): the connection pauses and heals."""
 
 
 @dataclass(frozen=True)
 class Weather:
-    """Chances: of a kill and of a fault for each storage request, of a failure for each call of the vendor."""
+    """Chances: of a kill and of a fault for each storage request, of a failure for each call of the vendor.
+
+    Of the kills, `of_worker` meet the worker process alone, where the host has one.
+    """
 
     kill: float = 0.003
+    of_worker: float = 0.0
     fault: float = 0.02
     vendor: float = 0.06
 
@@ -52,10 +58,13 @@ class StormRule(Rule):
         self._done = done
 
     def before(self, request: Request) -> Fault | None:
-        return self._fault((Kill(), Delay(self._rng.uniform(0.05, 1)), Break(), self._answer()))
+        return self._fault((self._kill(), Delay(self._rng.uniform(0.05, 1)), Break(), self._answer()))
 
     def after(self, request: Request) -> Fault | None:
-        return self._fault((Kill(), Break(), Cut(), self._answer()))
+        return self._fault((self._kill(), Break(), Cut(), self._answer()))
+
+    def _kill(self) -> Fault:
+        return KillWorker() if self._rng.random() < self._weather.of_worker else Kill()
 
     def _answer(self) -> Answer:
         return Answer(self._rng.choice(STATUSES))
@@ -96,7 +105,8 @@ class Report:
     posted: int = 0
     accepted: int = 0
     customers: int = 0
-    kills: int = 0
+    hosts: int = 0
+    """How often a host was started again: one that was killed, or had ended itself."""
     faults: Counter[str] = field(default_factory=Counter)
     calls: int = 0
     repeated_calls: int = 0
@@ -109,8 +119,8 @@ class Report:
         states = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items()))
         return (
             f"seed {self.seed}, {self.workers} workers: {self.accepted} of {self.posted} leads accepted, of "
-            f"{self.customers} customers; {self.kills} kills, {faults or 'no faults'}; {self.calls} calls at the vendor, "
-            f"{self.repeated_calls} of them repeated; in the end {states}; {self.seconds:.0f} s"
+            f"{self.customers} customers; {self.hosts} hosts started again, {faults or 'no faults'}; "
+            f"{self.calls} calls at the vendor, {self.repeated_calls} of them repeated; in the end {states}; {self.seconds:.0f} s"
         )
 
 
@@ -149,7 +159,7 @@ class Storm:
     def run(self, patience: float = 240) -> Report:
         """The storm, then a calm of up to `patience` seconds in which everything has to settle."""
         case, started = self._case, time.monotonic()
-        case.arguments = ()
+        case.arguments, case.mode = (), QUICK_RESTARTS
         case.env = {"CHAOS_CRASH_DELAY": "60", "PYTHON_THREADPOOL_THREAD_COUNT": "24"}
         case.offer("crm")
         case.vendors["crm"].answer = self._answer
@@ -188,6 +198,12 @@ class Storm:
         return LOST_ANSWER if luck < self._weather.vendor else DELIVERED
 
     def _keep_workers_alive(self) -> None:
+        try:
+            self._restart_what_ends()
+        finally:
+            self._over.set()  # without workers nothing would ever settle
+
+    def _restart_what_ends(self) -> None:
         vendor = self._case.vendors["crm"]
         while not self._over.wait(0.02):
             is_up = self._calm.is_set() or time.monotonic() % OUTAGE_EVERY > OUTAGE_SECONDS
@@ -199,11 +215,12 @@ class Storm:
                         proxy.rule = Rule()
                     continue
                 if worker is not None:
-                    self._report.kills += 1
-                    if proxy.killed_at is None:
+                    self._report.hosts += 1
+                    if proxy.killed_at is None and ENDED_ITSELF not in worker.log:
                         self._report.wrong.append(f"a worker ended by itself:\n{worker.log[-3000:]}")
                         return
-                    proxy.killed.wait(10)
+                    if proxy.killed_at is not None:
+                        proxy.killed.wait(10)
                 rule = None if self._calm.is_set() else self._rules[number]
                 self._workers[number] = self._case.start(rule, proxy)
 
@@ -261,7 +278,7 @@ class Storm:
         said = time.monotonic()
         deadline = said + patience
         while not self._is_settled():
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or self._over.is_set():
                 self._report.wrong.append(f"not everything is settled {patience:.0f} s after the storm")
                 return
             if time.monotonic() > said + 5:
@@ -279,7 +296,9 @@ class Storm:
         accepted = sum(len(post.accepted) for post in self._posts)
         records = len(self._case.vendors["crm"].records)
         faults = self._report.faults.total()
-        self._say(f"{what}: {accepted} accepted, {records} at the vendor, {self._report.kills} kills, {faults} faults")
+        self._say(
+            f"{what}: {accepted} accepted, {records} at the vendor, {self._report.hosts} hosts started again, {faults} faults"
+        )
 
     def _judge(self) -> None:
         report, vendor = self._report, self._case.vendors["crm"]

@@ -6,6 +6,8 @@ import json
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,11 @@ import pytest
 from azure.storage.queue import QueueClient
 
 from devhost.clock import Clock
+from devhost.supervisor import Supervisor
 from leads import listing
 from leads.messages import decode
 from leads.rows import State
-from tests.chaos.case import Case, app_that_may_crash_once
+from tests.chaos.case import Case, app_with_tries
 from tests.chaos.workers import ForkServer, Worker
 from tests.support import proxy
 from tests.support.pipeline import a_lead
@@ -32,6 +35,7 @@ ANSWER_WITHIN = 5.0
 @pytest.fixture
 def case(forks: ForkServer, fast_clock: Clock, accounts: Iterator[str]) -> Iterator[Case]:
     with Case(next(accounts), forks, fast_clock) as running:
+        running.mode = ()
         yield running
 
 
@@ -85,6 +89,9 @@ QUEUES_AWAY: dict[str, Callable[[], Outage]] = {
 }
 
 
+ENDS_THE_HOST = {"queues break the connection"}
+
+
 @pytest.mark.parametrize("what", TABLES_AWAY)
 def test_without_tables_leads_are_accepted_and_wait(what: str, case: Case) -> None:
     case.arguments = ("--no-timers",)
@@ -107,37 +114,41 @@ def test_without_tables_leads_are_accepted_and_wait(what: str, case: Case) -> No
 
 @pytest.mark.parametrize("what", QUEUES_AWAY)
 def test_without_queues_the_sender_is_told_at_once_and_nothing_else_is_lost(what: str, case: Case) -> None:
-    case.arguments = ("--no-timers",)
+    case.arguments = ("--no-timers", "--time", "retry=0.4")
     case.offer("crm")
     case.vendors["crm"].answer = lambda call: DELIVERED if len(case.vendors["crm"].calls) > 3 else RETRY
     outage = QUEUES_AWAY[what]()
-    worker = case.start(outage)
-    for number in range(3):
-        case.accepted.append(post(worker, email=f"a{number}@example.com").json()["lead_id"])
-    outage.is_on = True
-    for _ in range(2):
-        answer = post(worker, Description="in the outage")
-        assert (answer.status, answer.json()["title"]) == (503, "Temporarily unavailable")
-        assert int(answer.headers["retry-after"]) > 0
-    outage.is_on = False
-    case.wait_until(lambda: all_delivered(case), "the leads that were accepted before")
-    assert post(worker, Description="after the outage").status == 202
+    with Supervisor(lambda: case.start(outage)) as supervisor:
+        for number in range(3):
+            case.accepted.append(post(supervisor.host, email=f"a{number}@example.com").json()["lead_id"])
+        outage.is_on = True
+        for _ in range(2):
+            answer = post(supervisor.host, Description="in the outage")
+            assert (answer.status, answer.json()["title"]) == (503, "Temporarily unavailable")
+            assert int(answer.headers["retry-after"]) > 0
+        if what in ENDS_THE_HOST:
+            case.wait_until(lambda: len(supervisor.hosts) > 1, "the host's end, and another one in its place")
+        outage.is_on = False
+        case.wait_until(lambda: all_delivered(case), "the leads that were accepted before")
+        assert post(supervisor.host, Description="after the outage").status == 202
+    assert (len(supervisor.hosts) > 1) is (what in ENDS_THE_HOST)
 
 
 def test_azurite_stopped_and_started_in_mid_load(tmp_path: Path, forks: ForkServer, fast_clock: Clock) -> None:
     with Azurite.start(tmp_path, accounts=1) as azurite:
         (account,) = azurite.account_connection_strings
-        with Case(account, forks, fast_clock) as case:
-            case.arguments = ("--no-timers",)
+        with Case(account, forks, fast_clock) as case, ExitStack() as stack:
+            case.arguments, case.mode = ("--no-timers",), ()
             case.offer("crm")
-            workers = [case.start(None, Proxy(account)) for _ in range(2)]
+            proxies = [stack.enter_context(Proxy(account)) for _ in range(2)]
+            kept = [stack.enter_context(Supervisor(partial(case.start, None, proxy))) for proxy in proxies]
             refused = 0
             for number in range(24):
                 if number == 12:
                     azurite.stop()
                 if number == 14:
                     azurite.restart()
-                answer = post(workers[number % 2], email=f"a{number}@example.com")
+                answer = post(kept[number % 2].host, email=f"a{number}@example.com")
                 assert answer.status in {202, 503}
                 if answer.status == 202:
                     case.accepted.append(answer.json()["lead_id"])
@@ -226,7 +237,7 @@ def test_a_message_of_version_1_is_delivered_and_so_is_its_retry(case: Case) -> 
     ids=["not base64", "not JSON", "no lead id", "not UTF-8"],
 )
 def test_what_can_not_be_read_is_kept_for_a_person(stored: str, kept: bytes, case: Case, tmp_path: Path) -> None:
-    case.arguments = ("--no-http", "--app-dir", str(app_that_may_crash_once(tmp_path)))
+    case.arguments = ("--no-http", "--app-dir", str(app_with_tries(tmp_path, 1)))
     case.offer("crm")
     lead_id = case.post()
     put_raw(case, stored)

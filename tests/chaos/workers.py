@@ -23,12 +23,12 @@ from urllib.parse import urlsplit
 from tests.support.running_app import Answer
 
 ROOT = Path(__file__).resolve().parents[2]
-ALWAYS = ("--in-process", "--port", "0", "--time", "timer_lease=15", "--time", "timer_look=1")
+ALWAYS = ("--port", "0", "--time", "timer_lease=15", "--time", "timer_look=1")
 
 
 @dataclass
 class Worker:
-    """A running devhost."""
+    """A running devhost; its functions run in its own process, or in one that it has forked."""
 
     pid: int
     log_file: Path
@@ -39,6 +39,15 @@ class Worker:
     def log(self) -> str:
         """Everything it has printed."""
         return self.log_file.read_text("utf-8", "replace") if self.log_file.exists() else ""
+
+    def has_ended(self) -> bool:
+        return self.ended.is_set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
     def kill(self) -> None:
         """SIGKILL, if it has not ended, and wait until it has."""

@@ -26,6 +26,8 @@ from functools import cache
 from typing import Any, Literal, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
+import psutil
+
 from tests.support.account import named_parts
 
 T = TypeVar("T")
@@ -83,6 +85,11 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class KillWorker:
+    """SIGKILL the worker process of the host `Proxy.pid`, where it has one at this moment; the request goes no further."""
+
+
+@dataclass(frozen=True, slots=True)
 class Delay:
     """Go on after so many seconds."""
 
@@ -106,7 +113,7 @@ class Answer:
     status: int
 
 
-Fault = Kill | Delay | Break | Cut | Answer
+Fault = Kill | KillWorker | Delay | Break | Cut | Answer
 
 ERROR_CODES = {
     429: "TooManyRequests",
@@ -297,6 +304,10 @@ class _Connection:
         match fault:
             case Kill():
                 await self._proxy.kill(request)
+                raise _Broken
+            case KillWorker():
+                for child in psutil.Process(self._proxy.pid).children():
+                    child.kill()
                 raise _Broken
             case Break():
                 raise _Broken
