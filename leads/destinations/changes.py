@@ -66,7 +66,7 @@ class WithoutChanges:
     def decide(self, refusal: Kind) -> bool:
         """Whether this refusal of the last try's changes makes the next try do without them."""
         self._conflicts += refusal is Kind.CHANGED_MEANWHILE
-        if self.decided or not (refusal in REFUSES_CHANGES or self._conflicts == CONFLICTS_AT_MOST):
+        if self.decided or not (refusal in REFUSES_CHANGES or self._conflicts >= CONFLICTS_AT_MOST):
             return False
         self.decided = True
         return True
