@@ -4,29 +4,36 @@ A tombstone holds no address, only the customer's hash. It stays for good, becau
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from secrets import randbelow
 from typing import Any, Final
 
 from leads import clock
 from leads.refreshing import Refreshing, lasting
-from leads.storage import AnswerTime, StorageBusy, Table, odata_time, replacing
+from leads.storage import AnswerTime, Conflict, StorageBusy, Table, odata_time, replacing
 
 CACHE_SECONDS: Final = 60
 RECENT: Final = timedelta(days=8)
 """Tombstones as young as this are known to every instance; for an older lead the one of its customer is read."""
+_TRIES: Final = 8
+"""Only another erasure of the same customer can be in the way."""
 _PARTITION: Final = "gone"
 """Not the customer's own partition: so all young ones are read with one request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """A customer's hash, when they were erased, and whether what was under way at that moment has been looked after."""
+    """A customer's hash, when they were erased, and whether what was under way at that moment has been looked after.
+
+    `etag` is that of the row, "" while it is not stored.
+    """
 
     customer: str
     at: datetime
     settled: bool = False
+    etag: str = ""
 
 
 class Tombstones:
@@ -37,14 +44,20 @@ class Tombstones:
         self._young = Refreshing[dict[str, datetime]](lasting(CACHE_SECONDS), StorageBusy)
 
     def put(self, customer: str, at: datetime) -> None:
-        """Say that all that this customer has sent up to now is erased."""
-        known = self.get(customer)
-        if known is None or known.at < at:
-            self._write(Tombstone(customer, at))
+        """Say that all that this customer has sent up to now is erased. A later moment that is known stays."""
+        for _ in range(_TRIES):
+            known = self.get(customer)
+            if known is not None and known.at >= at:
+                return
+            with suppress(Conflict):
+                self._write(Tombstone(customer, at, etag=known.etag if known else ""))
+                return
+        raise StorageBusy
 
     def settle(self, tombstone: Tombstone) -> None:
-        """Note that what was under way at that moment has been looked after."""
-        self._write(Tombstone(tombstone.customer, tombstone.at, settled=True))
+        """Note that what was under way at that moment has been looked after, unless the customer was erased again meanwhile."""
+        with suppress(Conflict):
+            self._write(replace(tombstone, settled=True))
 
     def storage_time(self) -> datetime:
         """Storage's time, rounded up: a wrong clock of who erases would leave leads, or take new ones.
@@ -88,7 +101,8 @@ class Tombstones:
             "at": tombstone.at,
             "settled": tombstone.settled,
         }
-        self._table.write([("upsert", entity, replacing())])
+        options = replacing(tombstone.etag) if tombstone.etag else {}
+        self._table.write([("update" if tombstone.etag else "create", entity, options)])
         self.forget()
 
 
@@ -97,4 +111,5 @@ def _row(customer: str) -> str:
 
 
 def _read(entity: Any) -> Tombstone:
-    return Tombstone(entity["RowKey"].removeprefix("gone;"), entity["at"], entity.get("settled", False))
+    customer, etag = entity["RowKey"].removeprefix("gone;"), entity.metadata["etag"]
+    return Tombstone(customer, entity["at"], entity.get("settled", False), etag)

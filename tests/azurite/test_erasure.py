@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from leads import importing, replay, traces
+from leads import erasure, importing, replay, traces
 from leads.api.people import (
     Access,
     EraseCustomer,
@@ -32,6 +32,7 @@ from leads.messages import Imported, encode
 from leads.recovery import drain_poison
 from leads.rows import ERASED_ON_REQUEST, State
 from leads.storage import Conflict, StorageError
+from leads.tombstones import Tombstone
 from tests.support.leftovers import leftovers
 from tests.support.logs import logged
 from tests.support.pipeline import Pipeline, TestClock, a_lead, crm
@@ -279,6 +280,51 @@ def test_a_lead_that_is_handled_in_the_seconds_in_which_its_customer_is_erased_i
     assert [one.lead_id for one in erase(routed).handed_over] == vendor.keys(), (
         "and a second run tells where it has gone"
     )
+
+
+def test_looking_after_an_erasure_does_not_undo_a_newer_one(
+    routed: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routed.clock.time -= timedelta(minutes=11)
+    monkeypatch.setattr(routed.app.tombstones, "storage_time", lambda: routed.clock.now() + timedelta(seconds=1))
+    erase(routed)
+    routed.clock.time += timedelta(minutes=11)
+    in_hand = waiting_text(routed, "PLT")
+    routed.clock.time += timedelta(seconds=2)
+    empty_late = erasure._empty_late
+
+    def while_erased_again(*arguments: Any) -> None:
+        erase(routed)
+        empty_late(*arguments)
+
+    monkeypatch.setattr(erasure, "_empty_late", while_erased_again)
+    erasure.look_after(routed.app, routed.clock.now())
+    newer = routed.app.tombstones.get(customer_hash(f"email:{EMAIL}"))
+    assert newer is not None
+    assert (newer.at > routed.clock.now(), newer.settled) == (True, False)
+    routed.clock.time += timedelta(minutes=2)
+    deliver(routed.app, in_hand)
+    assert vendor.calls == []
+
+
+def test_of_two_erasures_at_once_the_later_one_counts(routed: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    tombstones, now = routed.app.tombstones, routed.clock.now()
+    read = tombstones.get
+
+    def overtaken(customer: str) -> Tombstone | None:
+        found = read(customer)
+        monkeypatch.setattr(tombstones, "get", read)
+        tombstones.put(customer, now)
+        return found
+
+    for customer, known in (("a" * 32, None), ("b" * 32, now - timedelta(days=1))):
+        if known:
+            tombstones.put(customer, known)
+        monkeypatch.setattr(tombstones, "get", overtaken)
+        tombstones.put(customer, now - timedelta(seconds=5))
+        stone = tombstones.get(customer)
+        assert stone is not None
+        assert stone.at == now
 
 
 def test_what_was_corrected_goes_with_its_correction(pipeline: Pipeline, vendor: Vendor, fresh_storage: str) -> None:
