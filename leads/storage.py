@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue import LinearRetry, QueueClient, QueueMessage, TextBase64EncodePolicy
@@ -322,6 +322,20 @@ def table_client(
     if connection_string:
         return TableClient.from_connection_string(connection_string, name, **options)
     return TableClient(endpoint, name, credential=credential, **options)
+
+
+def account_of(address: str) -> tuple[str, int | None, str]:
+    """What tells storage accounts apart by the address of their tables: host, port and, of an emulator, the name in the path.
+
+    The same for the secondary host, a private link, any case, scheme or signature (Microsoft Learn, "Azure Storage redundancy",
+    section "Read access to data in the secondary region", and "Use private endpoints for Azure Storage").
+    """
+    parts = urlsplit(address)
+    name, _, domain = (parts.hostname or "").partition(".")
+    host = f"{name.removesuffix('-secondary')}.{domain.removeprefix('privatelink.')}"
+    in_path = parts.path.strip("/").partition("/")[0].lower().removesuffix("-secondary")
+    port = None if parts.port in {80, 443} else parts.port
+    return "127.0.0.1" if host == "localhost." else host, port, in_path
 
 
 class AnswerTime:

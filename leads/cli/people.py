@@ -58,8 +58,8 @@ def erase(
 
     The address is asked for, or read from standard input, so that it stands in no list of processes and no history.
 
-    Says of each row what was done, and which records CRMs hold, for you to erase there: exit status 5 then. What has not been
-    delivered is not sent any more. It can't be undone; it can be done again, and goes on where it was cut off.
+    Says of each row what was done, and NOT ERASED of what is left for you, such as records in CRMs: exit status 5 then. What has
+    not been delivered is not sent any more. It can't be undone; it can be done again, and goes on where it was cut off.
     """
     email = _address()
     if not (dry_run or yes) and not confirmed(
@@ -86,8 +86,12 @@ def erase(
         )
     else:
         _print(trails, handed_over, looked_at, dry_run=dry_run)
-    remains = any(not one.removed for one in handed_over) or any(trail.left for trail in trails)
-    return NEEDS_A_PERSON if remains else DONE
+    return NEEDS_A_PERSON if _left(trails, handed_over) else DONE
+
+
+def _left(trails: list[TrailView], handed_over: list[HandedOverView]) -> int:
+    """How much of what is listed is not erased."""
+    return sum(trail.left for trail in trails) + sum(not one.removed for one in handed_over)
 
 
 def _address() -> str:
@@ -104,12 +108,15 @@ def _print(trails: list[TrailView], handed_over: list[HandedOverView], looked_at
     print_line(f"{looked_at} rows and messages looked through, {len(trails)} of them about this person.{would}")
     for trail in trails:
         print_line(f"{trail.place}  {trail.key}")
-        print_line(f"    {'LEFT: ' if trail.left else ''}{trail.what}")
+        print_line(f"    {'NOT ERASED: ' if trail.left else ''}{trail.what}")
     if handed_over:
         print_line("")
-        print_line("Handed over. Erase there what is not in the app's own storage:")
+        print_line("Handed over to:")
         rows = dict.fromkeys((_where(one), _record(one), _so(one, dry_run=dry_run)) for one in handed_over)
         print_table(("to", "record", ""), list(rows), "record")
+    if left := _left(trails, handed_over):
+        print_line("")
+        print_line(f"NOT ERASED: {left} of what is listed. It is left for you: this app can't reach it, or not now.")
 
 
 def _where(one: HandedOverView) -> str:
@@ -123,4 +130,4 @@ def _record(one: HandedOverView) -> str:
 def _so(one: HandedOverView, *, dry_run: bool) -> str:
     if one.removed:
         return "would be erased" if dry_run else "erased"
-    return "" if one.certain else "may be there"
+    return "NOT ERASED: erase it there" if one.certain else "NOT ERASED: it may be there"

@@ -39,10 +39,12 @@ from leads.destinations.base import (
 )
 from leads.lead import Lead
 from leads.settings import CONNECTION_STRING, OptionalSecret, Settings, SettingsError, signed_until
-from leads.storage import TABLE_TIMEOUTS, joined_text, make_table, saying_why, table_client, text_columns
+from leads.storage import TABLE_TIMEOUTS, account_of, joined_text, make_table, saying_why, table_client, text_columns
 from leads.transport import BoundedTransport
 
 CREATED_TIME_FORMAT = "%m/%d/%Y %H:%M:%S"
+OWN_CONNECTION_STRING: Final = "env:LeadsStorage"
+"""Offers of earlier releases name the app's own account so; the reference itself may not be readable any more."""
 MAX_ENTITY_CHARACTERS = 480_000
 """An entity holds 1 MiB and a character takes two bytes of it; the rest is left for names and keys."""
 
@@ -159,12 +161,25 @@ class AzureTable(Destination):
         return f"table {self.settings.table}, PartitionKey {_partition(received_at)}, RowKey {record_id}"
 
     def remove_own_record(self, record_id: str, received_at: datetime, *, dry_run: bool = False) -> bool:
-        if self.settings.connection_string or self.settings.table_service_uri:
+        if not self._is_in_own_account():
             return False
         keys = {"PartitionKey": _partition(received_at), "RowKey": record_id}
         if not dry_run:
             self.context.storage.table(self.settings.table).write([("delete", keys, {})])
         return True
+
+    def _is_in_own_account(self) -> bool:
+        """Whether it is the app's own account, whichever way that is named; one that can't be told is another."""
+        settings, own = self.settings, self.context.settings
+        if not (settings.connection_string or settings.table_service_uri):
+            return True
+        if settings.connection_string == OWN_CONNECTION_STRING and own.storage_connection_string:
+            return True
+        try:
+            table = self.client().url
+        except SettingsError:
+            return False
+        return account_of(table) == account_of(self.context.storage.table(settings.table).client.url)
 
     def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
         reference = self.settings.connection_string

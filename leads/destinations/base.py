@@ -325,7 +325,8 @@ class Destination(ABC):
         return ""
 
     def remove_own_record(self, record_id: str, received_at: datetime, *, dry_run: bool = False) -> bool:
-        """Remove the record where it stands in the app's own storage. False: it is elsewhere, and a matter for a person there."""
+        """Remove the record where it stands in the app's own storage. False: it is elsewhere, or that can't be told, and it is a
+        matter for a person there."""
         del record_id, received_at, dry_run
         return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -56,7 +57,8 @@ def test_the_report_names_each_row_and_what_is_in_the_crm(
     assert (told.status, done.status) == (5, 5), "the CRM's record is left for a person"
     for ran in (told, done):
         assert "LeadLedger" in ran.out
-        assert f"contoso.crm crm (recording)  {lead}" in ran.out
+        assert re.search(rf"contoso.crm crm \(recording\) +{lead} +NOT ERASED: erase it there", ran.out)
+        assert ran.out.splitlines()[-1].startswith("NOT ERASED: 1 of what is listed.")
         assert EMAIL not in ran.out + ran.err
     assert "2 of them about this person. What would be done:" in told.out
     assert leftovers(fresh_storage, [EMAIL]) == []
@@ -73,8 +75,19 @@ def test_where_all_is_the_apps_own_nothing_is_left_for_a_person(
     done = with_input(run, monkeypatch, EMAIL, "erase", "--yes")
     assert done.status == 0
     assert "erased" in done.out.splitlines()[-1]
+    assert "NOT ERASED" not in done.out
     assert leftovers(fresh_storage, [EMAIL]) == []
     assert with_input(run, monkeypatch, "nobody@example.com", "erase", "--yes").status == 0
+
+
+def test_what_could_not_be_taken_from_the_queue_is_said_and_left_for_a_person(
+    run: Run, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.post(a_lead("bob@example.org", Description=f"ask {EMAIL}"))
+    done = with_input(run, monkeypatch, EMAIL, "erase", "--yes")
+    assert done.status == 5
+    assert "NOT ERASED: another person's lead that mentions the address" in done.out
+    assert done.out.splitlines()[-1].startswith("NOT ERASED: 1 of what is listed.")
 
 
 def test_without_anybody_to_ask_it_needs_yes_and_an_address_it_can_read(
