@@ -15,7 +15,8 @@ import sys
 import threading
 import time
 
-GRACE = 15.0
+GRACE = 40.0
+"""Longer than a host gives running functions after SIGTERM."""
 
 
 def main(command: list[str]) -> int:

@@ -3,6 +3,7 @@
 The setting RECORDER is the address of an HTTP server of the test's own.
 """
 
+import contextvars
 import functools
 import importlib
 import json
@@ -94,6 +95,11 @@ def log(req: func.HttpRequest) -> str:
     foreign = threading.Thread(target=library.warning, args=("of a thread of no invocation",))
     foreign.start()
     foreign.join()
+    ours = contextvars.copy_context()
+    with_context = threading.Thread(target=ours.copy().run, args=(library.info, "of a thread with its context"))
+    with_context.start()
+    with_context.join()
+    threading.Timer(1, ours.run, (library.warning, "after the end of the invocation")).start()
     logging.getLogger("sample").warning('event=something {"name": "value"}')
     try:
         int("none")
