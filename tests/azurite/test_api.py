@@ -48,7 +48,7 @@ from tests.support.pipeline import Pipeline, a_lead, crm
 from tests.support.vendor import DELIVERED, REJECTED, RETRY, Vendor
 
 TABLE = {"name": "table", "type": "azure_table"}
-ODD_IDS = ["*", "a/b.c\\d", "what?#50%25.x", "o'neil.crm", "Ünï.cödé 🎈", "a;b.c|d", "..", "tab\there"]
+ODD_IDS = ["*", "a/b.c\\d", "what?#50%25.x", "o'neil.crm", "Ünï.cödé 🎈", "a;b.c|d"]
 
 
 def an_offer(offer_id: str = "contoso.crm", **more: Any) -> Offer:

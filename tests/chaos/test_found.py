@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import Context
 from datetime import timedelta
 from typing import Any
 
@@ -54,7 +55,7 @@ def just_before_it_settles(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[
 
     def late(self: Ledger, *args: Any, **more: Any) -> Any:
         monkeypatch.setattr(Ledger, "settle", original)
-        meanwhile()
+        Context().run(meanwhile)  # another worker's, with a deadline of its own
         return original(self, *args, **more)
 
     monkeypatch.setattr(Ledger, "settle", late)
