@@ -48,6 +48,15 @@ var rules rule[] = [
     about: []
   }
   {
+    name: 'rows_unreadable'
+    severity: 1
+    title: 'Stored rows cannot be read, and are left out'
+    query: loadTextContent('queries/rows_unreadable.kql')
+    window: 'PT30M'
+    every: 'PT15M'
+    about: ['what']
+  }
+  {
     name: 'intake_unavailable'
     severity: 0
     title: 'A sender got 503: leads are being refused'

@@ -44,7 +44,7 @@ param privateEndpoints bool = false
 @description('The client id of an app registration, if people and programs have to sign in to Entra ID before they reach the function manage. Its key is needed as well. Blank: the key alone.')
 param manageClientId string = ''
 
-@description('Alert rules on every way to lose a lead and an availability test, about 16 USD a month.')
+@description('Alert rules on every way to lose a lead and an availability test, about 17 USD a month.')
 param alerts bool = true
 
 @description('Who gets an e-mail for each alert.')

@@ -13,6 +13,7 @@ from typing import Any, Final
 from leads import clock
 from leads.events import Event, emit, named
 from leads.storage import Conflict, Table, if_unchanged, key_part, replacing
+from leads.stored import moment, moment_or_none, read_each, reads
 
 ALARMS_TABLE: Final = "LeadAlarms"
 TELLING_TAKES: Final = timedelta(minutes=2)
@@ -144,7 +145,7 @@ class Alarms:
     def _rows(self) -> list[_Row]:
         """All but those of a newer release's events."""
         entities = self._table.query(f"PartitionKey eq '{_PARTITION}'")
-        return [_read(entity, event) for entity in entities if (event := named(entity["event"]))]
+        return [row for row in read_each(entities, _read) if row]
 
 
 def _entity(row: _Row) -> dict[str, Any]:
@@ -161,8 +162,12 @@ def _entity(row: _Row) -> dict[str, Any]:
     }
 
 
-def _read(entity: Any, event: Event) -> _Row:
-    change = Change(event, json.loads(entity["fields"]), entity["began_at"], entity.get("ended_at"))
-    return _Row(
-        entity["RowKey"], change, entity["logged"], entity["told"], entity.get("telling_at"), entity.metadata["etag"]
-    )
+@reads("alarm")
+def _read(entity: Any) -> _Row | None:
+    event = named(entity["event"])
+    if event is None:
+        return None
+    fields, began_at = json.loads(entity["fields"]), moment(entity, "began_at")
+    change = Change(event, dict(fields), began_at, moment_or_none(entity, "ended_at"))
+    telling_at = moment_or_none(entity, "telling_at")
+    return _Row(entity["RowKey"], change, entity["logged"], entity["told"], telling_at, entity.metadata["etag"])

@@ -16,9 +16,11 @@ from leads import clock, notices
 from leads.app import App
 from leads.destinations.words import STAGE_NAMES
 from leads.events import Event, emit
+from leads.identity import is_lead_id
 from leads.lead import Stage
 from leads.offers import Announcement, Offer
 from leads.rows import LeadRecord, State
+from leads.stored import UnreadableRow
 
 BATCH: Final = 32
 BATCHES_A_TICK: Final = 10
@@ -65,11 +67,14 @@ def _delivered(app: App, message: QueueMessage) -> _Delivered | None:
     """What a note is about; None where there is nothing to tell, or it has become old."""
     try:
         note = json.loads(message.content)
-        lead_id, destination = note["lead_id"], note["destination"]
+        lead_id, destination = note["lead_id"], str(note["destination"])
         recent = message.inserted_on is None or clock.now() - message.inserted_on < KEPT_FOR
-    except (ValueError, TypeError, KeyError):
+        record = app.ledger.read(lead_id) if recent and is_lead_id(lead_id) else None
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    record = app.ledger.read(lead_id) if recent else None
+    except UnreadableRow as unreadable:
+        unreadable.report()
+        return None
     delivery = record.deliveries.get(destination) if record else None
     if record is None or record.lead is None or delivery is None or delivery.state is not State.DELIVERED:
         return None

@@ -18,6 +18,7 @@ from leads import clock, deadline
 from leads.events import Event, emit
 from leads.refreshing import Refreshing, lasting
 from leads.storage import Conflict, StorageBusy, Table, replacing
+from leads.stored import UnreadableRow, moment_or_none, read_each, reads, unreadable
 
 CONNECTIONS_TABLE = "LeadConnections"
 CACHE_SECONDS = 10
@@ -129,7 +130,14 @@ class Connections:
 
     def stored(self) -> list[Connection]:
         """Every connection that has a row, as it is stored now."""
-        return [_read(entity) for entity in self._table.query(f"PartitionKey eq '{_PARTITION}'")]
+        return list(read_each(self._rows(), _read))
+
+    def unreadable(self) -> list[UnreadableRow]:
+        """The rows that this release can't read."""
+        return unreadable(self._rows(), _read)
+
+    def _rows(self) -> list[Any]:
+        return self._table.query(f"PartitionKey eq '{_PARTITION}'")
 
     @contextmanager
     def slot(self, connection_id: str) -> Iterator[None]:
@@ -382,12 +390,14 @@ def _entity(connection: Connection) -> dict[str, Any]:
     return entity | {name: moment for name in _TIMES if (moment := getattr(connection, name)) is not None}
 
 
+@reads("connection")
 def _read(entity: Any) -> Connection:
+    times: dict[str, Any] = {name: moment_or_none(entity, name) for name in _TIMES}
     return Connection(
         id=entity["RowKey"],
         paused=entity.get("paused", False),
         failures=entity.get("failures", 0),
         etag=entity.metadata["etag"],
         **{name: entity.get(name, "") for name in _TEXTS},
-        **{name: entity.get(name) for name in _TIMES},
+        **times,
     )

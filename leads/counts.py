@@ -15,6 +15,7 @@ from leads.ledger import Ledger
 from leads.listing import arrivals
 from leads.silence import WEEKS_AT_MOST
 from leads.storage import Operation, Table, key_part
+from leads.stored import moment, read_each, reads
 
 COUNTS_TABLE: Final = "LeadCounts"
 LATE: Final = timedelta(hours=2)
@@ -94,7 +95,7 @@ class LeadCounts:
     def counted_until(self) -> datetime | None:
         """Up to when leads have been counted; None = never yet."""
         entity = self._table.get(_PARTITION, _COUNTED_UNTIL)
-        return entity["until"] if entity else None
+        return _read_until(entity) if entity else None
 
     def _count_span(self, counts: Counts, changed: set[tuple[str, date]], start: datetime, end: datetime) -> int:
         """Count whole hours anew, the last one as far as it has come. Adds to `changed` the days that are not as stored."""
@@ -120,12 +121,11 @@ class LeadCounts:
     def _read(self, now: datetime) -> Counts:
         counts = Counts()
         condition = f"PartitionKey eq '{_PARTITION}' and RowKey ge '{now - LOOKED_BACK:%Y-%m}'"
-        for entity in self._table.query(condition):
-            if entity["RowKey"] == _COUNTED_UNTIL:
-                counts.until = entity["until"]
-            else:
-                month, _, offer = entity["RowKey"].partition(";")
-                counts.offers.setdefault(offer, {}).update(read_month(month, entity))
+        rows = self._table.query(condition)
+        counts.until = next(read_each((row for row in rows if row["RowKey"] == _COUNTED_UNTIL), _read_until), None)
+        months = (row for row in rows if row["RowKey"] != _COUNTED_UNTIL)
+        for offer, days in read_each(months, _read_days):
+            counts.offers.setdefault(offer, {}).update(days)
         return counts
 
     def _write(self, counts: Counts, changed: set[tuple[str, date]]) -> None:
@@ -137,6 +137,17 @@ class LeadCounts:
         operations.append(_merge(_COUNTED_UNTIL, {"until": counts.until}))
         for first in range(0, len(operations), _OPERATIONS):
             self._table.write(operations[first : first + _OPERATIONS])
+
+
+@reads("time of counting")
+def _read_until(row: Any) -> datetime:
+    return moment(row, "until")
+
+
+@reads("month of an offer")
+def _read_days(row: Any) -> tuple[str, dict[date, Day]]:
+    month, _, offer = row["RowKey"].partition(";")
+    return offer, dict(read_month(month, row))
 
 
 def _start(counts: Counts, known_until: datetime, now: datetime) -> datetime:

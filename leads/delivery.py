@@ -24,6 +24,7 @@ from leads.messages import Message, MessageTooNew, MessageUnreadable, decode, en
 from leads.offers import DestinationConfig, Offer, offer_by_id
 from leads.rows import ERASED_ON_REQUEST, Delivery, LeadRecord, State
 from leads.storage import StorageError
+from leads.stored import UnreadableRow
 from leads.trace import follow, tracing
 
 DELIVERY_SECONDS: Final = 220
@@ -62,6 +63,9 @@ def _handle(app: App, text: str) -> None:
                 _deliver(app, message)
         except (ClaimHeld, NoFreeSlot, LedgerBusy) as wait:
             _put_back(app, text, message, _jittered_put_back(), type(wait).__name__)
+        except UnreadableRow as unreadable:  # it waits for the release that wrote the row
+            unreadable.report()
+            _put_back(app, text, message, TOO_NEW_SECONDS, type(unreadable).__name__)
         except StorageError as error:
             if is_our_fault(error):
                 raise

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 from leads import clock
 from leads.alarms import Alarm
 from leads.events import Event, named
 from leads.storage import Table, replacing
+from leads.stored import moment, read_each, reads
 
 SEVERAL: Final = 3
 """So many requests without a body within an hour are an alarm."""
@@ -33,6 +34,12 @@ class Note:
     event: Event
     at: datetime
     user_agent: str
+
+
+@reads("note of an empty body")
+def _read(row: Any) -> Note | None:
+    event = named(row["event"])
+    return Note(event, moment(row, "at"), str(row["user_agent"])) if event else None
 
 
 class EmptyBodies:
@@ -56,8 +63,7 @@ class EmptyBodies:
     def notes(self) -> list[Note]:
         """Those that are kept, newest first."""
         entities = self._table.query(f"PartitionKey eq '{_PARTITION}'")
-        known = ((entity, event) for entity in entities if (event := named(entity["event"])))
-        notes = (Note(event, entity["at"], entity["user_agent"]) for entity, event in known)
+        notes = [note for note in read_each(entities, _read) if note]
         return sorted(notes, key=lambda note: note.at, reverse=True)
 
     def alarms(self) -> Iterator[Alarm]:

@@ -9,7 +9,7 @@ before it has written anything is emptied by `watch` some minutes later.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from leads.app import App
 from leads.delivery import new_record
@@ -32,6 +32,7 @@ from leads.rows import (
 )
 from leads.sought import Sought
 from leads.storage import Conflict, keys_beginning, odata_time
+from leads.stored import read_each
 from leads.tombstones import CACHE_SECONDS, Tombstone
 from leads.traces import CustomerTrace, LeadTrace, Looked, MessageTrace, Place, Trace, queue_of, search
 
@@ -103,6 +104,9 @@ def _erased(app: App, sought: Sought, at: datetime, looked: Looked, *, dry_run: 
                 continue  # this erasure has told of it, where it found the body or the customer's row
             case LeadTrace(record, "mention"):
                 trails.append(_take_out(app, sought, record, dry_run=dry_run))
+            case LeadTrace(record, "damaged"):
+                what = "this release can't read it, so it is left as it is: erase again with the release that wrote it"
+                trails.append(Trail(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), what, left=True))
             case LeadTrace(record):
                 record.customer = sought.customer  # by which a second run finds it
                 handed_over += [_remove_own(app, one, record, dry_run=dry_run) for one in handed_over_of(app, record)]
@@ -287,8 +291,8 @@ def _empty_late(app: App, tombstone: Tombstone, now: datetime) -> None:
     condition = (
         f"PartitionKey eq '{tombstone.customer[0]}' and {keys_beginning('lead;')} and Timestamp ge {odata_time(begun)}"
     )
-    for row in app.ledger.table.query(condition):
-        record = read_lead(row, row.metadata["etag"])  # type: ignore[attr-defined]
+    rows: list[Any] = app.ledger.table.query(condition)
+    for record in read_each(rows, lambda row: read_lead(row, row.metadata["etag"])):
         whole = app.ledger.read(record.lead_id) if record.has_body else record
         if whole is None or whole.received_at > tombstone.at or not _is_of(whole, tombstone.customer):
             continue

@@ -141,6 +141,13 @@ class Event(StrEnum):
         level=logging.ERROR,
         about="row",
     )
+    ROWS_UNREADABLE = _Says(
+        "rows_unreadable",
+        "`count` stored rows (`what`) were left out because this release can't read them, after a rollback say. The first is "
+        "`row`; `why` is the place in the code.",
+        "what row why count",
+        level=logging.ERROR,
+    )
     INTAKE_UNAVAILABLE = _Says(
         "intake_unavailable",
         "A sender got 503: storage does not answer, `LeadsStorage` is wrong, or the app itself failed, where `why` is a place "
@@ -257,6 +264,12 @@ class Event(StrEnum):
     REQUEST_FAILED = _Says(
         "request_failed",
         "The app failed to answer a request to `what`, at the place `why` in its code, and answered 500.",
+        "what why",
+        level=logging.WARNING,
+    )
+    STEP_FAILED = _Says(
+        "step_failed",
+        "A step of a timer, `what`, failed at the place `why` in the code; what it was about is tried again.",
         "what why",
         level=logging.WARNING,
     )

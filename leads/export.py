@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from leads.app import App
@@ -19,6 +20,7 @@ from leads.ledger import Ledger
 from leads.listing import PARTITIONS, received_between
 from leads.rows import UNROUTED_OFFER, LeadRecord, State, read_lead
 from leads.storage import key_part
+from leads.stored import read_each
 
 LEADS_A_PAGE: Final = 500
 _FORM: Final = re.compile(r"|[0-9a-f]:(?:[0-9a-f-]{32})?")
@@ -61,8 +63,7 @@ def export(app: App, wanted: Wanted, place: str = "") -> Iterator[Exported]:
     for partition in PARTITIONS[PARTITIONS.index(first) if first else 0 :]:
         condition = _condition(wanted, partition, after if partition == first else "")
         for page in app.ledger.table.pages(condition, page_size=LEADS_A_PAGE):
-            for row in page:
-                yield _exported(app.ledger, wanted, partition, row)
+            yield from read_each(page, partial(_exported, app.ledger, wanted, partition))
 
 
 def _condition(wanted: Wanted, partition: str, after: str) -> str:

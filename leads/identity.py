@@ -16,6 +16,10 @@ NO_PART_OF_AN_ID: Final = frozenset({"", ".", ".."})
 _LEAD_ID: Final = re.compile(r"[0-9]{17}-[0-9a-f]{12}-[0-9a-f]")
 _UNBUCKETED_LENGTH: Final = 17 + 1 + 12
 
+EARLIEST: Final = datetime(1601, 1, 1, tzinfo=UTC)
+"""A table holds no earlier time (Microsoft Learn, "Understanding the Table service data model")."""
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
+
 _COMPLEMENT: Final = str.maketrans("0123456789abcdef", "fedcba9876543210")
 
 
@@ -123,4 +127,11 @@ def received_at_of(lead_id: str) -> datetime:
     """When the lead came in, aware, in UTC, to the millisecond. Raises ValueError if it is no lead's id."""
     if not _LEAD_ID.fullmatch(lead_id):
         raise ValueError("not a lead's id: it looks like 20260131235959999-0123456789ab-c")
-    return datetime.strptime(lead_id[:17] + "000Z", "%Y%m%d%H%M%S%f%z")
+    return storable(datetime.strptime(lead_id[:17] + "000Z", "%Y%m%d%H%M%S%f%z"))
+
+
+def storable(moment: datetime) -> datetime:
+    """An aware time in UTC. Raises ValueError where a table does not hold it, or it has no zone."""
+    if moment.tzinfo is None or not EARLIEST <= moment <= _LATEST:
+        raise ValueError("not a time that a table holds")
+    return moment.astimezone(UTC)

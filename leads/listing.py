@@ -11,6 +11,7 @@ from leads.identity import complement, customer_of, received_at_of
 from leads.ledger import Ledger
 from leads.rows import State, Todo, read_todo, todo_prefix
 from leads.storage import key_part, keys_beginning
+from leads.stored import UnreadableRow, moment, moment_or_none, read_each, reads, unreadable
 
 PARTITIONS = "0123456789abcdef"
 _PAGE = 1000
@@ -88,7 +89,7 @@ def newest(
         *(_rows(ledger, partition, condition, limit) for partition in PARTITIONS),
         key=lambda row: row["RowKey"],
     )
-    return [_listed(row) for row in islice(rows, limit)]
+    return list(islice(read_each(rows, _listed), limit))
 
 
 def received_between(prefix: str, since: datetime | None, until: datetime | None) -> str:
@@ -115,8 +116,8 @@ def todo(
     condition = keys_beginning(prefix) + (f" and RowKey gt '{prefix}{after}~'" if after else "")
     found: list[Todo] = []
     for partition in PARTITIONS:
-        rows = (read_todo(row) for row in _rows(ledger, partition, condition, limit))
-        found += islice(filter(where, rows), limit)
+        items = read_each(_rows(ledger, partition, condition, limit), read_todo)
+        found += islice(filter(where, items), limit)
     return sorted(found, key=lambda item: item.lead_id)[:limit]
 
 
@@ -131,8 +132,11 @@ def todo_after(ledger: Ledger, state: State, connection: str | None, after: str)
     prefix = todo_prefix(state, connection)
     for partition in PARTITIONS[PARTITIONS.index(begun) :]:
         condition = keys_beginning(prefix) + (f" and RowKey gt '{row}'" if partition == begun and row else "")
-        for entity in _rows(ledger, partition, condition, _PAGE):
-            yield f"{partition}/{entity['RowKey']}", read_todo(entity)
+        yield from read_each(_rows(ledger, partition, condition, _PAGE), _with_place)
+
+
+def _with_place(row: Any) -> tuple[str, Todo]:
+    return f"{row['PartitionKey']}/{row['RowKey']}", read_todo(row)
 
 
 def _plain_key(row: str) -> bool:
@@ -141,28 +145,45 @@ def _plain_key(row: str) -> bool:
 
 def arrivals(ledger: Ledger, since: datetime, until: datetime) -> Iterator[Arrival]:
     """The leads that were received from `since` on and before `until`, in no order that means anything."""
-    for lead_id, row in _received(ledger, since, until, ["offer", "is_test", "imported"]):
-        if not row.get("imported"):
-            yield Arrival(received_at_of(lead_id), row.get("offer", ""), row.get("is_test", False))
+    rows = _received(ledger, since, until, ["offer", "is_test", "imported"])
+    return (arrival for imported, arrival in read_each(rows, _arrival) if not imported)
+
+
+@reads("lead")
+def _arrival(row: Any) -> tuple[str, Arrival]:
+    """How it was imported, "" for a lead of the marketplace, and that it came."""
+    arrival = Arrival(received_at_of(_lead_id(row)), row.get("offer", ""), row.get("is_test", False))
+    return row.get("imported", ""), arrival
 
 
 def within(ledger: Ledger, since: datetime, until: datetime) -> Iterator[Known]:
     """The leads that were received from `since` on and before `until`, each with who the customer is, in no order that means
     anything. What is not known any more is left out."""
-    for lead_id, row in _received(ledger, since, until, ["offer", "action", "customer", "state"]):
-        if "customer" in row:
-            yield Known(lead_id, row["customer"], row.get("action", ""), row.get("offer", ""), State(row["state"]))
-        elif (record := ledger.read(lead_id)) and record.lead:
-            yield Known(lead_id, customer_of(record.lead, lead_id), record.lead.action, record.offer, record.state)
+    rows = _received(ledger, since, until, ["offer", "action", "customer", "state"])
+    return (known for known in read_each(rows, lambda row: _known(row) or _looked_up(ledger, row)) if known)
 
 
-def _received(ledger: Ledger, since: datetime, until: datetime, columns: list[str]) -> Iterator[tuple[str, Any]]:
-    """Ids and rows of the leads that were received from `since` on and before `until`."""
+@reads("lead")
+def _known(row: Any) -> Known | None:
+    if "customer" not in row:
+        return None
+    return Known(_lead_id(row), row["customer"], row.get("action", ""), row.get("offer", ""), State(row["state"]))
+
+
+def _looked_up(ledger: Ledger, row: Any) -> Known | None:
+    lead_id = _lead_id(row)
+    record = ledger.read(lead_id)
+    if record is None or record.lead is None:
+        return None
+    return Known(lead_id, customer_of(record.lead, lead_id), record.lead.action, record.offer, record.state)
+
+
+def _received(ledger: Ledger, since: datetime, until: datetime, columns: list[str]) -> Iterator[Any]:
+    """Rows of the leads that were received from `since` on and before `until`."""
     first, last = complement(_id_time(until)), complement(_id_time(since))
     condition = f"RowKey gt 'lead;{first}~' and RowKey lt 'lead;{last}~'"
     for partition in PARTITIONS:
-        for row in _rows(ledger, partition, condition, _PAGE, select=["RowKey", *columns]):
-            yield complement(row["RowKey"].removeprefix("lead;")), row
+        yield from _rows(ledger, partition, condition, _PAGE, select=["RowKey", *columns])
 
 
 class Backlog:
@@ -198,16 +219,31 @@ def _whole_backlog(ledger: Ledger) -> list[Todo] | None:
         rows = list(islice(_rows(ledger, partition, keys_beginning("todo;"), _PAGE), _PAGE))
         if len(rows) == _PAGE:
             return None
-        found += map(read_todo, rows)
+        found += read_each(rows, read_todo)
     return sorted(found, key=lambda item: item.lead_id)
 
 
 def undelivered(ledger: Ledger) -> Iterator[Undelivered]:
     """Every undelivered lead and destination, in no order that means anything."""
     for partition in PARTITIONS:
-        for row in _rows(ledger, partition, keys_beginning("todo;"), _PAGE, select=["RowKey", "offer", "next_at"]):
-            _, state, _, lead_id, destination = row["RowKey"].split(";", 4)
-            yield Undelivered(lead_id, State(state), row.get("offer", ""), destination, row.get("next_at"))
+        rows = _rows(ledger, partition, keys_beginning("todo;"), _PAGE, select=["RowKey", "offer", "next_at"])
+        yield from read_each(rows, _undelivered)
+
+
+@reads("undelivered lead")
+def _undelivered(row: Any) -> Undelivered:
+    _, state, _, lead_id, destination = row["RowKey"].split(";", 4)
+    return Undelivered(lead_id, State(state), row.get("offer", ""), destination, moment_or_none(row, "next_at"))
+
+
+def unreadable_rows(ledger: Ledger) -> list[UnreadableRow]:
+    """What this release can't read of the newest leads and of what is undelivered; a page of each partition is looked at."""
+    found: list[UnreadableRow] = []
+    for partition in PARTITIONS:
+        for prefix, read in (("lead;", _listed), ("todo;", read_todo)):
+            rows = _rows(ledger, partition, keys_beginning(prefix), _PAGE)
+            found += unreadable(islice(rows, _PAGE), read)
+    return found
 
 
 def bodies(ledger: Ledger, before: datetime, after: datetime) -> Iterator[str]:
@@ -232,14 +268,19 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-def _id_time(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y%m%d%H%M%S%f")[:17]
+def _id_time(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y%m%d%H%M%S%f")[:17]
 
 
+def _lead_id(row: Any) -> str:
+    return complement(row["RowKey"].rpartition(";")[2])
+
+
+@reads("lead")
 def _listed(row: Any) -> Listed:
     return Listed(
-        lead_id=complement(row["RowKey"].rpartition(";")[2]),
-        received_at=row["received_at"],
+        lead_id=_lead_id(row),
+        received_at=moment(row, "received_at"),
         offer=row.get("offer", ""),
         stage=row.get("stage", ""),
         source=row.get("source", ""),

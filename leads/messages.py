@@ -7,17 +7,22 @@ personal data rests in one place.
 import base64
 import binascii
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
-from leads.identity import is_lead_id
+from leads.identity import is_lead_id, storable
 from leads.lead import Lead
 
 VERSION = 1
-_HIGHEST_SEQ = 2**31 - 1
+DESTINATION_NAME: Final = "[a-z][a-z0-9_]{0,30}"
+_NAME: Final = re.compile(DESTINATION_NAME)
+_HIGHEST_NUMBER = 2**31 - 1
 """What a column of the ledger holds as a 32-bit integer."""
+_LONGEST_TEXT = 16_000
+"""Characters that a column of the ledger holds of any text."""
 MAX_ENVELOPE_BYTES = 48 * 1024
 """64 KiB on the wire after base64 (Microsoft Learn, "Scalability and performance targets for Queue Storage")."""
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # json.dumps would make one each time
@@ -98,43 +103,58 @@ def decode(text: str | bytes) -> Message:
         raise MessageTooNew(f"the message has version {version}, this release reads up to {VERSION}")
     try:
         return _from_wire(wire)
-    except (TypeError, ValueError, KeyError, AttributeError):
+    except Exception:  # noqa: BLE001 - whatever it is, the message can't be read, and is kept
         raise MessageUnreadable("the message lacks a field or has one of the wrong type") from None
 
 
 def _from_wire(wire: dict[str, Any]) -> Message:
-    if not is_lead_id(wire["lead_id"]) or type(wire["seq"]) is not int or not 0 <= wire["seq"] <= _HIGHEST_SEQ:
-        raise ValueError("lead_id or seq")
+    if not is_lead_id(wire["lead_id"]):
+        raise ValueError("lead_id")
     return Message(
         lead_id=wire["lead_id"],
-        destination=_text(wire, "destination"),
-        seq=wire["seq"],
+        destination=_destination(wire.get("destination", "")),
+        seq=_number(wire["seq"]),
         probe=bool(wire.get("probe")),
-        received_at=_aware(wire["received_at"]) if "received_at" in wire else None,
-        offer=_text(wire, "offer"),
-        traceparent=_text(wire, "traceparent"),
+        received_at=storable(datetime.fromisoformat(wire["received_at"])) if "received_at" in wire else None,
+        offer=_text(wire.get("offer", "")),
+        traceparent=_text(wire.get("traceparent", "")),
         lead=Lead.from_wire(wire["lead"]) if "lead" in wire else None,
         has_body=bool(wire.get("has_body")),
-        ahead=int(wire.get("ahead", 0)),
+        ahead=_number(wire.get("ahead", 0)),
         imported=Imported(wire.get("imported", "")),
-        corrects=_text(wire, "corrects"),
-        only=tuple(map(_own_text, wire.get("only", ()))),
+        corrects=_lead_id(wire.get("corrects", "")),
+        only=_destinations(wire.get("only", [])),
     )
 
 
-def _text(wire: dict[str, Any], name: str) -> str:
-    return _own_text(wire.get(name, ""))
+def _number(number: object) -> int:
+    if type(number) is not int or not 0 <= number <= _HIGHEST_NUMBER:
+        raise ValueError("no number")
+    return number
 
 
-def _own_text(text: object) -> str:
-    if not isinstance(text, str):
-        raise TypeError("no text")
+def _text(text: object) -> str:
+    if not isinstance(text, str) or len(text) > _LONGEST_TEXT:
+        raise ValueError("no text")
     text.encode()  # half a surrogate pair could not be stored: UnicodeEncodeError is a ValueError
     return text
 
 
-def _aware(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError("received_at")
-    return moment
+def _lead_id(text: object) -> str:
+    """A lead's id, or ""."""
+    if not isinstance(text, str) or (text and not is_lead_id(text)):
+        raise ValueError("no lead id")
+    return text
+
+
+def _destination(text: object) -> str:
+    """A destination's name, or "": it becomes part of a row's key and a column's name."""
+    if not isinstance(text, str) or (text and not _NAME.fullmatch(text)):
+        raise ValueError("no destination")
+    return text
+
+
+def _destinations(names: object) -> tuple[str, ...]:
+    if not isinstance(names, list):
+        raise TypeError("no list")
+    return tuple(map(_destination, names))

@@ -24,6 +24,7 @@ from leads.destinations.follow_up import FollowUp
 from leads.events import Event, emit
 from leads.identity import NO_PART_OF_AN_ID
 from leads.lead import Lead, Stage, stage_of
+from leads.messages import DESTINATION_NAME
 from leads.problems import first_problem
 from leads.refreshing import Refreshing, lasting
 from leads.settings import SecretReference
@@ -115,7 +116,7 @@ class When(_Model):
 class DestinationConfig(_Model):
     """Where an offer's leads go: the type, its settings, and which leads."""
 
-    name: str = Field(pattern="^[a-z][a-z0-9_]{0,30}$", description="A name of its own within the offer: a-z, 0-9, _.")
+    name: str = Field(pattern=f"^{DESTINATION_NAME}$", description="A name of its own within the offer: a-z, 0-9, _.")
     type: str = Field(description="One of the destination types.")
     settings: dict[str, JsonValue] = Field(default={}, description="The type's settings; secrets only as references.")
     mapping: dict[str, MappingValue] = Field(
@@ -476,8 +477,6 @@ def _stored(entity: Any) -> StoredOffer:
         offer = Offer.model_validate_json(joined_text(entity, "offer"), extra="ignore")
     except ValidationError as error:
         raise UnreadableOffer(entity["RowKey"], first_problem(error)) from None
-    return StoredOffer(
-        offer=offer,
-        etag=entity.metadata["etag"],
-        changed_at=entity["changed_at"],
-    )
+    if not isinstance(changed_at := entity.get("changed_at"), datetime):
+        raise UnreadableOffer(entity["RowKey"], "changed_at: is missing or no time")
+    return StoredOffer(offer=offer, etag=entity.metadata["etag"], changed_at=changed_at)

@@ -21,9 +21,11 @@ from leads.ledger import LeadKnown
 from leads.listing import Backlog, bodies
 from leads.messages import Message, MessageTooNew, MessageUnreadable, bytes_of, decode, encode
 from leads.offers import CACHE_SECONDS, DestinationConfig, Offer, by_connection, offer_by_id, route
+from leads.problems import place_of
 from leads.redriving import redrive
 from leads.rows import Delivery, LeadRecord, State, Todo
 from leads.storage import StorageError
+from leads.stored import UnreadableRow
 
 TICK: Final = timedelta(minutes=1)
 OVERDUE: Final = timedelta(hours=1)
@@ -39,6 +41,8 @@ PRIVACY_AT_MINUTE: Final = 3
 """Of these minutes; not that in which leads are counted."""
 POISON_BATCH: Final = 32
 POISON_HIDDEN_SECONDS: Final = 120
+POISON_AGAIN_SECONDS: Final = 300
+"""After this time a poison message that could not be recorded is looked at again."""
 WATCH_SECONDS: Final = 180
 DRAIN_SECONDS: Final = 100
 """Below the time for which the messages of a batch are hidden: nobody else has one of them meanwhile."""
@@ -200,17 +204,27 @@ def _drain_poison(app: App) -> None:
         messages := app.poison.receive(POISON_BATCH, POISON_HIDDEN_SECONDS)
     ):
         for message in messages:
-            try:
-                if _keep_poison(app, message.content):
-                    app.poison.delete(message)
-            except StorageError as error:
-                if not is_our_fault(error):
-                    raise
-                emit(Event.STORAGE_UNAVAILABLE, what="poison", why=type(error).__name__)
+            if not _is_kept(app, message.content):
+                app.poison.put(message.content, POISON_AGAIN_SECONDS)  # the host's own copy ends after seven days
+            app.poison.delete(message)
+
+
+def _is_kept(app: App, stored: str) -> bool:
+    """Record one poison message. Returns whether it was: what is wrong with one keeps no other from the ledger."""
+    try:
+        return _keep_poison(app, stored)
+    except UnreadableRow as unreadable:
+        unreadable.report()
+    except StorageError as error:
+        if not is_our_fault(error):
+            raise
+        emit(Event.STORAGE_UNAVAILABLE, what="poison", why=type(error).__name__)
+    except Exception as error:  # noqa: BLE001
+        emit(Event.STEP_FAILED, what="poison", why=place_of(error))
+    return False
 
 
 def _keep_poison(app: App, stored: str) -> bool:
-    """Record one poison message. Returns whether it may be deleted."""
     raw = bytes_of(stored)
     try:
         message = decode(raw)
@@ -286,5 +300,13 @@ def _sweep_orphaned_bodies(app: App, now: datetime) -> None:
         return
     oldest = now - ORPHANED_AFTER - ORPHANS_SOUGHT_FOR
     for lead_id in bodies(app.ledger, before=now - ORPHANED_AFTER, after=oldest):
-        if app.ledger.read(lead_id) is None:
+        if _is_orphaned(app, lead_id):
             app.ledger.drop_body(lead_id)
+
+
+def _is_orphaned(app: App, lead_id: str) -> bool:
+    try:
+        return app.ledger.read(lead_id) is None
+    except UnreadableRow as unreadable:
+        unreadable.report()
+        return False

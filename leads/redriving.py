@@ -11,11 +11,16 @@ from leads.events import Event, emit
 from leads.messages import Message, encode
 from leads.offers import offer_by_id
 from leads.rows import Delivery, LeadRecord, State, Todo
+from leads.stored import UnreadableRow
 
 
 def redrive(app: App, item: Todo, delay: int = 0) -> None:
-    """Put the next message of a delivery that waits; nothing if it does not wait in this state any more."""
-    record = app.ledger.read(item.lead_id)
+    """Put the next message of a delivery that waits; nothing if it does not wait in this state any more, or can't be read."""
+    try:
+        record = app.ledger.read(item.lead_id)
+    except UnreadableRow as unreadable:
+        unreadable.report()
+        return
     delivery = record.deliveries.get(item.destination) if record else None
     if record is None or delivery is None or delivery.state is not item.state:
         return

@@ -16,6 +16,7 @@ from leads.offers import offer_by_id
 from leads.recovery import DEFAULT_PACE
 from leads.redriving import put_next
 from leads.rows import FINAL, Delivery, LeadRecord, State
+from leads.stored import UnreadableRow
 
 READ_FIRST_SECONDS: Final = 3
 """How long the message waits for the ledger to know that something final is wanted again."""
@@ -138,7 +139,12 @@ def _sent_twice(app: App, record: LeadRecord, name: str) -> str:
 def in_bulk(app: App, found: Iterable[tuple[str, str]], begun: int, *, dry_run: bool) -> Iterator[Replay]:
     """Replay leads and destinations, staggered at the app's pace behind the `begun` ones that went before."""
     for lead_id, destination in found:
-        record = app.ledger.read(lead_id)
+        try:
+            record = app.ledger.read(lead_id)
+        except UnreadableRow as unreadable:
+            unreadable.report()
+            yield Replay(lead_id, destination, State.UNREADABLE, kept="this release can't read its row")
+            continue
         if record is None or (destination and destination not in record.deliveries):
             continue
         for plan in replay(app, record, destination or None, delay=int(begun / DEFAULT_PACE), dry_run=dry_run):

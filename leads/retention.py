@@ -13,11 +13,13 @@ from typing import Any, Final
 
 from leads.app import App
 from leads.events import Event, emit
+from leads.identity import EARLIEST
 from leads.ledger import Ledger
 from leads.listing import PARTITIONS, received_between
 from leads.offers import Offer, Policies
 from leads.rows import LeadRecord, State, read_lead
 from leads.storage import Conflict, Table, replacing
+from leads.stored import UnreadableRow, moment, read_each, reads
 
 BEGUN_EVERY: Final = timedelta(days=1)
 SECONDS_A_TICK: Final = 20.0
@@ -98,7 +100,7 @@ def _sweep_part(ledger: Ledger, periods: Periods, progress: Progress, now: datet
     ends_at = time.monotonic() + SECONDS_A_TICK
     seen = emptied = 0
     for partition, page in _pages(ledger, periods, progress, now):
-        due = [record for row in page if (record := _due(ledger, row, periods, now))]
+        due = [record for record in read_each(page, lambda row: _due(ledger, row, periods, now)) if record]
         ledger.empty_all(due, now, REASON)
         seen, emptied = seen + len(page), emptied + len(due)
         if seen >= LEADS_A_TICK or time.monotonic() >= ends_at:
@@ -132,7 +134,19 @@ def _read(table: Table) -> Progress | None:
     row: Any = table.get(_KEY["PartitionKey"], _KEY["RowKey"])
     if row is None:
         return None
-    return Progress(row["begun_at"], row["partition"], row["after"], row.metadata["etag"])
+    try:
+        return _progress(row)
+    except UnreadableRow as unreadable:  # the pass begins anew
+        unreadable.report()
+        return Progress(EARLIEST, etag=row.metadata["etag"])
+
+
+@reads("progress of retention")
+def _progress(row: Any) -> Progress:
+    part = row["partition"]
+    if part not in {"", *PARTITIONS}:
+        raise ValueError("partition")
+    return Progress(moment(row, "begun_at"), part, row["after"], row.metadata["etag"])
 
 
 def _write(table: Table, progress: Progress) -> None:

@@ -15,6 +15,7 @@ from leads.lead import Lead, Stage, known_action, known_source
 from leads.messages import Imported
 from leads.offers import OfferReferences
 from leads.storage import joined_text, key_part, text_columns
+from leads.stored import moment, moment_or_none, reads
 
 BODY_CHUNK = 60_000
 """Bytes of a binary column, which holds 64 KiB."""
@@ -265,6 +266,7 @@ def customer_key(customer_hash: str, scope: str) -> tuple[str, str]:
     return customer_hash[0], f"cust;{customer_hash};{key_part(scope)}"
 
 
+@reads("customer")
 def read_customer(entity: Mapping[str, Any], *, etag: str, held: bool) -> CustomerRow:
     """The customer's row; `held` says whether its claim still runs."""
     return CustomerRow(
@@ -341,6 +343,7 @@ def _origin(record: LeadRecord) -> dict[str, Any]:
     return {name: value for name, value in origin.items() if value}
 
 
+@reads("lead")
 def read_lead(entity: Mapping[str, Any], etag: str) -> LeadRecord:
     """The record of a lead's row. Its `lead` is None if the body stands in a row of its own, or can't be read."""
     deliveries = {
@@ -351,7 +354,7 @@ def read_lead(entity: Mapping[str, Any], etag: str) -> LeadRecord:
     text = joined_text(entity, "lead")
     return LeadRecord(
         lead_id=complement(entity["RowKey"].removeprefix("lead;")),
-        received_at=entity["received_at"],
+        received_at=moment(entity, "received_at"),
         lead=Lead.from_wire(json.loads(text)) if text else None,
         url_offer=entity.get("url_offer", ""),
         offer=entity.get("offer", ""),
@@ -364,7 +367,7 @@ def read_lead(entity: Mapping[str, Any], etag: str) -> LeadRecord:
         deliveries=deliveries,
         etag=etag,
         stored=(entity.get("listed", ""), copied(deliveries)),
-        emptied_at=entity.get("emptied_at"),
+        emptied_at=moment_or_none(entity, "emptied_at"),
         customer=entity.get("customer", ""),
         action=entity.get("action", ""),
         source=entity.get("source", ""),
@@ -437,8 +440,10 @@ class Todo:
         return received_at_of(self.lead_id)
 
 
+@reads("undelivered lead")
 def read_todo(entity: Mapping[str, Any]) -> Todo:
     _, state, connection, _ = entity["RowKey"].split(";", 3)
+    received_at_of(entity["lead_id"])
     return Todo(
         lead_id=entity["lead_id"],
         state=State(state),
@@ -446,8 +451,8 @@ def read_todo(entity: Mapping[str, Any]) -> Todo:
         destination=entity["destination"],
         seq=entity["seq"],
         offer=entity.get("offer", ""),
-        updated_at=entity["updated_at"],
-        next_at=entity.get("next_at"),
+        updated_at=moment(entity, "updated_at"),
+        next_at=moment_or_none(entity, "next_at"),
         references=OfferReferences(
             entity.get("ref_url", ""),
             entity.get("ref_source", ""),
@@ -466,5 +471,6 @@ def body_entity(lead_id: str, body: bytes) -> dict[str, Any]:
     return keys(body_key(lead_id)) | {"size": len(body)} | pieces
 
 
+@reads("body")
 def read_body(entity: Mapping[str, Any]) -> bytes:
     return b"".join(entity[f"body_{number}"] for number in range(-(-int(entity["size"]) // BODY_CHUNK)))

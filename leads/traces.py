@@ -9,12 +9,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 from azure.storage.queue import QueueMessage
 
 from leads.app import App
-from leads.identity import received_at_of
+from leads.identity import complement, received_at_of
 from leads.lead import Lead, UnreadableLead, parse_kept
 from leads.ledger import Ledger
 from leads.listing import PARTITIONS
@@ -22,6 +23,7 @@ from leads.messages import Message, MessageTooNew, MessageUnreadable, bytes_of, 
 from leads.rows import CustomerRow, LeadRecord, State, read_body, read_lead
 from leads.sought import Sought
 from leads.storage import LEADS_QUEUE, POISON_QUEUE, Queue, StorageError, keys_beginning
+from leads.stored import UnreadableRow, read_each
 
 QUEUES: Final = (LEADS_QUEUE, POISON_QUEUE)
 """Those whose messages can hold a lead; the others only name one."""
@@ -34,8 +36,9 @@ BODIES_A_PAGE: Final = 15
 """A body has up to 256 KiB, and an answer of the service up to 4 MiB."""
 _BATCH: Final = 32
 
-Whose = Literal["own", "unreadable", "mention"]
-"""The person's own lead; a body that can't be read and holds the address; another person's lead that mentions it."""
+Whose = Literal["own", "unreadable", "mention", "damaged"]
+"""The person's own lead; a body that can't be read and holds the address; another person's lead that mentions it; a lead with the
+address whose row this release can't read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ def _bodies(ledger: Ledger, sought: Sought, partition: str, after: str) -> Itera
     condition = _between(partition, "body;", after)
     for page in ledger.table.pages(condition, page_size=BODIES_A_PAGE):
         if page:
-            found = (_in_body(ledger, sought, row) for row in page)
+            found = read_each(page, partial(_in_body, ledger, sought))
             yield Looked(Place(partition, page[-1]["RowKey"]), _with_originals(ledger, sought, found), len(page))
 
 
@@ -161,12 +164,18 @@ def _leads(ledger: Ledger, sought: Sought, partition: str, after: str) -> Iterat
     condition = f"{_between(partition, 'lead;', after)} and (lead ge '' or customer eq '{sought.customer}')"
     for page in ledger.table.pages(condition, page_size=LEADS_A_PAGE):
         if page:
-            found = (_in_lead(ledger, sought, row) for row in page)
+            found = read_each(page, partial(_in_lead, ledger, sought))
             yield Looked(Place(partition, page[-1]["RowKey"]), _with_originals(ledger, sought, found), len(page))
 
 
 def _in_lead(ledger: Ledger, sought: Sought, row: Any) -> LeadTrace | None:
-    record = read_lead(row, row.metadata["etag"])
+    try:
+        record = read_lead(row, row.metadata["etag"])
+    except UnreadableRow:
+        if row.get("customer") != sought.customer and not sought.is_in_body(repr(dict(row)).encode()):
+            raise
+        lead_id = complement(row["RowKey"].removeprefix("lead;"))
+        return LeadTrace(LeadRecord(lead_id, received_at_of(lead_id), None), "damaged")
     if record.has_body:
         return _in_lead_of_body(ledger, sought, record)
     if record.lead is None:

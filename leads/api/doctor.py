@@ -3,6 +3,7 @@
 Nothing that is wrong keeps it from looking at the rest, and it changes nothing.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -26,12 +27,14 @@ from leads.destinations.base import secret_references
 from leads.empty_bodies import WITHOUT_LENGTH_FOR
 from leads.events import Event
 from leads.ledger import LEDGER_TABLE
+from leads.listing import unreadable_rows
 from leads.offers import OFFERS_TABLE, DestinationConfig, Offer, UnreadableOffer, by_connection
 from leads.problems import place_of
 from leads.settings import Settings, SettingsError, read_usable_settings, unread_variables
 from leads.side_by_side import NotDoneInTime, map_in_order
 from leads.storage import LEADS_QUEUE, NOTICES_QUEUE, POISON_QUEUE, Queue, StorageError, Table
 from leads.storage_problems import no_login, storage_problem
+from leads.stored import UnreadableRow
 from leads.watching import CALLS_FOR
 
 QUEUES: Final = (LEADS_QUEUE, POISON_QUEUE, NOTICES_QUEUE)
@@ -142,6 +145,7 @@ class _Examination:
             yield _wrong(
                 Area.SETTINGS, "LeadsStorage", says, "set it to a connection string, or LeadsStorage__accountName"
             )
+        yield from _as_far_as_possible(Area.TABLES, self._rows)
         yield from _as_far_as_possible(Area.OFFERS, self._offers)
         yield from _as_far_as_possible(Area.SECRETS, self._secrets)
         yield from _as_far_as_possible(Area.CONNECTIONS, self._connections)
@@ -209,6 +213,18 @@ class _Examination:
         exists = table.exists()
         table.try_to_change()
         return _fine(Area.TABLES, name, "can be read and written") if exists else _not_there(Area.TABLES, name)
+
+    def _rows(self) -> Iterator[Finding]:
+        found: list[tuple[str, UnreadableRow]] = []
+        if LEDGER_TABLE in self.readable:
+            found += [(LEDGER_TABLE, row) for row in unreadable_rows(self.app.ledger)]
+        if CONNECTIONS_TABLE in self.readable:
+            found += [(CONNECTIONS_TABLE, row) for row in self.app.connections.unreadable()]
+        for (table, what), count in Counter((table, one.what) for table, one in found).items():
+            first = next(one.row for name, one in found if (name, one.what) == (table, what))
+            says = f"{count} rows ({what}) can't be read by this release, the first is {first}"
+            remedy = "deploy the release that wrote them; what can't be read is left out everywhere, and nothing of it is lost"
+            yield _wrong(Area.TABLES, table, says, remedy)
 
     # offers
 

@@ -9,6 +9,7 @@ from leads.problems import first_problem
 from leads.settings import SettingsError
 from leads.side_by_side import NotDoneInTime
 from leads.storage import StorageError
+from leads.stored import UnreadableRow
 
 
 class Problem(Exception):
@@ -43,7 +44,7 @@ class Unreadable(Problem):
     """Something is stored that this release can't read."""
 
     status = 409
-    title = "A stored offer can't be read"
+    title = "What is stored can't be read"
 
 
 class LengthRequired(Problem):
@@ -85,7 +86,7 @@ PROBLEMS: tuple[type[Problem], ...] = (
     Unavailable,
 )
 
-FAILURES = (Problem, InvalidOffer, ValidationError, StorageError, SettingsError, NotDoneInTime)
+FAILURES = (Problem, InvalidOffer, UnreadableRow, ValidationError, StorageError, SettingsError, NotDoneInTime)
 """All that an operation may raise."""
 
 
@@ -94,7 +95,7 @@ def problem_of(failure: Exception) -> Problem:
     match failure:
         case Problem():
             return failure
-        case UnreadableOffer():
+        case UnreadableOffer() | UnreadableRow():
             return Unreadable(str(failure))
         case InvalidOffer():
             return Invalid(str(failure))

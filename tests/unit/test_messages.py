@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from leads.identity import EARLIEST
 from leads.lead import Lead
 from leads.messages import MAX_ENVELOPE_BYTES, VERSION, Message, MessageTooNew, MessageUnreadable, decode, encode
 from tests.support.strategies import destination_names, json_values, lead_ids, leads, moments, text
@@ -34,7 +36,10 @@ V1_LARGE_BODY = (
 V1_FOLLOW_UP = '{"v":1,"lead_id":"20260131235959999-0123456789ab-c","seq":3,"destination":"crm"}'
 V1_PROBE = '{"v":1,"lead_id":"20260131235959999-0123456789ab-c","seq":4,"destination":"crm","probe":true}'
 
-wire_fields = ("v", "lead_id", "seq", "destination", "probe", "received_at", "offer", "traceparent", "lead", "has_body")
+wire_fields = (
+    *("v", "lead_id", "seq", "destination", "probe", "received_at", "offer", "traceparent", "lead", "has_body"),
+    *("ahead", "imported", "corrects", "only"),
+)
 message_like = st.fixed_dictionaries(
     {},
     optional=dict.fromkeys(wire_fields, json_values)
@@ -97,6 +102,21 @@ def test_any_bytes_are_a_message_or_refused(data: str | bytes) -> None:
 @example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "received_at": None})
 @example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "lead": {"email": 5}})
 @example({"v": float("inf"), "lead_id": LEAD_ID, "seq": 0})
+@example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "ahead": float("inf")})
+@example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "ahead": float("nan")})
+@example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "ahead": 2**31})
+@example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "received_at": "0001-01-01T00:00:00+00:00"})
+@example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "received_at": "1600-12-31T23:59:59+00:00"})
+@example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "received_at": "0001-01-01T00:00:00+14:00"})
+@example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "received_at": "9999-12-31T23:59:59-14:00"})
+@example({"v": 1, "lead_id": "00010101000000000-0123456789ab-c", "seq": 0})
+@example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "destination": "a/b"})
+@example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "destination": "a" * 32})
+@example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "offer": "o" * 40_000})
+@example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "only": "crm"})
+@example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "only": ["a/b"]})
+@example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "corrects": "../x"})
+@example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "imported": ["send"]})
 def test_any_json_is_a_message_whose_fields_have_their_types_or_is_refused(wire: dict[str, Any]) -> None:
     message = understood(json.dumps(wire))
     if message is None:
@@ -104,7 +124,10 @@ def test_any_json_is_a_message_whose_fields_have_their_types_or_is_refused(wire:
     assert message.lead_id == wire["lead_id"]
     assert type(message.seq) is int
     assert 0 <= message.seq < 2**31
-    assert message.received_at is None or message.received_at.tzinfo is not None
+    assert 0 <= message.ahead < 2**31
+    assert message.received_at is None or message.received_at >= EARLIEST
+    for name in (message.destination, *message.only):
+        assert name == "" or re.fullmatch("[a-z][a-z0-9_]*", name), "it becomes part of a row's key"
     for name in ("destination", "offer", "traceparent"):
         value = getattr(message, name)
         assert value == wire.get(name, "")
