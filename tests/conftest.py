@@ -25,6 +25,8 @@ LONGEST_FIRST = (
     "azurite/test_erasure.py",
     "tools/test_run.py",
     "devhost/test_devhost_process.py",
+    "devhost/test_devhost_outages.py",
+    "devhost/test_devhost_worker.py",
     "azurite/test_marketo.py",
     "e2e/test_openapi_over_http.py",
     "chaos/test_commands.py",

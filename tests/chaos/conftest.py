@@ -15,6 +15,7 @@ from tools.azurite import Azurite
 
 ACCOUNTS = 900
 REAL_TIME = {
+    "test_deadly_message.py",
     "test_every_request.py",
     "test_found.py",
     "test_many_workers.py",
