@@ -335,7 +335,7 @@ def _print_rest(count: int) -> None:
 def _print_undelivered(rows: Sequence[JudgedRow]) -> None:
     told = [(f"row {row.number}", row.lead_id, str(row.state)) for row in rows if _undelivered(row)]
     if told:
-        print_table(("not delivered", "lead", "state"), told[:SHOWN])
+        print_table(("not delivered", "lead", "state"), told[:SHOWN], "state")
         _print_rest(len(told))
 
 

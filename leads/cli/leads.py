@@ -83,10 +83,10 @@ def leads_list(
     if as_json:
         print_json(page)
     else:
-        _print_page(page)
+        print_page(page)
 
 
-def _print_page(page: LeadPage) -> None:
+def print_page(page: LeadPage) -> None:
     if not page.leads:
         print_line("No such leads.")
         return
@@ -207,7 +207,7 @@ def _print_delivery(delivery: DeliveryView) -> None:
     )
     rows = [(time_of(a.at), a.outcome, a.code, f"{a.milliseconds} ms", time_of(a.next_at)) for a in delivery.attempts]
     if rows:
-        print_table(("attempt (UTC)", "outcome", "code", "took", "next try (UTC)"), rows)
+        print_table(("attempt (UTC)", "outcome", "code", "took", "next try (UTC)"), rows, "outcome", "code")
 
 
 def _said(value: str | dict[str, str]) -> str:

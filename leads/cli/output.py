@@ -2,13 +2,15 @@
 
 import json
 import re
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import typer
 from pydantic import BaseModel, JsonValue
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +21,10 @@ STYLES: Final = dict.fromkeys((State.UNREADABLE, State.DEAD_LETTER, State.HELD, 
     (State.PARKED, State.UNROUTED, State.RETRY), "yellow"
 )
 _UNSAFE_IN_A_TERMINAL: Final = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+_GAP: Final = "  "
+_READABLE: Final = 16
+"""Characters in a line of a narrow column in which a text is still easily read."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -54,37 +60,82 @@ def print_line(line: str, *, err: bool = False) -> None:
     typer.echo(printable(line), err=err)
 
 
-def print_fields(fields: dict[str, str | Text]) -> None:
-    """Name and value a line, without the empty ones."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column(overflow="fold")
-    for name, value in fields.items():
-        if value:
-            table.add_row(name, _cell(value))
-    _print_rendered(table)
+def print_fields(fields: Mapping[str, str | Text]) -> None:
+    """Name and value a line, without the empty ones. A word that has no room beside the names stands below its name."""
+    cells = {name: _cell(value) for name, value in fields.items() if value}
+    if not cells:
+        return
+    names = max(map(cell_len, cells))
+    widest = max(map(_longest_line, cells.values()))
+    room = _terminal_width() - names - len(_GAP)
+    if max(map(_longest_word, cells.values())) <= room:
+        _print_grid([(Text(name, "bold"), value) for name, value in cells.items()], (names, min(widest, room)))
+        return
+    for name, value in cells.items():
+        width = max(_longest_word(value), min(_longest_line(value), _terminal_width()))
+        _print_grid([(Text(name, "bold"),)], (cell_len(name),))
+        _print_grid([(value,)], (width,))
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str | Text]], *folded: str) -> None:
-    """A table as wide as the terminal, where only the columns `folded` are narrowed (none = any). Piped, a row is a line."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in titles:
-        table.add_column(title, overflow="fold", no_wrap=bool(folded) and title not in folded)
+    """A table where only the columns `folded` are narrowed (none = any), and never within a word: an id stays whole.
+
+    Where the terminal is too narrow for that, each row is a card of names and values. Piped, a row is a line.
+    """
+    cells = [tuple(Text(title, "bold") for title in titles), *(tuple(map(_cell, row)) for row in rows)]
+    columns = list(zip(*cells, strict=True))
+    natural = [max(map(_longest_line, column)) for column in columns]
+    least = [
+        min(width, max(_READABLE, *map(_longest_word, column))) if not folded or title in folded else width
+        for title, width, column in zip(titles, natural, columns, strict=True)
+    ]
+    room = _terminal_width() - len(_GAP) * (len(titles) - 1)
+    if sum(least) <= room:
+        _print_grid(cells, _fitted(room, natural, least))
+        return
+    for number, row in enumerate(rows):
+        if number:
+            typer.echo("")
+        print_fields(dict(zip(titles, row, strict=True)))
+
+
+def _terminal_width() -> int:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+
+
+def _longest_line(text: Text) -> int:
+    return max(map(cell_len, text.plain.splitlines()), default=0)
+
+
+def _longest_word(text: Text) -> int:
+    return max(map(cell_len, text.plain.split()), default=0)
+
+
+def _fitted(room: int, natural: Sequence[int], least: Sequence[int]) -> list[int]:
+    """The columns' widths: what each asks for, taken from the widest where there is no room, and never less than the least."""
+    widths = list(natural)
+    while sum(widths) > room:
+        widest = max(range(len(widths)), key=lambda n: (widths[n] > least[n], widths[n]))
+        widths[widest] -= 1
+    return widths
+
+
+def _print_grid(rows: Sequence[Sequence[Text]], widths: Sequence[int]) -> None:
+    """Rows of cells, each folded between words to the width of its column."""
+    grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, len(_GAP), 0, 0))
+    for width in widths:
+        grid.add_column(width=max(1, width), overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    _print_rendered(table)
-
-
-def _print_rendered(table: Table) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
+        grid.add_row(*row)
+    console = Console(width=sum(widths) + len(_GAP) * len(widths) + 1, highlight=False)
     with console.capture() as captured:
-        console.print(table)
+        console.print(grid)
     for line in captured.get().splitlines():
         typer.echo(line.rstrip())
 
 
 def _cell(value: str | Text) -> Text:
-    return value if isinstance(value, Text) else Text("\n".join(printable(line) for line in value.splitlines()))
+    return value if isinstance(value, Text) else Text("\n".join(printable(line).strip() for line in value.splitlines()))
 
 
 def printable(text: str) -> str:
