@@ -53,7 +53,7 @@ class Posted:
     state: str = ""
     row: dict[str, Any] = field(default_factory=dict)  # what arrived in the table
 
-    def is_right(self, kept_storage: bool) -> bool:
+    def is_right(self, *, kept_storage: bool = False) -> bool:
         """Whether it is where it should be. In storage of an earlier run the same sample may be a redelivery."""
         if self.status != self.expected.status:
             return False
@@ -62,10 +62,14 @@ class Posted:
         return self.state == self.expected.state and bool(self.row) == (self.state == "delivered")
 
 
-def configure_offers(storage: str) -> None:
+def configure_offers(storage: str, *, only_missing: bool = False) -> None:
     """Store the offers of samples/offers through the command line, as a publisher would."""
+    stored = (
+        {offer["id"] for offer in json.loads(run_leads(storage, "offers", "list", "--json"))} if only_missing else {}
+    )
     for path in sorted((SAMPLES / "offers").glob("*.json")):
-        run_leads(storage, "offers", "set", str(path))
+        if json.loads(path.read_text())["id"] not in stored:
+            run_leads(storage, "offers", "set", str(path))
 
 
 def read_samples() -> dict[str, Expected]:
@@ -116,7 +120,7 @@ def read_rows(storage: str) -> dict[str, dict[str, Any]]:
             return {}
 
 
-def as_table(posted: list[Posted], kept_storage: bool) -> Table:
+def as_table(posted: list[Posted]) -> Table:
     """One line a sample: how it was answered, where it stands, and what of it arrived in the table."""
     table = Table(box=box.SIMPLE_HEAD, padding=0, expand=True)
     table.add_column("Sample", ratio=8, no_wrap=True)
@@ -127,7 +131,7 @@ def as_table(posted: list[Posted], kept_storage: bool) -> Table:
     table.add_column("Offer", width=11, no_wrap=True)
     table.add_column("Stage", width=17, no_wrap=True)
     for sample in posted:
-        right = sample.is_right(kept_storage)
+        right = sample.is_right()
         state = Text(f"{'✓' if right else '✗'} {sample.state or 'unknown'}", style="green" if right else "bold red")
         row = sample.row
         customer = f"{row.get('FirstName', '')} {row.get('LastName', '')}".strip() or row.get("Email", "")

@@ -4,7 +4,8 @@ Settings, all from the environment:
 
     PORT=18071              the port; without it 7071, or another free one where that is taken
     ONCE=1                  end after the table, with status 0 only where every sample is where it should be
-    KEEP=1                  keep the storage in .run/storage, so that the next KEEP=1 goes on with it
+    KEEP=1                  keep the storage in .run/storage, so that the next KEEP=1 goes on with it: offers that are there
+                            stay as they are, and samples are not posted again
     HOST=auto|func|devhost  Core Tools, devhost, or Core Tools where they are there and come up (default: auto)
     DEMO=all                besides the samples, a customer's journey through every destination type, to stand-ins of the
                             vendors on this machine
@@ -161,15 +162,17 @@ def run(options: Options, console: Console) -> int:
         kept = bool(demo.read_rows(connection))
         console.print("Storage: Azurite, " + ("kept in .run/storage" if options.keep else "in memory, empty"))
         make_queue(connection)
-        demo.configure_offers(connection)
-        console.print("Offers: those of samples/offers are configured")
+        demo.configure_offers(connection, only_missing=options.keep)
+        console.print("Offers: those of samples/offers are configured" + (", unless kept" if options.keep else ""))
         vendors = ending.enter_context(journey.stand_ins()) if options.journey else None
         if vendors is not None:
             journey.configure(vendors, connection)
         running, port = start_host(options, settings(connection) | (vendors.settings if vendors else {}), logs)
         ending.callback(running.stop)
         console.print(f"App: {running.name} at {running.base_url}")
-        right = show_samples(running, connection, kept, console)
+        if kept:
+            console.print("Samples: an earlier run has posted them; its leads are kept as they are")
+        right = kept or show_samples(running, connection, console)
         if vendors is not None:
             right = journey.show(vendors, running, connection, console) and right
         if not options.once:
@@ -215,7 +218,7 @@ def settings(connection: str) -> dict[str, str]:
     return example | {"AzureWebJobsStorage": connection, "LeadsStorage": connection}
 
 
-def show_samples(running: Host, connection: str, kept: bool, console: Console) -> bool:
+def show_samples(running: Host, connection: str, console: Console) -> bool:
     """Post the samples and show what became of them; whether each is where it should be."""
     posted = []
     total = len(demo.read_samples())
@@ -225,10 +228,10 @@ def show_samples(running: Host, connection: str, kept: bool, console: Console) -
             status.update(f"Posting samples: {len(posted)} of {total}")
         status.update("Waiting until each lead has settled")
         demo.settle(running, posted, connection)
-    wrong = [sample for sample in posted if not sample.is_right(kept)]
+    wrong = [sample for sample in posted if not sample.is_right()]
     arrived = sum(bool(sample.row) for sample in posted)
     console.print(f"Posted {len(posted)} samples; {arrived} of them are rows of table {demo.TABLE} now:")
-    console.print(demo.as_table(posted, kept))
+    console.print(demo.as_table(posted))
     for sample in wrong:
         console.print(escape(demo.complaint(sample)), style="red", soft_wrap=True)
     if not wrong:

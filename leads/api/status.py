@@ -63,6 +63,9 @@ class Status(BaseModel):
     unconfirmed_of_last_24_hours: int = Field(
         description="How many of them were handed over to a vendor that does not say whether a record came of it."
     )
+    waiting_by_offer: dict[str, int] = Field(
+        default={}, description="How many leads are still to be delivered by themselves, per destination."
+    )
     queue: Queues
     needs_a_person: list[str]
 
@@ -83,6 +86,7 @@ def show_status(app: App, request: Nothing) -> Status:
         next_retry_at=undelivered.next_retry_at,
         last_24_hours=Counter(lead.state for lead in recent),
         unconfirmed_of_last_24_hours=sum(lead.unconfirmed for lead in recent if lead.state is State.DELIVERED),
+        waiting_by_offer=undelivered.by_offer,
         queue=Queues(leads=app.queue.depth(), poison=app.poison.depth()),
         needs_a_person=[
             *map(str, unreadable),
@@ -100,6 +104,7 @@ class _Undelivered:
 
     counts: Counter[State] = field(default_factory=Counter)
     calling: Counter[State] = field(default_factory=Counter)
+    by_offer: Counter[str] = field(default_factory=Counter)
     oldest: listing.Undelivered | None = None
     next_retry_at: datetime | None = None
 
@@ -111,6 +116,8 @@ class _Undelivered:
             found.counts[item.state] += 1
             if item.state in _CALLS and received_at_of(item.lead_id) >= since:
                 found.calling[item.state] += 1
+            if item.state in _STILL_TO_DELIVER and item.offer:
+                found.by_offer[item.offer] += 1
             if item.state in _STILL_TO_DELIVER and (found.oldest is None or item.lead_id < found.oldest.lead_id):
                 found.oldest = item
             if item.state in _TRIED_AGAIN and item.next_at is not None:

@@ -38,5 +38,5 @@ def asked(model: type[ModelT], **flags: object) -> ModelT:
 def confirmed(question: str, *, otherwise: str, from_standard_input: bool = False) -> bool:
     """Ask at the terminal, with no as the answer of who only presses Enter. Raises `Invalid` where nobody can be asked."""
     if from_standard_input or not sys.stdin.isatty():
-        raise Invalid(f"{otherwise}: is needed here, because there is nobody to ask")
+        raise Invalid(f"{otherwise}: is needed here, because there is nobody to ask: {question}")
     return typer.confirm(question)

@@ -11,10 +11,10 @@ import typer
 
 from leads.api.export import Export, ExportLeads, export_leads
 from leads.api.problems import Invalid
-from leads.cli.asking import asked
+from leads.cli.asking import DONE, asked, confirmed
 from leads.cli.leads import InState, OfOffer, Since, Until
 from leads.cli.output import json_text, print_line
-from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
+from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
 from leads.export import csv_header, csv_line
 
 _MARK: Final = "\N{BYTE ORDER MARK}"
@@ -35,16 +35,22 @@ def export(
     until: Until = None,
     after: After = "",
     dry_run: DryRun = False,
-) -> None:
+    yes: Yes = False,
+) -> int:
     """Export leads with all that they say, personal data included.
 
     A CSV has a column for each field, UTF-8, every cell in quotes. What a spreadsheet would take for a formula gets an
     apostrophe before it. Lines of JSON hold everything exactly.
 
     FILE is written as FILE.part until it is whole; with --after, that one is gone on with. Nobody else on this machine can read
-    it. It holds personal data: remove it afterwards.
+    it. It holds personal data: remove it afterwards. A FILE that is there already is replaced only after a question, or with
+    --yes.
     """
     kind = _kind(format, output)
+    is_taken = not dry_run and output != "-" and Path(output).exists()
+    if is_taken and not yes and not confirmed(f"Replace {output}, which is there already?", otherwise="--yes"):
+        print_line("Nothing was exported.", err=True)
+        return DONE
     wanted = asked(Export, offer=offer, state=state, since=since, until=until, dry_run=dry_run)
     # A time such as 3d is fixed with the first step, not anew with each.
     steps = in_steps(
@@ -62,6 +68,7 @@ def export(
             show_progress(f"{count} leads")
     end_progress()
     print_line(f"{count} leads{' would be exported' if dry_run else ''}", err=True)
+    return DONE
 
 
 def _csv(lead: dict[str, Any]) -> str:

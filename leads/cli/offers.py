@@ -20,12 +20,14 @@ from leads.api.offers import (
     show_offer,
 )
 from leads.api.operation import Nothing
-from leads.api.problems import Changed, NotFound
+from leads.api.problems import Changed, NotFound, Unreadable
+from leads.api.status import show_status
 from leads.cli.asking import CHANGED_MEANWHILE, DONE, NEEDS_A_PERSON, OfferId, ask, confirmed
 from leads.cli.files import STANDARD_INPUT, read_offers
 from leads.cli.output import AsJson, print_json, print_line, print_table, time_of, value_of
 from leads.cli.settings import Setting, settings_of
-from leads.offers import Offer
+from leads.cli.steps import Yes
+from leads.offers import Offer, UnreadableOffer
 
 group = typer.Typer(
     no_args_is_help=True,
@@ -79,7 +81,7 @@ def save(context: typer.Context, planned: Planned) -> None:
     if planned.verb == "unchanged":
         return
     if planned.offer is None:
-        ask(context, remove_offer, RemoveOffer(offer_id=planned.id, if_match=planned.etag))
+        ask(context, remove_offer, RemoveOffer(offer_id=planned.id, if_match=planned.etag or None))
         return
     body = OfferBody.model_validate(planned.offer.model_dump())
     if planned.etag:
@@ -178,7 +180,7 @@ def offers_set(context: typer.Context, file: File) -> int:
 def offers_apply(
     context: typer.Context,
     file: File,
-    yes: Annotated[bool, typer.Option("--yes", help="Save without asking, for scripts.")] = False,
+    yes: Yes = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the difference; exit status 5 if there is one.")
     ] = False,
@@ -213,6 +215,7 @@ def offers_apply(
         stored = ask(context, list_offers, Nothing()).offers
         plans += [Planned(v.offer.id, None, v.etag, []) for v in stored if v.offer.id.casefold() not in kept]
     show_plans(plans)
+    _tell_what_waits(context, [planned.id for planned in plans if planned.offer is None])
     to_do = [planned for planned in plans if planned.verb != "unchanged"]
     if not to_do:
         return DONE
@@ -225,10 +228,35 @@ def offers_apply(
 
 
 @group.command("remove")
-def offers_remove(context: typer.Context, offer_id: OfferId) -> None:
-    """Remove an offer. Its leads that are not delivered yet are kept as unrouted, and sent when an offer takes them."""
-    ask(context, remove_offer, RemoveOffer(offer_id=offer_id))
-    print_line(f"{offer_id}: removed")
+def offers_remove(context: typer.Context, offer_id: OfferId, yes: Yes = False) -> int:
+    """Remove an offer. Says what becomes of its leads, and asks.
+
+    Leads that still wait become unrouted. They go to the first offer that takes them, such as * or one that is set later.
+    """
+    try:
+        etag = ask(context, show_offer, ShowOffer(offer_id=offer_id)).etag
+    except (Unreadable, UnreadableOffer):
+        etag = ""
+    _tell_what_waits(context, [offer_id])
+    if not yes and not confirmed(f"Remove the offer {offer_id}?", otherwise="--yes"):
+        print_line("Nothing was removed.")
+        return DONE
+    return save_all(context, [Planned(offer_id, None, etag, [])])
+
+
+def _tell_what_waits(context: typer.Context, removed: Sequence[str]) -> None:
+    """Say what becomes of the leads of offers that are to be removed."""
+    if not removed:
+        return
+    waiting = ask(context, show_status, Nothing()).waiting_by_offer
+    for offer_id in removed:
+        count = sum(number for offer, number in waiting.items() if offer.casefold() == offer_id.strip().casefold())
+        if count:
+            print_line(
+                f"{offer_id}: {count} {'delivery is' if count == 1 else 'deliveries are'} still to be made. These leads "
+                "become unrouted, and go to the first offer that takes them.",
+                err=True,
+            )
 
 
 @group.command("types")

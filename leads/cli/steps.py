@@ -16,7 +16,7 @@ from leads.cli.reach import RequestT
 StepT = TypeVar("StepT", bound=StepDone)
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. For scripts.")]
 After = Annotated[str, typer.Option("--after", help="Go on where it was cut off; what is printed then says it.")]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import ROOT, Ran, Run, one_line, process, run_against
+from tests.support.command_line import ROOT, Ran, Run, at_a_terminal, one_line, process, run_against
 from tests.support.pipeline import LEAD, Pipeline, a_lead, crm
 from tests.support.vendor import DELIVERED, RETRY, Vendor
 
@@ -49,11 +49,29 @@ def test_an_offer_is_set_shown_changed_and_removed(run: Run, offer_file: Callabl
     assert run("offers", "set", offer_file(shown.out)).out == "contoso.crm: unchanged\n"
     changed = run("offers", "set", offer_file(OFFER | {"titles": ["New \x1b[31mname"]}))
     assert changed.out == ('contoso.crm: changed\n  titles: ["Contoso CRM"] -> ["New \\u001b[31mname"]\n')
-    assert run("offers", "remove", "contoso.crm").status == 0
-    assert one_line(run("offers", "remove", "contoso.crm"), 1).startswith(
+    assert run("offers", "remove", "contoso.crm", "--yes").out == "contoso.crm: removed\n"
+    assert one_line(run("offers", "remove", "contoso.crm", "--yes"), 1).startswith(
         "offer: there is none with the id contoso.crm"
     )
     assert one_line(run("offers", "show", "contoso.crm"), 1).startswith("offer: ")
+
+
+def test_an_offer_is_removed_only_after_a_word_about_its_waiting_leads_and_a_yes(
+    run: Run, pipeline: Pipeline, vendor: Vendor, fresh_storage: str
+) -> None:
+    pipeline.offer(crm(vendor.url))
+    vendor.fails()
+    pipeline.post()
+    pipeline.run()
+    told = "contoso.crm: 1 delivery is still to be made. These leads become unrouted, and go to the first offer that takes them."
+    refused = run("offers", "remove", "Contoso.CRM")
+    assert (refused.status, refused.err.splitlines()[0].casefold()) == (2, told.casefold())
+    assert refused.err.splitlines()[1].startswith("--yes: is needed here")
+    with at_a_terminal("offers", "remove", "contoso.crm", environment={"LeadsStorage": fresh_storage}) as terminal:
+        terminal.answer(told, ("Remove the offer contoso.crm? [y/N]: ", ""), "Nothing was removed.")
+        assert terminal.end() == 0
+    assert run("offers", "show", "contoso.crm").status == 0
+    assert run("offers", "remove", "contoso.crm", "-y").status == 0
 
 
 def test_all_offers_can_be_saved_to_a_file_and_set_again(
@@ -63,7 +81,7 @@ def test_all_offers_can_be_saved_to_a_file_and_set_again(
     run("offers", "set", offer_file([OFFER, default]))
     saved = run("offers", "list", "--json").out
     for offer_id in ("*", "contoso.crm"):
-        run("offers", "remove", offer_id)
+        run("offers", "remove", offer_id, "--yes")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbf" + saved.encode())))
     assert run("offers", "set", "-").out == "*: created\ncontoso.crm: created\n"
     assert run("offers", "list", "--json").out == saved

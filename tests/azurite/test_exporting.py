@@ -96,6 +96,19 @@ def test_a_csv_file_is_only_its_owners_and_holds_no_formula(run: Run, filled: di
     assert run("export", "--format", "csv").out.startswith('"lead_id","received_at"')
 
 
+def test_a_file_that_is_there_already_is_replaced_only_if_that_is_asked_for(
+    run: Run, filled: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "leads.csv"
+    file.write_text("mine")
+    line = one_line(run("export", "--output", str(file)), 2)
+    assert line == f"--yes: is needed here, because there is nobody to ask: Replace {file}, which is there already?"
+    assert run("export", "--output", str(file), "--dry-run").status == 0
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("leads.csv", "mine")]
+    assert run("export", "--output", str(file), "--yes").status == 0
+    assert filled["new"] in file.read_text()
+
+
 def test_a_dry_run_counts(run: Run, filled: dict[str, str], tmp_path: Path) -> None:
     done = run("export", "--dry-run", "--output", str(tmp_path / "x.csv"))
     assert (done.status, done.out, done.err) == (0, "", f"{len(filled)} leads would be exported\n")

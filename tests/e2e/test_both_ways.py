@@ -84,7 +84,7 @@ def test_every_command_says_the_same_directly_and_over_http(
         assert other.status == status, other
         return other
 
-    remove, reset = ("offers", "remove", "contoso.crm"), ("offers", "set", str(file))
+    remove, reset = ("offers", "remove", "contoso.crm", "--yes"), ("offers", "set", str(file))
     both(5, "status")
     both(0, "offers", "list")
     both(0, "connections", "list")

@@ -32,7 +32,7 @@ def posted(expected: str, state: str, row: dict[str, Any], status: int = 202) ->
     ],
 )
 def test_a_sample_is_right_where_answer_state_and_row_are(sample: Posted, right: bool) -> None:
-    assert sample.is_right(kept_storage=False) is right
+    assert sample.is_right() is right
 
 
 def test_in_kept_storage_a_sample_may_be_a_redelivery() -> None:
@@ -47,7 +47,7 @@ def test_a_complaint_says_what_was_expected_and_what_was_found() -> None:
 
 def print_table(samples: list[Posted], width: int) -> list[str]:
     output = io.StringIO()
-    Console(file=output, width=width).print(as_table(samples, kept_storage=False))
+    Console(file=output, width=width).print(as_table(samples))
     return output.getvalue().splitlines()
 
 

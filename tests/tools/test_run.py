@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -21,7 +22,10 @@ from azure.data.tables import TableClient
 from azure.storage.queue import QueueClient
 from rich.console import Console
 
+from leads.app import App
 from leads.destinations import MODULES
+from leads.offers import Offer
+from leads.settings import read_settings as read_storage_settings
 from leads.storage import LEADS_QUEUE
 from tools import demo, run
 from tools.demo import HTTP, TABLE, read_samples
@@ -120,10 +124,35 @@ def test_the_queue_is_there_before_the_host_looks_for_it(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(run, "RUN_FOLDER", tmp_path)
     monkeypatch.setattr(run, "start_host", start_host)
-    monkeypatch.setattr(demo, "configure_offers", lambda _: None)
+    monkeypatch.setattr(demo, "configure_offers", lambda _, *, only_missing: None)
     with pytest.raises(Stop):
         run.run(Options(port=None, once=True, keep=False, kind="devhost"), Console(quiet=True))
     assert waiting == [0]
+
+
+def test_in_kept_storage_only_missing_offers_are_set(fresh_storage: str) -> None:
+    demo.configure_offers(fresh_storage)
+    changed = json.loads(demo.run_leads(fresh_storage, "offers", "show", "contoso.crm")) | {"titles": ["Mine"]}
+    offers = App(read_storage_settings({"LeadsStorage": fresh_storage})).offers
+    offers.save(Offer.model_validate(changed))
+    offers.remove("*")
+    demo.configure_offers(fresh_storage, only_missing=True)
+    assert {stored.offer.id: stored.offer.titles for stored in offers.stored()} == {"*": [], "contoso.crm": ["Mine"]}
+
+
+def test_samples_are_not_posted_again_to_kept_leads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Running:
+        name, base_url = "a host", "http://127.0.0.1:1"
+        stop = staticmethod(lambda: None)
+
+    monkeypatch.setattr(run, "RUN_FOLDER", tmp_path)
+    monkeypatch.setattr(run, "start_host", lambda *_: (Running(), 1))
+    monkeypatch.setattr(demo, "configure_offers", lambda _, *, only_missing: None)
+    monkeypatch.setattr(demo, "read_rows", lambda _: {"a lead": {}})
+    said = io.StringIO()
+    options = Options(port=None, once=True, keep=True, kind="devhost")
+    assert run.run(options, Console(file=said)) == 0
+    assert "an earlier run has posted them" in said.getvalue()
 
 
 def test_a_queue_that_was_kept_is_left_as_it_is(shared_storage: str) -> None:
