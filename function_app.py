@@ -56,8 +56,10 @@ def deliver_lead(message: func.QueueMessage) -> None:
     """Deliver one message of the queue."""
     from leads.app import get_app
     from leads.delivery import deliver
+    from leads.messages import Reception
 
-    deliver(get_app(), message.get_body().decode())
+    reception = Reception(message.id or "", message.dequeue_count or 1)
+    deliver(get_app(), message.get_body().decode(), reception)
 
 
 @app.function_name("watch")

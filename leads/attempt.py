@@ -1,7 +1,7 @@
 """One attempt: claim the customer, send to the destination, settle what came of it in the ledger."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from secrets import token_hex
 from time import perf_counter
@@ -30,7 +30,7 @@ from leads.events import Event, emit
 from leads.identity import customer_of, fingerprint, journey
 from leads.lead import Lead, Stage
 from leads.ledger import TRIES, Claim, ClaimHeld, CustomerChanged
-from leads.messages import Imported, Message, encode
+from leads.messages import Imported, Message, Reception, encode
 from leads.offers import DestinationConfig, Offer
 from leads.problems import place_of
 from leads.redriving import park_again
@@ -57,7 +57,8 @@ def attempt(
     Raises ClaimHeld or NoFreeSlot where it can't be sent now, StorageError where storage gives out before or after it.
     """
     destination = app.destination(config)
-    attempting = _Attempting(app, record, delivery.destination, message, offer, config, destination, clock.now())
+    token = new_token(message.reception)
+    attempting = _Attempting(app, record, delivery.destination, message, offer, config, destination, clock.now(), token)
     if not attempting.may_go_on():
         attempting.park()
         return
@@ -93,6 +94,25 @@ def outgoing_lead(
     )
 
 
+def new_token(reception: Reception | None) -> str:
+    """A claim's token, which no other attempt has; it tells which reception of which queue message the attempt handles."""
+    unique = token_hex(8)
+    return f"{_short(reception)}/{reception.dequeue_count}/{unique}" if reception else unique
+
+
+def was_given_out_before(reception: Reception | None, token: str) -> bool:
+    """Whether a claim is that of an earlier reception of the same queue message: whoever had it has failed or died.
+
+    Otherwise a lead that kills its worker would be put back as a new message each time, and never become poison.
+    """
+    message, _, count = token.rpartition("/")[0].rpartition("/")
+    return reception is not None and message == _short(reception) and int(count) < reception.dequeue_count
+
+
+def _short(reception: Reception) -> str:
+    return reception.message_id.replace("-", "")[:16]
+
+
 @dataclass(slots=True)
 class _Attempting:
     """One attempt: claim the customer, send, settle."""
@@ -105,7 +125,7 @@ class _Attempting:
     config: DestinationConfig
     destination: Destination
     began_at: datetime
-    token: str = field(default_factory=lambda: token_hex(8))
+    token: str
     """Of its claim: no other attempt has it."""
     claim: Claim | None = None
     cut_off: bool = False
@@ -166,7 +186,7 @@ class _Attempting:
             if known is not None and self._settled_by_history(known, seen):
                 return None
             if known is not None and known.claim != self.token:
-                if known.held:
+                if known.held and not was_given_out_before(self.message.reception, known.claim):
                     raise ClaimHeld
                 self.cut_off = self.may_have_sent = self._was_cut_off(known)
             try:

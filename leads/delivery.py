@@ -20,7 +20,7 @@ from leads.events import Event, emit
 from leads.identity import customer_of
 from leads.lead import Lead, parse_kept, stage_of
 from leads.ledger import TRIES, ClaimHeld, LeadKnown, LedgerBusy
-from leads.messages import Message, MessageTooNew, MessageUnreadable, decode, encode
+from leads.messages import Message, MessageTooNew, MessageUnreadable, Reception, decode, encode
 from leads.offers import DestinationConfig, Offer, offer_by_id
 from leads.rows import ERASED_ON_REQUEST, Delivery, LeadRecord, State
 from leads.storage import StorageError
@@ -40,15 +40,15 @@ JUST_RECEIVED: Final = timedelta(seconds=5)
 """So soon nearly all leads are handled, and they cost no request more."""
 
 
-def deliver(app: App, text: str) -> None:
+def deliver(app: App, text: str, reception: Reception | None = None) -> None:
     """Handle one message of the queue `leads`, within `DELIVERY_SECONDS`. Returns when the message may be deleted."""
     with deadline.within(DELIVERY_SECONDS):
-        _handle(app, text)
+        _handle(app, text, reception)
 
 
-def _handle(app: App, text: str) -> None:
+def _handle(app: App, text: str, reception: Reception | None) -> None:
     try:
-        message = decode(text)
+        message = replace(decode(text), reception=reception)
     except MessageTooNew:
         emit(Event.MESSAGE_TOO_NEW)
         app.queue.put(text, TOO_NEW_SECONDS)

@@ -45,13 +45,24 @@ class MessageUnreadable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Reception:
+    """One reception of a queue message: its id, and how often it had been given out by then, from 1 on.
+
+    The queue gives a message out again once its holder has failed or died, or after 10 minutes, when its claim is long over.
+    """
+
+    message_id: str
+    dequeue_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One hand-over to the delivery.
 
     `destination` is "" until the lead is routed. `seq` counts the messages of one lead and destination. `lead` is there only
     in intake's message, unless its envelope was too large: then `has_body` says that the ledger keeps the body.
     `probe` lets it pass a paused connection. `ahead` counts how often it came before the ledger knew its lead.
-    `imported`, `corrects` and `only` are those of the lead's record.
+    `imported`, `corrects` and `only` are those of the lead's record. `reception` is when the queue gave it out, and not written.
     """
 
     lead_id: str
@@ -67,6 +78,7 @@ class Message:
     imported: Imported = Imported.NO
     corrects: str = ""
     only: tuple[str, ...] = ()
+    reception: "Reception | None" = None
 
 
 def encode(message: Message) -> str:

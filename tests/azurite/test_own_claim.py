@@ -9,6 +9,7 @@ import pytest
 
 from leads import ledger as ledger_module
 from leads.delivery import deliver
+from leads.messages import Reception
 from leads.rows import State
 from leads.settings import Settings
 from leads.storage import TABLE_TIMEOUTS, Storage
@@ -194,3 +195,21 @@ def test_an_outcome_that_could_not_be_stored_does_not_hold_its_own_lead(
     outcomes = [attempt.outcome for attempt in pipeline.delivery(lead).attempts]
     assert outcomes == (["unknown"] if keyless else ["delivered"])
     assert vendor.keys() == [lead] * (1 if keyless else 2), "it goes again under the same key, or waits for the policy"
+
+
+def test_a_message_that_is_given_out_again_takes_up_the_claim_of_whoever_died_with_it(
+    pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch, offer: None, proxy: Proxy
+) -> None:
+    """A lead that kills its worker would otherwise wait out a claim each time, as a new message that never becomes poison."""
+    lead = pipeline.post()
+    (message,) = pipeline.messages()
+    with monkeypatch.context() as dying, pytest.raises(Killed):
+        dying.setattr(ledger_module.Ledger, "settle", _die)
+        dying.setattr(ledger_module.Ledger, "give_up", lambda *_, **__: None)
+        deliver(pipeline.app, text_of(message), Reception(message.id, 1))
+    another = Pipeline(proxy.connection_string, monkeypatch, pipeline.clock)
+    deliver(another.app, text_of(message), Reception(message.id, 1))
+    deliver(another.app, text_of(message), Reception("another message", 2))
+    assert vendor.keys() == [lead] and len(another.pending()) == 2, "who has the claim may be alive"
+    deliver(another.app, text_of(message), Reception(message.id, 2))
+    assert (another.delivery(lead).state, vendor.keys()) == (State.DELIVERED, [lead, lead])

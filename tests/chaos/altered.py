@@ -3,8 +3,9 @@
 `CHAOS_CLOCK_OFFSET`: seconds by which this worker's clock is ahead (negative: behind).
 `CHAOS_CRASH_DELAY`: seconds of the app's time after which a crashed lead is tried again, instead of hours; a poison message
 whose reader died is seen again soon, too.
-`CHAOS_DEADLY`: a message with this text in it kills the process when it is read, as native code does, or the kernel where
+`CHAOS_DEADLY`: the lead of this e-mail address kills the process while it is sent, as native code does, or the kernel where
 memory has run out, and adds a line to the file `CHAOS_DEATHS`; until that file is gone.
+`CHAOS_CLAIM_SECONDS`: how long a claim holds its customer.
 `CHAOS_ALLOWANCE`: another allowance than Marketo's own: `lanes calls seconds longest_call lease`.
 
 SIGUSR1 is a tick of the timers, for workers without timers of their own: a test that kills at every request says when.
@@ -18,8 +19,10 @@ import threading
 from datetime import timedelta
 from pathlib import Path
 
-from leads import clock, delivery, recovery
-from leads.app import App, get_app
+from leads import clock, ledger, recovery
+from leads.app import get_app
+from leads.destinations.base import Customer, Outcome, OutgoingLead
+from tests.support.recording import Recording
 
 _offset = timedelta(seconds=float(os.environ.get("CHAOS_CLOCK_OFFSET", "0")))
 _right_time = clock.now
@@ -34,15 +37,18 @@ if "CHAOS_CRASH_DELAY" in os.environ:
 if "CHAOS_DEADLY" in os.environ:
     _deaths = Path(os.environ["CHAOS_DEATHS"])
 
-    def _deadly(app: App, text: str) -> None:
-        if os.environ["CHAOS_DEADLY"] in text and _deaths.exists():
+    def _deadly(self: Recording, lead: OutgoingLead, customer: Customer) -> Outcome:
+        if lead.lead.email == os.environ["CHAOS_DEADLY"] and _deaths.exists():
             with _deaths.open("a") as deaths:
                 deaths.write("died\n")
             os._exit(9)
-        _deliver(app, text)
+        return _send(self, lead, customer)
 
-    _deliver = delivery.deliver
-    delivery.deliver = _deadly
+    _send = Recording.send
+    Recording.send = _deadly  # type: ignore[assignment, method-assign]
+
+if "CHAOS_CLAIM_SECONDS" in os.environ:
+    ledger.CLAIM_LEASE_SECONDS = int(os.environ["CHAOS_CLAIM_SECONDS"])
 
 if "CHAOS_ALLOWANCE" in os.environ:
     from leads.destinations import marketo

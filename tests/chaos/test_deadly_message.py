@@ -32,7 +32,12 @@ def test_its_tries_are_some_host_lives_then_it_is_poison_and_each_neighbour_arri
     deaths.touch()
     case.mode = ("--time", "restart=0.2", "--time", "second_restart=0.5")
     case.arguments = ("--no-http", "--app-dir", str(app_with_tries(tmp_path, TRIES)))
-    case.env = {"CHAOS_DEADLY": DEADLY, "CHAOS_DEATHS": str(deaths), "CHAOS_CRASH_DELAY": "200"}
+    case.env = {
+        "CHAOS_DEADLY": DEADLY,
+        "CHAOS_DEATHS": str(deaths),
+        "CHAOS_CRASH_DELAY": "200",
+        "CHAOS_CLAIM_SECONDS": "20",
+    }
     case.offer("crm")
     deadly = case.post(email=DEADLY)
     with Supervisor(case.start) as supervisor:
