@@ -328,7 +328,7 @@ class _Attempting:
             return
         # Only then, so that whoever pauses the connection finds this one as a dead letter and takes it back.
         for delivery in connections.refused(
-            connection_id, self.config.type, self.record.lead_id, self.name, outcome.code
+            connection_id, self.config.type, self.record.lead_id, self.name, outcome.code, with_code(outcome)
         ):
             lead_id, _, destination = delivery.partition("/")
             park_again(self.app, lead_id, destination, connection_id)
@@ -347,11 +347,14 @@ class _Attempting:
             if not check.ok and not check.transient:
                 connections.pause(connection_id, self.config.type, reason, outcome.code)
         if check.ok or check.transient:
-            self._settle_retry(Retry(outcome.code or "misconfigured"), reason=outcome.reason)
+            refusal = with_code(outcome) if check.ok else ""
+            self._settle_retry(Retry(outcome.code or "misconfigured"), reason=outcome.reason, refusal=refusal)
         else:
             self.park(reason, outcome="misconfigured", code=outcome.code)
 
-    def _settle_retry(self, outcome: Retry, *, reason: str = "", possibly_twice: bool = False) -> None:
+    def _settle_retry(
+        self, outcome: Retry, *, reason: str = "", refusal: str = "", possibly_twice: bool = False
+    ) -> None:
         delivery = self._delivery()
         connections = self.app.connections
         previous = delivery.attempts[-1].at if delivery.attempts else None
@@ -366,6 +369,7 @@ class _Attempting:
                 self.config.type,
                 first=previous is None,
                 reason=reason or outcome.code,
+                refusal=refusal,
                 retry_after=outcome.after,
             )
         name = "unknown" if possibly_twice else "retry"
@@ -483,6 +487,11 @@ class _Attempting:
             code=code,
             milliseconds=self.milliseconds,
         )
+
+
+def with_code(refused: Rejected | Misconfigured) -> str:
+    """Why the vendor refused, with its code."""
+    return f"{refused.reason} ({refused.code})" if refused.code else refused.reason
 
 
 def checked(destination: Destination) -> CheckResult:

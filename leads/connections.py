@@ -43,6 +43,9 @@ class Connection:
     """A connection's health. `failures` counts `Retry` outcomes in a row; `probed_lead` is the last one sent while paused.
     `refused` are the deliveries that were refused in a row and may not be at fault, each as `LEAD_ID/DESTINATION`.
 
+    `refusal` is what the vendor's last answer refused deliveries with, in words and a code, until one comes through: a `check()`
+    that passes does not show that it takes leads.
+
     `last_lead` came through at `last_success_at`; `checked_at` is the last `check()` of `watch` while it was open, and
     `attended_at` when `watch` last probed it or sent on what waits behind it.
     `wait_until` is when the vendor wants to hear from us again: a paused connection is not probed before.
@@ -65,6 +68,7 @@ class Connection:
     wait_until: datetime | None = None
     probed_lead: str = ""
     refused: str = ""
+    refusal: str = ""
     attended_at: datetime | None = None
     person_note: str = ""
     person_since: datetime | None = None
@@ -73,6 +77,14 @@ class Connection:
     @property
     def by_person(self) -> bool:
         return self.person_since is not None
+
+    @property
+    def last_refusal(self) -> str:
+        """What deliveries have met with since the last one came through, for a person; "" = nothing."""
+        if not self.refusal:
+            return ""
+        at = f" at {self.last_failure_at:%Y-%m-%d %H:%M} UTC" if self.last_failure_at else ""
+        return f"the last delivery was refused{at}: {self.refusal}"
 
     def lets_through(self, *, probe: bool) -> bool:
         """Whether a lead may be sent over it; a probe passes the app's own pause."""
@@ -182,7 +194,7 @@ class Connections:
         with self._lock:
             self._unrecorded_failures.pop(connection_id, None)
             self._successes[connection_id] = now
-        is_news = known.paused or known.failures or known.refused
+        is_news = known.paused or known.failures or known.refused or known.refusal
         if is_news or recorded is None or now - recorded >= SUCCESS_RECORDED_EVERY:
             before = self._change(
                 connection_id,
@@ -192,20 +204,27 @@ class Connections:
                 emit(Event.CONNECTION_OPENED, connection=connection_id)
 
     def failed(
-        self, connection_id: str, type_name: str, *, first: bool, reason: str, retry_after: float | None = None
+        self,
+        connection_id: str,
+        type_name: str,
+        *,
+        first: bool,
+        reason: str,
+        refusal: str = "",
+        retry_after: float | None = None,
     ) -> bool:
         """A `Retry` outcome. Returns whether the connection is paused now: after `FAILURES_UNTIL_PAUSE` in a row.
 
         A lone first failure of a lead is only remembered here; it is written with the next one, by whichever lead. `reason`
-        is the vendor's code or what a person has to change; it stands with the connection once that is paused. `retry_after` is
-        the vendor's, in seconds.
+        is the vendor's code or what a person has to change; it stands with the connection once that is paused. `refusal` is
+        set where the vendor refused the lead, and is written at once. `retry_after` is the vendor's, in seconds.
         """
         now = clock.now()
         known = self.get(connection_id)
         with self._lock:
             count = self._unrecorded_failures.get(connection_id, 0) + 1
             self._unrecorded_failures[connection_id] = count
-        if first and known.failures + count < 2 and not known.paused:
+        if first and known.failures + count < 2 and not known.paused and not refusal:
             return False
         with self._lock:
             count = self._unrecorded_failures.pop(connection_id, 0)
@@ -215,7 +234,14 @@ class Connections:
             wait_until = (
                 now + timedelta(seconds=min(retry_after, LONGEST_WAIT_SECONDS)) if retry_after else stored.wait_until
             )
-            changed = replace(stored, type=type_name, failures=failures, last_failure_at=now, wait_until=wait_until)
+            changed = replace(
+                stored,
+                type=type_name,
+                failures=failures,
+                last_failure_at=now,
+                wait_until=wait_until,
+                refusal=refusal or stored.refusal,
+            )
             if failures < FAILURES_UNTIL_PAUSE or stored.paused:
                 return changed
             return replace(changed, paused=True, since=now, reason=f"{failures} attempts in a row failed: {reason}")
@@ -226,7 +252,9 @@ class Connections:
             emit(Event.CONNECTION_PAUSED, connection=connection_id, type=type_name, failures=after.failures)
         return after.paused
 
-    def refused(self, connection_id: str, type_name: str, lead_id: str, destination: str, code: str) -> list[str]:
+    def refused(
+        self, connection_id: str, type_name: str, lead_id: str, destination: str, code: str, refusal: str
+    ) -> list[str]:
         """A lead was refused, which may be its own fault or the connection's. Pauses it where it seems to be the connection's:
         after leads of `REFUSALS_UNTIL_PAUSE` customers in a row.
 
@@ -236,9 +264,9 @@ class Connections:
 
         def one_more(stored: Connection) -> Connection:
             if stored.paused:
-                return replace(stored, last_failure_at=now)
+                return replace(stored, last_failure_at=now, refusal=refusal)
             row = [*(other for other in stored.refused.split() if other != this), this][-REFUSALS_KEPT:]
-            changed = replace(stored, type=type_name, refused=" ".join(row), last_failure_at=now)
+            changed = replace(stored, type=type_name, refused=" ".join(row), refusal=refusal, last_failure_at=now)
             if len({_customers_bucket(delivery) for delivery in row}) < REFUSALS_UNTIL_PAUSE:
                 return changed
             reason = (
@@ -353,7 +381,11 @@ class Connections:
 def _working(stored: Connection, began_at: datetime, now: datetime) -> Connection:
     proven = stored.since is None or began_at >= stored.since
     return replace(
-        _opened(stored, now) if stored.paused and proven else stored, failures=0, refused="", last_success_at=now
+        _opened(stored, now) if stored.paused and proven else stored,
+        failures=0,
+        refused="",
+        refusal="",
+        last_success_at=now,
     )
 
 
@@ -376,7 +408,7 @@ def _opened(stored: Connection, now: datetime) -> Connection:
     )
 
 
-_TEXTS = ("type", "reason", "last_lead", "probed_lead", "refused", "person_note")
+_TEXTS = ("type", "reason", "last_lead", "probed_lead", "refused", "refusal", "person_note")
 _TIMES = (
     *("since", "opened_at", "last_success_at", "last_failure_at", "checked_at"),
     *("attended_at", "wait_until", "person_since"),

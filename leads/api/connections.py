@@ -180,5 +180,5 @@ def _health(connection: Connection, *, in_use: bool) -> str:
     if connection.paused:
         return f"paused: {connection.reason}"
     if connection.failures:
-        return f"failing: {connection.failures} in a row"
+        return f"failing: {connection.failures} in a row" + (f", {connection.refusal}" if connection.refusal else "")
     return "working" if connection.last_success_at else "nothing was sent yet"

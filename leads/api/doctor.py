@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
+from shlex import quote
 from typing import Final, TypeVar
 
 from azure.core.exceptions import AzureError
@@ -300,10 +301,20 @@ class _Examination:
         if not found.ok:
             remedy = "mend it as it says; the connection opens by itself within a minute, and its leads follow"
             return _wrong(Area.CONNECTIONS, about, f"{found.problem}{code}", remedy)
+        if connection.refusal:
+            says = f"its check passes, but {connection.last_refusal}"
+            remedy = (
+                f"change what it names, or see the receiver's log; then python -m leads offers test {quote(uses[0][0].id)} "
+                "shows whether a lead gets through"
+            )
+            return _wrong(Area.CONNECTIONS, about, says, remedy)
         if connection.paused:
             return _note(
                 Area.CONNECTIONS, about, "works, and is still paused", "it opens with the next lead, within minutes"
             )
+        if connection.failures:
+            says = f"its check passes, but the last attempts in a row failed: {connection.failures}"
+            return _note(Area.CONNECTIONS, about, says, "leads are tried again by themselves, and none is lost")
         if found.problem:
             return _note(Area.CONNECTIONS, about, f"works, but: {found.problem}", "leads are delivered despite this")
         return _fine(Area.CONNECTIONS, about, "works")

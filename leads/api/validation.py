@@ -14,8 +14,9 @@ from leads.app import App
 from leads.attempt import checked
 from leads.destinations.base import CHECK_SECONDS, Context, Destination
 from leads.offers import DestinationConfig
-from leads.settings import Secrets
+from leads.settings import Secrets, SettingsError
 from leads.side_by_side import map_in_order
+from leads.storage import StorageError
 
 VALIDATION_SECONDS: Final = CHECK_SECONDS + 10
 """All destinations of an offer are checked at once."""
@@ -24,7 +25,8 @@ VALIDATION_SECONDS: Final = CHECK_SECONDS + 10
 class Validated(BaseModel):
     """What a destination's `check()` has found. `transient`: it is only out of reach for now.
 
-    A `problem` where it is `ok` says what leads are stored without, or what could not be looked at.
+    A `problem` where it is `ok` says what leads are stored without, or what could not be looked at. `refusal` is what the last
+    delivery over its connection was refused with, "" if it came through: a check that passes does not show that leads are taken.
     """
 
     destination: str
@@ -34,6 +36,7 @@ class Validated(BaseModel):
     problem: str
     code: str
     transient: bool
+    refusal: str = ""
     milliseconds: int
 
 
@@ -89,6 +92,7 @@ def _check(app: App, config: DestinationConfig) -> Validated:
     destination = apart(app, config)
     started = time.monotonic()
     result = checked(destination)
+    took = time.monotonic() - started
     return Validated(
         destination=config.name,
         type=config.type,
@@ -97,5 +101,13 @@ def _check(app: App, config: DestinationConfig) -> Validated:
         problem=result.problem,
         code=result.code,
         transient=result.transient,
-        milliseconds=round((time.monotonic() - started) * 1000),
+        refusal=_refusal(app, destination.connection),
+        milliseconds=round(took * 1000),
     )
+
+
+def _refusal(app: App, connection: str) -> str:
+    try:
+        return app.connections.get(connection).last_refusal
+    except (StorageError, SettingsError):
+        return ""  # what is not saved can be checked without the app's storage, too

@@ -59,7 +59,8 @@ def offers_validate(
 
     Signs in and looks whether leads can be written; none is.
 
-    Says what to change where one is not usable; the exit status is 5 then. Without --app the check is made from this
+    Says what to change where one is not usable; the exit status is 5 then, and where the last delivery was refused though the
+    check passes. Without --app the check is made from this
     machine: an env:NAME secret is one of your own environment, and the network is yours.
     """
     if file:
@@ -72,7 +73,7 @@ def offers_validate(
         print_json(found)
     else:
         print_validation(context, found.destinations)
-    return DONE if found.ok else NEEDS_A_PERSON
+    return DONE if found.ok and not any(each.refusal for each in found.destinations) else NEEDS_A_PERSON
 
 
 def validate_unsaved(context: typer.Context, offer: Offer, destination: str = "") -> Validation:
@@ -96,6 +97,8 @@ def print_validation(context: typer.Context, found: Sequence[Validated]) -> None
 
 
 def _verdict(each: Validated) -> Text:
+    if each.ok and each.refusal:
+        return Text(printable(f"its check passes, but {each.refusal}"), "red")
     if each.ok and not each.problem:
         return Text("usable", "green")
     if each.ok:

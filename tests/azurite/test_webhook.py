@@ -22,6 +22,7 @@ from leads.settings import read_settings
 from tests.fakes.https_server import LOSE_ANSWER
 from tests.fakes.tls import Authority, make_authority
 from tests.fakes.webhook import Receiver
+from tests.support.command_line import run_against
 from tests.support.pipeline import Pipeline, a_lead, pipeline_over_tls
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
@@ -150,6 +151,31 @@ def test_a_secret_that_was_rotated_wrongly_pauses_the_connection_and_costs_no_le
     assert states(pipeline, waiting) == {State.DELIVERED}
     assert not pipeline.app.connections.stored()[0].paused
     assert len(timeless.records) == 9
+
+
+@pytest.mark.parametrize("unsigned", [400, 401])
+def test_doctor_and_validate_tell_of_refused_deliveries_though_the_check_passes_until_one_comes_through(
+    pipeline: Pipeline,
+    timeless: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    unsigned: int,
+) -> None:
+    run = run_against(capsys)
+    timeless.secrets, timeless.unsigned = [NEXT_SECRET], unsigned
+    for count in (1, 5):  # of one lead, and once the connection is paused
+        from_customers(pipeline, f"during{count}", count)
+        doctor, validated = run("doctor"), run("offers", "validate", "contoso.crm")
+        for ran in (doctor, validated):
+            assert ran.status == 5
+            assert "its check passes, but the last delivery was refused at " in ran.out
+            assert f"({unsigned})" in ran.out
+        assert "python -m leads offers test contoso.crm" in doctor.out
+        assert json.loads(run("offers", "validate", "contoso.crm", "--json").out)["destinations"][0]["refusal"]
+    monkeypatch.setenv("HOOK_SECRET", NEXT_SECRET)
+    pipeline.tick(6)
+    assert run("offers", "validate", "contoso.crm").status == 0
+    assert "refused" not in run("doctor").out
 
 
 def test_what_is_odd_of_one_customer_is_a_dead_letter_alone(pipeline: Pipeline, receiver: Receiver) -> None:
