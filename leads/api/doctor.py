@@ -301,23 +301,7 @@ class _Examination:
         if not found.ok:
             remedy = "mend it as it says; the connection opens by itself within a minute, and its leads follow"
             return _wrong(Area.CONNECTIONS, about, f"{found.problem}{code}", remedy)
-        if connection.refusal:
-            says = f"its check passes, but {connection.last_refusal}"
-            remedy = (
-                f"change what it names, or see the receiver's log; then python -m leads offers test {quote(uses[0][0].id)} "
-                "shows whether a lead gets through"
-            )
-            return _wrong(Area.CONNECTIONS, about, says, remedy)
-        if connection.paused:
-            return _note(
-                Area.CONNECTIONS, about, "works, and is still paused", "it opens with the next lead, within minutes"
-            )
-        if connection.failures:
-            says = f"its check passes, but the last attempts in a row failed: {connection.failures}"
-            return _note(Area.CONNECTIONS, about, says, "leads are tried again by themselves, and none is lost")
-        if found.problem:
-            return _note(Area.CONNECTIONS, about, f"works, but: {found.problem}", "leads are delivered despite this")
-        return _fine(Area.CONNECTIONS, about, "works")
+        return _usable(connection, about, uses[0][0].id, found.problem)
 
     # the intake, the app itself
 
@@ -367,6 +351,27 @@ class _Examination:
             yield from map_in_order(look, wanted, at_most=_AT_ONCE, seconds=EXAMINATION_SECONDS)
         except NotDoneInTime as error:
             yield _note(area, "some", str(error), "look again; what hangs now may answer then")
+
+
+def _usable(connection: Connection, about: str, offer: str, problem: str) -> Finding:
+    """A connection whose check passes, by what its deliveries have met with. `problem` is what leads are stored without."""
+    if connection.refusal:
+        says = f"its check passes, but {connection.last_refusal}"
+        remedy = (
+            f"change what it names, or see the receiver's log; then python -m leads offers test {quote(offer)} "
+            "shows whether a lead gets through"
+        )
+        return _wrong(Area.CONNECTIONS, about, says, remedy)
+    if connection.paused:
+        return _note(
+            Area.CONNECTIONS, about, "works, and is still paused", "it opens with the next lead, within minutes"
+        )
+    if connection.failures:
+        says = f"its check passes, but the last attempts in a row failed: {connection.failures}"
+        return _note(Area.CONNECTIONS, about, says, "leads are tried again by themselves, and none is lost")
+    if problem:
+        return _note(Area.CONNECTIONS, about, f"works, but: {problem}", "leads are delivered despite this")
+    return _fine(Area.CONNECTIONS, about, "works")
 
 
 def _as_far_as_possible(area: Area, step: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
