@@ -1,6 +1,6 @@
 """One attempt: claim the customer, send to the destination, settle what came of it in the ledger."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from secrets import token_hex
@@ -27,7 +27,7 @@ from leads.destinations.base import (
 )
 from leads.destinations.follow_up import follow_up_of
 from leads.events import Event, emit
-from leads.identity import customer_of, fingerprint, journey
+from leads.identity import customer_of, fingerprint, journey, journeys_like
 from leads.lead import Lead, Stage
 from leads.ledger import TRIES, Claim, ClaimHeld, CustomerChanged
 from leads.messages import Imported, Message, Reception, encode
@@ -219,7 +219,10 @@ class _Attempting:
         if self._delivery().forced:
             return False
         others = [other for other in known.recent if other.lead_id not in {seen.lead_id, self.record.corrects}]
-        redelivered = next((other for other in others if is_redelivery(other, seen)), None)
+        lead, offer = self.record.lead, self.offer.told_apart_by(self.record.url_offer)
+        assert lead is not None  # noqa: S101
+        journeys = journeys_like(lead, offer)
+        redelivered = next((other for other in others if is_redelivery(other, seen, journeys)), None)
         if redelivered is not None:
             self._conclude(State.DUPLICATE, duplicate_of=redelivered.lead_id)
             return True
@@ -504,10 +507,10 @@ def checked(destination: Destination) -> CheckResult:
             return CheckResult(ok=True, problem=f"its check has a fault of its own ({place})", code=place)
 
 
-def is_redelivery(other: Seen, seen: Seen) -> bool:
-    """Whether two leads of one customer are one that came twice."""
+def is_redelivery(other: Seen, seen: Seen, journeys: Collection[str]) -> bool:
+    """Whether two leads of one customer are one that came twice; `journeys` are those that `seen` may have."""
     apart = abs(other.at - seen.at)
     if other.fingerprint == seen.fingerprint and apart <= REDELIVERY_WINDOW:
         return True
     # Lists hold a lead's fields otherwise than the marketplace sends them.
-    return (other.imported or seen.imported) and other.journey == seen.journey and apart <= IMPORT_WINDOW
+    return (other.imported or seen.imported) and other.journey in journeys and apart <= IMPORT_WINDOW

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Final
 
+from leads.actions import spellings_of
 from leads.lead import Lead, Source
 
 NO_PART_OF_AN_ID: Final = frozenset({"", ".", ".."})
@@ -56,8 +57,16 @@ def fingerprint(lead: Lead, offer: str) -> str:
 
 def journey(lead: Lead, offer: str) -> str:
     """16 hex digits that are the same for each lead of this action to this offer; `offer` as in `fingerprint`."""
-    texts = map(_folded, (offer, lead.action))
-    return sha256("\x1f".join(texts).encode()).hexdigest()[:16]
+    return _journey(offer, lead.action)
+
+
+def journeys_like(lead: Lead, offer: str) -> frozenset[str]:
+    """The journeys of leads that may have the same action, because lists say it in words or not at all."""
+    return frozenset(_journey(offer, spelling) for spelling in spellings_of(lead.action))
+
+
+def _journey(offer: str, action: str) -> str:
+    return sha256("\x1f".join(map(_folded, (offer, action))).encode()).hexdigest()[:16]
 
 
 def _folded(text: str) -> str:

@@ -8,8 +8,10 @@ from hashlib import sha256
 from typing import Any, Final
 
 from leads import clock
+from leads.actions import in_code, may_be_same
 from leads.app import App
 from leads.attempt import IMPORT_WINDOW
+from leads.columns import fields_of
 from leads.dates import DateOrder, read_date
 from leads.events import Event, emit
 from leads.identity import (
@@ -17,12 +19,13 @@ from leads.identity import (
     customer_of,
     is_lead_id,
     journey,
+    journeys_like,
     new_lead_id,
     partition_of,
     received_at_of,
 )
 from leads.intake import MAX_BODY_BYTES, put_on_the_queue
-from leads.lead import Lead, UnreadableLead, field_of, holds_a_field, parse_record
+from leads.lead import Lead, UnreadableLead, holds_a_field, known_source, parse_record
 from leads.listing import Known, within
 from leads.messages import Imported, Message
 from leads.offers import Offer, OfferReferences, route
@@ -34,10 +37,6 @@ AT_ONCE: Final = 8
 IMPORT_SECONDS: Final = 60
 """All requests of one kind for the rows of one call: at the most 500, of which storage takes some hundred a second."""
 _FUTURE: Final = timedelta(days=1)
-
-
-_OF_LISTS: Final = {"action": "action_code", "offer": "offer_title"}
-"""What people call these columns; what is posted to the intake calls other things so. An offer is found by its id there, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +67,6 @@ class Reading:
     offer: str = ""
 
 
-def field_of_column(name: str) -> str:
-    """The lead's field that a column of this name holds, "" if none is known by it."""
-    return field_of(name) or _OF_LISTS.get(name.casefold(), "")
-
-
 class BadRow(Exception):
     """A row that can't be taken. The text says why, without what stands in it."""
 
@@ -93,6 +87,10 @@ class Candidate:
     lead_id: str
     lead: Lead
     offer: str = ""
+
+    @property
+    def references(self) -> OfferReferences:
+        return OfferReferences.of(self.lead, self.offer)
 
     @property
     def received_at(self) -> datetime:
@@ -121,19 +119,16 @@ class Judged:
 
 def read_row(row: Row, reading: Reading) -> Candidate:
     """The lead of a row. Raises `BadRow`."""
-    record = {
-        reading.columns.get(name) or _OF_LISTS.get(name.casefold(), name): value
-        for name, value in row.record.items()
-        if reading.columns.get(name) != ""
-    }
     try:
-        lead = parse_record(record)
+        lead = parse_record(fields_of(row.record, reading.columns))
     except UnreadableLead as why:
         raise BadRow(why.detail) from None
     if lead == Lead():
         raise BadRow("is empty")
     if not holds_a_field(lead):
         raise BadRow("holds none of a lead's fields")
+    if (code := in_code(lead.action_code, known_source(lead))) != lead.action_code:
+        lead = lead.model_copy(update={"action_code": code})
     if len(lead.model_dump_json().encode()) > MAX_BODY_BYTES:
         raise BadRow(f"has more than {MAX_BODY_BYTES} bytes")
     return Candidate(_lead_id(row, lead, _time_of(row, lead, reading)), lead, row.offer or reading.offer)
@@ -204,34 +199,36 @@ def _found_in_the_ledger(app: App, judged: list[Judged]) -> list[Judged]:
     if not missing:
         return judged
     # The ledger can hold far more in this time than the list.
-    known: dict[tuple[str, str], list[Known]] = {_who_and_what(candidate): [] for candidate in missing}
+    known: dict[str, list[Known]] = {_customer_of(candidate): [] for candidate in missing}
     times = [candidate.received_at for candidate in missing]
     for lead in within(app.ledger, min(times) - IMPORT_WINDOW, max(times) + IMPORT_WINDOW):
-        if (key := (lead.customer, lead.action.casefold())) in known:
-            known[key].append(lead)
+        if lead.customer in known:
+            known[lead.customer].append(lead)
     offers = app.offers.all()
     return [_matched(each, known, offers) for each in judged]
 
 
 def _offer_of(candidate: Candidate, offers: list[Offer]) -> Offer | None:
-    return route(OfferReferences.of(candidate.lead, candidate.offer), offers)
+    """The offer that a row's lead would go to; None where no offer takes it, or the row names none."""
+    return route(candidate.references, offers) if candidate.references.names else None
 
 
-def _who_and_what(candidate: Candidate) -> tuple[str, str]:
-    return customer_of(candidate.lead, candidate.lead_id), candidate.lead.action.casefold()
+def _customer_of(candidate: Candidate) -> str:
+    return customer_of(candidate.lead, candidate.lead_id)
 
 
-def _matched(judged: Judged, known: Mapping[tuple[str, str], Sequence[Known]], offers: list[Offer]) -> Judged:
+def _matched(judged: Judged, known: Mapping[str, Sequence[Known]], offers: list[Offer]) -> Judged:
     candidate = judged.missing
     if candidate is None:
         return judged
     offer = _offer_of(candidate, offers)
     found = [
         other
-        for other in known[_who_and_what(candidate)]
+        for other in known[_customer_of(candidate)]
         if other.lead_id == candidate.lead_id
         or (
             abs(received_at_of(other.lead_id) - candidate.received_at) <= IMPORT_WINDOW
+            and may_be_same(other.action, candidate.lead.action)
             and (not other.offer or offer is None or other.offer.casefold() == offer.id.casefold())
         )
     ]
@@ -242,12 +239,16 @@ def _matched(judged: Judged, known: Mapping[tuple[str, str], Sequence[Known]], o
 
 
 def _remembered(app: App, judged: list[Judged]) -> list[Judged]:
-    """What customers' rows still know of leads whose own rows are gone."""
+    """What customers' rows still know of leads whose own rows are gone. Of a row that names no offer, each is asked."""
     offers = app.offers.all()
 
     def ask(each: Judged) -> Judged:
-        offer = _offer_of(each.missing, offers) if each.missing else None
-        found = next(_seen_of(app, each.missing, offer), None) if each.missing and offer else None
+        if (candidate := each.missing) is None:
+            return each
+        offer = _offer_of(candidate, offers)
+        named = bool(candidate.references.names)
+        asked = [offer] if offer else [] if named else offers
+        found = next((seen for one in asked for seen in _seen_of(app, candidate, one)), None)
         return replace(each, verdict=Verdict.KNOWN, known_as=found.lead_id) if found else each
 
     return list(map_in_order(ask, judged, at_most=AT_ONCE, seconds=IMPORT_SECONDS))
@@ -255,16 +256,27 @@ def _remembered(app: App, judged: list[Judged]) -> list[Judged]:
 
 def _seen_of(app: App, candidate: Candidate, offer: Offer) -> Iterator[Seen]:
     """What the customer's rows at the offer's destinations remember of this lead."""
-    wanted = journey(candidate.lead, offer.told_apart_by(candidate.offer))
+    wanted = journeys_like(candidate.lead, offer.told_apart_by(candidate.offer))
     for config in offer.destinations:
         scope = app.destination(config).record_scope(offer.id, config.name)
         customer = app.ledger.customer(customer_of(candidate.lead, candidate.lead_id), scope)
         for seen in customer.recent if customer else ():
-            if seen.journey == wanted and abs(seen.at - candidate.received_at) <= IMPORT_WINDOW:
+            if seen.journey in wanted and abs(seen.at - candidate.received_at) <= IMPORT_WINDOW:
                 yield seen
 
 
 # --- Taking in ----------------------------------------------------------------------------------------------------------
+
+
+def fit_for(policy: Imported, judged: list[Judged]) -> list[Judged]:
+    """The rows, those as bad that this policy does no good to: a lead is recorded at its offer's destinations."""
+    why = "names no offer, so its lead would be sent when it comes; name the offer with --offer"
+    return [
+        replace(each, verdict=Verdict.BAD, reason=why)
+        if policy is Imported.RECORD and each.missing and not each.missing.references.names
+        else each
+        for each in judged
+    ]
 
 
 def take_in(app: App, judged: Iterable[Judged], policy: Imported) -> None:

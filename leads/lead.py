@@ -7,8 +7,8 @@ Four shapes are read, all with the same keys in any spelling ("FirstName", "firs
 * the record of the original connector: `LeadSource` = `Source-Action|Offer`, and `CustomerInfo` as an
   object or as a JSON string (Microsoft, "Customer leads from your commercial marketplace offer");
 * a row of the table `MarketplaceLeads` (Microsoft, "Use Azure Table storage to manage … leads");
-* a row of the leads CSV that Partner Center > Referrals > Leads lets one download. Its column names are
-  not documented, so the names that people use for these fields are understood and the rest is kept.
+* a row of a list with the names that people use for these fields; what Partner Center's lists call them
+  is in `leads.columns`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from leads.actions import codes_of
 from leads.countries import country_code
 
 # --- The lead ---------------------------------------------------------------------------------------
@@ -163,6 +164,9 @@ class UnreadableLead(ValueError):
 _SOURCES: Final = {
     "azuremarketplace": "AzureMarketplace",
     "azureportal": "AzurePortal",
+    # Partner Center's lists have these names in words.
+    "azure marketplace": "AzureMarketplace",
+    "azure portal": "AzurePortal",
     "testdrive": "TestDrive",
     # Microsoft's pages print "AppSource (SPZA)" since 2018; SPZA is AppSource's older name.
     "spza": "SPZA",
@@ -240,15 +244,15 @@ _STAGES: Final = {
 
 
 def stage_of(action: str, overrides: Mapping[str, str] = {}) -> Stage:
-    """The stage of an action code, in any case. `overrides` maps action codes to stages, and wins.
+    """The stage of an action's code, in any case, or of the words for it. `overrides` maps action codes to stages, and wins.
 
     Raises ValueError if an override names a stage that there is not.
     """
-    code = action.casefold()
+    codes = [code.casefold() for code in codes_of(action)]
     for known, stage in overrides.items():
-        if known.casefold() == code:
+        if known.casefold() in codes:
             return Stage(stage)
-    return _STAGES.get(code, Stage.UNKNOWN)
+    return next((_STAGES[code] for code in codes if code in _STAGES), Stage.UNKNOWN)
 
 
 # --- Reading ----------------------------------------------------------------------------------------

@@ -14,9 +14,10 @@ from leads.api.operation import BODY, Body, Request
 from leads.api.problems import Invalid
 from leads.api.steps import WRONG_PLACE, Step, StepDone
 from leads.app import App
+from leads.columns import field_of_column
 from leads.dates import DateOrder
 from leads.destinations.azure_table import AzureTable, AzureTableSettings, from_entity, offer_of
-from leads.importing import Judged, Reading, Row, Verdict, compare, field_of_column, take_in
+from leads.importing import Judged, Reading, Row, Verdict, compare, fit_for, take_in
 from leads.lead import TEXT_FIELDS, is_tables_own
 from leads.messages import Imported
 from leads.rows import State
@@ -144,7 +145,7 @@ class ImportedFromTable(StepDone):
 def import_rows(app: App, request: ImportRows) -> JudgedRows:
     """Import rows of a list, such as Partner Center's: what the app lacks is put on the queue, bad rows are told one by one."""
     wanted = request.wanted
-    judged = _judged(app, wanted)
+    judged = fit_for(Imported(wanted.policy), _judged(app, wanted))
     if not wanted.dry_run:
         take_in(app, judged, Imported(wanted.policy))
     return _view(judged, wanted)
@@ -196,7 +197,8 @@ def import_table(app: App, request: ImportTable) -> ImportedFromTable:
         for number, entity in enumerate(entities, 1)
     ]
     reading = Reading(wanted.columns, offer=wanted.offer.strip())
-    judged = [each for each in compare(app, rows, reading) if _in_span(each, wanted)]
+    compared = [each for each in compare(app, rows, reading) if _in_span(each, wanted)]
+    judged = fit_for(Imported(wanted.policy), compared)
     if not wanted.dry_run:
         take_in(app, judged, Imported(wanted.policy))
     counted = Counter(each.verdict for each in judged)

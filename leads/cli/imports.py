@@ -31,8 +31,9 @@ from leads.cli.csv_file import CsvFile, read_csv
 from leads.cli.files import read_bytes
 from leads.cli.output import AsJson, print_json, print_line, print_table
 from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
+from leads.columns import field_of_column
 from leads.dates import DateOrder, is_either_way, order_of, read_date
-from leads.importing import Verdict, field_of_column
+from leads.importing import Verdict
 from leads.rows import FINAL
 
 SHOWN: Final = 50
