@@ -25,7 +25,7 @@ from leads.events import Event, emit
 from leads.identity import NO_PART_OF_AN_ID
 from leads.lead import Lead, Stage, stage_of
 from leads.messages import DESTINATION_NAME
-from leads.problems import first_problem
+from leads.problems import all_problems, first_problem
 from leads.refreshing import Refreshing, lasting
 from leads.settings import SecretReference
 from leads.storage import (
@@ -53,7 +53,11 @@ NoticeFormat = Literal["teams", "slack", "json"]
 
 
 class InvalidOffer(ValueError):
-    """An offer can't be saved as it is. The text names the field and the fix."""
+    """An offer can't be saved as it is. The text is the first of its problems, each of which names the field and the fix."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(problems[0])
+        self.problems = problems
 
 
 class UnreadableOffer(InvalidOffer):
@@ -132,9 +136,20 @@ class DestinationConfig(_Model):
 
     @model_validator(mode="after")
     def _fits_the_type(self) -> "DestinationConfig":
+        destinations.destination_class(self.type)
+        problems: list[str] = []
+        for check in (
+            lambda: destinations.read_settings(self.type, self.settings),
+            lambda: destinations.check_mapping(self.type, self.mapping),
+            lambda: destinations.check_follow_ups(self.type, self.follow_up),
+        ):
+            try:
+                check()
+            except ValueError as error:
+                problems += str(error).split("\n")
+        if problems:
+            raise ValueError("\n".join(problems))
         settings = destinations.read_settings(self.type, self.settings)
-        destinations.check_mapping(self.type, self.mapping)
-        destinations.check_follow_ups(self.type, self.follow_up)
         secrets = secret_references(settings)
         for name in self.secret_expires:
             if name not in secrets:
@@ -242,11 +257,11 @@ class Offer(_Model):
 
 
 def read_offer(data: object) -> Offer:
-    """Check what a person wrote. Raises `InvalidOffer` that names the first field that is wrong."""
+    """Check what a person wrote. Raises `InvalidOffer` that names each field that is wrong."""
     try:
         offer = Offer.model_validate(data)
     except ValidationError as error:
-        raise InvalidOffer(first_problem(error, model=Offer)) from None
+        raise InvalidOffer(*all_problems(error, model=Offer)) from None
     if problem := problem_of_id(offer.id):
         raise InvalidOffer(f"id: {problem}")
     return offer

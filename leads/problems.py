@@ -19,28 +19,34 @@ def first_problem(error: ValidationError, *place: str, model: type[BaseModel] | 
 
     With the `model`, a text that does not fit its pattern is told in the words of the field's description.
     """
-    return _in_words(_problems(error)[0], *place, model=model)
+    return all_problems(error, *place, model=model)[0]
+
+
+def all_problems(error: ValidationError, *place: str, model: type[BaseModel] | None = None) -> list[str]:
+    """Every field that is wrong, each as `first_problem` says it. A check of our own may name several, each on a line."""
+    return [words for problem in _problems(error) for words in _in_words(problem, *place, model=model)]
 
 
 def problem_of_field(error: ValidationError, field: str, model: type[BaseModel]) -> str:
     """What is wrong with one field of the model, "" if nothing is."""
     found = (problem for problem in _problems(error) if problem["loc"][:1] == (field,))
-    return next((_in_words(problem, model=model) for problem in found), "")
+    return next((_in_words(problem, model=model)[0] for problem in found), "")
 
 
 def _problems(error: ValidationError) -> list[ErrorDetails]:
     return error.errors(include_input=False, include_url=False, include_context=False)
 
 
-def _in_words(problem: ErrorDetails, *place: str, model: type[BaseModel] | None) -> str:
+def _in_words(problem: ErrorDetails, *place: str, model: type[BaseModel] | None) -> list[str]:
     text = _FIXES.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "string_pattern_mismatch" and (wanted := _description(model, problem["loc"])):
         text = f"does not have the right form. {wanted}"
     where = " ".join(".".join(str(part) for part in (*place, *problem["loc"])).split())
-    if not where:
-        return text
     # A check over several fields begins with the name of the one that it is about.
-    return f"{where}.{text}" if _NAMES_A_FIELD.match(text) else f"{where}: {text}"
+    return [
+        line if not where else f"{where}.{line}" if _NAMES_A_FIELD.match(line) else f"{where}: {line}"
+        for line in text.split("\n")
+    ]
 
 
 def _description(model: Any, loc: Sequence[int | str]) -> str:

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,19 +28,35 @@ def read_bytes(file: str) -> bytes:
 
 
 def read_offers(file: str) -> list[Offer]:
-    """The offers of a file, all of them right. Raises `Invalid` that names the first field that is not, and where."""
+    """The offers of a file, all of them right. Raises `Invalid` that names each field that is not, and where."""
     offers: dict[str, Offer] = {}
+    wrong: dict[str, tuple[str, ...]] = {}
     for place, item in _places(_decoded(file, read_bytes(file))):
         try:
             offer = check_offer(item)
         except InvalidOffer as error:
-            raise Invalid(f"{place}{error}") from None
+            wrong[place] = error.problems
+            continue
         if offer.id.casefold() in offers:
-            raise Invalid(f"{place}id: another offer of the file has it, too; leave one of them out")
+            wrong[place] = ("id: another offer of the file has it, too; leave one of them out",)
         offers[offer.id.casefold()] = offer
+    if wrong:
+        raise Invalid(_in_groups(wrong))
     if not offers:
         raise Invalid("FILE: holds no offer")
     return list(offers.values())
+
+
+def _in_groups(wrong: Mapping[str, tuple[str, ...]]) -> str:
+    """All that is wrong: one problem in one line, several below the offer that they are in."""
+    count = sum(map(len, wrong.values()))
+    if count == 1:
+        return "".join(f"{place}{problem}" for place, (problem,) in wrong.items())
+    lines = [f"FILE: {count} fields are wrong"]
+    for place, problems in wrong.items():
+        lines += [place.removesuffix(".")] if place else []
+        lines += [f"  {problem}" for problem in problems]
+    return "\n".join(lines)
 
 
 def _decoded(file: str, content: bytes) -> object:

@@ -11,7 +11,7 @@ from leads.destinations.base import Context, Destination, DestinationSettings, M
 from leads.destinations.follow_up import FollowUp
 from leads.destinations.mapping import check_template, merge_mapping
 from leads.lead import Stage
-from leads.problems import first_problem
+from leads.problems import all_problems
 
 MODULES: dict[str, str] = {
     "azure_table": "leads.destinations.azure_table",
@@ -35,28 +35,32 @@ def destination_class(type_name: str) -> type[Destination]:
 
 
 def read_settings(type_name: str, settings: Mapping[str, Any]) -> DestinationSettings:
-    """Check a destination's settings. Raises ValueError that names the field."""
+    """Check a destination's settings. Raises ValueError with a line for each wrong field."""
     model = destination_class(type_name).Settings
     try:
         return model.model_validate(settings)
     except ValidationError as error:
-        raise ValueError(first_problem(error, "settings", model=model)) from None
+        raise ValueError("\n".join(all_problems(error, "settings", model=model))) from None
 
 
 def check_mapping(type_name: str, mapping: Mapping[str, MappingValue]) -> None:
-    """Check a destination's field mapping. Raises ValueError that names the field."""
+    """Check a destination's field mapping. Raises ValueError with a line for each wrong field."""
     found = destination_class(type_name)
     if mapping and found.default_mapping is None:
         raise ValueError("mapping: this destination type takes none")
+    problems = []
     for name, value in mapping.items():
         if not _FIELD_NAME.fullmatch(name):
-            raise ValueError(f"mapping: {name[:50]!r} is no name of a field")
+            problems.append(f"mapping: {name[:50]!r} is no name of a field")
+            continue
         try:
             if isinstance(value, str):
                 check_template(value)
             found.check_mapping(name, value)
         except ValueError as error:
-            raise ValueError(f"mapping.{name}: {error}") from None
+            problems.append(f"mapping.{name}: {error}")
+    if problems:
+        raise ValueError("\n".join(problems))
 
 
 def check_follow_ups(type_name: str, follow_up: Mapping[Stage, FollowUp]) -> None:

@@ -91,7 +91,7 @@ def test_anchors_and_merges_save_repetition(tmp_path: Path) -> None:
         (json.dumps([ONE, ONE | {"id": "Contoso.CRM"}]), "offers[1].id: another offer of the file has it, too"),
         (json.dumps([ONE, {"id": "a.b"}]), "offers[1].destinations: is missing: add it"),
         ("offers: {id: a.b}", "destinations: is missing: add it"),
-        ("id: 5\ndestinations: []", "id: Input should be a valid string"),
+        ("id: 5\ndestinations: [{name: table, type: azure_table}]", "id: Input should be a valid string"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line_that_names_the_place(
@@ -101,6 +101,23 @@ def test_a_wrong_file_is_refused_in_one_line_that_names_the_place(
         ids(tmp_path, content)
     assert str(refused.value).startswith(problem)
     assert len(str(refused.value).splitlines()) == 1
+
+
+def test_all_that_is_wrong_with_a_file_is_said_at_once_offer_by_offer(tmp_path: Path) -> None:
+    hook = {"name": "hook", "type": "webhook", "settings": {"url": "http://example.com", "secret": "s3cret"}}
+    crm = {"name": "crm", "type": "dataverse", "mapping": {"one": "{nope}", "two": "{none}"}}
+    first = {"id": "", "destinations": [hook | {"pace": 0}]}
+    second = {"id": "contoso.crm", "destinations": [hook, crm]}
+    with pytest.raises(Problem) as refused:
+        ids(tmp_path, json.dumps([first, second, {"id": "a.b"}, OTHER]))
+    lines = str(refused.value).splitlines()
+    assert lines[0] == "FILE: 8 fields are wrong"
+    assert [line for line in lines if not line.startswith("  ")][1:] == ["offers[0]", "offers[1]", "offers[2]"]
+    assert [line.split(": ")[0].strip() for line in lines[1:] if line.startswith("  ")] == [
+        *("id", "destinations.0.pace", "destinations.0.settings.url", "destinations.0.settings.secret"),
+        *("destinations.1.settings.url", "destinations.1.mapping.one", "destinations.1.mapping.two", "destinations"),
+    ]
+    assert "s3cret" not in str(refused.value)
 
 
 def test_a_json_file_is_held_to_json(tmp_path: Path) -> None:
@@ -123,11 +140,12 @@ JSON = st.recursive(
     content=st.binary(max_size=80) | st.text(alphabet="abid:-[]{}&*!?|>'\"#%\n\t 019.~<", max_size=60).map(str.encode)
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_bytes_are_offers_or_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+def test_any_bytes_are_offers_or_refused_with_a_line_for_each_problem(tmp_path: Path, content: bytes) -> None:
     try:
         ids(tmp_path, content, "offers")
     except (InvalidOffer, Problem) as refused:
-        assert len(str(refused).splitlines()) == 1
+        first, *others = str(refused).splitlines()
+        assert not others or first == f"FILE: {sum(line.startswith('  ') for line in others)} fields are wrong"
 
 
 @given(value=JSON)
