@@ -39,7 +39,7 @@ from tests.fakes.web_to_lead import OID
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 CRMS = {"Dynamics 365": "dataverse", "Salesforce": "salesforce"}
-SECRETS = {"WEBHOOK": SECRET, "CRM": "the secret"}
+SECRETS = {"LEADS_SECRET_WEBHOOK": SECRET, "LEADS_SECRET_CRM": "the secret"}
 
 
 def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
@@ -102,14 +102,14 @@ def _serve(line: Connection, folder: str) -> None:
                 "authority": dynamics.entra.url,
                 "tenant_id": TENANT,
                 "client_id": dataverse.CLIENT,
-                "client_secret": "env:CRM",
+                "client_secret": "env:LEADS_SECRET_CRM",
             },
-            "Salesforce": {"url": salesforce.url, "client_id": CLIENT, "client_secret": "env:CRM"},
+            "Salesforce": {"url": salesforce.url, "client_id": CLIENT, "client_secret": "env:LEADS_SECRET_CRM"},
             "Marketo": {
                 "munchkin_id": marketo.MUNCHKIN,
                 "endpoint": instance.url,
                 "client_id": marketo.CLIENT,
-                "client_secret": "env:CRM",
+                "client_secret": "env:LEADS_SECRET_CRM",
                 "journey_field": "marketplaceJourney",
             },
         }
@@ -149,7 +149,7 @@ def _context(vendor: Vendors, storage: str = "") -> Context:
 
 
 def _webhook(vendor: Vendors) -> Destination:
-    return destinations.make("webhook", {"url": vendor.hook, "secret": "env:WEBHOOK"}, _context(vendor))
+    return destinations.make("webhook", {"url": vendor.hook, "secret": "env:LEADS_SECRET_WEBHOOK"}, _context(vendor))
 
 
 def _crm(vendor: Vendors, crm: str, **settings: str) -> Destination:
@@ -287,7 +287,7 @@ def _recorded(destination: Destination) -> list[tuple[str, str, dict[str, Any]]]
 
 
 def _speed(vendor: Vendors, effort: Effort, tell: Callable[[str], None]) -> Result:
-    settings = {"url": vendor.hook, "secret": "env:WEBHOOK"}
+    settings = {"url": vendor.hook, "secret": "env:LEADS_SECRET_WEBHOOK"}
     offer = OFFER_SETTINGS | {"destinations": [{"name": DESTINATION, "type": "webhook", "settings": settings}]}
     environment = vendor.environment | {"FLOOR_VENDOR": vendor.hook}
     with accounts(2) as storages:

@@ -71,6 +71,7 @@ var ourSettings = {
   LEADS_KEY_VAULT_URI: vaultUri
   LEADS_NOTIFY_WEBHOOK: notifyWebhook
   LEADS_ALLOWED_NETWORKS: allowedNetworks
+  LEADS_ALLOWED_SETTINGS: join(objectKeys(keyVaultSettings), ',')
   LEADS_CA_BUNDLE: caBundle
   LEADS_RETENTION_DAYS: string(unroutedRetentionDays)
   LEADS_PERSONAL_DATA_OVER_HTTP: personalDataOverHttp ? 'true' : 'false'

@@ -70,7 +70,7 @@ param unroutedRetentionDays int = 180
 @description('Whoever has the key of the function manage can read what customers said. Erasing works without it.')
 param personalDataOverHttp bool = false
 
-@description('App settings that hold secrets, for references env:NAME: the name of the setting, and the name of its secret in the Key Vault.')
+@description('App settings that hold secrets, for references env:NAME, which may read these: the name of the setting, and the name of its secret in the Key Vault.')
 param keyVaultSettings object = {}
 
 @description('Days that logs are kept.')

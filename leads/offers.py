@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from leads import clock, destinations
-from leads.destinations.base import MappingValue, secret_references
+from leads.destinations.base import MappingValue, secret_references, secret_settings
 from leads.destinations.follow_up import FollowUp
 from leads.events import Event, emit
 from leads.identity import NO_PART_OF_AN_ID
@@ -151,8 +151,9 @@ class DestinationConfig(_Model):
             raise ValueError("\n".join(problems))
         settings = destinations.read_settings(self.type, self.settings)
         secrets = secret_references(settings)
+        given = self.settings.keys() & secret_settings(type(settings))  # also a reference that is no longer read as one
         for name in self.secret_expires:
-            if name not in secrets:
+            if name not in secrets.keys() | given:
                 raise ValueError(
                     f"secret_expires.{name}: no setting of that name holds a secret reference; "
                     f"those that do: {', '.join(sorted(secrets)) or 'none'}"

@@ -35,6 +35,7 @@ _PARTS = {
 }
 """What stands in the address that the SDK makes of a connection string (Microsoft Learn, "Configure Azure Storage connection
 strings"); an emulator's account may have any name."""
+_SETTING_NAME = re.compile(r"[A-Za-z0-9_.]+")
 _REFERENCE = re.compile(r"env:[A-Za-z0-9_.]+|keyvault:[A-Za-z0-9-]{1,127}")
 """Microsoft Learn, "Configure an App Service app", section "Configure app settings", and "Azure Key Vault keys, secrets and
 certificates overview", section "Object identifiers"."""
@@ -57,10 +58,22 @@ Network = IPv4Network | IPv6Network
 
 COMMAND_LINES: Final = "LEADS_APP_"
 """What the names of the command line's own variables begin with."""
+OFFERS_SECRETS: Final = "LEADS_SECRET_"
+"""What the names of the settings begin with that an offer may have read without anything else."""
 
 
 class SettingsError(Exception):
     """A setting is missing or wrong. The text names it and says what to do; it never holds a value."""
+
+
+class SettingNotAllowed(SettingsError):
+    """A reference names an app setting that offers may not have read."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"env:{name} is not read: only app settings that begin with {OFFERS_SECRETS}, or that LEADS_ALLOWED_SETTINGS lists. "
+            f"Keep the secret in such a setting, or list {name}."
+        )
 
 
 def _check_connection_string(text: str) -> str:
@@ -105,6 +118,16 @@ def _read_networks(text: object) -> object:
         return tuple(ip_network(part) for part in text.replace(",", " ").split())
     except ValueError:
         raise ValueError("must be networks such as 10.1.0.0/16, fd00:1::/64, separated by commas") from None
+
+
+def _read_names(text: object) -> object:
+    """Names of settings, separated by commas or blanks."""
+    if not isinstance(text, str):
+        return text
+    names = text.replace(",", " ").split()
+    if not all(_SETTING_NAME.fullmatch(name) for name in names):
+        raise ValueError("must be names of app settings, separated by commas")
+    return frozenset(names)
 
 
 def _read_host_name(text: object) -> object:
@@ -154,6 +177,10 @@ class Settings(BaseModel):
         (), alias="LEADS_ALLOWED_NETWORKS"
     )
     """Networks that are not public to which leads may go all the same, such as that of a private endpoint."""
+    allowed_settings: Annotated[frozenset[str], BeforeValidator(_read_names)] = Field(
+        frozenset(), alias="LEADS_ALLOWED_SETTINGS"
+    )
+    """App settings that `env:NAME` reads although their names don't begin with `LEADS_SECRET_`."""
     ca_bundle: Annotated[str, AfterValidator(_check_file)] = Field("", alias="LEADS_CA_BUNDLE")
     """Certificates to trust instead of the public ones, for endpoints inside a private network."""
     notify_webhook: Annotated[str, AfterValidator(lambda text: text and _check_reference(text))] = Field(
@@ -172,6 +199,11 @@ class Settings(BaseModel):
     host_name: Annotated[str, BeforeValidator(_read_host_name)] = Field("", alias="WEBSITE_HOSTNAME")
     """The app's own, set by the platform (Microsoft Learn, "Environment variables and app settings in Azure App Service"); Core
     Tools add the port that they listen on."""
+
+    def allows_reading(self, name: str) -> bool:
+        """Whether `env:NAME` may be read. Offers can be changed over HTTP, so an operator says which settings they may name:
+        another one could be a key of the app's or the platform's, and an offer could have it sent anywhere."""
+        return name.startswith(OFFERS_SECRETS) or name in self.allowed_settings or self.notify_webhook == f"env:{name}"
 
     @property
     def connection_slots(self) -> int:
@@ -236,7 +268,7 @@ def unread_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Variables that are named like the app's settings, and are none: most likely misspelt."""
     known = {field.alias for field in Settings.model_fields.values()}
     named = (name for name in environ if name.lower().startswith(("leads_", "leadsstorage")))
-    return sorted(name for name in named if name not in known and not name.startswith(COMMAND_LINES))
+    return sorted(name for name in named if name not in known and not name.startswith((COMMAND_LINES, OFFERS_SECRETS)))
 
 
 def network_is_described() -> bool:
@@ -255,7 +287,7 @@ SecretReference = Annotated[
     str,
     AfterValidator(_check_reference),
     Field(
-        description="Where the secret is kept: env:NAME (an app setting) or keyvault:NAME (a Key Vault secret).",
+        description="Where the secret is kept: env:LEADS_SECRET_NAME (an app setting) or keyvault:NAME (a Key Vault secret).",
         json_schema_extra=_IS_SECRET,
     ),
 ]
@@ -287,9 +319,11 @@ class Secrets:
         self._kept: dict[str, Refreshing[KeptSecret]] = {}
 
     def read(self, reference: str) -> str:
-        """The secret behind `env:NAME` or `keyvault:NAME`. Raises `SettingsError` if it is not there."""
+        """The secret behind `env:NAME` or `keyvault:NAME`. Raises `SettingsError` if it is not there or may not be read."""
         kind, _, name = reference.partition(":")
         if kind == "env":
+            if not self._settings.allows_reading(name):
+                raise SettingNotAllowed(name)
             value = self._environ.get(name, "")
             if not value:
                 raise SettingsError(

@@ -58,21 +58,21 @@ class StandIns:
             "authority": self.dynamics.entra.url,
             "tenant_id": TENANT,
             "client_id": CLIENT,
-            "client_secret": "env:DEMO_DYNAMICS_SECRET",
+            "client_secret": "env:LEADS_SECRET_DEMO_DYNAMICS",
         }
         salesforce_settings = {
             "url": self.salesforce.url,
             "client_id": salesforce.CLIENT,
-            "client_secret": "env:DEMO_SALESFORCE_SECRET",
+            "client_secret": "env:LEADS_SECRET_DEMO_SALESFORCE",
         }
         marketo_settings = {
             "munchkin_id": marketo.MUNCHKIN,
             "endpoint": self.marketo.url,
             "client_id": marketo.CLIENT,
-            "client_secret": "env:DEMO_MARKETO_SECRET",
+            "client_secret": "env:LEADS_SECRET_DEMO_MARKETO",
             "journey_field": JOURNEY_FIELD,
         }
-        hook = {"url": self.receiver.url, "secret": "env:DEMO_WEBHOOK_SECRET"}
+        hook = {"url": self.receiver.url, "secret": "env:LEADS_SECRET_DEMO_WEBHOOK"}
         call_them = {"contact_requested": {"task": {"subject": "Call {first_name} {last_name}", "due_hours": 4}}}
         list_them = {"contact_requested": {"list": marketo.LIST}}
         return {
@@ -117,10 +117,10 @@ def stand_ins() -> Iterator[StandIns]:
             settings = {
                 "LEADS_CA_BUNDLE": authority.bundle,
                 "LEADS_ALLOWED_NETWORKS": "127.0.0.0/8",
-                "DEMO_DYNAMICS_SECRET": client_secret,
-                "DEMO_SALESFORCE_SECRET": consumer_secret,
-                "DEMO_MARKETO_SECRET": service_secret,
-                "DEMO_WEBHOOK_SECRET": webhook_secret,
+                "LEADS_SECRET_DEMO_DYNAMICS": client_secret,
+                "LEADS_SECRET_DEMO_SALESFORCE": consumer_secret,
+                "LEADS_SECRET_DEMO_MARKETO": service_secret,
+                "LEADS_SECRET_DEMO_WEBHOOK": webhook_secret,
             }
             yield StandIns(dynamics, org, form, instance, receiver, settings)
 

@@ -31,7 +31,14 @@ from leads.ledger import LEDGER_TABLE
 from leads.listing import unreadable_rows
 from leads.offers import OFFERS_TABLE, DestinationConfig, Offer, UnreadableOffer, by_connection
 from leads.problems import place_of
-from leads.settings import Settings, SettingsError, read_usable_settings, unread_variables
+from leads.settings import (
+    OFFERS_SECRETS,
+    SettingNotAllowed,
+    Settings,
+    SettingsError,
+    read_usable_settings,
+    unread_variables,
+)
 from leads.side_by_side import NotDoneInTime, map_in_order
 from leads.storage import LEADS_QUEUE, NOTICES_QUEUE, POISON_QUEUE, Queue, StorageError, Table
 from leads.storage_problems import no_login, storage_problem
@@ -264,6 +271,9 @@ class _Examination:
     def _secret(self, about: str, reference: str) -> Finding:
         try:
             self.app.secrets.read(reference)
+        except SettingNotAllowed as error:
+            self.missing_secrets.add(reference)
+            return _wrong(Area.SECRETS, about, str(error), self._way_to_allow())
         except SettingsError as error:
             self.missing_secrets.add(reference)
             remedy = (
@@ -273,6 +283,18 @@ class _Examination:
             )
             return _wrong(Area.SECRETS, about, str(error).rstrip("."), remedy)
         return _fine(Area.SECRETS, about, f"{reference} can be read")
+
+    def _way_to_allow(self) -> str:
+        """The setting that lets offers have what they name today, and what to look at before."""
+        settings = self.app.settings
+        named = {
+            reference.removeprefix("env:") for _, reference in _references(settings, self.offers) if "env:" in reference
+        }
+        allowed = settings.allowed_settings | {name for name in named if not settings.allows_reading(name)}
+        return (
+            f"name a setting that begins with {OFFERS_SECRETS} instead; or, where each of these is a secret of the offer's own "
+            f"vendor, set LEADS_ALLOWED_SETTINGS={','.join(sorted(allowed))} where the app runs; the leads wait, and follow"
+        )
 
     # connections
 

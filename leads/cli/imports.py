@@ -111,7 +111,10 @@ def import_from_table(
     table: Annotated[str, typer.Option(help="The table's name.")] = "MarketplaceLeads",
     connection: Annotated[
         str | None,
-        typer.Option(metavar="REFERENCE", help="Another account: env:NAME or keyvault:NAME of its connection string."),
+        typer.Option(
+            metavar="REFERENCE",
+            help="Another account: env:LEADS_SECRET_NAME or keyvault:NAME of its connection string.",
+        ),
     ] = None,
     account: Annotated[
         str | None,
@@ -134,8 +137,8 @@ def import_from_table(
     and identity; else this machine does.
 
     \b
-    python -m leads import table --connection env:OLD_STORAGE --since 90d --dry-run
-    python -m leads import table --connection env:OLD_STORAGE --only-record
+    python -m leads import table --connection env:LEADS_SECRET_OLD_STORAGE --since 90d --dry-run
+    python -m leads import table --connection env:LEADS_SECRET_OLD_STORAGE --only-record
     """
     source = {"table": table, "connection_string": connection, "table_service_uri": account}
     which = asked(

@@ -159,7 +159,7 @@ def offers_set(context: typer.Context, file: File) -> int:
         {
           "name": "table",
           "type": "azure_table",
-          "settings": {"connection_string": "env:CRM_STORAGE"},
+          "settings": {"connection_string": "env:LEADS_SECRET_CRM_STORAGE"},
           "when": {"stage": ["contact_requested", "purchase"]}
         }
       ],
@@ -199,7 +199,7 @@ def offers_apply(
         destinations:
           - name: table
             type: azure_table
-            settings: {connection_string: "env:CRM_STORAGE"}
+            settings: {connection_string: "env:LEADS_SECRET_CRM_STORAGE"}
       - id: "*"
         destinations:
           - {name: rest, type: azure_table}

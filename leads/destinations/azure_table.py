@@ -19,7 +19,7 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 from azure.data.tables import TableClient
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from leads import clock
 from leads.destinations.base import (
@@ -44,7 +44,7 @@ from leads.transport import BoundedTransport
 
 CREATED_TIME_FORMAT = "%m/%d/%Y %H:%M:%S"
 OWN_CONNECTION_STRING: Final = "env:LeadsStorage"
-"""Offers of earlier releases name the app's own account so; the reference itself may not be readable any more."""
+"""Offers of earlier releases name the app's own account so. It is no secret of an offer's, and is not read as one."""
 MAX_ENTITY_CHARACTERS = 480_000
 """An entity holds 1 MiB and a character takes two bytes of it; the rest is left for names and keys."""
 
@@ -86,7 +86,7 @@ class AzureTableSettings(DestinationSettings):
     connection_string: OptionalSecret = Field(
         None,
         title="Storage account connection string",
-        description="Another account, by a reference to its connection string (env:NAME or keyvault:NAME).",
+        description="Another account, by a reference to its connection string (env:LEADS_SECRET_NAME or keyvault:NAME).",
     )
     table_service_uri: str | None = Field(
         None,
@@ -94,6 +94,11 @@ class AzureTableSettings(DestinationSettings):
         pattern="^https://[^/]+/?$",
         description="Another account by the app's own identity: https://ACCOUNT.table.core.windows.net.",
     )
+
+    @field_validator("connection_string")
+    @classmethod
+    def _own_account_has_no_reference(cls, reference: str | None) -> str | None:
+        return None if reference == OWN_CONNECTION_STRING else reference
 
     @model_validator(mode="after")
     def _one_account(self) -> "AzureTableSettings":
@@ -170,16 +175,13 @@ class AzureTable(Destination):
 
     def _is_in_own_account(self) -> bool:
         """Whether it is the app's own account, whichever way that is named; one that can't be told is another."""
-        settings, own = self.settings, self.context.settings
-        if not (settings.connection_string or settings.table_service_uri):
-            return True
-        if settings.connection_string == OWN_CONNECTION_STRING and own.storage_connection_string:
+        if not (self.settings.connection_string or self.settings.table_service_uri):
             return True
         try:
             table = self.client().url
         except SettingsError:
             return False
-        return account_of(table) == account_of(self.context.storage.table(settings.table).client.url)
+        return account_of(table) == account_of(self.context.storage.table(self.settings.table).client.url)
 
     def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
         reference = self.settings.connection_string

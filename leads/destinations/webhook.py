@@ -66,7 +66,7 @@ class WebhookSettings(DestinationSettings):
     )
     secret: SecretReference = Field(
         title="Signing secret",
-        description="Where the secret that signs the calls is kept: env:NAME or keyvault:NAME.",
+        description="Where the secret that signs the calls is kept: env:LEADS_SECRET_NAME or keyvault:NAME.",
     )
     previous_secret: OptionalSecret = Field(
         None,

@@ -488,8 +488,8 @@ def test_status_tells_of_connections_that_fail_that_work_and_that_nobody_uses(ro
 
 
 def test_an_alarm_that_is_on_calls_for_a_person(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CRM_STORAGE", pipeline.app.settings.storage_connection_string)
-    settings = {"connection_string": "env:CRM_STORAGE"}
+    monkeypatch.setenv("LEADS_SECRET_CRM_STORAGE", pipeline.app.settings.storage_connection_string)
+    settings = {"connection_string": "env:LEADS_SECRET_CRM_STORAGE"}
     expires = {"connection_string": f"{pipeline.clock.now() + timedelta(days=3):%Y-%m-%d}"}
     pipeline.offer({"name": "table", "type": "azure_table", "settings": settings, "secret_expires": expires})
     assert status(pipeline).needs_a_person == []
@@ -498,7 +498,7 @@ def test_an_alarm_that_is_on_calls_for_a_person(pipeline: Pipeline, monkeypatch:
     assert len(told) == 2
     assert told[0].startswith("secret_expiring (offer contoso.crm, destination table, setting connection_string, ")
     assert told[0].endswith(
-        ": A secret of a destination expires in 2 days: renew it, and store it where env:CRM_STORAGE points."
+        ": A secret of a destination expires in 2 days: renew it, and store it where env:LEADS_SECRET_CRM_STORAGE points."
     )
 
 

@@ -257,8 +257,8 @@ def test_the_table_is_made_where_it_is_missing_and_may_have_another_name(fresh_s
 def test_another_account_is_named_by_a_secret_reference(
     wrapped: Any, fresh_storage: str, another_account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CRM_STORAGE", wrapped(another_account))
-    outcome = table_of(fresh_storage, connection_string="env:CRM_STORAGE").send(outgoing(), CUSTOMER)
+    monkeypatch.setenv("LEADS_SECRET_CRM_STORAGE", wrapped(another_account))
+    outcome = table_of(fresh_storage, connection_string="env:LEADS_SECRET_CRM_STORAGE").send(outgoing(), CUSTOMER)
     assert outcome == Delivered(LEAD_ID, "created")
     assert [row["RowKey"] for row in rows(another_account)] == [LEAD_ID]
     assert tables(fresh_storage) == []
@@ -267,14 +267,14 @@ def test_another_account_is_named_by_a_secret_reference(
 def test_a_rotated_connection_string_is_used_without_a_restart(
     fresh_storage: str, another_account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    destination = table_of(connection_string="env:CRM_STORAGE")
-    monkeypatch.setenv("CRM_STORAGE", with_key(another_account, KEY))
+    destination = table_of(connection_string="env:LEADS_SECRET_CRM_STORAGE")
+    monkeypatch.setenv("LEADS_SECRET_CRM_STORAGE", with_key(another_account, KEY))
     assert isinstance(destination.send(outgoing(), CUSTOMER), Misconfigured)
     assert not destination.check().ok
-    monkeypatch.setenv("CRM_STORAGE", another_account)
+    monkeypatch.setenv("LEADS_SECRET_CRM_STORAGE", another_account)
     assert destination.check().ok
     assert destination.send(outgoing(), CUSTOMER) == Delivered(LEAD_ID, "created")
-    monkeypatch.setenv("CRM_STORAGE", fresh_storage)
+    monkeypatch.setenv("LEADS_SECRET_CRM_STORAGE", fresh_storage)
     assert destination.send(outgoing(), CUSTOMER) == Delivered(LEAD_ID, "created")
     assert len(rows(another_account)) == len(rows(fresh_storage)) == 1
 
@@ -297,11 +297,11 @@ def test_a_rotated_connection_string_is_used_without_a_restart(
 def test_a_secret_that_is_no_connection_string_is_misconfigured_and_never_means_the_apps_own_account(
     secret: str, fresh_storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CRM_STORAGE", secret)
-    destination = table_of(fresh_storage, connection_string="env:CRM_STORAGE")
+    monkeypatch.setenv("LEADS_SECRET_CRM_STORAGE", secret)
+    destination = table_of(fresh_storage, connection_string="env:LEADS_SECRET_CRM_STORAGE")
     outcome = destination.send(outgoing(), CUSTOMER)
     assert isinstance(outcome, Misconfigured)
-    assert "CRM_STORAGE" in outcome.reason
+    assert "LEADS_SECRET_CRM_STORAGE" in outcome.reason
     checked = destination.check()
     assert (checked.ok, checked.transient, checked.problem) == (False, False, outcome.reason)
     assert tables(fresh_storage) == []
@@ -321,7 +321,7 @@ def test_a_name_that_a_table_can_have_is_taken(name: str, fresh_storage: str) ->
 
 def test_destinations_with_the_same_account_and_table_share_a_connection() -> None:
     own, same = table_of(), table_of(table="marketplaceleads")
-    other_table, other_account = table_of(table="Other"), table_of(connection_string="env:CRM_STORAGE")
+    other_table, other_account = table_of(table="Other"), table_of(connection_string="env:LEADS_SECRET_CRM_STORAGE")
     by_identity = table_of(table_service_uri="https://example.table.core.windows.net")
     assert own.connection == same.connection
     assert len({found.connection for found in (own, other_table, other_account, by_identity)}) == 4
@@ -341,8 +341,8 @@ def said(*texts: str) -> None:
 def test_a_wrong_key_is_misconfigured_and_says_what_to_change(
     another_account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CRM_STORAGE", with_key(another_account, KEY))
-    destination = table_of(connection_string="env:CRM_STORAGE")
+    monkeypatch.setenv("LEADS_SECRET_CRM_STORAGE", with_key(another_account, KEY))
+    destination = table_of(connection_string="env:LEADS_SECRET_CRM_STORAGE")
     outcome, checked = destination.send(outgoing(), CUSTOMER), destination.check()
     assert isinstance(outcome, Misconfigured)
     assert (checked.ok, checked.transient) == (False, False)
@@ -352,8 +352,8 @@ def test_a_wrong_key_is_misconfigured_and_says_what_to_change(
 
 
 def test_a_key_that_is_no_key_is_misconfigured(another_account: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CRM_STORAGE", with_key(another_account, "abcde"))
-    destination = table_of(connection_string="env:CRM_STORAGE")
+    monkeypatch.setenv("LEADS_SECRET_CRM_STORAGE", with_key(another_account, "abcde"))
+    destination = table_of(connection_string="env:LEADS_SECRET_CRM_STORAGE")
     outcome, checked = destination.send(outgoing(), CUSTOMER), destination.check()
     assert isinstance(outcome, Misconfigured)
     assert "account key" in outcome.reason
@@ -572,8 +572,8 @@ def test_whatever_storage_answers_a_check_only_reads(fake: FakeTables, status: i
 def test_a_refused_key_parks_the_lead_and_a_new_secret_delivers_it_without_a_restart(
     pipeline: Pipeline, another_account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CRM_STORAGE", with_key(another_account, KEY))
-    settings_of_it = {"connection_string": "env:CRM_STORAGE"}
+    monkeypatch.setenv("LEADS_SECRET_CRM_STORAGE", with_key(another_account, KEY))
+    settings_of_it = {"connection_string": "env:LEADS_SECRET_CRM_STORAGE"}
     pipeline.offer({"name": "table", "type": "azure_table", "settings": settings_of_it})
     lead_id = pipeline.post()
     pipeline.run()
@@ -582,7 +582,7 @@ def test_a_refused_key_parks_the_lead_and_a_new_secret_delivers_it_without_a_res
     assert "refused" in delivery.reason
     pipeline.tick(2)
     assert pipeline.delivery(lead_id, "table").state is State.PARKED
-    monkeypatch.setenv("CRM_STORAGE", another_account)
+    monkeypatch.setenv("LEADS_SECRET_CRM_STORAGE", another_account)
     pipeline.tick(2)
     assert pipeline.delivery(lead_id, "table").state is State.DELIVERED
     assert [row["RowKey"] for row in rows(another_account)] == [lead_id]

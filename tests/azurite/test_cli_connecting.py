@@ -204,14 +204,14 @@ def test_the_dialogue_asks_checks_saves_and_tries(pipeline: Pipeline, fresh_stor
             ("table [MarketplaceLeads]: ", "CrmLeads"),
             ("connection_string (Enter: none): ", "AccountKey=s3cret"),
             "connection_string: must be a reference: env:NAME",
-            ("connection_string (Enter: none): ", "env:CRM_STORAGE"),
-            "az functionapp config appsettings set -g GROUP -n APP --settings CRM_STORAGE=",
+            ("connection_string (Enter: none): ", "env:LEADS_SECRET_CRM_STORAGE"),
+            "az functionapp config appsettings set -g GROUP -n APP --settings LEADS_SECRET_CRM_STORAGE=",
             ("table_service_uri (Enter: none): ", ""),
             ("Check whether it is usable? [Y/n]: ", "y"),
-            "The app setting CRM_STORAGE is missing or empty",
+            "The app setting LEADS_SECRET_CRM_STORAGE is missing or empty",
             ("Change the settings? [Y/n]: ", "y"),
             ("table [CrmLeads]: ", ""),
-            ("connection_string (-: none) [env:CRM_STORAGE]: ", "-"),
+            ("connection_string (-: none) [env:LEADS_SECRET_CRM_STORAGE]: ", "-"),
             ("table_service_uri (Enter: none): ", ""),
             ("Check whether it is usable? [Y/n]: ", "y"),
             "usable",
@@ -248,15 +248,15 @@ def test_lists_and_objects_are_given_as_json_and_a_secrets_place_is_told_without
     run: Run, pipeline: Pipeline
 ) -> None:
     given = ("--set", "url=https://hooks.example.com/x", "--set", "secret=keyvault:hook")
-    headers = ("--set", 'headers={"Authorization": "env:HOOK_TOKEN"}')
+    headers = ("--set", 'headers={"Authorization": "env:LEADS_SECRET_HOOK_TOKEN"}')
     assert run("offers", "connect", "a.b", "--type", "webhook", *given, *headers, "--yes").status == 0
     (stored,) = pipeline.app.offers.stored()
-    assert stored.offer.destinations[0].settings["headers"] == {"Authorization": "env:HOOK_TOKEN"}
+    assert stored.offer.destinations[0].settings["headers"] == {"Authorization": "env:LEADS_SECRET_HOOK_TOKEN"}
 
 
 ASKED: dict[str, dict[str, list[str]]] = {
     "azure_table": {
-        "connection_string": ["AccountKey=s3cret", "env:CRM_STORAGE"],
+        "connection_string": ["AccountKey=s3cret", "env:LEADS_SECRET_CRM_STORAGE"],
         "table_service_uri": ["http://x", ""],
     },
     "dataverse": {
@@ -269,21 +269,25 @@ ASKED: dict[str, dict[str, list[str]]] = {
     "marketo": {
         "munchkin_id": ["", "12", "123-ABC-456"],
         "client_id": ["", "12345678-1234-1234-1234-123456789012"],
-        "client_secret": ["", "s3cret", "env:MARKETO_SECRET"],
+        "client_secret": ["", "s3cret", "env:LEADS_SECRET_MARKETO"],
         "form_id": ["five", "0", "1005"],
         "do_not_contact": ["doNotCall", '["doNotWrite"]', '["doNotCall"]'],
     },
     "salesforce": {
         "url": ["", "https://login.salesforce.com", "https://contoso.my.salesforce.com"],
         "client_id": ["", "3MVG", "3MVG9abcdefghijk"],
-        "client_secret": ["s3cret", "env:SALESFORCE SECRET", "env:SALESFORCE_SECRET"],
+        "client_secret": ["s3cret", "env:SALESFORCE SECRET", "env:LEADS_SECRET_SALESFORCE"],
         "duplicate_rules": ["ignore", "existing"],
     },
     "salesforce_web_to_lead": {"oid": ["", "00X", "00D000000000001"], "daily_limit": ["many", "0", "1000"]},
     "webhook": {
         "url": ["", "http://hooks.example.com", "https://hooks.example.com/leads"],
         "secret": ["", "s3cret", "keyvault:hook"],
-        "headers": ["Authorization: x", '{"Authorization": "s3cret"}', '{"Authorization": "env:HOOK_TOKEN"}'],
+        "headers": [
+            "Authorization: x",
+            '{"Authorization": "s3cret"}',
+            '{"Authorization": "env:LEADS_SECRET_HOOK_TOKEN"}',
+        ],
         "body": ['{"text": ', '{"text": "{no_such_field}"}', '{"text": "{headline}"}'],
     },
 }
@@ -351,7 +355,7 @@ def test_what_only_shows_in_all_answers_together_is_said_and_asked_about_again(f
         terminal.answer(
             ("tenant_id (Enter: none): ", ""),
             ("client_id (Enter: none): ", ""),
-            ("client_secret (Enter: none): ", "env:CRM_SECRET"),
+            ("client_secret (Enter: none): ", "env:LEADS_SECRET_CRM"),
             ("authority [https://login.microsoftonline.com]: ", ""),
             ("match_existing (email | off) [email]: ", ""),
             ("duplicate_detection (off | delivered | create) [off]: ", ""),
@@ -380,10 +384,10 @@ def test_a_second_destination_is_added_and_one_of_the_same_name_replaced(run: Ru
 
 
 def test_what_is_not_usable_is_not_saved_by_a_script_that_has_it_validated(run: Run, pipeline: Pipeline) -> None:
-    given = ("--type", "azure_table", "--set", "connection_string=env:NOT_THERE", "--validate", "--yes")
+    given = ("--type", "azure_table", "--set", "connection_string=env:LEADS_SECRET_NOT_THERE", "--validate", "--yes")
     ran = run("offers", "connect", "a.b", *given)
     assert (ran.status, titles(pipeline)) == (5, {})
-    assert "The app setting NOT_THERE is missing or empty" in ran.out
+    assert "The app setting LEADS_SECRET_NOT_THERE is missing or empty" in ran.out
     assert ran.out.splitlines()[-1] == "Nothing was saved."
 
 

@@ -78,13 +78,13 @@ def test_a_vendor_that_is_out_of_reach_is_called_so(pipeline: Pipeline) -> None:
     [
         (
             "azure_table",
-            {"connection_string": "env:NOT_THERE"},
-            "The app setting NOT_THERE is missing or empty; the secret reference env:NOT_THERE needs it.",
+            {"connection_string": "env:LEADS_SECRET_GONE"},
+            "The app setting LEADS_SECRET_GONE is missing or empty; the secret reference env:LEADS_SECRET_GONE needs it.",
         ),
         (
             "azure_table",
-            {"connection_string": "env:NO_CONNECTION_STRING"},
-            "env:NO_CONNECTION_STRING does not hold a storage connection string.",
+            {"connection_string": "env:LEADS_SECRET_NO_CONNECTION_STRING"},
+            "env:LEADS_SECRET_NO_CONNECTION_STRING does not hold a storage connection string.",
         ),
         (
             "webhook",
@@ -93,15 +93,15 @@ def test_a_vendor_that_is_out_of_reach_is_called_so(pipeline: Pipeline) -> None:
         ),
         (
             "webhook",
-            {"url": "https://127.0.0.1:1/x", "secret": "env:NO_CONNECTION_STRING"},
-            "env:NO_CONNECTION_STRING must hold whsec_ and 24 to 64 random bytes in base64 (Standard Webhooks).",
+            {"url": "https://127.0.0.1:1/x", "secret": "env:LEADS_SECRET_NO_CONNECTION_STRING"},
+            "env:LEADS_SECRET_NO_CONNECTION_STRING must hold whsec_ and 24 to 64 random bytes in base64 (Standard Webhooks).",
         ),
     ],
 )
 def test_a_wrong_secret_reference_is_an_answer_that_says_what_to_change(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, type_name: str, settings: dict[str, str], problem: str
 ) -> None:
-    monkeypatch.setenv("NO_CONNECTION_STRING", "s3cret-text")
+    monkeypatch.setenv("LEADS_SECRET_NO_CONNECTION_STRING", "s3cret-text")
     found = checked(pipeline, type_name, **settings)
     assert (found.ok, found.problem) == (False, problem)
     assert "s3cret-text" not in found.model_dump_json()
@@ -110,16 +110,16 @@ def test_a_wrong_secret_reference_is_an_answer_that_says_what_to_change(
 @pytest.fixture
 def receiver(tmp_path: Any, fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     authority = make_authority(tmp_path)
-    monkeypatch.setenv("HOOK_SECRET", "whsec_" + "c2VjcmV0" * 4)
+    monkeypatch.setenv("LEADS_SECRET_HOOK", "whsec_" + "c2VjcmV0" * 4)
     with Receiver(authority, ["whsec_" + "c2VjcmV0" * 4]) as running:
         yield running
 
 
 def test_a_wrong_host_is_an_answer(pipeline: Pipeline, receiver: Receiver) -> None:
-    found = checked(pipeline, "webhook", url=receiver.url, secret="env:HOOK_SECRET")
+    found = checked(pipeline, "webhook", url=receiver.url, secret="env:LEADS_SECRET_HOOK")
     assert (found.ok, found.code) == (False, "address_refused")
     assert "not public" in found.problem
-    found = checked(pipeline, "webhook", url="https://hooks.example.invalid/", secret="env:HOOK_SECRET")
+    found = checked(pipeline, "webhook", url="https://hooks.example.invalid/", secret="env:LEADS_SECRET_HOOK")
     assert (found.ok, found.code) == (False, "no_such_host")
 
 
@@ -146,12 +146,12 @@ def test_a_validation_reads_secrets_anew_and_leaves_what_delivers_alone(
     secret = "whsec_" + "c2VjcmV0" * 4
     with Receiver(authority, [secret]) as receiver:
         pipeline = pipeline_over_tls(fresh_storage, authority.bundle, monkeypatch)
-        monkeypatch.setenv("HOOK_SECRET", secret)
-        settings = {"url": receiver.url, "secret": "env:HOOK_SECRET"}
+        monkeypatch.setenv("LEADS_SECRET_HOOK", secret)
+        settings = {"url": receiver.url, "secret": "env:LEADS_SECRET_HOOK"}
         pipeline.offer({"name": "hook", "type": "webhook", "settings": settings})
         assert validated(pipeline).ok
         assert pipeline.app.context._shared == {}
-        monkeypatch.delenv("HOOK_SECRET")
+        monkeypatch.delenv("LEADS_SECRET_HOOK")
         assert not validated(pipeline).ok
 
 

@@ -281,28 +281,48 @@ def a_table(name: str, reference: str, **more: Any) -> dict[str, Any]:
 def test_a_secret_that_is_not_there_is_named_and_its_connection_is_not_asked(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipeline.offer(a_table("one", "env:LEADS_ERP"), a_table("two", "keyvault:erp"))
+    pipeline.offer(a_table("one", "env:LEADS_SECRET_ERP"), a_table("two", "keyvault:erp"))
     found = examined()
     wrong = {finding.about: finding for finding in of(found, Area.SECRETS, Level.WRONG)}
     assert wrong.keys() == {"contoso.crm one: connection_string", "contoso.crm two: connection_string"}
-    assert "LEADS_ERP is missing or empty" in wrong["contoso.crm one: connection_string"].says
+    assert "LEADS_SECRET_ERP is missing or empty" in wrong["contoso.crm one: connection_string"].says
     assert "LEADS_KEY_VAULT_URI" in wrong["contoso.crm two: connection_string"].says
     assert "Key Vault Secrets User" in wrong["contoso.crm two: connection_string"].remedy
     assert {finding.says for finding in of(found, Area.CONNECTIONS)} == {"not asked: a secret of it can't be read"}
-    monkeypatch.setenv("LEADS_ERP", "UseDevelopmentStorage=true")
+    monkeypatch.setenv("LEADS_SECRET_ERP", "UseDevelopmentStorage=true")
     assert not of(examined(), Area.SETTINGS, Level.NOTE), "a secret may be named like a setting"
+
+
+def test_settings_that_offers_may_not_name_are_told_with_what_to_set(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LEADS_ALLOWED_SETTINGS", "CHAT")
+    monkeypatch.setenv("ERP", "UseDevelopmentStorage=true")
+    pipeline.offer(
+        a_table("one", "env:ERP"),
+        a_table("own", "env:LeadsStorage"),
+        a_table("new", "env:LEADS_SECRET_NEW"),
+        announce={"webhook": "env:IDENTITY_HEADER"},
+    )
+    wrong = {finding.about: finding for finding in of(examined(), Area.SECRETS, Level.WRONG)}
+    assert wrong["contoso.crm one: connection_string"].says.startswith("env:ERP is not read: ")
+    assert "set LEADS_ALLOWED_SETTINGS=CHAT,ERP,IDENTITY_HEADER where" in wrong["contoso.crm: announce.webhook"].remedy
+    assert "is missing or empty" in wrong["contoso.crm new: connection_string"].says
+    assert len(wrong) == 3, "the app's own account is none"
+    monkeypatch.setenv("LEADS_ALLOWED_SETTINGS", "CHAT,ERP")
+    assert "contoso.crm one: connection_string" not in {one.about for one in of(examined(), Area.SECRETS, Level.WRONG)}
 
 
 def test_a_secret_that_has_expired_and_one_that_soon_will(
     pipeline: Pipeline, fresh_storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ERP", fresh_storage)
+    monkeypatch.setenv("LEADS_SECRET_ERP", fresh_storage)
     day = pipeline.clock.time.date()
     expires = [day - timedelta(days=3), day + timedelta(days=20), day + timedelta(days=40)]
     names = ("gone", "soon", "later")
     pipeline.offer(
         *(
-            a_table(name, "env:ERP", secret_expires={"connection_string": at.isoformat()})
+            a_table(name, "env:LEADS_SECRET_ERP", secret_expires={"connection_string": at.isoformat()})
             for name, at in zip(names, expires, strict=True)
         )
     )
@@ -311,14 +331,14 @@ def test_a_secret_that_has_expired_and_one_that_soon_will(
         ("contoso.crm gone: connection_string", f"expired on {expires[0]}"),
         ("contoso.crm soon: connection_string", f"expires on {expires[1]}"),
     ]
-    assert wrong[0].remedy == "renew it, and store it where env:ERP points"
+    assert wrong[0].remedy == "renew it, and store it where env:LEADS_SECRET_ERP points"
 
 
 def test_the_webhooks_of_alarms_and_announcements_are_secrets_too(
     pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LEADS_NOTIFY_WEBHOOK", "env:ALARMS")
-    pipeline.offer(crm(vendor.url), announce={"webhook": "env:CHAT"})
+    pipeline.offer(crm(vendor.url), announce={"webhook": "env:LEADS_SECRET_CHAT"})
     wrong = {finding.about for finding in of(examined(), Area.SECRETS, Level.WRONG)}
     assert wrong == {"LEADS_NOTIFY_WEBHOOK", "contoso.crm: announce.webhook"}
 

@@ -187,10 +187,16 @@ def test_what_stands_in_a_crm_is_listed_and_the_apps_own_table_is_emptied(
     _unused_accounts: Iterator[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("OTHER_ACCOUNT", next(_unused_accounts))
-    monkeypatch.setenv("OWN_ACCOUNT", ";".join(sorted(filter(None, fresh_storage.split(";")))))
-    elsewhere = TABLE | {"name": "far", "settings": {"table": "FarLeads", "connection_string": "env:OTHER_ACCOUNT"}}
-    own = TABLE | {"name": "own", "settings": {"table": "OwnLeads", "connection_string": "env:OWN_ACCOUNT"}}
+    monkeypatch.setenv("LEADS_SECRET_OTHER_ACCOUNT", next(_unused_accounts))
+    monkeypatch.setenv("LEADS_SECRET_OWN_ACCOUNT", ";".join(sorted(filter(None, fresh_storage.split(";")))))
+    elsewhere = TABLE | {
+        "name": "far",
+        "settings": {"table": "FarLeads", "connection_string": "env:LEADS_SECRET_OTHER_ACCOUNT"},
+    }
+    own = TABLE | {
+        "name": "own",
+        "settings": {"table": "OwnLeads", "connection_string": "env:LEADS_SECRET_OWN_ACCOUNT"},
+    }
     pipeline.offer(crm(vendor.url), TABLE, elsewhere, own)
     lead = pipeline.post(hers())
     pipeline.run()
@@ -374,7 +380,7 @@ def test_an_erased_lead_is_not_announced_any_more(
         return ""
 
     monkeypatch.setattr("leads.notices.post", post)
-    pipeline.offer(crm(vendor.url), announce={"webhook": "env:CHAT", "with_person": True})
+    pipeline.offer(crm(vendor.url), announce={"webhook": "env:LEADS_SECRET_CHAT", "with_person": True})
     pipeline.post(hers())
     pipeline.run()
     erase(pipeline)

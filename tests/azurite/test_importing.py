@@ -306,13 +306,13 @@ def test_what_is_on_the_queue_is_logged_although_storage_refuses_one_of_the_lead
 @pytest.fixture
 def old(fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> TableClient:
     """A table of another account, as far as the app can tell."""
-    monkeypatch.setenv("OLD_STORAGE", fresh_storage)
+    monkeypatch.setenv("LEADS_SECRET_OLD_STORAGE", fresh_storage)
     client = TableClient.from_connection_string(fresh_storage, "OldLeads")
     client.create_table()
     return client
 
 
-SOURCE = {"source": {"table": "OldLeads", "connection_string": "env:OLD_STORAGE"}}
+SOURCE = {"source": {"table": "OldLeads", "connection_string": "env:LEADS_SECRET_OLD_STORAGE"}}
 
 
 def microsofts(key: int, created: str, email: str = "ada@example.com", **more: Any) -> dict[str, Any]:
@@ -403,7 +403,7 @@ def test_a_row_that_this_app_has_written_goes_to_the_offer_that_its_address_name
     table = {
         "name": "table",
         "type": "azure_table",
-        "settings": {"table": "OldLeads", "connection_string": "env:OLD_STORAGE"},
+        "settings": {"table": "OldLeads", "connection_string": "env:LEADS_SECRET_OLD_STORAGE"},
     }
     pipeline.offer(table)
     lead = pipeline.post(a_lead(OfferTitle="a name that no offer has"), "contoso.crm")
@@ -434,7 +434,10 @@ def test_many_rows_go_in_steps_and_to_begin_anew_does_no_harm(
     ("wanted", "problem"),
     [
         ({"source": {"table": "NoSuchTable"}}, "source.table: the account has no table NoSuchTable"),
-        ({"source": {"connection_string": "env:MISSING"}}, "source: The app setting MISSING is missing or empty"),
+        (
+            {"source": {"connection_string": "env:LEADS_SECRET_MISSING"}},
+            "source: The app setting LEADS_SECRET_MISSING is missing or empty",
+        ),
         ({**SOURCE, "after": "{}"}, "after: is not what a step has answered as next"),
     ],
 )

@@ -43,7 +43,7 @@ def marketo(authority: Authority) -> Iterator[Marketo]:
 @pytest.fixture
 def pipeline(fresh_storage: str, authority: Authority, marketo: Marketo, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     made = pipeline_over_tls(fresh_storage, authority.bundle, monkeypatch)
-    monkeypatch.setenv("MARKETO_SECRET", "the secret")
+    monkeypatch.setenv("LEADS_SECRET_MARKETO", "the secret")
     made.offer(crm(marketo))
     return made
 
@@ -57,7 +57,7 @@ def crm(marketo: Marketo, **more: Any) -> dict[str, Any]:
             "munchkin_id": MUNCHKIN,
             "endpoint": f"{marketo.url}/rest",
             "client_id": CLIENT,
-            "client_secret": "env:MARKETO_SECRET",
+            "client_secret": "env:LEADS_SECRET_MARKETO",
             **more,
         },
         **config,
@@ -1091,7 +1091,13 @@ BY_FORM = {"form_id": FORM}
 MISCONFIGURED: list[tuple[str, dict[str, Any], SettingUp, str, str]] = [
     ("wrong secret", {}, lambda m: setattr(m, "secret", "another"), "invalid_client", "client secret"),
     ("wrong client", {"client_id": "0"}, lambda m: None, "unauthorized", "client_id"),
-    ("no such secret", {"client_secret": "env:NOT_SET"}, lambda m: None, "settings", "NOT_SET"),
+    (
+        "no such secret",
+        {"client_secret": "env:LEADS_SECRET_NOT_SET"},
+        lambda m: None,
+        "settings",
+        "LEADS_SECRET_NOT_SET",
+    ),
     ("no right to write", {}, lambda m: m.permissions.discard("Read-Write Lead"), "603", "Read-Write Lead"),
     ("no right to see forms", BY_FORM, lambda m: m.permissions.discard("Read-Only Assets"), "603", "Read-Only Assets"),
     ("quota", {}, lambda m: setattr(m, "quota", 0), "607", "quota"),

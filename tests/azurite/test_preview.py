@@ -140,11 +140,11 @@ def test_secrets_are_masked_and_not_even_read(
 
 
 def test_a_webhooks_own_headers_are_masked(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOOK_TOKEN", "s3cret")
+    monkeypatch.setenv("LEADS_SECRET_HOOK_TOKEN", "s3cret")
     settings = {
         "url": "https://hooks.example.com/x",
         "secret": "keyvault:hook",
-        "headers": {"Authorization": "env:HOOK_TOKEN"},
+        "headers": {"Authorization": "env:LEADS_SECRET_HOOK_TOKEN"},
     }
     found = preview(
         pipeline, offer={"id": "a.b", "destinations": [{"name": "h", "type": "webhook", "settings": settings}]}
@@ -237,7 +237,7 @@ def test_what_can_not_be_shown_is_said_in_one_line(
 
 
 def test_a_lead_that_a_type_would_refuse_by_itself_is_said_so(pipeline: Pipeline) -> None:
-    settings = {"munchkin_id": "123-ABC-456", "client_id": "0" * 36, "client_secret": "env:MARKETO"}
+    settings = {"munchkin_id": "123-ABC-456", "client_id": "0" * 36, "client_secret": "env:LEADS_SECRET_MARKETO"}
     offer = {"id": "a.b", "destinations": [{"name": "m", "type": "marketo", "settings": settings}]}
     (found,) = preview(pipeline, offer=offer, lead=a_lead(email="")).destinations
     assert found.requests == []

@@ -33,14 +33,14 @@ def org(authority: Authority) -> Iterator[Salesforce]:
 @pytest.fixture
 def pipeline(fresh_storage: str, authority: Authority, org: Salesforce, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     made = pipeline_over_tls(fresh_storage, authority.bundle, monkeypatch)
-    monkeypatch.setenv("SALESFORCE_SECRET", "the secret")
+    monkeypatch.setenv("LEADS_SECRET_SALESFORCE", "the secret")
     made.offer(crm(org))
     return made
 
 
 def crm(org: Salesforce, **more: Any) -> dict[str, Any]:
     config: dict[str, Any] = {key: more.pop(key) for key in ("mapping", "follow_up") if key in more}
-    settings = {"url": org.url, "client_id": CLIENT, "client_secret": "env:SALESFORCE_SECRET", **more}
+    settings = {"url": org.url, "client_id": CLIENT, "client_secret": "env:LEADS_SECRET_SALESFORCE", **more}
     return {"name": "crm", "type": "salesforce", "settings": settings, **config}
 
 

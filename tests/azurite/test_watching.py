@@ -31,14 +31,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture
 def chat(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chat]:
     with Chat(authority) as running:
-        monkeypatch.setenv("CHAT", f"{running.url}/hook?sig=s3cret")
+        monkeypatch.setenv("LEADS_SECRET_CHAT", f"{running.url}/hook?sig=s3cret")
         yield running
 
 
 @pytest.fixture
 def told(chat: Chat, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Chat:
     """The chat, as the app's notification webhook."""
-    monkeypatch.setenv("LEADS_NOTIFY_WEBHOOK", "env:CHAT")
+    monkeypatch.setenv("LEADS_NOTIFY_WEBHOOK", "env:LEADS_SECRET_CHAT")
     monkeypatch.setenv("LEADS_ALLOWED_NETWORKS", "127.0.0.0/8")
     monkeypatch.setenv("LEADS_CA_BUNDLE", authority.bundle)
     return chat
@@ -275,8 +275,8 @@ def test_an_expiry_is_warned_about_thirty_seven_and_one_day_before_and_ends_with
     pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     day = (pipeline.clock.now() + timedelta(days=40)).date()
-    hook = {"url": "https://hook.example.com/", "secret": "env:HOOK_SECRET"}
-    monkeypatch.setenv("HOOK_SECRET", "whsec_" + "A" * 44)
+    hook = {"url": "https://hook.example.com/", "secret": "env:LEADS_SECRET_HOOK"}
+    monkeypatch.setenv("LEADS_SECRET_HOOK", "whsec_" + "A" * 44)
     monkeypatch.setattr(watching, "check_quiet_connections", lambda app, in_use: None)  # nothing answers there
     destination = {"name": "hook", "type": "webhook", "settings": hook, "secret_expires": {"secret": str(day)}}
     pipeline.offer(destination)
@@ -296,9 +296,11 @@ def test_a_shared_access_signature_tells_itself_when_it_ends(
 ) -> None:
     end = (pipeline.clock.now() + timedelta(days=5)).strftime("%Y-%m-%dT%H%%3A%M%%3A%SZ")
     signed = f"TableEndpoint=https://other.table.core.windows.net;SharedAccessSignature=sv=2022-11-02&se={end}&sig=x"
-    monkeypatch.setenv("OTHER", signed)
+    monkeypatch.setenv("LEADS_SECRET_OTHER", signed)
     monkeypatch.setattr(watching, "check_quiet_connections", lambda app, in_use: None)
-    pipeline.offer({"name": "table", "type": "azure_table", "settings": {"connection_string": "env:OTHER"}})
+    pipeline.offer(
+        {"name": "table", "type": "azure_table", "settings": {"connection_string": "env:LEADS_SECRET_OTHER"}}
+    )
     pipeline.watch()
     assert sorted(alarm["within"] for alarm in logged(caplog, "secret_expiring")) == [7, 30]
     assert "sig=x" not in caplog.text
@@ -367,7 +369,7 @@ def test_a_delivered_lead_is_announced_without_personal_data_unless_the_offer_as
     monkeypatch.setenv("LEADS_ALLOWED_NETWORKS", "127.0.0.0/8")
     monkeypatch.setenv("LEADS_CA_BUNDLE", authority.bundle)
     reading_settings(pipeline)
-    pipeline.offer(crm(vendor.url), announce={"webhook": "env:CHAT"})
+    pipeline.offer(crm(vendor.url), announce={"webhook": "env:LEADS_SECRET_CHAT"})
     lead = pipeline.post()
     pipeline.run()
     pipeline.tick(2)
@@ -380,7 +382,9 @@ def test_a_delivered_lead_is_announced_without_personal_data_unless_the_offer_as
         "destination": "crm",
         "link": "",
     }
-    pipeline.offer(crm(vendor.url), announce={"webhook": "env:CHAT", "format": "slack", "with_person": True})
+    pipeline.offer(
+        crm(vendor.url), announce={"webhook": "env:LEADS_SECRET_CHAT", "format": "slack", "with_person": True}
+    )
     pipeline.app.offers.forget()
     other = pipeline.post(a_lead("bo@example.com"))
     pipeline.run()
@@ -398,7 +402,7 @@ def test_an_announcement_leads_to_the_crms_record(
     monkeypatch.setenv("LEADS_CA_BUNDLE", authority.bundle)
     monkeypatch.setattr(Recording, "record_link", lambda self, record_id: f"https://crm.example.com/{record_id}")
     reading_settings(pipeline)
-    pipeline.offer(crm(vendor.url), announce={"webhook": "env:CHAT", "format": "teams"})
+    pipeline.offer(crm(vendor.url), announce={"webhook": "env:LEADS_SECRET_CHAT", "format": "teams"})
     lead = pipeline.post()
     pipeline.run()
     pipeline.tick(2)
@@ -415,7 +419,7 @@ def test_an_announcement_that_fails_holds_up_no_lead_and_is_made_later(
     monkeypatch.setenv("LEADS_CA_BUNDLE", authority.bundle)
     monkeypatch.setattr("leads.announcements.HIDDEN_SECONDS", 1)
     reading_settings(pipeline)
-    pipeline.offer(crm(vendor.url), announce={"webhook": "env:CHAT"})
+    pipeline.offer(crm(vendor.url), announce={"webhook": "env:LEADS_SECRET_CHAT"})
     chat.status = 503
     leads = [pipeline.post(a_lead(f"c{number}@example.com")) for number in range(3)]
     pipeline.run()

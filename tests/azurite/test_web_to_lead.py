@@ -152,8 +152,8 @@ def test_it_is_announced_as_unconfirmed(
     pipeline: Pipeline, salesforce: WebToLead, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Chat(authority) as chat:
-        monkeypatch.setenv("CHAT", f"{chat.url}/sales")
-        pipeline.offer(crm(salesforce), announce={"webhook": "env:CHAT", "format": "slack"})
+        monkeypatch.setenv("LEADS_SECRET_CHAT", f"{chat.url}/sales")
+        pipeline.offer(crm(salesforce), announce={"webhook": "env:LEADS_SECRET_CHAT", "format": "slack"})
         lead = deliver(pipeline)
         pipeline.tick()
         assert [post["text"].splitlines()[1:] for post in chat.posts] == [

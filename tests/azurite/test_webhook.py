@@ -44,14 +44,14 @@ def receiver(authority: Authority) -> Iterator[Receiver]:
 def pipeline(fresh_storage: str, authority: Authority, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """The pipeline to which this machine's own network is allowed; an offer posts to the receiver."""
     made = pipeline_over_tls(fresh_storage, authority.bundle, monkeypatch)
-    monkeypatch.setenv("HOOK_SECRET", SECRET)
-    monkeypatch.setenv("HOOK_TOKEN", "Bearer abc")
+    monkeypatch.setenv("LEADS_SECRET_HOOK", SECRET)
+    monkeypatch.setenv("LEADS_SECRET_HOOK_TOKEN", "Bearer abc")
     made.offer(hook(receiver))
     return made
 
 
 def hook(receiver: Receiver, **settings: Any) -> dict[str, Any]:
-    settings = {"url": receiver.url, "secret": "env:HOOK_SECRET", **settings}
+    settings = {"url": receiver.url, "secret": "env:LEADS_SECRET_HOOK", **settings}
     return {"name": "hook", "type": "webhook", "settings": settings}
 
 
@@ -91,8 +91,8 @@ def test_a_lost_answer_is_sent_again_under_the_same_id(pipeline: Pipeline, recei
 def test_while_a_secret_is_changed_both_sign(
     pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOOK_NEXT", NEXT_SECRET)
-    pipeline.offer(hook(receiver, secret="env:HOOK_NEXT", previous_secret="env:HOOK_SECRET"))
+    monkeypatch.setenv("LEADS_SECRET_HOOK_NEXT", NEXT_SECRET)
+    pipeline.offer(hook(receiver, secret="env:LEADS_SECRET_HOOK_NEXT", previous_secret="env:LEADS_SECRET_HOOK"))
     for accepted in ([SECRET], [NEXT_SECRET]):
         receiver.secrets = accepted
         lead = pipeline.post(a_lead(Description=accepted[0][-5:]))
@@ -107,7 +107,7 @@ def test_a_secret_that_was_rotated_is_used_without_a_restart(
     lead = pipeline.post()
     pipeline.run()
     assert pipeline.delivery(lead, "hook").state is State.RETRY
-    monkeypatch.setenv("HOOK_SECRET", NEXT_SECRET)
+    monkeypatch.setenv("LEADS_SECRET_HOOK", NEXT_SECRET)
     pipeline.advance(13)
     assert pipeline.delivery(lead, "hook").state is State.DELIVERED
 
@@ -146,7 +146,7 @@ def test_a_secret_that_was_rotated_wrongly_pauses_the_connection_and_costs_no_le
     assert len(set(timeless.calls)) < 8, "the last of them were not even tried"
     pipeline.tick(3)
     assert State.DEAD_LETTER not in states(pipeline, waiting), "nor by a probe"
-    monkeypatch.setenv("HOOK_SECRET", NEXT_SECRET)
+    monkeypatch.setenv("LEADS_SECRET_HOOK", NEXT_SECRET)
     pipeline.tick(6)
     assert states(pipeline, waiting) == {State.DELIVERED}
     assert not pipeline.app.connections.stored()[0].paused
@@ -172,7 +172,7 @@ def test_doctor_and_validate_tell_of_refused_deliveries_though_the_check_passes_
             assert f"({unsigned})" in ran.out
         assert "python -m leads offers test contoso.crm" in doctor.out
         assert json.loads(run("offers", "validate", "contoso.crm", "--json").out)["destinations"][0]["refusal"]
-    monkeypatch.setenv("HOOK_SECRET", NEXT_SECRET)
+    monkeypatch.setenv("LEADS_SECRET_HOOK", NEXT_SECRET)
     pipeline.tick(6)
     assert run("offers", "validate", "contoso.crm").status == 0
     assert "refused" not in run("doctor").out
@@ -203,7 +203,7 @@ def test_odd_leads_that_happen_to_follow_each_other_are_dead_letters_once_anothe
 
 
 def test_headers_come_from_secrets(pipeline: Pipeline, receiver: Receiver) -> None:
-    pipeline.offer(hook(receiver, headers={"Authorization": "env:HOOK_TOKEN"}))
+    pipeline.offer(hook(receiver, headers={"Authorization": "env:LEADS_SECRET_HOOK_TOKEN"}))
     pipeline.post()
     pipeline.run()
     assert receiver.headers[0]["authorization"] == "Bearer abc"
@@ -254,9 +254,9 @@ def test_each_status_has_its_outcome(
         ({"url": "https://127.0.0.1:1/"}, Retry, "connection_refused"),
         ({"url": "https://no-such-host.invalid/"}, Retry, "no_such_host"),
         ({"url": "https://10.0.0.1.invalid/"}, Retry, "no_such_host"),
-        ({"secret": "env:NOT_SET"}, Misconfigured, "settings"),
-        ({"headers": {"X-A": "env:NOT_SET"}}, Misconfigured, "settings"),
-        ({"secret": "env:HOOK_TOKEN"}, Misconfigured, "settings"),
+        ({"secret": "env:LEADS_SECRET_NOT_SET"}, Misconfigured, "settings"),
+        ({"headers": {"X-A": "env:LEADS_SECRET_NOT_SET"}}, Misconfigured, "settings"),
+        ({"secret": "env:LEADS_SECRET_HOOK_TOKEN"}, Misconfigured, "settings"),
     ],
 )
 def test_what_fails_before_the_call(
@@ -266,6 +266,24 @@ def test_what_fails_before_the_call(
     assert isinstance(got, outcome)
     assert getattr(got, "code", "") == code
     assert receiver.calls == []
+
+
+def test_a_setting_that_offers_may_not_name_is_sent_nowhere_and_the_leads_wait_until_it_is_listed(
+    pipeline: Pipeline, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ERP_TOKEN", "s3cret")
+    pipeline.offer(hook(receiver, headers={"X-Api-Key": "env:ERP_TOKEN"}))
+    lead = pipeline.post()
+    pipeline.run()
+    assert receiver.calls == []
+    assert pipeline.delivery(lead, "hook").state is State.PARKED
+    assert "list ERP_TOKEN" in pipeline.app.connections.stored()[0].reason
+    monkeypatch.setenv("LEADS_ALLOWED_SETTINGS", "ERP_TOKEN")
+    restarted = Pipeline(pipeline.app.settings.storage_connection_string, monkeypatch, pipeline.clock)
+    restarted.app.__dict__["settings"] = read_settings()
+    restarted.tick(5)
+    assert restarted.delivery(lead, "hook").state is State.DELIVERED
+    assert receiver.headers[-1]["x-api-key"] == "s3cret"
 
 
 def test_a_private_address_pauses_the_connection_and_says_what_to_do(
@@ -299,10 +317,10 @@ def test_an_endpoint_that_has_no_answer_to_the_checks_method_may_well_take_leads
     [
         ({"url": "https://no-such-host.invalid/"}, True, "There is no host of that name: check url."),
         ({"url": "https://127.0.0.1:1/"}, True, "the endpoint did not answer"),
-        ({"secret": "env:NOT_SET"}, False, "NOT_SET"),
-        ({"secret": "env:HOOK_TOKEN"}, False, "whsec_"),
-        ({"headers": {"X-A": "env:NOT_SET"}}, False, "NOT_SET"),
-        ({"headers": {"X-A": "env:HOOK_LINES"}}, False, "The header X-A"),
+        ({"secret": "env:LEADS_SECRET_NOT_SET"}, False, "LEADS_SECRET_NOT_SET"),
+        ({"secret": "env:LEADS_SECRET_HOOK_TOKEN"}, False, "whsec_"),
+        ({"headers": {"X-A": "env:LEADS_SECRET_NOT_SET"}}, False, "LEADS_SECRET_NOT_SET"),
+        ({"headers": {"X-A": "env:LEADS_SECRET_HOOK_LINES"}}, False, "The header X-A"),
     ],
     ids=str,
 )
@@ -314,7 +332,7 @@ def test_the_check_says_what_to_change(
     transient: bool,
     words: str,
 ) -> None:
-    monkeypatch.setenv("HOOK_LINES", "a\nb")
+    monkeypatch.setenv("LEADS_SECRET_HOOK_LINES", "a\nb")
     made = destinations.make("webhook", hook(receiver, **changes)["settings"], pipeline.app.context)
     found = made.check()
     assert not found.ok and found.transient is transient

@@ -61,7 +61,7 @@ class Vendor(ABC):
     @property
     @abstractmethod
     def settings(self) -> dict[str, str]:
-        """Of the destination; the secret is `env:CRM_SECRET`."""
+        """Of the destination; the secret is `env:LEADS_SECRET_CRM`."""
 
     @abstractmethod
     def is_write(self, request: Request) -> bool:
@@ -120,7 +120,7 @@ class Dynamics(Crm):
             "authority": self.server.entra.url,
             "tenant_id": dataverse.TENANT,
             "client_id": dataverse.CLIENT,
-            "client_secret": "env:CRM_SECRET",
+            "client_secret": "env:LEADS_SECRET_CRM",
         }
 
     def is_write(self, request: Request) -> bool:
@@ -156,7 +156,7 @@ class Salesforce(Crm):
     @property
     def settings(self) -> dict[str, str]:
         url, client = self.server.url, salesforce.CLIENT
-        return {"url": url, "client_id": client, "client_secret": "env:CRM_SECRET", "match_existing": "off"}
+        return {"url": url, "client_id": client, "client_secret": "env:LEADS_SECRET_CRM", "match_existing": "off"}
 
     def is_write(self, request: Request) -> bool:
         return request.path.endswith("/ui-api/records") or b"sobjects/" in request.body
@@ -235,7 +235,7 @@ class Marketo(Crm):
             "munchkin_id": marketo.MUNCHKIN,
             "endpoint": self.server.url,
             "client_id": marketo.CLIENT,
-            "client_secret": "env:CRM_SECRET",
+            "client_secret": "env:LEADS_SECRET_CRM",
             "journey_field": "marketplaceJourney",
         }
 
@@ -278,7 +278,7 @@ def test_no_lead_is_lost_and_none_is_there_twice_unless_it_is_marked(
         case.env = {
             "LEADS_CA_BUNDLE": authority.bundle,
             "LEADS_ALLOWED_NETWORKS": "127.0.0.0/8",
-            "CRM_SECRET": "the secret",
+            "LEADS_SECRET_CRM": "the secret",
             "CHAOS_CRASH_DELAY": "60",
             "PYTHON_THREADPOOL_THREAD_COUNT": "16",
             **vendor.environment,

@@ -50,7 +50,7 @@ def test_four_workers_at_full_speed_use_the_allowance_and_never_exceed_it(
             "AzureWebJobsStorage": "",
             "LEADS_CA_BUNDLE": authority.bundle,
             "LEADS_ALLOWED_NETWORKS": "127.0.0.0/8",
-            "MARKETO_SECRET": "the secret",
+            "LEADS_SECRET_MARKETO": "the secret",
             "PYTHON_THREADPOOL_THREAD_COUNT": "32",
         }
         workers = [forks.start(["--in-process", "--no-http", "--no-timers"], env) for _ in range(WORKERS)]
@@ -77,7 +77,7 @@ def _offer(marketo: Marketo) -> dict[str, Any]:
         "munchkin_id": MUNCHKIN,
         "endpoint": marketo.url,
         "client_id": CLIENT,
-        "client_secret": "env:MARKETO_SECRET",
+        "client_secret": "env:LEADS_SECRET_MARKETO",
     }
     destination = {"name": "crm", "type": "marketo", "settings": settings}
     return {"id": "contoso.crm", "titles": ["Contoso CRM"], "destinations": [destination]}

@@ -36,7 +36,7 @@ def make(authority: Authority, dynamics: Dataverse) -> Make:
     """A destination with these settings, as an instance that has just started has it."""
 
     def made(**more: Any) -> Alone:
-        return Alone(Instance(authority.bundle, {"DYNAMICS_SECRET": "the secret"}).make(crm(dynamics, **more)))
+        return Alone(Instance(authority.bundle, {"LEADS_SECRET_DYNAMICS": "the secret"}).make(crm(dynamics, **more)))
 
     return made
 

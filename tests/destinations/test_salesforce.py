@@ -69,12 +69,12 @@ def org(authority: Authority, time: TestClock) -> Iterator[Salesforce]:
 
 @pytest.fixture
 def instance(authority: Authority) -> Instance:
-    return Instance(authority.bundle, {"SALESFORCE_SECRET": "the secret"})
+    return Instance(authority.bundle, {"LEADS_SECRET_SALESFORCE": "the secret"})
 
 
 def crm(org: Salesforce, **more: Any) -> dict[str, Any]:
     config: dict[str, Any] = {key: more.pop(key) for key in ("mapping", "follow_up") if key in more}
-    given_settings = {"url": org.url, "client_id": CLIENT, "client_secret": "env:SALESFORCE_SECRET", **more}
+    given_settings = {"url": org.url, "client_id": CLIENT, "client_secret": "env:LEADS_SECRET_SALESFORCE", **more}
     return {"name": "crm", "type": "salesforce", "settings": given_settings, **config}
 
 
@@ -1244,8 +1244,8 @@ def key_pair() -> tuple[str, str]:
 
 
 def by_key(instance: Instance, org: Salesforce, key: str, **more: Any) -> Alone:
-    instance.secrets["SALESFORCE_KEY"] = key
-    settings_ = {"client_secret": None, "username": USERNAME, "private_key": "env:SALESFORCE_KEY"}
+    instance.secrets["LEADS_SECRET_SALESFORCE_KEY"] = key
+    settings_ = {"client_secret": None, "username": USERNAME, "private_key": "env:LEADS_SECRET_SALESFORCE_KEY"}
     return Alone(instance.make(crm(org, **settings_ | more)))
 
 
@@ -1310,7 +1310,13 @@ SettingUp = Callable[[Salesforce], Any]
 PROBLEMS: list[tuple[str, dict[str, Any], SettingUp, str, str]] = [
     ("wrong secret", {}, lambda o: setattr(o, "secret", "x"), "invalid_client", "client_secret"),
     ("wrong consumer key", {"client_id": "3MVG9other.key"}, lambda o: None, "invalid_client_id", "consumer key"),
-    ("no such secret", {"client_secret": "env:NOT_SET"}, lambda o: None, "settings", "NOT_SET"),
+    (
+        "no such secret",
+        {"client_secret": "env:LEADS_SECRET_NOT_SET"},
+        lambda o: None,
+        "settings",
+        "LEADS_SECRET_NOT_SET",
+    ),
     (
         "expired password",
         {},

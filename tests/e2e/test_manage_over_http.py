@@ -57,9 +57,15 @@ def test_a_publisher_connects_tries_pauses_and_resumes(fresh_storage: str) -> No
             assert answer.status == status, answer.body
             return answer.json() if answer.body else None
 
-        destination = {"name": "table", "type": "azure_table", "settings": {"connection_string": "env:NOT_THERE"}}
+        destination = {
+            "name": "table",
+            "type": "azure_table",
+            "settings": {"connection_string": "env:LEADS_SECRET_NOT_THERE"},
+        }
         refused = ask("POST", "/validate", destination)
-        assert refused["destinations"][0]["problem"].startswith("The app setting NOT_THERE is missing or empty")
+        assert refused["destinations"][0]["problem"].startswith(
+            "The app setting LEADS_SECRET_NOT_THERE is missing or empty"
+        )
         offer = {"destinations": [destination | {"settings": {"table": "CrmLeads"}}]}
         ask("PUT", "/offers/contoso.crm", offer, 201)
         assert ask("POST", "/offers/contoso.crm/validate")["ok"]

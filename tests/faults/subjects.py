@@ -34,7 +34,7 @@ class Subject(ABC):
     has_secret: ClassVar[bool] = True
     has_key: ClassVar[bool] = True
     """Whether the vendor knows a second try: without, a lost answer is unknown, and the lead may be there twice, but marked."""
-    secret_setting: ClassVar[str] = "VENDOR_SECRET"
+    secret_setting: ClassVar[str] = "LEADS_SECRET_VENDOR"
     vendor: VendorServer
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,7 @@ def test_no_secret_is_in_a_setting_or_an_output(deployment: Deployment) -> None:
 def test_a_setting_with_a_secret_is_a_reference_to_the_key_vault(production: Deployment) -> None:
     vault = production.the("Microsoft.KeyVault/vaults")["name"]
     assert production.settings["ERP_STORAGE"] == f"@Microsoft.KeyVault(VaultName={vault};SecretName=erp-storage)"
+    assert production.settings["LEADS_ALLOWED_SETTINGS"] == "ERP_STORAGE", "offers may name it"
     assert "userAssignedIdentities" in site(production)["keyVaultReferenceIdentity"]
 
 

@@ -25,7 +25,7 @@ def crm(dynamics: Dataverse, **more: Any) -> dict[str, Any]:
             "authority": dynamics.entra.url,
             "tenant_id": TENANT,
             "client_id": CLIENT,
-            "client_secret": "env:DYNAMICS_SECRET",
+            "client_secret": "env:LEADS_SECRET_DYNAMICS",
             **more,
         },
         **config,

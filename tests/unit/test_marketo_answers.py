@@ -34,7 +34,7 @@ def answer(body: Any, status: int = 200) -> Answer:
 
 
 def settings(**more: Any) -> MarketoSettings:
-    given = {"munchkin_id": "123-ABC-456", "client_id": "id", "client_secret": "env:SECRET"}
+    given = {"munchkin_id": "123-ABC-456", "client_id": "id", "client_secret": "env:LEADS_SECRET_MARKETO"}
     return MarketoSettings.model_validate(given | more)
 
 

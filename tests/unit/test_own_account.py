@@ -70,9 +70,9 @@ def test_the_own_emulator_is_known_by_any_name() -> None:
     )
 
 
-def test_a_destination_that_names_the_apps_own_setting_is_in_the_own_account_even_if_it_may_not_be_read() -> None:
-    assert is_own({"LeadsStorage": BY_KEY}, reference="env:LeadsStorage")
-    assert not is_own(BY_IDENTITY, reference="env:LeadsStorage")
+@pytest.mark.parametrize("own", [{"LeadsStorage": BY_KEY}, BY_IDENTITY, BY_ADDRESS], ids=str)
+def test_a_destination_that_names_the_apps_own_setting_is_in_the_own_account(own: dict[str, str]) -> None:
+    assert is_own(own, reference="env:LeadsStorage")
 
 
 @pytest.mark.parametrize(

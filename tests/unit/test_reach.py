@@ -120,7 +120,7 @@ BODIES: dict[str, Any] = {
     "pause_connection": {"note": "CRM upgrade \N{SNOWMAN}"},
     "import_rows": {"rows": [{"number": n, "record": {"Email": f"c{n}@example.com"}} for n in range(ROWS_AT_ONCE)]},
     "reconcile_rows": {"rows": [{"number": 1, "record": {"Email": "ada@example.com"}}]},
-    "import_table": {"source": {"connection_string": "env:OLD_STORAGE"}},
+    "import_table": {"source": {"connection_string": "env:LEADS_SECRET_OLD_STORAGE"}},
     "replay_leads": {"offer": "a.b"},
     "show_customer": {"email": "ada@example.com"},
     "erase_customer": {"email": "ada@example.com"},

@@ -293,16 +293,52 @@ def refused(secrets: Secrets, reference: str) -> str:
 
 
 def test_an_app_setting_is_read_anew_each_time() -> None:
-    environ = {"CRM_SECRET": "one"}
+    environ = {"LEADS_SECRET_CRM": "one"}
     secrets = secrets_of(environ)
-    assert secrets.read("env:CRM_SECRET") == "one"
-    environ["CRM_SECRET"] = "two"
-    assert secrets.read("env:CRM_SECRET") == "two"
+    assert secrets.read("env:LEADS_SECRET_CRM") == "one"
+    environ["LEADS_SECRET_CRM"] = "two"
+    assert secrets.read("env:LEADS_SECRET_CRM") == "two"
 
 
-@pytest.mark.parametrize("environ", [{}, {"CRM_SECRET": ""}])
+@pytest.mark.parametrize("environ", [{}, {"LEADS_SECRET_CRM": ""}])
 def test_a_missing_app_setting_is_named(environ: dict[str, str]) -> None:
-    assert "app setting CRM_SECRET" in refused(secrets_of(environ), "env:CRM_SECRET")
+    assert "app setting LEADS_SECRET_CRM" in refused(secrets_of(environ), "env:LEADS_SECRET_CRM")
+
+
+KEYS_OF_THE_APP = (
+    "LeadsStorage",
+    "AzureWebJobsStorage",
+    "IDENTITY_HEADER",
+    "WEBSITE_AUTH_ENCRYPTION_KEY",
+    "LEADS_SECRETS",
+)
+
+
+@pytest.mark.parametrize("name", [*KEYS_OF_THE_APP, "leads_secret_crm", "XLEADS_SECRET_CRM"])
+def test_a_setting_that_no_operator_has_given_to_offers_is_not_read(name: str) -> None:
+    said = refused(secrets_of({name: "s3cret-value"}, LEADS_ALLOWED_SETTINGS="ERP"), f"env:{name}")
+    assert said == refused(secrets_of({}), f"env:{name}"), "whether it is set is not told"
+    assert all(way in said for way in (f"env:{name} is not read", "LEADS_SECRET_", "LEADS_ALLOWED_SETTINGS"))
+
+
+@pytest.mark.parametrize("listed", ["ERP,OLD.One", " OLD.One ,ERP,", "ERP OLD.One"])
+def test_a_setting_that_the_operator_lists_is_read(listed: str) -> None:
+    secrets = secrets_of({"ERP": "one", "OLD.One": "two", "ERP2": "three"}, LEADS_ALLOWED_SETTINGS=listed)
+    assert (secrets.read("env:ERP"), secrets.read("env:OLD.One")) == ("one", "two")
+    assert "env:ERP2 is not read" in refused(secrets, "env:ERP2")
+
+
+def test_the_setting_that_the_operator_names_for_alarms_is_read() -> None:
+    secrets = secrets_of({"TEAMS": "https://x.example.com", "TEAM": "s3cret-value"}, LEADS_NOTIFY_WEBHOOK="env:TEAMS")
+    assert secrets.read("env:TEAMS") == "https://x.example.com"
+    assert "env:TEAM is not read" in refused(secrets, "env:TEAM")
+
+
+def test_a_list_of_settings_that_holds_something_else_is_refused_without_its_value() -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_settings({"LEADS_ALLOWED_SETTINGS": "ERP;AccountKey=s3cret-value"})
+    assert str(caught.value).startswith("LEADS_ALLOWED_SETTINGS: must be names of app settings")
+    assert "s3cret-value" not in str(caught.value)
 
 
 def test_a_key_vault_secret_is_read_with_the_apps_identity(vault: FakeVault) -> None:
@@ -328,15 +364,16 @@ def test_key_vault_and_a_signature_say_when_a_secret_ends(vault: FakeVault) -> N
     vault.expires["crm"] = datetime(2027, 3, 1, tzinfo=UTC)
     vault.secrets["crm"] = "https://x.example.com/?sv=1&se=2027-02-01T12%3A00%3A00Z&sig=s3cret"
     secrets = secrets_of(
-        {"PLAIN": "base=1", "DAY": "a;se=2027-01-01", "ODD": "?se=2027-99-99"}, LEADS_KEY_VAULT_URI=VAULT
+        {"LEADS_SECRET_PLAIN": "base=1", "LEADS_SECRET_DAY": "a;se=2027-01-01", "LEADS_SECRET_ODD": "?se=2027-99-99"},
+        LEADS_KEY_VAULT_URI=VAULT,
     )
     assert secrets.expiries("keyvault:crm") == [
         datetime(2027, 2, 1, 12, tzinfo=UTC),
         datetime(2027, 3, 1, tzinfo=UTC),
     ]
     assert vault.asked == ["crm"]
-    assert secrets.expiries("env:PLAIN") == secrets.expiries("env:ODD") == []
-    assert secrets.expiries("env:DAY") == [datetime(2027, 1, 1, tzinfo=UTC)]
+    assert secrets.expiries("env:LEADS_SECRET_PLAIN") == secrets.expiries("env:LEADS_SECRET_ODD") == []
+    assert secrets.expiries("env:LEADS_SECRET_DAY") == [datetime(2027, 1, 1, tzinfo=UTC)]
 
 
 def test_each_key_vault_secret_is_kept_by_its_own_name(vault: FakeVault, pass_time: Callable[[float], None]) -> None:
@@ -397,7 +434,7 @@ class Example(BaseModel):
     client_secret: SecretReference
 
 
-@pytest.mark.parametrize("reference", ["env:CRM_SECRET", "env:Crm__Secret.1", "keyvault:crm-secret"])
+@pytest.mark.parametrize("reference", ["env:LEADS_SECRET_CRM", "env:Crm__Secret.1", "keyvault:crm-secret"])
 def test_a_reference_is_taken_as_it_is(reference: str) -> None:
     assert Example(client_secret=reference).client_secret == reference
 
@@ -440,7 +477,7 @@ def test_a_reference_names_its_kind_and_something(text: str) -> None:
 def test_the_json_schema_shows_that_a_reference_is_wanted() -> None:
     shown = Example.model_json_schema()["properties"]["client_secret"]
     assert shown["format"] == "secret-reference"
-    assert "env:NAME" in shown["description"]
+    assert "env:LEADS_SECRET_NAME" in shown["description"]
     optional = AzureTableSettings.model_json_schema()["properties"]["connection_string"]
     assert "secret-reference" in [choice.get("format") for choice in optional["anyOf"]]
 

@@ -80,7 +80,11 @@ def journey(
     function_app: LoadedApp, fresh_storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Journey]:
     authority = make_authority(tmp_path)
-    settings = {"LEADS_ALLOWED_NETWORKS": "127.0.0.0/8", "LEADS_CA_BUNDLE": authority.bundle, "HOOK_SECRET": SECRET}
+    settings = {
+        "LEADS_ALLOWED_NETWORKS": "127.0.0.0/8",
+        "LEADS_CA_BUNDLE": authority.bundle,
+        "LEADS_SECRET_HOOK": SECRET,
+    }
     for name, value in (settings | {"LEADS_PERSONAL_DATA_OVER_HTTP": "true"}).items():
         monkeypatch.setenv(name, value)
     clock = TestClock(datetime.now(UTC))
@@ -92,7 +96,7 @@ def journey(
         worker_log() as log,
     ):
         made = Journey(function_app, fresh_storage, queue, receiver, clock, log)
-        hook = {"url": receiver.url, "secret": "env:HOOK_SECRET"}
+        hook = {"url": receiver.url, "secret": "env:LEADS_SECRET_HOOK"}
         destinations = [{"name": "table", "type": "azure_table"}, {"name": "hook", "type": "webhook", "settings": hook}]
         made.manage("PUT", "offers/contoso.crm", {"titles": ["Contoso CRM"], "destinations": destinations})
         log.take()  # what the fixture's own clients have logged, too

@@ -177,7 +177,7 @@ def test_an_offer_is_validated_previewed_and_tried(
     ask("PUT", "/offers/contoso.crm", OFFER)
     found = ask("POST", "/offers/contoso.crm/validate?destination=table")
     assert (found.status, found.json()["ok"], found.json()["destinations"][0]["type"]) == (200, True, "azure_table")
-    unsaved = {"name": "x", "type": "azure_table", "settings": {"connection_string": "env:NOT_THERE"}}
+    unsaved = {"name": "x", "type": "azure_table", "settings": {"connection_string": "env:LEADS_SECRET_NOT_THERE"}}
     (answer,) = ask("POST", "/validate", unsaved).json()["destinations"]
     assert (answer["ok"], answer["code"]) == (False, "settings")
     shown = ask("POST", "/preview", {"lead": a_lead()})
@@ -194,13 +194,21 @@ def test_an_offer_is_validated_previewed_and_tried(
 
 
 def test_no_answer_holds_a_secret(ask: Ask, fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    secrets = {"HOOK_SECRET": "whsec_" + "c2VjcmV0" * 4, "HOOK_TOKEN": "s3cret-token", "CRM_STORAGE": fresh_storage}
+    secrets = {
+        "LEADS_SECRET_HOOK": "whsec_" + "c2VjcmV0" * 4,
+        "LEADS_SECRET_HOOK_TOKEN": "s3cret-token",
+        "LEADS_SECRET_CRM_STORAGE": fresh_storage,
+    }
     for name, value in secrets.items():
         monkeypatch.setenv(name, value)
-    hook = {"url": "https://127.0.0.1:1/", "secret": "env:HOOK_SECRET", "headers": {"Authorization": "env:HOOK_TOKEN"}}
+    hook = {
+        "url": "https://127.0.0.1:1/",
+        "secret": "env:LEADS_SECRET_HOOK",
+        "headers": {"Authorization": "env:LEADS_SECRET_HOOK_TOKEN"},
+    }
     destinations = [
         {"name": "hook", "type": "webhook", "settings": hook},
-        {"name": "table", "type": "azure_table", "settings": {"connection_string": "env:CRM_STORAGE"}},
+        {"name": "table", "type": "azure_table", "settings": {"connection_string": "env:LEADS_SECRET_CRM_STORAGE"}},
     ]
     answers = [
         ask("PUT", "/offers/a.b", {"destinations": destinations}),
@@ -319,7 +327,7 @@ def test_the_doctor_answers_when_nothing_else_can(ask: Ask, monkeypatch: pytest.
 
 
 def test_the_doctor_says_over_http_what_it_says_at_a_shell(ask: Ask) -> None:
-    ask("PUT", "/offers/contoso.crm", OFFER | {"announce": {"webhook": "env:CHAT"}})
+    ask("PUT", "/offers/contoso.crm", OFFER | {"announce": {"webhook": "env:LEADS_SECRET_CHAT"}})
     told = Diagnosis.model_validate_json(ask("GET", "/doctor").body)
     assert told == examine_deployment(examined_app(), Nothing())
     assert told.needs_a_person

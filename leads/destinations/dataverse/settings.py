@@ -34,7 +34,7 @@ class DataverseSettings(DestinationSettings):
     client_secret: OptionalSecret = Field(
         None,
         title="Client secret",
-        description="Where the secret's value, not its ID, is kept: env:NAME or keyvault:NAME.",
+        description="Where the secret's value, not its ID, is kept: env:LEADS_SECRET_NAME or keyvault:NAME.",
     )
     authority: str = Field(
         "https://login.microsoftonline.com",

@@ -36,7 +36,8 @@ class SalesforceSettings(DestinationSettings):
     client_secret: OptionalSecret = Field(
         None,
         title="Consumer secret",
-        description="Where it is kept (env:NAME or keyvault:NAME), to sign in by client credentials as the app's run-as user.",
+        description="To sign in by client credentials as the app's run-as user. Where it is kept: env:LEADS_SECRET_NAME or "
+        "keyvault:NAME.",
     )
     username: str | None = Field(
         None,
@@ -48,7 +49,8 @@ class SalesforceSettings(DestinationSettings):
     private_key: OptionalSecret = Field(
         None,
         title="Private key",
-        description="Where the key (PEM) is kept whose certificate the external client app has: env:NAME or keyvault:NAME.",
+        description="The key (PEM) whose certificate the external client app has. Where it is kept: env:LEADS_SECRET_NAME or "
+        "keyvault:NAME.",
     )
     audience: str = Field(
         "https://login.salesforce.com",

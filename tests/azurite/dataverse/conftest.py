@@ -28,6 +28,6 @@ def pipeline(
     fresh_storage: str, authority: Authority, dynamics: Dataverse, monkeypatch: pytest.MonkeyPatch
 ) -> Pipeline:
     made = pipeline_over_tls(fresh_storage, authority.bundle, monkeypatch)
-    monkeypatch.setenv("DYNAMICS_SECRET", "the secret")
+    monkeypatch.setenv("LEADS_SECRET_DYNAMICS", "the secret")
     made.offer(crm(dynamics))
     return made

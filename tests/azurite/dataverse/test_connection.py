@@ -135,7 +135,13 @@ MISCONFIGURED: list[tuple[str, dict[str, Any], SettingUp, str, str]] = [
     ("no role", {}, lambda d: setattr(d, "user", "no role"), "0x80042f09", "security role"),
     ("no application user", {}, lambda d: setattr(d, "user", "missing"), "0x80072560", "Application users"),
     ("disabled user", {}, lambda d: setattr(d, "user", "disabled"), "0x80040225", "enable it"),
-    ("no such secret", {"client_secret": "env:NOT_SET"}, lambda d: None, "settings", "NOT_SET"),
+    (
+        "no such secret",
+        {"client_secret": "env:LEADS_SECRET_NOT_SET"},
+        lambda d: None,
+        "settings",
+        "LEADS_SECRET_NOT_SET",
+    ),
     ("missing right", {}, lambda d: d.rights.discard("prvCreateNote"), "check", "prvCreateNote"),
     ("missing right to columns", {}, lambda d: d.rights.discard("prvReadAttribute"), "check", "prvReadAttribute"),
     (
@@ -210,7 +216,7 @@ def test_a_check_that_can_not_be_finished_keeps_no_connection_closed(
     refuse_secret(dynamics)
     lead = deliver(pipeline)
     assert state(pipeline, lead) is State.PARKED
-    monkeypatch.setenv("DYNAMICS_SECRET", "another")
+    monkeypatch.setenv("LEADS_SECRET_DYNAMICS", "another")
     pipeline.tick(3)
     assert state(pipeline, lead) is State.DELIVERED
 
@@ -286,7 +292,7 @@ def test_an_expired_secret_pauses_after_few_requests_and_heals_by_itself(
     assert tokens(dynamics) <= 8
     (connection,) = [found for found in pipeline.app.connections.stored() if found.paused]
     assert "secret" in connection.reason
-    monkeypatch.setenv("DYNAMICS_SECRET", "another")
+    monkeypatch.setenv("LEADS_SECRET_DYNAMICS", "another")
     pipeline.tick(4)
     assert {state(pipeline, lead) for lead in leads} == {State.DELIVERED}
     assert len(dynamics.leads) == 31
