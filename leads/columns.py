@@ -52,6 +52,12 @@ def fields_of(record: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str
     return fields
 
 
-def names_a_person(names: Iterable[str], columns: Mapping[str, str]) -> bool:
-    """Whether one of the columns can hold an e-mail address, by which a customer is known; `columns` as in `Reading`."""
-    return not {columns.get(name, field_of_column(name)) for name in names}.isdisjoint({"email", "customer"})
+def fields_in(names: Iterable[str], columns: Mapping[str, str]) -> set[str]:
+    """The lead's fields that columns of these names hold (`customer` = the whole customer); `columns` as in `Reading`."""
+    return {columns.get(name, field_of_column(name)) for name in names} - {""}
+
+
+def time_in(record: Mapping[str, Any], columns: Mapping[str, str]) -> str:
+    """What a row says of its time, "" if nothing; `columns` as in `Reading`."""
+    fields = fields_of(record, columns).items()
+    return next((str(value) for name, value in fields if field_of(name) == "created_time" and value), "")

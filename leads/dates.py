@@ -1,10 +1,12 @@
 """Times as lists and tables of leads write them. Pure: no I/O.
 
 `MarketplaceLeads` has `11/15/2025 20:02:52` from Microsoft's connector, and rows that others wrote have the day first, dashes, or
-AM and PM (a reader of such tables of 2025 tries seven forms). Without an offset a time is UTC.
+AM and PM (a reader of such tables of 2025 tries seven forms). A spreadsheet adds names of months and days since 1899-12-30
+(Microsoft Support, "DATEVALUE function"). Without an offset a time is UTC.
 """
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 from typing import Final
@@ -19,49 +21,89 @@ class DateOrder(StrEnum):
     DAY = "dmy"
 
 
-_TIME: Final = r"(?:(?:[T,]|,?\s)\s*(\d{1,2}):(\d\d)(?::(\d\d)(?:\.\d+)?)?\s*([AP]M)?)?\s*(Z|UTC|GMT|[+-]\d\d:?\d\d)?"
+_OTHER: Final = {DateOrder.MONTH: DateOrder.DAY, DateOrder.DAY: DateOrder.MONTH}
+_USUAL: Final = {"/": DateOrder.MONTH, "-": DateOrder.DAY}
+
+_TIME: Final = (
+    r"(?:(?:T|, ?| )(\d{1,2}):(\d\d)(?::(\d\d)(?:\.\d+)?)?(?: ?([AP])\.?M\.?)?)?"
+    r"(?: ?(Z|(?:UTC|GMT)?(?:[+-]\d\d:?\d\d)?))?"
+)
+_MONTH: Final = r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)([a-z]{0,6})\.?"
+_DAY_OF_WEEK: Final = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]{0,6},? )?"
 _YEAR_FIRST: Final = re.compile(rf"(\d{{4}})([-/.])(\d{{1,2}})\2(\d{{1,2}}){_TIME}", re.IGNORECASE | re.ASCII)
 _YEAR_LAST: Final = re.compile(rf"(\d{{1,2}})([-/.])(\d{{1,2}})\2(\d{{4}}){_TIME}", re.IGNORECASE | re.ASCII)
+_MONTH_FIRST: Final = re.compile(rf"{_DAY_OF_WEEK}{_MONTH} (\d{{1,2}}),? (\d{{4}}){_TIME}", re.IGNORECASE | re.ASCII)
+_MONTH_SECOND: Final = re.compile(
+    rf"{_DAY_OF_WEEK}(\d{{1,2}})[- ]{_MONTH}[-, ] ?(\d{{4}}){_TIME}", re.IGNORECASE | re.ASCII
+)
+_MONTHS: Final = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
+_SERIAL: Final = re.compile(r"(\d{5})(?:[.,](\d{1,15}))?", re.ASCII)
+_SERIAL_ZERO: Final = datetime(1899, 12, 30, tzinfo=UTC)
+_MARKS: Final = dict.fromkeys(map(ord, "\u200e\u200f\ufeff"))
+"""They set the direction of writing; some browsers put them into dates."""
 
 
-def read_date(text: str, order: DateOrder = DateOrder.MONTH) -> datetime | None:
+def read_date(text: str, order: DateOrder | None = None) -> datetime | None:
     """The moment, aware, in UTC; None if the text is none, or lies before the year 2000.
 
-    `order` decides `03/04/2026` and nothing else: `15/04/2026` is in April either way, and dashes and dots have the day first.
+    `order` decides how dates with slashes and dashes are read; one that is no date in this order is None. Without it slashes have
+    the month first and dashes the day, unless that is no date. Dots always have the day first.
     """
-    text = text.strip()
+    text = " ".join(text.translate(_MARKS).split())
     if found := _YEAR_FIRST.fullmatch(text):
         year, _, month, day, *time = found.groups()
         return _moment(year, month, day, time)
     if found := _YEAR_LAST.fullmatch(text):
         first, separator, second, year, *time = found.groups()
-        if separator == "/" and order is DateOrder.MONTH:
-            return _moment(year, first, second, time) or _moment(year, second, first, time)
-        in_order = _moment(year, second, first, time)
-        return in_order or (_moment(year, first, second, time) if separator == "/" else None)
+        if separator == ".":
+            return _moment(year, second, first, time)
+        usual = order or _USUAL[separator]
+        in_order = {DateOrder.MONTH: (first, second), DateOrder.DAY: (second, first)}
+        moment = _moment(year, *in_order[usual], time)
+        return moment if moment or order else _moment(year, *in_order[_OTHER[usual]], time)
+    if found := _MONTH_FIRST.fullmatch(text):
+        name, rest, day, year, *time = found.groups()
+        return _moment(year, _month(name, rest), day, time)
+    if found := _MONTH_SECOND.fullmatch(text):
+        day, name, rest, year, *time = found.groups()
+        return _moment(year, _month(name, rest), day, time)
+    if found := _SERIAL.fullmatch(text):
+        return _from_serial(f"{found[1]}.{found[2] or 0}")
     return None
 
 
-def order_of(texts: list[str]) -> DateOrder:
-    """The order that more of the dates admit: whoever writes one file writes all of it in one way."""
-    days, months = _evidence(texts)
-    return DateOrder.DAY if days > months else DateOrder.MONTH
+def orders_shown(texts: Iterable[str]) -> dict[DateOrder, int]:
+    """The orders in which some of the dates can only be read, each with the index of the first one that shows it.
+
+    Whoever writes one list writes all of it in one way: with two of them nobody knows how its other dates are meant.
+    """
+    shown: dict[DateOrder, int] = {}
+    for index, text in enumerate(texts):
+        readable = [order for order in DateOrder if read_date(text, order)]
+        if len(readable) == 1:
+            shown.setdefault(readable[0], index)
+    return shown
 
 
 def is_either_way(texts: list[str]) -> bool:
     """Whether there are dates that can be read in two ways, and the others do not tell which is meant."""
-    days, months = _evidence(texts)
-    return days == months and any(read_date(text, DateOrder.MONTH) != read_date(text, DateOrder.DAY) for text in texts)
+    return not orders_shown(texts) and any(
+        read_date(text, DateOrder.MONTH) != read_date(text, DateOrder.DAY) for text in texts
+    )
 
 
-def _evidence(texts: list[str]) -> tuple[int, int]:
-    """How many of the dates can only have the day first, and how many only the month."""
-    firsts = [
-        (int(found[1]), int(found[3]))
-        for text in texts
-        if (found := _YEAR_LAST.fullmatch(text.strip())) and found[2] == "/"
-    ]
-    return sum(first > 12 for first, _ in firsts), sum(second > 12 for _, second in firsts)
+def _month(name: str, rest: str) -> str:
+    """The number of a month by its name, or by three or more of its first letters; "0" if it is none."""
+    written = (name + rest).lower()
+    return next((str(number) for number, month in enumerate(_MONTHS, 1) if month.startswith(written)), "0")
+
+
+def _from_serial(days: str) -> datetime | None:
+    moment = _SERIAL_ZERO + timedelta(seconds=round(float(days) * 86400))
+    return moment if moment >= EARLIEST else None
 
 
 def _moment(year: str, month: str, day: str, time: list[str | None]) -> datetime | None:
@@ -70,7 +112,7 @@ def _moment(year: str, month: str, day: str, time: list[str | None]) -> datetime
     if half:
         if not 1 <= number <= 12:
             return None
-        number = number % 12 + (12 if half.upper() == "PM" else 0)
+        number = number % 12 + (12 if half.upper() == "P" else 0)
     try:
         moment = datetime(
             int(year), int(month), int(day), number, int(minute or 0), int(second or 0), tzinfo=_zone(zone)
@@ -82,7 +124,8 @@ def _moment(year: str, month: str, day: str, time: list[str | None]) -> datetime
 
 
 def _zone(text: str | None) -> timezone:
-    if not text or text.upper() in {"Z", "UTC", "GMT"}:
+    offset = (text or "").upper().removeprefix("UTC").removeprefix("GMT").removeprefix("Z")
+    if not offset:
         return UTC
-    minutes = int(text[1:3]) * 60 + int(text[-2:])
-    return timezone(timedelta(minutes=-minutes if text[0] == "-" else minutes))
+    minutes = int(offset[1:3]) * 60 + int(offset[-2:])
+    return timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))

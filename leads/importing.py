@@ -11,8 +11,8 @@ from leads import clock
 from leads.actions import in_code, may_be_same
 from leads.app import App
 from leads.attempt import IMPORT_WINDOW
-from leads.columns import fields_of
-from leads.dates import DateOrder, read_date
+from leads.columns import fields_of, time_in
+from leads.dates import DateOrder, orders_shown, read_date
 from leads.events import Event, emit
 from leads.identity import (
     customer_identity,
@@ -56,19 +56,24 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How rows are read: `columns` maps a column's name to a lead's field ("" = it is left out), `order` is that of dates.
+    """How rows are read: `columns` maps a column's name to a lead's field ("" = it is left out).
 
-    `time` is the time of rows that have none, `offer` what an address would name.
+    `order` is that of dates, None where nothing shows it. `time` is the time of rows that have none, `offer` what an address
+    would name.
     """
 
     columns: Mapping[str, str]
-    order: DateOrder = DateOrder.MONTH
+    order: DateOrder | None = None
     time: datetime | None = None
     offer: str = ""
 
 
 class BadRow(Exception):
     """A row that can't be taken. The text says why, without what stands in it."""
+
+
+class MixedDates(Exception):
+    """Dates of one list that have the day first, and others that have the month first. The text names a row of each."""
 
 
 class Verdict(StrEnum):
@@ -117,6 +122,20 @@ class Judged:
 # --- Reading ------------------------------------------------------------------------------------------------------------
 
 
+def in_one_order(rows: Sequence[Row], reading: Reading) -> Reading:
+    """The reading with the order that the rows' dates show, if they show one. Raises `MixedDates`."""
+    shown = orders_shown(time_in(row.record, reading.columns) for row in rows)
+    said = {
+        order: f"row {rows[index].number} can only have the {'day' if order is DateOrder.DAY else 'month'} first"
+        for order, index in shown.items()
+    }
+    if len(said) > 1:
+        raise MixedDates(f"the date of {', that of '.join(said.values())}; write all dates one way, such as 2026-01-31")
+    if reading.order and said and reading.order not in said:
+        raise MixedDates(f"the date of {said.popitem()[1]}, and {reading.order} says otherwise")
+    return replace(reading, order=reading.order or next(iter(said), None))
+
+
 def read_row(row: Row, reading: Reading) -> Candidate:
     """The lead of a row. Raises `BadRow`."""
     try:
@@ -150,7 +169,7 @@ def _time_of(row: Row, lead: Lead, reading: Reading) -> datetime:
     return moment
 
 
-def _read_time(text: str, written_at: datetime | None, order: DateOrder) -> datetime | None:
+def _read_time(text: str, written_at: datetime | None, order: DateOrder | None) -> datetime | None:
     """The time, in the order that brings it nearer to when the row was written, where that is known."""
     if written_at is None:
         return read_date(text, order)

@@ -14,10 +14,10 @@ from leads.api.operation import BODY, Body, Request
 from leads.api.problems import Invalid
 from leads.api.steps import WRONG_PLACE, Step, StepDone
 from leads.app import App
-from leads.columns import field_of_column
+from leads.columns import field_of_column, fields_in
 from leads.dates import DateOrder
 from leads.destinations.azure_table import AzureTable, AzureTableSettings, from_entity, offer_of
-from leads.importing import Judged, Reading, Row, Verdict, compare, fit_for, take_in
+from leads.importing import Judged, MixedDates, Reading, Row, Verdict, compare, fit_for, in_one_order, take_in
 from leads.lead import TEXT_FIELDS, is_tables_own
 from leads.messages import Imported
 from leads.rows import State
@@ -64,8 +64,9 @@ class Rows(_Reading):
     """Rows of a list, at most 500 at once."""
 
     rows: list[NumberedRow] = Field(max_length=ROWS_AT_ONCE)
-    dates: DateOrder = Field(
-        default=DateOrder.MONTH, description="What stands first in a date such as 03/04/2026: mdy or dmy."
+    dates: DateOrder | None = Field(
+        default=None,
+        description="What stands first in a date such as 03/04/2026: mdy or dmy; null = what the rows' other dates show.",
     )
     time: Moment | None = Field(default=None, description="The time of rows that have none.")
 
@@ -157,8 +158,21 @@ def reconcile_rows(app: App, request: ReconcileRows) -> JudgedRows:
 
 
 def _judged(app: App, wanted: Rows, *, thoroughly: bool = False) -> list[Judged]:
-    rows = (Row(row.number, row.record) for row in wanted.rows)
-    return compare(app, rows, wanted.reading(), thoroughly=thoroughly)
+    rows = [Row(row.number, row.record) for row in wanted.rows]
+    if rows and not names_customers({name for row in rows for name in row.record}, wanted.columns):
+        raise Invalid(
+            "rows: no column holds an e-mail address, by which a customer is known; columns says which one does"
+        )
+    try:
+        reading = in_one_order(rows, wanted.reading())
+    except MixedDates as mixed:
+        raise Invalid(f"rows: {mixed}") from None
+    return compare(app, rows, reading, thoroughly=thoroughly)
+
+
+def names_customers(names: Iterable[str], columns: Mapping[str, str]) -> bool:
+    """Whether a column can hold what customers are known by; without one, all that was delivered would seem to be missing."""
+    return not fields_in(names, columns).isdisjoint({"email", "customer"})
 
 
 def _view(judged: Iterable[Judged], wanted: Rows) -> JudgedRows:

@@ -2,10 +2,12 @@
 
 import csv
 import io
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Final
 
 from leads.api.problems import Invalid
@@ -13,6 +15,15 @@ from leads.intake import MAX_BODY_BYTES
 from leads.lead import text_of_body
 
 _DELIMITERS: Final = ",;\t"
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_NO_CSV: Final = {
+    b"PK\x03\x04": "an Excel workbook (.xlsx) or another ZIP archive",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an Excel workbook (.xls)",
+    b"%PDF": "a PDF file",
+    b"\x1f\x8b": "a compressed file",
+}
+"""Files that begin so: ZIP (.xlsx), the compound file of .xls (Microsoft, [MS-CFB] 2.2), PDF, gzip."""
+_HINT: Final = "save it as CSV (in Excel: Save As > CSV UTF-8), and name that file"
 
 
 @dataclass(slots=True)
@@ -25,7 +36,12 @@ class CsvFile:
 
 
 def read_csv(content: bytes) -> CsvFile:
-    """The file's rows. Raises `Invalid` where it has no header."""
+    """The file's rows. Raises `Invalid` where it is no CSV file, or has no header.
+
+    Spreadsheets leave out empty cells at the end of a row.
+    """
+    if kind := next((kind for start, kind in _NO_CSV.items() if content.startswith(start)), ""):
+        raise Invalid(f"FILE: is {kind}; {_HINT}")
     text = text_of_body(content)[0].removeprefix("\ufeff")
     delimiter, text = _delimiter(text)
     csv.field_size_limit(sys.maxsize)  # what is too long is told of its row, and no reason to refuse the others
@@ -35,13 +51,13 @@ def read_csv(content: bytes) -> CsvFile:
     for number, cells in enumerate(reader, 2):
         if not any(cells):
             continue
-        if len(cells) < len(columns) or any(cells[len(columns) :]):
+        if any(cells[len(columns) :]):
             found.bad.append((number, f"has {len(cells)} columns, and the header {len(columns)}; is a quote missing?"))
             continue
         if sum(map(len, cells)) > MAX_BODY_BYTES:
             found.bad.append((number, f"has more than {MAX_BODY_BYTES} characters; is a quote missing?"))
             continue
-        found.rows.append((number, dict(zip(columns, cells, strict=False))))
+        found.rows.append((number, dict(zip_longest(columns, cells[: len(columns)], fillvalue=""))))
     return found
 
 
@@ -55,6 +71,8 @@ def _delimiter(text: str) -> tuple[str, str]:
 
 
 def _columns(header: Sequence[str]) -> list[str]:
+    if any(map(_CONTROLS.search, header)):
+        raise Invalid(f"FILE: is no text; {_HINT}")
     columns = [name.strip() or f"(column {number})" for number, name in enumerate(header, 1)]
     while columns and columns[-1] == f"(column {len(columns)})":
         columns.pop()

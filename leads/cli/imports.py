@@ -21,6 +21,7 @@ from leads.api.imports import (
     TableToImport,
     import_rows,
     import_table,
+    names_customers,
     reconcile_rows,
     unknown_columns,
 )
@@ -31,9 +32,9 @@ from leads.cli.csv_file import CsvFile, read_csv
 from leads.cli.files import read_bytes
 from leads.cli.output import AsJson, print_json, print_line, print_table
 from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
-from leads.columns import field_of_column
-from leads.dates import DateOrder, is_either_way, order_of, read_date
-from leads.importing import Verdict
+from leads.columns import fields_in, time_in
+from leads.dates import DateOrder, is_either_way, read_date
+from leads.importing import MixedDates, Row, Verdict, in_one_order
 from leads.rows import FINAL
 
 SHOWN: Final = 50
@@ -94,8 +95,7 @@ def import_csv(
         return ask(context, import_rows, ImportRows(wanted=wanted))
 
     done = _in_batches(found, reading, take_in)
-    if dates is None:
-        _print_order(found, reading)
+    _print_doubts(found, reading)
     if as_json:
         print_json(done)
     else:
@@ -191,8 +191,7 @@ def reconcile(
     found = read_csv(read_bytes(file))
     reading = _reading(found, columns, offer, dates, time)
     done = _in_batches(found, reading, lambda batch: ask(context, reconcile_rows, ReconcileRows(wanted=batch)))
-    if dates is None:
-        _print_order(found, reading)
+    _print_doubts(found, reading)
     if as_json:
         print_json(done)
     else:
@@ -238,25 +237,22 @@ def _reading(
     mapped = _mapped(columns)
     if missing := [name for name in mapped if name not in found.columns]:
         raise Invalid(f"--map: the file has no column {missing[0]}; it has {', '.join(found.columns)}")
-    reading = asked(Rows, rows=[], columns=mapped, offer=offer, time=time)
-    if not any(_field(name, reading) for name in found.columns):
+    reading = asked(Rows, rows=[], columns=mapped, offer=offer, time=time, dates=dates)
+    if not fields_in(found.columns, mapped):
         raise Invalid(
             f"FILE: none of its columns is known ({', '.join(found.columns)}); "
             "its first row must name them, or --map says what they hold"
         )
-    return reading.model_copy(update={"dates": dates or order_of(_times(found, reading))})
-
-
-def _field(column: str, reading: Rows) -> str:
-    return reading.columns.get(column, field_of_column(column))
-
-
-def _time(record: dict[str, str], reading: Rows) -> str:
-    return next((value for name, value in record.items() if value and _field(name, reading) == "created_time"), "")
-
-
-def _times(found: CsvFile, reading: Rows) -> list[str]:
-    return [_time(record, reading) for _, record in found.rows]
+    if not names_customers(found.columns, mapped):
+        raise Invalid(
+            f"FILE: none of its columns holds an e-mail address, by which a customer is known ({', '.join(found.columns)}); "
+            "--map 'COLUMN=email' names one. Partner Center's analytics have none: download the list of Referrals > Leads"
+        )
+    rows = [Row(number, record) for number, record in found.rows]
+    try:
+        return reading.model_copy(update={"dates": in_one_order(rows, reading.reading()).order})
+    except MixedDates as mixed:
+        raise Invalid(f"FILE: {mixed}") from None
 
 
 def _in_batches(found: CsvFile, reading: Rows, judge: Callable[[Rows], JudgedRows]) -> JudgedRows:
@@ -285,7 +281,7 @@ def _batches(found: CsvFile, reading: Rows) -> Iterator[Rows]:
 
 
 def _moment(record: dict[str, str], reading: Rows) -> str:
-    moment = read_date(_time(record, reading), reading.dates)
+    moment = read_date(time_in(record, reading.columns), reading.dates)
     return moment.isoformat() if moment else ""
 
 
@@ -312,11 +308,18 @@ def _print_columns(unknown: Sequence[str]) -> None:
         print_line("--map 'COLUMN=FIELD' says what one holds, --map 'COLUMN=' leaves it out.", err=True)
 
 
-def _print_order(found: CsvFile, reading: Rows) -> None:
-    if is_either_way(_times(found, reading)):
+def _print_doubts(found: CsvFile, reading: Rows) -> None:
+    """What the file does not tell, and how it was understood."""
+    if reading.dates is None and is_either_way([time_in(record, reading.columns) for _, record in found.rows]):
         print_line(
-            "No date of the file tells whether 03/04/2026 is in March or in April; read as March. "
-            "If that is wrong: --dates dmy",
+            "No date of the file tells whether 03/04/2026 is in March or in April; read as March (03-04-2026 as April). "
+            "--dates mdy or --dates dmy says it for all of them.",
+            err=True,
+        )
+    if fields_in(found.columns, reading.columns).isdisjoint({"action_code", "lead_source"}):
+        print_line(
+            "No column says what the customers did, so a customer's leads for one offer within 36 hours count as one. "
+            "If a column does: --map 'COLUMN=action_code'",
             err=True,
         )
 

@@ -165,7 +165,8 @@ def test_imported_twice_or_listed_twice_it_is_one_lead(routed: Pipeline, vendor:
 
 def test_leads_without_a_person_stay_apart(routed: Pipeline, vendor: Vendor) -> None:
     at = routed.clock.now() - timedelta(days=40)
-    anonymous = [{"Offer name": "Contoso CRM", "Notes": note, "Created date": f"{at:{FORM}}"} for note in ("a", "b")]
+    shared = {"Email": "", "Offer name": "Contoso CRM", "Created date": f"{at:{FORM}}"}
+    anonymous = [shared | {"Notes": note} for note in ("a", "b")]
     assert verdicts(import_rows(routed.app, rows(*anonymous))) == [Verdict.MISSING] * 2
     routed.run()
     assert len(vendor.calls) == 2

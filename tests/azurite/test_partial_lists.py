@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import csv
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from leads.api.imports import ImportRows, JudgedRows, ReconcileRows, RowsToImport, import_rows, reconcile_rows
+from leads.api.problems import Invalid
 from leads.importing import Verdict
+from leads.listing import newest
 from leads.rows import State
+from tests.support.command_line import Run, one_line, run_against
 from tests.support.pipeline import Pipeline, a_lead, crm
 from tests.support.vendor import Vendor
 
@@ -147,3 +154,156 @@ def test_a_row_that_names_no_offer_is_not_only_recorded_because_that_would_prote
     assert (
         verdicts(import_rows(routed.app, rows(*wanted, policy="record", offer="contoso.crm"))) == [Verdict.MISSING] * 2
     )
+
+
+def test_over_http_too_dates_in_two_orders_and_rows_without_an_address_are_refused(routed: Pipeline) -> None:
+    mixed = [{"Email": "a@example.com", "CreatedTime": text} for text in ("02/09/2025", "15/09/2025", "09/16/2025")]
+    with pytest.raises(
+        Invalid, match="rows: the date of row 3 can only have the day first, that of row 4 can only have the month"
+    ):
+        import_rows(routed.app, rows(*mixed))
+    with pytest.raises(Invalid, match="rows: the date of row 3 can only have the day first, and mdy says otherwise"):
+        import_rows(routed.app, rows(*mixed[:2], dates="mdy"))
+    with pytest.raises(Invalid, match="rows: no column holds an e-mail address"):
+        import_rows(routed.app, rows({"Company": "Example Works", "CreatedTime": "2025-09-02"}))
+    assert routed.queue.depth() == 0
+    import_rows(routed.app, rows(*mixed[:2]))
+    routed.run()
+    assert {lead.received_at.month for lead in newest(routed.app.ledger)} == {9}
+
+
+# --- At the shell -------------------------------------------------------------------------------------------------------
+
+ANALYTICS = [
+    *(
+        "Referral ID",
+        "Creation Date",
+        "Updated Date",
+        "PartnerID",
+        "Customer Country",
+        "Customer City",
+        "Customer Name",
+    ),
+    *(
+        "Lead Type",
+        "Lead Source",
+        "Call to action",
+        "Referral program",
+        "Business profile ID",
+        "Offer ID",
+        "Offer name",
+    ),
+    *("Lead currency", "Lead value", "Lead value (USD)", "Status", "Status Reason"),
+]
+REFERRALS = [
+    *("Engagement ID", "Referral ID", "Deal Name", "Customer Name", "Customer City", "Customer Country"),
+    *("Customer Contact First Name", "Customer Contact Last Name", "Customer Contact Phone number"),
+    *("Customer Contact Email Address", "LeadCreationDateTime", "Call to action", "Offer name"),
+]
+
+
+@pytest.fixture
+def run(routed: Pipeline, capsys: pytest.CaptureFixture[str]) -> Run:
+    return run_against(capsys)
+
+
+@pytest.fixture
+def csv_file(tmp_path: Path) -> Callable[..., str]:
+    def write(*rows: list[str]) -> str:
+        file = tmp_path / "leads.csv"
+        with file.open("w", newline="") as out:
+            csv.writer(out).writerows(rows)
+        return str(file)
+
+    return write
+
+
+def test_the_documented_columns_of_referrals_are_known(
+    run: Run, routed: Pipeline, vendor: Vendor, csv_file: Callable[..., str]
+) -> None:
+    at = routed.clock.now().replace(microsecond=0)
+    lead = routed.post(a_lead(action="PLT"))
+    routed.run()
+    person = ["Grace", "Hopper", "+1 425 555 0100", "grace@example.com"]
+    file = csv_file(
+        REFERRALS,
+        ["e1", "r1", "", "Example Works", "Paris", "FR", *person, f"{at:%b %d, %Y}", "Test drive", "Contoso CRM"],
+        [
+            "e2",
+            "r2",
+            "",
+            "",
+            "",
+            "",
+            "Ada",
+            "O'Neil",
+            "",
+            "ada@example.com",
+            f"{at:%m/%d/%Y, %I:%M:%S\u202f%p}",
+            "Contact me",
+        ],
+    )
+    ran = run("reconcile", file, "--offer", "contoso.crm", "--import", "--json")
+    assert [(row["verdict"], row["lead_id"]) for row in json.loads(ran.out)["rows"]][1] == ("known", lead)
+    routed.run()
+    sent = vendor.calls[1].lead
+    assert {
+        name: sent[name] for name in ("first_name", "last_name", "phone", "email", "company", "country", "action_code")
+    } == {
+        **dict(zip(("first_name", "last_name", "phone", "email"), person, strict=True)),
+        "company": "Example Works",
+        "country": "FR",
+        "action_code": "StartTestDrive",
+    }
+    assert len(vendor.calls) == 2
+
+
+def test_a_list_without_addresses_is_refused_with_what_it_would_need(run: Run, csv_file: Callable[..., str]) -> None:
+    file = csv_file(
+        ANALYTICS, ["r1", "09/02/2026", *[""] * 4, "Example Works", *[""] * 5, "contoso.crm", "Contoso CRM"]
+    )
+    for command in (("reconcile",), ("import", "csv", "--only-record")):
+        said = one_line(run(*command, file), 2)
+        assert said.startswith(
+            "FILE: none of its columns holds an e-mail address, by which a customer is known (Referral ID, "
+        )
+        assert said.endswith(
+            "--map 'COLUMN=email' names one. Partner Center's analytics have none: download the list of Referrals > Leads"
+        )
+
+
+def test_a_list_without_actions_says_what_that_means(run: Run, routed: Pipeline, csv_file: Callable[..., str]) -> None:
+    at = f"{routed.clock.now():%Y-%m-%d}"
+    without = csv_file(["Email", "Offer name", "CreatedTime"], ["a@example.com", "Contoso CRM", at])
+    assert "No column says what the customers did" in run("reconcile", without).err
+    with_actions = csv_file(
+        ["Email", "Offer name", "CreatedTime", "Action"], ["a@example.com", "Contoso CRM", at, "INS"]
+    )
+    assert "No column says what the customers did" not in run("reconcile", with_actions).err
+
+
+def test_dates_in_two_orders_are_refused_and_not_guessed(run: Run, csv_file: Callable[..., str]) -> None:
+    dates = ["02/09/2026", "15/09/2026", "09/16/2026"]
+    file = csv_file(["Email", "CreatedTime"], *([f"a{number}@example.com", date] for number, date in enumerate(dates)))
+    both = (
+        "FILE: the date of row 3 can only have the day first, that of row 4 can only have the month first; "
+        "write all dates one way, such as 2026-01-31"
+    )
+    assert one_line(run("import", "csv", file), 2) == both
+    assert one_line(run("import", "csv", file, "--dates", "dmy"), 2) == both
+
+
+def test_days_of_a_spreadsheet_are_times(run: Run, routed: Pipeline, csv_file: Callable[..., str]) -> None:
+    run("import", "csv", csv_file(["Email", "Action", "CreatedTime"], ["a@example.com", "INS", "45976.5"]))
+    routed.run()
+    assert [lead.received_at for lead in newest(routed.app.ledger)] == [datetime(2025, 11, 15, 12, tzinfo=UTC)]
+
+
+def test_a_workbook_is_named_and_nothing_of_it_is_printed(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "leads.xlsx"
+    file.write_bytes(b"PK\x03\x04\x14\x00\x06\x00" + bytes(range(256)))
+    for command in (("reconcile",), ("import", "csv")):
+        assert one_line(run(*command, str(file)), 2) == (
+            "FILE: is an Excel workbook (.xlsx) or another ZIP archive; "
+            "save it as CSV (in Excel: Save As > CSV UTF-8), and name that file"
+        )
