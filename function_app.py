@@ -65,18 +65,18 @@ def deliver_lead(message: func.QueueMessage) -> None:
 @app.function_name("watch")
 @app.timer_trigger(schedule="0 * * * * *", arg_name="timer", run_on_startup=False, use_monitor=False)
 def watch(timer: func.TimerRequest) -> None:
-    """Every minute: probe, re-drive, sweep."""
-    from leads import recovery
+    """Every minute: re-drive, raise alarms, probe, look after the rest."""
+    from leads import tick
     from leads.app import get_app
 
-    recovery.watch(get_app())
+    tick.watch(get_app())
 
 
 @app.function_name("drain_poison")
 @app.timer_trigger(schedule="30 * * * * *", arg_name="timer", run_on_startup=False, use_monitor=False)
 def drain_poison(timer: func.TimerRequest) -> None:
     """Every minute: move what the host gave up on into the ledger."""
-    from leads import recovery
+    from leads import poison
     from leads.app import get_app
 
-    recovery.drain_poison(get_app())
+    poison.drain_poison(get_app())

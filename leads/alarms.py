@@ -72,16 +72,10 @@ class Alarms:
         """The alarms that are on, oldest first."""
         return sorted((row.change for row in self._rows() if row.is_on), key=lambda change: change.began_at)
 
-    def update(
-        self,
-        active: Iterable[Alarm],
-        tell: Callable[[list[Change]], bool] | None,
-        not_looked_at: Collection[Event] = (),
-    ) -> None:
-        """Make what is stored agree with what is the matter now; log and tell what has changed.
+    def update(self, active: Iterable[Alarm], looked_at: Collection[Event], *, is_told: bool) -> None:
+        """Make what is stored agree with what is the matter now, and log what has changed.
 
-        `tell` is who is told besides the log, and returns whether it worked; None = nobody. The alarms of events that were
-        `not_looked_at` stay as they are.
+        Alarms of events that were not `looked_at` stay as they are. `is_told`: somebody is told besides the log, by `tell`.
         """
         wanted = {alarm.key: alarm for alarm in active}
         rows = {row.key: row for row in self._rows()}
@@ -91,10 +85,22 @@ class Alarms:
             if known is None or not known.is_on:
                 self._begin(alarm, known, now)
         for key, row in rows.items():
-            if row.is_on and key not in wanted and row.change.event not in not_looked_at:
-                self._end(row, now, is_told=tell is not None)
-        if tell is not None:
-            self._tell(tell, now)
+            if row.is_on and key not in wanted and row.change.event in looked_at:
+                self._end(row, now, is_told=is_told)
+
+    def tell(self, tell: Callable[[list[Change]], bool]) -> None:
+        """Tell what has begun or ended and was not told yet. `tell` returns whether it worked; else it is told again later."""
+        now = clock.now()
+        waiting = [row for row in self._rows() if not (row.is_on and row.told)]
+        free = [row for row in waiting if row.telling_at is None or now - row.telling_at >= TELLING_TAKES]
+        ours = [taken for row in free if (taken := self._write(replace(row, telling_at=now), row))]
+        if not ours or not tell([row.change for row in ours]):
+            return
+        for row in ours:
+            if row.is_on:
+                self._write(replace(row, told=True, telling_at=None), row)
+            else:
+                self._remove(row)
 
     def _begin(self, alarm: Alarm, ended: _Row | None, now: datetime) -> None:
         row = _Row(alarm.key, Change(alarm.event, alarm.fields, now), alarm.logged)
@@ -111,18 +117,6 @@ class Alarms:
         end = row.change.event.end
         if ended and end is not None and not row.logged:
             emit(end, **{name: row.change.fields[name] for name in row.change.event.about})
-
-    def _tell(self, tell: Callable[[list[Change]], bool], now: datetime) -> None:
-        waiting = [row for row in self._rows() if not (row.is_on and row.told)]
-        free = [row for row in waiting if row.telling_at is None or now - row.telling_at >= TELLING_TAKES]
-        ours = [taken for row in free if (taken := self._write(replace(row, telling_at=now), row))]
-        if not ours or not tell([row.change for row in ours]):
-            return
-        for row in ours:
-            if row.is_on:
-                self._write(replace(row, told=True, telling_at=None), row)
-            else:
-                self._remove(row)
 
     def _write(self, row: _Row, before: _Row | None) -> _Row | None:
         """The row as it is stored now; None if somebody else has changed it."""

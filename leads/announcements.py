@@ -5,14 +5,14 @@ a day. A lead is announced once for each destination, twice where a worker is ki
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
 from azure.storage.queue import QueueMessage
 
-from leads import clock, notices
+from leads import clock, deadline, notices
 from leads.app import App
 from leads.destinations.words import STAGE_NAMES
 from leads.events import Event, emit
@@ -20,12 +20,18 @@ from leads.identity import is_lead_id
 from leads.lead import Stage
 from leads.offers import Announcement, Offer
 from leads.rows import LeadRecord, State
-from leads.stored import UnreadableRow
+from leads.side_by_side import NotDoneInTime, map_as_done
+from leads.steps import kept_apart
 
 BATCH: Final = 32
 BATCHES_A_TICK: Final = 10
+AT_ONCE: Final = 8
+POST_SECONDS: Final = 30
+REMOVE_SECONDS: Final = 10
+"""What is left at least for removing the notes of a post: one that stays is posted again."""
+ANNOUNCE_SECONDS: Final = 75
 HIDDEN_SECONDS: Final = 300
-"""How long a note rests after a failure: a post takes at most half a minute, a batch has at most ten offers."""
+"""How long a note rests after a failure, and far longer than it can be in hand: nobody else sees it meanwhile."""
 KEPT_FOR: Final = timedelta(days=1)
 
 
@@ -44,23 +50,56 @@ class _Delivered:
 
 
 def announce(app: App, offers: Sequence[Offer]) -> None:
-    """Post what has been delivered since the last tick, at most `BATCHES_A_TICK` batches of it."""
+    """Post what has been delivered since the last tick, at most `BATCHES_A_TICK` batches of it, within `ANNOUNCE_SECONDS`.
+
+    Raises `NotDoneInTime` for what is left to the next tick.
+    """
     announcing = {offer.id.casefold(): offer for offer in offers if offer.announce}
     if not announcing:
         return
-    for _ in range(BATCHES_A_TICK):
-        messages = app.notices.receive(BATCH, HIDDEN_SECONDS)
-        if not messages:
-            return
-        waiting: dict[str, list[_Delivered]] = {}
-        for message in messages:
+    with deadline.within(ANNOUNCE_SECONDS):
+        for _ in range(BATCHES_A_TICK):
+            messages = app.notices.receive(BATCH, HIDDEN_SECONDS)
+            if not messages:
+                return
+            waiting = _by_offer(app, messages, announcing)
+            left = sum(
+                map_as_done(
+                    lambda one: _announce(app, announcing[one[0]], one[1]),
+                    waiting.items(),
+                    at_most=AT_ONCE,
+                    seconds=ANNOUNCE_SECONDS,
+                )
+            )
+            if left:
+                raise NotDoneInTime(f"{left} announcements wait for the next run")
+
+
+def _by_offer(
+    app: App, messages: Sequence[QueueMessage], announcing: Mapping[str, Offer]
+) -> dict[str, list["_Delivered"]]:
+    """What the notes are about; those that nobody is to hear of are removed."""
+    waiting: dict[str, list[_Delivered]] = {}
+    for message in messages:
+        found = None
+        with kept_apart("announcement"):
             found = _delivered(app, message)
-            if found is None or found.record.offer.casefold() not in announcing:
-                app.notices.delete(message)
-            else:
-                waiting.setdefault(found.record.offer.casefold(), []).append(found)
-        for offer_id, delivered in waiting.items():
-            _post(app, announcing[offer_id], delivered)
+        if found is None or found.record.offer.casefold() not in announcing:
+            app.notices.delete(message)
+        else:
+            waiting.setdefault(found.record.offer.casefold(), []).append(found)
+    return waiting
+
+
+def _announce(app: App, offer: Offer, delivered: Sequence["_Delivered"]) -> int:
+    """Post them, where there is the time for posting and for removing the notes. Returns how many are left."""
+    if deadline.remaining() < POST_SECONDS + REMOVE_SECONDS:
+        for one in delivered:
+            app.notices.show_again(one.message)
+        return len(delivered)
+    with kept_apart("announcement"):
+        _post(app, offer, delivered)
+    return 0
 
 
 def _delivered(app: App, message: QueueMessage) -> _Delivered | None:
@@ -72,9 +111,6 @@ def _delivered(app: App, message: QueueMessage) -> _Delivered | None:
         record = app.ledger.read(lead_id) if recent and is_lead_id(lead_id) else None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    except UnreadableRow as unreadable:
-        unreadable.report()
-        return None
     delivery = record.deliveries.get(destination) if record else None
     if record is None or record.lead is None or delivery is None or delivery.state is not State.DELIVERED:
         return None
@@ -85,7 +121,8 @@ def _post(app: App, offer: Offer, delivered: Sequence[_Delivered]) -> None:
     announcement = offer.announce
     assert announcement is not None  # noqa: S101
     notice = _notice(app, offer, announcement, delivered)
-    why = notices.post(app.settings, app.secrets, announcement.webhook, notice, announcement.format)
+    with deadline.within(POST_SECONDS):
+        why = notices.post(app.settings, app.secrets, announcement.webhook, notice, announcement.format)
     if why:
         emit(Event.NOTICE_FAILED, what="announcement", why=why)
         return

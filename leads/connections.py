@@ -46,8 +46,8 @@ class Connection:
     `refusal` is what the vendor's last answer refused deliveries with, in words and a code, until one comes through: a `check()`
     that passes does not show that it takes leads.
 
-    `last_lead` came through at `last_success_at`; `checked_at` is the last `check()` of `watch` while it was open, and
-    `attended_at` when `watch` last probed it or sent on what waits behind it.
+    `last_lead` came through at `last_success_at`; `checked_at` is when `watch` last began a `check()` while it was open, and
+    `attended_at` when it last probed it or sent on what waits behind it.
     `wait_until` is when the vendor wants to hear from us again: a paused connection is not probed before.
 
     `person_note` says why a person has paused it, since `person_since`. That has nothing to do with whether it works, and
@@ -331,7 +331,7 @@ class Connections:
             emit(Event.CONNECTION_OPENED, connection=connection_id)
 
     def note_check(self, connection_id: str, type_name: str) -> None:
-        """Remember that the vendor was asked, and had nothing to object."""
+        """Remember that `watch` asks the vendor of an open connection now."""
         now = clock.now()
         self._change(connection_id, lambda stored: replace(stored, type=type_name, checked_at=now))
 

@@ -10,8 +10,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from azure.core.exceptions import HttpResponseError
-
 from leads import clock, deadline
 from leads.app import App
 from leads.attempt import attempt
@@ -23,7 +21,7 @@ from leads.ledger import TRIES, ClaimHeld, LeadKnown, LedgerBusy
 from leads.messages import Message, MessageTooNew, MessageUnreadable, Reception, decode, encode
 from leads.offers import DestinationConfig, Offer, offer_by_id
 from leads.rows import ERASED_ON_REQUEST, Delivery, LeadRecord, State
-from leads.storage import StorageError
+from leads.storage import StorageError, is_our_fault
 from leads.stored import UnreadableRow
 from leads.trace import follow, tracing
 
@@ -74,11 +72,6 @@ def _handle(app: App, text: str, reception: Reception | None) -> None:
 
 def _jittered_put_back() -> int:
     return random.randint(*BACK_IN_SECONDS)  # noqa: S311 - spreads load, keeps no secret
-
-
-def is_our_fault(error: StorageError) -> bool:
-    """Whether storage understood the request and refused it for what it says: waiting would not help."""
-    return isinstance(error, HttpResponseError) and error.status_code in {400, 413}
 
 
 def _put_back(app: App, text: str, message: Message, seconds: int, why: str) -> None:

@@ -31,6 +31,7 @@ from leads.rows import (
     todo_key,
 )
 from leads.sought import Sought
+from leads.steps import kept_apart
 from leads.storage import Conflict, keys_beginning, odata_time
 from leads.stored import read_each
 from leads.tombstones import CACHE_SECONDS, Tombstone
@@ -282,8 +283,9 @@ def look_after(app: App, now: datetime) -> None:
     """Empty what a worker had in hand when its customer was erased, and has written since. One request if there is none."""
     for tombstone in app.tombstones.unsettled():
         if now - tombstone.at >= SETTLED_AFTER:
-            _empty_late(app, tombstone, now)
-            app.tombstones.settle(tombstone)
+            with kept_apart("an erasure to look after"):
+                _empty_late(app, tombstone, now)
+                app.tombstones.settle(tombstone)
 
 
 def _empty_late(app: App, tombstone: Tombstone, now: datetime) -> None:

@@ -9,7 +9,9 @@ same from the intake on.
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
@@ -269,8 +271,16 @@ class Event(StrEnum):
     )
     STEP_FAILED = _Says(
         "step_failed",
-        "A step of a timer, `what`, failed at the place `why` in the code; what it was about is tried again.",
+        "`what` failed, a step of a timer or one thing in it, at the place `why` in the code. It is tried again, and the others "
+        "go on.",
         "what why",
+        level=logging.WARNING,
+    )
+    STEP_OVERRAN = _Says(
+        "step_overran",
+        "A step of a timer, `what`, was not done in its `seconds` seconds, because something it waited for hangs or is slow. The "
+        "next run goes on with what it has not reached; `why` says how much that is, or the place in the code.",
+        "what seconds why",
         level=logging.WARNING,
     )
     STORAGE_UNAVAILABLE = _Says(
@@ -320,4 +330,35 @@ def emit(event: Event, traceparent: str = "", /, **fields: str | int | float | N
     if _log.isEnabledFor(event.level):
         if trace := trace_id(traceparent):
             fields["trace"] = trace
-        _log.log(event.level, "event=%s %s", event.value, _to_json(fields))
+        _tell((event, fields))
+
+
+Told = tuple[Event, Mapping[str, str | int | float | None]]
+"""An event that was emitted, and its fields."""
+_held: ContextVar[list[Told] | None] = ContextVar("held", default=None)
+
+
+@contextmanager
+def holding() -> Iterator[list[Told]]:
+    """What the block emits is not logged, but comes into the list: for a thread whose records the host would drop."""
+    held: list[Told] = []
+    token = _held.set(held)
+    try:
+        yield held
+    finally:
+        _held.reset(token)
+
+
+def release(held: Iterable[Told]) -> None:
+    """Log what was held."""
+    for one in held:
+        _tell(one)
+
+
+def _tell(told: Told) -> None:
+    held = _held.get()
+    if held is not None:
+        held.append(told)
+        return
+    event, fields = told
+    _log.log(event.level, "event=%s %s", event.value, _to_json(fields))

@@ -4,16 +4,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from leads.identity import complement, customer_of, received_at_of
 from leads.ledger import Ledger
 from leads.rows import State, Todo, read_todo, todo_prefix
+from leads.side_by_side import map_in_order
 from leads.storage import key_part, keys_beginning
 from leads.stored import UnreadableRow, moment, moment_or_none, read_each, reads, unreadable
 
 PARTITIONS = "0123456789abcdef"
+TODO_SECONDS = 120
+"""For all partitions; less where what asks has to be over before."""
+_AT_ONCE = 8
 _PAGE = 1000
 _AFTER = "<"
 """The character after `;`: the end of everything that begins with a prefix."""
@@ -99,12 +103,17 @@ def received_between(prefix: str, since: datetime | None, until: datetime | None
     return f"RowKey ge '{prefix}{first}' and RowKey lt '{last}'"
 
 
+def anything(item: Todo) -> bool:  # noqa: ARG001
+    """The condition that every undelivered lead meets."""
+    return True
+
+
 def todo(
     ledger: Ledger,
     state: State,
     connection: str | None = None,
     *,
-    where: Callable[[Todo], bool] = lambda item: True,  # noqa: ARG005
+    where: Callable[[Todo], bool] = anything,
     after: str = "",
     limit: int = 1000,
 ) -> list[Todo]:
@@ -114,11 +123,14 @@ def todo(
     """
     prefix = todo_prefix(state, connection)
     condition = keys_beginning(prefix) + (f" and RowKey gt '{prefix}{after}~'" if after else "")
-    found: list[Todo] = []
-    for partition in PARTITIONS:
-        items = read_each(_rows(ledger, partition, condition, limit), read_todo)
-        found += islice(filter(where, items), limit)
-    return sorted(found, key=lambda item: item.lead_id)[:limit]
+    page = limit if where is anything else _PAGE
+
+    def first_of(partition: str) -> list[Todo]:
+        items = read_each(_rows(ledger, partition, condition, page), read_todo)
+        return list(islice(filter(where, items), limit))
+
+    found = map_in_order(first_of, PARTITIONS, at_most=_AT_ONCE, seconds=TODO_SECONDS)
+    return sorted(chain.from_iterable(found), key=lambda item: item.lead_id)[:limit]
 
 
 def todo_after(ledger: Ledger, state: State, connection: str | None, after: str) -> Iterator[tuple[str, Todo]]:
@@ -198,7 +210,7 @@ class Backlog:
         state: State,
         connection: str | None = None,
         *,
-        where: Callable[[Todo], bool] = lambda item: True,  # noqa: ARG005
+        where: Callable[[Todo], bool] = anything,
         after: str = "",
         limit: int,
     ) -> list[Todo]:

@@ -3,32 +3,69 @@
 The message comes first, then the ledger's row: a crash in between leaves a message that is recognised by its number.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Final
 
-from leads import clock
+from leads import clock, deadline
 from leads.app import App
 from leads.events import Event, emit
+from leads.ledger import Change
 from leads.messages import Message, encode
 from leads.offers import offer_by_id
 from leads.rows import Delivery, LeadRecord, State, Todo
-from leads.stored import UnreadableRow
+from leads.side_by_side import NotDoneInTime
+from leads.steps import kept_apart
+from leads.storage import StorageError
+
+SETTLE_SECONDS: Final = 5
+"""What is left for saying in the ledger what was put."""
 
 
-def redrive(app: App, item: Todo, delay: int = 0) -> None:
-    """Put the next message of a delivery that waits; nothing if it does not wait in this state any more, or can't be read."""
-    try:
+def redrive(app: App, waiting: Sequence[tuple[Todo, int]]) -> int:
+    """Put the next message of deliveries that wait, each visible after so many seconds. Returns how many were put.
+
+    They are of different leads of one partition, and the ledger is told of all of them at once. Nothing is put of what does not
+    wait in this state any more, or can't be read. Raises `NotDoneInTime` for what the deadline leaves over.
+    """
+    changes: list[tuple[LeadRecord, Change]] = []
+    fault: Exception | None = None
+    with deadline.leaving(SETTLE_SECONDS):
+        for number, (item, delay) in enumerate(waiting):
+            if deadline.remaining() <= 0:
+                fault = NotDoneInTime(f"{len(waiting) - number} leads were not sent on in time")
+                break
+            try:
+                if (put := _put_again(app, item, delay)) is not None:
+                    changes.append(put)
+            except StorageError as error:
+                fault = error
+                break
+    with kept_apart("leads that were sent on"):
+        app.ledger.settle_all(changes)
+    if fault is not None:
+        raise fault
+    return len(changes)
+
+
+def _put_again(app: App, item: Todo, delay: int) -> tuple[LeadRecord, Change] | None:
+    """The lead, and what the ledger has to learn of it now; None if nothing was put."""
+    with kept_apart("a lead to be sent on"):
         record = app.ledger.read(item.lead_id)
-    except UnreadableRow as unreadable:
-        unreadable.report()
-        return
-    delivery = record.deliveries.get(item.destination) if record else None
-    if record is None or delivery is None or delivery.state is not item.state:
-        return
-    if item.state is State.UNROUTED and item.destination and offer_by_id(item.offer, app.offers.all()) is None:
-        if not _route_anew(app, record, delay):
-            return
-    else:
-        put_next(app, record, item.destination, delay)
+        delivery = record.deliveries.get(item.destination) if record else None
+        if record is None or delivery is None or delivery.state is not item.state:
+            return None
+        if item.state is State.UNROUTED and item.destination and offer_by_id(item.offer, app.offers.all()) is None:
+            change = _route_anew(app, record, delay)
+        else:
+            change = _put(app, record, item.destination, delay)
+        if change is not None:
+            _tell(record, item, delay)
+            return record, change
+    return None
+
+
+def _tell(record: LeadRecord, item: Todo, delay: int) -> None:
     emit(
         Event.LEAD_REDRIVEN,
         record.traceparent,
@@ -40,20 +77,19 @@ def redrive(app: App, item: Todo, delay: int = 0) -> None:
     )
 
 
-def put_next(
-    app: App,
-    record: LeadRecord,
-    destination: str,
-    delay: int = 0,
-    *,
-    by_person: bool = False,
-    forced: bool = False,
-) -> None:
-    """Put the next message of a delivery, visible after `delay` seconds, and say so in the ledger.
+def put_next(app: App, record: LeadRecord, destination: str, delay: int = 0, *, forced: bool = False) -> None:
+    """Put the next message of a delivery because a person wants it, visible after `delay` seconds, and say so in the ledger.
 
-    Where a person wants it, it is begun if there is none, and gets a whole retry budget. `forced`: until it is delivered, it is
-    sent whatever speaks against it.
+    It is begun if there is none, and gets a whole retry budget. `forced`: until it is delivered, it is sent whatever speaks
+    against it.
     """
+    app.ledger.settle(record, _put(app, record, destination, delay, by_person=True, forced=forced))
+
+
+def _put(
+    app: App, record: LeadRecord, destination: str, delay: int = 0, *, by_person: bool = False, forced: bool = False
+) -> Change:
+    """Put the next message of a delivery, visible after `delay` seconds. Returns what the ledger has to learn of it."""
     begun = record.deliveries.get(destination) or Delivery(destination)
     seq = begun.seq + 1
     app.queue.put(encode(Message(record.lead_id, destination, seq)), delay)
@@ -72,7 +108,7 @@ def put_next(
         waiting.seq, waiting.state, waiting.updated_at = seq, State.RETRY, now
         waiting.next_at = now + timedelta(seconds=delay)
 
-    app.ledger.settle(record, change)
+    return change
 
 
 def park_again(app: App, lead_id: str, destination: str, connection: str) -> None:
@@ -90,10 +126,10 @@ def park_again(app: App, lead_id: str, destination: str, connection: str) -> Non
     app.ledger.settle(record, change)
 
 
-def _route_anew(app: App, record: LeadRecord, delay: int) -> bool:
+def _route_anew(app: App, record: LeadRecord, delay: int) -> Change | None:
     """Let go of an offer that was removed, unless a destination of it has had the lead: it could get there twice.
 
-    Returns whether it was let go.
+    Returns what the ledger has to learn of it, None if it is not let go.
     """
     seq = max(delivery.seq for delivery in record.deliveries.values()) + 1
     now = clock.now()
@@ -108,7 +144,6 @@ def _route_anew(app: App, record: LeadRecord, delay: int) -> bool:
             current.deliveries = {"": begun}
 
     if not is_free(record):
-        return False
+        return None
     app.queue.put(encode(Message(record.lead_id, seq=seq)), delay)
-    app.ledger.settle(record, change)
-    return True
+    return change

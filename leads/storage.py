@@ -55,6 +55,11 @@ StorageError = AzureError
 """What every failed call to storage raises."""
 
 
+def is_our_fault(error: StorageError) -> bool:
+    """Whether storage understood the request and refused it for what it says: waiting would not help."""
+    return isinstance(error, HttpResponseError) and error.status_code in {400, 413}
+
+
 class StorageBusy(StorageError):
     """Others wait for storage on the same errand, or change the same row over and over; try again a little later."""
 

@@ -1,14 +1,13 @@
-"""What a person has to hear of: the alarms that are on, and connections that are asked before a lead needs them."""
+"""What a person has to hear of: which alarms are on, and the webhook that is told of them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
-from leads import clock, expiry, notices
+from leads import clock, deadline, expiry, notices
 from leads.alarms import Alarm, Change
 from leads.app import App
-from leads.attempt import checked
 from leads.ceiling import CEILING
 from leads.connections import Connection
 from leads.events import Event, emit
@@ -16,52 +15,73 @@ from leads.hearing import silence_alarms
 from leads.listing import Backlog
 from leads.offers import DestinationConfig, Offer
 from leads.rows import State
+from leads.side_by_side import NotDoneInTime
+from leads.steps import kept_apart
+from leads.storage import StorageError
 
 WAIT_IS_LONG: Final = timedelta(hours=1)
 CALLS_FOR: Final = timedelta(days=30)
 """How long a lead that nobody mends calls for a person: one that is left as it is must not do so for ever."""
 COUNTED_AT_MOST: Final = 1000
-CHECKS_A_TICK: Final = 10
-"""A check can take a minute where a vendor hangs, and a tick has to end before the next one is late."""
+UPDATE_SECONDS: Final = 5
+"""What is left for storing and logging what was found."""
 _FOR_A_PERSON: Final = (State.UNREADABLE, State.DEAD_LETTER, State.HELD, State.CRASHED)
 
 
-def check_quiet_connections(app: App, in_use: Mapping[str, list[DestinationConfig]]) -> None:
-    """Ask the vendors of open connections over which nothing went for about an hour, so that a lead is not what finds out."""
-    now = clock.now()
-    stored = {connection.id: connection for connection in app.connections.stored()}
-    known = [stored.get(key) or Connection(key) for key in in_use]
-    open_ones = [one for one in known if not one.paused and not one.by_person]
-    due = [one for one in open_ones if one.next_check_at is None or one.next_check_at <= now]
-    for connection in due[:CHECKS_A_TICK]:
-        config = in_use[connection.id][0]
-        check = checked(app.destination(config))
-        emit(Event.CONNECTION_CHECKED, connection=connection.id, type=config.type, ok=check.ok, code=check.code)
-        if check.ok or check.transient:
-            app.connections.note_check(connection.id, config.type)
-        else:
-            app.connections.pause(connection.id, config.type, check.problem, check.code)
+Uses = Mapping[str, Sequence[DestinationConfig]]
+_Look = Callable[[], Iterable[Alarm] | None]
+"""Says which alarms are on; None = it can't be told now."""
+_Condition = tuple[frozenset[Event], _Look]
+"""The events of alarms, and what looks for them."""
 
 
-def raise_alarms(app: App, offers: list[Offer], backlog: Backlog) -> None:
-    """Log and tell which alarms have begun or ended since the last tick."""
-    connections = app.connections.stored()
-    silent = silence_alarms(app)
-    active = [
-        *_paused(connections),
-        *_waiting_long(connections, backlog),
-        *_for_a_person(backlog),
-        *_over_ceiling(connections, offers),
-        *expiry.alarms(app, offers),
-        *app.empty_bodies.alarms(),
-        *(silent or ()),
-    ]
-    app.alarms.update(active, _teller(app), {Event.OFFER_SILENT} if silent is None else ())
+def raise_alarms(app: App, offers: list[Offer], connections: list[Connection], uses: Uses, backlog: Backlog) -> None:
+    """Log which alarms have begun or ended since the last tick, as far as the app's own storage tells."""
+    _raise(
+        app,
+        _condition(lambda: _paused(connections, uses), Event.CONNECTION_PAUSED),
+        _condition(lambda: _waiting_long(connections, backlog), Event.LEADS_WAIT_LONG),
+        _condition(lambda: _for_a_person(backlog), Event.LEADS_NEED_A_PERSON),
+        _condition(lambda: _over_ceiling(connections, offers), Event.OFFER_OVER_CEILING),
+        _condition(app.empty_bodies.alarms, Event.BODY_WITHOUT_LENGTH, Event.BODIES_EMPTY),
+    )
 
 
-def _paused(connections: Iterable[Connection]) -> Iterator[Alarm]:
+def raise_slow_alarms(app: App, offers: list[Offer]) -> None:
+    """The same of alarms for which Key Vault is read, or many leads are counted."""
+    _raise(
+        app,
+        _condition(lambda: expiry.alarms(app, offers), Event.SECRET_EXPIRING),
+        _condition(lambda: silence_alarms(app), Event.OFFER_SILENT),
+    )
+
+
+def _condition(look: _Look, *events: Event) -> _Condition:
+    return frozenset(events), look
+
+
+def _raise(app: App, *conditions: _Condition) -> None:
+    """Those that can't be told now stay as they are, and keep no other from being raised."""
+    active: list[Alarm] = []
+    looked_at: set[Event] = set()
+    fault: Exception | None = None
+    with deadline.leaving(UPDATE_SECONDS):
+        for events, look in conditions:
+            try:
+                with kept_apart("alarms"):
+                    if (found := look()) is not None:
+                        active += list(found)
+                        looked_at |= events
+            except (StorageError, NotDoneInTime) as error:
+                fault = error
+    app.alarms.update(active, looked_at, is_told=bool(app.settings.notify_webhook))
+    if fault is not None:
+        raise fault
+
+
+def _paused(connections: Iterable[Connection], uses: Uses) -> Iterator[Alarm]:
     for connection in connections:
-        if connection.paused and connection.type != CEILING:
+        if connection.paused and connection.id in uses:
             yield Alarm(Event.CONNECTION_PAUSED, _of(connection) | {"failures": connection.failures}, logged=True)
 
 
@@ -97,18 +117,19 @@ def _over_ceiling(connections: Iterable[Connection], offers: Iterable[Offer]) ->
 # --- Telling ------------------------------------------------------------------------------------------------------------
 
 
-def _teller(app: App) -> Callable[[list[Change]], bool] | None:
+def tell(app: App) -> None:
+    """Post what has begun or ended to the notification webhook, where there is one."""
     reference = app.settings.notify_webhook
     if not reference:
-        return None
+        return
 
-    def tell(changes: list[Change]) -> bool:
+    def post(changes: list[Change]) -> bool:
         why = notices.post(app.settings, app.secrets, reference, notice_of(changes))
         if why:
             emit(Event.NOTICE_FAILED, what="alarms", why=why)
         return not why
 
-    return tell
+    app.alarms.tell(post)
 
 
 def notice_of(changes: list[Change]) -> notices.Notice:

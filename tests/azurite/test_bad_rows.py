@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from leads import recovery
 from leads.alarms import ALARMS_TABLE
 from leads.api.doctor import Level, examine_deployment
 from leads.api.leads import LeadFilter, list_leads
@@ -22,6 +21,7 @@ from leads.export import Wanted, export
 from leads.identity import new_lead_id
 from leads.lead import parse_body
 from leads.messages import Message, encode
+from leads.poison import drain_poison
 from leads.rows import LeadRecord, State, lead_key, todo_key
 from leads.storage import make_table
 from leads.stored import UnreadableRow
@@ -99,7 +99,7 @@ def test_a_lead_whose_row_can_not_be_read_waits_for_the_release_that_wrote_it(
     pipeline.queue.put(again)
     poison(pipeline, again)
     pipeline.run()
-    recovery.drain_poison(pipeline.app)
+    drain_poison(pipeline.app)
     assert [message.lead_id for message in pipeline.pending() if message.lead_id == bad] == [bad]
     assert pipeline.app.poison.depth() == 1, "the host's own copy would have ended after seven days"
     damage(pipeline, "LeadLedger", lead_key(bad), {name: was[name] for name in OF_A_NEWER_RELEASE})
@@ -128,7 +128,7 @@ def test_a_message_that_nobody_foresaw_is_kept_and_ends_nothing(
     poison(routed, pill)
     poison(routed, encode(Message(lead_id, received_at=routed.clock.now(), lead=lead)))
     routed.run()
-    recovery.drain_poison(routed.app)
+    drain_poison(routed.app)
     assert routed.record(lead_id).state is State.CRASHED, "a real lead, behind it"
     kept = list_leads(routed.app, LeadFilter(state=State.UNREADABLE)).leads
     assert [routed.app.ledger.body(one.lead_id) for one in kept] == [pill.encode()] * 2
@@ -151,7 +151,7 @@ def test_a_fault_with_one_poison_message_keeps_no_other_from_the_ledger(
         return real(record, *args, **more)
 
     monkeypatch.setattr(routed.app.ledger, "settle", settle)
-    recovery.drain_poison(routed.app)
+    drain_poison(routed.app)
     assert routed.record(second).state is State.CRASHED
     assert routed.app.poison.depth() == 1
     (event,) = logged(caplog, "step_failed")

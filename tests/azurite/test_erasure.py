@@ -30,7 +30,7 @@ from leads.identity import customer_hash
 from leads.lead import parse_body
 from leads.ledger import LEDGER_TABLE, LedgerBusy
 from leads.messages import Imported, encode
-from leads.recovery import drain_poison
+from leads.poison import drain_poison
 from leads.rows import ERASED_ON_REQUEST, State
 from leads.storage import Conflict, StorageError
 from leads.tombstones import Tombstone

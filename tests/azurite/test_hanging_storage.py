@@ -11,7 +11,7 @@ from dataclasses import replace
 import azure.functions as func
 import pytest
 
-from leads import attempt, clock, delivery, http, manage, recovery
+from leads import attempt, clock, delivery, http, manage, poison, tick
 from leads.api.operations import OPERATIONS
 from leads.app import App, get_app
 from leads.delivery import deliver
@@ -20,10 +20,10 @@ from leads.identity import new_lead_id
 from leads.lead import parse_body
 from leads.manage import answer_manage
 from leads.messages import Message, encode
-from leads.recovery import drain_poison, watch
 from leads.rows import State
 from leads.settings import Settings
 from leads.storage import TABLE_TIMEOUTS, Storage, StorageError
+from tests.support.logs import logged
 from tests.support.pipeline import Pipeline, a_lead, crm
 from tests.support.process_app import forget_app
 from tests.support.proxy import Delay, Fault, Proxy, Request, Rule
@@ -193,18 +193,25 @@ def check(answer: func.HttpResponse) -> None:
     assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0
 
 
-@pytest.mark.parametrize(("timer", "limit"), [(watch, "WATCH_SECONDS"), (drain_poison, "DRAIN_SECONDS")])
-def test_a_timer_ends_before_its_deadline(
-    hanging_account: App, monkeypatch: pytest.MonkeyPatch, timer: Callable[[App], None], limit: str
-) -> None:
-    hanging_account.poison.put("cmVhZGFibGU=")
-    monkeypatch.setattr(recovery, limit, 1.0)
+def test_watch_ends_before_its_deadline(hanging_account: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tick, "WATCH_SECONDS", 1.0)
 
     def fail() -> None:
         with pytest.raises(StorageError):
-            timer(hanging_account)
+            tick.watch(hanging_account)
 
     assert in_time(fail)
+
+
+def test_drain_poison_ends_before_its_deadline_and_says_so(
+    hanging_account: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hanging_account.poison.put("cmVhZGFibGU=")
+    monkeypatch.setattr(poison, "DRAIN_SECONDS", 1.0)
+    monkeypatch.setattr(poison, "RECORD_SECONDS", 0.1)
+    assert in_time(lambda: poison.drain_poison(hanging_account))
+    assert [event["what"] for event in logged(caplog, "step_overran")] == ["poison"]
+    assert hanging_account.poison.depth() == 1
 
 
 def in_time(work: Callable[[], object]) -> bool:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from leads import recovery
 from leads.intake import KeptUnreadable, accept
+from leads.poison import drain_poison
 from leads.rows import State
 from tests.support.logs import events
 from tests.support.pipeline import Pipeline, a_lead, crm
@@ -94,7 +94,7 @@ def test_a_dead_letter_and_a_crash_belong_to_their_leads_traces(
     (message,) = routed.messages()
     routed.app.poison.put(message.content)
     routed.queue.delete(message)
-    recovery.drain_poison(routed.app)
+    drain_poison(routed.app)
     for number, lead_id, event in ((4, refused, "lead_dead_lettered"), (5, crashed, "lead_crashed")):
         events = about(caplog, lead_id)
         assert event in {name for name, _ in events}

@@ -11,13 +11,13 @@ import pytest
 from azure.core.exceptions import HttpResponseError, ServiceRequestError
 
 from leads import ledger as ledger_module
-from leads import recovery
 from leads.delivery import deliver
 from leads.destinations.base import Delivered
 from leads.identity import customer_hash, customer_identity, new_lead_id
 from leads.lead import Lead
 from leads.ledger import Ledger, LedgerBusy
 from leads.messages import Message, bytes_of, encode
+from leads.poison import drain_poison
 from leads.rows import LeadRecord, Seen, State
 from leads.storage import Table
 from tests.support.pipeline import Killed, Pipeline, a_lead, crm, text_of
@@ -355,7 +355,7 @@ def test_a_message_of_a_newer_release_is_put_back_with_an_alarm(
 def test_a_message_that_is_none_of_ours_is_kept_as_unreadable(routed: Pipeline, text: str) -> None:
     routed.queue.put(text)
     routed.run()
-    recovery.drain_poison(routed.app)
+    drain_poison(routed.app)
     assert routed.app.poison.depth() == 0
     kept = _the_only_unreadable(routed)
     assert routed.app.ledger.body(kept) == text.encode()
@@ -378,7 +378,7 @@ def test_a_lead_from_the_poison_queue_is_tried_alone_after_1_6_and_24_hours_then
     routed.queue.delete(message)
     for hours in (1, 6, 24):
         poison(routed, stored)
-        recovery.drain_poison(routed.app)
+        drain_poison(routed.app)
         assert routed.app.poison.depth() == 0
         delivery = routed.record(lead).deliveries[""]
         assert delivery.state is State.CRASHED
@@ -392,7 +392,7 @@ def test_a_lead_from_the_poison_queue_is_tried_alone_after_1_6_and_24_hours_then
         stored = redriven[0].content
         routed.queue.delete(redriven[0])  # it crashes its worker again, and again
     poison(routed, stored)
-    recovery.drain_poison(routed.app)
+    drain_poison(routed.app)
     assert routed.record(lead).deliveries[""].state is State.DEAD_LETTER
 
 
@@ -401,7 +401,7 @@ def test_a_crashed_lead_that_gets_through_later_is_delivered(routed: Pipeline, v
     message = routed.queue.receive(1, 30)[0]
     routed.queue.delete(message)
     poison(routed, message.content)
-    recovery.drain_poison(routed.app)
+    drain_poison(routed.app)
     routed.clock.time += timedelta(hours=1, minutes=1)
     routed.tick()
     assert routed.delivery(lead).state is State.DELIVERED
@@ -420,7 +420,7 @@ def test_a_fan_out_that_crashed_in_the_middle_comes_back_for_each_destination(
         with pytest.raises(Killed):
             deliver(pipeline.app, text_of(message))
     poison(pipeline, message.content)
-    recovery.drain_poison(pipeline.app)
+    drain_poison(pipeline.app)
     assert [(d.destination, d.state) for d in pipeline.record(lead).deliveries.values()] == [
         ("crm", State.CRASHED),
         ("second", State.CRASHED),
@@ -437,7 +437,7 @@ def test_crashed_leads_come_back_one_at_a_time(routed: Pipeline, vendor: Vendor)
     for message in routed.messages():
         poison(routed, message.content)
         routed.queue.delete(message)
-    recovery.drain_poison(routed.app)
+    drain_poison(routed.app)
     routed.clock.time += timedelta(hours=2)
     routed.watch()
     assert len(routed.messages()) == 1
@@ -448,7 +448,7 @@ def test_poison_of_a_lead_that_has_been_delivered_is_only_removed(routed: Pipeli
     message = routed.queue.receive(1, 30)[0]
     deliver(routed.app, text_of(message))
     poison(routed, message.content)
-    recovery.drain_poison(routed.app)
+    drain_poison(routed.app)
     assert routed.delivery(lead).state is State.DELIVERED
     assert routed.app.poison.depth() == 0
 
@@ -458,7 +458,7 @@ def test_poison_of_a_lead_that_has_been_delivered_is_only_removed(routed: Pipeli
 )
 def test_poison_that_can_not_be_read_is_kept_byte_for_byte(routed: Pipeline, stored: str) -> None:
     poison(routed, stored)
-    recovery.drain_poison(routed.app)
+    drain_poison(routed.app)
     kept = _the_only_unreadable(routed)
     assert routed.app.ledger.body(kept) == bytes_of(stored)
     assert routed.app.poison.depth() == 0
@@ -469,7 +469,7 @@ def test_poison_stays_on_its_queue_until_the_ledger_has_it(routed: Pipeline, mon
     with monkeypatch.context() as outage:
         outage.setattr(Table, "write", _raise_no_connection)
         with pytest.raises(ServiceRequestError):
-            recovery.drain_poison(routed.app)
+            drain_poison(routed.app)
     assert routed.app.poison.depth() == 1
 
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from leads import watching
+from leads import tick
 from leads.alarms import TELLING_TAKES
 from leads.connections import CHECKED_AFTER
 from leads.intake import KeptUnreadable
@@ -277,7 +277,7 @@ def test_an_expiry_is_warned_about_thirty_seven_and_one_day_before_and_ends_with
     day = (pipeline.clock.now() + timedelta(days=40)).date()
     hook = {"url": "https://hook.example.com/", "secret": "env:LEADS_SECRET_HOOK"}
     monkeypatch.setenv("LEADS_SECRET_HOOK", "whsec_" + "A" * 44)
-    monkeypatch.setattr(watching, "check_quiet_connections", lambda app, in_use: None)  # nothing answers there
+    monkeypatch.setattr(tick, "ask_vendors", lambda *_: None)  # nothing answers there
     destination = {"name": "hook", "type": "webhook", "settings": hook, "secret_expires": {"secret": str(day)}}
     pipeline.offer(destination)
     seen = []
@@ -297,7 +297,7 @@ def test_a_shared_access_signature_tells_itself_when_it_ends(
     end = (pipeline.clock.now() + timedelta(days=5)).strftime("%Y-%m-%dT%H%%3A%M%%3A%SZ")
     signed = f"TableEndpoint=https://other.table.core.windows.net;SharedAccessSignature=sv=2022-11-02&se={end}&sig=x"
     monkeypatch.setenv("LEADS_SECRET_OTHER", signed)
-    monkeypatch.setattr(watching, "check_quiet_connections", lambda app, in_use: None)
+    monkeypatch.setattr(tick, "ask_vendors", lambda *_: None)
     pipeline.offer(
         {"name": "table", "type": "azure_table", "settings": {"connection_string": "env:LEADS_SECRET_OTHER"}}
     )

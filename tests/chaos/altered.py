@@ -19,7 +19,7 @@ import threading
 from datetime import timedelta
 from pathlib import Path
 
-from leads import clock, ledger, recovery
+from leads import clock, ledger, poison, tick
 from leads.app import get_app
 from leads.destinations.base import Customer, Outcome, OutgoingLead
 from tests.support.recording import Recording
@@ -31,8 +31,8 @@ if _offset:
 
 if "CHAOS_CRASH_DELAY" in os.environ:
     _delay = timedelta(seconds=float(os.environ["CHAOS_CRASH_DELAY"]))
-    recovery.CRASH_DELAYS = (_delay,) * 100  # type: ignore[misc, assignment]
-    recovery.POISON_HIDDEN_SECONDS = 3  # type: ignore[misc]
+    poison.CRASH_DELAYS = (_delay,) * 100  # type: ignore[misc, assignment]
+    poison.POISON_HIDDEN_SECONDS = 3  # type: ignore[misc]
 
 if "CHAOS_DEADLY" in os.environ:
     _deaths = Path(os.environ["CHAOS_DEATHS"])
@@ -59,8 +59,8 @@ if "CHAOS_ALLOWANCE" in os.environ:
 
 
 def _tick() -> None:
-    recovery.drain_poison(get_app())
-    recovery.watch(get_app())
+    poison.drain_poison(get_app())
+    tick.watch(get_app())
 
 
 signal.signal(signal.SIGUSR1, lambda *_: threading.Thread(target=_tick, daemon=True).start())

@@ -35,7 +35,8 @@ import devhost.worker
 import function_app
 import leads.delivery
 import leads.manage
-import leads.recovery
+import leads.poison
+import leads.tick
 import tests.support.recording
 
 PRELOADED = (
@@ -48,7 +49,8 @@ PRELOADED = (
     function_app,
     leads.delivery,
     leads.manage,
-    leads.recovery,
+    leads.poison,
+    leads.tick,
     tests.support.recording,
 )
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import tests.support.recording  # noqa: F401 - registers the tests' own destination type
-from leads import clock, recovery
+from leads import clock, tick
 from leads.app import App
 from leads.delivery import deliver
 from leads.intake import accept
@@ -143,7 +143,7 @@ class Pipeline:
         return self.run()
 
     def watch(self) -> None:
-        recovery.watch(self.app)
+        tick.watch(self.app)
 
     def tick(self, minutes: int = 1) -> None:
         """Let minutes pass: each with `watch` and whatever it puts on the queue."""

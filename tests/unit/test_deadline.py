@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
 
 import pytest
 
 from devhost.hostjson import parse_host_json
-from leads import deadline, http, recovery
+from leads import announcements, clock, deadline, http, poison, probes, tick
 from leads.api.operations import OPERATIONS
 from leads.attempt import SETTLE_SECONDS
 from leads.cli.reach import ANSWER_SECONDS
@@ -36,7 +37,7 @@ def test_a_send_ends_before_its_delivery_its_claim_the_function_and_the_message(
 
 
 def test_every_other_function_ends_long_before_the_host_ends_it() -> None:
-    others = [http.INTAKE_SECONDS, http.STATUS_SECONDS, recovery.WATCH_SECONDS, recovery.DRAIN_SECONDS]
+    others = [http.INTAKE_SECONDS, http.STATUS_SECONDS, tick.WATCH_SECONDS, poison.DRAIN_SECONDS]
     others += [operation.seconds for operation in OPERATIONS]
     assert max(others) <= function_timeout() * 0.75
 
@@ -46,8 +47,28 @@ def test_a_sender_has_its_answer_in_five_seconds_and_a_person_before_the_command
     assert CHECK_SECONDS < max(operation.seconds for operation in OPERATIONS) < ANSWER_SECONDS
 
 
+@pytest.mark.parametrize("minute", range(60))
+def test_each_step_of_watch_has_all_of_its_time_whatever_the_others_take(
+    minute: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "now", lambda: datetime(2026, 3, 1, 12, minute, tzinfo=UTC))
+    beginning = tick.Tick(Mock(), [], {}, [], Mock())
+    first, later = tick.first_steps(beginning), tick.later_steps(beginning)
+    in_a_row = tick.READ_SECONDS + sum(step.seconds for step in first) + max(step.seconds for step in later)
+    assert in_a_row <= tick.WATCH_SECONDS
+
+
+def test_a_check_is_begun_only_with_the_time_for_it_and_for_what_it_means() -> None:
+    assert probes.ASK_SECONDS > CHECK_SECONDS + probes.NOTING_SECONDS
+
+
+def test_an_announcement_is_in_hand_for_less_time_than_others_do_not_see_it() -> None:
+    assert announcements.POST_SECONDS + announcements.REMOVE_SECONDS < announcements.ANNOUNCE_SECONDS
+    assert announcements.ANNOUNCE_SECONDS < announcements.HIDDEN_SECONDS / 2
+
+
 def test_a_batch_of_poison_is_dealt_with_before_others_see_it_again() -> None:
-    assert recovery.DRAIN_SECONDS < recovery.POISON_HIDDEN_SECONDS
+    assert poison.DRAIN_SECONDS < poison.POISON_HIDDEN_SECONDS
 
 
 def test_a_message_that_came_before_its_lead_waits_for_longer_than_any_attempt() -> None:
@@ -110,8 +131,8 @@ def test_the_documented_limits_are_those_of_the_code() -> None:
         "intake": http.INTAKE_SECONDS,
         "status": http.STATUS_SECONDS,
         "management": usual,
-        "`watch`": recovery.WATCH_SECONDS,
-        "`drain_poison`": recovery.DRAIN_SECONDS,
+        "`watch`": tick.WATCH_SECONDS,
+        "`drain_poison`": poison.DRAIN_SECONDS,
     }
     assert f"| {long:g} for what asks vendors" in section
     parts = {"the send": SEND_SECONDS, "settling": SETTLE_SECONDS, "putting the message back": PUT_BACK_SECONDS}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import threading
 from math import inf
 from pathlib import Path
-from threading import Barrier, Event, current_thread
+from threading import Barrier, current_thread
 
 import pytest
 
 from leads import deadline
-from leads.side_by_side import NotDoneInTime, map_in_order
+from leads.events import Event, emit
+from leads.side_by_side import NotDoneInTime, map_as_done, map_in_order
 from leads.trace import trace_id, tracing
+from tests.support.logs import logged
 
 LEADS = Path(__file__).parents[2] / "leads"
 GENEROUS = 60.0
@@ -19,7 +22,7 @@ OF_THREADS = {"concurrent", "multiprocessing", "asyncio", "_thread"}
 
 
 def test_results_come_in_the_order_of_the_items_however_long_each_takes() -> None:
-    second_is_done = Event()
+    second_is_done = threading.Event()
 
     def call(item: int) -> int:
         if item == 1:
@@ -41,7 +44,7 @@ def test_no_more_threads_are_used_than_allowed_and_all_of_them_at_once() -> None
 
 
 def test_a_result_is_taken_before_the_last_call_is_made() -> None:
-    taken = Event()
+    taken = threading.Event()
     results = map_in_order(lambda item: item == 1 or taken.wait(GENEROUS), [1, 2], at_most=1, seconds=GENEROUS)
     assert next(results) is True
     taken.set()
@@ -58,8 +61,34 @@ def test_a_call_that_raises_loses_no_other_result() -> None:
     assert results == [6, 3, 2]
 
 
+def test_a_result_that_is_there_need_not_wait_for_those_before_it() -> None:
+    taken = threading.Event()
+    results = map_as_done(lambda item: item or taken.wait(GENEROUS), [0, 7], at_most=2, seconds=GENEROUS)
+    assert next(results) == 7
+    taken.set()
+    assert list(results) == [True]
+
+
+def test_what_a_call_emits_is_logged_in_the_callers_thread_also_where_it_raises(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "leads")
+
+    def call(number: int) -> str:
+        emit(Event.LEAD_UNROUTED, lead_id=str(number))
+        return str(1 / number)
+
+    def nested(_: int) -> None:
+        list(map_in_order(call, [1, 0], at_most=2, seconds=GENEROUS))
+
+    with pytest.raises(ZeroDivisionError):
+        list(map_as_done(nested, [1], at_most=1, seconds=GENEROUS))
+    assert [fields["lead_id"] for fields in logged(caplog, "lead_unrouted")] == ["1", "0"]
+    assert {record.thread for record in caplog.records} == {threading.get_ident()}
+
+
 def test_what_hangs_is_not_waited_for_and_what_was_not_begun_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, hangs, end = [0.0], Event(), Event()
+    now, hangs, end = [0.0], threading.Event(), threading.Event()
     begun: list[int] = []
     results: list[int] = []
     monkeypatch.setattr("leads.side_by_side.monotonic", lambda: now[0])
@@ -81,7 +110,7 @@ def test_what_hangs_is_not_waited_for_and_what_was_not_begun_is_not_begun(monkey
 
 
 def test_without_time_left_nothing_is_waited_for() -> None:
-    end = Event()
+    end = threading.Event()
     with pytest.raises(NotDoneInTime):
         list(map_in_order(end.wait, [GENEROUS], at_most=1, seconds=-1))
     end.set()
@@ -101,7 +130,7 @@ def test_a_call_has_the_sooner_of_both_deadlines_and_the_callers_own_stays() -> 
 
 
 def test_at_the_callers_deadline_nothing_is_waited_for() -> None:
-    end = Event()
+    end = threading.Event()
     with deadline.within(-1), pytest.raises(NotDoneInTime):
         list(map_in_order(end.wait, [GENEROUS], at_most=1, seconds=GENEROUS))
     end.set()

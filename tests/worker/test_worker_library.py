@@ -120,14 +120,14 @@ def test_what_a_function_raises_is_its_result(function_app: LoadedApp, monkeypat
         raise ValueError("as asked")
 
     monkeypatch.setattr("leads.delivery.deliver", fail)
-    monkeypatch.setattr("leads.recovery.watch", fail)
+    monkeypatch.setattr("leads.tick.watch", fail)
     for result in (function_app.invoke_queue("deliver_lead", "x"), function_app.invoke_timer("watch")):
         assert (result.ok, result.error) == (False, "ValueError('as asked')")
 
 
 def test_a_timer_function_is_called(function_app: LoadedApp, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[object] = []
-    monkeypatch.setattr("leads.recovery.watch", calls.append)
+    monkeypatch.setattr("leads.tick.watch", calls.append)
     assert function_app.invoke_timer("watch", past_due=True).ok
     assert len(calls) == 1
 
