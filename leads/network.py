@@ -5,7 +5,7 @@ service, and that for reading begins anew with each byte.
 """
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,10 +30,19 @@ DIAL_SECONDS: Final = 10.0
 """For a connection that is given no time-out of its own."""
 
 
-def dial(host: str, port: int, seconds: float, options: Any = None) -> socket.socket:
-    """A connection to any address of a host. Raises TimeoutError after so many seconds for all of them, else OSError."""
+class NotAdmitted(OSError):
+    """The host has no address that may be dialled."""
+
+
+def dial(
+    host: str, port: int, seconds: float, options: Any = None, admits: Callable[[str], bool] = lambda _: True
+) -> socket.socket:
+    """A connection to any address of a host that is admitted. Raises TimeoutError after so many seconds for all of them, else
+    OSError; `NotAdmitted` where nothing was dialled."""
     ends_at = monotonic() + seconds
-    addresses = _looked_up(host, port, seconds)
+    addresses = [address for address in _looked_up(host, port, seconds) if admits(address)]
+    if not addresses:
+        raise NotAdmitted
     error: OSError = TimeoutError("no address of the host answers")
     for number, address in enumerate(addresses):
         share = (ends_at - monotonic()) / (len(addresses) - number)
@@ -158,15 +167,26 @@ limit_of_request = _watchdog.limit
 # --- Connections --------------------------------------------------------------------------------------------------------
 
 
+class AddressRefused(NewConnectionError):
+    """The host has no address that may be dialled: nothing was."""
+
+
 class _Bounded(HTTPConnection):
+    def admits(self, address: str) -> bool:
+        """Whether an address of the host may be dialled."""
+        del address
+        return True
+
     def _new_conn(self) -> socket.socket:
         seconds = self.timeout if isinstance(self.timeout, int | float) else DIAL_SECONDS
         try:
-            sock = dial(self._dns_host.strip("[]"), self.port, seconds, self.socket_options)
+            sock = dial(self._dns_host.strip("[]"), self.port, seconds, self.socket_options, self.admits)
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:
             raise ConnectTimeoutError(self, "the host does not answer") from error
+        except NotAdmitted:
+            raise AddressRefused(self, "the address is not public") from None
         except OSError as error:
             raise NewConnectionError(self, type(error).__name__) from error
         _watchdog.guard(sock)

@@ -238,7 +238,9 @@ class Settings(BaseModel):
         from leads.transport import BoundedTransport
 
         limits = _TOKEN_LIMITS if self.storage_credential else _LOGIN_LIMITS
-        options: dict[str, Any] = {**limits, "transport": BoundedTransport(self.thread_count, limits)}
+        transport = BoundedTransport(self.thread_count, limits)
+        transport.trust(*identity_addresses())
+        options: dict[str, Any] = {**limits, "transport": transport}
         if self.storage_credential:
             return ManagedIdentityCredential(client_id=self.storage_client_id or None, **options)
         return DefaultAzureCredential(**options)
@@ -278,6 +280,16 @@ def network_is_described() -> bool:
 
     proxies = getproxies().keys() - {"no"}
     return bool(proxies) or not os.environ.keys().isdisjoint({"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"})
+
+
+def identity_addresses() -> list[str]:
+    """Where the platform or the machine says that tokens come from, and where azure-identity asks without being told: Entra ID,
+    and the endpoint that a virtual machine has (Microsoft Learn, "How to use managed identities for App Service and Azure
+    Functions", section "REST endpoint reference"; "Azure Instance Metadata Service")."""
+    named = ("IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST", "AZURE_AUTHORITY_HOST")
+    found = [os.environ[name] for name in named if os.environ.get(name)]
+    usual = ["https://login.microsoftonline.com", "http://169.254.169.254"]
+    return usual + [address if "://" in address else f"https://{address}" for address in found]
 
 
 _IS_SECRET: dict[str, Any] = {"format": "secret-reference", "pattern": f"^({_REFERENCE.pattern})$"}
@@ -361,6 +373,7 @@ class Secrets:
         build_models(models)
         transport = BoundedTransport(self._settings.thread_count, _KEY_VAULT_LIMITS)
         uri, credential = self._settings.key_vault_uri, self._settings.credential
+        transport.trust(uri)
         return SecretClient(uri, credential, transport=transport, **_KEY_VAULT_LIMITS)
 
     def _read_key_vault(self, name: str) -> KeptSecret:

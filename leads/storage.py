@@ -300,13 +300,18 @@ class Storage:
         if encoded:
             options["message_encode_policy"] = TextBase64EncodePolicy()
         if self._settings.storage_connection_string:
-            return Queue(QueueClient.from_connection_string(self._settings.storage_connection_string, name, **options))
-        return Queue(QueueClient(self._settings.queue_endpoint, name, credential=self._settings.credential, **options))
+            client = QueueClient.from_connection_string(self._settings.storage_connection_string, name, **options)
+        else:
+            client = QueueClient(self._settings.queue_endpoint, name, credential=self._settings.credential, **options)
+        options["transport"].trust(client.url)
+        return Queue(client)
 
     def table(self, name: str) -> Table:
         with self._lock:
             if name not in self._tables:
-                self._tables[name] = Table(self._table_client(name))
+                client = self._table_client(name)
+                self._table_options["transport"].trust(client.url)
+                self._tables[name] = Table(client)
             return self._tables[name]
 
     def _table_client(self, name: str) -> "TableClient":
@@ -341,6 +346,12 @@ def account_of(address: str) -> tuple[str, int | None, str]:
     in_path = parts.path.strip("/").partition("/")[0].lower().removesuffix("-secondary")
     port = None if parts.port in {80, 443} else parts.port
     return "127.0.0.1" if host == "localhost." else host, port, in_path
+
+
+def has_same_host(address: str, own: str) -> bool:
+    """Whether an address is of the host that the operator has named for tables, and no less safe on its way."""
+    same = account_of(address)[:2] == account_of(own)[:2]
+    return same and urlsplit(address).scheme in {"https", urlsplit(own).scheme}
 
 
 class AnswerTime:

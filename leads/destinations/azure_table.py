@@ -15,13 +15,12 @@ from azure.core.exceptions import (
     ClientAuthenticationError,
     HttpResponseError,
     ResourceNotFoundError,
-    ServiceRequestError,
-    ServiceResponseError,
 )
 from azure.data.tables import TableClient
 from pydantic import Field, field_validator, model_validator
 
 from leads import clock
+from leads.destinations.azure_hosts import is_azure_table_address
 from leads.destinations.base import (
     MASK,
     CheckResult,
@@ -37,10 +36,20 @@ from leads.destinations.base import (
     Rejected,
     Retry,
 )
+from leads.guard import HandshakeFailed, causes
 from leads.lead import Lead
 from leads.settings import CONNECTION_STRING, OptionalSecret, Settings, SettingsError, signed_until
-from leads.storage import TABLE_TIMEOUTS, account_of, joined_text, make_table, saying_why, table_client, text_columns
-from leads.transport import BoundedTransport
+from leads.storage import (
+    TABLE_TIMEOUTS,
+    account_of,
+    has_same_host,
+    joined_text,
+    make_table,
+    saying_why,
+    table_client,
+    text_columns,
+)
+from leads.transport import BoundedTransport, NotAllowed
 
 CREATED_TIME_FORMAT = "%m/%d/%Y %H:%M:%S"
 OWN_CONNECTION_STRING: Final = "env:LeadsStorage"
@@ -119,7 +128,6 @@ class AzureTable(Destination):
     def __init__(self, settings: AzureTableSettings, context: Context) -> None:
         super().__init__(settings, context)
         self._made: tuple[str, TableClient] | None = None
-        self._transport = BoundedTransport(context.settings.connection_slots, TABLE_TIMEOUTS)
 
     @classmethod
     def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
@@ -206,16 +214,33 @@ class AzureTable(Destination):
         app: Settings = self.context.settings
         # The schedule is what tries again, and it knows of the connection's health: one quick retry is enough here, and
         # none after a status, because the client would sleep through a Retry-After of any length.
-        options: dict[str, Any] = {"retry_total": 1, "retry_status": 0, "transport": self._transport}
+        transport = BoundedTransport(app.connection_slots, TABLE_TIMEOUTS, app.allowed_networks)
+        options: dict[str, Any] = {"retry_total": 1, "retry_status": 0, "transport": transport}
         if connection_string:
             try:
-                return table_client(self.settings.table, connection_string=connection_string, **options)
+                client = table_client(self.settings.table, connection_string=connection_string, **options)
             except ValueError:
                 raise SettingsError(
                     f"{self.settings.connection_string} does not hold a storage connection string."
                 ) from None
-        endpoint = self.settings.table_service_uri or app.table_endpoint
-        return table_client(self.settings.table, endpoint=endpoint, credential=app.credential, **options)
+        else:
+            endpoint = self._for_the_identity()
+            client = table_client(self.settings.table, endpoint=endpoint, credential=app.credential, **options)
+        if has_same_host(client.url, self.context.storage.table(self.settings.table).client.url):
+            transport.trust(client.url)
+        return client
+
+    def _for_the_identity(self) -> str:
+        """The account's address, which is sent the token of the app's identity: that opens all leads."""
+        app, uri = self.context.settings, self.settings.table_service_uri
+        if not uri:
+            return app.table_endpoint
+        if uri.rstrip("/").lower() != app.storage_table_uri.rstrip("/").lower() and not is_azure_table_address(uri):
+            raise SettingsError(
+                "table_service_uri: only Azure's own table hosts are sent the token of the app's identity, such as "
+                "https://ACCOUNT.table.core.windows.net; use connection_string for any other"
+            )
+        return uri
 
     def _classify(self, error: AzureError) -> Misconfigured | Retry | Rejected:
         return _classify(error, self._made[0] if self._made else "")
@@ -323,18 +348,10 @@ def _classify(error: AzureError, connection_string: str) -> Misconfigured | Retr
 
     `connection_string` is the one that was used, "" where the app's identity was.
     """
-    if type(error).__name__ == "AzureSigningError":  # the SDK does not export it
-        return Misconfigured("The account key in the connection string is no whole key: copy it once more.", "key")
-    if isinstance(error, ClientAuthenticationError) and not getattr(error, "status_code", None):
-        return Misconfigured(
-            "The app's identity got no token for the storage account: check its client id and role.", "token"
-        )
-    if isinstance(error, ServiceRequestError | ServiceResponseError):
-        return Retry(type(error).__name__)
-    if not isinstance(error, HttpResponseError):
-        return Retry(type(error).__name__)
+    if not isinstance(error, HttpResponseError) or not error.status_code:
+        return _unanswered(error)
     code = _error_code(error)
-    status = error.status_code or 0
+    status = error.status_code
     if status in {401, 403}:
         hint = _FORBIDDEN_HINTS.get(code, "check the credential and its rights on the account")
         hint = _not_authenticated(connection_string) if code == "AuthenticationFailed" else hint
@@ -344,6 +361,27 @@ def _classify(error: AzureError, connection_string: str) -> Misconfigured | Retr
     if status == 404:
         return Retry(code or "404")
     return Retry(code or str(status), _retry_after(error))
+
+
+def _unanswered(error: AzureError) -> Misconfigured | Retry:
+    """What a request means that did not get as far as an answer."""
+    if isinstance(error, NotAllowed):
+        return Misconfigured(
+            "The account's address is not public, or its connection string says http: use https, and allow a private "
+            "network in LEADS_ALLOWED_NETWORKS.",
+            "address_refused",
+        )
+    if any(isinstance(cause, HandshakeFailed) for cause in causes(error)):
+        return Misconfigured(
+            "The account's host has no certificate of its own that is trusted: check the address.", "tls"
+        )
+    if type(error).__name__ == "AzureSigningError":  # the SDK does not export it
+        return Misconfigured("The account key in the connection string is no whole key: copy it once more.", "key")
+    if isinstance(error, ClientAuthenticationError):
+        return Misconfigured(
+            "The app's identity got no token for the storage account: check its client id and role.", "token"
+        )
+    return Retry(type(error).__name__)
 
 
 def _not_authenticated(connection_string: str) -> str:

@@ -4,13 +4,10 @@ Nothing that is raised or logged here holds a URL, a header or a body: each of t
 """
 
 import json
-import socket
-import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, Final
 
 import requests
@@ -20,12 +17,12 @@ from urllib3.exceptions import (
     NameResolutionError,
     NewConnectionError,
     ReadTimeoutError,
-    SSLError,
 )
 
 from leads import clock, deadline
+from leads.guard import HandshakeFailed, causes, guarded_session
 from leads.libraries import silence_urllib3
-from leads.network import BoundedAdapter, SecureConnection, limit_of_request
+from leads.network import AddressRefused, limit_of_request
 from leads.settings import Network, Settings
 
 CONNECT_SECONDS: Final = 10
@@ -35,17 +32,6 @@ TOTAL_SECONDS: Final = 120
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 
 silence_urllib3()
-
-Address = IPv4Address | IPv6Address
-
-_AZURE_WIRE_SERVER: Final = ip_address("168.63.129.16")
-"""Azure's platform services, on a public address (Microsoft Learn, "What is IP address 168.63.129.16?")."""
-_IPV6_UNICAST: Final = ip_network("2000::/3")
-"""All of IPv6 that is given out to the public; what stands outside is local, reserved, or an IPv4 address in other clothes."""
-_NOT_VENDORS: Final = tuple(
-    ip_network(network) for network in ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2002::/16", "3fff::/20")
-)
-"""Networks for protocols and documents that Python takes for public or did until lately: 6to4, Teredo, ORCHID and the like."""
 
 
 class Failure(StrEnum):
@@ -120,11 +106,9 @@ class HttpClient:
     """One connection's way to its vendor: a pool as large as its slots, shared by its threads."""
 
     def __init__(self, slots: int, allowed_networks: tuple[Network, ...] = (), ca_bundle: str = "") -> None:
-        self._session = requests.Session()
-        # Proxies, .netrc and the like of the machine must not decide where a customer's data goes.
-        self._session.trust_env = False
+        self._session = guarded_session(slots, allowed_networks)
+        self._session.trust_env = False  # .netrc and the like of the machine hold no customer's credentials
         self._session.verify = ca_bundle or True
-        self._session.mount("https://", _guarded(slots, allowed_networks))
 
     @classmethod
     def of(cls, settings: Settings) -> "HttpClient":
@@ -177,80 +161,19 @@ def _capped(response: requests.Response, at_most: int) -> bytes:
 
 def _failure(error: BaseException) -> Failure:
     """The reason at the bottom of what requests and urllib3 wrap around it."""
-    seen = list(_causes(error))
+    seen = list(causes(error))
     for kind, failure in (
         (AddressRefused, Failure.ADDRESS_REFUSED),
+        (requests.exceptions.InvalidSchema, Failure.ADDRESS_REFUSED),
         (NameResolutionError, Failure.NO_SUCH_HOST),
         (NewConnectionError, Failure.CONNECTION_REFUSED),
         (ConnectTimeoutError, Failure.CONNECT_TIMEOUT),
         (requests.exceptions.InvalidURL, Failure.NO_SUCH_HOST),
         (UnicodeError, Failure.NO_SUCH_HOST),
-        (_HandshakeFailed, Failure.TLS),
+        (HandshakeFailed, Failure.TLS),
         (ReadTimeoutError, Failure.TIMEOUT),
         (TimeoutError, Failure.TIMEOUT),
     ):
         if any(isinstance(cause, kind) for cause in seen):
             return failure
     return Failure.CONNECTION_LOST
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        inner = getattr(error, "reason", None) or next(
-            (arg for arg in error.args if isinstance(arg, BaseException)), None
-        )
-        error = inner if isinstance(inner, BaseException) else error.__cause__ or error.__context__
-
-
-# --- The address guard ------------------------------------------------------------------------------------------------
-
-
-class AddressRefused(NewConnectionError):
-    """The host's address lies inside a network that vendors don't live in."""
-
-
-class _HandshakeFailed(SSLError):
-    """TLS could not be agreed on, or the certificate is not the host's: nothing was sent."""
-
-
-def is_public(address: Address, allowed: tuple[Network, ...] = ()) -> bool:
-    """Whether a request may go to this address: public ones, and those of the networks that the settings allow."""
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    if any(address in network for network in allowed if network.version == address.version):
-        return True
-    if address == _AZURE_WIRE_SERVER or any(
-        address in network for network in _NOT_VENDORS if network.version == address.version
-    ):
-        return False
-    if isinstance(address, IPv6Address) and address not in _IPV6_UNICAST:
-        return False
-    return address.is_global and not address.is_multicast
-
-
-class _GuardedConnection(SecureConnection):
-    """Looks at the address that was really dialled, before a byte of TLS is sent: names that change can't get past it."""
-
-    allowed_networks: tuple[Network, ...] = ()
-
-    def _new_conn(self) -> socket.socket:
-        sock = super()._new_conn()
-        peer = ip_address(str(sock.getpeername()[0]).partition("%")[0])
-        if not is_public(peer, self.allowed_networks):
-            sock.close()
-            raise AddressRefused(self, "the address is not public")
-        return sock
-
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except TimeoutError:
-            raise ConnectTimeoutError(self, "the TLS handshake") from None
-        except (ssl.SSLError, SSLError) as error:
-            raise _HandshakeFailed(type(error).__name__) from None
-
-
-def _guarded(slots: int, allowed_networks: tuple[Network, ...]) -> BoundedAdapter:
-    connection = type("_Connection", (_GuardedConnection,), {"allowed_networks": allowed_networks})
-    return BoundedAdapter(slots, secure=connection, plain=None)

@@ -267,7 +267,7 @@ def test_another_account_is_named_by_a_secret_reference(
 def test_a_rotated_connection_string_is_used_without_a_restart(
     fresh_storage: str, another_account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    destination = table_of(connection_string="env:LEADS_SECRET_CRM_STORAGE")
+    destination = table_of(another_account, connection_string="env:LEADS_SECRET_CRM_STORAGE")
     monkeypatch.setenv("LEADS_SECRET_CRM_STORAGE", with_key(another_account, KEY))
     assert isinstance(destination.send(outgoing(), CUSTOMER), Misconfigured)
     assert not destination.check().ok
@@ -342,7 +342,7 @@ def test_a_wrong_key_is_misconfigured_and_says_what_to_change(
     another_account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LEADS_SECRET_CRM_STORAGE", with_key(another_account, KEY))
-    destination = table_of(connection_string="env:LEADS_SECRET_CRM_STORAGE")
+    destination = table_of(another_account, connection_string="env:LEADS_SECRET_CRM_STORAGE")
     outcome, checked = destination.send(outgoing(), CUSTOMER), destination.check()
     assert isinstance(outcome, Misconfigured)
     assert (checked.ok, checked.transient) == (False, False)
@@ -353,7 +353,7 @@ def test_a_wrong_key_is_misconfigured_and_says_what_to_change(
 
 def test_a_key_that_is_no_key_is_misconfigured(another_account: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEADS_SECRET_CRM_STORAGE", with_key(another_account, "abcde"))
-    destination = table_of(connection_string="env:LEADS_SECRET_CRM_STORAGE")
+    destination = table_of(another_account, connection_string="env:LEADS_SECRET_CRM_STORAGE")
     outcome, checked = destination.send(outgoing(), CUSTOMER), destination.check()
     assert isinstance(outcome, Misconfigured)
     assert "account key" in outcome.reason

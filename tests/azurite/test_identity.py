@@ -132,11 +132,11 @@ def azures_names(secured: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections to the addresses of Azure's storage reach Azurite."""
     dial = network.dial
 
-    def redirected(host: str, port: int, *limits: Any) -> socket.socket:
+    def redirected(host: str, port: int, seconds: float, options: Any, admits: Any) -> socket.socket:
         for service, real_port in (("queue", secured.queue_port), ("table", secured.table_port)):
             if host.endswith(f".{service}.core.windows.net"):
-                host, port = "127.0.0.1", real_port
-        return dial(host, port, *limits)
+                return dial("127.0.0.1", real_port, seconds)  # it stands for a public address
+        return dial(host, port, seconds, options, admits)
 
     monkeypatch.setattr(network, "dial", redirected)
 

@@ -308,6 +308,8 @@ def test_certificates_that_are_named_are_trusted(monkeypatch: pytest.MonkeyPatch
     with Receiver(authority, []) as server:
         for settings, reached in (({}, 0), ({"REQUESTS_CA_BUNDLE": authority.bundle}, 1)):
             environment_names(monkeypatch, **settings)
+            transport = BoundedTransport(1, TABLE_TIMEOUTS)
+            transport.trust(server.url)
             with suppress(StorageError):
-                BoundedTransport(1, TABLE_TIMEOUTS).send(HttpRequest("GET", server.url))
+                transport.send(HttpRequest("GET", server.url))
             assert len(server.journal) == reached

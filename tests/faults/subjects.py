@@ -29,7 +29,6 @@ SECRETS = {"before": "s3cret-before-" + "x" * 20, "after": "s3cret-after-" + "y"
 class Subject(ABC):
     """A destination under test. `vendor` is what it talks to; `servers` is that with whatever gives it tokens."""
 
-    speaks_tls: ClassVar[bool] = True
     has_tokens: ClassVar[bool] = False
     has_secret: ClassVar[bool] = True
     has_key: ClassVar[bool] = True
@@ -225,13 +224,12 @@ class MarketoSubject(Subject):
 class AzureTableSubject(Subject):
     """Azurite behind a server that passes requests on: what goes wrong goes wrong there."""
 
-    speaks_tls = False
-
     def __init__(self, authority: Authority, monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
         self._parts = named_parts(storage)
         self._key = self._parts["AccountKey"]
-        self.vendor: VendorServer = _Forwarding(self._parts["TableEndpoint"])
+        self.vendor: VendorServer = _Forwarding(authority, self._parts["TableEndpoint"])
         self._storage = storage
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.bundle)  # stands for a public certificate
         with TableClient.from_connection_string(storage, "Vendor") as table:
             table.create_table()
         super().__init__(monkeypatch)
@@ -252,7 +250,7 @@ class AzureTableSubject(Subject):
         key = self._key if which == self._accepted else base64.b64encode(SECRETS[which].encode()).decode()
         name = self._parts["AccountName"]
         endpoint = f"{self.vendor.url}/{name}"
-        return f"DefaultEndpointsProtocol=http;AccountName={name};AccountKey={key};TableEndpoint={endpoint}"
+        return f"AccountName={name};AccountKey={key};TableEndpoint={endpoint}"
 
     _accepted = "before"
 
@@ -263,8 +261,8 @@ class AzureTableSubject(Subject):
 
 
 class _Forwarding(VendorServer):
-    def __init__(self, endpoint: str) -> None:
-        super().__init__(None)
+    def __init__(self, authority: Authority, endpoint: str) -> None:
+        super().__init__(authority)
         self._endpoint = endpoint.rstrip("/").rpartition("/")[0]
         self._session = requests.Session()
         self._session.trust_env = False

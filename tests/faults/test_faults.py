@@ -130,7 +130,6 @@ class Case:
     wait_seconds: int = 0
     unclear: bool = False
     differs: tuple[tuple[str, str], ...] = ()
-    needs_tls: bool = False
 
     def outcome_for(self, subject: Subject) -> str:
         usual = "unknown" if self.unclear and not subject.has_key else self.outcome
@@ -144,7 +143,7 @@ ANY_200 = (("webhook", "delivered"), ("salesforce_web_to_lead", "delivered"))
 CASES = [
     Case("connection refused", _refused),
     Case("no such host", _no_such_host),
-    Case("a certificate of somebody else", _foreign_certificate, "misconfigured", needs_tls=True),
+    Case("a certificate of somebody else", _foreign_certificate, "misconfigured"),
     Case("no answer, not acted", Broken(acts=False, say=_hang), unclear=True),
     Case("no answer, acted", Broken(acts=True, say=_hang), acts=True, unclear=True),
     Case("connection closed, not acted", Broken(acts=False), unclear=True),
@@ -253,8 +252,6 @@ def test_a_fault_has_the_right_outcome_and_the_lead_ends_there_once(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    if case.needs_tls and not subject.speaks_tls:
-        pytest.skip("its vendor's stand-in speaks plain HTTP")
     caplog.set_level("DEBUG")
     with trouble(case, subject, foreign, monkeypatch):
         lead_id = pipeline.post(lead())

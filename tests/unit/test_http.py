@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from leads import clock
 from leads.destinations import http
-from leads.destinations.http import Answer, Failure, HttpClient, NoAnswer, is_public
+from leads.destinations.http import Answer, Failure, HttpClient, NoAnswer
+from leads.guard import is_public
 from tests.fakes.tls import (
     Authority,
     Behaviour,
@@ -234,7 +235,24 @@ def test_the_address_that_is_dialled_is_what_counts(authority: Authority, host: 
     with raw_server(authority.server_context(), answer()) as server, pytest.raises(NoAnswer) as no:
         guarded.request("POST", server.url.replace("127.0.0.1", host), body=b"{}")
     assert server.requests == []
-    assert no.value.failure in {Failure.ADDRESS_REFUSED, Failure.NO_SUCH_HOST, Failure.CONNECTION_REFUSED}
+    assert no.value.failure in {Failure.ADDRESS_REFUSED, Failure.NO_SUCH_HOST}
+
+
+def test_an_open_port_of_a_private_network_can_not_be_told_from_a_closed_one(authority: Authority) -> None:
+    guarded = HttpClient(1, (), authority.bundle)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0)
+        for port in (listening.getsockname()[1], 1):
+            with pytest.raises(NoAnswer, match="address_refused"):
+                guarded.request("GET", f"https://127.0.0.1:{port}/")
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
+def test_http_is_no_way_out(client: HttpClient) -> None:
+    with raw_server(None, answer()) as server, pytest.raises(NoAnswer, match="address_refused"):
+        client.request("GET", server.url.replace("https:", "http:"))
+    assert server.requests == []
 
 
 def test_a_name_that_changes_its_address_after_it_was_looked_at_gets_no_further(

@@ -18,7 +18,7 @@ from leads import deadline, network
 from leads.destinations.http import Failure, HttpClient, NoAnswer
 from leads.settings import Secrets, SettingsError, read_settings
 from leads.storage import Storage, StorageError
-from leads.transport import LONGEST_PAUSE_SECONDS, BoundedTransport
+from leads.transport import LONGEST_PAUSE_SECONDS, BoundedTransport, NotAllowed
 
 SHORT = 0.3
 LONG = 10.0
@@ -79,11 +79,17 @@ def soon(work: Callable[[], object]) -> None:
     assert time.monotonic() - started < LONG
 
 
+def trusting(address: str) -> BoundedTransport:
+    made = BoundedTransport(1, PATIENT)
+    made.trust(f"http://{address}")
+    return made
+
+
 @pytest.mark.parametrize("behave", [never_answer, drip])
 def test_a_request_ends_at_the_deadline(behave: Callable[[socket.socket], None]) -> None:
     def ask() -> None:
         with pytest.raises(AzureError):
-            BoundedTransport(1, PATIENT).send(HttpRequest("GET", f"http://{address}/"))
+            trusting(address).send(HttpRequest("GET", f"http://{address}/"))
 
     with server(behave) as address:
         soon(ask)
@@ -93,8 +99,38 @@ def test_after_the_deadline_nothing_is_sent() -> None:
     seen: list[bytes] = []
     take = lambda connection: seen.append(connection.recv(100))  # noqa: E731
     with server(take) as address, deadline.within(0), pytest.raises(AzureError):
-        BoundedTransport(1, PATIENT).send(HttpRequest("GET", f"http://{address}/"))
+        trusting(address).send(HttpRequest("GET", f"http://{address}/"))
     assert seen == []
+
+
+@pytest.mark.parametrize(
+    "untrusted",
+    ["http://{0}/", "https://{0}/", "http://localhost:{1}/", "http://user@{0}/"],
+)
+def test_only_what_is_trusted_is_reached_in_a_private_network_or_without_tls(untrusted: str) -> None:
+    came: list[object] = []
+    with server(came.append) as address, server(came.append) as other:
+        transport = trusting(other)
+        with pytest.raises(NotAllowed):
+            transport.send(HttpRequest("GET", untrusted.format(address, address.partition(":")[2])))
+    assert came == []
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_storage_that_redirects_is_not_followed(status: int, pauses: list[float]) -> None:
+    came: list[object] = []
+
+    def redirect(connection: socket.socket) -> None:
+        moved = f"HTTP/1.1 {status} Moved\r\nLocation: http://{elsewhere}/x\r\nContent-Length: 0\r\n\r\n"
+        while connection.recv(65_536):
+            connection.sendall(moved.encode())
+
+    with server(came.append) as elsewhere, server(redirect) as address:
+        storage = account_at(address)
+        for ask in (lambda: storage.table("LeadLedger").get("a", "b"), lambda: storage.queue("leads").count()):
+            with pytest.raises(StorageError):
+                ask()
+    assert came == []
 
 
 @pytest.fixture
