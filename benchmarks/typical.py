@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from leads.attempt import new_token
 from leads.destinations.azure_table import to_entity
 from leads.destinations.base import Customer, OutgoingLead
 from leads.identity import customer_hash, customer_identity, fingerprint, journey, new_lead_id
 from leads.lead import Stage, parse_body
-from leads.messages import Message, encode
+from leads.messages import Message, Reception, encode
 from leads.rows import (
     Attempt,
     CustomerRow,
@@ -26,6 +27,7 @@ from leads.rows import (
 OFFER = "contoso.crm"
 DESTINATION = "table"
 LEAD_ID_LENGTH = 32
+TOKEN = new_token(Reception("0" * 32, 1))
 OFFER_SETTINGS: dict[str, Any] = {
     "id": OFFER,
     "titles": ["Contoso CRM"],
@@ -84,9 +86,7 @@ def rows() -> Rows:
     lead = record.lead
     assert lead is not None
     key = customer_hash(customer_identity(lead, record.lead_id))
-    seen = Seen(
-        fingerprint(lead, OFFER), record.lead_id, record.received_at, claim="0" * 16, journey=journey(lead, OFFER)
-    )
+    seen = Seen(fingerprint(lead, OFFER), record.lead_id, record.received_at, claim=TOKEN, journey=journey(lead, OFFER))
     partition, row = customer_key(key, f"{OFFER}|{DESTINATION}")
     settled = CustomerRow(partition, row, record_id=record.lead_id, idempotency_key=str(UUID(int=0)), recent=(seen,))
     outgoing = OutgoingLead(
@@ -99,7 +99,7 @@ def rows() -> Rows:
     )
     listing = listing_entity(record)
     return Rows(
-        claimed=settled.entity() | {"claim": "0" * 16, "record_id": ""},
+        claimed=settled.entity() | {"claim": TOKEN, "record_id": ""},
         settled=settled.entity(),
         lead=lead_entity(record, whole=True),
         listing=listing,
@@ -120,7 +120,7 @@ def delivered(number: int, received_at: datetime | None = None) -> LeadRecord:
         connection="0123456789abcdef",
         updated_at=received_at,
         record_id=lead_id,
-        attempts=(Attempt("0" * 16, received_at, "delivered", "created", milliseconds=10),),
+        attempts=(Attempt(TOKEN, received_at, "delivered", "created", milliseconds=10),),
     )
     return LeadRecord(
         lead_id,

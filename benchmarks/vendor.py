@@ -180,13 +180,21 @@ def _marketo(vendor: Vendors, storage: str) -> Destination:
 _NUMBERS = itertools.count()
 
 
-def _outgoing(stage: Stage = Stage.INITIAL_INTEREST) -> tuple[OutgoingLead, Customer]:
+def _outgoing() -> tuple[OutgoingLead, Customer]:
     from leads.clock import now
 
     number = next(_NUMBERS)
     lead = parse_body(body(number))
-    outgoing = OutgoingLead(f"20260101000000000-{number:012d}-c", lead, OFFER, DESTINATION, stage, now())
+    outgoing = OutgoingLead(
+        f"20260101000000000-{number:012d}-c", lead, OFFER, DESTINATION, Stage.INITIAL_INTEREST, now()
+    )
     return outgoing, Customer(f"{number:032d}")
+
+
+def _later(outgoing: OutgoingLead) -> OutgoingLead:
+    """The same customer's next stage."""
+    lead_id = f"20260101000000000-{next(_NUMBERS):012d}-c"
+    return replace(outgoing, lead_id=lead_id, stage=Stage.CONTACT_REQUESTED)
 
 
 def _requests(vendor: Vendors, crm: str) -> list[Result]:
@@ -199,7 +207,7 @@ def _requests(vendor: Vendors, crm: str) -> list[Result]:
     outgoing, customer = _outgoing()
     first = counted(destination, (outgoing, customer))
     delivered = destination.send(outgoing, customer)
-    later, _ = _outgoing(Stage.CONTACT_REQUESTED)
+    later = _later(outgoing)
     known = replace(customer, record_id=getattr(delivered, "record_id", ""), memory=getattr(delivered, "memory", {}))
     without_search = _crm(vendor, crm, match_existing="off")
     return [
@@ -223,8 +231,9 @@ def _requests_of_marketo(vendor: Vendors, destination: Destination) -> list[Resu
         return vendor.requests_of("Marketo") - before, known
 
     destination.send(*_outgoing())  # asks for the instance's fields
-    first, customer = counted(*_outgoing())
-    stage, _ = _outgoing(Stage.CONTACT_REQUESTED)
+    outgoing, customer = _outgoing()
+    first, customer = counted(outgoing, customer)
+    stage = _later(outgoing)
     later, _ = counted(stage, customer)
     overwriting, _ = counted(replace(stage, overwrite=True), customer)
     return [

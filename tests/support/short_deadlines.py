@@ -2,8 +2,6 @@
 
 from leads import attempt, delivery, ledger
 
-FUNCTION_TIMEOUT = "00:00:15"
-
 attempt.SEND_SECONDS = 4  # type: ignore[attr-defined]
 attempt.SETTLE_SECONDS = 3  # type: ignore[misc]
 delivery.PUT_BACK_SECONDS = 2  # type: ignore[misc]
