@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 from typing import Final
 
+_LONGEST: Final = 100
+"""Characters of a time; what is longer is none, and is not looked at."""
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -53,6 +55,8 @@ def read_date(text: str, order: DateOrder | None = None) -> datetime | None:
     the month first and dashes the day, unless that is no date. Dots always have the day first.
     """
     text = " ".join(text.translate(_MARKS).split())
+    if len(text) > _LONGEST:
+        return None
     if found := _YEAR_FIRST.fullmatch(text):
         year, _, month, day, *time = found.groups()
         return _moment(year, month, day, time)

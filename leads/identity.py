@@ -69,7 +69,33 @@ def _journey(offer: str, action: str) -> str:
     return sha256("\x1f".join(map(_folded, (offer, action))).encode()).hexdigest()[:16]
 
 
+_MARKS_AT_MOST: Final = 30
+"""Marks behind one letter; no language has more (Unicode Standard Annex #15, section 13, "Stream-Safe Text Format")."""
+_NOT_LETTERS: Final = re.compile(rf"(?<![^\w\x00-\x7f])[^\w\x00-\x7f]{{{_MARKS_AT_MOST + 1},}}")
+"""A whole run of what may be such marks."""
+_JOINER: Final = "\u034f"
+
+
+def _stream_safe(text: str) -> str:
+    """The text with joiners in longer runs of marks, which `normalize` would sort in quadratic time while all threads wait."""
+    return _NOT_LETTERS.sub(lambda run: _interrupted(run[0]), text)
+
+
+def _interrupted(text: str) -> str:
+    parts, marks = [], 0
+    for character in text:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks > _MARKS_AT_MOST:
+            parts.append(_JOINER)
+            marks = 1
+        parts.append(character)
+    return "".join(parts)
+
+
 def _folded(text: str) -> str:
+    if text.isascii():
+        return " ".join(text.lower().split())
+    text = _stream_safe(text)
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
     return " ".join(folded.split())
 

@@ -11,6 +11,7 @@ from leads.events import Event, emit
 from leads.identity import new_lead_id
 from leads.lead import Lead, UnreadableLead, parse_body, parse_kept
 from leads.messages import MAX_ENVELOPE_BYTES, Message, encode
+from leads.problems import place_of
 from leads.trace import tracing
 
 MAX_BODY_BYTES: Final = 256 * 1024
@@ -46,7 +47,7 @@ def accept(app: App, body: bytes, url_offer: str = "", traceparent: str = "") ->
         raise BodyTooLarge
     started = perf_counter()
     try:
-        lead = parse_body(body)
+        lead = _read(body)
     except UnreadableLead as why:
         if not body.strip():
             raise
@@ -58,6 +59,17 @@ def accept(app: App, body: bytes, url_offer: str = "", traceparent: str = "") ->
     milliseconds = round((perf_counter() - started) * 1000)
     emit(Event.LEAD_ACCEPTED, traceparent, lead_id=message.lead_id, milliseconds=milliseconds)
     return Receipt(message.lead_id)
+
+
+def _read(body: bytes) -> Lead:
+    """The lead in a body. Raises `UnreadableLead`, also for a fault of the app: to send the body again would not help."""
+    try:
+        return parse_body(body)
+    except UnreadableLead:
+        raise
+    except Exception as error:  # noqa: BLE001
+        detail = f"The app failed to read the body, and has kept it ({place_of(error)})."
+        raise UnreadableLead(422, "The body can't be read", detail) from None
 
 
 def put_on_the_queue(app: App, message: Message, body: bytes = b"") -> None:

@@ -14,7 +14,6 @@ Four shapes are read, all with the same keys in any spelling ("FirstName", "firs
 from __future__ import annotations
 
 import base64
-import codecs
 import json
 import re
 from collections.abc import Mapping
@@ -217,7 +216,7 @@ class Source:
 def _split_offer(text: str) -> tuple[str, str]:
     publisher, dot, offer = (part.strip() for part in text.partition("."))
     # A publisher's id holds no white space: "Contoso CRM 2.0" is a display name.
-    if not (dot and publisher and offer) or any(map(str.isspace, publisher)):
+    if not (dot and publisher and offer) or len(publisher.split(maxsplit=1)) > 1:
         return "", text.strip()
     return publisher, offer
 
@@ -298,6 +297,8 @@ _RECORD_FIELDS: Final = tuple(
 _TABLE_KEYS: Final = frozenset({"partitionkey", "rowkey", "timestamp", "etag"})
 
 _LONGEST_KEY: Final = 64
+_DEEPEST: Final = 100
+"""Levels of lists and objects in a value."""
 
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 _SURROGATES: Final = re.compile(r"[\ud800-\udfff]")
@@ -510,7 +511,8 @@ def _field(known: Mapping[str, str], key: str) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _letters(key: str) -> str:
-    return "".join(filter(str.isalnum, key.casefold()))
+    folded = key.casefold()
+    return folded if folded.isalnum() else "".join(filter(str.isalnum, folded))
 
 
 # --- Text and JSON ----------------------------------------------------------------------------------
@@ -567,36 +569,53 @@ def _scalar_text(value: object) -> str:
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, Mapping | list | tuple):
-        return _json_text(value)
+        parts: list[str] = []
+        _add_json(parts, value, 1)
+        return "".join(parts)
     return str(value)
 
 
-def _json_text(value: object) -> str:
-    """JSON with the numbers as they were written, which json.dumps can't do."""
-    if isinstance(value, Mapping):
-        members = (f"{_json_text(str(key))}: {_json_text(member)}" for key, member in value.items())
-        return "{" + ", ".join(members) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_json_text, value)) + "]"
-    if value is None:
-        return "null"
-    if isinstance(value, _Number | bool | int | float):
-        return _scalar_text(value)
-    return json.dumps(str(value), ensure_ascii=False)
+_quoted: Final = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make one each time
 
 
-def _cp1252(error: UnicodeError) -> tuple[str, int]:
-    """Reads bytes that are not UTF-8 as Windows-1252, which old systems send; five of them as Latin-1."""
-    if not isinstance(error, UnicodeDecodeError):
-        raise error
-    wrong = error.object[error.start : error.end]
-    try:
-        return wrong.decode("cp1252"), error.end
-    except UnicodeDecodeError:
-        return wrong.decode("latin-1"), error.end
+def _add_json(parts: list[str], value: object, depth: int) -> None:
+    """JSON with the numbers as they were written, which json.dumps can't do. In parts: what stands deep inside is copied once.
+
+    Raises RecursionError below `_DEEPEST`, wherever on the stack it is: what was taken in once can be read again.
+    """
+    if depth > _DEEPEST:
+        raise RecursionError
+    if isinstance(value, _Number):
+        parts.append(value)
+    elif isinstance(value, str):
+        parts.append(_quoted(value))
+    elif isinstance(value, list | tuple):
+        before = "["
+        for member in value:
+            parts.append(before)
+            _add_json(parts, member, depth + 1)
+            before = ", "
+        parts.append("]" if value else "[]")
+    elif isinstance(value, Mapping):
+        before = "{"
+        for key, member in value.items():
+            parts += before, _quoted(str(key)), ": "
+            _add_json(parts, member, depth + 1)
+            before = ", "
+        parts.append("}" if value else "{}")
+    elif value is None:
+        parts.append("null")
+    elif isinstance(value, bool | int | float):
+        parts.append(_scalar_text(value))
+    else:
+        parts.append(_quoted(str(value)))
 
 
-codecs.register_error("leads.cp1252", _cp1252)
+_WINDOWS_1252: Final = {
+    0xDC00 + byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0x100)
+}
+"""What "surrogateescape" makes of a byte that is not UTF-8, and what Windows-1252, which old systems send, means by it; the five
+that it does not know are Latin-1. An error handler of our own would be called for each such byte."""
 
 
 def text_of_body(body: bytes) -> tuple[str, bool]:
@@ -605,8 +624,9 @@ def text_of_body(body: bytes) -> tuple[str, bool]:
     try:
         return body.decode(encoding), True
     except UnicodeDecodeError:
-        errors = "leads.cp1252" if encoding.startswith("utf-8") else "replace"
-        return body.decode(encoding, errors), False
+        if encoding.startswith("utf-8"):
+            return body.decode(encoding, "surrogateescape").translate(_WINDOWS_1252), False
+        return body.decode(encoding, "replace"), False
 
 
 _JSON_FAULTS: Final = {

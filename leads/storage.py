@@ -25,6 +25,9 @@ CHUNK = 16_000
 """Characters of a text column. A string property holds 32,768 UTF-16 code units (Microsoft Learn, "Understanding the
 Table service data model"), and a character can be two of them."""
 
+KEY_PART = 160
+"""Characters of a key's part; a longer one ends in its hash."""
+
 _NO_MESSAGE = "00000000-0000-0000-0000-000000000000"
 _NO_RECEIPT = "AgAAAAMAAAAAAAAAAAAAAAAAAAA="
 
@@ -382,14 +385,15 @@ def key_part(text: str) -> str:
     Keys refuse `/ \\ # ?` and control characters and hold 512 characters (Microsoft Learn, "Understanding the Table
     service data model"); a longer text keeps its beginning and ends in its hash.
     """
-    encoded = text.lower()
-    if not _plain(text):
+    lowered = text.lower()
+    encoded = lowered[: KEY_PART + 1]
+    if not _plain(encoded):
         encoded = quote(encoded, safe=" !$&()*+,:@", errors="surrogatepass").replace("%", "=")
-    if len(encoded) <= 160:
+    if len(encoded) <= KEY_PART:
         return encoded
     from hashlib import sha256
 
-    return f"{encoded[:100]}=={sha256(text.lower().encode(errors='surrogatepass')).hexdigest()}"
+    return f"{encoded[:100]}=={sha256(lowered.encode(errors='surrogatepass')).hexdigest()}"
 
 
 def _plain(text: str) -> bool:

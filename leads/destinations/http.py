@@ -98,7 +98,7 @@ class Answer:
             pass
         try:
             return max(0.0, (parsedate_to_datetime(text) - clock.now()).total_seconds())
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return None
 
 

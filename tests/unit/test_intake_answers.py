@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import azure.functions as func
@@ -104,6 +105,19 @@ def test_a_fault_of_the_app_is_answered_as_a_lead_that_is_to_be_sent_again(
         monkeypatch.undo()
         assert re.fullmatch(r"KeyError at test_intake_answers\.py:\d+", logged(caplog, "intake_unavailable")[-1]["why"])
     assert "ada@example.com" not in caplog.text
+
+
+def test_a_body_that_the_app_fails_to_read_is_kept_as_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would fail at each try, and nobody knows how often the sender makes one."""
+    kept: list[bytes] = []
+    ledger = SimpleNamespace(keep_unreadable=lambda _, body: kept.append(body))
+    monkeypatch.setattr("leads.http.get_app", lambda: SimpleNamespace(intake_ledger=ledger))
+    monkeypatch.setattr("leads.intake.parse_body", fail)
+    answer = answer_intake(to("leads"), "")
+    assert (answer.status_code, kept) == (422, [b'{"Email": "a@example.com"}'])
+    said = json.loads(answer.get_body())
+    assert re.fullmatch(r"The app failed to read the body, and has kept it \(KeyError at .*\)\.", said["detail"])
+    assert said["lead_id"]
 
 
 @pytest.mark.parametrize(
