@@ -56,10 +56,11 @@ class Side:
         self.host = host
         self.storage = storage
         self._process = psutil.Process(host.pid)
-        policy = TextBase64EncodePolicy()
+        policy, transport = TextBase64EncodePolicy(), BoundedTransport(CLIENTS, TABLE_TIMEOUTS)
         self._queue = QueueClient.from_connection_string(
-            storage, LEADS_QUEUE, message_encode_policy=policy, transport=BoundedTransport(CLIENTS, TABLE_TIMEOUTS)
+            storage, LEADS_QUEUE, message_encode_policy=policy, transport=transport
         )
+        transport.trust(self._queue.url)
 
     def cpu_seconds(self) -> float:
         """Processor time of the host's process so far, in user and system mode."""

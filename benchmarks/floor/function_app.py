@@ -17,6 +17,7 @@ from azure.storage.queue import LinearRetry, QueueClient, TextBase64EncodePolicy
 from requests.adapters import HTTPAdapter
 
 from benchmarks.typical import LEAD_ID_LENGTH, message, rows
+from leads.libraries import quiet_libraries
 from leads.storage import TABLE_TIMEOUTS, table_client
 from leads.transport import BoundedTransport
 
@@ -32,9 +33,11 @@ QUEUE = QueueClient.from_connection_string(
     transport=SHARED,
 )
 LEDGER = table_client("LeadLedger", connection_string=STORAGE, transport=SHARED)
-DESTINATION = table_client(
-    "MarketplaceLeads", connection_string=STORAGE, transport=BoundedTransport(THREADS, TABLE_TIMEOUTS)
-)
+APART = BoundedTransport(THREADS, TABLE_TIMEOUTS)
+DESTINATION = table_client("MarketplaceLeads", connection_string=STORAGE, transport=APART)
+SHARED.trust(QUEUE.url, LEDGER.url)
+APART.trust(DESTINATION.url)
+quiet_libraries()
 VENDOR = os.environ.get("FLOOR_VENDOR", "")
 """Where a lead goes instead of the destination's table: one bare POST."""
 SESSION = requests.Session()
