@@ -16,6 +16,7 @@ from leads.storage import (
     TABLE_TIMEOUTS,
     Queue,
     Storage,
+    StorageError,
 )
 
 if TYPE_CHECKING:
@@ -86,7 +87,17 @@ class App:
     def connections(self) -> "Connections":
         from leads.connections import CONNECTIONS_TABLE, Connections
 
-        return Connections(self.storage.table(CONNECTIONS_TABLE), self.settings.connection_slots)
+        table = self.storage.table(CONNECTIONS_TABLE)
+        return Connections(table, self.settings.connection_slots, self._users_of)
+
+    def _users_of(self, connection_id: str) -> Mapping[str, str]:
+        from leads.offers import by_connection
+        from leads.uses import named
+
+        try:
+            return named(connection_id, by_connection(self.offers.all()))
+        except StorageError:
+            return {}
 
     @once
     def ceilings(self) -> "Ceilings":

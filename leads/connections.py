@@ -118,12 +118,18 @@ class NoFreeSlot(Exception):
     """The connection holds its half of the instance's threads already."""
 
 
+def _nameless(connection_id: str) -> Mapping[str, str]:  # noqa: ARG001
+    return {}
+
+
 class Connections:
     """The connections' table, and what this instance knows beyond it."""
 
-    def __init__(self, table: Table, slots: int) -> None:
+    def __init__(self, table: Table, slots: int, named: Callable[[str], Mapping[str, str]] = _nameless) -> None:
+        """`named` tells who uses a connection and its host, as events do."""
         self._table = table
         self._slots = slots
+        self._named = named
         self._lock = Lock()
         self._stored = Refreshing[_View](lasting(CACHE_SECONDS), StorageBusy)
         self._own: dict[str, tuple[Connection, float]] = {}
@@ -249,7 +255,7 @@ class Connections:
         before = self._change(connection_id, more_failures)
         after = self.get(connection_id)
         if after.paused and not before.paused:
-            emit(Event.CONNECTION_PAUSED, connection=connection_id, type=type_name, failures=after.failures)
+            self._tell_paused(connection_id, failures=after.failures)
         return after.paused
 
     def refused(
@@ -281,7 +287,7 @@ class Connections:
         after = self.get(connection_id)
         if not after.paused:
             return []
-        emit(Event.CONNECTION_PAUSED, connection=connection_id, type=type_name, code=code)
+        self._tell_paused(connection_id, code=code)
         return after.refused.split()
 
     def pause(self, connection_id: str, type_name: str, reason: str, code: str = "", *, quietly: bool = False) -> None:
@@ -299,7 +305,18 @@ class Connections:
 
         before = self._change(connection_id, paused)
         if not before.paused and not quietly:
-            emit(Event.CONNECTION_PAUSED, connection=connection_id, type=type_name, code=code)
+            self._tell_paused(connection_id, code=code)
+
+    def _tell_paused(self, connection_id: str, **details: str | int) -> None:
+        now_paused = self.get(connection_id)
+        emit(
+            Event.CONNECTION_PAUSED,
+            connection=connection_id,
+            type=now_paused.type,
+            reason=now_paused.reason,
+            **self._named(connection_id),
+            **details,
+        )
 
     def reopen(self, connection_id: str, *, quietly: bool = False) -> None:
         """Let leads through again without waiting for one that proves it."""

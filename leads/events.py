@@ -181,16 +181,16 @@ class Event(StrEnum):
     BODIES_EMPTY_NO_MORE = _Says("bodies_empty_no_more", "Several empty bodies within an hour come no more.", "")
     CONNECTION_PAUSED = _Says(
         "connection_paused",
-        "Leads are parked until the connection works: see `status`.",
-        "connection type code failures",
+        "Leads for `used_by` are parked until the connection works: `reason`.",
+        "connection type used_by host reason waiting code failures",
         level=logging.ERROR,
         about="connection",
         ended_by="connection_opened",
     )
     LEADS_WAIT_LONG = _Says(
         "leads_wait_long",
-        "Leads have been parked behind a connection for over an hour, the oldest for `minutes` minutes.",
-        "connection type minutes",
+        "Leads for `used_by` have been parked behind a connection for over an hour, the oldest for `minutes` minutes.",
+        "connection type used_by host reason waiting minutes",
         level=logging.ERROR,
         about="connection",
         ended_by="leads_wait_no_more",
@@ -254,7 +254,9 @@ class Event(StrEnum):
         "connection type ok code",
     )
     CONNECTION_PROBED = _Says("connection_probed", "`watch` has asked a paused connection.", "connection type ok code")
-    CONNECTION_OPENED = _Says("connection_opened", "A paused connection works again.", "connection")
+    CONNECTION_OPENED = _Says(
+        "connection_opened", "A paused connection works again, or no offer uses it any more.", "connection"
+    )
     CONNECTION_PAUSED_BY_PERSON = _Says(
         "connection_paused_by_person",
         "A person has paused a connection: its leads are parked until a person resumes it.",

@@ -44,6 +44,7 @@ class Undelivered:
 
     lead_id: str
     state: State
+    connection: str
     offer: str
     destination: str
     next_at: datetime | None
@@ -244,8 +245,9 @@ def undelivered(ledger: Ledger) -> Iterator[Undelivered]:
 
 @reads("undelivered lead")
 def _undelivered(row: Any) -> Undelivered:
-    _, state, _, lead_id, destination = row["RowKey"].split(";", 4)
-    return Undelivered(lead_id, State(state), row.get("offer", ""), destination, moment_or_none(row, "next_at"))
+    _, state, connection, lead_id, destination = row["RowKey"].split(";", 4)
+    next_at = moment_or_none(row, "next_at")
+    return Undelivered(lead_id, State(state), connection, row.get("offer", ""), destination, next_at)
 
 
 def unreadable_rows(ledger: Ledger) -> list[UnreadableRow]:

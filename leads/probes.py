@@ -4,7 +4,7 @@ They are asked side by side, and first those that were asked longest ago: where 
 ticks. Whose turn it was stands in the table, for all instances.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -22,6 +22,7 @@ from leads.offers import DestinationConfig
 from leads.rows import State
 from leads.side_by_side import NotDoneInTime, map_as_done
 from leads.steps import kept_apart
+from leads.uses import Uses
 
 AT_ONCE: Final = 16
 NOTING_SECONDS: Final = 10
@@ -41,9 +42,7 @@ class _Asking:
     ask: Callable[[App, Connection, DestinationConfig, Backlog], None]
 
 
-def ask_vendors(
-    app: App, connections: Sequence[Connection], uses: Mapping[str, Sequence[DestinationConfig]], backlog: Backlog
-) -> None:
+def ask_vendors(app: App, connections: Sequence[Connection], uses: Uses, backlog: Backlog) -> None:
     """Ask those whose time has come. Raises `NotDoneInTime` if not all were reached."""
     due = sorted(_due(connections, uses), key=lambda asking: asking.last_asked)
     reached = sum(map_as_done(lambda asking: _ask(app, asking, backlog), due, at_most=AT_ONCE, seconds=ASK_SECONDS))
@@ -51,12 +50,12 @@ def ask_vendors(
         raise NotDoneInTime(f"{len(due) - reached} of {len(due)} connections were not asked")
 
 
-def _due(connections: Sequence[Connection], uses: Mapping[str, Sequence[DestinationConfig]]) -> Iterator[_Asking]:
+def _due(connections: Sequence[Connection], uses: Uses) -> Iterator[_Asking]:
     now = clock.now()
     for connection in connections:
         if connection.by_person or connection.id not in uses:
             continue
-        config = uses[connection.id][0]
+        _, config = uses[connection.id][0]
         if not connection.paused:
             if connection.next_check_at is None or connection.next_check_at <= now:
                 yield _Asking(connection, config, connection.checked_at or EARLIEST, _check)

@@ -5,7 +5,7 @@ its number.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain, zip_longest
@@ -18,11 +18,12 @@ from leads.connections import Connection
 from leads.events import Event, emit
 from leads.identity import EARLIEST, partition_of
 from leads.listing import Backlog, bodies
-from leads.offers import CACHE_SECONDS, DestinationConfig, Offer, offer_by_id, route
+from leads.offers import CACHE_SECONDS, Offer, offer_by_id, route
 from leads.redriving import redrive
 from leads.rows import State, Todo
 from leads.side_by_side import map_as_done
 from leads.steps import kept_apart
+from leads.uses import Uses
 
 TICK: Final = timedelta(minutes=1)
 OVERDUE: Final = timedelta(hours=1)
@@ -48,9 +49,7 @@ class Waiting:
 # --- Behind open connections --------------------------------------------------------------------------------------------
 
 
-def redrive_behind(
-    app: App, connections: Iterable[Connection], uses: Mapping[str, Sequence[DestinationConfig]], backlog: Backlog
-) -> None:
+def redrive_behind(app: App, connections: Iterable[Connection], uses: Uses, backlog: Backlog) -> None:
     """One minute's worth of what waits behind each open connection; first those whose turn is longest ago.
 
     What waits behind one that nobody uses any more goes, too: its offer may have another one now.
@@ -60,14 +59,14 @@ def redrive_behind(
     free = [one for one in connections if not one.by_person and (not one.paused or _is_unused(one, uses))]
     for connection in sorted(free, key=lambda one: one.attended_at or EARLIEST):
         with kept_apart("what waits behind a connection"):
-            pace = min((config.pace for config in uses.get(connection.id, ())), default=DEFAULT_PACE)
+            pace = min((config.pace for _, config in uses.get(connection.id, ())), default=DEFAULT_PACE)
             items = _behind(connection, backlog, now, limit=_a_minutes_worth(pace))
             if items and app.connections.take_turn(connection.id, connection.type):
                 waiting.append(Waiting(items, pace))
     redrive_all(app, waiting)
 
 
-def _is_unused(connection: Connection, uses: Mapping[str, Sequence[DestinationConfig]]) -> bool:
+def _is_unused(connection: Connection, uses: Uses) -> bool:
     return connection.id not in uses and connection.type != CEILING
 
 
@@ -75,11 +74,11 @@ def reopen(
     app: App,
     offers: Iterable[Offer],
     connections: Iterable[Connection],
-    uses: Mapping[str, Sequence[DestinationConfig]],
+    uses: Uses,
 ) -> None:
     """Open what no vendor has to be asked for: a ceiling with room, and a connection that nobody uses any more."""
     for connection in connections:
-        if connection.paused and not connection.by_person and connection.id not in uses:
+        if connection.paused and connection.id not in uses:
             with kept_apart("a connection to open"):
                 if connection.type == CEILING:
                     _reopen_if_room(app, offers, connection)

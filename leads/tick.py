@@ -4,7 +4,7 @@ What moves leads and raises alarms comes first, and waits for the app's own stor
 side after that, so that none of it waits for another's vendor.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,10 +13,11 @@ from leads.announcements import ANNOUNCE_SECONDS, announce
 from leads.app import App
 from leads.connections import Connection
 from leads.listing import Backlog
-from leads.offers import DestinationConfig, Offer, by_connection
+from leads.offers import Offer, by_connection
 from leads.probes import ASK_SECONDS, ask_vendors
 from leads.side_by_side import NotDoneInTime, map_as_done
 from leads.steps import Step, carry_out, overran
+from leads.uses import Uses
 
 WATCH_SECONDS: Final = 180
 READ_SECONDS: Final = 25
@@ -27,11 +28,11 @@ PRIVACY_AT_MINUTE: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What a tick knows when it begins. `uses` are the destinations of each connection that is in use."""
+    """What a tick knows when it begins. `uses` holds each connection that is in use."""
 
     app: App
     offers: list[Offer]
-    uses: Mapping[str, Sequence[DestinationConfig]]
+    uses: Uses
     connections: list[Connection]
     backlog: Backlog
 
@@ -56,7 +57,7 @@ def begun(app: App) -> Tick:
     app.offers.forget()
     app.connections.forget()
     offers = app.offers.all()
-    uses = {key: [config for _, config in used] for key, used in by_connection(offers).items()}
+    uses = by_connection(offers)
     connections = {connection.id: connection for connection in app.connections.stored()}
     connections |= {key: Connection(key) for key in uses if key not in connections}
     return Tick(app, offers, uses, list(connections.values()), Backlog(app.ledger))

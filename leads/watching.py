@@ -1,7 +1,7 @@
 """What a person has to hear of: which alarms are on, and the webhook that is told of them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -13,22 +13,24 @@ from leads.connections import Connection
 from leads.events import Event, emit
 from leads.hearing import silence_alarms
 from leads.listing import Backlog
-from leads.offers import DestinationConfig, Offer
-from leads.rows import State
+from leads.offers import Offer
+from leads.rows import State, Todo
 from leads.side_by_side import NotDoneInTime
 from leads.steps import kept_apart
 from leads.storage import StorageError
+from leads.uses import Uses, named
 
 WAIT_IS_LONG: Final = timedelta(hours=1)
 CALLS_FOR: Final = timedelta(days=30)
 """How long a lead that nobody mends calls for a person: one that is left as it is must not do so for ever."""
 COUNTED_AT_MOST: Final = 1000
+WAITING_COUNTED: Final = 100
+"""How many of the leads behind a connection an alarm counts."""
 UPDATE_SECONDS: Final = 5
 """What is left for storing and logging what was found."""
 _FOR_A_PERSON: Final = (State.UNREADABLE, State.DEAD_LETTER, State.HELD, State.CRASHED)
 
 
-Uses = Mapping[str, Sequence[DestinationConfig]]
 _Look = Callable[[], Iterable[Alarm] | None]
 """Says which alarms are on; None = it can't be told now."""
 _Condition = tuple[frozenset[Event], _Look]
@@ -39,8 +41,8 @@ def raise_alarms(app: App, offers: list[Offer], connections: list[Connection], u
     """Log which alarms have begun or ended since the last tick, as far as the app's own storage tells."""
     _raise(
         app,
-        _condition(lambda: _paused(connections, uses), Event.CONNECTION_PAUSED),
-        _condition(lambda: _waiting_long(connections, backlog), Event.LEADS_WAIT_LONG),
+        _condition(lambda: _paused(connections, uses, backlog), Event.CONNECTION_PAUSED),
+        _condition(lambda: _waiting_long(connections, offers, uses, backlog), Event.LEADS_WAIT_LONG),
         _condition(lambda: _for_a_person(backlog), Event.LEADS_NEED_A_PERSON),
         _condition(lambda: _over_ceiling(connections, offers), Event.OFFER_OVER_CEILING),
         _condition(app.empty_bodies.alarms, Event.BODY_WITHOUT_LENGTH, Event.BODIES_EMPTY),
@@ -79,22 +81,34 @@ def _raise(app: App, *conditions: _Condition) -> None:
         raise fault
 
 
-def _paused(connections: Iterable[Connection], uses: Uses) -> Iterator[Alarm]:
+def _paused(connections: Iterable[Connection], uses: Uses, backlog: Backlog) -> Iterator[Alarm]:
     for connection in connections:
         if connection.paused and connection.id in uses:
-            yield Alarm(Event.CONNECTION_PAUSED, _of(connection) | {"failures": connection.failures}, logged=True)
+            waiting = backlog.find(State.PARKED, connection.id, limit=WAITING_COUNTED)
+            fields = _of(connection, uses, waiting) | {"failures": connection.failures}
+            yield Alarm(Event.CONNECTION_PAUSED, fields, logged=True)
 
 
-def _waiting_long(connections: Iterable[Connection], backlog: Backlog) -> Iterator[Alarm]:
+def _waiting_long(
+    connections: Iterable[Connection], offers: Iterable[Offer], uses: Uses, backlog: Backlog
+) -> Iterator[Alarm]:
     now = clock.now()
+    over_ceiling = {offer.ceiling_connection: {"used_by": offer.id} for offer in offers}
     for connection in connections:
-        oldest = backlog.find(State.PARKED, connection.id, limit=1)
-        if oldest and (waited := now - oldest[0].received_at) > WAIT_IS_LONG:
-            yield Alarm(Event.LEADS_WAIT_LONG, _of(connection) | {"minutes": int(waited.total_seconds() // 60)})
+        waiting = backlog.find(State.PARKED, connection.id, limit=WAITING_COUNTED)
+        if waiting and (waited := now - waiting[0].received_at) > WAIT_IS_LONG:
+            fields = _of(connection, uses, waiting) | over_ceiling.get(connection.id, {})
+            yield Alarm(Event.LEADS_WAIT_LONG, fields | {"minutes": int(waited.total_seconds() // 60)})
 
 
-def _of(connection: Connection) -> dict[str, str | int | float]:
-    return {"connection": connection.id, "type": connection.type}
+def _of(connection: Connection, uses: Uses, waiting: Sequence[Todo]) -> dict[str, str | int | float]:
+    return {
+        "connection": connection.id,
+        "type": connection.type,
+        **named(connection.id, uses),
+        "reason": connection.reason,
+        "waiting": len(waiting),
+    }
 
 
 def _for_a_person(backlog: Backlog) -> Iterator[Alarm]:

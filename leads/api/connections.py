@@ -1,6 +1,7 @@
 """Connections: list them with their health, pause one, resume one."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -12,7 +13,10 @@ from leads.api.problems import Invalid, NotFound, Unavailable
 from leads.app import App
 from leads.ceiling import CEILING
 from leads.connections import Connection
+from leads.listing import undelivered
 from leads.offers import Offer, by_connection
+from leads.rows import State
+from leads.uses import named
 
 MAX_NOTE_CHARACTERS: Final = 500
 
@@ -27,6 +31,7 @@ class Use(BaseModel):
 class ConnectionView(BaseModel):
     """A connection and its health in words. `since` is when it was paused; `by_person` says that a person did that.
 
+    `host` is the vendor's, "" where only a secret names it; `waiting` are the leads that are parked behind it.
     `last_lead` is the one that came through at `last_success_at`. `next_check_at` is when the app asks the vendor next: None =
     it does not, because a person has paused the connection or nobody uses it; past = the app does not run.
     """
@@ -43,6 +48,8 @@ class ConnectionView(BaseModel):
     last_failure_at: datetime | None
     next_check_at: datetime | None
     used_by: list[Use]
+    host: str
+    waiting: int
 
 
 class ConnectionList(BaseModel):
@@ -113,23 +120,31 @@ def resume_connection(app: App, request: ResumeConnection) -> ConnectionView:
     return _changed(app, found.id, by_person=False)
 
 
-def view_connections(app: App, offers: Iterable[Offer]) -> list[ConnectionView]:
-    """Those in use by the offers, and those that have a history; what waits for an offer's daily ceiling while it does."""
+def view_connections(app: App, offers: Iterable[Offer], waiting: Mapping[str, int]) -> list[ConnectionView]:
+    """Those in use by the offers, and those that have a history; what waits for an offer's daily ceiling while it does.
+
+    `waiting` is how many leads are parked behind each.
+    """
     offers = list(offers)
+    uses = by_connection(offers)
     used = {
-        key: (uses[0][1].type, [Use(offer=offer.id, destination=config.name) for offer, config in uses])
-        for key, uses in by_connection(offers).items()
+        key: (using[0][1].type, [Use(offer=offer.id, destination=config.name) for offer, config in using])
+        for key, using in uses.items()
     }
     used |= {offer.ceiling_connection: (CEILING, [Use(offer=offer.id, destination="")]) for offer in offers}
     known = {connection.id: connection for connection in app.connections.stored()}
     known |= {key: Connection(key, type_name) for key, (type_name, _) in used.items() if key not in known}
     shown = [key for key, connection in known.items() if connection.type != CEILING or connection.paused]
-    return [_view(known[key], used.get(key, ("", []))[1]) for key in sorted(shown)]
+    return [
+        _view(known[key], used.get(key, ("", []))[1], named(key, uses)["host"], waiting.get(key, 0))
+        for key in sorted(shown)
+    ]
 
 
 def _all(app: App) -> list[ConnectionView]:
     """With an offer that can't be read the others' connections still can be looked at and paused."""
-    return view_connections(app, (stored.offer for stored in app.offers.found()[0]))
+    waiting = Counter(item.connection for item in undelivered(app.ledger) if item.state is State.PARKED)
+    return view_connections(app, (stored.offer for stored in app.offers.found()[0]), waiting)
 
 
 def _found(app: App, connection_id: str) -> ConnectionView:
@@ -154,7 +169,7 @@ def _changed(app: App, connection_id: str, *, by_person: bool) -> ConnectionView
     return view
 
 
-def _view(connection: Connection, used_by: list[Use]) -> ConnectionView:
+def _view(connection: Connection, used_by: list[Use], host: str, waiting: int) -> ConnectionView:
     is_checked = bool(used_by) and not connection.by_person and connection.type != CEILING
     return ConnectionView(
         id=connection.id,
@@ -169,6 +184,8 @@ def _view(connection: Connection, used_by: list[Use]) -> ConnectionView:
         last_failure_at=connection.last_failure_at,
         next_check_at=(connection.next_check_at or clock.now()) if is_checked else None,
         used_by=used_by,
+        host=host,
+        waiting=waiting,
     )
 
 

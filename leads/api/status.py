@@ -74,8 +74,8 @@ def show_status(app: App, request: Nothing) -> Status:
     """Show offers, connections, what waits, what was delivered, and what needs a person."""
     stored, unreadable = app.offers.found()
     offers = [each.offer for each in stored]
-    connections = view_connections(app, offers)
     undelivered = _Undelivered.of(app)
+    connections = view_connections(app, offers, undelivered.parked)
     day = clock.now() - timedelta(hours=24)
     recent = listing.newest(app.ledger, since=day, limit=COUNTED_AT_MOST)
     return Status(
@@ -91,11 +91,18 @@ def show_status(app: App, request: Nothing) -> Status:
         needs_a_person=[
             *map(str, unreadable),
             *([] if offers or unreadable else ["no offer is configured: every lead is kept as unrouted until one is"]),
-            *(f"connection {c.id} is {c.health}" for c in connections if c.paused and c.used_by and c.type != CEILING),
+            *(_in_words(c) for c in connections if c.paused and c.used_by and c.type != CEILING),
             *(f"{_CALLS[state]}: {undelivered.calling[state]}" for state in _CALLS if undelivered.calling[state]),
             *(alarm.event.in_words(alarm.fields) for alarm in app.alarms.on() if alarm.event not in _TOLD_ALREADY),
         ],
     )
+
+
+def _in_words(connection: ConnectionView) -> str:
+    users = ", ".join(f"{use.offer} {use.destination}" for use in connection.used_by)
+    about = "; ".join(filter(None, (users, connection.host)))
+    waiting = f"; leads that wait: {connection.waiting}" if connection.waiting else ""
+    return f"connection {connection.id} ({about}) is {connection.health}{waiting}"
 
 
 @dataclass(slots=True)
@@ -104,6 +111,8 @@ class _Undelivered:
 
     counts: Counter[State] = field(default_factory=Counter)
     calling: Counter[State] = field(default_factory=Counter)
+    parked: Counter[str] = field(default_factory=Counter)
+    """Behind each connection."""
     by_offer: Counter[str] = field(default_factory=Counter)
     oldest: listing.Undelivered | None = None
     next_retry_at: datetime | None = None
@@ -114,6 +123,8 @@ class _Undelivered:
         found, since = cls(), clock.now() - CALLS_FOR
         for item in listing.undelivered(app.ledger):
             found.counts[item.state] += 1
+            if item.state is State.PARKED:
+                found.parked[item.connection] += 1
             if item.state in _CALLS and received_at_of(item.lead_id) >= since:
                 found.calling[item.state] += 1
             if item.state in _STILL_TO_DELIVER and item.offer:

@@ -70,6 +70,8 @@ def connections_show(context: typer.Context, connection_id: ConnectionId, as_jso
             "last failure": _moment(view.last_failure_at),
             "next check": _moment(view.next_check_at),
             "used by": _uses(view),
+            "host": view.host,
+            "waiting": f"{view.waiting} leads" if view.waiting else "",
         }
     )
 
@@ -104,8 +106,20 @@ def connections_resume(context: typer.Context, connection_id: ConnectionId) -> N
 
 
 def print_connections(found: list[ConnectionView]) -> None:
-    rows = [(view.id, view.type, _health(view), time_of(view.last_success_at)[:-3], _uses(view)) for view in found]
-    print_table(("connection", "type", "health", "last success", "used by"), rows, "type", "health", "used by")
+    rows = [
+        (
+            view.id,
+            view.type,
+            _health(view),
+            str(view.waiting or ""),
+            time_of(view.last_success_at)[:-3],
+            _uses(view),
+            view.host,
+        )
+        for view in found
+    ]
+    columns = ("connection", "type", "health", "waiting", "last success", "used by", "host")
+    print_table(columns, rows, "type", "health", "used by", "host")
 
 
 def _tell(view: ConnectionView) -> None:

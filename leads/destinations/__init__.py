@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -76,6 +77,12 @@ def connection_of(type_name: str, settings: Mapping[str, Any]) -> str:
     """The id of the connection behind a destination's settings."""
     checked = read_settings(type_name, settings)
     return connection_id(type_name, destination_class(type_name).address(checked))
+
+
+def host_of(type_name: str, settings: Mapping[str, Any]) -> str:
+    """The host that a destination's settings name, "" where only a secret names it."""
+    address = destination_class(type_name).address(read_settings(type_name, settings))
+    return next((host for part in address if (host := urlsplit(part).hostname)), "")
 
 
 def make(

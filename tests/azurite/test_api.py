@@ -418,9 +418,11 @@ def test_status_tells_what_waits_what_is_paused_and_what_was_delivered(pipeline:
     health = {connection.used_by[0].destination: connection for connection in found.connections}
     assert health["crm"].health == "paused: the secret has expired: make a new one"
     assert [use.offer for use in health["crm"].used_by] == ["contoso.crm", "contoso.other"]
+    assert (health["crm"].host, health["crm"].waiting) == ("127.0.0.1", 1)
     assert health["idle"].health == "nothing was sent yet"
     assert found.needs_a_person == [
-        f"connection {health['crm'].id} is paused: the secret has expired: make a new one",
+        f"connection {health['crm'].id} (contoso.crm crm, contoso.other crm; 127.0.0.1) is paused: the secret has expired: make "
+        "a new one; leads that wait: 1",
         "dead letters of the last 30 days: 1",
         "unrouted leads of the last 30 days, which no offer takes: 1",
     ]

@@ -176,9 +176,44 @@ def test_a_paused_connection_is_told_when_it_pauses_and_when_it_works_again(
     vendor.works()
     routed.tick(3)
     assert alarms_posted(told) == [("connection_paused", False), ("connection_paused", True)]
-    meanings = [alarm["meaning"] for post in told.posts for alarm in post["alarms"]]
-    assert meanings == ["Leads are parked until the connection works: see status.", "A paused connection works again."]
+    began, ended = [alarm for post in told.posts for alarm in post["alarms"]]
+    about = {"used_by": "contoso.crm/crm", "host": "127.0.0.1", "reason": "the secret has expired: make a new one"}
+    assert began["fields"].items() >= (about | {"type": "recording", "waiting": 1}).items()
+    assert logged(caplog, "connection_paused")[0].items() >= about.items()
+    assert [began["meaning"], ended["meaning"]] == [
+        "Leads for contoso.crm/crm are parked until the connection works: the secret has expired: make a new one.",
+        "A paused connection works again, or no offer uses it any more.",
+    ]
     assert len(logged(caplog, "connection_paused")) == len(logged(caplog, "connection_opened")) == 1
+
+
+def test_the_alarm_of_a_connection_ends_when_its_offer_has_another_address_and_its_leads_go_there(
+    routed: Pipeline, vendor: Vendor, told: Chat, caplog: pytest.LogCaptureFixture
+) -> None:
+    reading_settings(routed)
+    vendor.fails()
+    leads = [routed.post(a_lead(f"c{number}@example.com")) for number in range(5)]
+    routed.run()
+    routed.tick(65)
+    with Vendor() as moved:
+        routed.offer(crm(moved.url))
+        routed.tick(3)
+        assert moved.records == dict.fromkeys(leads, 1)
+    assert routed.app.alarms.on() == []
+    assert sorted(alarms_posted(told)) == [
+        *(("connection_paused", False), ("connection_paused", True)),
+        *(("leads_wait_long", False), ("leads_wait_long", True)),
+    ]
+    assert len(logged(caplog, "connection_opened")) == 1
+
+
+def test_what_waits_for_an_offers_ceiling_is_told_by_that_offer(
+    pipeline: Pipeline, vendor: Vendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    flooded(pipeline, vendor, ceiling=1, leads=3)
+    watch_for(pipeline, 70)
+    (alarm,) = logged(caplog, "leads_wait_long")
+    assert (alarm["used_by"], alarm["waiting"]) == ("contoso.crm", 2)
 
 
 def test_a_webhook_that_does_not_answer_is_told_later(

@@ -22,7 +22,7 @@ RENAMES = [
     ("rbac.bicep", "'4633458b-17de-408a-b874-0445c86b69e6'", "'00482a5a-887f-4fb3-b363-3b7fe8e74483'"),
     ("queries/offer_silent.kql", "offer_silent", "offer_quiet"),
     ("queries/offer_silent.kql", "offer_heard_again", "offer_speaks"),
-    ("queries/connection_paused.kql", "fields.code", "fields.reason"),
+    ("queries/connection_paused.kql", "fields.code", "fields.cause"),
     ("queries/leads_per_day.kql", "fields.stage", "fields.step"),
     ("queries/app_silent.kql", '"watch"', '"watcher"'),
     ("main.bicep", "'kv-${take(plain, 7)}-${token}'", "'kv_${take(plain, 7)}_${token}'"),
@@ -59,7 +59,7 @@ FOUND: list[tuple[Callable[[Deployment], Any], set[Any]]] = [
     (promises.unwatched_alarms, {"offer_silent"}),
     (
         words_unknown_to_the_code,
-        {"offer_quiet", "offer_speaks", "hours", "expected", "offer", "reason", "step", "watcher"},
+        {"offer_quiet", "offer_speaks", "hours", "expected", "offer", "cause", "step", "watcher"},
     ),
     (kinds_that_are_badly_named, {VAULT, STORAGE}),
 ]

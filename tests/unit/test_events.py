@@ -86,10 +86,14 @@ def test_whatever_a_publisher_is_to_hear_of_is_one_alarm_with_an_end() -> None:
 
 
 def test_an_event_is_told_with_its_values_where_its_meaning_names_them_and_the_others_before() -> None:
-    fields: dict[str, str | int | float] = {"connection": "0123456789abcdef", "type": "webhook", "minutes": 124}
+    fields: dict[str, str | int | float] = {
+        "connection": "0123456789abcdef",
+        "used_by": "contoso.crm/hook",
+        "minutes": 124,
+    }
     assert Event.LEADS_WAIT_LONG.in_words(fields) == (
-        "leads_wait_long (connection 0123456789abcdef, type webhook): Leads have been parked behind a connection for over "
-        "an hour, the oldest for 124 minutes."
+        "leads_wait_long (connection 0123456789abcdef): Leads for contoso.crm/hook have been parked behind a connection for "
+        "over an hour, the oldest for 124 minutes."
     )
     assert Event.LEADS_NEED_A_PERSON.in_words({"state": "held", "offer": "*", "destination": ""}) == (
         "leads_need_a_person (offer *): Leads of an offer are in the state held, which needs a person: see States."

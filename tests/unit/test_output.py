@@ -95,9 +95,11 @@ def test_no_id_of_a_connection_or_an_offer_is_cut_at_any_width(shown: Shown, col
         last_failure_at=None,
         next_check_at=None,
         used_by=[Use(offer=OFFER, destination="crm"), Use(offer="*", destination="the-other-destination")],
+        host="contoso.my.salesforce.com",
+        waiting=12,
     )
     words = shown(columns, lambda: print_connections([view])).split()
-    assert {view.id, view.type, OFFER, "the-other-destination"} <= set(words)
+    assert {view.id, view.type, OFFER, "the-other-destination", view.host} <= set(words)
 
 
 cells = st.lists(st.text("abcdefgh-.0123 \n日", max_size=40), min_size=3, max_size=3)
