@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from datetime import timedelta
 from typing import Any
@@ -49,16 +50,19 @@ def put_two_stages(pipeline: Pipeline) -> list[Any]:
     return pipeline.messages()
 
 
-def just_before_it_settles(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]) -> None:
+def just_before_it_settles(
+    monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object], settle: str = "settle"
+) -> None:
     """The next worker that settles stalls right before it, while this happens."""
-    original = Ledger.settle
+    original = getattr(Ledger, settle)
 
     def late(self: Ledger, *args: Any, **more: Any) -> Any:
-        monkeypatch.setattr(Ledger, "settle", original)
-        Context().run(meanwhile)  # another worker's, with a deadline of its own
+        monkeypatch.setattr(Ledger, settle, original)
+        with ThreadPoolExecutor(1) as another_worker:
+            another_worker.submit(Context().run, meanwhile).result()
         return original(self, *args, **more)
 
-    monkeypatch.setattr(Ledger, "settle", late)
+    monkeypatch.setattr(Ledger, settle, late)
 
 
 def test_an_outcome_that_comes_late_leaves_a_newer_one_alone(
@@ -147,7 +151,7 @@ def test_a_watch_that_stalls_takes_no_delivery_back(
     lead = pipeline.post()
     pipeline.run()
     pipeline.clock.time += timedelta(hours=2)
-    just_before_it_settles(monkeypatch, pipeline.run)
+    just_before_it_settles(monkeypatch, pipeline.run, "settle_all")
     pipeline.watch()
     assert vendor.keys() == [lead, lead]
     assert pipeline.delivery(lead).seq == max(message.seq for message in pipeline.pending())
