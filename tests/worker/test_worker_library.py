@@ -110,7 +110,7 @@ def test_a_queue_function_gets_the_text_of_its_message(
     function_app: LoadedApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    monkeypatch.setattr("leads.delivery.deliver", lambda app, text: seen.append(text))
+    monkeypatch.setattr("leads.delivery.deliver", lambda app, text, *_: seen.append(text))
     assert function_app.invoke_queue("deliver_lead", "a message — ünïcode", dequeue_count=2).ok
     assert seen == ["a message — ünïcode"]
 
