@@ -1,8 +1,8 @@
 """`make bench`: measure, print one table, write benchmarks/latest.json.
 
 make bench                         everything
-make bench ROWS=intake,delivery    a choice of: intake, requests, delivery, waiting, listing, latency, import, vendor, logs,
-                                   coldstart
+make bench ROWS=intake,delivery    a choice of: intake, requests, delivery, waiting, listing, latency, neighbour, import,
+                                   vendor, logs, coldstart
 make bench STRICT=1                exit status 1 where a target is not met
 """
 
@@ -15,7 +15,19 @@ from typing import Final
 
 from rich.console import Console
 
-from benchmarks import coldstart, delivery, importing, intake, latency, listing, logs, requests, vendor, waiting
+from benchmarks import (
+    coldstart,
+    delivery,
+    importing,
+    intake,
+    latency,
+    listing,
+    logs,
+    neighbour,
+    requests,
+    vendor,
+    waiting,
+)
 from benchmarks.effort import FULL, Effort
 from benchmarks.report import Result, as_table, notes, write_json
 
@@ -29,6 +41,7 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "waiting": waiting.measure,
     "listing": listing.measure,
     "latency": latency.measure,
+    "neighbour": neighbour.measure,
     "import": importing.measure,
     "vendor": vendor.measure,
     "logs": logs.measure,

@@ -31,6 +31,9 @@ class Effort:
     imported_rows: int = 500
     paced_leads: int = 70
     pace_seconds: float = 1.0
+    quick_leads: int = 100
+    slow_leads: int = 200
+    slow_seconds: float = 20.0
 
 
 FULL = Effort()
@@ -51,5 +54,8 @@ TINY = Effort(
     imported_rows=5,
     paced_leads=2,
     pace_seconds=0.2,
+    quick_leads=2,
+    slow_leads=20,
+    slow_seconds=1.0,
 )
 """For the tests: shows that everything still runs, and measures nothing."""

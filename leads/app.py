@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from leads.ledger import Ledger
     from leads.offers import DestinationConfig, Offers
     from leads.tombstones import Tombstones
+    from leads.turns import Customers, Slots
 
 
 class App:
@@ -88,7 +89,7 @@ class App:
         from leads.connections import CONNECTIONS_TABLE, Connections
 
         table = self.storage.table(CONNECTIONS_TABLE)
-        return Connections(table, self.settings.connection_slots, self._users_of)
+        return Connections(table, self._users_of)
 
     def _users_of(self, connection_id: str) -> Mapping[str, str]:
         from leads.offers import by_connection
@@ -98,6 +99,18 @@ class App:
             return named(connection_id, by_connection(self.offers.all()))
         except StorageError:
             return {}
+
+    @once
+    def slots(self) -> "Slots":
+        from leads.turns import Slots
+
+        return Slots(self.settings.connection_slots, self.settings.slow_slots)
+
+    @once
+    def customers(self) -> "Customers":
+        from leads.turns import Customers
+
+        return Customers()
 
     @once
     def ceilings(self) -> "Ceilings":

@@ -12,6 +12,7 @@ from leads.announcements import encode_notice
 from leads.app import App
 from leads.destinations.base import (
     CHECK_SECONDS,
+    OWN_OUTAGE_SECONDS,
     SEND_SECONDS,
     CheckResult,
     Customer,
@@ -29,13 +30,14 @@ from leads.destinations.follow_up import follow_up_of
 from leads.events import Event, emit
 from leads.identity import customer_of, fingerprint, journey, journeys_like
 from leads.lead import Lead, Stage
-from leads.ledger import TRIES, Claim, ClaimHeld, CustomerChanged
+from leads.ledger import TRIES, Claim, CustomerChanged
 from leads.messages import Imported, Message, Reception, encode
 from leads.offers import DestinationConfig, Offer
 from leads.problems import place_of
 from leads.redriving import park_again
 from leads.rows import Attempt, CustomerRow, Delivery, LeadRecord, Seen, State
 from leads.storage import StorageError
+from leads.turns import ClaimHeld
 
 REDELIVERY_WINDOW: Final = timedelta(minutes=15)
 SETTLE_SECONDS: Final = 20
@@ -52,7 +54,8 @@ def attempt(
     offer: Offer,
     config: DestinationConfig,
 ) -> None:
-    """Send the lead to one destination over a free slot of its connection, or park it where the connection is paused.
+    """Send the lead to one destination when it is its customer's turn and a slot of the connection is free, or park it where the
+    connection is paused.
 
     Raises ClaimHeld or NoFreeSlot where it can't be sent now, StorageError where storage gives out before or after it.
     """
@@ -62,7 +65,8 @@ def attempt(
     if not attempting.may_go_on():
         attempting.park()
         return
-    with app.connections.slot(destination.connection):
+    # First the customer's turn: whoever waits for that holds no slot meanwhile.
+    with app.customers.turn(attempting.turn) as attempting.had_others, app.slots.slot(destination.connection):
         if attempting.may_go_on():
             attempting.run()
             return
@@ -133,6 +137,20 @@ class _Attempting:
     """Whether the lead may have been sent, by it or an attempt that was cut off before it."""
     outcome: Outcome | None = None
     milliseconds: int = 0
+    had_others: bool = False
+    """Whether other leads of the customer wanted their turn at the same time."""
+
+    @property
+    def customer(self) -> tuple[str, str]:
+        """Whom the lead is from, and within which record scope."""
+        assert self.record.lead is not None  # noqa: S101
+        key = customer_of(self.record.lead, self.record.lead_id)
+        return key, self.destination.record_scope(self.offer.id, self.name)
+
+    @property
+    def turn(self) -> str:
+        """What it has to have its turn with."""
+        return "|".join(self.customer)
 
     def may_go_on(self) -> bool:
         """Whether the connection lets it through; what is only recorded does not need it."""
@@ -169,8 +187,7 @@ class _Attempting:
         """Take the customer, or settle the lead as a redelivery or by policy and return None."""
         lead = self.record.lead
         assert lead is not None  # noqa: S101
-        key = customer_of(lead, self.record.lead_id)
-        scope = self.destination.record_scope(self.offer.id, self.name)
+        key, scope = self.customer
         offer = self.offer.told_apart_by(self.record.url_offer)
         seen = Seen(
             fingerprint(lead, offer),
@@ -180,14 +197,14 @@ class _Attempting:
             journey=journey(lead, offer),
             imported=bool(self.record.imported),
         )
-        # A lead that the ledger knows has most likely claimed its customer before.
-        known = self.app.ledger.customer(key, scope) if self.record.etag else None
+        # A lead that the ledger knows has most likely claimed its customer before; so have those that it had to wait for.
+        known = self.app.ledger.customer(key, scope) if self.record.etag or self.had_others else None
         for _ in range(TRIES):
             if known is not None and self._settled_by_history(known, seen):
                 return None
             if known is not None and known.claim != self.token:
                 if known.held and not was_given_out_before(self.message.reception, known.claim):
-                    raise ClaimHeld
+                    raise self.app.customers.taken(self.turn)
                 self.cut_off = self.may_have_sent = self._was_cut_off(known)
             try:
                 self.claim = self.app.ledger.claim(self.record, key, scope, known, seen)
@@ -195,7 +212,7 @@ class _Attempting:
                 known = self.app.ledger.customer(key, scope)
             else:
                 return self._customer(key, self.claim)
-        raise ClaimHeld
+        raise self.app.customers.taken(self.turn)
 
     def _customer(self, key: str, claim: Claim) -> Customer:
         row = claim.customer
@@ -271,6 +288,8 @@ class _Attempting:
         with deadline.within(SEND_SECONDS):
             try:
                 return self.destination.send(outgoing, customer)
+            except StorageError as error:  # a vendor has no part in the app's own storage
+                return Retry(type(error).__name__, OWN_OUTAGE_SECONDS, ours=True)
             except Exception as error:  # noqa: BLE001 - a fault in one destination must not take others' messages to poison
                 return Retry(place_of(error))
 
@@ -365,7 +384,7 @@ class _Attempting:
         if previous is not None and opened_at is not None:
             previous = max(previous, opened_at)  # while the connection was paused, the lead could not be tried
         worked = paused = False
-        if not outcome.waited:
+        if not outcome.ours:
             worked = previous is not None and connections.worked_since(self.destination.connection, previous)
             paused = connections.failed(
                 self.destination.connection,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import inf
-from threading import BoundedSemaphore, Lock
+from threading import Lock
 from time import monotonic
 from typing import Any
 
@@ -29,7 +29,6 @@ REFUSALS_KEPT = 20
 SUCCESS_RECORDED_EVERY = timedelta(seconds=60)
 LONGEST_WAIT_SECONDS = 900
 """A vendor's `Retry-After` holds the probes of its connection back up to here: a mistaken one must not hold leads for a day."""
-SLOT_WAIT_SECONDS = 1.0
 CHECK_WAIT_SECONDS = 10.0
 """A lead waits for another one's check no longer than this, for its own time is limited, too."""
 PROBED_EVERY = timedelta(minutes=1)
@@ -114,10 +113,6 @@ class _View:
     connections: Mapping[str, Connection]
 
 
-class NoFreeSlot(Exception):
-    """The connection holds its half of the instance's threads already."""
-
-
 def _nameless(connection_id: str) -> Mapping[str, str]:  # noqa: ARG001
     return {}
 
@@ -125,15 +120,13 @@ def _nameless(connection_id: str) -> Mapping[str, str]:  # noqa: ARG001
 class Connections:
     """The connections' table, and what this instance knows beyond it."""
 
-    def __init__(self, table: Table, slots: int, named: Callable[[str], Mapping[str, str]] = _nameless) -> None:
+    def __init__(self, table: Table, named: Callable[[str], Mapping[str, str]] = _nameless) -> None:
         """`named` tells who uses a connection and its host, as events do."""
         self._table = table
-        self._slots = slots
         self._named = named
         self._lock = Lock()
         self._stored = Refreshing[_View](lasting(CACHE_SECONDS), StorageBusy)
         self._own: dict[str, tuple[Connection, float]] = {}
-        self._semaphores: dict[str, BoundedSemaphore] = {}
         self._checks: dict[str, Lock] = {}
         self._unrecorded_failures: dict[str, int] = {}
         self._successes: dict[str, datetime] = {}
@@ -156,21 +149,6 @@ class Connections:
 
     def _rows(self) -> list[Any]:
         return self._table.query(f"PartitionKey eq '{_PARTITION}'")
-
-    @contextmanager
-    def slot(self, connection_id: str) -> Iterator[None]:
-        """Hold one of the connection's slots on this instance. Raises `NoFreeSlot` after a short wait.
-
-        The wait lets the sends of a quick vendor queue up in place: putting their messages back would cost more than it saves.
-        """
-        with self._lock:
-            semaphore = self._semaphores.setdefault(connection_id, BoundedSemaphore(self._slots))
-        if not semaphore.acquire(timeout=SLOT_WAIT_SECONDS):
-            raise NoFreeSlot
-        try:
-            yield
-        finally:
-            semaphore.release()
 
     @contextmanager
     def checking(self, connection_id: str) -> Iterator[None]:

@@ -4,7 +4,6 @@ Nothing here raises in order to wait: what can't be done now is put back on the 
 fault of ours, which the host counts and in the end moves to the poison queue.
 """
 
-import random
 from base64 import b64encode
 from dataclasses import replace
 from datetime import timedelta
@@ -13,23 +12,22 @@ from typing import Final
 from leads import clock, deadline
 from leads.app import App
 from leads.attempt import attempt
-from leads.connections import NoFreeSlot
 from leads.events import Event, emit
 from leads.identity import customer_of
 from leads.lead import Lead, parse_kept, stage_of
-from leads.ledger import TRIES, ClaimHeld, LeadKnown, LedgerBusy
+from leads.ledger import TRIES, LeadKnown, LedgerBusy
 from leads.messages import Message, MessageTooNew, MessageUnreadable, Reception, decode, encode
 from leads.offers import DestinationConfig, Offer, offer_by_id
 from leads.rows import ERASED_ON_REQUEST, Delivery, LeadRecord, State
 from leads.storage import StorageError, is_our_fault
 from leads.stored import UnreadableRow
 from leads.trace import follow, tracing
+from leads.turns import NotNow, moment
 
 DELIVERY_SECONDS: Final = 220
 """All of a delivery, whatever hangs: below the claim's lease, which is below `functionTimeout`."""
 PUT_BACK_SECONDS: Final = 10
 """What is left of them at least for putting the message back."""
-BACK_IN_SECONDS: Final = (2, 10)
 LEDGER_DOWN_SECONDS: Final = 60
 TOO_NEW_SECONDS: Final = 300
 AHEAD_AT_MOST: Final = 10
@@ -59,8 +57,10 @@ def _handle(app: App, text: str, reception: Reception | None) -> None:
         try:
             with deadline.leaving(PUT_BACK_SECONDS):
                 _deliver(app, message)
-        except (ClaimHeld, NoFreeSlot, LedgerBusy) as wait:
-            _put_back(app, text, message, _jittered_put_back(), type(wait).__name__)
+        except NotNow as wait:
+            _put_back(app, text, message, wait.seconds, type(wait).__name__)
+        except LedgerBusy as wait:
+            _put_back(app, text, message, moment(), type(wait).__name__)
         except UnreadableRow as unreadable:  # it waits for the release that wrote the row
             unreadable.report()
             _put_back(app, text, message, TOO_NEW_SECONDS, type(unreadable).__name__)
@@ -68,10 +68,6 @@ def _handle(app: App, text: str, reception: Reception | None) -> None:
             if is_our_fault(error):
                 raise
             _put_back(app, text, message, LEDGER_DOWN_SECONDS, type(error).__name__)
-
-
-def _jittered_put_back() -> int:
-    return random.randint(*BACK_IN_SECONDS)  # noqa: S311 - spreads load, keeps no secret
 
 
 def _put_back(app: App, text: str, message: Message, seconds: int, why: str) -> None:

@@ -50,10 +50,6 @@ TRIES = 8
 """How often rows that others change in between are read and written anew."""
 
 
-class ClaimHeld(Exception):
-    """Another attempt has the customer at the moment."""
-
-
 class LeadKnown(Exception):
     """The lead's row is there already, or has changed since it was read: judge again by `record`."""
 

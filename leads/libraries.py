@@ -1,9 +1,11 @@
-"""What libraries are held to: what they may log, and that they build nothing while several threads use them.
+"""What libraries are held to: what they may log, that they build nothing while several threads use them, and what their errors
+mean.
 
 The Functions worker sets the root logger to INFO, and hands whatever is logged to the host.
 """
 
 import logging
+from json import JSONDecodeError
 from threading import Lock
 from types import ModuleType
 from typing import Final
@@ -37,3 +39,15 @@ def build_models(models: ModuleType) -> None:
         for model in vars(models).values():
             if hasattr(model, "_calculated"):
                 model()
+
+
+def is_unanswered(error: Exception) -> bool:
+    """Whether an Azure client got no answer, none that can be read, or the one that it may ask again in a while.
+
+    Microsoft Learn, "Azure Key Vault REST API error codes".
+    """
+    from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
+
+    if isinstance(error, HttpResponseError):
+        return error.status_code in {408, 429} or (error.status_code or 0) >= 500
+    return isinstance(error, ServiceRequestError | ServiceResponseError | JSONDecodeError)

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from leads.libraries import build_models
+from leads.libraries import build_models, is_unanswered
 from leads.once import once
 from leads.problems import first_problem
 from leads.refreshing import Refreshing, lasting
@@ -62,8 +62,16 @@ OFFERS_SECRETS: Final = "LEADS_SECRET_"
 """What the names of the settings begin with that an offer may have read without anything else."""
 
 
+FETCHED_BESIDE: Final = 16
+"""The host fetches more messages while an instance has no more than these in hand: `newBatchThreshold` in host.json."""
+
+
 class SettingsError(Exception):
     """A setting is missing or wrong. The text names it and says what to do; it never holds a value."""
+
+
+class SecretOutOfReach(SettingsError):
+    """Key Vault, or the token endpoint of the identity that may read it, did not answer: no setting need be wrong."""
 
 
 class SettingNotAllowed(SettingsError):
@@ -207,8 +215,14 @@ class Settings(BaseModel):
 
     @property
     def connection_slots(self) -> int:
-        """How many sends one connection may have under way on an instance: half of its threads."""
-        return max(1, self.thread_count // 2)
+        """How many sends one connection may have under way on an instance: half of its threads, and few enough that the host
+        goes on fetching messages beside them."""
+        return max(1, min(self.thread_count // 2, FETCHED_BESIDE))
+
+    @property
+    def slow_slots(self) -> int:
+        """How many sends all slow connections together may have under way on an instance."""
+        return max(1, self.connection_slots * 3 // 4)
 
     @property
     def queue_endpoint(self) -> str:
@@ -331,7 +345,8 @@ class Secrets:
         self._kept: dict[str, Refreshing[KeptSecret]] = {}
 
     def read(self, reference: str) -> str:
-        """The secret behind `env:NAME` or `keyvault:NAME`. Raises `SettingsError` if it is not there or may not be read."""
+        """The secret behind `env:NAME` or `keyvault:NAME`. Raises `SettingsError` if it is not there or may not be read,
+        `SecretOutOfReach` if Key Vault does not answer."""
         kind, _, name = reference.partition(":")
         if kind == "env":
             if not self._settings.allows_reading(name):
@@ -358,7 +373,7 @@ class Secrets:
 
     def _in_key_vault(self, name: str) -> KeptSecret:
         def too_late() -> SettingsError:
-            return SettingsError(f"Key Vault did not give the secret {name} in time.")
+            return SecretOutOfReach(f"Key Vault did not give the secret {name} in time.")
 
         kept = self._kept.setdefault(name, Refreshing(lasting(KEY_VAULT_CACHE_SECONDS), too_late))
         return kept.get(lambda: self._read_key_vault(name))
@@ -388,7 +403,8 @@ class Secrets:
         except ResourceNotFoundError:
             raise SettingsError(f"Key Vault has no secret named {name}.") from None
         except (AzureError, ValueError) as error:  # ValueError: the address is not that of a Key Vault
-            raise SettingsError(f"Key Vault did not give the secret {name} ({type(error).__name__}).") from None
+            kind = SecretOutOfReach if is_unanswered(error) else SettingsError
+            raise kind(f"Key Vault did not give the secret {name} ({type(error).__name__}).") from None
         if not secret.value:
             raise SettingsError(f"The Key Vault secret {name} is empty; the secret reference keyvault:{name} needs it.")
         return KeptSecret(secret.value, secret.properties.expires_on)

@@ -7,6 +7,7 @@ is no official list), plus one column per customer field, so that nobody has to 
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar, Final
 
@@ -36,8 +37,10 @@ from leads.destinations.base import (
     Rejected,
     Retry,
 )
+from leads.destinations.refusals import check_result, outcome_of
 from leads.guard import HandshakeFailed, causes
 from leads.lead import Lead
+from leads.libraries import is_unanswered
 from leads.settings import CONNECTION_STRING, OptionalSecret, Settings, SettingsError, signed_until
 from leads.storage import (
     TABLE_TIMEOUTS,
@@ -138,7 +141,7 @@ class AzureTable(Destination):
         try:
             next(iter(self.client().query_entities("PartitionKey eq ''", results_per_page=1)), None)
         except SettingsError as error:
-            return CheckResult(ok=False, problem=str(error), code="settings")
+            return check_result(outcome_of(error, ""), str(error))
         except AzureError as error:
             if isinstance(error, ResourceNotFoundError) and _error_code(error) == TABLE_IS_MISSING:
                 return CheckResult(ok=True)  # the table is made with the first lead
@@ -163,11 +166,14 @@ class AzureTable(Destination):
                     make_table(client)
                     client.create_entity(entity)
         except SettingsError as error:
-            return Misconfigured(str(error), "settings")
+            return outcome_of(error, "")
         except AzureError as error:
             if isinstance(error, HttpResponseError) and _error_code(error) == ALREADY_THERE:
                 return Delivered(outgoing.lead_id, ALREADY_THERE)
-            return self._classify(error)
+            outcome = self._classify(error)
+            if isinstance(outcome, Retry) and is_unanswered(error) and self._is_in_own_account():
+                return replace(outcome, ours=True)
+            return outcome
         return Delivered(outgoing.lead_id, "created")
 
     def record_place(self, record_id: str, received_at: datetime) -> str:

@@ -55,13 +55,13 @@ class Delivered(_Sent):
 class Retry(_Sent):
     """An outage, a time-out, throttling: nothing is wrong with the lead. `after` is the vendor's Retry-After in seconds.
 
-    `waited`: it is only that the lead's turn at what the vendor allows did not come in time, which says nothing against the
-    connection.
+    `ours`: the vendor has no part in it, and it says nothing against the connection. Either the lead's turn at what the vendor
+    allows did not come in time, or something of the app's own, such as its storage or its Key Vault, did not answer.
     """
 
     code: str
     after: float | None = None
-    waited: bool = False
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,9 @@ class Unknown(_Sent):
 
     code: str
 
+
+OWN_OUTAGE_SECONDS: Final = 60
+"""`Retry.after` where something of the app's own did not answer."""
 
 SEND_SECONDS: Final = 150
 """All of a `send`, however many requests it takes: its deadline (`leads.deadline`)."""

@@ -8,12 +8,24 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final, TypeVar
 
-from leads.destinations.base import CheckResult, Delivered, Misconfigured, Outcome, Rejected, Retry, Skipped
+from leads.destinations.base import (
+    OWN_OUTAGE_SECONDS,
+    CheckResult,
+    Delivered,
+    Misconfigured,
+    Outcome,
+    Rejected,
+    Retry,
+    Skipped,
+)
 from leads.destinations.http import Failure, NoAnswer
 from leads.destinations.tokens import NoToken, Token, TokenSource
-from leads.settings import SettingsError
+from leads.settings import SecretOutOfReach, SettingsError
 
 T = TypeVar("T")
+
+KEY_VAULT: Final = "key_vault"
+"""The code of a lead whose secret could not be read, because Key Vault or the identity's token endpoint did not answer."""
 
 
 class Kind(Enum):
@@ -85,6 +97,8 @@ def outcome_of(failure: Exception, wrong_address: str) -> Outcome:
             return failure.outcome
         case NoAnswer():
             return unanswered(failure, wrong_address)
+        case SecretOutOfReach():
+            return Retry(KEY_VAULT, OWN_OUTAGE_SECONDS, ours=True)
         case _:
             return Misconfigured(str(failure), "settings")
 
@@ -108,6 +122,9 @@ def check_result(outcome: Outcome, out_of_reach: str, addresses: str = "url") ->
             return CheckResult(ok=True)
         case Misconfigured() | Rejected():
             return CheckResult(ok=False, problem=outcome.reason, code=outcome.code)
+        case Retry(code=code) if code == KEY_VAULT:
+            words = "Key Vault did not answer: check LEADS_KEY_VAULT_URI, its network, and the app's identity."
+            return CheckResult(ok=False, problem=words, code=code, transient=True)
         case Retry(code=Failure.NO_SUCH_HOST):
             # Transient: whether the name is wrong or only the name service out of order can't be told apart.
             words = f"There is no host of that name: check {addresses}."

@@ -17,6 +17,7 @@ from pydantic import Field, JsonValue, field_validator
 
 from leads.destinations.allowance import ALLOWANCES_TABLE, DailyBudget, UsedUp
 from leads.destinations.base import (
+    OWN_OUTAGE_SECONDS,
     CheckResult,
     Customer,
     Delivered,
@@ -209,7 +210,7 @@ class WebToLead(Destination):
         except UsedUp as used_up:
             return Misconfigured(self._used_up(used_up.until), DAILY_LIMIT)
         except StorageError:
-            return Retry(NO_ALLOWANCE)
+            return Retry(NO_ALLOWANCE, OWN_OUTAGE_SECONDS, ours=True)
         outcome = self._post(encode(fields))
         if isinstance(outcome, Retry | Misconfigured):
             self._give_back(taken)

@@ -378,10 +378,18 @@ def test_an_account_that_can_not_be_reached_is_retried() -> None:
     with closed_port() as port:
         destination = table_of(at(port))
         outcome, checked = destination.send(outgoing(), CUSTOMER), destination.check()
-    assert isinstance(outcome, Retry)
-    assert outcome.code == "ServiceRequestError"
+    assert outcome == Retry("ServiceRequestError", ours=True)
     assert (checked.ok, checked.transient) == (False, True)
     said(repr(outcome), checked.problem)
+
+
+def test_an_account_of_somebody_elses_that_can_not_be_reached_counts_against_the_connection(
+    monkeypatch: pytest.MonkeyPatch, another_account: str
+) -> None:
+    with closed_port() as port:
+        monkeypatch.setenv("LEADS_SECRET_TABLE", at(port))
+        destination = table_of(another_account, connection_string="env:LEADS_SECRET_TABLE")
+        assert destination.send(outgoing(), CUSTOMER) == Retry("ServiceRequestError")
 
 
 class FakeTables:
@@ -505,7 +513,8 @@ def test_an_outage_is_a_retry_after_the_time_that_storage_names(
     fake.answers(status, code, {"Retry-After": retry_after} if retry_after else {})
     started = time.monotonic()
     outcome = fake.destination.send(outgoing(), CUSTOMER)
-    assert outcome == Retry(code or str(status), after)
+    no_answer = status in {408, 429} or status >= 500
+    assert outcome == Retry(code or str(status), after, ours=no_answer), "the account is the app's own"
     checked = fake.destination.check()
     assert (checked.ok, checked.transient) == (False, True)
     assert time.monotonic() - started < 3, "the schedule waits, not the attempt"

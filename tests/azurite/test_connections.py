@@ -8,11 +8,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from azure.core.exceptions import ServiceRequestError
 
 from leads import connections as connections_module
-from leads.connections import NoFreeSlot
+from leads import turns
 from leads.delivery import deliver
-from leads.destinations.base import CheckResult
+from leads.destinations.base import CheckResult, Outcome
 from leads.rows import State
 from tests.support.pipeline import Pipeline, a_lead, crm, text_of
 from tests.support.recording import Recording
@@ -84,7 +85,7 @@ def test_a_success_in_between_begins_the_count_anew(routed: Pipeline, vendor: Ve
 
 
 def test_leads_whose_turn_did_not_come_pause_nothing_and_spend_nothing(routed: Pipeline, vendor: Vendor) -> None:
-    vendor.answers(*[{"outcome": "retry", "code": "turn", "waited": True}] * 12, DELIVERED)
+    vendor.answers(*[{"outcome": "retry", "code": "turn", "ours": True}] * 12, DELIVERED)
     leads = [routed.post(a_lead(f"c{number}@example.com")) for number in range(6)]
     routed.run()
     routed.advance(13)
@@ -93,6 +94,23 @@ def test_leads_whose_turn_did_not_come_pause_nothing_and_spend_nothing(routed: P
     assert {routed.delivery(lead).step for lead in leads} == {0}
     routed.advance(13)
     assert {routed.delivery(lead).state for lead in leads} == {State.DELIVERED}
+
+
+def test_the_apps_own_storage_that_fails_within_a_send_is_not_held_against_the_connection(
+    routed: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(*_: object) -> Outcome:
+        raise ServiceRequestError("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recording, "send", send)
+        leads = [
+            routed.post(a_lead(f"c{number}@example.com"))
+            for number in range(connections_module.FAILURES_UNTIL_PAUSE + 1)
+        ]
+        routed.run()
+    assert {routed.delivery(lead).state for lead in leads} == {State.RETRY}
+    assert not routed.app.connections.stored()
 
 
 def test_one_lead_alone_pauses_its_connection_even_if_each_try_is_on_a_new_instance(
@@ -347,28 +365,14 @@ def test_two_watches_at_once_send_nothing_twice(routed: Pipeline, second: Pipeli
     assert sorted(vendor.keys()) == sorted(leads)
 
 
-def test_one_connection_holds_at_most_its_slots_and_the_other_is_not_starved(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connections_module, "SLOT_WAIT_SECONDS", 0.05)
-    pool = connections_module.Connections(pipeline.app.storage.table("LeadConnections"), slots=2)
-    with pool.slot("slow"), pool.slot("slow"):
-        with pytest.raises(NoFreeSlot), pool.slot("slow"):
-            pass
-        with pool.slot("other"):
-            pass
-    with pool.slot("slow"):
-        pass
-
-
 def test_a_lead_without_a_free_slot_is_put_back_and_delivered_later(
     routed: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections_module, "SLOT_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(turns, "QUICK_SECONDS", 0.05)
     lead = routed.post()
     config = routed.app.offers.all()[0].destinations[0]
-    routed.app.connections._slots = 1
-    with routed.app.connections.slot(routed.app.destination(config).connection):
+    routed.app.__dict__["slots"] = turns.Slots(1, 1)
+    with routed.app.slots.slot(routed.app.destination(config).connection):
         routed.run()
         assert vendor.calls == []
         assert [2 <= (due - routed.clock.now()).total_seconds() <= 10 for due, _ in routed.queue.delayed] == [True]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -14,10 +12,10 @@ import pytest
 
 from benchmarks.filled import PARKED_CONNECTION, filled
 from leads import destinations
-from leads.delivery import deliver
 from leads.rows import State
+from leads.turns import Slots
 from tests.support.logs import logged
-from tests.support.pipeline import Pipeline, a_lead, crm, text_of
+from tests.support.pipeline import Pipeline, a_lead, crm, deliver_at_once, text_of
 from tests.support.vendor import Vendor
 
 PACE = 50
@@ -25,30 +23,6 @@ THREADS = 12
 """How many messages each instance has in hand at once here."""
 SLOTS = THREADS // 2
 """How many of them one connection may send at once, as in the app."""
-
-
-def deliver_at_once(instances: Sequence[Pipeline]) -> None:
-    """Deliver all that is visible, on several threads of each instance."""
-
-    def handle(instance: Pipeline, message: Any) -> None:
-        deliver(instance.app, text_of(message))
-        instance.queue.delete(message)
-
-    with ExitStack() as stack:
-        pools = [stack.enter_context(ThreadPoolExecutor(THREADS)) for _ in instances]
-        while True:
-            for instance in instances:
-                instance.queue.release()
-            batches = [instance.messages() for instance in instances]
-            work = [
-                pool.submit(handle, instance, message)
-                for pool, instance, messages in zip(pools, instances, batches, strict=True)
-                for message in messages
-            ]
-            if not work:
-                return
-            for one in work:
-                one.result()
 
 
 def waits_for_a_slot(instances: Sequence[Pipeline]) -> bool:
@@ -61,7 +35,7 @@ def pass_a_minute(instances: Sequence[Pipeline]) -> None:
     instances[0].clock.time += timedelta(minutes=1)
     for instance in instances:
         instance.watch()
-    deliver_at_once(instances)
+    deliver_at_once(instances, THREADS)
 
 
 def sent_in(vendor: Vendor, minute: Callable[[], None]) -> int:
@@ -76,18 +50,18 @@ def test_a_secret_is_revoked_while_500_leads_arrive(
     caplog.set_level("INFO", "leads")
     instances = [pipeline, second]
     for instance in instances:
-        instance.app.connections._slots = SLOTS
+        instance.app.__dict__["slots"] = Slots(SLOTS, SLOTS)
     pipeline.offer(crm(vendor.url, pace=PACE))
     leads = [pipeline.post(a_lead(f"c{number}@example.com")) for number in range(100)]
-    deliver_at_once(instances)
+    deliver_at_once(instances, THREADS)
     while waits_for_a_slot(instances):
         pipeline.clock.time += timedelta(seconds=15)
-        deliver_at_once(instances)
+        deliver_at_once(instances, THREADS)
     assert len(vendor.calls) == 100
 
     vendor.refuses()
     leads += [pipeline.post(a_lead(f"c{number}@example.com")) for number in range(100, 500)]
-    deliver_at_once(instances)
+    deliver_at_once(instances, THREADS)
     minutes = 5
     for _ in range(minutes):
         pass_a_minute(instances)
@@ -123,7 +97,7 @@ def test_a_weekend_of_60_hours_without_the_crm_costs_no_lead(
             leads.append(pipeline.post(a_lead(f"c{hour}@example.com")))
         pipeline.clock.time += timedelta(hours=1)
         instances[hour % 2].watch()  # the host lets one instance's timer go off
-        deliver_at_once(instances)
+        deliver_at_once(instances, THREADS)
     assert vendor.records == Counter()
     tried = len(vendor.calls)
     record_property("summary", f"60 hours without the CRM, 20 leads, 2 instances: it saw {tried} leads")

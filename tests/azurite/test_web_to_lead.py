@@ -18,6 +18,7 @@ from leads.api.status import show_status
 from leads.app import App
 from leads.delivery import deliver as deliver_message
 from leads.destinations.base import (
+    OWN_OUTAGE_SECONDS,
     CheckResult,
     Context,
     Customer,
@@ -485,7 +486,7 @@ def test_without_an_answer_from_storage_nothing_is_sent_and_the_lead_comes_again
 
     with monkeypatch.context() as patch:
         patch.setattr(Table, "get", fail)
-        assert send(pipeline.app, salesforce) == Retry("allowance_unavailable")
+        assert send(pipeline.app, salesforce) == Retry("allowance_unavailable", OWN_OUTAGE_SECONDS, ours=True)
         assert check(pipeline, salesforce).transient
     assert posts(salesforce) == []
 

@@ -60,7 +60,7 @@ def test_the_log_is_counted_as_the_host_gets_it() -> None:
     assert all(row.met for row in rows)
 
 
-@pytest.mark.parametrize("name", ["waiting", "latency", "import"])
+@pytest.mark.parametrize("name", ["waiting", "latency", "neighbour", "import"])
 def test_the_slower_measurements_run_too(name: str) -> None:
     assert [item.row.ours > 0 for item in bench.run([name], TINY)] == [True, True]
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -167,6 +170,30 @@ class Pipeline:
     def pending(self) -> list[Any]:
         """The messages with a delay, decoded."""
         return [decode(text) for _, text in sorted(self.queue.delayed)]
+
+
+def deliver_at_once(instances: Sequence[Pipeline], threads: int) -> None:
+    """Deliver all that is visible, on so many threads of each instance."""
+
+    def handle(instance: Pipeline, message: Any) -> None:
+        deliver(instance.app, text_of(message))
+        instance.queue.delete(message)
+
+    with ExitStack() as stack:
+        pools = [stack.enter_context(ThreadPoolExecutor(threads)) for _ in instances]
+        while True:
+            for instance in instances:
+                instance.queue.release()
+            batches = [instance.messages() for instance in instances]
+            work = [
+                pool.submit(handle, instance, message)
+                for pool, instance, messages in zip(pools, instances, batches, strict=True)
+                for message in messages
+            ]
+            if not work:
+                return
+            for one in work:
+                one.result()
 
 
 def pipeline_over_tls(

@@ -78,11 +78,11 @@ class Recording(Destination):
                 raise RuntimeError(answer["text"])
             case _:
                 refused = answer.get("key_refused", False)
-                return Retry(answer["code"], answer.get("after"), answer.get("waited", False), key_refused=refused)
+                return Retry(answer["code"], answer.get("after"), answer.get("ours", False), key_refused=refused)
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         address = urlsplit(self.settings.url)
-        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=120)
         try:
             connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
             answer: dict[str, Any] = json.loads(connection.getresponse().read())

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from leads import clock
 from leads.destinations.azure_table import AzureTableSettings
 from leads.settings import (
+    FETCHED_BESIDE,
     KEY_VAULT_CACHE_SECONDS,
     SecretReference,
     Secrets,
@@ -169,11 +170,12 @@ def test_settings_can_be_printed_without_the_key() -> None:
     assert KEY not in str(settings)
 
 
-def test_a_connection_may_take_half_of_the_threads_and_at_least_one() -> None:
+def test_a_connection_may_take_half_of_the_threads_and_leaves_room_for_other_leads() -> None:
     taken = [
-        read_settings({"PYTHON_THREADPOOL_THREAD_COUNT": count}).connection_slots for count in ("1", "2", "9", "24")
+        read_settings({"PYTHON_THREADPOOL_THREAD_COUNT": count}).connection_slots
+        for count in ("1", "2", "9", "24", "64")
     ]
-    assert taken == [1, 1, 4, 12]
+    assert taken == [1, 1, 4, 12, FETCHED_BESIDE]
 
 
 # --- Where storage is -------------------------------------------------------------------------------------------------

@@ -6,12 +6,13 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from leads import clock
-from leads.destinations.base import Context, Misconfigured, Retry
+from leads.destinations.base import OWN_OUTAGE_SECONDS, Context, Misconfigured, Retry
 from leads.destinations.dataverse.errors import ENTRA_CODES, NO_TENANT, WRONG_AUTHORITY
 from leads.destinations.dataverse.settings import DataverseSettings
 from leads.destinations.http import Answer, HttpClient, NoAnswer
 from leads.destinations.refusals import unanswered
 from leads.destinations.tokens import NoToken, Token, TokenSource
+from leads.libraries import is_unanswered
 
 _OF_THE_APPLICATION: Final = frozenset(
     {
@@ -90,7 +91,9 @@ def _by_identity(settings: DataverseSettings, context: Context) -> Token:
             "The app's managed identity gets no token for the environment: is it an application user there? Check url."
         )
         raise NoToken(Misconfigured(words, "managed_identity")) from None
-    except AzureError as error:
+    except (AzureError, ValueError) as error:  # ValueError: an answer that is no JSON
+        if is_unanswered(error):
+            raise NoToken(Retry(type(error).__name__, OWN_OUTAGE_SECONDS, ours=True)) from None
         raise NoToken(Retry(type(error).__name__)) from None
     return Token(token.token, datetime.fromtimestamp(token.expires_on, UTC))
 

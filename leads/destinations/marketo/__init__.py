@@ -109,7 +109,7 @@ class Marketo(Destination):
             with self.lanes.lane(TURN_SECONDS) as lane:
                 return self._sending(self.known, self.client(lane), outgoing, customer).run()
         except NoLane:
-            return Retry(NO_TURN, waited=True)
+            return Retry(NO_TURN, ours=True)
         except FAILURES as error:
             return outcome_of(error, WRONG_ADDRESS)
 

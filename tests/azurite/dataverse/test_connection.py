@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pytest_httpserver import HTTPServer
 
+from leads.connections import FAILURES_UNTIL_PAUSE
 from leads.destinations.base import CheckResult
 from leads.destinations.http import MAX_ANSWER_BYTES
 from leads.offers import InvalidOffer, read_offer
@@ -98,6 +99,17 @@ def test_an_identity_without_a_token_is_told_apart(
     lead = deliver(pipeline)
     assert state(pipeline, lead) is State.PARKED
     assert "managed identity" in pipeline.delivery(lead).reason
+
+
+def test_an_endpoint_for_the_identitys_token_that_does_not_answer_is_not_held_against_the_connection(
+    pipeline: Pipeline, dynamics: Dataverse, identity: HTTPServer
+) -> None:
+    identity.clear()
+    identity.expect_request("/token").respond_with_data("busy", status=503)
+    pipeline.offer(crm(dynamics, **IDENTITY))
+    leads = [deliver(pipeline, email=f"c{number}@example.com") for number in range(FAILURES_UNTIL_PAUSE + 1)]
+    assert {state(pipeline, lead) for lead in leads} == {State.RETRY}
+    assert not pipeline.app.connections.stored()
 
 
 def test_a_credential_is_given_whole_or_not_at_all(dynamics: Dataverse) -> None:

@@ -7,8 +7,11 @@ from datetime import timedelta
 
 import pytest
 
+from leads.connections import FAILURES_UNTIL_PAUSE
+from leads.destinations.base import OWN_OUTAGE_SECONDS
 from leads.rows import State
 from tests.fakes.dataverse import Dataverse
+from tests.fakes.https_server import Broken, Fault, Response
 from tests.fakes.key_vault import Identity, Kept, KeyVault, reach
 from tests.fakes.tls import Authority
 from tests.support.dataverse import crm, deliver, state
@@ -24,8 +27,14 @@ def _log_everything(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.fixture
-def vault(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyVault]:
-    with KeyVault(authority) as running, Identity() as identity:
+def identity() -> Iterator[Identity]:
+    with Identity() as running:
+        yield running
+
+
+@pytest.fixture
+def vault(authority: Authority, identity: Identity, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyVault]:
+    with KeyVault(authority) as running:
         running.secrets["crm-secret"] = Kept(OLD)
         reach(running, identity, authority, monkeypatch)
         yield running
@@ -118,3 +127,43 @@ def test_a_secret_that_key_vault_has_not_got_is_named_and_heals_once_it_has(
     vault.secrets["crm-secret"] = kept
     pipeline.tick()
     assert state(pipeline, lead) is State.DELIVERED
+
+
+NOBODY = Broken(acts=False)
+
+
+@pytest.mark.parametrize(
+    "fault", [NOBODY, Response(503, b"busy"), Response(429, b"slowly")], ids=["no answer", "503", "429"]
+)
+def test_a_key_vault_that_does_not_answer_is_not_held_against_the_connection(
+    pipeline: Pipeline, dynamics: Dataverse, vault: KeyVault, fault: Fault
+) -> None:
+    vault.fault = lambda _: fault
+    _leads_wait_for_what_is_our_own(pipeline, dynamics)
+    vault.fault = lambda _: None
+    _then_they_are_delivered(pipeline)
+
+
+def test_a_token_endpoint_of_the_apps_identity_that_does_not_answer_is_not_held_against_the_connection(
+    pipeline: Pipeline, dynamics: Dataverse, identity: Identity
+) -> None:
+    identity.fault = lambda _: NOBODY
+    _leads_wait_for_what_is_our_own(pipeline, dynamics)
+    identity.fault = lambda _: None
+    _then_they_are_delivered(pipeline)
+
+
+def _leads_wait_for_what_is_our_own(pipeline: Pipeline, dynamics: Dataverse) -> None:
+    """More leads than would pause a connection for anything that its vendor does."""
+    leads = [deliver(pipeline, email=f"c{number}@example.com") for number in range(FAILURES_UNTIL_PAUSE + 1)]
+    pipeline.watch()
+    deliveries = [pipeline.delivery(lead) for lead in leads]
+    assert {(delivery.state, delivery.attempts[-1].code) for delivery in deliveries} == {(State.RETRY, "key_vault")}
+    assert {delivery.step for delivery in deliveries} == {0}, "it costs no lead its budget"
+    assert not any(known.paused or known.failures for known in pipeline.app.connections.stored())
+    assert dynamics.journal == []
+
+
+def _then_they_are_delivered(pipeline: Pipeline) -> None:
+    pipeline.advance(1.3 * OWN_OUTAGE_SECONDS)
+    assert pipeline.states() == {State.DELIVERED: FAILURES_UNTIL_PAUSE + 1}
