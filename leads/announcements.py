@@ -29,7 +29,7 @@ AT_ONCE: Final = 8
 POST_SECONDS: Final = 30
 REMOVE_SECONDS: Final = 10
 """What is left at least for removing the notes of a post: one that stays is posted again."""
-ANNOUNCE_SECONDS: Final = 75
+ANNOUNCE_SECONDS: Final = 52
 HIDDEN_SECONDS: Final = 300
 """How long a note rests after a failure, and far longer than it can be in hand: nobody else sees it meanwhile."""
 KEPT_FOR: Final = timedelta(days=1)

@@ -13,7 +13,7 @@ from leads import clock, deadline
 from leads.app import App
 from leads.attempt import checked
 from leads.connections import Connection
-from leads.destinations.base import CHECK_SECONDS
+from leads.destinations.base import CheckResult
 from leads.events import Event, emit
 from leads.identity import EARLIEST
 from leads.listing import Backlog
@@ -25,10 +25,12 @@ from leads.steps import kept_apart
 from leads.uses import Uses
 
 AT_ONCE: Final = 16
-NOTING_SECONDS: Final = 10
+ANSWER_SECONDS: Final = 40
+"""All of a check; less than elsewhere, so that a tick with vendors that hang is over before the next one is due."""
+NOTING_SECONDS: Final = 8
 """What is left at least for what a check means: the connection's row, and the lead that probes it."""
-BEGIN_SECONDS: Final = 5
-ASK_SECONDS: Final = CHECK_SECONDS + NOTING_SECONDS + BEGIN_SECONDS
+BEGIN_SECONDS: Final = 4
+ASK_SECONDS: Final = ANSWER_SECONDS + NOTING_SECONDS + BEGIN_SECONDS
 """A check is not begun without the time for all of it: cut short it would say nothing, and yet have had its turn."""
 
 
@@ -65,11 +67,16 @@ def _due(connections: Sequence[Connection], uses: Uses) -> Iterator[_Asking]:
 
 def _ask(app: App, asking: _Asking, backlog: Backlog) -> bool:
     """Returns whether there was the time for it."""
-    if deadline.remaining() < CHECK_SECONDS + NOTING_SECONDS:
+    if deadline.remaining() < ANSWER_SECONDS + NOTING_SECONDS:
         return False
     with kept_apart("asking a vendor"):
         asking.ask(app, asking.connection, asking.config, backlog)
     return True
+
+
+def _checked(app: App, config: DestinationConfig) -> CheckResult:
+    with deadline.within(ANSWER_SECONDS):
+        return checked(app.destination(config))
 
 
 def _probe(app: App, connection: Connection, config: DestinationConfig, backlog: Backlog) -> None:
@@ -77,7 +84,7 @@ def _probe(app: App, connection: Connection, config: DestinationConfig, backlog:
     if not app.connections.take_turn(connection.id, config.type):
         return
     app.secrets.forget()
-    check = checked(app.destination(config))
+    check = _checked(app, config)
     emit(Event.CONNECTION_PROBED, connection=connection.id, type=config.type, ok=check.ok, code=check.code)
     if check.ok:
         _send_one(app, connection, backlog)
@@ -101,7 +108,7 @@ def _check(app: App, connection: Connection, config: DestinationConfig, backlog:
     """Find out before a lead does. Its turn is noted first: one that is never done with must not come first each time."""
     del backlog
     app.connections.note_check(connection.id, config.type)
-    check = checked(app.destination(config))
+    check = _checked(app, config)
     emit(Event.CONNECTION_CHECKED, connection=connection.id, type=config.type, ok=check.ok, code=check.code)
     if not check.ok and not check.transient:
         app.connections.pause(connection.id, config.type, check.problem, check.code)

@@ -81,7 +81,7 @@ def later_steps(tick: Tick) -> list[Step]:
         Step("vendors", ASK_SECONDS, lambda: ask_vendors(app, connections, uses, tick.backlog)),
         Step("connections to open", 30, lambda: recovery.reopen(app, offers, connections, uses)),
         Step("telling", 45, lambda: watching.tell(app)),
-        Step("silence and expiry", 60, lambda: watching.raise_slow_alarms(app, offers)),
+        Step("silence and expiry", 52, lambda: watching.raise_slow_alarms(app, offers)),
         Step("announcements", ANNOUNCE_SECONDS, lambda: announce(app, offers)),
     ]
     now = clock.now()

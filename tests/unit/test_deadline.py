@@ -59,7 +59,15 @@ def test_each_step_of_watch_has_all_of_its_time_whatever_the_others_take(
 
 
 def test_a_check_is_begun_only_with_the_time_for_it_and_for_what_it_means() -> None:
-    assert probes.ASK_SECONDS > CHECK_SECONDS + probes.NOTING_SECONDS
+    assert probes.ASK_SECONDS > probes.ANSWER_SECONDS + probes.NOTING_SECONDS
+    assert probes.ANSWER_SECONDS < CHECK_SECONDS
+
+
+def test_a_tick_in_which_others_hang_is_over_before_the_next_one_is_due() -> None:
+    steps = tick.later_steps(tick.Tick(Mock(), [], {}, [], Mock()))
+    waits_for_others = {"vendors", "telling", "silence and expiry", "announcements"}
+    assert all(step.seconds <= 55 for step in steps if step.name in waits_for_others)
+    assert waits_for_others <= {step.name for step in steps}
 
 
 def test_an_announcement_is_in_hand_for_less_time_than_others_do_not_see_it() -> None:
