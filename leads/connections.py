@@ -297,8 +297,9 @@ class Connections:
         )
 
     def reopen(self, connection_id: str, *, quietly: bool = False) -> None:
-        """Let leads through again without waiting for one that proves it."""
-        before = self._change(connection_id, lambda stored: _opened(stored, clock.now()))
+        """Let leads through again without waiting for one that proves it: a check has just passed, or nothing needs one."""
+        now = clock.now()
+        before = self._change(connection_id, lambda stored: replace(_opened(stored, now), checked_at=now))
         if before.paused and not quietly:
             emit(Event.CONNECTION_OPENED, connection=connection_id)
 

@@ -60,9 +60,13 @@ def _due(connections: Sequence[Connection], uses: Uses) -> Iterator[_Asking]:
         _, config = uses[connection.id][0]
         if not connection.paused:
             if connection.next_check_at is None or connection.next_check_at <= now:
-                yield _Asking(connection, config, connection.checked_at or EARLIEST, _check)
+                yield _Asking(connection, config, _last_asked(connection), _check)
         elif connection.wait_until is None or connection.wait_until <= now:
-            yield _Asking(connection, config, connection.attended_at or EARLIEST, _probe)
+            yield _Asking(connection, config, _last_asked(connection), _probe)
+
+
+def _last_asked(connection: Connection) -> datetime:
+    return max(connection.attended_at or EARLIEST, connection.checked_at or EARLIEST)
 
 
 def _ask(app: App, asking: _Asking, backlog: Backlog) -> bool:
