@@ -66,9 +66,9 @@ def outgoing(lead: Lead | None = None, lead_id: str = LEAD_ID) -> OutgoingLead:
     return OutgoingLead(lead_id, lead, "contoso.crm", "table", Stage.CONTACT_REQUESTED, received_at)
 
 
-def table_of(storage: str = "", **chosen: str) -> AzureTable:
-    """The destination with these settings, in an app whose own storage is `storage`."""
-    app = Settings.model_validate({"LeadsStorage": storage})
+def table_of(storage: str = "", *, networks: str = "", **chosen: str) -> AzureTable:
+    """The destination with these settings, in an app whose own storage is `storage`, and which may reach these networks."""
+    app = Settings.model_validate({"LeadsStorage": storage, "LEADS_ALLOWED_NETWORKS": networks})
     made = make("azure_table", chosen, Context(app, Secrets(app), Storage(app)))
     assert isinstance(made, AzureTable)
     return made
@@ -387,8 +387,9 @@ def test_an_account_of_somebody_elses_that_can_not_be_reached_counts_against_the
     monkeypatch: pytest.MonkeyPatch, another_account: str
 ) -> None:
     with closed_port() as port:
-        monkeypatch.setenv("LEADS_SECRET_TABLE", at(port))
-        destination = table_of(another_account, connection_string="env:LEADS_SECRET_TABLE")
+        monkeypatch.setenv("LEADS_SECRET_TABLE", at(port).replace("http:", "https:"))
+        secret = "env:LEADS_SECRET_TABLE"
+        destination = table_of(another_account, networks="127.0.0.0/8", connection_string=secret)
         assert destination.send(outgoing(), CUSTOMER) == Retry("ServiceRequestError")
 
 
