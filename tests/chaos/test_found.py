@@ -66,7 +66,7 @@ def just_before_it_settles(
 
 
 def test_an_outcome_that_comes_late_leaves_a_newer_one_alone(
-    pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, other: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or else the row waits for a message that has been dealt with, and the lead for the net of overdue rows."""
     pipeline.offer(crm(vendor.url))
@@ -74,7 +74,13 @@ def test_an_outcome_that_comes_late_leaves_a_newer_one_alone(
     lead = pipeline.post()
     pipeline.run()
     vendor.checked = {"ok": False, "problem": "the secret has expired", "code": "401"}
-    just_before_it_settles(monkeypatch, lambda: pipeline.advance(80))
+
+    def the_other_worker_goes_on() -> None:
+        pipeline.clock.time += timedelta(seconds=80)
+        pipeline.queue.release()
+        other.run()
+
+    just_before_it_settles(monkeypatch, the_other_worker_goes_on)
     pipeline.advance(13)
     assert pipeline.delivery(lead).state is State.PARKED
     assert len(pipeline.delivery(lead).attempts) == 3, "all are in its history"
@@ -84,17 +90,17 @@ def test_an_outcome_that_comes_late_leaves_a_newer_one_alone(
 
 
 def test_a_delivery_that_comes_late_counts_though_the_row_has_moved_on(
-    pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, other: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The host hands a stalled worker's message out again, and the second try fails: the record is there all the same."""
     pipeline.offer(crm(vendor.url))
     vendor.answers({"outcome": "delivered"}, RETRY)
     lead = pipeline.post()
     text = text_of(pipeline.messages()[0])
-    just_before_it_settles(monkeypatch, lambda: deliver(pipeline.app, text))
+    just_before_it_settles(monkeypatch, lambda: deliver(other.app, text))
     deliver(pipeline.app, text)
     assert pipeline.delivery(lead).state is State.DELIVERED
-    pipeline.advance(13)
+    other.advance(13)
     assert vendor.keys() == [lead, lead]
 
 

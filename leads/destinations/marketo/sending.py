@@ -393,15 +393,5 @@ class SubmitForm(Sending):
     def _field(self, name: str) -> Field:
         return self._form[name].field
 
-    def _can_be_set(self, name: str) -> bool:  # noqa: ARG002 - what is on a form can be
-        return True
-
-    def _may_replace(self, name: str) -> bool:  # noqa: ARG002 - a form replaces what it does on a website
-        return True
-
-    @cached_property
-    def _left_out(self) -> frozenset[str]:
-        return frozenset(name for name in self._mapping if not self._can_be_set(name))
-
     def _can_fill(self, name: str) -> bool:
         return name in self._form
