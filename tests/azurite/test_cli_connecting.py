@@ -592,7 +592,8 @@ def test_a_connection_is_paused_and_resumed_at_a_shell(run: Run, pipeline: Pipel
     )
     status = run("status")
     assert status.status == 5
-    assert f"needs a person  connection {connection} is paused by a person: until six\n" in status.out
+    paused = f"connection {connection} (contoso.crm crm; 127.0.0.1) is paused by a person: until six"
+    assert f"needs a person  {paused}\n" in status.out
     assert "paused by a person: until six (since " in run("connections", "list").out
     assert run("connections", "resume", connection).out == f"{connection}: nothing was sent yet\n"
     assert one_line(run("connections", "resume", "nope"), 1).startswith("connection_id: ")
