@@ -11,7 +11,7 @@ def run() -> int:
         if (error.name or "").partition(".")[0] not in {"typer", "rich", "yaml"}:
             raise
         sys.stderr.write(
-            "python -m leads needs typer, rich and PyYAML, which the deployed app does not: pip install typer rich pyyaml\n"
+            "The command line needs typer, rich and PyYAML, which the deployed app does not need: pip install typer rich pyyaml\n"
         )
         return 2
     return main()

@@ -16,7 +16,7 @@ from leads.http import RETRY_AFTER_SECONDS, failed, problem
 NO_STORE: Final = {"Cache-Control": "no-store"}
 NOT_OVER_HTTP: Final = (
     "Personal data is not given out over HTTP: set the app setting LEADS_PERSONAL_DATA_OVER_HTTP to true, or use the storage "
-    "directly (python -m leads without --app)."
+    "directly (the command line without --app)."
 )
 
 

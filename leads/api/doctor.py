@@ -380,8 +380,8 @@ def _usable(connection: Connection, about: str, offer: str, problem: str) -> Fin
     if connection.refusal:
         says = f"its check passes, but {connection.last_refusal}"
         remedy = (
-            f"change what it names, or see the receiver's log; then python -m leads offers test {quote(offer)} "
-            "shows whether a lead gets through"
+            "change what it names, or see the receiver's log; then send a test lead: "
+            f"python -m leads offers test {quote(offer)}"
         )
         return _wrong(Area.CONNECTIONS, about, says, remedy)
     if connection.paused:

@@ -172,7 +172,10 @@ def _corrected(app: App, record: LeadRecord, again: Again) -> ReplayedLead:
     if again.lead is not None:
         lead = lead_of(again.lead)
     elif record.lead is None:
-        raise Invalid("fields: the body can't be read, so it has none to correct; give the whole lead")
+        raise Invalid(
+            "fields: the body can't be read, so it has none to correct; give the whole lead: "
+            f"python -m leads replay {record.lead_id} --lead FILE"
+        )
     else:
         lead = lead_of(record.lead.model_copy(update=again.fields).to_body())
     try:

@@ -18,6 +18,7 @@ from leads.cli import (  # - two add theirs to `offers`
     connections,
     doctor,
     export,
+    hints,
     imports,
     leads,
     offers,
@@ -99,6 +100,7 @@ def reached(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command (default: the one of the process). Returns the exit status; what goes wrong is said in one line."""
     quiet_libraries()
+    hints.remember(sys.argv[1:] if arguments is None else arguments)
     logging.getLogger().addHandler(logging.NullHandler())  # azure.identity tells at length what the one line says
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -112,7 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it ends
         return 1
     except (*FAILURES, OutOfReach, TyperException) as error:
-        return _fail(*_in_a_line(error))
+        status, text = _in_a_line(error)
+        return _fail(status, hints.here(text))
     return result if isinstance(result, int) else 0
 
 
@@ -120,7 +123,7 @@ def _in_a_line(error: Exception) -> tuple[int, str]:
     """The exit status and the line for what went wrong."""
     match error:
         case NotFound():
-            return NOT_FOUND, str(error)
+            return NOT_FOUND, _with_the_list(str(error))
         case Changed():
             return CHANGED_MEANWHILE, str(error)
         case Unavailable() | OutOfReach() | NotDoneInTime():
@@ -131,15 +134,35 @@ def _in_a_line(error: Exception) -> tuple[int, str]:
         case ValidationError():
             return BAD_INPUT, first_problem(error)
         case TyperException():
-            return error.exit_code, _usage_problem(error.format_message())
+            return error.exit_code, _usage_problem(error)
         case _:
             return BAD_INPUT, str(error)
 
 
-def _usage_problem(text: str) -> str:
+_LISTED_BY = {
+    "offer": ("offers", "list"),
+    "destination": ("offers", "list"),
+    "type": ("offers", "types"),
+    "connection_id": ("connections", "list"),
+    "lead_id": ("leads", "list"),
+}
+"""The command that lists what there is of a kind, by the field that names one of it."""
+
+
+def _with_the_list(text: str) -> str:
+    words = _LISTED_BY.get(text.partition(":")[0])
+    return f"{text}: {hints.command(*words)}" if words else text
+
+
+def _usage_problem(error: TyperException) -> str:
+    text = error.format_message()
     if text.startswith("No such option: --app"):
-        return "--app: stands before the command, such as python -m leads --app URL status"
-    return text.rstrip(".") + ("" if "\n" in text else "; --help says more")
+        return f"--app: stands before the command: {hints.moved('--app')}"
+    if "\n" in text:
+        return text
+    context: typer.Context | None = getattr(error, "ctx", None)
+    words = context.command_path.removeprefix("python -m leads").split() if context else []
+    return f"{text.rstrip('.')}; for more: {hints.command(*words, '--help')}"
 
 
 def _fail(status: int, text: str) -> int:

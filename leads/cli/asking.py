@@ -1,7 +1,8 @@
 """What the commands have in common: asking the app, asking a person, and the exit statuses."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Annotated, Final, TypeVar
 
 import typer
@@ -9,6 +10,7 @@ from pydantic import BaseModel
 
 from leads.api.problems import Invalid
 from leads.app import App
+from leads.cli.output import time_of
 from leads.cli.reach import AnswerT, Reach, RequestT
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -33,6 +35,16 @@ def ask(context: typer.Context, run: Callable[[App, RequestT], AnswerT], request
 def asked(model: type[ModelT], **flags: object) -> ModelT:
     """What is asked for by the flags that were given; the others are as the model has them. Raises pydantic's error."""
     return model.model_validate({name: value for name, value in flags.items() if value is not None})
+
+
+def none_with(what: str, wanted: Mapping[str, object]) -> str:
+    """Says that there is nothing of what was asked for: nothing is wrong with asking."""
+    named = [f"{name.replace('_', ' ')} {_shown(value)}" for name, value in wanted.items() if value not in {None, ""}]
+    return f"No {what}{' with ' if named else ''}{', '.join(named)}."
+
+
+def _shown(value: object) -> str:
+    return f"{time_of(value)} UTC" if isinstance(value, datetime) else str(value)
 
 
 def confirmed(question: str, *, otherwise: str, from_standard_input: bool = False) -> bool:

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from leads.api.doctor import Finding, Level, examine_deployment
 from leads.api.operation import Nothing
+from leads.cli import hints
 from leads.cli.asking import DONE, NEEDS_A_PERSON, ask
 from leads.cli.output import AsJson, print_json, print_line, print_table, printable
 from leads.cli.reach import Directly
@@ -48,7 +49,7 @@ def doctor(
 
 def _row(finding: Finding) -> tuple[Text, str, str, str]:
     words = f"{finding.says}: {finding.remedy}" if finding.remedy else finding.says
-    return Text(finding.level, _STYLES[finding.level]), finding.area, finding.about, printable(words)
+    return Text(finding.level, _STYLES[finding.level]), finding.area, finding.about, hints.here(printable(words))
 
 
 def _summary(findings: list[Finding]) -> str:

@@ -18,7 +18,8 @@ from leads.api.leads import (
     show_person,
 )
 from leads.api.problems import Invalid, Unavailable
-from leads.cli.asking import ask, asked
+from leads.cli import hints
+from leads.cli.asking import ask, asked, none_with
 from leads.cli.output import AsJson, json_text, print_fields, print_json, print_line, print_table, state_of, time_of
 from leads.cli.reach import OutOfReach
 from leads.rows import State
@@ -83,12 +84,13 @@ def leads_list(
     if as_json:
         print_json(page)
     else:
-        print_page(page)
+        print_page(page, none_with("leads", which.model_dump(exclude={"limit"})))
 
 
-def print_page(page: LeadPage) -> None:
+def print_page(page: LeadPage, otherwise: str = "") -> None:
+    """A list of leads, or `otherwise` where there is none."""
     if not page.leads:
-        print_line("No such leads.")
+        print_line(otherwise)
         return
     rows = [
         (
@@ -102,7 +104,7 @@ def print_page(page: LeadPage) -> None:
     ]
     print_table(("received (UTC)", "lead", "offer", "stage", "state"), rows, "offer")
     if page.after:
-        print_line(f"There are more: --after {page.after}", err=True)
+        print_line(f"There are more: {hints.again('--after', page.after)}", err=True)
 
 
 def _follow(context: typer.Context, which: LeadFilter, as_json: bool) -> None:
@@ -184,10 +186,27 @@ def _print_lead(lead: LeadView) -> None:
             "corrects": lead.corrects,
             "personal data": f"removed {time_of(lead.emptied_at)} UTC" if lead.emptied_at else "",
             "state": state_of(lead.state, test=lead.is_test),
+            "next step": next_step(lead),
         }
     )
     for delivery in lead.deliveries:
         _print_delivery(delivery)
+
+
+def next_step(lead: LeadView) -> str:
+    """The command for a lead that does not go on by itself, or whose connection is paused."""
+    connection = next((each.connection for each in lead.deliveries if each.state is State.PARKED), "")
+    match lead.state:
+        case State.UNREADABLE:
+            return f"correct its body, then {hints.command('replay', lead.lead_id, '--lead', 'FILE')}"
+        case State.DEAD_LETTER | State.HELD:
+            return f"see the reason, then {hints.command('replay', lead.lead_id)}"
+        case State.UNROUTED:
+            return f"set an offer that takes it: {hints.command('offers', 'connect')}"
+        case State.PARKED if connection:
+            return f"see why its connection is paused: {hints.command('connections', 'show', connection)}"
+        case _:
+            return ""
 
 
 def _print_delivery(delivery: DeliveryView) -> None:

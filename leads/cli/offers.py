@@ -22,6 +22,7 @@ from leads.api.offers import (
 from leads.api.operation import Nothing
 from leads.api.problems import Changed, NotFound, Unreadable
 from leads.api.status import show_status
+from leads.cli import hints
 from leads.cli.asking import CHANGED_MEANWHILE, DONE, NEEDS_A_PERSON, OfferId, ask, confirmed
 from leads.cli.files import STANDARD_INPUT, read_offers
 from leads.cli.output import AsJson, print_json, print_line, print_table, time_of, value_of
@@ -132,7 +133,8 @@ def offers_list(context: typer.Context, as_json: AsJson = False) -> None:
         return
     if not found:
         print_line(
-            "No offer is configured: every lead is kept as unrouted until one is. See: python -m leads offers connect --help"
+            "No offer is configured: every lead is kept as unrouted until one is. "
+            f"To set one: {hints.command('offers', 'connect')}"
         )
         return
     rows = [(v.offer.id, ", ".join(v.offer.titles), _destinations(v.offer), time_of(v.changed_at)) for v in found]

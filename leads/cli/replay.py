@@ -7,11 +7,13 @@ import typer
 from leads.api.problems import Invalid
 from leads.api.replay import Again, Many, Replayed, ReplayedLead, ReplayLead, ReplayMany, replay_lead, replay_leads
 from leads.api.wire import read_json
-from leads.cli.asking import NEEDS_A_PERSON, NOT_FOUND, ask, asked, confirmed
+from leads.cli import hints
+from leads.cli.asking import DONE, NEEDS_A_PERSON, ask, asked, confirmed, none_with
 from leads.cli.files import read_bytes
 from leads.cli.output import AsJson, print_json, print_line, print_table
 from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
 from leads.lead import text_of_body
+from leads.rows import State
 
 
 def replay(
@@ -103,6 +105,8 @@ def _print_one(done: ReplayedLead, dry_run: bool) -> None:
 
 
 def _said(delivery: Replayed, dry_run: bool) -> str:
+    if delivery.kept and delivery.state is State.UNREADABLE:
+        return f"not sent: {delivery.kept}: {hints.command('replay', delivery.lead_id, '--lead', 'FILE')}"
     if delivery.kept:
         return f"not sent: {delivery.kept}"
     return " ".join(filter(None, (_will(dry_run), f"(it was {delivery.state}).", delivery.twice)))
@@ -128,7 +132,6 @@ def _many(context: typer.Context, which: Many, after: str, as_json: bool) -> int
             print_table(("lead", "destination", "result"), rows, "result")
         sent = sum(not each.kept for each in found)
         again = "would be sent again" if which.dry_run else "sent again"
-        print_line(
-            f"{sent} {again}, {len(found) - sent} left as they are." if found else f"No such lead is {which.state}."
-        )
-    return 0 if found else NOT_FOUND
+        wanted = which.model_dump(exclude={"after", "dry_run"})
+        print_line(f"{sent} {again}, {len(found) - sent} left as they are." if found else none_with("leads", wanted))
+    return DONE

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from leads.api.operation import Nothing
 from leads.api.status import COUNTED_AT_MOST, Status, Waiting, show_status
+from leads.cli import hints
 from leads.cli.asking import DONE, NEEDS_A_PERSON, ask
 from leads.cli.connections import print_connections
 from leads.cli.output import AsJson, print_fields, print_json, print_line, printable, time_of
@@ -23,7 +24,7 @@ def status(context: typer.Context, as_json: AsJson = False) -> int:
         return verdict
     print_fields(
         {
-            "offers": ", ".join(found.offers) or "none: see python -m leads offers connect --help",
+            "offers": ", ".join(found.offers) or f"none; to set one: {hints.command('offers', 'connect')}",
             "last 24 hours": _recent(found),
             "undelivered": _counts(found.undelivered),
             "oldest": _oldest(found.oldest_undelivered),

@@ -9,6 +9,7 @@ import typer
 from leads.api.problems import Invalid
 from leads.api.steps import StepDone
 from leads.app import App
+from leads.cli import hints
 from leads.cli.asking import ask
 from leads.cli.output import print_line
 from leads.cli.reach import RequestT
@@ -17,7 +18,9 @@ StepT = TypeVar("StepT", bound=StepDone)
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. For scripts.")]
-After = Annotated[str, typer.Option("--after", help="Go on where it was cut off; what is printed then says it.")]
+After = Annotated[
+    str, typer.Option("--after", help="Go on where it was cut off: the command that is printed then has it.")
+]
 
 
 def in_steps(
@@ -37,7 +40,7 @@ def in_steps(
     except BaseException as error:
         end_progress()
         if after and not isinstance(error, Invalid):
-            print_line(f"Cut off; to go on there: --after {after}", err=True)
+            print_line(f"Cut off; to go on there: {hints.again('--after', after)}", err=True)
         raise
 
 

@@ -22,6 +22,7 @@ from leads.api.validation import (
     validate_destination,
     validate_offer,
 )
+from leads.cli import hints
 from leads.cli.asking import DONE, NEEDS_A_PERSON, OfferId, ask
 from leads.cli.files import read_bytes, read_offers
 from leads.cli.offers import group
@@ -268,6 +269,8 @@ def _conclude(context: typer.Context, lead: LeadView) -> int:
     for delivery in lead.deliveries:
         if delivery.state is not State.DELIVERED:
             print_line(f"{delivery.destination or lead.offer or 'The lead'}: {_why(context, delivery)}", err=True)
+            if not delivery.reason:
+                print_line(f"All attempts: {hints.command('leads', 'show', lead.lead_id)}", err=True)
     return NEEDS_A_PERSON
 
 
@@ -279,7 +282,7 @@ def _why(context: typer.Context, delivery: DeliveryView) -> str:
         return f"not sent, the connection {delivery.connection} is {health}. The lead follows once it is open again"
     if delivery.state is State.SKIPPED:
         return f"not sent: {delivery.reason}"
-    return f"{delivery.state}: {delivery.reason or 'see python -m leads leads show'}"
+    return f"{delivery.state}: {delivery.reason}" if delivery.reason else str(delivery.state)
 
 
 def _explain_delay(context: typer.Context, lead: LeadView | None, timeout: float) -> None:

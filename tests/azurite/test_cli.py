@@ -142,7 +142,8 @@ def test_destination_types_explain_their_settings(run: Run) -> None:
 
 
 def test_leads_are_listed_without_personal_data_a_line_for_each(run: Run, pipeline: Pipeline, vendor: Vendor) -> None:
-    assert run("leads", "list").out == "No such leads.\n"
+    assert run("leads", "list").out == "No leads.\n"
+    assert run("leads", "list", "--state", "dead_letter").out == "No leads with state dead_letter.\n"
     pipeline.offer(crm(vendor.url), offer_id="contoso.a-rather-long-name-of-an-offer")
     first = pipeline.post()
     pipeline.advance(7200)
@@ -169,7 +170,7 @@ def test_a_page_tells_on_standard_error_how_to_go_on(run: Run, pipeline: Pipelin
     pipeline.run()
     page = run("leads", "list", "--limit", "1")
     assert newer in page.out
-    assert page.err == f"There are more: --after {newer}\n"
+    assert page.err == f"There are more: python -m leads leads list --limit 1 --after {newer}\n"
     page = run("leads", "list", "--limit", "1", "--after", newer)
     assert older in page.out
     assert page.err == ""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
+import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
@@ -49,11 +52,26 @@ def command_names() -> list[str]:
     ]
 
 
-def command_options() -> set[str]:
-    """Every option of any command."""
+def parse(line: str) -> None:
+    """Read a command's line with the real parser, without running it. Raises what the parser does not take."""
+    words = shlex.split(line, comments=True)
+    assert words[:3] == ["python", "-m", "leads"], line
     root = typer.main.get_command(cli.commands)
-    every = [root, *(command for _, command in _commands(root))]
-    return {name for one in every for found in one.params for name in (*found.opts, *found.secondary_opts)}
+    for command in (root, *(command for _, command in _commands(root))):
+        command.callback = lambda **_: None
+    with redirect_stdout(io.StringIO()):
+        root.main(args=words[3:], prog_name="python -m leads", standalone_mode=False)
+
+
+def commands_in(text: str) -> list[str]:
+    """The commands of a text, each up to the end of its line, the prose behind it, a pipe or a redirection."""
+    found = _COMMAND.findall(re.sub(r"\\\n\s*", "", text))
+    return [line.rstrip() for line in found]
+
+
+_COMMAND = re.compile(
+    r"""python\ -m\ leads\ (?:'[^'\n]*' | "[^"\n]*" | (?!\ \ | \ [|<>]\ | \.(?:\s|$))[^`;,)'"\n])+""", re.VERBOSE
+)
 
 
 def _commands(group: Any, *before: str) -> Iterator[tuple[str, Any]]:
