@@ -47,7 +47,9 @@ def test_leads_wait_without_a_cost_and_are_delivered_once_it_answers(
     assert connection.reason == "the environment, or its sign-in, did not answer"
     assert connection.refusal == "", "nobody has refused anything"
     assert dynamics.journal == [], "nothing goes out without a token"
-    assert len(dynamics.entra.journal) <= FAILURES_UNTIL_PAUSE + MINUTES, "it is asked once a minute, however many leads wait"
+    assert len(dynamics.entra.journal) <= FAILURES_UNTIL_PAUSE + MINUTES, (
+        "it is asked once a minute, however many leads wait"
+    )
     dynamics.entra.fault = lambda _: None
     pipeline.tick(3)
     assert pipeline.states() == {State.DELIVERED: LEADS}
