@@ -24,7 +24,6 @@ ROOT = Path(__file__).resolve().parent.parent
 TYPED = ("function_app.py", "leads", "devhost", "tools", "tests", "benchmarks")
 # Tests wait for storage and timers more than they compute, so each core takes more than one.
 OK, TESTS_FAILED, NO_TESTS = 0, 1, 5  # pytest's exit statuses
-FEW = 3
 LEFT_OUT_IF_QUICK = ("azurite", "benchmarks", "chaos", "destinations", "devhost", "faults", "infra", "tools")
 WORKERS = min(8, 2 * (os.cpu_count() or 1))
 
@@ -67,20 +66,11 @@ def run_tests(arguments: list[str]) -> Totals:
     quick = os.environ.get("QUICK", "") == "1"
     left_out = [f"--ignore=tests/{name}" for name in LEFT_OUT_IF_QUICK] if quick else []
     parallel = ["-n", str(WORKERS), "--no-loadscope-reorder", "-m", "not alone", *in_files, *left_out]
-    totals, status = with_a_second_try("tests", parallel)
+    totals, status = pytest_totals("tests", parallel)
     if not quick and status in (OK, TESTS_FAILED):  # otherwise they can't even be collected
         alone = ["-n", str(min(3, WORKERS)), "-m", "alone", *in_files]
-        totals += with_a_second_try("tests that run alone", alone, (OK, NO_TESTS))[0]
+        totals += pytest_totals("tests that run alone", alone, (OK, NO_TESTS))[0]
     return totals
-
-
-def with_a_second_try(title: str, arguments: list[str], passing: tuple[int, ...] = (OK,)) -> tuple[Totals, int]:
-    """As `pytest_totals`. A stall of the machine is no fault of the app's: a few that fail are tried once more, by themselves."""
-    totals, status = pytest_totals(title, arguments, passing)
-    if status == TESTS_FAILED and totals.failed <= FEW:
-        again, _ = pytest_totals(f"{title}, those that failed once more", [*arguments, "-n", "0", "--last-failed"])
-        totals = Totals(totals.passed + again.passed, again.failed, totals.skipped)
-    return totals, status
 
 
 def pytest_totals(title: str, arguments: list[str], passing: tuple[int, ...] = (OK,)) -> tuple[Totals, int]:
