@@ -27,7 +27,8 @@ param alwaysReadyInstances int = 1
 @allowed([512, 2048, 4096])
 param instanceMemoryMB int = 2048
 
-@description('Most instances at a time. With the policy daily_ceiling it bounds what a flood of requests can cost.')
+// Microsoft Learn, "Azure Functions hosting options", section "Scale".
+@description('Most on-demand instances of each group of functions: the HTTP functions together, deliver_lead, watch and drain_poison. Always-ready instances come on top. It bounds neither the app as a whole nor what a flood of requests can cost.')
 @minValue(40)
 @maxValue(1000)
 param maximumInstanceCount int = 40
@@ -70,7 +71,7 @@ param unroutedRetentionDays int = 180
 @description('Whoever has the key of the function manage can read what customers said. Erasing works without it.')
 param personalDataOverHttp bool = false
 
-@description('App settings that hold secrets, for references env:NAME, which may read these: the name of the setting, and the name of its secret in the Key Vault.')
+@description('App settings that hold secrets, for references env:NAME, which may read these: the name of the setting, and the name of its secret in the Key Vault. A setting that is made by hand is gone with the next deployment.')
 param keyVaultSettings object = {}
 
 @description('Days that logs are kept.')

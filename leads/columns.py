@@ -2,7 +2,7 @@
 
 Microsoft documents the columns of Lead analytics (Microsoft Learn, "Referral insights download – Data definitions") and of
 referrals (Microsoft Learn, "Bulk operations for Co-sell opportunities using comma-separated value (CSV) files"). Of the list that
-the page *Leads* exports it documents one, `LeadCreationDateTime` (Microsoft Learn, "Learn about leads"). *Customer name* is the
+the page *Leads* downloads it documents one, `LeadCreationDateTime` (Microsoft Learn, "Learn about leads"). *Customer name* is the
 name of the customer's company there.
 """
 

@@ -277,7 +277,7 @@ class _Examination:
         except SettingsError as error:
             self.missing_secrets.add(reference)
             remedy = (
-                "set it where the app runs; only --app URL sees the settings of the deployed app"
+                "set it where the app runs (infra/: keyVaultSettings); only --app URL sees the settings of the deployed app"
                 if reference.startswith("env:")
                 else "store it in the vault of LEADS_KEY_VAULT_URI, and give the identity the role Key Vault Secrets User there"
             )

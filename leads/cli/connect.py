@@ -2,12 +2,10 @@
 
 import json
 import re
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 
 import typer
 from pydantic import BaseModel, JsonValue, ValidationError
@@ -20,7 +18,6 @@ from leads.api.problems import Invalid, NotFound
 from leads.cli.asking import DONE, NEEDS_A_PERSON, ask
 from leads.cli.offers import Planned, group, save_all, show_plans
 from leads.cli.output import print_line, value_of
-from leads.cli.reach import Deployed
 from leads.cli.settings import Setting, settings_of
 from leads.cli.trying import print_validation, send_and_wait, validate_unsaved
 from leads.offers import DestinationConfig, InvalidOffer, Offer, problem_of_id
@@ -262,7 +259,7 @@ class Dialogue:
             if not problem:
                 break
             print_line(problem if text else f"{setting.name}: is needed")
-        for line in self._where_secrets_go(value if setting.names_secrets and value != before else None):
+        for line in where_secrets_go(value if setting.names_secrets and value != before else None):
             print_line(line)
         return None if value == setting.default else value
 
@@ -272,30 +269,6 @@ class Dialogue:
         found = validate_unsaved(self._context, offer, name)
         print_validation(self._context, found.destinations)
         return found.ok
-
-    def _where_secrets_go(self, value: JsonValue) -> Iterator[str]:
-        """For each reference the command that puts the secret there. It is read from the keyboard and shown nowhere."""
-        if isinstance(value, dict):
-            for inner in value.values():
-                yield from self._where_secrets_go(inner)
-        elif isinstance(value, str):
-            kind, _, name = value.partition(":")
-            if kind == "env":
-                yield f"Put the secret into the app setting {name}:"
-                command = f"az functionapp config appsettings set -g GROUP -n {self._app_name} --settings"
-                yield f'    read -rs SECRET && {command} {shlex.quote(name)}="$SECRET" --output none'
-            elif kind == "keyvault":
-                yield "Put the secret into the Key Vault of the app setting LEADS_KEY_VAULT_URI:"
-                command = f"az keyvault secret set --vault-name VAULT --name {shlex.quote(name)}"
-                yield f'    read -rs SECRET && {command} --value "$SECRET" --output none'
-
-    @property
-    def _app_name(self) -> str:
-        """The function app's name, where its address has it."""
-        reach = self._context.obj
-        host = urlsplit(reach.url).hostname or "" if isinstance(reach, Deployed) else ""
-        name, dot, domain = host.partition(".")
-        return name if dot and domain.endswith("azurewebsites.net") else "APP"
 
     # Asking
 
@@ -312,6 +285,33 @@ class Dialogue:
         if flag is not None:
             return flag
         return typer.confirm(question, default=True) if self._asks else otherwise
+
+
+def where_secrets_go(value: JsonValue) -> Iterator[str]:
+    """For each secret reference the command that stores its secret. The secret is typed unseen and is no argument, which
+    others could read (docs/configuration.md, "Storing a secret")."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from where_secrets_go(inner)
+    elif isinstance(value, str):
+        kind, _, name = value.partition(":")
+        if kind == "keyvault":
+            yield "Put the secret into the Key Vault of the app setting LEADS_KEY_VAULT_URI:"
+            yield from _store(name)
+        elif kind == "env":
+            secret = re.sub("[_.]", "-", name).lower()
+            yield f"Put the secret into the Key Vault of the deployment, from which it sets the app setting {name}:"
+            yield from _store(secret)
+            yield f'Then add "{name}": "{secret}" to the parameter keyVaultSettings (docs/deploy.md), and deploy. What is set by'
+            yield f"hand is gone with the next deployment. keyvault:{secret} instead needs neither."
+
+
+def _store(secret: str) -> Iterator[str]:
+    command = (
+        f"az keyvault secret set --vault-name VAULT --name {secret} --file /dev/stdin --encoding utf-8 --output none"
+    )
+    yield '    read -rs SECRET && printf %s "$SECRET" |'
+    yield f"    {command}; unset SECRET"
 
 
 def _stored_settings(stored: ShownOffer | None, name: str, type_name: str) -> Mapping[str, JsonValue]:

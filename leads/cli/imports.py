@@ -78,7 +78,7 @@ def import_csv(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> int:
-    """Import a list of leads, such as Partner Center > Referrals > Leads exports.
+    """Import a list of leads, such as Partner Center's page Referrals > Leads downloads.
 
     Columns may stand in any order and under any of the usual names; one that is not known is named, and kept with the lead.
     A bad row is told by its number, and the others are imported.
@@ -185,7 +185,8 @@ def reconcile(
 ) -> int:
     """Say which leads of a list never arrived, and which are not delivered.
 
-    The list is Partner Center's own (Referrals > Leads, export): what the marketplace knows of, whatever became of it.
+    The list is Partner Center's own (Referrals > Leads, Download): what the marketplace knows of, whatever became of it. The
+    file has what the page shows, so take off its filters and download each tab.
     The exit status is 5 where a lead is missing and not imported, not delivered, or a row can't be read.
     """
     found = read_csv(read_bytes(file))
