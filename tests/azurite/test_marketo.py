@@ -1060,6 +1060,8 @@ def test_one_token_serves_many_leads_and_offers(pipeline: Pipeline, marketo: Mar
 def test_a_daily_quota_that_is_used_up_parks_the_leads_until_midnight_in_central_time(
     pipeline: Pipeline, marketo: Marketo
 ) -> None:
+    noon = pipeline.clock.now().astimezone(CST).replace(hour=12, minute=0)
+    pipeline.clock.time = noon.astimezone(UTC)
     deliver(pipeline)
     marketo.use_up_quota()
     leads = [pipeline.post(a_lead(f"c{number}@example.com")) for number in range(5)]
@@ -1072,7 +1074,7 @@ def test_a_daily_quota_that_is_used_up_parks_the_leads_until_midnight_in_central
     pipeline.tick(5)
     assert {state(pipeline, lead) for lead in leads} == {State.PARKED}
     assert marketo.requests() - before == 5, "one call a minute, that of the check"
-    midnight = (pipeline.clock.now().astimezone(CST) + timedelta(days=1)).replace(hour=0, minute=0, second=1)
+    midnight = (noon + timedelta(days=1)).replace(hour=0, minute=0, second=1)
     pipeline.clock.time = midnight.astimezone(UTC) - timedelta(minutes=2)
     pipeline.tick(1)
     assert {state(pipeline, lead) for lead in leads} == {State.PARKED}
