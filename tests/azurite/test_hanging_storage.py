@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -23,6 +22,7 @@ from leads.messages import Message, encode
 from leads.rows import State
 from leads.settings import Settings
 from leads.storage import TABLE_TIMEOUTS, Storage, StorageError
+from tests.support.in_time import in_time
 from tests.support.logs import logged
 from tests.support.pipeline import Pipeline, a_lead, crm
 from tests.support.process_app import forget_app
@@ -140,7 +140,8 @@ def test_a_delivery_puts_its_message_back_before_its_deadline_wherever_storage_h
         pipeline.offer(crm(vendor.url))
         lead = pipeline.post()
         proxy.rule = HangAt(hangs)
-        assert in_time(pipeline.run)
+        with in_time():
+            pipeline.run()
         assert [message.lead_id for message in pipeline.pending()] == [lead]
         proxy.rule = Rule()
         pipeline.advance(61)
@@ -155,11 +156,8 @@ def test_where_nothing_of_storage_answers_the_message_is_left_to_the_host(
     with Proxy(fresh_storage, HangAt(lambda _: True)) as proxy:
         app = App(Settings.model_validate({"LeadsStorage": proxy.connection_string}), PATIENT)
 
-        def fail() -> None:
-            with pytest.raises(StorageError):
-                deliver(app, a_message(1))
-
-        assert in_time(fail)
+        with in_time(), pytest.raises(StorageError):
+            deliver(app, a_message(1))
 
 
 @pytest.fixture
@@ -178,7 +176,8 @@ def test_who_asks_where_a_lead_stands_is_told_that_storage_does_not_say(
     monkeypatch.setattr(http, "STATUS_SECONDS", 0.5)
     lead_id = new_lead_id(clock.now(), parse_body(json.dumps(a_lead()).encode()))
     request = func.HttpRequest("GET", "http://localhost/api/status", route_params={"lead_id": lead_id}, body=b"")
-    assert in_time(lambda: check(answer_status(request)))
+    with in_time():
+        check(answer_status(request))
 
 
 def test_who_manages_the_app_is_told_that_storage_does_not_say(
@@ -186,7 +185,8 @@ def test_who_manages_the_app_is_told_that_storage_does_not_say(
 ) -> None:
     monkeypatch.setattr(manage, "OPERATIONS", [replace(operation, seconds=0.5) for operation in OPERATIONS])
     request = func.HttpRequest("GET", "http://localhost/api/manage", route_params={"path": "offers"}, body=b"")
-    assert in_time(lambda: check(answer_manage(request)))
+    with in_time():
+        check(answer_manage(request))
 
 
 def check(answer: func.HttpResponse) -> None:
@@ -195,12 +195,8 @@ def check(answer: func.HttpResponse) -> None:
 
 def test_watch_ends_before_its_deadline(hanging_account: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tick, "WATCH_SECONDS", 1.0)
-
-    def fail() -> None:
-        with pytest.raises(StorageError):
-            tick.watch(hanging_account)
-
-    assert in_time(fail)
+    with in_time(), pytest.raises(StorageError):
+        tick.watch(hanging_account)
 
 
 def test_drain_poison_ends_before_its_deadline_and_says_so(
@@ -209,13 +205,7 @@ def test_drain_poison_ends_before_its_deadline_and_says_so(
     hanging_account.poison.put("cmVhZGFibGU=")
     monkeypatch.setattr(poison, "DRAIN_SECONDS", 1.0)
     monkeypatch.setattr(poison, "RECORD_SECONDS", 0.1)
-    assert in_time(lambda: poison.drain_poison(hanging_account))
+    with in_time():
+        poison.drain_poison(hanging_account)
     assert [event["what"] for event in logged(caplog, "step_overran")] == ["poison"]
     assert hanging_account.poison.depth() == 1
-
-
-def in_time(work: Callable[[], object]) -> bool:
-    """Whether it was ended by the deadline: every other time-out here is far longer."""
-    started = time.monotonic()
-    work()
-    return time.monotonic() - started < LONG

@@ -35,6 +35,7 @@ from leads.rows import State
 from leads.settings import read_settings
 from leads.storage import StorageError
 from tests.support.account import named_parts, rows
+from tests.support.in_time import in_time
 from tests.support.pipeline import a_lead, text_of
 from tools.azurite import Azurite
 
@@ -240,26 +241,18 @@ def test_storage_refuses_a_token_for_another_audience_so_the_lead_is_not_accepte
 
 
 @pytest.mark.parametrize("status", [400, 500])
-def test_without_a_token_the_lead_is_refused_within_five_seconds(
-    status: int, account: str, tokens: TokenEndpoint
-) -> None:
+def test_without_a_token_the_lead_is_refused(status: int, account: str, tokens: TokenEndpoint) -> None:
     tokens.status = status
-    started = time.monotonic()
-    with pytest.raises(StorageError):
+    with in_time(), pytest.raises(StorageError):
         accept(App(read_settings(by_address(account))), json.dumps(a_lead()).encode())
-    assert time.monotonic() - started < 5
 
 
-def test_a_token_endpoint_that_does_not_answer_is_given_up_on_within_five_seconds(
-    account: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_token_endpoint_that_does_not_answer_is_given_up_on(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}/msi/token")
         monkeypatch.setenv("IDENTITY_HEADER", HEADER)
-        started = time.monotonic()
-        with pytest.raises(StorageError):
+        with in_time(), pytest.raises(StorageError):
             accept(App(read_settings(by_address(account))), json.dumps(a_lead()).encode())
-        assert time.monotonic() - started < 5
 
 
 @pytest.mark.usefixtures("azures_names")

@@ -6,7 +6,6 @@ import contextlib
 import socket
 import ssl
 import struct
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
+
+from tests.support import tcp
+from tests.support.tcp import tcp_server
 
 
 @dataclass(frozen=True)
@@ -52,31 +54,17 @@ class RawServer:
 @contextlib.contextmanager
 def raw_server(context: ssl.SSLContext | None, behave: Behaviour) -> Iterator[RawServer]:
     """Serve on a free port until the block ends; without a context in plain TCP, answering before it is asked."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-    server = RawServer(f"https://127.0.0.1:{listener.getsockname()[1]}/hook", [])
-
-    def serve() -> None:
-        while True:
-            try:
-                plain, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=answer, args=(plain,), daemon=True).start()
+    requests: list[bytes] = []
 
     def answer(plain: socket.socket) -> None:
-        with contextlib.suppress(OSError), plain:
-            sock = context.wrap_socket(plain, server_side=True) if context else plain
-            with sock:
-                request = _read_request(sock) if context else b""
-                if request:
-                    server.requests.append(request)
-                behave(sock, request)
+        with context.wrap_socket(plain, server_side=True) if context else plain as sock:
+            request = _read_request(sock) if context else b""
+            if request:
+                requests.append(request)
+            behave(sock, request)
 
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield server
-    finally:
-        listener.close()
+    with tcp_server(answer) as port:
+        yield RawServer(f"https://127.0.0.1:{port}/hook", requests)
 
 
 def _read_request(sock: socket.socket) -> bytes:
@@ -107,9 +95,7 @@ def hang_up(sock: socket.socket, _: bytes) -> None:
 
 
 def never_answer(sock: socket.socket, _: bytes) -> None:
-    with contextlib.suppress(OSError):
-        sock.settimeout(30)
-        sock.recv(1)
+    tcp.never_answer(sock)
 
 
 def cut_in_the_middle(sock: socket.socket, _: bytes) -> None:
@@ -127,30 +113,26 @@ def gzip_bomb(sock: socket.socket, _: bytes) -> None:
     packer = zlib.compressobj(wbits=31)
     body = b"".join([*(packer.compress(bytes(1_000_000)) for _number in range(20)), packer.flush()])
     lines = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
-    with contextlib.suppress(OSError):
-        sock.sendall(lines.encode() + body)
+    sock.sendall(lines.encode() + body)
 
 
 def drip(sock: socket.socket, _: bytes) -> None:
     """A byte every now and then, without an end."""
     sock.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-    with contextlib.suppress(OSError):
-        for _number in range(600):
-            sock.sendall(b"x")
-            time.sleep(0.05)
+    for _number in range(600):
+        sock.sendall(b"x")
+        time.sleep(0.05)
 
 
 def drip_the_body(sock: socket.socket, _: bytes) -> None:
     sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-    with contextlib.suppress(OSError):
-        for _number in range(600):
-            sock.sendall(b"x")
-            time.sleep(0.05)
+    for _number in range(600):
+        sock.sendall(b"x")
+        time.sleep(0.05)
 
 
 def endless(sock: socket.socket, _: bytes) -> None:
     """An answer far beyond any limit."""
     sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-    with contextlib.suppress(OSError):
-        for _number in range(200):
-            sock.sendall(b"x" * 65_536)
+    for _number in range(200):
+        sock.sendall(b"x" * 65_536)
