@@ -47,8 +47,9 @@ kills: ## a worker killed before and after each single storage request of every 
 chaos: ## workers killed at random while leads come in, as long as you like (N=2000 WORKERS=2 SEED=…)
 	$(SET_UP) tests.chaos
 
-soak: ## one process delivers N=20000 leads; memory, threads and connections have to stay flat
+soak: ## one process delivers N=20000 leads and has to stay flat, then what measures real time; on a quiet machine
 	$(SET_UP) tests.chaos.soak
+	$(SET_UP) pytest -m real_time -q tests
 
 clean: ## remove what was installed and what runs left behind
 	rm -rf .venv .tools .run .mypy_cache .pytest_cache .ruff_cache .hypothesis

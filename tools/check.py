@@ -22,9 +22,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TYPED = ("function_app.py", "leads", "devhost", "tools", "tests", "benchmarks")
-# Tests wait for storage and timers more than they compute, so each core takes more than one.
 OK, TESTS_FAILED, NO_TESTS = 0, 1, 5  # pytest's exit statuses
 LEFT_OUT_IF_QUICK = ("azurite", "benchmarks", "chaos", "destinations", "devhost", "faults", "infra", "tools")
+# Tests wait for storage and timers more than they compute, so each core takes more than one.
 WORKERS = min(8, 2 * (os.cpu_count() or 1))
 
 
@@ -61,11 +61,11 @@ def static_checks() -> dict[str, list[str]]:
 
 
 def run_tests(arguments: list[str]) -> Totals:
-    """All tests in parallel, then those that race with real time, three at a time."""
+    """All tests in parallel, then those that start many processes, three at a time; not those that measure real time."""
     in_files = ["--dist", "loadfile", *arguments]
     quick = os.environ.get("QUICK", "") == "1"
     left_out = [f"--ignore=tests/{name}" for name in LEFT_OUT_IF_QUICK] if quick else []
-    parallel = ["-n", str(WORKERS), "--no-loadscope-reorder", "-m", "not alone", *in_files, *left_out]
+    parallel = ["-n", str(WORKERS), "--no-loadscope-reorder", "-m", "not alone and not real_time", *in_files, *left_out]
     totals, status = pytest_totals("tests", parallel)
     if not quick and status in (OK, TESTS_FAILED):  # otherwise they can't even be collected
         alone = ["-n", str(min(3, WORKERS)), "-m", "alone", *in_files]

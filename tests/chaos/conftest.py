@@ -14,13 +14,10 @@ from tests.chaos.workers import ForkServer
 from tools.azurite import Azurite
 
 ACCOUNTS = 900
-REAL_TIME = {
+MANY_PROCESSES = {
     "test_deadly_message.py",
     "test_every_request.py",
-    "test_found.py",
     "test_many_workers.py",
-    "test_marketo_allowance.py",
-    "test_outages.py",
     "test_soak.py",
     "test_storm.py",
 }
@@ -49,7 +46,7 @@ def fast_clock() -> Iterator[Clock]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What races with leases and outages in real time runs alone: on a busy machine every worker looks like a dead one."""
+    """What starts many processes runs after all others: each would have to wait for the others' turns."""
     for item in items:
-        if item.path.parent.name == "chaos" and item.path.name in REAL_TIME:
+        if item.path.parent.name == "chaos" and item.path.name in MANY_PROCESSES:
             item.add_marker(pytest.mark.alone)

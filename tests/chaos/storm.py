@@ -18,6 +18,7 @@ from typing import Any
 
 from devhost.clock import Clock
 from leads import listing
+from leads.attempt import REDELIVERY_WINDOW
 from leads.rows import FINAL, LeadRecord, State, read_lead
 from tests.chaos.case import Case
 from tests.chaos.workers import Worker
@@ -28,6 +29,9 @@ from tests.support.vendor import DELIVERED, LOST_ANSWER, RETRY, Call
 ACTIONS = ("INS", "PLT", "Create", "StartTestDrive", "DNC")
 STATUSES = (429, 500, 503, 507)
 SENDERS = 4
+POST_SECONDS = 8.0
+SEND_AGAIN = REDELIVERY_WINDOW / 3
+"""For how long a sender sends again, in the app's time: its last post may take `POST_SECONDS`, and is still the same lead."""
 WAITING_AT_MOST = 400
 """Senders wait while so many leads are accepted and not yet delivered, so that the storm meets all parts alike."""
 QUICK_RESTARTS = ("--time", "restart=0.2", "--time", "second_restart=0.5")
@@ -247,23 +251,25 @@ class Storm:
                 sender.join(5 / SENDERS)
 
     def _send(self, post: Post, rng: Random) -> None:
-        """Post it; without an answer, half of the senders give up and half send it again until they have one."""
+        """Post it; without an answer, half of the senders give up and half send it again while that is still one lead."""
         while self._waiting() > WAITING_AT_MOST and not self._over.is_set():
             time.sleep(0.1)
         again = rng.random() < 0.5
-        while not self._over.is_set():
+        until = time.monotonic() + SEND_AGAIN.total_seconds() / self._case.clock.factor
+        while not self._over.is_set() and time.monotonic() < until:
             worker = rng.choice(self._workers)
-            lead_id = self._post(worker, post.body) if worker is not None else None
-            if lead_id:
-                post.accepted.append(lead_id)
-            if lead_id or not again:
-                return
+            if worker is not None and worker.ready_file.exists():
+                lead_id = self._post(worker, post.body)
+                if lead_id:
+                    post.accepted.append(lead_id)
+                if lead_id or not again:
+                    return
             time.sleep(0.1)
 
     def _post(self, worker: Worker, body: bytes) -> str | None:
         """The lead's id if it was accepted."""
         try:
-            answer = worker.post(body, seconds=10)  # sent again within the minutes in which it is one lead
+            answer = worker.post(body, seconds=POST_SECONDS)
         except (OSError, http.client.HTTPException, AssertionError):
             return None
         return str(answer.json()["lead_id"]) if answer.status == 202 else None

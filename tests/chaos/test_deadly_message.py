@@ -30,6 +30,7 @@ def test_its_tries_are_some_host_lives_then_it_is_poison_and_each_neighbour_arri
     """Neighbours that were in hand each time become poison with it: one death counts against all. They are sent again alone."""
     deaths = tmp_path / "deaths"
     deaths.touch()
+    case.lease_seconds = 10  # no death but those that are meant
     case.mode = ("--time", "restart=0.2", "--time", "second_restart=0.5")
     case.arguments = ("--no-http", "--app-dir", str(app_with_tries(tmp_path, TRIES)))
     case.env = {

@@ -1,4 +1,8 @@
-"""What a Marketo instance allows, shared by four worker processes: never exceeded, and used."""
+"""What a Marketo instance allows, shared by four worker processes: never exceeded, and used.
+
+In real time, at the vendor's own pace and with leases of half a second: a machine that stalls for as long fails them. The same by
+a simulated clock is in tests/unit/test_lanes.py.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,8 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from leads import clock
 from leads.app import App
 from leads.destinations.http import HttpClient, NoAnswer
@@ -28,6 +34,7 @@ from tests.fakes.marketo import CLIENT, MUNCHKIN, Marketo
 from tests.fakes.tls import make_authority
 from tests.support.pipeline import a_lead
 
+pytestmark = pytest.mark.real_time
 WORKERS = 4
 CALLS, SECONDS, AT_ONCE = 50, 20.0, 5
 LEADS = 2 * CALLS + 1

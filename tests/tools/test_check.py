@@ -60,9 +60,17 @@ def test_tests_that_cannot_be_collected_are_a_failure(quick: Path, capfd: pytest
     assert run_check(quick, capfd) == (1, "1 passed, 1 failed, 0 skipped")
 
 
-def test_what_needs_the_machine_to_itself_runs_after_the_others(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (quick / "conftest.py").write_text("def pytest_configure(config): config.addinivalue_line('markers', 'alone: x')\n")
-    (quick / "test_it.py").write_text("import pytest\n@pytest.mark.alone\ndef test_a(): pass\ndef test_b(): pass\n")
+def test_what_starts_many_processes_runs_after_the_others_and_what_measures_time_not_at_all(
+    quick: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (quick / "conftest.py").write_text(
+        "def pytest_configure(config):\n"
+        "    for name in ('alone', 'real_time'):\n        config.addinivalue_line('markers', f'{name}: x')\n"
+    )
+    (quick / "test_it.py").write_text(
+        "import pytest\n@pytest.mark.alone\ndef test_a(): pass\ndef test_b(): pass\n"
+        "@pytest.mark.real_time\ndef test_c(): assert False, 'only in a soak'\n"
+    )
     status, printed = printed_by_check(quick, capfd)
     assert (status, printed.splitlines()[-1]) == (0, "3 passed, 0 failed, 0 skipped")
     assert printed.index("=== tests\n") < printed.index("=== tests that run alone\n")
