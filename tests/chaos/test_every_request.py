@@ -79,7 +79,8 @@ def test_a_lead_survives_a_kill_at_every_request(
     assert between, "some kills fall between send and settle, or this test shows nothing"
     kills = sum(outcome.killed for outcome in runs)
     repeated = sum(outcome.repeated_calls for outcome in runs)
+    stalled = sum(outcome.stalled for outcome in runs)
     record_property(
         "summary",
-        f"{undisturbed.scenario}: {kills} kills, {between} between send and settle, {repeated} calls repeated",
+        f"{undisturbed.scenario}: {kills} kills, {between} between send and settle, {repeated} calls repeated, {stalled} stalled",
     )
