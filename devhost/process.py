@@ -17,7 +17,27 @@ from typing import Any, Self
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class DevhostProcess:
+class Printing:
+    """A host whose output goes to `log_file`."""
+
+    log_file: Path
+
+    @property
+    def log(self) -> str:
+        """Everything printed so far, stdout and stderr."""
+        return self.log_file.read_text("utf-8", "replace")
+
+    def says(self, text: str, within: float = 30.0) -> bool:
+        """Whether it prints this within so many seconds: what functions log is printed a moment later."""
+        deadline = time.monotonic() + within
+        while text not in self.log:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+
+class DevhostProcess(Printing):
     """`python -m devhost` on a free port with the given arguments, ready when the constructor returns.
 
     `env` is added to this process's environment; what the devhost prints goes to `log_file`.
@@ -61,20 +81,6 @@ class DevhostProcess:
     def function_keys(self) -> dict[str, str]:
         """Each HTTP function's own key by its name."""
         return dict(self._ready["function_keys"])
-
-    @property
-    def log(self) -> str:
-        """Everything printed so far, stdout and stderr."""
-        return self.log_file.read_text("utf-8", "replace")
-
-    def says(self, text: str, within: float = 30.0) -> bool:
-        """Whether it prints this within so many seconds: what functions log is printed a moment later."""
-        deadline = time.monotonic() + within
-        while text not in self.log:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
-        return True
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -23,7 +23,8 @@ H = TypeVar("H", bound=Host)
 class Supervisor(Generic[H]):
     """Keeps a host running that `start` gives: wherever it has ended, it is started again, until the end of the block.
 
-    `hosts` are all that there were, the present one last. A start that fails with RuntimeError is tried again.
+    `hosts` are all that there were, the present one last. A start that fails with RuntimeError is tried again; `problem`
+    is what the last one failed with, "" where it has come up.
     """
 
     def __init__(self, start: Callable[[], H], pause: float = 0.1) -> None:
@@ -31,6 +32,7 @@ class Supervisor(Generic[H]):
         self._pause = pause
         self._over = threading.Event()
         self._ending = ExitStack()
+        self.problem = ""
         self.hosts = [self._begin()]
         self._keeping = threading.Thread(target=self._keep, daemon=True)
         self._keeping.start()
@@ -52,8 +54,11 @@ class Supervisor(Generic[H]):
     def _keep(self) -> None:
         while not self._over.wait(self._pause):
             if self.host.has_ended():
-                with suppress(RuntimeError):
+                try:
                     self.hosts.append(self._begin())
+                    self.problem = ""
+                except RuntimeError as error:
+                    self.problem = str(error)
 
     def _begin(self) -> H:
         host = self._start()

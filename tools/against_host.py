@@ -25,10 +25,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from devhost.supervisor import Supervisor
 from leads.app import App
 from leads.offers import read_offer
 from leads.settings import Settings
-from tests.chaos.on_a_host import KeptUp, storm
+from tests.chaos.on_a_host import storm
 from tests.support.pipeline import crm
 from tests.support.vendor import Vendor
 from tools import check, demo, host, run
@@ -137,7 +138,7 @@ def chaos(target: Target, console: Console, leads: int) -> Row:
         storage = azurite.connection_string
         app = App(Settings.model_validate({"LeadsStorage": storage}))
         app.offers.save(read_offer({"id": "*", "destinations": [crm(vendor.url)]}))
-        with _starting(target, storage) as start, KeptUp(start) as kept:
+        with _starting(target, storage) as start, Supervisor(start) as kept:
             report = storm(kept, vendor, leads, say=console.print)
             for line in report.wrong[:20]:
                 console.print(Text(line, style="red"))
@@ -159,12 +160,8 @@ def _starting(target: Target, storage: str) -> Iterator[Callable[[], Host]]:
 
 @contextlib.contextmanager
 def _host(target: Target, storage: str) -> Iterator[Host]:
-    with _starting(target, storage) as start:
-        running = start()
-        try:
-            yield running
-        finally:
-            running.stop()
+    with _starting(target, storage) as start, start() as running:
+        yield running
 
 
 def _show_end(running: Host, console: Console) -> None:

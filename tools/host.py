@@ -15,9 +15,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import psutil
 
+from devhost.process import Printing
 from tools import core_tools
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,13 +28,16 @@ START_SECONDS = 180.0  # Core Tools download the extension bundle at their first
 NO_TRIGGERS = ("--no-queues", "--no-timers")
 
 
-class RunError(Exception):
+class RunError(RuntimeError):
     """It cannot go on; the text says in one line why and what to do."""
 
 
 @dataclass
-class Host:
-    """A running host. `key` opens every function; `function_keys` has each function's own key by the function's name."""
+class Host(Printing):
+    """A running host. `key` opens every function; `function_keys` has each function's own key by the function's name.
+
+    `log` is empty where somebody else started it.
+    """
 
     name: str  # "devhost" or "Azure Functions Core Tools", or its address where somebody else started it
     base_url: str  # without a slash at its end
@@ -41,20 +46,6 @@ class Host:
     process: subprocess.Popen[bytes] | None = None  # the tether of the host; None where somebody else started it
     function_keys: dict[str, str] = field(default_factory=dict)
     temporary: Path | None = None  # removed after the host's end
-
-    @property
-    def log(self) -> str:
-        """Everything printed so far; empty where somebody else started the host."""
-        return self.log_file.read_text("utf-8", "replace")
-
-    def says(self, text: str, within: float = 30.0) -> bool:
-        """Whether the host prints this text within so many seconds: what functions log is printed a moment later."""
-        deadline = time.monotonic() + within
-        while text not in self.log:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
-        return True
 
     def has_ended(self) -> bool:
         """Whether a host that was started here has ended."""
@@ -82,6 +73,12 @@ class Host:
             return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
         except psutil.NoSuchProcess:
             return []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
 
     def stop(self) -> None:
         """Let running functions finish, then end the host; returns when the host has ended."""

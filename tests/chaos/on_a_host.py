@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from devhost.supervisor import Supervisor
 from tests.support.pipeline import a_lead
 from tests.support.running_app import RunningApp
 from tests.support.vendor import Vendor
@@ -55,62 +56,29 @@ class Report:
         )
 
 
-class KeptUp:
-    """A host that is started again whenever it has ended, until the block ends."""
+def kill(kept: Supervisor[Host], kind: str, seconds: float = 60.0) -> None:
+    """Kill the worker or the host with SIGKILL, or stop the host with SIGTERM, and wait until it has ended.
 
-    def __init__(self, start: Callable[[], Host]) -> None:
-        self._start = start
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look_after)
-        self.starts = 0
-        self.problem = ""
-        self.host = self._started()
+    Raises RunError where there is nothing to kill within `seconds`.
+    """
+    victim = _victim(kept, kind, time.monotonic() + seconds)
+    victim.send_signal(signal.SIGTERM if kind == "stop" else signal.SIGKILL)
+    with contextlib.suppress(psutil.TimeoutExpired):
+        victim.wait(seconds)
 
-    def __enter__(self) -> KeptUp:
-        self._thread.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-        self.host.stop()
-
-    def kill(self, kind: str, seconds: float = 60.0) -> None:
-        """Kill the worker or the host with SIGKILL, or stop the host with SIGTERM, and wait until it has ended.
-
-        Raises RunError where there is nothing to kill within `seconds`.
-        """
-        victim = self._victim(kind, time.monotonic() + seconds)
-        victim.send_signal(signal.SIGTERM if kind == "stop" else signal.SIGKILL)
-        with contextlib.suppress(psutil.TimeoutExpired):
-            victim.wait(seconds)
-
-    def _victim(self, kind: str, deadline: float) -> psutil.Process:
-        while time.monotonic() < deadline:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                found = self.host.workers() if kind == "worker" else [self.host.host_process()]
-                if found:
-                    return found[0]
-            time.sleep(0.1)
-        raise RunError(f"there is no {kind} process of {self.host.name} to kill")
-
-    def _started(self) -> Host:
-        self.starts += 1
-        return self._start()
-
-    def _look_after(self) -> None:
-        while not self._over.wait(0.2):
-            if self.host.has_ended():
-                self.host.stop()
-                try:
-                    self.host = self._started()
-                except RunError as error:
-                    self.problem = str(error)
-                    return
+def _victim(kept: Supervisor[Host], kind: str, deadline: float) -> psutil.Process:
+    while time.monotonic() < deadline:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found = kept.host.workers() if kind == "worker" else [kept.host.host_process()]
+            if found:
+                return found[0]
+        time.sleep(0.1)
+    raise RunError(f"there is no {kind} process of {kept.host.name} to kill")
 
 
 def storm(
-    kept: KeptUp,
+    kept: Supervisor[Host],
     vendor: Vendor,
     leads: int,
     kills: Sequence[str] = KILLS,
@@ -129,7 +97,7 @@ def storm(
     while len(records_of(vendor)) < leads and time.monotonic() < deadline and not kept.problem:
         say(f"{len(records_of(vendor))} of {leads} leads have arrived")
         time.sleep(SAY_SECONDS)
-    report.seconds, report.starts = time.monotonic() - started, kept.starts
+    report.seconds, report.starts = time.monotonic() - started, len(kept.hosts)
     judge(report, records_of(vendor), kept.problem)
     return report
 
@@ -162,7 +130,7 @@ def email_of(number: int) -> str:
 class Posts:
     """The senders: each lead is posted until it is answered 202."""
 
-    def __init__(self, kept: KeptUp, report: Report, say: Callable[[str], None]) -> None:
+    def __init__(self, kept: Supervisor[Host], report: Report, say: Callable[[str], None]) -> None:
         self._kept, self._report, self._say = kept, report, say
         self._lock = threading.Lock()
         self._numbers: Iterator[int] = iter(range(report.leads))
@@ -185,7 +153,7 @@ class Posts:
     def _kill(self, kind: str) -> None:
         self._say(f"{self._accepted} of {self._report.leads} leads are accepted; kill: {kind}")
         try:
-            self._kept.kill(kind)
+            kill(self._kept, kind)
         except RunError as error:
             self._report.wrong.append(str(error))
         else:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from devhost.supervisor import Supervisor
 from leads.offers import read_offer
 from tests.chaos.case import patient_app
-from tests.chaos.on_a_host import KeptUp, Report, email_of, judge, storm
+from tests.chaos.on_a_host import Report, email_of, judge, storm
 from tests.support.pipeline import crm
 from tests.support.vendor import Vendor
 from tools.host import Host, start
@@ -26,7 +27,7 @@ def test_a_killed_worker_a_stopped_and_a_killed_host_lose_and_double_no_lead(
         def one_more() -> Host:
             return start("devhost", 0, "the-same-key", settings, tmp_path, modules=modules, devhost_options=lease)
 
-        with KeptUp(one_more) as kept:
+        with Supervisor(one_more) as kept:
             report = storm(kept, vendor, LEADS, ("worker", "stop", "host"))
     assert report.wrong == [], report
     assert (report.arrived, report.kills) == (LEADS, ["worker", "stop", "host"])
