@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Everything is installed inside the checkout, the first time it is needed.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test proof lint format docs lock audit bench kills chaos soak clean
+.PHONY: help setup run test check proof lint format docs lock audit bench kills chaos soak clean
 
 SET_UP := @command -v python3 >/dev/null \
 	|| { echo "python3 is missing: apt-get install python3 python3-venv" >&2; exit 2; }; \
@@ -16,13 +16,16 @@ setup: ## install everything that run and test need
 run: ## the whole app with local storage and sample leads, until Ctrl-C (PORT=, ONCE=1, KEEP=1, HOST=func|devhost, DEMO=all)
 	$(SET_UP) tools.run
 
-test: ## every check: lint, types, all tests (QUICK=1 those that hang on the Python version, HOST=func|devhost|ADDRESS)
+test: ## every check: lint, imports, types, all tests (QUICK=1 those that hang on the Python version, HOST=func|devhost|ADDRESS)
 	$(SET_UP) tools.check
 
 proof: ## samples, end-to-end tests and a short chaos on the real host (HOST=func|devhost|ADDRESS)
 	$(SET_UP) tools.against_host
 
-lint: ## lint and types alone
+check: ## lint, types and the tests that need no server, within a minute
+	$(SET_UP) tools.check --quickly
+
+lint: ## lint, imports and types alone
 	$(SET_UP) tools.check --no-tests
 
 format: ## format the code in place

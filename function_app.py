@@ -6,9 +6,9 @@ gc.disable()  # what is imported stays: looking through it for garbage, over and
 
 import azure.functions as func
 
-from leads.http import answer_intake, answer_status
-from leads.libraries import quiet_libraries
-from leads.trace import begin
+from leads.pipeline.http import answer_intake, answer_status
+from leads.platform.libraries import quiet_libraries
+from leads.platform.tracing import begin
 
 gc.freeze()
 gc.enable()
@@ -38,7 +38,7 @@ def lead_status(req: func.HttpRequest) -> func.HttpResponse:
 @app.route("manage/{*path}", methods=["GET", "PUT", "POST", "DELETE"])
 def manage(req: func.HttpRequest) -> func.HttpResponse:
     """Offers, leads and status for scripts and tools; its own key, and personal data only where a setting allows it."""
-    from leads.manage import answer_manage
+    from leads.operations.http import answer_manage
 
     return answer_manage(req)
 
@@ -55,8 +55,8 @@ def health(req: func.HttpRequest) -> func.HttpResponse:
 def deliver_lead(message: func.QueueMessage) -> None:
     """Deliver one message of the queue."""
     from leads.app import get_app
-    from leads.delivery import deliver
-    from leads.messages import Reception
+    from leads.core.messages import Reception
+    from leads.pipeline.delivery import deliver
 
     reception = Reception(message.id or "", message.dequeue_count or 1)
     deliver(get_app(), message.get_body().decode(), reception)
@@ -66,8 +66,8 @@ def deliver_lead(message: func.QueueMessage) -> None:
 @app.timer_trigger(schedule="0 * * * * *", arg_name="timer", run_on_startup=False, use_monitor=False)
 def watch(timer: func.TimerRequest) -> None:
     """Every minute: re-drive, raise alarms, probe, look after the rest."""
-    from leads import tick
     from leads.app import get_app
+    from leads.watch import tick
 
     tick.watch(get_app())
 
@@ -76,7 +76,7 @@ def watch(timer: func.TimerRequest) -> None:
 @app.timer_trigger(schedule="30 * * * * *", arg_name="timer", run_on_startup=False, use_monitor=False)
 def drain_poison(timer: func.TimerRequest) -> None:
     """Every minute: move what the host gave up on into the ledger."""
-    from leads import poison
     from leads.app import get_app
+    from leads.watch import poison
 
     poison.drain_poison(get_app())

@@ -16,18 +16,10 @@ from typing import Any
 
 from benchmarks.side import prepare
 from benchmarks.typical import DESTINATION, OFFER, delivered
-from leads.identity import customer_hash, customer_identity, fingerprint, new_lead_id
-from leads.ledger import LEDGER_TABLE
-from leads.rows import (
-    CustomerRow,
-    LeadRecord,
-    Seen,
-    State,
-    customer_key,
-    lead_entity,
-    listing_entity,
-    todo_entity,
-)
+from leads.core.identity import customer_hash, customer_identity, fingerprint, new_lead_id
+from leads.core.states import State
+from leads.ledger.rows import CustomerRow, LeadRecord, Seen, customer_key, lead_entity, listing_entity, todo_entity
+from leads.ledger.transactions import LEDGER_TABLE
 from tools.azurite import Azurite
 
 PARKED_CONNECTION = "fedcba9876543210"

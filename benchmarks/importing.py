@@ -14,9 +14,9 @@ from benchmarks.effort import Effort
 from benchmarks.report import Result, Target, compared_result, result
 from benchmarks.rounds import compare
 from benchmarks.side import accounts, app_on
-from leads.api.imports import ImportRows, RowsToImport, import_rows
-from leads.importing import AT_ONCE
-from leads.storage import LEADS_QUEUE
+from leads.operations.imports import ImportRows, RowsToImport, import_rows
+from leads.pipeline.importing import AT_ONCE
+from leads.platform.storage import LEADS_QUEUE
 
 FILE_ROWS: Final = 5_000
 """What Partner Center exports at most (Microsoft Learn, "Bulk operations for leads using comma-separated value (CSV) files")."""

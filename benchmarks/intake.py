@@ -12,7 +12,7 @@ from benchmarks.report import Result, Target, compared_result, result
 from benchmarks.rounds import Measure, compare
 from benchmarks.side import FLOOR, OURS, Side, accounts, running, tally, wait_until
 from benchmarks.typical import body
-from leads.intake import accept
+from leads.pipeline.intake import accept
 from tests.support.proxy import Proxy
 
 ONLY_HTTP = ("--no-queues", "--no-timers")

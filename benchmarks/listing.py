@@ -7,12 +7,12 @@ from benchmarks.effort import Effort
 from benchmarks.filled import PARKED_CONNECTION, filled
 from benchmarks.report import Result, Target, result
 from benchmarks.typical import OFFER
-from leads.api.leads import LeadFilter, ShowLead, list_leads, show_lead
 from leads.app import App
-from leads.listing import todo
-from leads.rows import State
-from leads.settings import Settings
-from leads.storage import TABLE_TIMEOUTS
+from leads.core.states import State
+from leads.ledger.queries import todo
+from leads.operations.leads import LeadFilter, ShowLead, list_leads, show_lead
+from leads.platform.settings import Settings
+from leads.platform.storage import TABLE_TIMEOUTS
 from tests.support.proxy import Proxy
 from tools.azurite import AzuriteError
 

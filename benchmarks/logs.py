@@ -33,7 +33,7 @@ def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
     with (
         accounts(1) as (storage,),
         patch.dict(os.environ, {"LeadsStorage": storage}),
-        patch("leads.clock.now", clock.now),
+        patch("leads.core.clock.now", clock.now),
         worker_log() as log,
     ):
         prepare(storage)

@@ -10,8 +10,8 @@ from benchmarks.effort import Effort
 from benchmarks.report import Result, Target, result
 from benchmarks.side import OURS, Side, accounts, app_on, post_one, running, wait_until
 from benchmarks.typical import OFFER, body
-from leads.intake import accept
-from leads.offers import read_offer
+from leads.offers.model import read_offer
+from leads.pipeline.intake import accept
 from tests.support.pipeline import crm
 from tests.support.vendor import DELIVERED, Call, Vendor
 

@@ -21,13 +21,14 @@ from azure.storage.queue import QueueClient, TextBase64EncodePolicy
 from benchmarks.typical import OFFER_SETTINGS
 from devhost.process import ROOT, DevhostProcess
 from leads.app import App
-from leads.connections import CONNECTIONS_TABLE
 from leads.destinations.allowance import ALLOWANCES_TABLE
-from leads.ledger import LEDGER_TABLE
-from leads.offers import OFFERS_TABLE, read_offer
-from leads.settings import Settings
-from leads.storage import LEADS_QUEUE, TABLE_TIMEOUTS, make_table
-from leads.transport import BoundedTransport
+from leads.health.connections import CONNECTIONS_TABLE
+from leads.ledger.transactions import LEDGER_TABLE
+from leads.offers.model import read_offer
+from leads.offers.table import OFFERS_TABLE
+from leads.platform.azure_transport import BoundedTransport
+from leads.platform.settings import Settings
+from leads.platform.storage import LEADS_QUEUE, TABLE_TIMEOUTS, make_table
 from tests.support.proxy import Proxy
 from tools.azurite import Azurite
 

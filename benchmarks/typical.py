@@ -6,23 +6,23 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from leads.attempt import new_token
-from leads.destinations.azure_table import to_entity
+from leads.core.identity import customer_hash, customer_identity, fingerprint, journey, new_lead_id
+from leads.core.lead import Stage, parse_body
+from leads.core.messages import Message, Reception, encode
+from leads.core.states import State
 from leads.destinations.base import Customer, OutgoingLead
-from leads.identity import customer_hash, customer_identity, fingerprint, journey, new_lead_id
-from leads.lead import Stage, parse_body
-from leads.messages import Message, Reception, encode
-from leads.rows import (
+from leads.destinations.vendors.azure_table import to_entity
+from leads.ledger.rows import (
     Attempt,
     CustomerRow,
     Delivery,
     LeadRecord,
     Seen,
-    State,
     customer_key,
     lead_entity,
     listing_entity,
 )
+from leads.pipeline.attempt import new_token
 
 OFFER = "contoso.crm"
 DESTINATION = "table"

@@ -23,12 +23,14 @@ from benchmarks.rounds import Measure, compare
 from benchmarks.side import FLOOR, OURS, accounts, running
 from benchmarks.typical import DESTINATION, OFFER, OFFER_SETTINGS, body
 from leads import destinations
+from leads.core.lead import Stage, parse_body
+from leads.core.outcomes import Delivered
 from leads.destinations.allowance import ALLOWANCES_TABLE
-from leads.destinations.base import Context, Customer, Delivered, Destination, OutgoingLead
+from leads.destinations.base import Context, Customer, Destination, OutgoingLead
 from leads.destinations.lanes import Allowance, Lanes
-from leads.lead import Stage, parse_body
-from leads.settings import Secrets, Settings
-from leads.storage import Storage
+from leads.platform.secrets import Secrets
+from leads.platform.settings import Settings
+from leads.platform.storage import Storage
 from tests.fakes import dataverse, marketo
 from tests.fakes.dataverse import TENANT, Dataverse
 from tests.fakes.https_server import Request, Response, VendorServer
@@ -181,7 +183,7 @@ _NUMBERS = itertools.count()
 
 
 def _outgoing() -> tuple[OutgoingLead, Customer]:
-    from leads.clock import now
+    from leads.core.clock import now
 
     number = next(_NUMBERS)
     lead = parse_body(body(number))

@@ -8,7 +8,7 @@ from benchmarks.effort import Effort
 from benchmarks.report import Result, Target, compared_result
 from benchmarks.rounds import Measure, compare
 from benchmarks.side import OURS, Side, Tally, accounts, running, tally, wait_until
-from leads.storage import LEADS_QUEUE
+from leads.platform.storage import LEADS_QUEUE
 from tests.support.proxy import Proxy, Request, Rule
 
 

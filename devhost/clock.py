@@ -36,14 +36,14 @@ class Clock:
 
 
 def speed_up_app(clock: Clock) -> None:
-    """Make the app live in this clock's time: `leads.clock.now`, and the delays of messages that it puts.
+    """Make the app live in this clock's time: `leads.core.clock.now`, and the delays of messages that it puts.
 
     Call it before the app is loaded.
     """
     from azure.storage.queue import QueueClient
 
-    if module_exists("leads.clock"):
-        importlib.import_module("leads.clock").now = clock.now  # type: ignore[attr-defined]
+    if module_exists("leads.core.clock"):
+        importlib.import_module("leads.core.clock").now = clock.now  # type: ignore[attr-defined]
     for method in ("send_message", "update_message"):
         setattr(QueueClient, method, _with_real_delay(getattr(QueueClient, method), clock))
 

@@ -30,8 +30,8 @@ def load(setup: Setup, function_timeout: float | None = None) -> LoadedApp:
     sys.path.insert(0, str(setup.app_dir))
     if setup.clock.factor != 1.0:
         speed_up_app(setup.clock)
-    if setup.lease_seconds is not None and module_exists("leads.ledger"):
-        ledger = importlib.import_module("leads.ledger")
+    if setup.lease_seconds is not None and module_exists("leads.ledger.transactions"):
+        ledger = importlib.import_module("leads.ledger.transactions")
         ledger.CLAIM_LEASE_SECONDS = setup.lease_seconds * CLAIM_LEASE_SHARE  # type: ignore[attr-defined]
     for module in setup.modules:
         _import(module)

@@ -5,9 +5,10 @@ from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
-from leads.once import once
-from leads.settings import Secrets, Settings, read_settings, read_usable_settings
-from leads.storage import (
+from leads.platform.once import once
+from leads.platform.secrets import Secrets
+from leads.platform.settings import Settings, read_settings, read_usable_settings
+from leads.platform.storage import (
     LEADS_QUEUE,
     NOTICES_QUEUE,
     PERSON_WAITING,
@@ -20,16 +21,17 @@ from leads.storage import (
 )
 
 if TYPE_CHECKING:
-    from leads.alarms import Alarms
-    from leads.ceiling import Ceilings
-    from leads.connections import Connections
-    from leads.counts import LeadCounts
     from leads.destinations.base import Context, Destination
-    from leads.empty_bodies import EmptyBodies
-    from leads.ledger import Ledger
-    from leads.offers import DestinationConfig, Offers
-    from leads.tombstones import Tombstones
-    from leads.turns import Customers, Slots
+    from leads.health.alarms import Alarms
+    from leads.health.connections import Connections
+    from leads.health.daily_ceiling import Ceilings
+    from leads.health.empty_bodies import EmptyBodies
+    from leads.health.lead_counts import LeadCounts
+    from leads.ledger.tombstones import Tombstones
+    from leads.ledger.transactions import Ledger
+    from leads.offers.model import DestinationConfig
+    from leads.offers.table import Offers
+    from leads.platform.slots import Customers, Slots
 
 
 class App:
@@ -55,14 +57,14 @@ class App:
 
     @once
     def ledger(self) -> "Ledger":
-        from leads.ledger import LEDGER_TABLE, Ledger
+        from leads.ledger.transactions import LEDGER_TABLE, Ledger
 
         return Ledger(self.storage.table(LEDGER_TABLE))
 
     @once
     def intake_ledger(self) -> "Ledger":
         """The ledger for the intake."""
-        from leads.ledger import LEDGER_TABLE, Ledger
+        from leads.ledger.transactions import LEDGER_TABLE, Ledger
 
         return Ledger(self._intake_storage.table(LEDGER_TABLE))
 
@@ -73,27 +75,27 @@ class App:
 
     @once
     def tombstones(self) -> "Tombstones":
-        from leads.ledger import LEDGER_TABLE
-        from leads.tombstones import Tombstones
+        from leads.ledger.tombstones import Tombstones
+        from leads.ledger.transactions import LEDGER_TABLE
 
         return Tombstones(self.storage.table(LEDGER_TABLE))
 
     @once
     def offers(self) -> "Offers":
-        from leads.offers import OFFERS_TABLE, Offers
+        from leads.offers.table import OFFERS_TABLE, Offers
 
         return Offers(self.storage.table(OFFERS_TABLE))
 
     @once
     def connections(self) -> "Connections":
-        from leads.connections import CONNECTIONS_TABLE, Connections
+        from leads.health.connections import CONNECTIONS_TABLE, Connections
 
         table = self.storage.table(CONNECTIONS_TABLE)
         return Connections(table, self._users_of)
 
     def _users_of(self, connection_id: str) -> Mapping[str, str]:
-        from leads.offers import by_connection
-        from leads.uses import named
+        from leads.offers.model import by_connection
+        from leads.offers.usage import named
 
         try:
             return named(connection_id, by_connection(self.offers.all()))
@@ -102,47 +104,47 @@ class App:
 
     @once
     def slots(self) -> "Slots":
-        from leads.turns import Slots
+        from leads.platform.slots import Slots
 
         return Slots(self.settings.connection_slots, self.settings.slow_slots)
 
     @once
     def customers(self) -> "Customers":
-        from leads.turns import Customers
+        from leads.platform.slots import Customers
 
         return Customers()
 
     @once
     def ceilings(self) -> "Ceilings":
-        from leads.ceiling import Ceilings
         from leads.destinations.allowance import ALLOWANCES_TABLE
+        from leads.health.daily_ceiling import Ceilings
 
         return Ceilings(self.storage.table(ALLOWANCES_TABLE), self.connections)
 
     @once
     def alarms(self) -> "Alarms":
-        from leads.alarms import ALARMS_TABLE, Alarms
+        from leads.health.alarms import ALARMS_TABLE, Alarms
 
         return Alarms(self.storage.table(ALARMS_TABLE))
 
     @once
     def empty_bodies(self) -> "EmptyBodies":
-        from leads.alarms import ALARMS_TABLE
-        from leads.empty_bodies import EmptyBodies
+        from leads.health.alarms import ALARMS_TABLE
+        from leads.health.empty_bodies import EmptyBodies
 
         return EmptyBodies(self.storage.table(ALARMS_TABLE))
 
     @once
     def intake_empty_bodies(self) -> "EmptyBodies":
         """The same for the intake."""
-        from leads.alarms import ALARMS_TABLE
-        from leads.empty_bodies import EmptyBodies
+        from leads.health.alarms import ALARMS_TABLE
+        from leads.health.empty_bodies import EmptyBodies
 
         return EmptyBodies(self._intake_storage.table(ALARMS_TABLE))
 
     @once
     def counts(self) -> "LeadCounts":
-        from leads.counts import COUNTS_TABLE, LeadCounts
+        from leads.health.lead_counts import COUNTS_TABLE, LeadCounts
 
         return LeadCounts(self.storage.table(COUNTS_TABLE), self.ledger)
 

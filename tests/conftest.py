@@ -14,37 +14,42 @@ from hypothesis import HealthCheck, settings
 from tests.support.account import Account
 from tests.support.logs import Strays
 from tests.support.markers import found_in, misplaced
+from tests.support.pipeline import Pipeline, crm
+from tests.support.vendor import Vendor
 from tools.azurite import Azurite
 
+TESTS = Path(__file__).parent
+PROCESSES = ("benchmarks", "chaos", "devhost", "e2e", "infra", "tools", "worker")
+EVERY_PYTHON = ("e2e", "worker")
 ACCOUNTS = 1000
 LONGEST_FIRST = (
-    "faults/test_faults.py",
+    "destinations/faults/test_faults.py",
     "e2e/test_leads_over_http.py",
-    "azurite/test_healing.py",
+    "pipeline/test_healing.py",
     "benchmarks/test_benchmarks.py",
-    "azurite/test_erasure.py",
+    "privacy/test_erasure.py",
     "tools/test_run.py",
     "devhost/test_devhost_process.py",
     "devhost/test_devhost_outages.py",
     "devhost/test_devhost_worker.py",
-    "azurite/test_marketo.py",
+    "destinations/vendors/marketo/test_journey.py",
     "e2e/test_openapi_over_http.py",
     "chaos/test_commands.py",
-    "azurite/test_cli_connecting.py",
-    "azurite/test_importing.py",
-    "azurite/test_watching.py",
+    "cli/test_connecting.py",
+    "pipeline/test_importing.py",
+    "watch/test_conditions.py",
     "devhost/test_devhost_queues.py",
-    "azurite/test_leads_and_customers.py",
-    "azurite/test_connections.py",
-    "azurite/test_cli.py",
-    "azurite/test_exporting.py",
-    "azurite/test_web_to_lead.py",
-    "azurite/test_cli_people.py",
+    "pipeline/test_leads_and_customers.py",
+    "health/test_connections.py",
+    "cli/test_cli.py",
+    "operations/test_export.py",
+    "destinations/vendors/test_web_to_lead.py",
+    "cli/test_people.py",
     "e2e/test_both_ways.py",
     "devhost/test_devhost_timers.py",
     "e2e/test_addresses.py",
-    "azurite/test_hearing.py",
-    "azurite/test_outcomes.py",
+    "watch/test_silence_monitor.py",
+    "pipeline/test_outcomes.py",
 )
 """Files that take half a minute or more: begun last, they would leave the other processes with nothing to do in the end."""
 
@@ -99,6 +104,31 @@ def shared_storage(_unused_accounts: Iterator[str]) -> Iterator[str]:
         yield connection_string
 
 
+@pytest.fixture
+def vendor() -> Iterator[Vendor]:
+    with Vendor() as running:
+        yield running
+
+
+@pytest.fixture
+def pipeline(fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """The pipeline on an empty account, without an offer."""
+    return Pipeline(fresh_storage, monkeypatch)
+
+
+@pytest.fixture
+def routed(pipeline: Pipeline, vendor: Vendor) -> Pipeline:
+    """The pipeline with one offer whose only destination is `crm`."""
+    pipeline.offer(crm(vendor.url))
+    return pipeline
+
+
+@pytest.fixture
+def second(fresh_storage: str, monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline) -> Pipeline:
+    """Another instance of the app on the same account, with the same clock."""
+    return Pipeline(fresh_storage, monkeypatch, pipeline.clock)
+
+
 @contextmanager
 def _account(unused: Iterator[str]) -> Iterator[str]:
     connection_string = next(unused, None)
@@ -122,8 +152,14 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each process takes the next file of this order (`--no-loadscope-reorder`)."""
-    ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    """Mark what a test needs, and begin with the longest: each process takes the next file (`--no-loadscope-reorder`)."""
+    for item in items:
+        folder = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
+        if folder in PROCESSES or {"azurite", "vendor"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("server")
+        if folder in EVERY_PYTHON:
+            item.add_marker("every_python")
+    ranks = {TESTS / name: rank for rank, name in enumerate(LONGEST_FIRST)}
     assert all(path.exists() for path in ranks), "a file of LONGEST_FIRST is gone"
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 

@@ -27,8 +27,8 @@ from rich.text import Text
 
 from devhost.supervisor import Supervisor
 from leads.app import App
-from leads.offers import read_offer
-from leads.settings import Settings
+from leads.offers.model import read_offer
+from leads.platform.settings import Settings
 from tests.chaos.on_a_host import storm
 from tests.support.pipeline import crm
 from tests.support.vendor import Vendor

@@ -1,7 +1,8 @@
 """`make test`: every check, one after the other, and the totals of all of them in the last line.
 
-    python -m tools.check              lint, format, types, and all tests
-    python -m tools.check --no-tests   lint, format and types
+    python -m tools.check              lint, format, imports, types, and all tests
+    python -m tools.check --quickly    the same, without the tests that need a server
+    python -m tools.check --no-tests   lint, format, imports and types
 
 QUICK=1 runs what hangs on the Python version, for a second one: pure code, the worker library, the whole app over HTTP.
 
@@ -23,7 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TYPED = ("function_app.py", "leads", "devhost", "tools", "tests", "benchmarks")
 OK, TESTS_FAILED, NO_TESTS = 0, 1, 5  # pytest's exit statuses
-LEFT_OUT_IF_QUICK = ("azurite", "benchmarks", "chaos", "destinations", "devhost", "faults", "infra", "tools")
+WITHOUT_SERVER = "not server"
+EVERY_PYTHON = "(not server or every_python)"
 # Tests wait for storage and timers more than they compute, so each core takes more than one.
 WORKERS = min(8, 2 * (os.cpu_count() or 1))
 
@@ -56,18 +58,23 @@ def static_checks() -> dict[str, list[str]]:
     return {
         "lint": ["ruff", "check", "."],
         "format": ["ruff", "format", "--check", "."],
+        "imports": ["tools.imports"],
         "types": ["mypy", *typed],
     }
 
 
-def run_tests(arguments: list[str]) -> Totals:
-    """All tests in parallel, then those that start many processes, three at a time; not those that measure real time."""
+def run_tests(arguments: list[str], which: str) -> Totals:
+    """The tests that a marker expression chooses, in parallel, then of those the ones that start many processes."""
     in_files = ["--dist", "loadfile", *arguments]
-    quick = os.environ.get("QUICK", "") == "1"
-    left_out = [f"--ignore=tests/{name}" for name in LEFT_OUT_IF_QUICK] if quick else []
-    parallel = ["-n", str(WORKERS), "--no-loadscope-reorder", "-m", "not alone and not real_time", *in_files, *left_out]
-    totals, status = pytest_totals("tests", parallel)
-    if not quick and status in (OK, TESTS_FAILED):  # otherwise they can't even be collected
+    parallel = [
+        "-n",
+        str(WORKERS),
+        "--no-loadscope-reorder",
+        "-m",
+        " and ".join(filter(None, ("not alone and not real_time", which))),
+    ]
+    totals, status = pytest_totals("tests", [*parallel, *in_files])
+    if not which and status in (OK, TESTS_FAILED):  # otherwise they can't even be collected
         alone = ["-n", str(min(3, WORKERS)), "-m", "alone", *in_files]
         totals += pytest_totals("tests that run alone", alone, (OK, NO_TESTS))[0]
     return totals
@@ -104,7 +111,9 @@ def main(arguments: list[str]) -> int:
     results = [run(title, command) == 0 for title, command in static_checks().items()]
     totals = Totals(passed=results.count(True), failed=results.count(False))
     if "--no-tests" not in arguments:
-        totals += run_tests(arguments)
+        quickly = "--quickly" in arguments
+        which = WITHOUT_SERVER if quickly else EVERY_PYTHON if os.environ.get("QUICK", "") == "1" else ""
+        totals += run_tests([argument for argument in arguments if argument != "--quickly"], which)
     print(totals)
     return 1 if totals.failed else 0
 

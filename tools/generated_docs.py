@@ -11,10 +11,10 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from leads.api.operations import BASE, OPERATIONS
+from leads.core.lead import TEXT_FIELDS
 from leads.destinations import MODULES, destination_class
-from leads.events import Event
-from leads.lead import TEXT_FIELDS
+from leads.operations.table import BASE, OPERATIONS
+from leads.platform.events import Event
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -36,7 +36,7 @@ from azure.storage.queue import QueueClient
 from rich.console import Console
 from rich.markup import escape
 
-from leads.storage import LEADS_QUEUE
+from leads.platform.storage import LEADS_QUEUE
 from tools import demo, host, journey
 from tools.azurite import Azurite, AzuriteError
 from tools.host import ROOT, Host, RunError

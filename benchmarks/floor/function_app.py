@@ -17,9 +17,9 @@ from azure.storage.queue import LinearRetry, QueueClient, TextBase64EncodePolicy
 from requests.adapters import HTTPAdapter
 
 from benchmarks.typical import LEAD_ID_LENGTH, message, rows
-from leads.libraries import quiet_libraries
-from leads.storage import TABLE_TIMEOUTS, table_client
-from leads.transport import BoundedTransport
+from leads.platform.azure_transport import BoundedTransport
+from leads.platform.libraries import quiet_libraries
+from leads.platform.storage import TABLE_TIMEOUTS, table_client
 
 STORAGE = os.environ["LeadsStorage"]  # noqa: SIM112 - as the app names it
 THREADS = int(os.environ["PYTHON_THREADPOOL_THREAD_COUNT"])

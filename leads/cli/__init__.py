@@ -1,5 +1,6 @@
-"""The command line: the operations of `leads.api` for a person at a shell. It needs typer, rich and PyYAML, which the deployed
-app does not have.
+"""The command line: the operations of `leads.operations` for a person at a shell.
+
+It needs typer, rich and PyYAML, which the deployed app does not have.
 """
 
 import logging
@@ -12,8 +13,8 @@ import typer
 from pydantic import ValidationError
 from typer.exceptions import TyperException
 
-from leads.api.problems import FAILURES, Changed, NotFound, Unavailable
-from leads.cli import (  # - two add theirs to `offers`
+from leads.cli import (  # two of them add their commands to `offers`
+    checks,  # noqa: F401
     connect,  # noqa: F401
     connections,
     doctor,
@@ -25,16 +26,16 @@ from leads.cli import (  # - two add theirs to `offers`
     people,
     replay,
     status,
-    trying,  # noqa: F401
 )
-from leads.cli.asking import BAD_INPUT, CHANGED_MEANWHILE, INTERRUPTED, NOT_FOUND, OUT_OF_REACH
 from leads.cli.output import printable
-from leads.cli.reach import APP_VARIABLE, KEY_VARIABLE, TOKEN_VARIABLE, Deployed, Directly, OutOfReach
-from leads.libraries import quiet_libraries
-from leads.problems import first_problem
-from leads.side_by_side import NotDoneInTime
-from leads.storage import StorageError
-from leads.storage_problems import storage_problem
+from leads.cli.prompts import BAD_INPUT, CHANGED_MEANWHILE, INTERRUPTED, NOT_FOUND, OUT_OF_REACH
+from leads.cli.transport import APP_VARIABLE, KEY_VARIABLE, TOKEN_VARIABLE, Deployed, Directly, OutOfReach
+from leads.core.problems import first_problem
+from leads.operations.problems import FAILURES, Changed, NotFound, Unavailable
+from leads.platform.libraries import quiet_libraries
+from leads.platform.storage import StorageError
+from leads.platform.storage_errors import storage_problem
+from leads.platform.threads import NotDoneInTime
 
 commands = typer.Typer(
     add_completion=False,

@@ -11,17 +11,17 @@ import typer
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from leads import destinations
-from leads.api.destination_types import DestinationType, list_destination_types
-from leads.api.offers import ShownOffer, ShowOffer, changes, check_offer, show_offer
-from leads.api.operation import Nothing
-from leads.api.problems import Invalid, NotFound
-from leads.cli.asking import DONE, NEEDS_A_PERSON, ask
+from leads.cli.checks import print_validation, send_and_wait, validate_unsaved
 from leads.cli.offers import Planned, group, save_all, show_plans
 from leads.cli.output import print_line, value_of
+from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask
 from leads.cli.settings import Setting, settings_of
-from leads.cli.trying import print_validation, send_and_wait, validate_unsaved
-from leads.offers import DestinationConfig, InvalidOffer, Offer, problem_of_id
-from leads.problems import problem_of_field
+from leads.core.problems import problem_of_field
+from leads.offers.model import DestinationConfig, InvalidOffer, Offer, problem_of_id
+from leads.operations.destination_types import DestinationType, list_destination_types
+from leads.operations.offers import ShownOffer, ShowOffer, changes, check_offer, show_offer
+from leads.operations.operation import Nothing
+from leads.operations.problems import Invalid, NotFound
 
 TEST_SECONDS: Final = 60
 NONE: Final = "-"

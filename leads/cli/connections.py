@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from leads.api.connections import (
+from leads.cli.output import AsJson, print_fields, print_json, print_line, print_table, printable, time_of
+from leads.cli.prompts import ask
+from leads.operations.connections import (
     MAX_NOTE_CHARACTERS,
     ConnectionView,
     Note,
@@ -18,9 +20,7 @@ from leads.api.connections import (
     resume_connection,
     show_connection,
 )
-from leads.api.operation import Nothing
-from leads.cli.asking import ask
-from leads.cli.output import AsJson, print_fields, print_json, print_line, print_table, printable, time_of
+from leads.operations.operation import Nothing
 
 group = typer.Typer(
     no_args_is_help=True,

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Final
 
-from leads.api.problems import Invalid
-from leads.intake import MAX_BODY_BYTES
-from leads.lead import text_of_body
+from leads.core.lead import text_of_body
+from leads.operations.problems import Invalid
+from leads.pipeline.intake import MAX_BODY_BYTES
 
 _DELIMITERS: Final = ",;\t"
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")

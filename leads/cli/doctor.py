@@ -6,12 +6,12 @@ from typing import Annotated, Final
 import typer
 from rich.text import Text
 
-from leads.api.doctor import Finding, Level, examine_deployment
-from leads.api.operation import Nothing
 from leads.cli import hints
-from leads.cli.asking import DONE, NEEDS_A_PERSON, ask
 from leads.cli.output import AsJson, print_json, print_line, print_table, printable
-from leads.cli.reach import Directly
+from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask
+from leads.cli.transport import Directly
+from leads.operations.doctor import Finding, Level, examine_deployment
+from leads.operations.operation import Nothing
 
 _STYLES: Final = {Level.WRONG: "red", Level.NOTE: "yellow", Level.FINE: "green"}
 

@@ -9,13 +9,13 @@ from typing import Annotated, Any, Final, Literal, TextIO
 
 import typer
 
-from leads.api.export import Export, ExportLeads, export_leads
-from leads.api.problems import Invalid
-from leads.cli.asking import DONE, asked, confirmed
 from leads.cli.leads import InState, OfOffer, Since, Until
 from leads.cli.output import json_text, print_line
+from leads.cli.prompts import DONE, asked, confirmed
 from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
-from leads.export import csv_header, csv_line
+from leads.operations.export import Export, ExportLeads, export_leads
+from leads.operations.export_pages import csv_header, csv_line
+from leads.operations.problems import Invalid
 
 _MARK: Final = "\N{BYTE ORDER MARK}"
 """By which Excel knows that the file is UTF-8."""

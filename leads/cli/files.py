@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import yaml
 
-from leads.api.offers import check_offer
-from leads.api.problems import Invalid
-from leads.api.wire import read_json
-from leads.offers import InvalidOffer, Offer
+from leads.offers.model import InvalidOffer, Offer
+from leads.operations.offers import check_offer
+from leads.operations.problems import Invalid
+from leads.operations.wire import read_json
 
 STANDARD_INPUT: Final = "-"
 

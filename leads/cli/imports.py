@@ -7,7 +7,15 @@ from typing import Annotated, Final
 
 import typer
 
-from leads.api.imports import (
+from leads.cli.csv_file import CsvFile, read_csv
+from leads.cli.files import read_bytes
+from leads.cli.output import AsJson, print_json, print_line, print_table
+from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask, asked
+from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
+from leads.core.columns import fields_in, time_in
+from leads.core.dates import DateOrder, is_either_way, read_date
+from leads.core.states import FINAL
+from leads.operations.imports import (
     ROWS_AT_ONCE,
     ImportedFromTable,
     ImportRows,
@@ -25,17 +33,9 @@ from leads.api.imports import (
     reconcile_rows,
     unknown_columns,
 )
-from leads.api.problems import Invalid
-from leads.api.wire import MAX_BODY_BYTES
-from leads.cli.asking import DONE, NEEDS_A_PERSON, ask, asked
-from leads.cli.csv_file import CsvFile, read_csv
-from leads.cli.files import read_bytes
-from leads.cli.output import AsJson, print_json, print_line, print_table
-from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
-from leads.columns import fields_in, time_in
-from leads.dates import DateOrder, is_either_way, read_date
-from leads.importing import MixedDates, Row, Verdict, in_one_order
-from leads.rows import FINAL
+from leads.operations.problems import Invalid
+from leads.operations.wire import MAX_BODY_BYTES
+from leads.pipeline.importing import MixedDates, Row, Verdict, in_one_order
 
 SHOWN: Final = 50
 """Rows of a kind that are printed; --json has all."""

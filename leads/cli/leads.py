@@ -5,7 +5,12 @@ from typing import Annotated, Final
 
 import typer
 
-from leads.api.leads import (
+from leads.cli import hints
+from leads.cli.output import AsJson, json_text, print_fields, print_json, print_line, print_table, state_of, time_of
+from leads.cli.prompts import ask, asked, none_with
+from leads.cli.transport import OutOfReach
+from leads.core.states import State
+from leads.operations.leads import (
     MAX_PAGE,
     DeliveryView,
     LeadFilter,
@@ -17,13 +22,8 @@ from leads.api.leads import (
     show_lead,
     show_person,
 )
-from leads.api.problems import Invalid, Unavailable
-from leads.cli import hints
-from leads.cli.asking import ask, asked, none_with
-from leads.cli.output import AsJson, json_text, print_fields, print_json, print_line, print_table, state_of, time_of
-from leads.cli.reach import OutOfReach
-from leads.rows import State
-from leads.storage import StorageError
+from leads.operations.problems import Invalid, Unavailable
+from leads.platform.storage import StorageError
 
 STATES: Final = ", ".join(State)
 POLL_SECONDS: Final = 2.0

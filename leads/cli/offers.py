@@ -6,8 +6,16 @@ from typing import Annotated
 
 import typer
 
-from leads.api.destination_types import ShowDestinationType, list_destination_types, show_destination_type
-from leads.api.offers import (
+from leads.cli import hints
+from leads.cli.files import STANDARD_INPUT, read_offers
+from leads.cli.output import AsJson, print_json, print_line, print_table, time_of, value_of
+from leads.cli.prompts import CHANGED_MEANWHILE, DONE, NEEDS_A_PERSON, OfferId, ask, confirmed
+from leads.cli.settings import Setting, settings_of
+from leads.cli.steps import Yes
+from leads.offers.model import Offer
+from leads.offers.table import UnreadableOffer
+from leads.operations.destination_types import ShowDestinationType, list_destination_types, show_destination_type
+from leads.operations.offers import (
     Change,
     OfferBody,
     RemoveOffer,
@@ -19,16 +27,9 @@ from leads.api.offers import (
     set_offer,
     show_offer,
 )
-from leads.api.operation import Nothing
-from leads.api.problems import Changed, NotFound, Unreadable
-from leads.api.status import show_status
-from leads.cli import hints
-from leads.cli.asking import CHANGED_MEANWHILE, DONE, NEEDS_A_PERSON, OfferId, ask, confirmed
-from leads.cli.files import STANDARD_INPUT, read_offers
-from leads.cli.output import AsJson, print_json, print_line, print_table, time_of, value_of
-from leads.cli.settings import Setting, settings_of
-from leads.cli.steps import Yes
-from leads.offers import Offer, UnreadableOffer
+from leads.operations.operation import Nothing
+from leads.operations.problems import Changed, NotFound, Unreadable
+from leads.operations.status import show_status
 
 group = typer.Typer(
     no_args_is_help=True,

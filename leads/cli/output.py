@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from leads.rows import State
+from leads.core.states import State
 
 STYLES: Final = dict.fromkeys((State.UNREADABLE, State.DEAD_LETTER, State.HELD, State.CRASHED), "red") | dict.fromkeys(
     (State.PARKED, State.UNROUTED, State.RETRY), "yellow"

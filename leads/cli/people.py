@@ -8,7 +8,10 @@ from typing import Any
 
 import typer
 
-from leads.api.people import (
+from leads.cli.output import AsJson, print_json, print_line, print_table
+from leads.cli.prompts import DONE, NEEDS_A_PERSON, confirmed
+from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
+from leads.operations.people import (
     Access,
     EraseCustomer,
     Erasure,
@@ -18,11 +21,8 @@ from leads.api.people import (
     erase_customer,
     show_customer,
 )
-from leads.api.problems import Invalid
-from leads.cli.asking import DONE, NEEDS_A_PERSON, confirmed
-from leads.cli.output import AsJson, print_json, print_line, print_table
-from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
-from leads.sought import Sought
+from leads.operations.problems import Invalid
+from leads.privacy.email_matcher import Sought
 
 
 def access(context: typer.Context, after: After = "") -> None:

@@ -4,16 +4,25 @@ from typing import Annotated
 
 import typer
 
-from leads.api.problems import Invalid
-from leads.api.replay import Again, Many, Replayed, ReplayedLead, ReplayLead, ReplayMany, replay_lead, replay_leads
-from leads.api.wire import read_json
 from leads.cli import hints
-from leads.cli.asking import DONE, NEEDS_A_PERSON, ask, asked, confirmed, none_with
 from leads.cli.files import read_bytes
 from leads.cli.output import AsJson, print_json, print_line, print_table
+from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask, asked, confirmed, none_with
 from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
-from leads.lead import text_of_body
-from leads.rows import State
+from leads.core.lead import text_of_body
+from leads.core.states import State
+from leads.operations.problems import Invalid
+from leads.operations.replay import (
+    Again,
+    Many,
+    Replayed,
+    ReplayedLead,
+    ReplayLead,
+    ReplayMany,
+    replay_lead,
+    replay_leads,
+)
+from leads.operations.wire import read_json
 
 
 def replay(

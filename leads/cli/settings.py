@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
-from leads.api.destination_types import DestinationType
+from leads.operations.destination_types import DestinationType
 
 
 @dataclass(frozen=True, slots=True)

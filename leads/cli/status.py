@@ -6,13 +6,13 @@ from types import MappingProxyType
 import typer
 from rich.text import Text
 
-from leads.api.operation import Nothing
-from leads.api.status import COUNTED_AT_MOST, Status, Waiting, show_status
 from leads.cli import hints
-from leads.cli.asking import DONE, NEEDS_A_PERSON, ask
 from leads.cli.connections import print_connections
 from leads.cli.output import AsJson, print_fields, print_json, print_line, printable, time_of
-from leads.rows import State
+from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask
+from leads.core.states import State
+from leads.operations.operation import Nothing
+from leads.operations.status import COUNTED_AT_MOST, Status, Waiting, show_status
 
 
 def status(context: typer.Context, as_json: AsJson = False) -> int:

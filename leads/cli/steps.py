@@ -6,13 +6,13 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from leads.api.problems import Invalid
-from leads.api.steps import StepDone
 from leads.app import App
 from leads.cli import hints
-from leads.cli.asking import ask
 from leads.cli.output import print_line
-from leads.cli.reach import RequestT
+from leads.cli.prompts import ask
+from leads.cli.transport import RequestT
+from leads.operations.problems import Invalid
+from leads.operations.steps import StepDone
 
 StepT = TypeVar("StepT", bound=StepDone)
 

@@ -8,19 +8,19 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from leads.core.lead import Stage
+from leads.core.problems import all_problems
 from leads.destinations.base import Context, Destination, DestinationSettings, MappingValue, connection_id
 from leads.destinations.follow_up import FollowUp
 from leads.destinations.mapping import check_template, merge_mapping
-from leads.lead import Stage
-from leads.problems import all_problems
 
 MODULES: dict[str, str] = {
-    "azure_table": "leads.destinations.azure_table",
-    "dataverse": "leads.destinations.dataverse",
-    "marketo": "leads.destinations.marketo",
-    "salesforce": "leads.destinations.salesforce",
-    "salesforce_web_to_lead": "leads.destinations.salesforce_web_to_lead",
-    "webhook": "leads.destinations.webhook",
+    "azure_table": "leads.destinations.vendors.azure_table",
+    "dataverse": "leads.destinations.vendors.dataverse",
+    "marketo": "leads.destinations.vendors.marketo",
+    "salesforce": "leads.destinations.vendors.salesforce",
+    "salesforce_web_to_lead": "leads.destinations.vendors.salesforce_web_to_lead",
+    "webhook": "leads.destinations.vendors.webhook",
 }
 """Type → the module whose attribute `destination` is its class. Adding a destination is one line here and one file."""
 

@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any, Final
 
-from leads import clock, deadline
-from leads.storage import Conflict, StorageBusy, StorageError, Table, replacing
+from leads.core import clock
+from leads.platform import deadline
+from leads.platform.storage import Conflict, StorageBusy, StorageError, Table, replacing
 
 ALLOWANCES_TABLE: Final = "LeadAllowances"
 

@@ -1,4 +1,4 @@
-"""What a destination is: its settings, `check()`, `send()` and `preview()`, and the outcomes that `send()` can have."""
+"""What a destination is: its settings, `check()`, `send()` and `preview()`, in one contract for all types."""
 
 import re
 from abc import ABC, abstractmethod
@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Type
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from leads.core.lead import Lead, Stage
+from leads.core.outcomes import Delivered, Outcome
 from leads.destinations.follow_up import NO_FOLLOW_UP, FollowUp
-from leads.lead import Lead, Stage
-from leads.settings import Secrets, Settings
+from leads.platform.secrets import Secrets
+from leads.platform.settings import Settings
 
 if TYPE_CHECKING:
     from leads.destinations.http import HttpClient
-    from leads.storage import Storage
+    from leads.platform.storage import Storage
 
 T = TypeVar("T")
 
@@ -26,90 +28,14 @@ MappingValue = str | int | float | bool | None
 """What a field of the vendor is filled with: a template, a constant, or None for a default that is taken out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sent:
-    """What all outcomes can say.
-
-    `key_refused`: the vendor has refused what was sent under the customer's idempotency key, so nothing is stored under it, and
-    the vendor may repeat the refusal for as long as it keeps the key. The next try gets another key.
-    """
-
-    key_refused: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Delivered(_Sent):
-    """The record is there, or was there already.
-
-    `memory` is what the destination wants to be told with the customer's next lead: a few short texts, no personal data.
-    `unconfirmed`: it was handed over, and the vendor does not say whether a record came of it; `record_id` is "" then.
-    """
-
-    record_id: str
-    code: str = ""
-    memory: Mapping[str, str] | None = None
-    unconfirmed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Retry(_Sent):
-    """An outage, a time-out, throttling: nothing is wrong with the lead. `after` is the vendor's Retry-After in seconds.
-
-    `ours`: the vendor has no part in it, and it says nothing against the connection. Either the lead's turn at what the vendor
-    allows did not come in time, or something of the app's own, such as its storage or its Key Vault, did not answer.
-    """
-
-    code: str
-    after: float | None = None
-    ours: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected(_Sent):
-    """This lead can't be stored as it is. `reason` tells a person why, without repeating the lead's data.
-
-    `doubtful`: the vendor would say the same of every lead if the connection were at fault. Several in a row pause it.
-    """
-
-    reason: str
-    code: str = ""
-    doubtful: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped(_Sent):
-    """Nothing is stored, and nothing is wrong: `reason` names the setting that asks for it."""
-
-    reason: str
-    code: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Misconfigured(_Sent):
-    """Credentials, rights, address or a missing field: every lead would fail. `reason` says what to change."""
-
-    reason: str
-    code: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown(_Sent):
-    """Sent, the answer was lost, and the vendor has no key by which a second try could be recognised."""
-
-    code: str
-
-
 OWN_OUTAGE_SECONDS: Final = 60
 """`Retry.after` where something of the app's own did not answer."""
 
 SEND_SECONDS: Final = 150
-"""All of a `send`, however many requests it takes: its deadline (`leads.deadline`)."""
+"""All of a `send`, however many requests it takes: its deadline (`leads.platform.deadline`)."""
 
 CHECK_SECONDS: Final = 60
 """All of a `check`; less where what asks for it has to be over before."""
-
-
-Outcome = Delivered | Skipped | Retry | Rejected | Misconfigured | Unknown
 
 
 def _remember_nothing(done: Delivered) -> None:

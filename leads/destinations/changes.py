@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from leads.destinations.follow_up import REAL_INTEREST, is_hotter
-from leads.destinations.refusals import Kind
-from leads.destinations.words import NOT_PROVIDED
+from leads.destinations.text import NOT_PROVIDED
+from leads.destinations.vendor_errors import Kind
 
 if TYPE_CHECKING:
     from leads.destinations.base import OutgoingLead

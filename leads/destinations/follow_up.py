@@ -5,8 +5,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from leads.core.lead import Stage
 from leads.destinations.mapping import check_template
-from leads.lead import Stage
 
 Rating = Literal["hot", "warm", "cold"]
 

@@ -19,11 +19,13 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
-from leads import clock, deadline
-from leads.guard import HandshakeFailed, causes, guarded_session
-from leads.libraries import silence_urllib3
-from leads.network import AddressRefused, limit_of_request
-from leads.settings import Network, Settings
+from leads.core import clock
+from leads.platform import deadline
+from leads.platform.address_guard import HandshakeFailed, causes, guarded_session
+from leads.platform.libraries import silence_urllib3
+from leads.platform.machine import Network
+from leads.platform.network import AddressRefused, limit_of_request
+from leads.platform.settings import Settings
 
 CONNECT_SECONDS: Final = 10
 READ_SECONDS: Final = 60

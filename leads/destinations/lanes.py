@@ -22,10 +22,10 @@ from secrets import token_hex
 from threading import Condition, Lock
 from typing import Any, Final, TypeVar
 
-from leads import deadline
 from leads.destinations.http import NoAnswer
-from leads.side_by_side import in_background
-from leads.storage import AnswerTime, Conflict, StorageError, Table, replacing
+from leads.platform import deadline
+from leads.platform.storage import AnswerTime, Conflict, StorageError, Table, replacing
+from leads.platform.threads import in_background
 
 LINGER_SECONDS: Final = 2.0
 """How long a process keeps a lane that it does not need any more: its next lead may come soon."""

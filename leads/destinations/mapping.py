@@ -9,7 +9,7 @@ from functools import lru_cache
 from string import Formatter
 from typing import TYPE_CHECKING, Final
 
-from leads.destinations import words
+from leads.destinations.text import STAGE_NAMES, company, country_name, headline, last_name, story
 
 if TYPE_CHECKING:
     from leads.destinations.base import Customer, MappingValue, OutgoingLead
@@ -22,27 +22,27 @@ FIELDS: Final[Mapping[str, Callable[["OutgoingLead"], str]]] = {
     "product_id": lambda outgoing: outgoing.lead.product_id,
     "publisher": lambda outgoing: outgoing.lead.publisher_name or outgoing.lead.publisher,
     "stage": lambda outgoing: outgoing.stage.value,
-    "stage_name": lambda outgoing: words.STAGE_NAMES[outgoing.stage],
+    "stage_name": lambda outgoing: STAGE_NAMES[outgoing.stage],
     "source": lambda outgoing: outgoing.lead.source,
     "action": lambda outgoing: outgoing.lead.action,
     "lead_source": lambda outgoing: outgoing.lead.lead_source,
     "first_name": lambda outgoing: outgoing.lead.first_name,
     "last_name": lambda outgoing: outgoing.lead.last_name,
-    "last_name_or_placeholder": lambda outgoing: words.last_name(outgoing.lead),
+    "last_name_or_placeholder": lambda outgoing: last_name(outgoing.lead),
     "email": lambda outgoing: outgoing.lead.email,
     "phone": lambda outgoing: outgoing.lead.phone,
     "company": lambda outgoing: outgoing.lead.company,
-    "company_or_domain": lambda outgoing: words.company(outgoing.lead),
+    "company_or_domain": lambda outgoing: company(outgoing.lead),
     "title": lambda outgoing: outgoing.lead.title,
     "country": lambda outgoing: outgoing.lead.country,
     "country_code": lambda outgoing: outgoing.lead.country_code,
-    "country_name": lambda outgoing: words.country_name(outgoing.lead),
+    "country_name": lambda outgoing: country_name(outgoing.lead),
     "description": lambda outgoing: outgoing.lead.description,
     "note": lambda outgoing: outgoing.lead.note,
     "rating": lambda outgoing: outgoing.follow_up.rating or "",
     "rating_name": lambda outgoing: (outgoing.follow_up.rating or "").capitalize(),
-    "headline": words.headline,
-    "story": words.story,
+    "headline": headline,
+    "story": story,
 }
 """What a template can name. `customer.key` and `customer.record_id` name the customer; `campaign.NAME` a parameter of the
 listing's address, and `extra.NAME` an unknown key."""

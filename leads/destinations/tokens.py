@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from leads.destinations.base import Misconfigured, Retry
-from leads.refreshing import Lasts, Refreshing
+from leads.core.outcomes import Misconfigured, Retry
+from leads.platform.refreshing import Lasts, Refreshing
 
 RENEWED_BEFORE: Final = timedelta(minutes=5)
 """How long before its end a token is replaced, where the vendor gives a new one then."""

@@ -17,9 +17,9 @@ from benchmarks.report import Result, Row, Target, as_table, result, write_json
 from benchmarks.rounds import compare, standard_error
 from benchmarks.side import FLOOR, OURS, app_on, running
 from benchmarks.typical import OFFER, message
-from leads.ledger import LEDGER_TABLE
-from leads.listing import newest, todo
-from leads.rows import State
+from leads.core.states import State
+from leads.ledger.queries import newest, todo
+from leads.ledger.transactions import LEDGER_TABLE
 
 KEYS = {"what", "floor", "ours", "ratio", "target", "met"}
 

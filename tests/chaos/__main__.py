@@ -7,7 +7,7 @@ import sys
 import time
 from random import SystemRandom
 
-from leads import clock
+from leads.core import clock
 from tests.chaos.case import Case
 from tests.chaos.storm import Storm, Weather, fast_clock
 from tests.chaos.workers import ForkServer

@@ -19,9 +19,12 @@ import threading
 from datetime import timedelta
 from pathlib import Path
 
-from leads import clock, ledger, poison, tick
 from leads.app import get_app
-from leads.destinations.base import Customer, Outcome, OutgoingLead
+from leads.core import clock
+from leads.core.outcomes import Outcome
+from leads.destinations.base import Customer, OutgoingLead
+from leads.ledger import transactions
+from leads.watch import poison, tick
 from tests.support.recording import Recording
 
 _offset = timedelta(seconds=float(os.environ.get("CHAOS_CLOCK_OFFSET", "0")))
@@ -48,11 +51,11 @@ if "CHAOS_DEADLY" in os.environ:
     Recording.send = _deadly  # type: ignore[assignment, method-assign]
 
 if "CHAOS_CLAIM_SECONDS" in os.environ:
-    ledger.CLAIM_LEASE_SECONDS = int(os.environ["CHAOS_CLAIM_SECONDS"])
+    transactions.CLAIM_LEASE_SECONDS = int(os.environ["CHAOS_CLAIM_SECONDS"])
 
 if "CHAOS_ALLOWANCE" in os.environ:
-    from leads.destinations import marketo
     from leads.destinations.lanes import Allowance
+    from leads.destinations.vendors import marketo
 
     _lanes, _calls, *_seconds = os.environ["CHAOS_ALLOWANCE"].split()
     marketo.ALLOWANCE = Allowance(int(_lanes), int(_calls), *map(float, _seconds))  # type: ignore[misc]

@@ -14,12 +14,13 @@ from azure.storage.queue import QueueClient, TextBase64EncodePolicy
 import tests.support.recording  # noqa: F401 - registers the tests' own destination type
 from devhost.clock import Clock
 from leads.app import App
-from leads.delivery import deliver
-from leads.intake import accept
-from leads.offers import read_offer
-from leads.rows import FINAL, Delivery, LeadRecord, State
-from leads.settings import Settings
-from leads.storage import LEADS_QUEUE, POISON_QUEUE, TABLE_TIMEOUTS, Queue
+from leads.core.states import FINAL, State
+from leads.ledger.rows import Delivery, LeadRecord
+from leads.offers.model import read_offer
+from leads.pipeline.delivery import deliver
+from leads.pipeline.intake import accept
+from leads.platform.settings import Settings
+from leads.platform.storage import LEADS_QUEUE, POISON_QUEUE, TABLE_TIMEOUTS, Queue
 from tests.chaos.workers import ROOT, ForkServer, Worker
 from tests.support.pipeline import a_lead, crm
 from tests.support.proxy import Proxy, Rule

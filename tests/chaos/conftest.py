@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from devhost.clock import Clock
-from leads import clock
+from leads.core import clock
 from tests.chaos.case import CLOCK_FACTOR
 from tests.chaos.workers import ForkServer
 from tools.azurite import Azurite

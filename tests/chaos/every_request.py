@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from devhost.clock import Clock
-from leads.rows import State
+from leads.core.states import State
 from tests.chaos.case import Case, app_with_tries, states
 from tests.chaos.workers import ForkServer, Worker
 from tests.support.pipeline import a_lead

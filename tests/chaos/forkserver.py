@@ -33,10 +33,10 @@ import devhost.__main__
 import devhost.dispatcher
 import devhost.worker
 import function_app
-import leads.delivery
-import leads.manage
-import leads.poison
-import leads.tick
+import leads.operations.http
+import leads.pipeline.delivery
+import leads.watch.poison
+import leads.watch.tick
 import tests.support.recording
 
 PRELOADED = (
@@ -47,10 +47,10 @@ PRELOADED = (
     azure.storage.queue,
     requests,
     function_app,
-    leads.delivery,
-    leads.manage,
-    leads.poison,
-    leads.tick,
+    leads.pipeline.delivery,
+    leads.operations.http,
+    leads.watch.poison,
+    leads.watch.tick,
     tests.support.recording,
 )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from leads import clock
+from leads.core import clock
 from tests.chaos.case import Case
 from tests.chaos.storm import fast_clock
 from tests.chaos.workers import ForkServer, Worker

@@ -17,9 +17,10 @@ from random import Random
 from typing import Any
 
 from devhost.clock import Clock
-from leads import listing
-from leads.attempt import REDELIVERY_WINDOW
-from leads.rows import FINAL, LeadRecord, State, read_lead
+from leads.core.states import FINAL, State
+from leads.ledger import queries
+from leads.ledger.rows import LeadRecord, read_lead
+from leads.pipeline.attempt import REDELIVERY_WINDOW
 from tests.chaos.case import Case
 from tests.chaos.workers import Worker
 from tests.support.pipeline import a_lead
@@ -296,7 +297,7 @@ class Storm:
         app = self._case.app
         if app.queue.depth() or app.poison.depth():
             return False
-        return next(listing.undelivered(app.ledger), None) is None
+        return next(queries.undelivered(app.ledger), None) is None
 
     def _progress(self, what: str) -> None:
         accepted = sum(len(post.accepted) for post in self._posts)
@@ -328,7 +329,7 @@ class Storm:
         report.wrong += [f"a second record of {name}: {found}" for name, found in keys.items() if len(found) > 1]
         report.wrong += [f"never posted: {name}" for name in keys if name not in posts]
         self._judge_customers(accepted)
-        report.wrong += [f"still to do: {item}" for item in listing.undelivered(self._case.app.ledger)]
+        report.wrong += [f"still to do: {item}" for item in queries.undelivered(self._case.app.ledger)]
 
     def _judge_customers(self, accepted: list[Post]) -> None:
         """Each customer is one customer at the vendor, with every stage."""
@@ -350,7 +351,7 @@ class Storm:
     def _all_records(self) -> list[LeadRecord]:
         table = self._case.app.ledger.table
         found = []
-        for partition in listing.PARTITIONS:
+        for partition in queries.PARTITIONS:
             rows = table.query(f"PartitionKey eq '{partition}' and RowKey ge 'lead;' and RowKey lt 'lead<'")
             found += [read_lead(row, "") for row in rows]
         return found

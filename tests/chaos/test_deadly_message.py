@@ -9,7 +9,7 @@ import pytest
 
 from devhost.clock import Clock
 from devhost.supervisor import Supervisor
-from leads.rows import State
+from leads.core.states import State
 from tests.chaos.case import Case, app_with_tries
 from tests.chaos.workers import ForkServer
 

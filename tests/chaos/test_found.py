@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from leads import ledger
 from leads.app import App
-from leads.delivery import deliver, new_record
-from leads.identity import customer_hash, customer_identity
-from leads.ledger import Claim, Ledger
-from leads.messages import Message, decode, encode
-from leads.rows import Seen, State
-from leads.settings import Settings
+from leads.core.identity import customer_hash, customer_identity
+from leads.core.messages import Message, decode, encode
+from leads.core.states import State
+from leads.ledger import transactions
+from leads.ledger.rows import Seen
+from leads.ledger.transactions import Claim, Ledger
+from leads.pipeline.delivery import deliver, new_record
+from leads.platform.settings import Settings
 from tests.support.pipeline import Pipeline, a_lead, crm, text_of
 from tests.support.vendor import MISCONFIGURED, RETRY, Vendor
 
@@ -33,7 +34,7 @@ def vendor() -> Any:
 @pytest.fixture
 def pipeline(fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     # A lease that is over at once: whoever settles may find that another worker has come in between.
-    monkeypatch.setattr(ledger, "CLAIM_LEASE_SECONDS", -5)
+    monkeypatch.setattr(transactions, "CLAIM_LEASE_SECONDS", -5)
     return Pipeline(fresh_storage, monkeypatch)
 
 

@@ -18,10 +18,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from leads import clock, listing
-from leads.intake import accept
-from leads.offers import read_offer
-from leads.rows import State
+from leads.core import clock
+from leads.core.states import State
+from leads.ledger import queries
+from leads.offers.model import read_offer
+from leads.pipeline.intake import accept
 from tests.chaos.case import Case
 from tests.chaos.storm import ACTIONS, StormRule, Weather, fast_clock
 from tests.chaos.workers import ForkServer
@@ -339,14 +340,14 @@ def _deliver(case: Case, proxies: list[Proxy], vendor: Vendor, rng: Random, done
         if calm and _is_settled(case):
             return kills
         time.sleep(0.05)
-    undelivered = list(listing.undelivered(case.app.ledger))
+    undelivered = list(queries.undelivered(case.app.ledger))
     raise AssertionError(f"seed {SEED}: not settled: {undelivered[:5]}\n{workers[0].log[-3000:]}")
 
 
 def _is_settled(case: Case) -> bool:
     if case.app.queue.depth() or case.app.poison.depth():
         return False
-    return all(waiting.state is State.HELD for waiting in listing.undelivered(case.app.ledger))
+    return all(waiting.state is State.HELD for waiting in queries.undelivered(case.app.ledger))
 
 
 def _lead_of(text: str) -> str:

@@ -21,14 +21,14 @@ from typing import Any
 
 import pytest
 
-from leads import clock
 from leads.app import App
+from leads.core import clock
 from leads.destinations.http import HttpClient, NoAnswer
 from leads.destinations.lanes import Allowance, Lanes, NoLane
-from leads.intake import accept
-from leads.offers import read_offer
-from leads.settings import Settings
-from leads.storage import Storage
+from leads.offers.model import read_offer
+from leads.pipeline.intake import accept
+from leads.platform.settings import Settings
+from leads.platform.storage import Storage
 from tests.chaos.workers import ForkServer
 from tests.fakes.marketo import CLIENT, MUNCHKIN, Marketo
 from tests.fakes.tls import make_authority

@@ -16,7 +16,8 @@ from typing import Literal, NamedTuple
 
 import pytest
 
-from leads.rows import FINAL, Delivery, State
+from leads.core.states import FINAL, State
+from leads.ledger.rows import Delivery
 
 Order = Literal["message first", "ledger first"]
 Judge = Callable[[State, int, int], bool]

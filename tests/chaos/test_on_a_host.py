@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from devhost.supervisor import Supervisor
-from leads.offers import read_offer
+from leads.offers.model import read_offer
 from tests.chaos.case import patient_app
 from tests.chaos.on_a_host import Report, email_of, judge, storm
 from tests.support.pipeline import crm

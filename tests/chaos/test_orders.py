@@ -6,9 +6,9 @@ from itertools import permutations
 
 import pytest
 
-from leads.delivery import deliver
-from leads.messages import Message, encode
-from leads.rows import State
+from leads.core.messages import Message, encode
+from leads.core.states import State
+from leads.pipeline.delivery import deliver
 from tests.support.pipeline import Pipeline, a_lead, crm, text_of
 from tests.support.vendor import DELIVERED, RETRY, Vendor
 
@@ -21,7 +21,7 @@ def test_every_order_of_every_message_ends_in_one_delivery(fresh_storage: str, m
         pipeline = Pipeline(fresh_storage, monkeypatch)
         pipeline.offer(crm(vendor.url))
         # The connection is well for others: or else it would pause, and nothing of an order be left to see.
-        monkeypatch.setattr("leads.connections.FAILURES_UNTIL_PAUSE", 10_000)
+        monkeypatch.setattr("leads.health.connections.FAILURES_UNTIL_PAUSE", 10_000)
         vendor.answer = lambda call: RETRY if vendor.keys().count(call.key) <= FAILURES else DELIVERED
         for order in ORDERS:
             _try(pipeline, vendor, order)

@@ -16,9 +16,9 @@ from azure.storage.queue import QueueClient
 
 from devhost.clock import Clock
 from devhost.supervisor import Supervisor
-from leads import listing
-from leads.messages import decode
-from leads.rows import State
+from leads.core.messages import decode
+from leads.core.states import State
+from leads.ledger import queries
 from tests.chaos.case import LEASE_SECONDS, LONG_LEASE_SECONDS, Case, app_with_tries
 from tests.chaos.workers import ForkServer, Worker
 from tests.support import proxy
@@ -236,9 +236,9 @@ def test_what_can_not_be_read_is_kept_for_a_person(stored: str, kept: bytes, cas
     put_raw(case, stored)
     case.start()
     case.wait_until(
-        lambda: len(list(listing.undelivered(case.app.ledger))) == 1, "the unreadable message in the ledger"
+        lambda: len(list(queries.undelivered(case.app.ledger))) == 1, "the unreadable message in the ledger"
     )
-    (found,) = listing.undelivered(case.app.ledger)
+    (found,) = queries.undelivered(case.app.ledger)
     assert found.state is State.UNREADABLE
     assert case.app.ledger.body(found.lead_id) == kept
     case.wait_until(lambda: all_delivered(case), "its neighbour")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from leads import clock
+from leads.core import clock
 from tests.chaos.case import Case
 from tests.chaos.soak import SAMPLES, Sample, faults, soak
 from tests.chaos.storm import fast_clock

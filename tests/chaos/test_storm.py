@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from leads import clock
+from leads.core import clock
 from tests.chaos.case import Case
 from tests.chaos.storm import Storm, Weather, fast_clock
 from tests.chaos.workers import ForkServer

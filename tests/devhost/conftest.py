@@ -201,8 +201,8 @@ def app_with(tmp_path: Path) -> Callable[..., Path]:
         if leads:
             (app / "leads").mkdir()
             (app / "leads/__init__.py").touch()
-            (app / "leads/ledger.py").write_text("CLAIM_LEASE_SECONDS = 240\n")
-            (app / "leads/clock.py").write_text(
+            (app / "leads/ledger/transactions.py").write_text("CLAIM_LEASE_SECONDS = 240\n")
+            (app / "leads/core/clock.py").write_text(
                 "from datetime import UTC, datetime\n\ndef now() -> datetime:\n    return datetime.now(UTC)\n"
             )
         return app

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from leads.app import App
-from leads.offers import read_offer
-from leads.settings import Settings
+from leads.offers.model import read_offer
+from leads.platform.settings import Settings
 from tests.support.account import rows
 from tests.support.running_app import TARGET, RunningApp, running_app
 from tools.host import ROOT

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from leads.clock import now
-from leads.identity import new_lead_id
-from leads.lead import Lead
-from leads.listing import newest
+from leads.core.clock import now
+from leads.core.identity import new_lead_id
+from leads.core.lead import Lead
+from leads.ledger.queries import newest
 from tests.e2e.conftest import app_on, delivered_rows
 from tests.support.pipeline import a_lead
 from tests.support.running_app import RunningApp

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from leads.cli.reach import KEY_VARIABLE, TOKEN_VARIABLE
+from leads.cli.transport import KEY_VARIABLE, TOKEN_VARIABLE
 from tests.support.command_line import Ran, Run, at_a_terminal, command_names, one_line, process, run_against
 from tests.support.pipeline import a_lead
 from tests.support.running_app import PERSONAL_DATA_OVER_HTTP, RunningApp, running_app

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from leads.offers import read_offer
-from leads.settings import FETCHED_BESIDE
+from leads.offers.model import read_offer
+from leads.platform.settings import FETCHED_BESIDE
 from tests.e2e.conftest import app_on
 from tests.fakes.tls import make_authority, never_answer, raw_server
 from tests.support.pipeline import a_lead, crm

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from leads.offers import read_offer
+from leads.offers.model import read_offer
 from tests.e2e.conftest import app_on, delivered_rows
 from tests.support.pipeline import a_lead, crm
 from tests.support.running_app import RunningApp, running_app

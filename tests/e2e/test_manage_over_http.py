@@ -6,7 +6,7 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from leads.api.operations import BASE, OPERATIONS
+from leads.operations.table import BASE, OPERATIONS
 from tests.e2e.conftest import app_on
 from tests.support.pipeline import a_lead
 from tests.support.running_app import running_app

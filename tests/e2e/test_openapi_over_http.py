@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from leads.api.operations import OPERATIONS
 from leads.app import App
-from leads.delivery import deliver
-from leads.intake import accept
-from leads.offers import read_offer
+from leads.offers.model import read_offer
+from leads.operations.table import OPERATIONS
+from leads.pipeline.delivery import deliver
+from leads.pipeline.intake import accept
 from tests.e2e.conftest import app_on
 from tests.support.pipeline import a_lead, text_of
 from tests.support.running_app import PERSONAL_DATA_OVER_HTTP, running_app

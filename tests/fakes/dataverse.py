@@ -22,7 +22,7 @@ from html.parser import HTMLParser
 from typing import Any, Final
 from urllib.parse import unquote
 
-from leads import clock
+from leads.core import clock
 from tests.fakes.https_server import Request, Response, VendorServer
 from tests.fakes.tls import Authority
 

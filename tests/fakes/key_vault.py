@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from leads import network
+from leads.platform import network
 from tests.fakes.https_server import Request, Response, VendorServer
 from tests.fakes.tls import Authority
 

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any, Final
 
-from leads import clock
+from leads.core import clock
 from tests.fakes.https_server import Broken, Request, Response, VendorServer
 from tests.fakes.tls import Authority
 

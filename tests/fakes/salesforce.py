@@ -23,7 +23,7 @@ from urllib.parse import unquote
 
 import jwt
 
-from leads import clock
+from leads.core import clock
 from tests.fakes.https_server import Request, Response, VendorServer
 from tests.fakes.soql import MalformedQuery, Query, parse
 from tests.fakes.tls import Authority

@@ -1,8 +1,9 @@
 """Salesforce's Web-to-Lead form over TLS: it answers 200 whatever becomes of the lead, which only the test can see.
 
-As Salesforce documents it (see `leads/destinations/salesforce_web_to_lead.py`): a wrong organization, a missing required field, a
-value that a column or picklist does not take, a duplicate rule: no lead, and not a word of it. Whether a text may be longer than
-the generated form admits is documented nowhere: here it may not. Over the limit requests wait in a queue of Salesforce's.
+As Salesforce documents it (`leads/destinations/vendors/salesforce_web_to_lead.py` has the sources): a wrong organization, a
+missing required field, a value that a column or picklist does not take, a duplicate rule: no lead, and not a word of it.
+Whether a text may be longer than the generated form admits is documented nowhere: here it may not. Over the limit requests wait
+in a queue of Salesforce's.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from leads.destinations.azure_table import AzureTableSettings
-from leads.events import Event
-from leads.settings import Settings
+from leads.destinations.vendors.azure_table import AzureTableSettings
+from leads.platform.events import Event
+from leads.platform.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOYED = [ROOT / "function_app.py", *sorted((ROOT / "leads").rglob("*.py"))]

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-from leads.events import ALARMS
+from leads.platform.events import ALARMS
 from tests.infra import code
 from tests.infra.bicep import Deployment
 

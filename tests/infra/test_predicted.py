@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from leads.api import doctor
-from leads.destinations.azure_table import AzureTableSettings
-from leads.settings import read_settings
-from leads.storage import LEADS_QUEUE, Storage
+from leads.destinations.vendors.azure_table import AzureTableSettings
+from leads.operations import doctor
+from leads.platform.settings import read_settings
+from leads.platform.storage import LEADS_QUEUE, Storage
 from tests.infra import code, promises
 from tests.infra.bicep import PARAMETERS, Compiler, Deployment
 from tests.infra.conftest import Predicted
@@ -34,8 +34,9 @@ def test_each_setting_that_the_code_reads_is_set_and_none_that_nothing_reads(dep
     assert promises.wrong_settings(deployment, own) == set()
 
 
-def test_the_environment_is_read_in_one_place_only() -> None:
-    elsewhere = [place for place in code.reads_of_the_environment() if not place.startswith("leads/settings.py:")]
+def test_the_environment_is_read_by_the_platform_only() -> None:
+    reading = tuple(f"leads/platform/{name}.py:" for name in ("settings", "secrets", "machine"))
+    elsewhere = [place for place in code.reads_of_the_environment() if not place.startswith(reading)]
     # The command line runs on a person's machine: what it reads there is no setting of the app.
     assert [place for place in elsewhere if not place.startswith("leads/cli/")] == []
 
@@ -83,7 +84,7 @@ def test_there_are_threads_for_all_that_an_instance_takes_at_once(deployment: De
 def test_the_app_itself_refuses_every_body_that_is_too_large(deployment: Deployment) -> None:
     """Above the host's limit the sender gets an empty 500, and below the app's own limit a lead would be lost."""
     limit = int(deployment.settings["FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"])
-    assert set(code.body_limits()) == {"leads/api/wire.py", "leads/intake.py"}
+    assert set(code.body_limits()) == {"leads/operations/wire.py", "leads/pipeline/intake.py"}
     assert limit > max(code.body_limits().values())
     documented = (ROOT / "docs/configuration.md").read_text()
     assert f"| `FUNCTIONS_REQUEST_BODY_SIZE_LIMIT` | `{limit}` |" in documented

@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 
-from leads.events import ALARMS, Event, emit
-from leads.replay import CORRECTABLE
-from leads.rows import DONE, State
-from leads.watching import WAIT_IS_LONG
+from leads.core.states import CORRECTABLE, DONE, State
+from leads.platform.events import ALARMS, Event, emit
+from leads.watch.conditions import WAIT_IS_LONG
 from tests.infra import promises
 from tests.infra.bicep import INFRA, ROOT, Deployment
 from tests.infra.conftest import Predicted

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from leads.app import App
+from leads.core.states import State
 from leads.destinations.base import CheckResult
-from leads.offers import read_offer
-from leads.rows import State
+from leads.offers.model import read_offer
 from tests.fakes.dataverse import CLIENT, TENANT, Dataverse
 from tests.fakes.https_server import Request
 from tests.support.pipeline import Pipeline, a_lead

@@ -12,12 +12,15 @@ from itertools import count
 from typing import Any
 from uuid import uuid4
 
-from leads import clock, destinations
-from leads.destinations.base import CheckResult, Context, Customer, Delivered, Destination, Outcome, OutgoingLead
+from leads import destinations
+from leads.core import clock
+from leads.core.lead import Stage, parse_body, stage_of
+from leads.core.outcomes import Delivered, Outcome
+from leads.destinations.base import CheckResult, Context, Customer, Destination, OutgoingLead
 from leads.destinations.follow_up import FollowUp, follow_up_of
-from leads.lead import Stage, parse_body, stage_of
-from leads.settings import Secrets, Settings
-from leads.storage import Storage
+from leads.platform.secrets import Secrets
+from leads.platform.settings import Settings
+from leads.platform.storage import Storage
 from tests.support.pipeline import a_lead
 
 _NUMBERS = count(1)

@@ -14,10 +14,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from leads import cli
-from leads.identity import complement, new_lead_id
-from leads.lead import Lead
-from leads.rows import Delivery, LeadRecord, State, lead_entity
-from leads.storage import Table
+from leads.core.identity import complement, new_lead_id
+from leads.core.lead import Lead
+from leads.core.states import State
+from leads.ledger.rows import Delivery, LeadRecord, lead_entity
+from leads.platform.storage import Table
 from tests.support.memory import Entity
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import accumulate, pairwise
 
-from leads.silence import judge
+from leads.core.silence import judge
 
 BEGIN = date(2026, 1, 1)
 FEWEST, MOST = 1 / 7, 300.0

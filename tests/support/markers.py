@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from leads.alarms import ALARMS_TABLE
-from leads.connections import CONNECTIONS_TABLE
-from leads.counts import COUNTS_TABLE
 from leads.destinations.allowance import ALLOWANCES_TABLE
-from leads.ledger import LEDGER_TABLE
-from leads.offers import OFFERS_TABLE
+from leads.health.alarms import ALARMS_TABLE
+from leads.health.connections import CONNECTIONS_TABLE
+from leads.health.lead_counts import COUNTS_TABLE
+from leads.ledger.transactions import LEDGER_TABLE
+from leads.offers.table import OFFERS_TABLE
 from tests.support.account import Account
 
 PERSONAL: Final = (

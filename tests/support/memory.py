@@ -16,7 +16,7 @@ from typing import Any
 
 from azure.data.tables import UpdateMode
 
-from leads.storage import Conflict, Operation, Queue, Storage, Table
+from leads.platform.storage import Conflict, Operation, Queue, Storage, Table
 
 _COMPARISON = re.compile(r"(\w+) (eq|ge|gt|lt) '([^']*)'")
 _HOLDS = {

@@ -16,15 +16,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import tests.support.recording  # noqa: F401 - registers the tests' own destination type
-from leads import clock, tick
 from leads.app import App
-from leads.delivery import deliver
-from leads.intake import accept
-from leads.messages import decode
-from leads.offers import Offer, read_offer
-from leads.rows import Delivery, LeadRecord
-from leads.settings import Settings, read_settings
-from leads.storage import LEADS_QUEUE, Queue, Storage, keys_beginning
+from leads.core import clock
+from leads.core.messages import decode
+from leads.ledger.rows import Delivery, LeadRecord
+from leads.offers.model import Offer, read_offer
+from leads.pipeline.delivery import deliver
+from leads.pipeline.intake import accept
+from leads.platform.settings import Settings, read_settings
+from leads.platform.storage import LEADS_QUEUE, Queue, Storage, keys_beginning
+from leads.watch import tick
 
 LEAD: dict[str, Any] = {
     "UserDetails": {

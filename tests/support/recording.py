@@ -8,19 +8,14 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from leads import destinations
+from leads.core.outcomes import Delivered, Misconfigured, Outcome, Rejected, Retry, Unknown
 from leads.destinations.base import (
     CheckResult,
     Customer,
-    Delivered,
     Destination,
     DestinationSettings,
-    Misconfigured,
-    Outcome,
     OutgoingLead,
     PreviewedRequest,
-    Rejected,
-    Retry,
-    Unknown,
 )
 
 

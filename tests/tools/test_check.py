@@ -18,6 +18,11 @@ REPORT = """<testsuites><testsuite>
   <testcase classname="tests.a" name="does_not_end"><error message="fixture"/></testcase>
 </testsuite></testsuites>"""
 
+MARKERS = """def pytest_configure(config):
+    for name in ("alone", "real_time", "server", "every_python"):
+        config.addinivalue_line("markers", f"{name}: x")
+"""
+
 
 def test_every_test_is_counted_once_and_errors_are_failures() -> None:
     assert read_report(REPORT) == Totals(passed=1, failed=3, skipped=1)
@@ -63,10 +68,7 @@ def test_tests_that_cannot_be_collected_are_a_failure(quick: Path, capfd: pytest
 def test_what_starts_many_processes_runs_after_the_others_and_what_measures_time_not_at_all(
     quick: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (quick / "conftest.py").write_text(
-        "def pytest_configure(config):\n"
-        "    for name in ('alone', 'real_time'):\n        config.addinivalue_line('markers', f'{name}: x')\n"
-    )
+    (quick / "conftest.py").write_text(MARKERS)
     (quick / "test_it.py").write_text(
         "import pytest\n@pytest.mark.alone\ndef test_a(): pass\ndef test_b(): pass\n"
         "@pytest.mark.real_time\ndef test_c(): assert False, 'only in a soak'\n"
@@ -86,9 +88,12 @@ def test_no_test_is_tried_twice(quick: Path, capfd: pytest.CaptureFixture[str]) 
 
 def test_quick_leaves_them_out(quick: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QUICK", "1")
-    (quick / "conftest.py").write_text("def pytest_configure(config): config.addinivalue_line('markers', 'alone: x')\n")
-    (quick / "test_it.py").write_text("import pytest\n@pytest.mark.alone\ndef test_a(): pass\ndef test_b(): pass\n")
-    assert run_check(quick, capfd) == (0, "2 passed, 0 failed, 0 skipped")
+    (quick / "conftest.py").write_text(MARKERS)
+    (quick / "test_it.py").write_text(
+        "import pytest\n@pytest.mark.alone\ndef test_a(): pass\ndef test_b(): pass\n"
+        "@pytest.mark.server\ndef test_c(): pass\n@pytest.mark.server\n@pytest.mark.every_python\ndef test_d(): pass\n"
+    )
+    assert run_check(quick, capfd) == (0, "3 passed, 0 failed, 0 skipped")
 
 
 def test_no_tests_at_all_are_a_failure(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -24,9 +24,9 @@ from rich.console import Console
 
 from leads.app import App
 from leads.destinations import MODULES
-from leads.offers import Offer
-from leads.settings import read_settings as read_storage_settings
-from leads.storage import LEADS_QUEUE
+from leads.offers.model import Offer
+from leads.platform.settings import read_settings as read_storage_settings
+from leads.platform.storage import LEADS_QUEUE
 from tools import demo, run
 from tools.demo import HTTP, TABLE, read_samples
 from tools.host import DEFAULT_PORT, ROOT, RunError

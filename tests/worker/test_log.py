@@ -15,9 +15,9 @@ import pytest
 from azure.storage.queue import QueueClient
 
 from devhost.runtime import LoadedApp
-from leads.events import Event
-from leads.identity import customer_hash
-from leads.ledger import LEDGER_TABLE
+from leads.core.identity import customer_hash
+from leads.ledger.transactions import LEDGER_TABLE
+from leads.platform.events import Event
 from tests.fakes.https_server import Response
 from tests.fakes.tls import make_authority
 from tests.fakes.webhook import Receiver
@@ -88,7 +88,7 @@ def journey(
     for name, value in (settings | {"LEADS_PERSONAL_DATA_OVER_HTTP": "true"}).items():
         monkeypatch.setenv(name, value)
     clock = TestClock(datetime.now(UTC))
-    monkeypatch.setattr("leads.clock.now", clock.now)
+    monkeypatch.setattr("leads.core.clock.now", clock.now)
     forget_app()
     with (
         Receiver(authority, [SECRET], real_time=False) as receiver,

@@ -17,10 +17,10 @@ from devhost.functions import HttpResult
 from devhost.routes import parse_route
 from devhost.runtime import LoadedApp
 from devhost.urls import path_of
-from leads.api.doctor import Diagnosis, examine_deployment
-from leads.api.operation import Nothing, Operation, whole_body
-from leads.api.operations import OPERATIONS
 from leads.app import examined_app
+from leads.operations.doctor import Diagnosis, examine_deployment
+from leads.operations.operation import Nothing, Operation, whole_body
+from leads.operations.table import OPERATIONS
 from tests.support.pipeline import LEAD, Pipeline, a_lead
 from tests.support.process_app import forget_app
 
@@ -336,8 +336,8 @@ def test_the_doctor_says_over_http_what_it_says_at_a_shell(ask: Ask) -> None:
 def test_checks_that_are_not_done_in_time_are_a_503_that_says_so(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     ask("PUT", "/offers/contoso.crm", OFFER)
     end = threading.Event()
-    monkeypatch.setattr("leads.api.validation.checked", lambda _: end.wait(60))
-    monkeypatch.setattr("leads.api.validation.VALIDATION_SECONDS", 0)
+    monkeypatch.setattr("leads.operations.validation.checked", lambda _: end.wait(60))
+    monkeypatch.setattr("leads.operations.validation.VALIDATION_SECONDS", 0)
     answer = ask("POST", "/offers/contoso.crm/validate")
     end.set()
     assert problem(answer, 503, "")["detail"] == "1 of 1 were not done in time. Ask again."

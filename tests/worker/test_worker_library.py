@@ -110,7 +110,7 @@ def test_a_queue_function_gets_the_text_of_its_message(
     function_app: LoadedApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    monkeypatch.setattr("leads.delivery.deliver", lambda app, text, *_: seen.append(text))
+    monkeypatch.setattr("leads.pipeline.delivery.deliver", lambda app, text, *_: seen.append(text))
     assert function_app.invoke_queue("deliver_lead", "a message — ünïcode", dequeue_count=2).ok
     assert seen == ["a message — ünïcode"]
 
@@ -119,15 +119,15 @@ def test_what_a_function_raises_is_its_result(function_app: LoadedApp, monkeypat
     def fail(*_: object) -> None:
         raise ValueError("as asked")
 
-    monkeypatch.setattr("leads.delivery.deliver", fail)
-    monkeypatch.setattr("leads.tick.watch", fail)
+    monkeypatch.setattr("leads.pipeline.delivery.deliver", fail)
+    monkeypatch.setattr("leads.watch.tick.watch", fail)
     for result in (function_app.invoke_queue("deliver_lead", "x"), function_app.invoke_timer("watch")):
         assert (result.ok, result.error) == (False, "ValueError('as asked')")
 
 
 def test_a_timer_function_is_called(function_app: LoadedApp, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[object] = []
-    monkeypatch.setattr("leads.tick.watch", calls.append)
+    monkeypatch.setattr("leads.watch.tick.watch", calls.append)
     assert function_app.invoke_timer("watch", past_due=True).ok
     assert len(calls) == 1
 

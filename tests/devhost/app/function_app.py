@@ -116,7 +116,7 @@ def put(req: func.HttpRequest) -> func.HttpResponse:
 
 @app.route(route="time", auth_level=func.AuthLevel.ANONYMOUS)
 def time_of_app(req: func.HttpRequest) -> str:
-    clock, ledger = importlib.import_module("leads.clock"), importlib.import_module("leads.ledger")
+    clock, ledger = importlib.import_module("leads.core.clock"), importlib.import_module("leads.ledger.transactions")
     return json.dumps({"now": clock.now().timestamp(), "claim_lease_seconds": ledger.CLAIM_LEASE_SECONDS})
 
 

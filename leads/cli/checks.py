@@ -1,0 +1,302 @@
+"""`offers validate`, `preview` and `test`: whether an offer works, before the first customer shows it."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Final
+
+import typer
+from rich.text import Text
+
+from leads.cli import hints
+from leads.cli.files import read_bytes, read_offers
+from leads.cli.offers import group
+from leads.cli.output import AsJson, json_text, print_json, print_line, print_table, printable, time_of
+from leads.cli.prompts import DONE, NEEDS_A_PERSON, OfferId, ask
+from leads.cli.transport import Directly
+from leads.core.lead import text_of_body
+from leads.core.states import RESTING, State
+from leads.destinations.base import PreviewedRequest
+from leads.offers.model import Offer
+from leads.operations.connections import list_connections
+from leads.operations.leads import DeliveryView, LeadView, ShowLead, show_lead
+from leads.operations.operation import Nothing
+from leads.operations.preview import Preview, PreviewedDestination, PreviewLead, WantedPreview, preview_lead
+from leads.operations.problems import Invalid, NotFound
+from leads.operations.status import show_status
+from leads.operations.test_lead import SendTestLead, SentTestLead, TestLead, send_test_lead
+from leads.operations.validation import (
+    Validated,
+    ValidateDestination,
+    ValidateOffer,
+    Validation,
+    validate_destination,
+    validate_offer,
+)
+
+POLL_SECONDS: Final = 0.5
+
+UnsavedFile = Annotated[
+    str,
+    typer.Option(
+        "--file", metavar="FILE", help="Take the offer from a YAML or JSON file instead; it need not be saved."
+    ),
+]
+OptionalId = Annotated[str, typer.Argument(metavar="ID", help="The offer's id: publisher.offer, or *.")]
+
+
+# --- Validate -----------------------------------------------------------------------------------------------------------
+
+
+@group.command("validate")
+def offers_validate(
+    context: typer.Context,
+    offer_id: OptionalId = "",
+    destination: Annotated[str, typer.Option(metavar="NAME", help="Only the destination of this name.")] = "",
+    file: UnsavedFile = "",
+    as_json: AsJson = False,
+) -> int:
+    """Check whether an offer's destinations are usable.
+
+    Signs in and looks whether leads can be written; none is.
+
+    Says what to change where one is not usable; the exit status is 5 then, and where the last delivery was refused though the
+    check passes. Without --app the check is made from this
+    machine: an env:NAME secret is one of your own environment, and the network is yours.
+    """
+    if file:
+        found = validate_unsaved(context, _from_file(file, offer_id), destination)
+    elif offer_id:
+        found = ask(context, validate_offer, ValidateOffer(offer_id=offer_id, destination=destination))
+    else:
+        raise Invalid("ID: is missing; name an offer, or a file with --file")
+    if as_json:
+        print_json(found)
+    else:
+        print_validation(context, found.destinations)
+    return DONE if found.ok and not any(each.refusal for each in found.destinations) else NEEDS_A_PERSON
+
+
+def validate_unsaved(context: typer.Context, offer: Offer, destination: str = "") -> Validation:
+    """Check the destinations of an offer that need not be saved."""
+    chosen = [config for config in offer.destinations if destination in {"", config.name}]
+    answers = [ask(context, validate_destination, ValidateDestination(destination=config)) for config in chosen]
+    found = [each for answer in answers for each in answer.destinations]
+    if not found:
+        raise NotFound("destination: the offer has none of that name; show the offer to see the names there are")
+    return Validation(ok=all(each.ok for each in found), destinations=found)
+
+
+def print_validation(context: typer.Context, found: Sequence[Validated]) -> None:
+    """A line for each destination, and what to change."""
+    rows = [(each.destination, each.type, _verdict(each), f"{each.milliseconds} ms") for each in found]
+    print_table(("destination", "type", "result", "took"), rows, "result")
+    if any(not each.ok for each in found) and isinstance(context.obj, Directly):
+        print_line(
+            "Checked from this machine; --app URL checks where the app runs, with its settings and network.", err=True
+        )
+
+
+def _verdict(each: Validated) -> Text:
+    if each.ok and each.refusal:
+        return Text(printable(f"its check passes, but {each.refusal}"), "red")
+    if each.ok and not each.problem:
+        return Text("usable", "green")
+    if each.ok:
+        return Text(printable(f"usable, but: {each.problem}"), "yellow")
+    words = f"out of reach for now: {each.problem}" if each.transient else each.problem
+    return Text(printable(f"{words} ({each.code})" if each.code else words), "yellow" if each.transient else "red")
+
+
+# --- Preview ------------------------------------------------------------------------------------------------------------
+
+
+@group.command("preview")
+def offers_preview(
+    context: typer.Context,
+    offer_id: OptionalId = "",
+    lead: Annotated[
+        str, typer.Option(metavar="FILE", help="A lead in any shape that the intake takes; - is standard input.")
+    ] = "",
+    action: Annotated[
+        str, typer.Option(metavar="CODE", help="Without --lead: what a made-up customer does, such as PLT or Create.")
+    ] = "",
+    file: UnsavedFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show what a lead would send to each destination.
+
+    Each request with its address, headers and body. Nothing is sent or looked up.
+
+    The lead is routed and rendered as a customer's first one would be, by the code that sends it. Secrets show as ***.
+
+    \b
+    python -m leads offers preview contoso.crm --action PLT
+    python -m leads offers preview contoso.crm --lead lead.json
+    python -m leads offers preview --file offers.yaml contoso.crm
+    """
+    wanted = WantedPreview(
+        lead=text_of_body(read_bytes(lead))[0] if lead else None,
+        action=action,
+        offer_id=offer_id,
+        offer=_from_file(file, offer_id) if file else None,
+    )
+    found = ask(context, preview_lead, PreviewLead(wanted=wanted))
+    if as_json:
+        print_json(found)
+    else:
+        _print_preview(found)
+
+
+def _from_file(file: str, offer_id: str) -> Offer:
+    """The offer of that id in a file, or its only one."""
+    found = [offer for offer in read_offers(file) if offer_id.casefold() in {"", offer.id.casefold()}]
+    if len(found) != 1:
+        raise Invalid("ID: name one of the offers in the file")
+    return found[0]
+
+
+def _print_preview(found: Preview) -> None:
+    country = f", country {found.country_code}" if found.country_code else ""
+    test = ", a test lead" if found.is_test else ""
+    print_line(
+        f"{found.stage.replace('_', ' ')} ({found.action or 'no action'}), source {found.source or 'none'}{country}{test}"
+    )
+    if not found.offer:
+        print_line("No offer takes this lead: it would be kept as unrouted, and sent once one does.")
+        return
+    print_line(f"goes to offer {found.offer}")
+    for destination in found.destinations:
+        print_line("")
+        print_line(f"{destination.destination} ({destination.type})")
+        for line in _lines_of(destination):
+            typer.echo(f"  {line}".rstrip())
+
+
+def _lines_of(destination: PreviewedDestination) -> Iterator[str]:
+    if destination.skipped:
+        yield printable(f"would skip it: {destination.skipped}")
+    if destination.problem:
+        yield printable(f"can't be told: {destination.problem}")
+    for request in destination.requests:
+        yield from _lines_of_request(request)
+
+
+def _lines_of_request(request: PreviewedRequest) -> Iterator[str]:
+    yield printable(f"{request.method} {request.url}")
+    if request.note:
+        yield f"  {request.note}"
+    for name, value in request.headers.items():
+        yield printable(f"  {name}: {value}")
+    if request.body is not None:
+        yield from (f"  {line}" for line in json_text(request.body).splitlines())
+    for part in request.parts:
+        yield from (f"  {line}" for line in _lines_of_request(part))
+
+
+# --- Test lead ----------------------------------------------------------------------------------------------------------
+
+
+@group.command("test")
+def offers_test(
+    context: typer.Context,
+    offer_id: OfferId,
+    action: Annotated[
+        str,
+        typer.Option(metavar="CODE", help="What the customer does: INS, PLT, Create, StartTestDrive, DNC or another."),
+    ] = "INS",
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How long to wait for it to arrive.")] = 60,
+) -> int:
+    """Send a test lead and wait until it has arrived.
+
+    It has the marketplace's own form, and goes through the whole app: the queue, routing, the destinations. In the CRM it
+    carries the mark MSFT_TEST_ and a number, by which it can be found and removed. Exit status 5 if it has not arrived in
+    time; it is tried on all the same.
+    """
+    return send_and_wait(context, offer_id, action, timeout)
+
+
+def send_and_wait(context: typer.Context, offer_id: str, action: str, timeout: float) -> int:
+    """Send a test lead, and say step by step what becomes of it. Returns the exit status."""
+    request = SendTestLead(offer_id=offer_id, test_lead=TestLead(action=action))
+    started = time.monotonic()
+    sent = ask(context, send_test_lead, request)
+    said: list[str] = []
+    _say(started, f"accepted as {sent.lead_id}; its mark is {sent.mark}")
+    while True:
+        lead = _found(context, sent)
+        for step in _steps(lead) if lead else ():
+            if step not in said:
+                said.append(step)
+                _say(started, step)
+        if lead and all(delivery.state in RESTING for delivery in lead.deliveries):
+            return _conclude(context, lead)
+        if time.monotonic() - started >= timeout:
+            _explain_delay(context, lead, timeout)
+            return NEEDS_A_PERSON
+        time.sleep(POLL_SECONDS)
+
+
+def _say(started: float, step: str) -> None:
+    print_line(f"{time.monotonic() - started:6.1f} s  {step}")
+
+
+def _found(context: typer.Context, sent: SentTestLead) -> LeadView | None:
+    """The lead, once the ledger knows it: until then it is on the queue."""
+    try:
+        return ask(context, show_lead, ShowLead(lead_id=sent.lead_id))
+    except NotFound:
+        return None
+
+
+def _steps(lead: LeadView) -> Iterator[str]:
+    """What has become of the lead so far, each step in the same words whenever it is asked for."""
+    yield f"picked up: offer {lead.offer or 'none'}, {lead.stage.replace('_', ' ')}"
+    for delivery in lead.deliveries:
+        for attempt in delivery.attempts:
+            code = f" ({attempt.code})" if attempt.code else ""
+            due = f", next try at {time_of(attempt.next_at)} UTC" if attempt.next_at else ""
+            yield f"{delivery.destination}: {attempt.outcome}{code}, {attempt.milliseconds} ms{due}"
+        if delivery.state in RESTING and delivery.state not in {attempt.outcome for attempt in delivery.attempts}:
+            yield f"{delivery.destination or 'no destination'}: {delivery.state}"
+
+
+def _conclude(context: typer.Context, lead: LeadView) -> int:
+    """The verdict on a lead that rests, and what to do where it has not arrived."""
+    if lead.deliveries and all(delivery.state is State.DELIVERED for delivery in lead.deliveries):
+        print_line("The test lead has arrived.")
+        return DONE
+    for delivery in lead.deliveries:
+        if delivery.state is not State.DELIVERED:
+            print_line(f"{delivery.destination or lead.offer or 'The lead'}: {_why(context, delivery)}", err=True)
+            if not delivery.reason:
+                print_line(f"All attempts: {hints.command('leads', 'show', lead.lead_id)}", err=True)
+    return NEEDS_A_PERSON
+
+
+def _why(context: typer.Context, delivery: DeliveryView) -> str:
+    """Why a lead rests elsewhere than in its destination."""
+    if delivery.state is State.PARKED:
+        found = ask(context, list_connections, Nothing()).connections
+        health = next((view.health for view in found if view.id == delivery.connection), "paused")
+        return f"not sent, the connection {delivery.connection} is {health}. The lead follows once it is open again"
+    if delivery.state is State.SKIPPED:
+        return f"not sent: {delivery.reason}"
+    return f"{delivery.state}: {delivery.reason}" if delivery.reason else str(delivery.state)
+
+
+def _explain_delay(context: typer.Context, lead: LeadView | None, timeout: float) -> None:
+    """Say what is known of a lead that has not come to rest in time."""
+    late = f"Not there after {timeout:g} s"
+    if lead is None:
+        waiting = ask(context, show_status, Nothing()).queue.leads
+        print_line(
+            f"{late}: nothing has picked it up. Does the app run, on this storage account? "
+            f"About {waiting} messages are on the queue, and are delivered once it does",
+            err=True,
+        )
+        return
+    for delivery in lead.deliveries:
+        if delivery.state not in RESTING:
+            last = delivery.attempts[-1] if delivery.attempts else None
+            tried = f"the last try was {last.outcome} ({last.code or 'no code'})" if last else "it was not tried yet"
+            print_line(f"{late}: {delivery.destination}: {tried}; it is tried on by itself", err=True)

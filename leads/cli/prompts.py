@@ -1,0 +1,54 @@
+"""What the commands have in common: asking the app, asking a person, and the exit statuses."""
+
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Annotated, Final, TypeVar
+
+import typer
+from pydantic import BaseModel
+
+from leads.app import App
+from leads.cli.output import time_of
+from leads.cli.transport import AnswerT, Reach, RequestT
+from leads.operations.problems import Invalid
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+DONE: Final = 0
+NOT_FOUND: Final = 1
+BAD_INPUT: Final = 2
+OUT_OF_REACH: Final = 3
+CHANGED_MEANWHILE: Final = 4
+NEEDS_A_PERSON: Final = 5
+INTERRUPTED: Final = 130
+
+OfferId = Annotated[str, typer.Argument(metavar="ID", help="The offer's id: publisher.offer, or *.")]
+
+
+def ask(context: typer.Context, run: Callable[[App, RequestT], AnswerT], request: RequestT) -> AnswerT:
+    """Carry out an operation, wherever the command line has been told to."""
+    reach: Reach = context.obj
+    return reach.ask(run, request)
+
+
+def asked(model: type[ModelT], **flags: object) -> ModelT:
+    """What is asked for by the flags that were given; the others are as the model has them. Raises pydantic's error."""
+    return model.model_validate({name: value for name, value in flags.items() if value is not None})
+
+
+def none_with(what: str, wanted: Mapping[str, object]) -> str:
+    """Says that there is nothing of what was asked for: nothing is wrong with asking."""
+    named = [f"{name.replace('_', ' ')} {_shown(value)}" for name, value in wanted.items() if value not in {None, ""}]
+    return f"No {what}{' with ' if named else ''}{', '.join(named)}."
+
+
+def _shown(value: object) -> str:
+    return f"{time_of(value)} UTC" if isinstance(value, datetime) else str(value)
+
+
+def confirmed(question: str, *, otherwise: str, from_standard_input: bool = False) -> bool:
+    """Ask at the terminal, with no as the answer of who only presses Enter. Raises `Invalid` where nobody can be asked."""
+    if from_standard_input or not sys.stdin.isatty():
+        raise Invalid(f"{otherwise}: is needed here, because there is nobody to ask: {question}")
+    return typer.confirm(question)

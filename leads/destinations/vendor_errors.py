@@ -1,0 +1,171 @@
+"""Requests that a vendor refused or did not answer: what that means for the lead, and for a check of the connection.
+
+Each vendor's module holds its own table of codes (code → kind and words); what follows from a kind is the same for all of them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import Final, TypeVar
+
+from leads.core.outcomes import Delivered, Misconfigured, Outcome, Rejected, Retry, Skipped
+from leads.destinations.base import OWN_OUTAGE_SECONDS, CheckResult
+from leads.destinations.http import Failure, NoAnswer
+from leads.destinations.tokens import NoToken, Token, TokenSource
+from leads.platform.secrets import SecretOutOfReach
+from leads.platform.settings import SettingsError
+
+T = TypeVar("T")
+
+KEY_VAULT: Final = "key_vault"
+"""The code of a lead whose secret could not be read, because Key Vault or the identity's token endpoint did not answer."""
+
+
+class Kind(Enum):
+    """What a refusal means to the one who sent the request."""
+
+    ALREADY_THERE = auto()
+    CHANGED_MEANWHILE = auto()
+    GONE = auto()
+    DUPLICATE_RULE = auto()
+    TOO_LONG = auto()
+    FIELD = auto()
+    SIGN_IN_AGAIN = auto()
+    TRANSIENT = auto()
+    SETTINGS = auto()
+    LEAD = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A refused request: its kind, the vendor's code, words for a person, and the vendor's `Retry-After` in seconds.
+
+    `fields` are the vendor's names of the fields that it does not take, where it says so.
+    """
+
+    kind: Kind
+    code: str
+    words: str = ""
+    retry_after: float | None = None
+    fields: tuple[str, ...] = ()
+
+    def outcome(self) -> Outcome:
+        """What it means for the lead, where the sender knows nothing better."""
+        match self.kind:
+            case Kind.SETTINGS | Kind.SIGN_IN_AGAIN | Kind.GONE:
+                return Misconfigured(
+                    self.words or "The vendor refuses the sign-in: check the connection's credentials.", self.code
+                )
+            case Kind.LEAD | Kind.TOO_LONG | Kind.FIELD:
+                return Rejected(self.words or "The vendor does not accept this lead.", self.code)
+            case _:
+                return Retry(self.code, self.retry_after)
+
+
+UNREADABLE: Final = Problem(Kind.TRANSIENT, "unreadable_answer")
+"""An answer that is not what the vendor's interface answers."""
+
+
+class Refused(Exception):
+    """A vendor refused a request, or answered what can't be read. `problem` says why, without repeating what was sent."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.code)
+        self.problem = problem
+
+
+FAILURES: Final = (Refused, NoToken, NoAnswer, SettingsError)
+"""All that a request to a vendor may raise."""
+
+
+def outcome_of(failure: Exception, wrong_address: str) -> Outcome:
+    """What one of `FAILURES` means for a lead whose second try would find what the first may have stored.
+
+    `wrong_address` is for a person: that the address is not the vendor's, and which setting to check.
+    """
+    match failure:
+        case Refused():
+            return failure.problem.outcome()
+        case NoToken():
+            return failure.outcome
+        case NoAnswer():
+            return unanswered(failure, wrong_address)
+        case SecretOutOfReach():
+            return Retry(KEY_VAULT, OWN_OUTAGE_SECONDS, ours=True)
+        case _:
+            return Misconfigured(str(failure), "settings")
+
+
+def unanswered(error: NoAnswer, wrong_address: str) -> Misconfigured | Retry:
+    """What a request without an answer means."""
+    if error.failure is Failure.ADDRESS_REFUSED:
+        return Misconfigured(
+            "The address is not public: enter one that is, or allow its network in LEADS_ALLOWED_NETWORKS.",
+            error.failure,
+        )
+    if error.failure is Failure.TLS:
+        return Misconfigured(wrong_address, error.failure)
+    return Retry(error.failure)
+
+
+def check_result(outcome: Outcome, out_of_reach: str, addresses: str = "url") -> CheckResult:
+    """A check that ended in this outcome. `out_of_reach` says which party did not answer, `addresses` which settings name it."""
+    match outcome:
+        case Delivered() | Skipped():
+            return CheckResult(ok=True)
+        case Misconfigured() | Rejected():
+            return CheckResult(ok=False, problem=outcome.reason, code=outcome.code)
+        case Retry(code=code) if code == KEY_VAULT:
+            words = "Key Vault did not answer: check LEADS_KEY_VAULT_URI, its network, and the app's identity."
+            return CheckResult(ok=False, problem=words, code=code, transient=True)
+        case Retry(code=Failure.NO_SUCH_HOST):
+            # Transient: whether the name is wrong or only the name service out of order can't be told apart.
+            words = f"There is no host of that name: check {addresses}."
+            return CheckResult(ok=False, problem=words, code=outcome.code, transient=True)
+        case _:
+            return CheckResult(ok=False, problem=out_of_reach, code=outcome.code, transient=True)
+
+
+def check_of(
+    needed: Sequence[Callable[[], str]], extras: Sequence[Callable[[], str]], judged: Callable[[Exception], CheckResult]
+) -> CheckResult:
+    """A check made of parts, each of which returns what to change, "" if nothing. `judged` says what one of `FAILURES` means.
+
+    The first part shows whether the vendor answers. From then on an answer that can't be used (too large, unreadable, late) says
+    nothing against the connection. `extras` are what a lead is stored without if it has to be, such as an owner.
+    """
+    notes: list[CheckResult] = []
+    for number, part in enumerate([*needed, *extras]):
+        is_needed = number < len(needed)
+        try:
+            problem = part()
+            found = CheckResult(ok=not problem, problem=problem, code="check" if problem else "")
+        except FAILURES as failure:
+            found = judged(failure)
+            if not (is_needed and _speaks_against(failure, is_first=number == 0)):
+                is_needed = False
+                found = replace(found, problem=f"The check could not find everything out ({found.code}).")
+        if is_needed and not found.ok:
+            return found
+        if not found.ok:
+            notes.append(found)
+    words = " ".join(dict.fromkeys(note.problem for note in notes))
+    return CheckResult(ok=True, problem=words, code=notes[0].code if notes else "")
+
+
+def _speaks_against(failure: Exception, *, is_first: bool) -> bool:
+    """Whether what a part of a check has raised stands against the connection, or shows that the vendor is out of reach."""
+    outcome = outcome_of(failure, "")
+    is_unusable = isinstance(outcome, Rejected) or outcome == Retry(Failure.ANSWER_TOO_LARGE)
+    return isinstance(outcome, Misconfigured) or (is_first and not is_unusable)
+
+
+def signed_in(tokens: TokenSource, send: Callable[[Token], T]) -> T:
+    """Send with the credential's token, once more with a new one where the vendor refuses it. Raises what `send` raises."""
+    token = tokens.get()
+    try:
+        return send(token)
+    except Refused as refused:
+        if refused.problem.kind is not Kind.SIGN_IN_AGAIN:
+            raise
+    return send(tokens.renewed(token))

@@ -1,0 +1,100 @@
+"""Dynamics 365 / Dataverse: one lead record for each customer, and a note for each stage of the journey.
+
+A record and the notes, tasks and queue items of a stage have ids that are computed from the customer and from the lead, and are
+created only: whatever is sent twice is there once. What belongs to a stage is stored in one change set, whole or not at all.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import ClassVar
+
+from leads.core.outcomes import Outcome
+from leads.destinations.base import (
+    CheckResult,
+    Customer,
+    Destination,
+    DestinationSettings,
+    MappingValue,
+    OutgoingLead,
+    PreviewedRequest,
+)
+from leads.destinations.mapping import names_in
+from leads.destinations.vendor_errors import FAILURES, check_of, check_result, outcome_of
+from leads.destinations.vendors.dataverse.checks import Checking
+from leads.destinations.vendors.dataverse.client import Client
+from leads.destinations.vendors.dataverse.columns import Lengths
+from leads.destinations.vendors.dataverse.errors import WRONG_ADDRESS
+from leads.destinations.vendors.dataverse.records import BIND, DEFAULT_MAPPING
+from leads.destinations.vendors.dataverse.sending import Sending
+from leads.destinations.vendors.dataverse.settings import GUID, DataverseSettings
+from leads.destinations.vendors.dataverse.sign_in import token_source
+
+
+class Dataverse(Destination):
+    """See the module."""
+
+    Settings: ClassVar[type[DestinationSettings]] = DataverseSettings
+    sent_twice = (
+        "Dynamics 365 has the record and its notes already: nothing is written twice, unless people have deleted them."
+    )
+    settings: DataverseSettings
+    default_mapping: ClassVar[Mapping[str, MappingValue] | None] = DEFAULT_MAPPING
+    follow_ups: ClassVar[frozenset[str]] = frozenset({"rating", "owner", "queue", "task", "campaign"})
+    follow_up_ids: ClassVar[Mapping[str, tuple[str, str]]] = {
+        "owner": (f"(user|team):{GUID}", "user:ID or team:ID with the ID as in Dynamics"),
+        "queue": (GUID, "the queue's ID as in Dynamics"),
+        "campaign": (GUID, "the campaign's ID as in Dynamics"),
+    }
+
+    @classmethod
+    def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
+        assert isinstance(settings, DataverseSettings)  # noqa: S101
+        credential = (settings.tenant_id, settings.client_id, settings.client_secret)
+        return (settings.base_url.lower(), settings.authority.rstrip("/").lower(), *(part or "" for part in credential))
+
+    @classmethod
+    def check_mapping(cls, name: str, value: MappingValue) -> None:
+        if not name.endswith(BIND) or value is None:
+            return
+        # It is an address: what a customer wrote must have no part in it.
+        if not isinstance(value, str) or not value.startswith("/") or names_in(value):
+            words = "write the address of one record, such as /campaigns(ID), without fields of the lead"
+            raise ValueError(f"is a lookup: {words}")
+
+    @cached_property
+    def client(self) -> Client:
+        return Client(self.settings.base_url, self.http, token_source(self.settings, self.context, self.http))
+
+    @property
+    def lengths(self) -> Lengths:
+        """What the environment's columns hold, as far as this instance has learnt it."""
+        return self.context.shared(("dataverse lengths", self.connection), Lengths)
+
+    def record_link(self, record_id: str) -> str:
+        return f"{self.settings.base_url}/main.aspx?pagetype=entityrecord&etn=lead&id={record_id}"
+
+    def check(self) -> CheckResult:
+        """Sign in, and look whether the rights, columns and follow-up targets that leads need are there."""
+        checking = Checking(self.client, self.mapping, self.follow_up)
+        return check_of(checking.needed, checking.extras, _judged)
+
+    def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
+        try:
+            return self._sending(outgoing, customer).run()
+        except FAILURES as error:
+            return outcome_of(error, WRONG_ADDRESS)
+
+    def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
+        return self._sending(outgoing, customer).preview()
+
+    def _sending(self, outgoing: OutgoingLead, customer: Customer) -> Sending:
+        scope = self.record_scope(outgoing.offer, outgoing.destination)
+        return Sending(self.settings, self.mapping, self.lengths, self.client, scope, outgoing, customer)
+
+
+destination = Dataverse
+
+
+def _judged(failure: Exception) -> CheckResult:
+    words = "the environment, or its sign-in, did not answer"
+    return check_result(outcome_of(failure, WRONG_ADDRESS), words, "url, and authority if it is set")

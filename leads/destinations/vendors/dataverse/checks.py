@@ -1,0 +1,210 @@
+"""What a check of the connection looks at: rights, columns and follow-up targets, and what to change where one is missing.
+
+Sources: Microsoft Learn, "Security roles and privileges", "Queue tables" (a queue's rights are those of its items, and which
+tables go to queues), "AttributeTypeCode", "Associate and disassociate table rows using the Web API" (names of lookups),
+"RetrieveUserSetOfPrivilegesByNames Function", and the references of the tables User, Team and Queue.
+"""
+
+import json
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+from urllib.parse import quote
+
+from leads.core.lead import Stage
+from leads.destinations.base import MappingValue
+from leads.destinations.follow_up import FollowUp
+from leads.destinations.vendor_errors import UNREADABLE, Kind, Refused
+from leads.destinations.vendors.dataverse.client import Client
+from leads.destinations.vendors.dataverse.columns import TABLE_PATH, described
+from leads.destinations.vendors.dataverse.errors import WRONG_ADDRESS
+from leads.destinations.vendors.dataverse.records import BIND, owner_path
+
+_RIGHTS: Final = (
+    "prvCreateLead",
+    "prvReadLead",
+    "prvWriteLead",
+    "prvAppendLead",
+    "prvAppendToLead",
+    "prvCreateNote",
+    "prvAppendNote",
+    "prvReadEntity",
+    "prvReadAttribute",
+)
+_TASK_RIGHTS: Final = ("prvCreateActivity", "prvAppendActivity")
+_LOOKUPS: Final = frozenset({"Lookup", "Owner", "Customer"})
+_TAKES: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
+    **dict.fromkeys(("Picklist", "State", "Status", "Integer", "BigInt"), ((int,), "a whole number, such as 8")),
+    **dict.fromkeys(("Decimal", "Double", "Money"), ((int, float), "a number, such as 8.5")),
+    "Boolean": ((bool,), "true or false"),
+    **dict.fromkeys(("String", "Memo", "DateTime", "Uniqueidentifier"), ((str,), "a text")),
+}
+"""What a column of a type is filled with; other types are left to Dynamics."""
+
+
+class Checking:
+    """What leads need of an environment, and what a follow-up names; each part says what to change, "" if nothing."""
+
+    def __init__(
+        self, client: Client, mapping: Mapping[str, MappingValue], follow_up: Mapping[Stage, FollowUp]
+    ) -> None:
+        self._client = client
+        self._mapping = mapping
+        self._follow_up = follow_up
+        self._user = ""
+        self._held: Container[str] | None = None
+
+    @property
+    def needed(self) -> list[Callable[[], str]]:
+        return [self._sign_in, self._rights, self._columns]
+
+    @property
+    def extras(self) -> list[Callable[[], str]]:
+        """Leads are stored without what one of these says."""
+        targets = [
+            partial(self._target, f"follow_up.{stage}.{name}", path, looked)
+            for stage, wanted in self._follow_up.items()
+            for name, path, looked in _targets(wanted)
+        ]
+        queues = [
+            partial(self._queue_of_leads, stage) for stage, each in self._follow_up.items() if _queues_leads(each)
+        ]
+        return [self._rights_of_extras, *queues, *targets]
+
+    def _sign_in(self) -> str:
+        try:
+            user = self._client.get("WhoAmI").get("UserId")
+        except Refused as refused:
+            if refused.problem is UNREADABLE:
+                return WRONG_ADDRESS
+            raise
+        self._user = str(user or "")
+        return "" if user else WRONG_ADDRESS
+
+    def _rights(self) -> str:
+        needed, extras = _needed(self._follow_up), _needed_for_extras(self._follow_up)
+        self._held = _privileges(self._client, self._user, [*needed, *extras])
+        return self._lacking(needed)
+
+    def _rights_of_extras(self) -> str:
+        return self._lacking(_needed_for_extras(self._follow_up))
+
+    def _lacking(self, rights: Iterable[str]) -> str:
+        missing = [right for right in rights if self._held is not None and right not in self._held]
+        if not missing:
+            return ""
+        return f"The application user lacks the rights {', '.join(missing)}: give it the security role of the set-up guide."
+
+    def _columns(self) -> str:
+        spellings = {spelling for name in self._mapping for spelling in _spellings(name)}
+        columns = described(self._client, spellings, "AttributeType,IsValidForCreate")
+        problems = ((name, _column(name, value, columns)) for name, value in self._mapping.items())
+        return next((f"mapping.{name}: {problem}" for name, problem in problems if problem), "")
+
+    def _queue_of_leads(self, stage: Stage) -> str:
+        found = self._client.get(f"{TABLE_PATH}?$select=IsValidForQueue").get("IsValidForQueue")
+        if isinstance(found, dict) and found.get("Value") is False:
+            return f"follow_up.{stage}.queue: leads do not go to queues here: add a task, or enable the lead table for queues."
+        return ""
+
+    def _target(self, setting: str, path: str, looked: "_Looked") -> str:
+        try:
+            row = self._client.get(f"{path.removeprefix('/')}?$select={looked.column}")
+        except Refused as refused:
+            if refused.problem.kind is Kind.GONE:
+                return f"{setting}: Dynamics has none with this ID."
+            raise
+        if looked.refuses(row.get(looked.column)):
+            return f"{setting}: {looked.words}"
+        if looked.needs_role and "prvReadLead" not in _privileges(self._client, path[-37:-1], ["prvReadLead"]):
+            return f"{setting}: the user has no security role by which they may read leads."
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """What of a target tells that it can't be used: a column, the values of it that mean so, and words."""
+
+    column: str
+    unusable: tuple[int | bool, ...] = ()
+    words: str = ""
+    needs_role: bool = False
+
+    def refuses(self, value: Any) -> bool:
+        return value in self.unusable
+
+
+_USER: Final = _Looked("isdisabled", (True,), "the user is disabled: name another one.", needs_role=True)
+_TEAM: Final = _Looked("teamtype", (1,), "an access team can own no records: name an owner team.")
+_QUEUE: Final = _Looked("statecode", (1,), "the queue is inactive: name another one, or activate it.")
+_CAMPAIGN: Final = _Looked("createdon")
+
+
+def _targets(wanted: FollowUp) -> Iterator[tuple[str, str, _Looked]]:
+    """For each record that a follow-up names: the part, its address, and what to look at."""
+    if wanted.owner:
+        yield "owner", owner_path(wanted.owner), _USER if wanted.owner.startswith("user:") else _TEAM
+    if wanted.queue:
+        yield "queue", f"/queues({wanted.queue})", _QUEUE
+    if wanted.campaign:
+        yield "campaign", f"/campaigns({wanted.campaign})", _CAMPAIGN
+
+
+def _queues_leads(wanted: FollowUp) -> bool:
+    return bool(wanted.queue) and wanted.task is None
+
+
+def _privileges(client: Client, user: str, names: Sequence[str]) -> set[str]:
+    """Which of these rights a user holds, by roles of their own or of a team. All the rights of an administrator are too many."""
+    function = "Microsoft.Dynamics.CRM.RetrieveUserSetOfPrivilegesByNames(PrivilegeNames=@names)"
+    asked = quote(json.dumps(list(names), separators=(",", ":")), safe="")
+    held = client.rows(f"systemusers({user})/{function}?@names={asked}", "RolePrivileges")
+    return {str(right.get("PrivilegeName")) for right in held}
+
+
+def _needed(follow_up: Mapping[Stage, FollowUp]) -> list[str]:
+    tasks = _TASK_RIGHTS if any(wanted.task for wanted in follow_up.values()) else ()
+    return [*_RIGHTS, *tasks]
+
+
+def _needed_for_extras(follow_up: Mapping[Stage, FollowUp]) -> list[str]:
+    rights: list[str] = []
+    for wanted in follow_up.values():
+        if wanted.owner:
+            rights += ["prvAssignLead", *(["prvAssignActivity"] if wanted.task else [])]
+        if wanted.queue:
+            rights += ["prvReadQueue", "prvAppendToQueue"]
+        if wanted.campaign:
+            rights += ["prvReadCampaign", "prvAppendToCampaign"]
+    return list(dict.fromkeys(rights))
+
+
+def _spellings(name: str) -> tuple[str, ...]:
+    """What a mapped column may be called: the name of a lookup may have capitals, and end in the table that it points to."""
+    written = name.removesuffix(BIND)
+    lookup = written.lower().rpartition("_")[0]
+    return (written, written.lower(), *([lookup] if name.endswith(BIND) and lookup else []))
+
+
+def _column(name: str, value: MappingValue, columns: Mapping[str, Mapping[str, Any]]) -> str:
+    """What is wrong with one column of the mapping, "" if nothing is."""
+    binds = name.endswith(BIND)
+    written = name.removesuffix(BIND)
+    spellings = _spellings(name) if binds else (written,)
+    column = next((columns[spelling] for spelling in spellings if spelling in columns), None)
+    if column is None and written.lower() in columns:
+        return f"column names have no capitals: write {written.lower()}."
+    if column is None:
+        return "the lead table has no such column; take it out of the mapping, or make it."
+    if not column.get("IsValidForCreate", True):
+        return "Dynamics sets this column itself; take it out of the mapping."
+    kind = str(column.get("AttributeType"))
+    if kind in _LOOKUPS and not binds:
+        return f"is a lookup: map {written}{BIND} to the record, such as /campaigns(ID)."
+    if binds and kind in _TAKES:
+        return f"is no lookup: leave {BIND} out of its name."
+    kinds, words = _TAKES.get(kind, ((), ""))
+    if kinds and type(value) not in kinds:
+        return f"the column takes {words}."
+    return ""

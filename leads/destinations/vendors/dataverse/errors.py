@@ -1,0 +1,212 @@
+"""Dataverse's answers as outcomes: one table, to be held against Microsoft's.
+
+Sources: Microsoft Learn, "Web service error codes (Microsoft Dataverse)", "Compose HTTP requests and handle errors", "Service
+protection API limits"; for Entra ID, "Microsoft Entra authentication and authorization error codes". The words also cover the
+messages of Microsoft's own connector ("Troubleshooting lead configuration errors").
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from leads.destinations.http import Answer
+from leads.destinations.vendor_errors import Kind, Problem
+
+_SIGN_IN: Final = "Dynamics refuses the sign-in: check client_id, client_secret and the application user."
+_LEAD: Final = "Dynamics does not accept this lead."
+_BUSY: Final = (Kind.TRANSIENT, "")
+_TOO_LONG: Final = (Kind.TOO_LONG, "A text is longer than its column allows.")
+_RIGHT_MISSING: Final = (
+    Kind.SETTINGS,
+    "The application user lacks a right: give it the security role of the set-up guide.",
+)
+_COLUMN_SECURITY: Final = (
+    Kind.SETTINGS,
+    "The application user may not write or read one of the columns (column security): give it a column security profile, "
+    "or leave the column out of the mapping.",
+)
+_USER_DISABLED: Final = (
+    Kind.SETTINGS,
+    "The application user is disabled: enable it in the Power Platform admin center.",
+)
+_OWNER_REFUSED: Final = (
+    Kind.SETTINGS,
+    "The owner that the offer names is disabled, has no security role, or is an access team: name another one.",
+)
+_IN_A_QUEUE: Final = (Kind.SETTINGS, "Dynamics has it in a queue already.")
+_QUEUE_REFUSED: Final = (Kind.SETTINGS, "The queue that the offer names takes nothing: is it active?")
+_NO_LEADS: Final = (
+    Kind.SETTINGS,
+    "The environment has no table for leads, or hides it from the application user: is Dynamics 365 Sales installed, and has the "
+    "user the security role of the set-up guide?",
+)
+_NO_SUCH_METHOD: Final = (
+    "What answers at this address does not take the request: check url, and whether a gateway before the environment lets "
+    "PATCH through."
+)
+_RIGHT: Final = re.compile(r"\bprv[A-Z][A-Za-z_]{2,60}\b")
+_NO_APPLICATION: Final = "The tenant has no application with this client_id, or nobody has consented to it."
+_NO_TENANT_ID: Final = (
+    "tenant_id is neither a directory ID nor a domain: copy the Directory (tenant) ID of the app registration."
+)
+
+CODES: Final[Mapping[str, tuple[Kind, str]]] = {
+    # The record is there.
+    "0x80040237": (Kind.ALREADY_THERE, ""),  # DuplicateRecord
+    "0x80060892": (Kind.ALREADY_THERE, ""),  # DuplicateRecordEntityKey
+    # Somebody else was quicker.
+    "0x80060882": (Kind.CHANGED_MEANWHILE, ""),  # ConcurrencyVersionMismatch
+    "0x80040217": (
+        Kind.GONE,
+        "A record that the offer's follow-up names does not exist: check owner, queue, campaign.",
+    ),
+    # Duplicate detection.
+    "0x80040333": (Kind.DUPLICATE_RULE, ""),  # DuplicateRecordsFound
+    # Lengths.
+    "0x80044331": _TOO_LONG,  # StringLengthTooLong
+    "0x80073001": _TOO_LONG,
+    # Throttling and load.
+    "0x80072321": _BUSY,  # execution time in 300 s
+    "0x80072322": _BUSY,  # requests in 300 s
+    "0x80072326": _BUSY,  # requests at once
+    "0x80072323": _BUSY,  # AzureSqlDatabaseResourceLimitExceededError
+    "0x80072324": _BUSY,  # AzureSqlMaxConcurrentWorkersLimitExceededError
+    "0x80072325": _BUSY,  # AzureSqlDatabaseStorageQuotaExceededError
+    "0x8005f103": _BUSY,  # Throttling
+    "0x8004a001": _BUSY,  # server busy
+    "0x80044150": _BUSY,  # SQL error
+    "0x80044151": _BUSY,  # SQL time-out
+    "0x80073000": _BUSY,
+    "0x80081111": _BUSY,  # plug-in time-out
+    "0x80044171": _BUSY,
+    "0x80044172": _BUSY,
+    "0x80040216": _BUSY,  # unexpected error
+    # Sign-in.
+    "0x8005f101": (Kind.SIGN_IN_AGAIN, _SIGN_IN),  # AccessTokenExpired
+    "0x8004a101": (Kind.SIGN_IN_AGAIN, _SIGN_IN),
+    # Settings of the connection, or in Dynamics.
+    "0x80040220": _RIGHT_MISSING,  # PrivilegeDenied
+    "0x80048306": _RIGHT_MISSING,
+    "0x80042f09": (  # UserNotAssignedRoles
+        Kind.SETTINGS,
+        "The application user has no security role: give it the one of the set-up guide.",
+    ),
+    "0x80072560": (  # UserNotMemberOfOrg
+        Kind.SETTINGS,
+        "The environment has no application user for this application: add it under Settings, Application users.",
+    ),
+    "0x8004f502": _COLUMN_SECURITY,  # AttributePrivilegeCreateIsMissing
+    "0x8004f504": _COLUMN_SECURITY,  # AttributePermissionReadIsMissing
+    "0x8004f507": _COLUMN_SECURITY,  # AttributePermissionUpdateIsMissingDuringUpdate
+    "0x8004a104": (Kind.SETTINGS, "The environment is disabled: enable it in the Power Platform admin center."),
+    "0x8004a113": (  # UserDoesNotHaveAdminOnlyModePermissions
+        Kind.SETTINGS,
+        "The environment is in administration mode: leads wait until that is ended in the Power Platform admin center.",
+    ),
+    "0x8004a112": _USER_DISABLED,
+    "0x80040225": _USER_DISABLED,  # unManagedIdsUserNotEnabled
+    "0x8006088a": _NO_LEADS,
+    "0x80060888": (Kind.SETTINGS, "A column of the mapping does not exist: validate the connection to see which."),
+    "0x80095ffc": (
+        Kind.SETTINGS,
+        "The environment's app access control does not allow the application: an administrator has to allow its client_id in the "
+        "Power Platform admin center. A security role does not change that.",
+    ),
+    # Owners and queues that the offer names. Leads are stored without them.
+    "0x8004022b": _OWNER_REFUSED,  # unManagedidsownernotenabled
+    "0x80040229": _OWNER_REFUSED,
+    "0x80040210": _OWNER_REFUSED,
+    "0x80048340": _OWNER_REFUSED,  # CannotAssignToAccessTeam
+    "0x80040526": _IN_A_QUEUE,  # ActiveQueueItemAlreadyExists
+    "0x8004051c": _IN_A_QUEUE,  # CannotAddSingleQueueEnabledEntityToQueue
+    "0x8004051e": _QUEUE_REFUSED,  # CannotCreateQueueItemInactiveObject
+    "0x80040522": _QUEUE_REFUSED,  # CannotAddQueueItemsToInactiveQueue
+    "0x80048d19": (
+        Kind.SETTINGS,
+        "A column of the mapping does not exist, or takes another type of value: validate the connection to see which.",
+    ),
+    # This lead alone.
+    "0x8004431a": (Kind.LEAD, "A choice column has no such value: check the numbers in the mapping."),
+    "0x80040278": (Kind.LEAD, "Dynamics takes one of the values as an invalid character sequence."),
+    "0x80040203": (Kind.LEAD, "Dynamics does not accept one of the values."),
+    "0x80040265": (Kind.LEAD, "A plug-in or validation rule in Dynamics refuses this lead."),
+}
+"""Codes are texts, as answers hold them, in lower case."""
+
+IN_A_QUEUE: Final = frozenset(code for code, meaning in CODES.items() if meaning is _IN_A_QUEUE)
+"""The record is in a queue already, be it another one: there is nothing left to do."""
+
+ABOUT_QUEUES: Final = IN_A_QUEUE | {code for code, meaning in CODES.items() if meaning is _QUEUE_REFUSED}
+
+ENTRA_CODES: Final[Mapping[int, str]] = {
+    7000215: "The client secret is wrong: enter the secret's value, not its ID, as the secret that client_secret names.",
+    7000222: "The client secret has expired: make a new one in the app registration and store it where client_secret points.",
+    700016: _NO_APPLICATION,
+    7000229: _NO_APPLICATION,
+    7000112: "The application is disabled in the tenant: enable it under Enterprise applications.",
+    90002: "There is no such tenant, or it has no active subscription: check tenant_id (the Directory ID).",
+    900023: _NO_TENANT_ID,
+    900971: "Entra ID asks for a reply address, which signing in by client secret has no use for: check authority, and that "
+    "client_id is that of your own app registration; there, Authentication > Web takes a redirect URI.",
+    500011: "The tenant knows no environment under this url: check url and tenant_id, which must belong together.",
+    70011: "Entra ID does not take the environment's address as a scope: check url.",
+    53003: "A Conditional Access policy of the tenant blocks the application.",
+}
+"""What to change, by the number in `error_codes` of a token error."""
+
+WRONG_ADDRESS: Final = (
+    "The address is not that of a Dynamics 365 environment (https://NAME.crm4.dynamics.com): check url."
+)
+WRONG_AUTHORITY: Final = "The authority is no sign-in service of Entra ID: check authority."
+NO_TENANT: Final = "There is no such tenant: check tenant_id (the Directory ID), and authority if it is set."
+
+
+def problem_of(answer: Answer) -> Problem:
+    """A refused request by the vendor's code; by its HTTP status only where it gives none that is known."""
+    error = _error(answer)
+    code = _code(error)
+    status, shown = answer.status, code or str(answer.status)
+    if status == 405:
+        return Problem(Kind.SETTINGS, shown, _NO_SUCH_METHOD)
+    if code in CODES:
+        # The code of whatever OData can't resolve: with 404 that is the table, else a column.
+        kind, words = _NO_LEADS if status == 404 and code == "0x80060888" else CODES[code]
+        return _named(Problem(kind, code, words, answer.retry_after), error)
+    if status == 401:
+        return Problem(Kind.SIGN_IN_AGAIN, shown, _SIGN_IN)
+    if status in {408, 425, 429} or status >= 500:
+        return Problem(Kind.TRANSIENT, shown, retry_after=answer.retry_after)
+    if status == 403:
+        kind, words = _RIGHT_MISSING
+        return _named(Problem(kind, shown, words), error)
+    if status < 400 or status in {404, 410, 501}:
+        return Problem(Kind.SETTINGS, shown, WRONG_ADDRESS)
+    if status == 412:
+        # Microsoft's example of a condition that fails has no code. Plug-ins answer 412, too, with codes of their own.
+        return Problem(Kind.CHANGED_MEANWHILE if code else Kind.ALREADY_THERE, shown)
+    return Problem(Kind.LEAD, shown, _LEAD)
+
+
+def _error(answer: Answer) -> Mapping[str, Any]:
+    body = answer.json()
+    error = body.get("error") if isinstance(body, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
+def _code(error: Mapping[str, Any]) -> str:
+    """The `code` of an error in lower case, "" if it has none. Negative decimal forms become hexadecimal."""
+    code = error.get("code")
+    text = code.strip().lower() if isinstance(code, str) else ""
+    try:
+        return f"0x{int(text) & 0xFFFFFFFF:08x}"
+    except ValueError:
+        return text[:20]
+
+
+def _named(problem: Problem, error: Mapping[str, Any]) -> Problem:
+    """With the name of the right that is missing, where the message says it: the rest of a message is not for our words."""
+    right = _RIGHT.search(str(error.get("message")))
+    if problem.words != _RIGHT_MISSING[1] or right is None:
+        return problem
+    return replace(problem, words=problem.words.replace("a right:", f"the right {right[0]}:"))

@@ -1,0 +1,314 @@
+"""One lead on its way to its customer's record in Dynamics 365."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from leads.core.outcomes import Delivered, Outcome, Retry, Skipped
+from leads.destinations.base import Customer, MappingValue, OutgoingLead, PreviewedRequest
+from leads.destinations.changes import REFUSES_CHANGES, Existing, WithoutChanges, changes_to
+from leads.destinations.follow_up import REAL_INTEREST, FollowUp, is_hotter
+from leads.destinations.mapping import render, render_mapping
+from leads.destinations.text import CONTACT_ASKED_FOR, fitted
+from leads.destinations.vendor_errors import UNREADABLE, Kind, Problem, Refused
+from leads.destinations.vendors.dataverse.client import Client, Write, query_call, write_call
+from leads.destinations.vendors.dataverse.columns import Lengths
+from leads.destinations.vendors.dataverse.errors import ABOUT_QUEUES, IN_A_QUEUE
+from leads.destinations.vendors.dataverse.records import (
+    BIND,
+    RATING_COLUMN,
+    VOCABULARY,
+    WHOLE_OR_NOT_AT_ALL,
+    LeadRow,
+    Place,
+    computed_id,
+    new_lead,
+    stage_writes,
+    state_columns,
+)
+from leads.destinations.vendors.dataverse.settings import DataverseSettings
+
+_TRIES: Final = 10
+_MERGES_FOLLOWED: Final = 5
+_CONDITIONAL: Final = "If-Match"
+_CHANGES: Final = "changes"
+_TARGETS: Final = "targets"
+_REFUSES_TARGETS: Final = frozenset({Kind.GONE, Kind.SETTINGS, Kind.LEAD})
+
+
+class Sending:
+    """Finds or makes the customer's record and adds the stage; what a refusal teaches counts from the next try on."""
+
+    def __init__(
+        self,
+        settings: DataverseSettings,
+        mapping: Mapping[str, MappingValue],
+        lengths: Lengths,
+        client: Client,
+        scope: str,
+        outgoing: OutgoingLead,
+        customer: Customer,
+    ) -> None:
+        self._settings = settings
+        self._mapping = mapping
+        self._lengths = lengths
+        self._client = client
+        self._outgoing = outgoing
+        self._customer = customer
+        self._without_changes = WithoutChanges()
+        self._without_targets = False
+        self._without_queue = ""
+        self._refused: _Refused | None = None
+        self._code = ""
+        self._lengths_read = False
+        self._found_id = ""
+        self._sent: Sequence[Write] = ()
+        self._merges_followed = 0
+        self._first_id = computed_id("lead", scope, customer.key)
+
+    def run(self) -> Outcome:
+        code = ""
+        for _ in range(_TRIES):
+            self._found_id, self._sent = "", ()
+            try:
+                return self._deliver()
+            except Refused as refused:
+                code = refused.problem.code
+                if not self._learnt_from(refused.problem):
+                    raise
+        return Retry(code)
+
+    # what a refusal teaches
+
+    def _learnt_from(self, problem: Problem) -> bool:
+        """Whether the next try does otherwise, because of this refusal of the last one."""
+        if problem.kind is Kind.CHANGED_MEANWHILE:
+            if self._without_changes.decide(problem.kind):
+                self._code = problem.code
+            return True
+        if problem.kind is Kind.TOO_LONG and not self._lengths_read:
+            self._lengths.read(self._client, self._mapping)
+            self._lengths_read = True
+            return True
+        if not self._sent:
+            return False
+        if problem.code in ABOUT_QUEUES and self._follow_up.queue:
+            self._without_queue = problem.code
+            return True
+        if problem.kind is Kind.GONE and self._found_id and self._read(self._found_id) is None:
+            return True  # it was the record itself: it is looked for once more, or made again
+        return self._left_out(problem)
+
+    def _left_out(self, problem: Problem) -> bool:
+        """Whether there is more that the lead can do without and that may be what was refused: one part, the other, or both."""
+        if problem.kind not in REFUSES_CHANGES | _REFUSES_TARGETS:
+            return False
+        if self._refused is None:
+            self._refused = _Refused(self._optional_parts(problem.kind))
+        without = self._refused.next()
+        if without is None:
+            return False
+        self._without_changes.decided, self._without_targets = _CHANGES in without, _TARGETS in without
+        self._code = problem.code
+        return True
+
+    def _optional_parts(self, refusal: Kind) -> list[str]:
+        """What of the last try the lead can do without and may have been refused, the likelier first."""
+        has_changes = any(_CONDITIONAL in write.headers for write in self._sent) and refusal in REFUSES_CHANGES
+        follow_up = self._follow_up
+        has_targets = any((follow_up.owner, follow_up.queue, follow_up.campaign, *map(_is_lookup, self._mapping)))
+        parts = [_CHANGES] * has_changes + [_TARGETS] * (has_targets and refusal in _REFUSES_TARGETS)
+        return parts[::-1] if refusal in {Kind.GONE, Kind.SETTINGS} else parts
+
+    @property
+    def _follow_up(self) -> FollowUp:
+        left_out = {"owner": "", "queue": "", "campaign": ""} if self._without_targets else {}
+        return self._outgoing.follow_up.model_copy(update=left_out | ({"queue": ""} if self._without_queue else {}))
+
+    @property
+    def _remarks(self) -> list[str]:
+        """What a person should know of what was left out."""
+        queue_refused = self._without_queue and self._without_queue not in IN_A_QUEUE
+        refused = [
+            *(["the changes of this lead to the record itself"] if self._without_changes.decided else []),
+            *(["the owner, queue or campaign that the offer names"] if self._without_targets else []),
+            *(["the queue that the offer names"] if queue_refused and not self._without_targets else []),
+        ]
+        return [f"Dynamics did not take {part}." for part in refused]
+
+    def preview(self) -> list[PreviewedRequest]:
+        """The requests for a customer who has no record yet."""
+        created = self._client.previewed(write_call(self._creation(self._first_id)))
+        if not (lookup := self._lookup()):
+            return [created]
+        note = "Looks for a record that others have made. What follows is sent if there is none."
+        return [self._client.previewed(query_call("leads", lookup), note), created]
+
+    def _deliver(self) -> Outcome:
+        found = self._find()
+        if found is not None:
+            return self._add_stage(found)
+        if self._customer.record_id and self._settings.deleted_records == "skip":
+            return Skipped("the customer's record was deleted in Dynamics (setting deleted_records)", "deleted")
+        return self._create()
+
+    # find
+
+    def _find(self) -> LeadRow | None:
+        if self._customer.record_id:
+            return self._read(self._customer.record_id)
+        if not (lookup := self._lookup()):
+            return None
+        rows = self._client.query("leads", lookup)
+        found = [LeadRow(row) for row in rows if row.get("leadid")]
+        chosen = next((row for row in found if row.id == self._first_id), found[0] if found else None)
+        return self._survivor(chosen)
+
+    def _lookup(self) -> dict[str, str]:
+        """The query for a record that others have made; empty where none is looked for."""
+        if self._settings.match_existing == "off" or not self._outgoing.lead.email:
+            return {}
+        email = self._outgoing.lead.email.replace("'", "''")
+        return {
+            "$filter": f"emailaddress1 eq '{email}'",
+            "$select": state_columns(self._mapping),
+            "$orderby": "statecode asc,modifiedon desc",
+            "$top": "10",
+        }
+
+    def _read(self, lead_id: str) -> LeadRow | None:
+        try:
+            row = self._client.get(f"leads({lead_id})?$select={state_columns(self._mapping)}")
+        except Refused as refused:
+            if refused.problem.kind is Kind.GONE:
+                return None
+            raise
+        if not row.get("leadid"):
+            raise Refused(UNREADABLE)
+        return self._survivor(LeadRow(row))
+
+    def _survivor(self, found: LeadRow | None) -> LeadRow | None:
+        if found is None or not found.survivor or self._merges_followed == _MERGES_FOLLOWED:
+            return found
+        self._merges_followed += 1
+        return self._read(found.survivor)
+
+    # create
+
+    def _create(self) -> Outcome:
+        before = self._customer.record_id
+        lead_id = computed_id("lead again", before) if before else self._first_id
+        try:
+            self._write(self._creation(lead_id))
+        except Refused as refused:
+            if refused.problem.kind is Kind.ALREADY_THERE:
+                return self._created_before(lead_id)
+            if refused.problem.kind is not Kind.DUPLICATE_RULE:
+                raise
+            if self._settings.duplicate_detection == "delivered":
+                return Delivered(before, "duplicate_rule")
+            self._write(self._creation(lead_id, detect=False))
+            self._code = "duplicate_rule"
+        return self._delivered(lead_id, self._follow_up.rating or "", made=lead_id, edited=False)
+
+    def _creation(self, lead_id: str, *, detect: bool = True) -> list[Write]:
+        """The record with its first stage. `detect`: as far as the settings ask the environment's duplicate rules."""
+        body = new_lead(self._fields(), self._outgoing, self._follow_up)
+        asked = detect and self._settings.duplicate_detection != "off"
+        return [_create_only(lead_id, body, detect=asked), *self._stage_writes(Place("leads", "lead", lead_id))]
+
+    def _created_before(self, lead_id: str) -> Outcome:
+        """An earlier try has made the record, for this lead or for another one of the customer's: its note will tell."""
+        found = self._read(lead_id)
+        return self._add_stage(found) if found else Retry("conflict")
+
+    # add a stage
+
+    def _add_stage(self, found: LeadRow) -> Outcome:
+        self._found_id = found.id
+        ours = found.id in {self._first_id, self._customer.memory.get("made")}
+        edited = found.touched_by_others or self._customer.memory.get("edited") == "yes"
+        existing = Existing(found.row, ours, edited, self._customer.memory.get("rating", ""))
+        may_change = found.is_open and not self._without_changes.decided
+        changes = changes_to(existing, self._fields(), self._outgoing, VOCABULARY) if may_change else {}
+        update = [Write("leads", found.id, changes, {_CONDITIONAL: found.etag})] if changes else []
+        asked_for = self._outgoing.stage in REAL_INTEREST and VOCABULARY.says_do_not_contact({**found.row, **changes})
+        remarks = [*self._remarks, *([CONTACT_ASKED_FOR] if asked_for else [])]
+        rating = self._follow_up.rating or ""
+        if self._write_to_first_place(found, remarks, update):
+            raised = RATING_COLUMN in changes and update[0] in self._sent
+        else:
+            # An earlier try has stored it, and may have hidden behind its own change that a person was there before it.
+            raised = VOCABULARY.rating_in(found.row) == rating and is_hotter(rating, existing.last_rating)
+            edited = edited or bool(self._customer.record_id)
+        return self._delivered(
+            found.id, rating if raised else existing.last_rating, made=found.id if ours else "", edited=edited
+        )
+
+    def _write_to_first_place(self, found: LeadRow, remarks: list[str], update: list[Write]) -> bool:
+        """Returns whether it was this try that has stored the stage."""
+        *became, itself = found.places
+        for place in became:
+            try:
+                return self._write_stage(place, remarks, update)
+            except Refused as refused:
+                # It may be closed to us, or be gone: the lead itself is still there.
+                if refused.problem.kind not in {Kind.SETTINGS, Kind.GONE, Kind.LEAD}:
+                    raise
+        return self._write_stage(itself, remarks, update)
+
+    def _write_stage(self, place: Place, remarks: list[str], update: list[Write]) -> bool:
+        try:
+            self._write([*self._stage_writes(place, remarks), *update])
+        except Refused as refused:
+            if refused.problem.kind is not Kind.ALREADY_THERE:
+                raise
+            if not update:
+                return False
+            # Or it was the update that collided, with another record's key: what adds has ids of our own, which prove it.
+            self._without_changes.decided = True
+            if not self._write_stage(place, [*self._remarks, *remarks], []):
+                return False
+            self._code = refused.problem.code
+        return True
+
+    def _write(self, writes: Sequence[Write]) -> None:
+        self._sent = writes
+        self._client.write(writes)
+
+    # parts
+
+    def _fields(self) -> dict[str, Any]:
+        mapping = {
+            name: value for name, value in self._mapping.items() if not (self._without_targets and _is_lookup(name))
+        }
+        rendered = render_mapping(mapping, self._outgoing, self._customer)
+        return fitted(rendered, self._lengths.known, WHOLE_OR_NOT_AT_ALL)
+
+    def _stage_writes(self, place: Place, remarks: list[str] | None = None) -> list[Write]:
+        task = self._follow_up.task
+        subject = render(task.subject, self._outgoing, self._customer) if task else ""
+        return stage_writes(place, self._outgoing, self._follow_up, subject, remarks or self._remarks)
+
+    def _delivered(self, lead_id: str, rating: str, *, made: str, edited: bool) -> Delivered:
+        """What the next lead has to know: the rating that is ours, the record that is, and whether a person was ever in it."""
+        return Delivered(lead_id, self._code, {"rating": rating, "made": made, "edited": "yes" if edited else ""})
+
+
+class _Refused:
+    """What to leave out at each further try, of what may have been refused."""
+
+    def __init__(self, parts: Sequence[str]) -> None:
+        both = [set(parts)] if len(parts) > 1 else []
+        self._left = [*({part} for part in parts), *both]
+
+    def next(self) -> set[str] | None:
+        return self._left.pop(0) if self._left else None
+
+
+def _is_lookup(name: str) -> bool:
+    return name.endswith(BIND)
+
+
+def _create_only(lead_id: str, body: Mapping[str, Any], *, detect: bool) -> Write:
+    suppress = "false" if detect else "true"
+    return Write("leads", lead_id, body, {"If-None-Match": "*", "MSCRM.SuppressDuplicateDetection": suppress})

@@ -1,0 +1,105 @@
+"""What fields an instance and a form have: asked for once, kept for a day.
+
+Source: Adobe Marketo Engage Developer Guide, "Leads" (section "Describe"), "Field Types", "Forms" (section "Field List"). A form
+names its fields as the old SOAP interface does (`FirstName`), and takes them by their REST names (`firstName`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from leads.destinations.http import Failure, NoAnswer
+from leads.destinations.text import cut, cut_bytes
+from leads.destinations.vendors.marketo.client import Client
+from leads.platform.refreshing import Refreshing, lasting
+
+KEPT_FOR: Final = timedelta(days=1)
+STRING_CHARACTERS: Final = 255
+TEXT_AREA_BYTES: Final = 30_000
+_TEXT_AREA: Final = frozenset({"text", "textarea"})
+_TEXTS: Final = frozenset({*_TEXT_AREA, "string", "phone", "url"})
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a person by its REST name. `length` is in characters, but for a Text Area; None where Marketo tells none."""
+
+    name: str
+    type: str
+    length: int | None = None
+    read_only: bool = False
+
+    @property
+    def is_text(self) -> bool:
+        return self.type in _TEXTS
+
+    def fitted(self, text: str) -> str:
+        """The text as the field can hold it."""
+        if self.type in _TEXT_AREA:
+            return cut_bytes(text, TEXT_AREA_BYTES)
+        return cut(text, self.length or STRING_CHARACTERS)
+
+
+@dataclass(frozen=True, slots=True)
+class FormField:
+    """A field of a form: the field of the person that it fills, and whether the form insists on it."""
+
+    field: Field
+    required: bool
+
+
+def daily() -> Refreshing[T]:
+    """What is asked for when it is first needed, and again after a day."""
+    return Refreshing(lasting(KEPT_FOR.total_seconds()), lambda: NoAnswer(Failure.TIMEOUT))
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The fields of an instance: by REST name, and by the name that forms use."""
+
+    by_name: Mapping[str, Field]
+    by_form_name: Mapping[str, Field]
+
+
+def catalogue(client: Client) -> Catalogue:
+    """Ask the instance for its fields."""
+    by_name: dict[str, Field] = {}
+    by_form_name: dict[str, Field] = {}
+    for item in client.get("/rest/v1/leads/describe.json"):
+        rest, soap = item.get("rest"), item.get("soap")
+        if not isinstance(rest, dict) or not isinstance(rest.get("name"), str):
+            continue
+        length = item.get("length")
+        field = Field(
+            rest["name"],
+            str(item.get("dataType", "")),
+            length if isinstance(length, int) and length > 0 else None,
+            bool(rest.get("readOnly")),
+        )
+        by_name[field.name] = field
+        if isinstance(soap, dict) and isinstance(soap.get("name"), str):
+            by_form_name[soap["name"]] = field
+    return Catalogue(by_name, by_form_name)
+
+
+def form_fields(client: Client, form_id: int, known: Catalogue) -> dict[str, FormField]:
+    """Ask for a form's fields, by REST name."""
+    found: dict[str, FormField] = {}
+    for item in client.get(f"/rest/asset/v1/form/{form_id}/fields.json"):
+        name = item.get("id")
+        if isinstance(name, str) and (field := _field_of_form(name, item, known)):
+            found[field.name] = FormField(field, bool(item.get("required")))
+    return found
+
+
+def _field_of_form(name: str, item: Mapping[str, Any], known: Catalogue) -> Field | None:
+    field = known.by_form_name.get(name) or known.by_name.get(name)
+    if field is None:
+        return None  # a button, a text, or a field of program members
+    length = item.get("maxLength")
+    if not isinstance(length, int) or length <= 0 or field.type in _TEXT_AREA:
+        return field
+    return Field(field.name, field.type, min(length, field.length or STRING_CHARACTERS), field.read_only)

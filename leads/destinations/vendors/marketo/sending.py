@@ -1,0 +1,392 @@
+"""One lead on its way to its customer's person: directly (Sync Leads), or by filling out a form (Submit Form)."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar, Final
+
+from leads.core.outcomes import Delivered, Outcome, Retry, Skipped, Unknown
+from leads.destinations.base import Customer, MappingValue, OutgoingLead
+from leads.destinations.http import NoAnswer
+from leads.destinations.text import CONTACT_ASKED_FOR, NOT_PROVIDED
+from leads.destinations.vendor_errors import Kind, Refused
+from leads.destinations.vendors.marketo.client import Client
+from leads.destinations.vendors.marketo.errors import COMPANY_REFUSED, MAYBE_DONE, PERSON_GONE, SKIPPED, UNKNOWN_FIELD
+from leads.destinations.vendors.marketo.fields import Catalogue, Field, FormField, catalogue, daily, form_fields
+from leads.destinations.vendors.marketo.journey import as_text, with_stage
+from leads.destinations.vendors.marketo.lists import problem_with_list
+from leads.destinations.vendors.marketo.records import (
+    COMPANY_FIELDS,
+    DEFAULT_MAPPING,
+    WHOLE_OR_NOT_AT_ALL,
+    Person,
+    asks_for_contact,
+    cleared_flags,
+    lead_fields,
+    may_raise,
+    newest,
+    set_flags,
+)
+from leads.destinations.vendors.marketo.settings import MarketoSettings
+from leads.platform.refreshing import Refreshing
+
+_CODE_CHARACTERS: Final = 100
+_COMPANY_KEPT: Final = "Marketo does not let the person's company be changed; what the lead says of it stands below."
+
+
+class Known:
+    """What an instance of the app has learnt of the fields: shared by all destinations of a connection."""
+
+    def __init__(self) -> None:
+        self.catalogue: Refreshing[Catalogue] = daily()
+        self.forms: dict[int, Refreshing[dict[str, FormField]]] = {}
+
+    def fields(self, client: Client) -> Catalogue:
+        return self.catalogue.get(lambda: catalogue(client))
+
+    def form(self, client: Client, form_id: int) -> dict[str, FormField]:
+        kept = self.forms.setdefault(form_id, daily())
+        return kept.get(lambda: form_fields(client, form_id, self.fields(client)))
+
+    def forget_form(self, form_id: int) -> None:
+        self.forms.pop(form_id, None)
+
+    def forget(self) -> None:
+        self.catalogue.forget()
+        self.forms.clear()
+
+
+class PersonDeleted(Exception):
+    """The customer's person was deleted, and the setting says to leave it at that."""
+
+
+class Sending(ABC):
+    """What both ways share: finding the person, what is set or changed, and what the ledger is to remember."""
+
+    repeatable: ClassVar[bool] = True
+    """Whether storing the lead once more changes nothing."""
+
+    def __init__(
+        self,
+        settings: MarketoSettings,
+        mapping: Mapping[str, MappingValue],
+        known: Known,
+        client: Client,
+        outgoing: OutgoingLead,
+        customer: Customer,
+    ) -> None:
+        self._settings = settings
+        self._mapping = mapping
+        self._known = known
+        self._client = client
+        self._outgoing = outgoing
+        self._customer = customer
+        self._email = outgoing.lead.email
+        self._memory = customer.memory
+        self._said: list[str] = []
+        self._lists = self._wanted_lists()
+        self._offered = set(self._memory.get("offered", "").split())
+        self._stages = with_stage(self._memory, outgoing) if settings.journey_field else {}
+        self._without: frozenset[str] = frozenset()
+        self._forget_plans()
+
+    def _forget_plans(self) -> None:
+        """What is set is decided anew: the customer is as the ledger remembers."""
+        self._rating = self._memory.get("rating", "")
+        self._flagged = self._memory.get("flagged", "")
+
+    def run(self) -> Outcome:
+        if self._customer.stored:  # an earlier attempt has come this far
+            return self._added_to_lists(self._customer.record_id)
+        try:
+            person_id = self._store()
+        except PersonDeleted:
+            return Skipped("the customer's person was deleted in Marketo (setting deleted_records)", "deleted")
+        except Refused as refused:
+            if refused.problem.kind is Kind.ALREADY_THERE or refused.problem.code == PERSON_GONE:
+                return Retry(refused.problem.code)  # others make, merge or delete the person at the same moment
+            raise
+        if isinstance(person_id, Unknown):
+            return person_id
+        if self._lists and not self.repeatable:
+            self._customer.remember(self._delivered(person_id))
+        return self._added_to_lists(person_id)
+
+    def _delivered(self, person_id: str) -> Delivered:
+        memory = {
+            "rating": self._rating,
+            "flagged": self._flagged,
+            "offered": " ".join(sorted(self._offered)),
+            "lists": " ".join(self._lists),
+            **self._stages,
+        }
+        left_out = [f"left_out:{','.join(sorted(self._left_out))}"] if self._left_out else []
+        code = " ".join([*left_out, *self._said])[:_CODE_CHARACTERS]
+        return Delivered(person_id, code, {name: value for name, value in memory.items() if value})
+
+    @abstractmethod
+    def _store(self) -> "str | Unknown":
+        """Store the lead. Returns the person's ID."""
+
+    # find
+
+    @property
+    def _unseen(self) -> bool:
+        """Whether everything is overwritten, so that it need not be known what stands there."""
+        may_be_gone = self._customer.record_id and self._settings.deleted_records == "skip"
+        flags = self._outgoing.set_do_not_contact or (asks_for_contact(self._outgoing) and self._flagged)
+        return self._outgoing.overwrite and not may_be_gone and not flags
+
+    def _find_known(self) -> Person | None:
+        """The person of the customer's earlier leads, or the one into which it was merged. Raises `PersonDeleted`."""
+        found = newest(self._client.persons("id", self._customer.record_id, self._names))
+        found = found or self._find_by_email()
+        if found is None and self._settings.deleted_records == "skip":
+            raise PersonDeleted
+        return found
+
+    def _find_by_email(self) -> Person | None:
+        return newest(self._client.persons("email", self._email, self._names), self._email)
+
+    @property
+    def _names(self) -> list[str]:
+        """The fields that tell a person's state."""
+        flags = [name for flag in self._settings.do_not_contact for name in (flag, f"{flag}Reason")]
+        rating = [self._settings.rating_field] if self._settings.rating_field else []
+        mapped = self._mapping.keys() - self._left_out
+        return list(dict.fromkeys(["id", "email", "updatedAt", *sorted(mapped), *rating, *flags]))
+
+    # what is set
+
+    def _new(self, rating: str = "") -> dict[str, Any]:
+        """What makes a person, whose rating is known to be this. The mapping has the last word on every field."""
+        self._forget_plans()
+        flags = {}
+        if self._outgoing.set_do_not_contact:
+            flags, self._flagged = set_flags(filter(self._can_fill, self._settings.do_not_contact)), "yes"
+        return flags | self._rated(rating) | self._told([]) | self._fields()
+
+    def _changes(self, found: Person) -> dict[str, Any]:
+        """What a lead changes in a person: nothing that somebody may have edited, unless the offer's policy asks for it."""
+        self._forget_plans()
+        fields = self._fields()
+        overwrite = self._outgoing.overwrite
+        offered_before = set(self._memory.get("offered", "").split())
+        changes = {
+            name: value
+            for name, value in fields.items()
+            if (overwrite and self._may_replace(name))
+            or (found.is_empty(name) and (overwrite or name not in offered_before))
+        }
+        rating_field = self._settings.rating_field
+        if rating_field and rating_field not in fields:
+            changes |= self._rated(str(found.row.get(rating_field) or ""))
+        remarks = []
+        if asks_for_contact(self._outgoing):
+            changes |= cleared_flags(found.flags(self._settings.do_not_contact, ours=True))
+            self._flagged = ""
+            if found.flags(self._settings.do_not_contact, ours=False):
+                remarks.append(CONTACT_ASKED_FOR)
+        return changes | self._told(remarks)
+
+    def _fields(self) -> dict[str, Any]:
+        rendered = lead_fields(self._mapping, self._outgoing, self._customer)
+        fields = {
+            name: fitted
+            for name, value in rendered.items()
+            if name not in self._without | self._left_out and (fitted := self._fitted(name, value)) is not None
+        }
+        self._offered |= fields.keys() | self._without
+        return fields
+
+    def _fitted(self, name: str, value: Any) -> Any:
+        """The value as its field can hold it; None for one that would be wrong if it were cut."""
+        if not isinstance(value, str):
+            return value
+        fitted = self._field(name).fitted(value)
+        return value if fitted == value else None if name in WHOLE_OR_NOT_AT_ALL else fitted
+
+    def _field(self, name: str) -> Field:
+        return self._known.fields(self._client).by_name.get(name) or Field(name, "string")
+
+    def _can_be_set(self, name: str) -> bool:  # noqa: ARG002 - what is on a form can be
+        return True
+
+    def _may_replace(self, name: str) -> bool:  # noqa: ARG002 - a form replaces what it does on a website
+        return True
+
+    @cached_property
+    def _left_out(self) -> frozenset[str]:
+        return frozenset(name for name in self._mapping if not self._can_be_set(name))
+
+    def _can_fill(self, name: str) -> bool:  # noqa: ARG002 - a form can't fill every field
+        return True
+
+    def _rated(self, current: str) -> dict[str, str]:
+        rating, field = self._outgoing.follow_up.rating, self._settings.rating_field
+        if not rating or not field or not self._can_fill(field):
+            return {}
+        if not may_raise(current, self._memory.get("rating", ""), rating, overwrite=self._outgoing.overwrite):
+            return {}
+        self._rating = rating.capitalize()
+        return {field: self._rating}
+
+    def _told(self, remarks: list[str]) -> dict[str, str]:
+        """The journey, whole: what the ledger remembers, and this lead."""
+        name = self._settings.journey_field
+        if not name or not self._can_fill(name):
+            return {}
+        if (self._without | self._left_out) & COMPANY_FIELDS:
+            remarks = [*remarks, _COMPANY_KEPT]
+        return {name: self._field(name).fitted(as_text(self._stages, self._outgoing, remarks))}
+
+    def _drop_company(self, refused: Refused, sent: Mapping[str, Any]) -> None:
+        """Leave the company out from now on. Raises what was refused where that would not help."""
+        if refused.problem.code != COMPANY_REFUSED or not sent.keys() & COMPANY_FIELDS:
+            raise refused
+        self._without = COMPANY_FIELDS & self._mapping.keys()
+        self._said.append(COMPANY_REFUSED)
+
+    # lists
+
+    def _wanted_lists(self) -> list[str]:
+        """The lists to put the person on: first those that it could not be added to with an earlier lead."""
+        wanted = [str(self._settings.static_list or ""), self._outgoing.follow_up.list]
+        return list(dict.fromkeys([*self._memory.get("lists", "").split(), *filter(None, wanted)]))
+
+    def _added_to_lists(self, person_id: str) -> Delivered:
+        """The lead counts for more than the lists: it is delivered whatever comes of them, and its code says which failed."""
+        for list_id in list(self._lists):
+            problem = problem_with_list(self._client, list_id, person_id)
+            if problem is not None:
+                self._said.append(f"list:{list_id}:{problem.code}")
+            if problem is None or problem.kind is Kind.GONE:  # the check says that there is none
+                self._lists.remove(list_id)
+        return self._delivered(person_id)
+
+
+class SyncLead(Sending):
+    """Creates and updates the person directly: what is sent twice is there once."""
+
+    def _store(self) -> str:
+        known = self._customer.record_id
+        if self._unseen and known:
+            person_id = self._create("createOrUpdate", self._memory.get("rating", ""))
+            made_anew = self._find_by_email() if person_id != known else None  # it has no company yet
+            return self._update(made_anew) if made_anew else person_id
+        found = self._find_known() if known else None
+        return self._update(found) if found else self._create("createOnly")
+
+    def _can_be_set(self, name: str) -> bool:
+        """Whether the instance lets a default field be set. Of fields that people have entered, the check tells."""
+        field = self._known.fields(self._client).by_name.get(name)
+        return self._mapping[name] != DEFAULT_MAPPING.get(name) or (field is not None and not field.read_only)
+
+    def _may_replace(self, name: str) -> bool:
+        return name not in COMPANY_FIELDS
+
+    def _create(self, action: str, rating: str = "") -> str:
+        new = self._new(rating)
+        if action != "createOnly":
+            new = {name: value for name, value in new.items() if self._may_replace(name)}
+        try:
+            return self._client.sync(action, "email", {**new, "email": self._email}, self._settings.partition)
+        except Refused as refused:
+            if refused.problem.kind is Kind.ALREADY_THERE:
+                return self._update_what_is_there(refused)
+            self._drop_company(refused, new)
+        return self._create(action, rating)
+
+    def _update_what_is_there(self, refused: Refused) -> str:
+        """Somebody else's person, or that of an earlier try whose answer was lost; or several with the one address."""
+        found = self._find_by_email()
+        if found is None:
+            raise refused
+        return self._update(found)
+
+    def _update(self, found: Person) -> str:
+        changes = self._changes(found)
+        if not changes:
+            return found.id
+        try:
+            return self._client.sync("updateOnly", "id", {**changes, "id": int(found.id)})
+        except Refused as refused:
+            self._drop_company(refused, changes)
+        return self._update(found)
+
+
+class SubmitForm(Sending):
+    """Fills out the form: one person, and an activity that campaigns can be triggered by."""
+
+    repeatable = False
+
+    def __init__(self, form_id: int, *common: Any) -> None:
+        super().__init__(*common)
+        self._form_id = form_id
+        self._whole_mapping = self._mapping
+        self._form: Mapping[str, FormField] = {}
+
+    def _store(self) -> "str | Unknown":
+        self._read_form()
+        if self._unseen:
+            return self._submit(None)
+        return self._submit(self._find_known() if self._customer.record_id else self._find_by_email())
+
+    def _read_form(self) -> None:
+        self._form = self._known.form(self._client, self._form_id)
+        self._mapping = {name: value for name, value in self._whole_mapping.items() if name in self._form}
+
+    def _submit(self, found: Person | None) -> "str | Unknown":
+        fields = self._on_form(found)
+        try:
+            return self._client.submit(self._form_id, self._settings.program_id, fields)
+        except NoAnswer as lost:
+            if not lost.sent:
+                raise
+            return Unknown(lost.failure)
+        except Refused as refused:
+            if refused.problem.code in MAYBE_DONE:
+                return Unknown(refused.problem.code)
+            self._mend(refused, fields, found)
+        return self._submit(found)
+
+    def _mend(self, refused: Refused, fields: Mapping[str, Any], found: Person | None) -> None:
+        """Find out what of the submission was refused. Raises it where nothing can be left out."""
+        if refused.problem.code not in {UNKNOWN_FIELD, SKIPPED}:
+            self._drop_company(refused, fields)
+            return
+        # The whole submission is skipped for one field that is not on the form any more.
+        self._known.forget_form(self._form_id)
+        self._read_form()
+        if self._on_form(found) == fields:
+            raise refused
+
+    def _on_form(self, found: Person | None) -> dict[str, Any]:
+        """What is filled in: nothing that is not on the form, and all that the form insists on."""
+        wanted = self._changes(found) if found else self._new(self._memory.get("rating", "") if self._unseen else "")
+        fields = {name: value for name, value in wanted.items() if self._can_fill(name)}
+        for name, item in self._form.items():
+            if item.required and fields.get(name) in (None, ""):
+                fields[name] = self._required(item.field, found)
+        return {name: value for name, value in fields.items() if value is not None} | {"email": self._address(found)}
+
+    def _required(self, field: Field, found: Person | None) -> Any:
+        """What stands there, else what the lead says, else a visible placeholder where the field can hold one."""
+        if found and not found.is_empty(field.name):
+            return found.row[field.name]
+        return self._fields().get(field.name) or (NOT_PROVIDED if field.is_text else None)
+
+    def _address(self, found: Person | None) -> str:
+        """The form's key: that of the person, should it have another address by now."""
+        return found.email if found and found.email else self._email
+
+    @property
+    def _names(self) -> list[str]:
+        required = [name for name, item in self._form.items() if item.required]
+        return list(dict.fromkeys([*super()._names, *required]))
+
+    def _field(self, name: str) -> Field:
+        return self._form[name].field
+
+    def _can_fill(self, name: str) -> bool:
+        return name in self._form

@@ -1,0 +1,96 @@
+"""What a person enters to connect a Marketo instance."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from leads.destinations.base import DestinationSettings
+from leads.platform.settings import SecretReference
+
+FIELD_NAME = r"^[A-Za-z][A-Za-z0-9_]{0,254}$"
+
+DoNotContact = Literal["doNotCall", "unsubscribed"]
+
+
+class MarketoSettings(DestinationSettings):
+    """Which instance, as whom, through a form or straight to the person, and where the journey is kept."""
+
+    munchkin_id: str = Field(
+        title="Munchkin ID",
+        pattern=r"^[0-9]{3}-[A-Za-z]{3}-[0-9]{3}$",
+        description="The instance's account ID, such as 123-ABC-456: Admin > Integration > Munchkin.",
+    )
+    client_id: str = Field(
+        title="Client ID",
+        pattern=r"^[A-Za-z0-9-]{1,100}$",
+        description="Of the custom service: Admin > Integration > LaunchPoint > View Details.",
+    )
+    client_secret: SecretReference = Field(title="Client secret")
+    endpoint: str | None = Field(
+        None,
+        title="Endpoint",
+        pattern=r"^https://[A-Za-z0-9.-]+(:\d+)?(/rest)?/?$",
+        max_length=200,
+        description="The REST endpoint, where it is not https://MUNCHKIN_ID.mktorest.com.",
+    )
+    form_id: int | None = Field(
+        None,
+        title="Form ID",
+        ge=1,
+        le=99_999_999,
+        description="With it, each lead fills out this form. Without it, persons are created and updated directly.",
+    )
+    program_id: int | None = Field(
+        None, title="Program ID", ge=1, description="With a form: the program that persons become members of."
+    )
+    partition: str | None = Field(
+        None,
+        title="Partition",
+        min_length=1,
+        max_length=255,
+        description="Without a form: the partition in which new persons are made, if not the default one.",
+    )
+    static_list: int | None = Field(
+        None, title="Static list", ge=1, description="The ID of a static list that every person is added to."
+    )
+    journey_field: str | None = Field(
+        None,
+        title="Journey field",
+        pattern=FIELD_NAME,
+        description="The API name of a field of type Text Area that is the app's own: it holds the customer's journey.",
+    )
+    rating_field: str | None = Field(
+        "rating",
+        title="Rating field",
+        pattern=FIELD_NAME,
+        description="The API name of the field for Hot, Warm or Cold.",
+    )
+    do_not_contact: tuple[DoNotContact, ...] = Field(
+        ("doNotCall",),
+        title="Do not contact",
+        description="The flags of a person whom a cross-listed lead makes, while the policy dnc is flag.",
+    )
+    deleted_records: Literal["recreate", "skip"] = Field(
+        "recreate",
+        title="Deleted persons",
+        description="What becomes of a lead whose customer's person somebody has deleted.",
+    )
+
+    @model_validator(mode="after")
+    def _belongs_to_the_way_in(self) -> "MarketoSettings":
+        if self.form_id is None and self.program_id is not None:
+            raise ValueError("program_id: only a form takes one; add form_id, or leave it out")
+        if self.form_id is not None and self.partition is not None:
+            raise ValueError("partition: a form's persons are made in the partition of its workspace; leave it out")
+        return self
+
+    @property
+    def instance(self) -> str:
+        """The instance's name, in one spelling."""
+        return self.munchkin_id.upper()
+
+    @property
+    def base_url(self) -> str:
+        """The endpoint without what people paste along with it."""
+        given = self.endpoint or f"https://{self.instance.lower()}.mktorest.com"
+        return given.rstrip("/").removesuffix("/rest")

@@ -1,0 +1,73 @@
+"""Tokens of a custom service (Adobe Marketo Engage Developer Guide, "Authentication")."""
+
+from datetime import timedelta
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from leads.core import clock
+from leads.core.outcomes import Misconfigured, Retry
+from leads.destinations.base import Context
+from leads.destinations.http import Answer, HttpClient
+from leads.destinations.tokens import NoToken, Token, TokenSource
+from leads.destinations.vendor_errors import UNREADABLE
+from leads.destinations.vendors.marketo.errors import WRONG_ADDRESS, problem_of
+from leads.destinations.vendors.marketo.settings import MarketoSettings
+
+_NO_SERVICE: Final = (
+    "The instance has no custom service with this client_id: copy it from LaunchPoint > View Details, and check "
+    "munchkin_id."
+)
+_REFUSED: Final = (
+    "Marketo refuses the client secret: copy it from LaunchPoint > View Details to where client_secret points."
+)
+
+
+def token_source(settings: MarketoSettings, context: Context, http: HttpClient) -> TokenSource:
+    """The token source of a custom service, one for all destinations that use it."""
+
+    def fetch() -> Token:
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": settings.client_id,
+            "client_secret": context.secrets.read(settings.client_secret),
+        }
+        # In the body: an address is written into too many logs.
+        answer = http.request(
+            "POST",
+            f"{settings.base_url}/identity/oauth/token",
+            headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"},
+            body=urlencode(form),
+        )
+        return _token(answer)
+
+    key = ("token", settings.base_url, settings.client_id, settings.client_secret)
+    # Asked before its end, Marketo gives the same token again.
+    return context.shared(key, lambda: TokenSource(fetch, renewed_before=timedelta(0)))
+
+
+def _token(answer: Answer) -> Token:
+    body = answer.json()
+    known: dict[str, Any] = body if isinstance(body, dict) else {}
+    value = known.get("access_token")
+    if answer.status == 200 and isinstance(value, str) and value:
+        return Token(value, clock.now() + timedelta(seconds=_seconds(known.get("expires_in"))))
+    raise NoToken(_refused(answer, known))
+
+
+def _seconds(value: Any) -> float:
+    """How long a token still lives. It can be 0; it is used all the same, and renewed once it is refused."""
+    return float(value) if isinstance(value, int | float) and 0 <= value < 1e6 else 0.0
+
+
+def _refused(answer: Answer, body: dict[str, Any]) -> Misconfigured | Retry:
+    status, code = answer.status, str(answer.status)
+    if status in {400, 401, 403}:
+        # The description repeats the client ID, so only what it is about is taken from it.
+        of_the_id = "no client" in str(body.get("error_description", "")).lower()
+        return Misconfigured(_NO_SERVICE if of_the_id else _REFUSED, str(body.get("error", ""))[:40] or code)
+    if status < 300:
+        outcome = (problem_of(answer) or UNREADABLE).outcome()
+        return outcome if isinstance(outcome, Misconfigured | Retry) else Retry(UNREADABLE.code)
+    if status in {408, 425, 429} or status >= 500:
+        return Retry(code, answer.retry_after)
+    return Misconfigured(WRONG_ADDRESS, code)

@@ -1,0 +1,209 @@
+"""Requests to an organisation: queries that travel in a body, single records, transactions that are stored whole or not at all.
+
+Sources: "REST API Developer Guide", "Send Multiple Requests Using Composite", "Composite Request Body", "sObject Basic
+Information", "sObject Describe", "Duplicate Rule Header", "Assignment Rule Header", "Conditional Request Headers"; "SOQL and SOSL
+Reference", "Quoted String Escape Sequences"; "User Interface API Developer Guide", "Create or Clone a Record", "Prevent Record
+Duplication with Idempotent Record Writes".
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote
+
+from leads.destinations.http import MAX_ANSWER_BYTES, Answer, HttpClient
+from leads.destinations.tokens import TokenSource
+from leads.destinations.vendor_errors import UNREADABLE, signed_in
+from leads.destinations.vendors.salesforce.errors import ROLLED_BACK, Refusal, refusal_of
+
+API: Final = "/services/data/v64.0/"
+"""Of summer 2025: new enough for idempotent writes, old enough for every organisation to have it."""
+
+DESCRIPTION_BYTES: Final = 16 * 1024 * 1024
+"""The description of an object with hundreds of fields and picklists is long."""
+
+ROWS: Final = "rows"
+"""The part of a request that is a query."""
+
+_JSON: Final = "application/json; charset=utf-8"
+_ESCAPED: Final = str.maketrans(
+    {"\\": "\\\\", "'": "\\'", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
+)
+
+
+def quoted(text: str) -> str:
+    """The text as a SOQL string literal."""
+    return f"'{text.translate(_ESCAPED)}'"
+
+
+def equals(name: str, value: str) -> str:
+    """The condition of a query that a field has this value."""
+    return f"{name} = {quoted(value)}"
+
+
+def select(table: str, columns: Iterable[str], *clauses: str) -> str:
+    """A query; `clauses` are its conditions, joined by AND."""
+    query = " ".join(("SELECT", ", ".join(columns), "FROM", table))
+    return f"{query} WHERE {' AND '.join(clauses)}" if clauses else query
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One part of a transaction: its name, the method, the path below the API's, what to store, and the headers of its own."""
+
+    name: str
+    method: str
+    path: str
+    body: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Client:
+    """An organisation, with a token that is renewed once where it is refused. Raises `Refusal`, `NoAnswer`, `NoToken`."""
+
+    def __init__(self, base_url: str, http: HttpClient, tokens: TokenSource) -> None:
+        self._base_url = base_url
+        self._http = http
+        self._tokens = tokens
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """An object's rights and fields, as far as the app's user may see them."""
+        return _object(self._request("GET", f"sobjects/{name}/describe", at_most=DESCRIPTION_BYTES))
+
+    def query(self, soql: str, *, deleted: bool = False) -> list[dict[str, Any]]:
+        """The rows of a query. It travels in a body: an address is written into too many logs."""
+        resource = "queryAll" if deleted else "query"
+        (found,) = self._composite([_part(ROWS, "GET", f"{resource}?q={quote(soql, safe='')}")])
+        rows = found.get("records") if isinstance(found, dict) else None
+        if not isinstance(rows, list):
+            raise Refusal(UNREADABLE)
+        return rows
+
+    def write(self, writes: Sequence[Write]) -> None:
+        """Store all or nothing."""
+        parts = ((write, _inert_fields(write.body)) for write in writes)
+        self._composite([_part(write.name, write.method, write.path, body, write.headers) for write, body in parts])
+
+    def create(self, name: str, fields: Mapping[str, Any], headers: Mapping[str, str]) -> str:
+        """A record's id. Without a unique field among them, a second call makes a second record."""
+        answer = _object(self._request("POST", f"sobjects/{name}", json.dumps(fields).encode(), headers))
+        return _id(answer.get("id"))
+
+    def create_once(
+        self, name: str, fields: Mapping[str, Any], options: Mapping[str, Any], key: str
+    ) -> tuple[str, dict[str, Any]]:
+        """The id and the fields of the record that was made under this key, a UUID of version 4: now, or up to 30 days ago.
+
+        A refusal may be as old, too.
+        """
+        body = json.dumps({"apiName": name, "fields": fields, **options}).encode()
+        try:
+            answer = _object(self._request("POST", "ui-api/records", body, {"Idempotency-Key": key}))
+        except Refusal as refusal:
+            refusal.of_key = refusal.is_of_the_write
+            raise
+        stored = answer.get("fields")
+        shown = stored.items() if isinstance(stored, dict) else ()
+        return _id(answer.get("id")), {name: cell.get("value") for name, cell in shown if isinstance(cell, dict)}
+
+    def _composite(self, parts: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """The bodies of the parts' answers."""
+        body = json.dumps({"allOrNone": True, "compositeRequest": parts}).encode()
+        return signed_in(
+            self._tokens, lambda token: _bodies(self._send("POST", "composite", token.value, body), len(parts))
+        )
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        at_most: int = MAX_ANSWER_BYTES,
+    ) -> Answer:
+        return signed_in(self._tokens, lambda token: self._send(method, path, token.value, body, headers, at_most))
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        token: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        at_most: int = MAX_ANSWER_BYTES,
+    ) -> Answer:
+        answer = self._http.request(
+            method,
+            self._base_url + API + path,
+            headers=headers_of(token, headers, has_body=body is not None),
+            body=body,
+            at_most=at_most,
+        )
+        if not 200 <= answer.status < 300:
+            raise refusal_of(answer.status, answer.json(), answer.retry_after)
+        return answer
+
+
+def headers_of(token: str, more: Mapping[str, str] | None, *, has_body: bool) -> dict[str, str]:
+    """The headers of every request, with those that only some have."""
+    own = {"Accept": "application/json", "Authorization": f"Bearer {token}"}
+    return {**own, **({"Content-Type": _JSON} if has_body else {}), **(more or {})}
+
+
+def inert(text: str) -> str:
+    """The text so that nothing in it reads as a reference to another part, `@{task1.id}`: an invisible space goes in."""
+    return text.replace("@{", "@\u200b{")
+
+
+def _inert_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: inert(value) if isinstance(value, str) else value for name, value in fields.items()}
+
+
+def _part(
+    name: str,
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    part: dict[str, Any] = {"method": method, "url": API + path, "referenceId": name}
+    if body is not None:
+        part["body"] = body
+    if headers:
+        part["httpHeaders"] = headers
+    return part
+
+
+def _bodies(answer: Answer, expected: int) -> list[Any]:
+    """The bodies of a composite answer's parts. Raises `Refusal` of the part because of which nothing was stored."""
+    parts = _object(answer).get("compositeResponse")
+    if not isinstance(parts, list) or len(parts) != expected:
+        raise Refusal(UNREADABLE)
+    refused = [part for part in parts if not isinstance(part, dict) or not 200 <= _status(part) < 300]
+    if refused:
+        raise _reason([part for part in refused if isinstance(part, dict)])
+    return [part.get("body") for part in parts]
+
+
+def _reason(refused: Sequence[Mapping[str, Any]]) -> Refusal:
+    found = [refusal_of(_status(part), part.get("body"), part=str(part.get("referenceId", ""))) for part in refused]
+    return next((one for one in found if one.problem.code != ROLLED_BACK), Refusal(UNREADABLE))
+
+
+def _status(part: Mapping[str, Any]) -> int:
+    status = part.get("httpStatusCode")
+    return status if isinstance(status, int) else 0
+
+
+def _object(answer: Answer) -> dict[str, Any]:
+    body = answer.json()
+    if not isinstance(body, dict):
+        raise Refusal(UNREADABLE)
+    return body
+
+
+def _id(value: Any) -> str:
+    if not isinstance(value, str) or not value.isalnum():
+        raise Refusal(UNREADABLE)
+    return value

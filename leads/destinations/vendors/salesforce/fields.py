@@ -1,0 +1,158 @@
+"""What an organisation's lead fields are: as shipped, until it has been asked. The first refusal that needs it asks.
+
+Lengths: "Object Reference for the Salesforce Platform", "Lead"; what is asked: "REST API Developer Guide", "sObject Describe".
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from leads.destinations.base import MappingValue
+from leads.destinations.vendors.salesforce.client import Client
+
+DEFAULT_LENGTHS: Final[Mapping[str, int]] = {
+    "FirstName": 40,
+    "LastName": 80,
+    "Company": 255,
+    "Title": 128,
+    "Email": 80,
+    "Phone": 40,
+    "MobilePhone": 40,
+    "Fax": 40,
+    "Street": 255,
+    "City": 40,
+    "State": 80,
+    "PostalCode": 20,
+    "Country": 80,
+    "Website": 255,
+    "Description": 32_000,
+}
+REQUIRED: Final = frozenset({"LastName", "Company"})
+EXTERNAL_ID_CHARACTERS: Final = 32
+
+_NUMBERS: Final = frozenset({"int", "double", "currency", "percent"})
+
+
+@dataclass(frozen=True, slots=True)
+class LeadField:
+    """A field as the organisation describes it to the app's user."""
+
+    type: str
+    length: int
+    writable: bool
+    must_be_given: bool
+    is_key: bool
+    filterable: bool
+
+
+class LeadFields:
+    """The fields of a connection's leads, shared by its destinations on an instance."""
+
+    def __init__(self) -> None:
+        self._known: Mapping[str, LeadField] | None = None
+
+    @property
+    def are_known(self) -> bool:
+        """Whether the organisation has been asked."""
+        return self._known is not None
+
+    def read(self, client: Client) -> None:
+        """Ask the organisation."""
+        self.learn(client.describe("Lead"))
+
+    def learn(self, description: Mapping[str, Any]) -> None:
+        """Take over what the organisation says of its leads."""
+        fields = description.get("fields")
+        self._known = {
+            field["name"]: _field(field)
+            for field in (fields if isinstance(fields, list) else [])
+            if isinstance(field, Mapping) and isinstance(field.get("name"), str)
+        }
+
+    @property
+    def lengths(self) -> Mapping[str, int]:
+        if self._known is None:
+            return DEFAULT_LENGTHS
+        return {**DEFAULT_LENGTHS, **{name: field.length for name, field in self._known.items() if field.length}}
+
+    @property
+    def references(self) -> frozenset[str]:
+        """The fields that name another record, as far as they are known."""
+        return frozenset(name for name, field in (self._known or {}).items() if field.type == "reference")
+
+    def can_be_read(self, name: str) -> bool:
+        return self._known is None or name in self._known
+
+    def can_be_written(self, name: str) -> bool:
+        return self._known is None or (name in self._known and self._known[name].writable)
+
+    @property
+    def has_country_codes(self) -> bool:
+        """Whether state and country picklists are on: a country is a code then."""
+        return self._known is not None and "CountryCode" in self._known
+
+    def problem_with(self, mapping: Mapping[str, MappingValue], default: Mapping[str, MappingValue]) -> str:
+        """What is wrong with a mapping, in words, "" if nothing. What the default maps may be hidden, unless leads need it."""
+        assert self._known is not None  # noqa: S101
+        optional = {name for name, value in mapping.items() if default.get(name) == value} - REQUIRED
+        problems = (self._problem_with_one(name, value, name in optional) for name, value in mapping.items())
+        return next((problem for problem in problems if problem), "") or self._unfilled(mapping)
+
+    def problem_with_key(self, name: str) -> str:
+        """What is wrong with the external ID field, "" if nothing."""
+        field = (self._known or {}).get(name)
+        if field is None:
+            return f"external_id_field: leads have no field {name}, or the app's user may not see it."
+        if not field.is_key or field.type != "string" or field.length < EXTERNAL_ID_CHARACTERS:
+            wanted = f"a text of at least {EXTERNAL_ID_CHARACTERS} characters, unique and external ID"
+            return f"external_id_field: {name} must be {wanted}."
+        if not field.writable:
+            return f"external_id_field: the app's user may not write {name}: give it the field's permission."
+        return ""
+
+    def problem_with_search(self) -> str:
+        """Why leads can't be searched by e-mail, "" if they can."""
+        email = (self._known or {}).get("Email")
+        if email is not None and email.filterable:
+            return ""
+        return (
+            "match_existing: leads can't be searched by Email (it is hidden or encrypted): set match_existing to off."
+        )
+
+    def _problem_with_one(self, name: str, value: MappingValue, optional: bool) -> str:
+        assert self._known is not None  # noqa: S101
+        field = self._known.get(name)
+        if field is None:
+            hidden = "leads have no such field, or the app's user may not see it (field-level security)."
+            return "" if optional else f"mapping.{name}: {hidden}"
+        if not field.writable:
+            return "" if optional else f"mapping.{name}: the app's user may not write this field."
+        if field.type == "boolean" and not isinstance(value, bool):
+            return f"mapping.{name}: takes true or false."
+        if field.type in _NUMBERS and not (isinstance(value, int | float) and not isinstance(value, bool)):
+            return f"mapping.{name}: takes a number."
+        return ""
+
+    def _unfilled(self, mapping: Mapping[str, MappingValue]) -> str:
+        needed = list(self._needed(mapping))
+        return f"mapping: Salesforce requires {', '.join(needed)} in every lead: add it." if needed else ""
+
+    def _needed(self, mapping: Mapping[str, MappingValue]) -> Iterator[str]:
+        for name, field in (self._known or {}).items():
+            if field.must_be_given and name not in mapping:
+                yield name
+
+
+def _field(described: Mapping[str, Any]) -> LeadField:
+    createable, length = bool(described.get("createable")), described.get("length")
+    return LeadField(
+        type=str(described.get("type", "")),
+        length=length if isinstance(length, int) else 0,
+        writable=createable and bool(described.get("updateable")),
+        must_be_given=createable
+        and not described.get("nillable", True)
+        and not described.get("defaultedOnCreate", False)
+        and described.get("type") != "boolean",
+        is_key=bool(described.get("externalId")) and bool(described.get("unique")),
+        filterable=bool(described.get("filterable", True)),
+    )

@@ -1,0 +1,294 @@
+"""Salesforce Web-to-Lead: each lead handed over as a web form, with nothing but the organization's ID. Unconfirmed.
+
+Salesforce answers 200 whatever becomes of a lead, and has no key by which it could tell a second try. Sources: Salesforce Help,
+"How many leads can we capture from our website?" (500 in 24 hours, then a queue), "What happens to my web leads / cases if
+Salesforce is experiencing difficulty?" (they are kept, at this address alone), 000387310 (duplicate rules block); Salesforce,
+"Troubleshoot AppExchange Leads" (a country that is not in the picklist); names and lengths of fields: the generated form.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cached_property
+from typing import ClassVar, Final
+from urllib.parse import urlencode
+
+from pydantic import Field, JsonValue, field_validator
+
+from leads.core.outcomes import Delivered, Misconfigured, Outcome, Rejected, Retry, Unknown
+from leads.destinations.allowance import ALLOWANCES_TABLE, DailyBudget, UsedUp
+from leads.destinations.base import (
+    OWN_OUTAGE_SECONDS,
+    CheckResult,
+    Customer,
+    Destination,
+    DestinationSettings,
+    MappingValue,
+    OutgoingLead,
+    PreviewedRequest,
+)
+from leads.destinations.follow_up import FollowUp
+from leads.destinations.http import Answer, NoAnswer
+from leads.destinations.mapping import render_mapping
+from leads.destinations.text import NOT_PROVIDED, cut
+from leads.destinations.vendor_errors import check_result, unanswered
+from leads.platform.events import Event, emit
+from leads.platform.storage import StorageError
+
+FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
+HANDED_OVER: Final = "handed_over_unconfirmed"
+DAILY_LIMIT: Final = "daily_limit"
+NO_ALLOWANCE: Final = "allowance_unavailable"
+WRONG_ADDRESS: Final = "The address is not Salesforce's, or it speaks no TLS: check url."
+NO_FORM_THERE: Final = "There is no Web-to-Lead form at this address any more, or it has moved: check url."
+
+DEFAULT_MAPPING: Final[Mapping[str, MappingValue]] = {
+    "first_name": "{first_name}",
+    "last_name": "{last_name_or_placeholder}",
+    "email": "{email}",
+    "phone": "{phone}",
+    "company": "{company_or_domain}",
+    "title": "{title}",
+    "lead_source": "{lead_source}",
+    "rating": "{rating_name}",
+    "description": "{story}",
+}
+"""Without a country: where an organization has picklists of countries, one that is written otherwise costs the whole lead."""
+
+REQUIRED: Final = {"last_name": NOT_PROVIDED, "company": NOT_PROVIDED}
+"""Without them there is no lead, and nobody is told."""
+
+DO_NOT_CONTACT: Final = {"emailOptOut": "1", "faxOptOut": "1", "doNotCall": "1"}
+
+LENGTHS: Final[Mapping[str, int]] = {
+    "first_name": 40,
+    "last_name": 80,
+    "email": 80,
+    "phone": 40,
+    "mobile": 40,
+    "company": 40,
+    "title": 40,
+    "city": 40,
+    "state": 20,
+    "zip": 20,
+    "country": 40,
+    "url": 80,
+    "lead_source": 40,
+    "description": 32_000,
+}
+"""What the generated form admits, although some columns hold more: a text that is too long costs the whole lead."""
+
+WHOLE_OR_NOT_AT_ALL: Final = frozenset({"email", "phone", "mobile", "url"})
+"""A shortened address or number would be a wrong one: it is left to the description, which has everything."""
+
+_EMAIL: Final = re.compile(
+    r"[\w!#$%&'*+/=?^`{|}~-][\w.!#$%&'*+/=?^`{|}~-]*@([A-Za-z0-9-]+\.)+[A-Za-z][A-Za-z0-9-]+", re.ASCII
+)
+"""What Salesforce takes for an address (Salesforce Help, 000001145), without comments and international ones."""
+
+_SUFFIX: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
+
+
+def id_suffix(short: str) -> str:
+    """The three characters that make 18 of an ID's 15: one for each five, which says which of them are capital letters."""
+    fives = (short[start : start + 5] for start in (0, 5, 10))
+    return "".join(_SUFFIX[sum(1 << place for place, letter in enumerate(five) if letter.isupper())] for five in fives)
+
+
+def _has_right_suffix(identifier: str) -> bool:
+    return identifier[15:] in {"", id_suffix(identifier[:15])}
+
+
+class WebToLeadSettings(DestinationSettings):
+    """Whose form it is, and how much it takes. There is no secret."""
+
+    oid: str = Field(
+        title="Organization ID",
+        pattern=r"^00D[A-Za-z0-9]{12}([A-Za-z0-9]{3})?$",
+        description="Setup > Company Information > Salesforce.com Organization ID: 15 or 18 characters, 00D…",
+    )
+    url: str = Field(
+        "https://webto.salesforce.com/servlet/servlet.WebToLead",
+        title="Address of the form",
+        pattern=r"^https://[A-Za-z0-9.-]+(:\d+)?/[^\s?#]*$",
+        max_length=200,
+        description="Where the form goes, without what follows a question mark. A sandbox has another host than this.",
+    )
+    daily_limit: int = Field(
+        500,
+        title="Leads in 24 hours",
+        ge=1,
+        le=100_000,
+        description="How many Web-to-Lead takes in 24 hours; more of them wait here. Salesforce raises it on request.",
+    )
+
+    @field_validator("oid")
+    @classmethod
+    def _is_copied_whole(cls, oid: str) -> str:
+        if not _has_right_suffix(oid):
+            raise ValueError(
+                "its last three characters do not fit the others: copy it again, or leave them out; capitals count"
+            )
+        return oid
+
+    @property
+    def organization(self) -> str:
+        """The ID as the form has it."""
+        return self.oid[:15]
+
+
+class WebToLead(Destination):
+    """See the module."""
+
+    Settings: ClassVar[type[DestinationSettings]] = WebToLeadSettings
+    sent_twice = "Salesforce makes a second lead record: a form has no key by which it could tell."
+    settings: WebToLeadSettings
+    default_mapping: ClassVar[Mapping[str, MappingValue] | None] = DEFAULT_MAPPING
+    follow_ups: ClassVar[frozenset[str]] = frozenset({"rating", "campaign"})
+
+    @classmethod
+    def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
+        assert isinstance(settings, WebToLeadSettings)  # noqa: S101
+        # A connection whose limit is lower is used up earlier: it must not pause the others.
+        return (settings.url, settings.organization, str(settings.daily_limit))
+
+    @classmethod
+    def check_follow_up(cls, follow_up: FollowUp) -> None:
+        super().check_follow_up(follow_up)
+        campaign = follow_up.campaign
+        if campaign and not (
+            re.fullmatch(r"701[A-Za-z0-9]{12}([A-Za-z0-9]{3})?", campaign) and _has_right_suffix(campaign)
+        ):
+            raise ValueError("campaign: must be the campaign's ID as in Salesforce: 15 or 18 characters, 701…")
+
+    @property
+    def keyless(self) -> bool:
+        return True
+
+    @cached_property
+    def budget(self) -> DailyBudget:
+        def make() -> DailyBudget:
+            table = self.context.storage.table(ALLOWANCES_TABLE)
+            return DailyBudget(table, "web_to_lead", self.settings.organization, self.settings.daily_limit)
+
+        return self.context.shared(("daily budget", self.connection), make)
+
+    def check(self) -> CheckResult:
+        """Whether something is left of the daily limit, and the address answers. Nothing shows whether it takes leads."""
+        try:
+            until = self.budget.used_up_until()
+        except StorageError:
+            return CheckResult(
+                ok=False, problem="the app's own storage did not answer", code=NO_ALLOWANCE, transient=True
+            )
+        if until is not None:
+            return CheckResult(ok=False, problem=self._used_up(until), code=DAILY_LIMIT)
+        try:
+            answer = self.http.request("HEAD", self.settings.url)
+        except NoAnswer as error:
+            return check_result(unanswered(error, WRONG_ADDRESS), "the form did not answer")
+        code = str(answer.status)
+        if answer.status in _NOT_THERE:
+            return CheckResult(ok=False, problem=NO_FORM_THERE, code=code)
+        if answer.status >= 500:
+            return CheckResult(ok=False, problem="the form did not answer", code=code, transient=True)
+        return CheckResult(ok=True)
+
+    def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
+        fields: JsonValue = {**self._fields(outgoing, customer)}
+        return [PreviewedRequest("POST", self._form_address, FORM, fields)]
+
+    def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
+        fields = self._fields(outgoing, customer)
+        try:
+            taken = self.budget.take()
+        except UsedUp as used_up:
+            return Misconfigured(self._used_up(used_up.until), DAILY_LIMIT)
+        except StorageError:
+            return Retry(NO_ALLOWANCE, OWN_OUTAGE_SECONDS, ours=True)
+        outcome = self._post(encode(fields))
+        if isinstance(outcome, Retry | Misconfigured):
+            self._give_back(taken)
+        return outcome
+
+    @property
+    def _form_address(self) -> str:
+        return f"{self.settings.url}?encoding=UTF-8&orgId={self.settings.organization}"
+
+    def _fields(self, outgoing: OutgoingLead, customer: Customer) -> dict[str, str]:
+        return form(self.mapping, outgoing, customer) | {"oid": self.settings.organization, "encoding": "UTF-8"}
+
+    def _post(self, body: str) -> Outcome:
+        try:
+            answer = self.http.request("POST", self._form_address, headers=FORM, body=body)
+        except NoAnswer as error:
+            return Unknown(error.failure) if error.sent else unanswered(error, WRONG_ADDRESS)
+        return classify(answer)
+
+    def _give_back(self, taken: str) -> None:
+        try:
+            self.budget.give_back(taken)
+        except StorageError as error:
+            emit(Event.STORAGE_UNAVAILABLE, what="allowances", why=type(error).__name__)
+
+    def _used_up(self, until: datetime) -> str:
+        return (
+            f"Salesforce takes {self.settings.daily_limit} leads in 24 hours from Web-to-Lead; "
+            f"the next ones go out from {until:%Y-%m-%d %H:%M} UTC on."
+        )
+
+
+destination = WebToLead
+
+
+def form(mapping: Mapping[str, MappingValue], outgoing: OutgoingLead, customer: Customer) -> dict[str, str]:
+    """The lead as fields of the form. The mapping has the last word, but what Salesforce insists on is always there."""
+    fields = dict(DO_NOT_CONTACT) if outgoing.set_do_not_contact else {}
+    if outgoing.follow_up.campaign:
+        fields["Campaign_ID"] = outgoing.follow_up.campaign
+    fields |= {name: _fitted(name, value) for name, value in render_mapping(mapping, outgoing, customer).items()}
+    return REQUIRED | {name: text for name, text in fields.items() if text}
+
+
+def _fitted(name: str, value: str | float | bool) -> str:
+    """A field's text as the form can hold it; "" is left out, as a box that is not ticked."""
+    if isinstance(value, bool):
+        return "1" if value else ""
+    text = cut(str(value), LENGTHS[name]) if name in LENGTHS else str(value)
+    if name in WHOLE_OR_NOT_AT_ALL and text != str(value):
+        return ""
+    return text if name != "email" or _EMAIL.fullmatch(text) else ""
+
+
+def encode(fields: Mapping[str, str]) -> str:
+    """A form's body. Half a surrogate pair becomes a question mark: no encoding has it."""
+    return urlencode(fields, encoding="utf-8", errors="replace")
+
+
+_NOT_THERE: Final = frozenset({301, 307, 308, 404, 410})
+
+
+def classify(answer: Answer) -> Outcome:
+    """What the answer to a form means (RFC 9110, section 15). Salesforce itself documents none.
+
+    A status by which a gateway may speak for a server that has acted leaves the outcome unknown, and so does the redirect by
+    which the handler of a form sends a browser on. The header is undocumented: public integrations read it as "no lead was made".
+    """
+    status, code = answer.status, str(answer.status)
+    if 200 <= status < 300:
+        if "exception" in answer.headers.get("is-processed", "").lower():
+            return Rejected(
+                "Salesforce answers that it could not process the lead: check oid, and whether a field of the mapping, a "
+                "required field or a rule stands in its way.",
+                "is_processed_exception",
+            )
+        return Delivered("", HANDED_OVER, unconfirmed=True)
+    if status in _NOT_THERE:
+        return Misconfigured(NO_FORM_THERE, code)
+    if status in {401, 403, 405, 407}:
+        return Misconfigured("The address refuses the form: check url, and what stands between it and the app.", code)
+    if status in {408, 425, 429, 503}:
+        return Retry(code, answer.retry_after)
+    if 400 <= status < 500:
+        return Rejected("The address does not accept this lead.", code)
+    return Unknown(code)

@@ -1,0 +1,167 @@
+"""Alarms that last: one row for each that is on, so that whichever instance sees a change first says so, and no other.
+
+What an alarm is about stands in the catalogue (`leads.platform.events`). The log gets one event when it begins and one when it
+ends; the notification webhook, where there is one, gets both as well, a minute later again where it did not answer.
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from leads.core import clock
+from leads.platform.events import Event, emit, named
+from leads.platform.row_reading import moment, moment_or_none, read_each, reads
+from leads.platform.storage import Conflict, Table, if_unchanged, key_part, replacing
+
+ALARMS_TABLE: Final = "LeadAlarms"
+TELLING_TAKES: Final = timedelta(minutes=2)
+"""For this long nobody else tells what one instance has begun to tell."""
+_PARTITION: Final = "alarm"
+
+Value = str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that is the matter now. `logged` says that whatever happened has logged the event, at that moment."""
+
+    event: Event
+    fields: Mapping[str, Value]
+    logged: bool = False
+
+    @property
+    def key(self) -> str:
+        return ";".join((self.event.value, *(key_part(str(self.fields[name])) for name in self.event.about)))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An alarm that has begun or, with `ended_at`, has ended."""
+
+    event: Event
+    fields: Mapping[str, Value]
+    began_at: datetime
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """An alarm as it is stored. `told` = its beginning was told; `telling_at` = when somebody began to tell."""
+
+    key: str
+    change: Change
+    logged: bool = False
+    told: bool = False
+    telling_at: datetime | None = None
+    etag: str = ""
+
+    @property
+    def is_on(self) -> bool:
+        return self.change.ended_at is None
+
+
+class Alarms:
+    """The alarms' table."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def on(self) -> list[Change]:
+        """The alarms that are on, oldest first."""
+        return sorted((row.change for row in self._rows() if row.is_on), key=lambda change: change.began_at)
+
+    def update(self, active: Iterable[Alarm], looked_at: Collection[Event], *, is_told: bool) -> None:
+        """Make what is stored agree with what is the matter now, and log what has changed.
+
+        Alarms of events that were not `looked_at` stay as they are. `is_told`: somebody is told besides the log, by `tell`.
+        """
+        wanted = {alarm.key: alarm for alarm in active}
+        rows = {row.key: row for row in self._rows()}
+        now = clock.now()
+        for key, alarm in wanted.items():
+            known = rows.get(key)
+            if known is None or not known.is_on:
+                self._begin(alarm, known, now)
+        for key, row in rows.items():
+            if row.is_on and key not in wanted and row.change.event in looked_at:
+                self._end(row, now, is_told=is_told)
+
+    def tell(self, tell: Callable[[list[Change]], bool]) -> None:
+        """Tell what has begun or ended and was not told yet. `tell` returns whether it worked; else it is told again later."""
+        now = clock.now()
+        waiting = [row for row in self._rows() if not (row.is_on and row.told)]
+        free = [row for row in waiting if row.telling_at is None or now - row.telling_at >= TELLING_TAKES]
+        ours = [taken for row in free if (taken := self._write(replace(row, telling_at=now), row))]
+        if not ours or not tell([row.change for row in ours]):
+            return
+        for row in ours:
+            if row.is_on:
+                self._write(replace(row, told=True, telling_at=None), row)
+            else:
+                self._remove(row)
+
+    def _begin(self, alarm: Alarm, ended: _Row | None, now: datetime) -> None:
+        row = _Row(alarm.key, Change(alarm.event, alarm.fields, now), alarm.logged)
+        if ended is not None:  # nobody has heard of its end yet, so it goes on
+            row = replace(ended, change=replace(ended.change, ended_at=None))
+        if self._write(row, ended) and not alarm.logged:
+            emit(alarm.event, **alarm.fields)
+
+    def _end(self, row: _Row, now: datetime, *, is_told: bool) -> None:
+        if row.told and is_told:
+            ended = bool(self._write(replace(row, change=replace(row.change, ended_at=now)), row))
+        else:  # nobody has heard of it
+            ended = self._remove(row)
+        end = row.change.event.end
+        if ended and end is not None and not row.logged:
+            emit(end, **{name: row.change.fields[name] for name in row.change.event.about})
+
+    def _write(self, row: _Row, before: _Row | None) -> _Row | None:
+        """The row as it is stored now; None if somebody else has changed it."""
+        entity = _entity(row)
+        try:
+            etags = self._table.write(
+                [("update", entity, replacing(before.etag)) if before else ("create", entity, {})]
+            )
+        except Conflict:
+            return None
+        return replace(row, etag=etags[0])
+
+    def _remove(self, row: _Row) -> bool:
+        try:
+            self._table.write([("delete", {"PartitionKey": _PARTITION, "RowKey": row.key}, if_unchanged(row.etag))])
+        except Conflict:
+            return False
+        return True
+
+    def _rows(self) -> list[_Row]:
+        """All but those of a newer release's events."""
+        entities = self._table.query(f"PartitionKey eq '{_PARTITION}'")
+        return [row for row in read_each(entities, _read) if row]
+
+
+def _entity(row: _Row) -> dict[str, Any]:
+    moments = {"ended_at": row.change.ended_at, "telling_at": row.telling_at}
+    return {
+        "PartitionKey": _PARTITION,
+        "RowKey": row.key,
+        "event": row.change.event.value,
+        "fields": json.dumps(dict(row.change.fields)),
+        "began_at": row.change.began_at,
+        "logged": row.logged,
+        "told": row.told,
+        **{name: moment for name, moment in moments.items() if moment is not None},
+    }
+
+
+@reads("alarm")
+def _read(entity: Any) -> _Row | None:
+    event = named(entity["event"])
+    if event is None:
+        return None
+    fields, began_at = json.loads(entity["fields"]), moment(entity, "began_at")
+    change = Change(event, dict(fields), began_at, moment_or_none(entity, "ended_at"))
+    telling_at = moment_or_none(entity, "telling_at")
+    return _Row(entity["RowKey"], change, entity["logged"], entity["told"], telling_at, entity.metadata["etag"])

@@ -1,0 +1,60 @@
+"""The daily ceiling of an offer: what is over it is accepted and parked, so that a flood at the intake is none in the CRM.
+
+Instances count for themselves and add what they have counted to a shared count in steps of a hundredth of the ceiling: that
+costs next to nothing, and lets through a hundredth too much for each instance.
+"""
+
+from threading import Lock
+from typing import Final
+
+from leads.destinations.allowance import DailyBudget
+from leads.health.connections import Connections
+from leads.offers.model import Offer
+from leads.platform.storage import Table, key_part
+
+CEILING: Final = "ceiling"
+"""The type of the connection behind which the leads over an offer's ceiling are parked."""
+STEPS: Final = 100
+
+
+class Ceilings:
+    """What this instance has counted, and the shared counts."""
+
+    def __init__(self, table: Table, connections: Connections) -> None:
+        self._table = table
+        self._connections = connections
+        self._lock = Lock()
+        self._counted: dict[str, int] = {}
+
+    def is_over(self, offer: Offer) -> bool:
+        """Whether a lead of the offer has to wait; if not, it is counted. Raises `StorageError`."""
+        ceiling = offer.policies.daily_ceiling
+        if ceiling is None:
+            return False
+        if self._connections.get(offer.ceiling_connection).paused:
+            return True
+        if counted := self._to_add(offer, ceiling):
+            until = self._budget(offer, ceiling).add(counted)
+            if until is not None:
+                reason = f"over the offer's daily ceiling of {ceiling} leads; it goes on at {until:%Y-%m-%d %H:%M} UTC"
+                self._connections.pause(offer.ceiling_connection, CEILING, reason, quietly=True)
+        return False
+
+    def reopen_if_room(self, offer: Offer) -> bool:
+        """Let what is parked go where the shared count and the ceiling, as they are now, leave room. Raises `StorageError`."""
+        ceiling = offer.policies.daily_ceiling
+        if ceiling is not None and self._budget(offer, ceiling).used_up_until() is not None:
+            return False
+        self._connections.reopen(offer.ceiling_connection, quietly=True)
+        return True
+
+    def _to_add(self, offer: Offer, ceiling: int) -> int:
+        with self._lock:
+            counted = self._counted.pop(offer.id, 0) + 1
+            if counted >= max(1, ceiling // STEPS):
+                return counted
+            self._counted[offer.id] = counted
+            return 0
+
+    def _budget(self, offer: Offer, ceiling: int) -> DailyBudget:
+        return DailyBudget(self._table, CEILING, key_part(offer.id), ceiling)

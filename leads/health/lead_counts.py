@@ -1,0 +1,186 @@
+"""How many leads came in: per offer and hour, real ones apart from test leads, without personal data and for good.
+
+They are counted from what the ledger lists; nothing is written while a lead is delivered. To count an hour again gives the same,
+so it does not matter how often that is done, or by how many instances at once.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from math import ceil
+from typing import Any, Final
+
+from leads.core.silence import WEEKS_AT_MOST
+from leads.ledger.queries import arrivals
+from leads.ledger.transactions import Ledger
+from leads.platform.row_reading import moment, read_each, reads
+from leads.platform.storage import Operation, Table, key_part
+
+COUNTS_TABLE: Final = "LeadCounts"
+LATE: Final = timedelta(hours=2)
+LATE_ONCE_A_DAY: Final = timedelta(days=2)
+"""How long after a lead came in the ledger may learn of it, for the lead to be counted: each time, and once a day."""
+LEADS_AT_ONCE: Final = 100_000
+"""More are not looked through again for those that came late, nor caught up at once after a stop."""
+FEW_LEADS: Final = 1_000
+"""Where a span holds fewer, the next one that is caught up is twice as long: a request for each partition reads them all."""
+LOOKED_BACK: Final = timedelta(weeks=WEEKS_AT_MOST + 8)
+"""How far back counts are read: what a silence is judged by, and a few weeks of silence."""
+_DAY: Final = timedelta(days=1)
+_PARTITION: Final = "month"
+_COUNTED_UNTIL: Final = "until"
+_OPERATIONS: Final = 100
+"""What a transaction holds at most."""
+
+
+@dataclass(slots=True)
+class Day:
+    """The leads of an offer on one day (UTC), hour by hour."""
+
+    real: list[int] = field(default_factory=lambda: [0] * 24)
+    test: list[int] = field(default_factory=lambda: [0] * 24)
+
+    def take_over(self, hours: slice, other: "Day") -> bool:
+        """Make these hours those of the other. Returns whether they were different."""
+        differs = (self.real[hours], self.test[hours]) != (other.real[hours], other.test[hours])
+        self.real[hours], self.test[hours] = other.real[hours], other.test[hours]
+        return differs
+
+
+@dataclass(slots=True)
+class Counts:
+    """What has been counted, up to `until` (None = nothing yet): each offer's days that had leads."""
+
+    until: datetime | None = None
+    offers: dict[str, dict[date, Day]] = field(default_factory=dict)
+
+    def real(self, offer_id: str) -> dict[date, list[int]]:
+        """An offer's real leads: the 24 hours of each day."""
+        return {day: counted.real for day, counted in self.offers.get(key_part(offer_id), {}).items()}
+
+    def since(self, first: date) -> int:
+        """All leads from this day on."""
+        days = (counted for days in self.offers.values() for day, counted in days.items() if day >= first)
+        return sum(sum(counted.real) + sum(counted.test) for counted in days)
+
+
+class LeadCounts:
+    """The counts' table."""
+
+    def __init__(self, table: Table, ledger: Ledger) -> None:
+        self._table = table
+        self._ledger = ledger
+
+    def count(self, now: datetime) -> Counts:
+        """Count what came in since the last time, and what came late. Returns the counts of a year and some weeks.
+
+        After a long stop their `until` can be earlier than now: the rest follows at the next call.
+        """
+        counts = self._read(now)
+        known_until = min(now, counts.until or now)
+        start, span = _start(counts, known_until, now), _DAY
+        changed: set[tuple[str, date]] = set()
+        leads = 0
+        while start < now and (start <= known_until or leads < LEADS_AT_ONCE):
+            end = min(now, _midnight(start) + span)
+            found = self._count_span(counts, changed, start, end)
+            span = span * 2 if found < FEW_LEADS else _DAY
+            leads += found
+            start = end
+        counts.until = start
+        self._write(counts, changed)
+        return counts
+
+    def counted_until(self) -> datetime | None:
+        """Up to when leads have been counted; None = never yet."""
+        entity = self._table.get(_PARTITION, _COUNTED_UNTIL)
+        return _read_until(entity) if entity else None
+
+    def _count_span(self, counts: Counts, changed: set[tuple[str, date]], start: datetime, end: datetime) -> int:
+        """Count whole hours anew, the last one as far as it has come. Adds to `changed` the days that are not as stored."""
+        found: defaultdict[tuple[str, date], Day] = defaultdict(Day)
+        leads = 0
+        for lead in arrivals(self._ledger, start, end):
+            leads += 1
+            if lead.offer:
+                counted = found[key_part(lead.offer), lead.received_at.date()]
+                (counted.test if lead.is_test else counted.real)[lead.received_at.hour] += 1
+        offers = counts.offers.keys() | {offer for offer, _ in found}
+        for number in range(ceil((end - _midnight(start)) / _DAY)):
+            midnight = _midnight(start) + number * _DAY
+            day, hours = midnight.date(), slice(_hours(midnight, start), _hours(midnight, end))
+            for offer in offers:
+                days = counts.offers.setdefault(offer, {})
+                known = days.get(day, Day())
+                if known.take_over(hours, found[offer, day]):
+                    days[day] = known
+                    changed.add((offer, day))
+        return leads
+
+    def _read(self, now: datetime) -> Counts:
+        counts = Counts()
+        condition = f"PartitionKey eq '{_PARTITION}' and RowKey ge '{now - LOOKED_BACK:%Y-%m}'"
+        rows = self._table.query(condition)
+        counts.until = next(read_each((row for row in rows if row["RowKey"] == _COUNTED_UNTIL), _read_until), None)
+        months = (row for row in rows if row["RowKey"] != _COUNTED_UNTIL)
+        for offer, days in read_each(months, _read_days):
+            counts.offers.setdefault(offer, {}).update(days)
+        return counts
+
+    def _write(self, counts: Counts, changed: set[tuple[str, date]]) -> None:
+        months: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for offer, day in changed:
+            counted = counts.offers[offer][day]
+            months[f"{day:%Y-%m};{offer}"] |= columns_of(day, counted)
+        operations = [_merge(row, columns) for row, columns in months.items()]
+        operations.append(_merge(_COUNTED_UNTIL, {"until": counts.until}))
+        for first in range(0, len(operations), _OPERATIONS):
+            self._table.write(operations[first : first + _OPERATIONS])
+
+
+@reads("time of counting")
+def _read_until(row: Any) -> datetime:
+    return moment(row, "until")
+
+
+@reads("month of an offer")
+def _read_days(row: Any) -> tuple[str, dict[date, Day]]:
+    month, _, offer = row["RowKey"].partition(";")
+    return offer, dict(read_month(month, row))
+
+
+def _start(counts: Counts, known_until: datetime, now: datetime) -> datetime:
+    """From where on to count: so far back that what came late is counted, too, unless that is too many leads."""
+    this_hour, today = known_until.replace(minute=0, second=0, microsecond=0), _midnight(now)
+    start = max(today, this_hour - LATE) if known_until >= today else _midnight(known_until - LATE_ONCE_A_DAY)
+    return start if counts.since(start.date()) < LEADS_AT_ONCE else this_hour
+
+
+def _midnight(moment: datetime) -> datetime:
+    return datetime.combine(moment.astimezone(UTC).date(), time(), UTC)
+
+
+def _hours(midnight: datetime, moment: datetime) -> int:
+    """How many of a day's hours have begun before a moment."""
+    return min(24, max(0, ceil((moment - midnight) / timedelta(hours=1))))
+
+
+def _merge(row: str, columns: Mapping[str, Any]) -> Operation:
+    from azure.data.tables import UpdateMode
+
+    return ("upsert", {"PartitionKey": _PARTITION, "RowKey": row, **columns}, {"mode": UpdateMode.MERGE})
+
+
+def columns_of(day: date, counted: Day) -> dict[str, str]:
+    """A day as columns of its month's row."""
+    hours = {"real": counted.real, "test": counted.test}
+    return {f"{name}_{day:%d}": " ".join(map(str, leads)) for name, leads in hours.items()}
+
+
+def read_month(month: str, row: Mapping[str, Any]) -> Iterator[tuple[date, Day]]:
+    """The days that a month's row (`2026-11`) holds."""
+    for number in range(1, 32):
+        if real := row.get(f"real_{number:02}"):
+            hours = (list(map(int, text.split())) for text in (real, row[f"test_{number:02}"]))
+            yield date.fromisoformat(f"{month}-{number:02}"), Day(*hours)

@@ -1,0 +1,306 @@
+"""Reading the ledger by more than one id: lists, what is to do, counts. Never a scan of what was not asked for."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from heapq import merge
+from itertools import chain, islice
+from typing import Any
+
+from leads.core.identity import complement, customer_of, received_at_of
+from leads.core.states import State
+from leads.ledger.rows import Todo, read_todo, todo_prefix
+from leads.ledger.transactions import Ledger
+from leads.platform.row_reading import UnreadableRow, moment, moment_or_none, read_each, reads, unreadable
+from leads.platform.storage import key_part, keys_beginning
+from leads.platform.threads import map_in_order
+
+PARTITIONS = "0123456789abcdef"
+TODO_SECONDS = 120
+"""For all partitions; less where what asks has to be over before."""
+_AT_ONCE = 8
+_PAGE = 1000
+_AFTER = "<"
+"""The character after `;`: the end of everything that begins with a prefix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A lead in a list. It holds no personal data."""
+
+    lead_id: str
+    received_at: datetime
+    offer: str
+    stage: str
+    source: str
+    state: State
+    states: str
+    is_test: bool
+    unconfirmed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Undelivered:
+    """A lead that has not come to a destination; `destination` is "" while the lead is not routed. `next_at`: its next try."""
+
+    lead_id: str
+    state: State
+    connection: str
+    offer: str
+    destination: str
+    next_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A lead that the ledger has: `customer` is the hash that stands for the customer, `offer` "" while none takes it."""
+
+    lead_id: str
+    customer: str
+    action: str
+    offer: str
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """That a lead came in from the marketplace; `offer` is "" while none takes it."""
+
+    received_at: datetime
+    offer: str
+    is_test: bool
+
+
+def newest(
+    ledger: Ledger,
+    *,
+    offer: str | None = None,
+    state: State | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    after: str = "",
+    limit: int = 50,
+) -> list[Listed]:
+    """Up to `limit` leads, newest first: of one offer ("-" = unrouted) or all, of one state, received in a time span.
+
+    `after` is the last lead id of the page before.
+    """
+    prefix = "lead;" if offer is None else f"offer;{key_part(offer)};"
+    condition = received_between(prefix, since, until)
+    if after:
+        condition += f" and RowKey gt '{prefix}{complement(after)}'"
+    if state is not None:
+        condition += f" and state eq '{state}'"
+    rows = merge(
+        *(_rows(ledger, partition, condition, limit) for partition in PARTITIONS),
+        key=lambda row: row["RowKey"],
+    )
+    return list(islice(read_each(rows, _listed), limit))
+
+
+def received_between(prefix: str, since: datetime | None, until: datetime | None) -> str:
+    """A condition on rows whose keys are a prefix and a complemented lead id; None = without an end."""
+    first = complement(_id_time(until)) if until else ""
+    last = f"{prefix}{complement(_id_time(since))}~" if since else f"{prefix[:-1]}{_AFTER}"
+    return f"RowKey ge '{prefix}{first}' and RowKey lt '{last}'"
+
+
+def anything(item: Todo) -> bool:  # noqa: ARG001
+    """The condition that every undelivered lead meets."""
+    return True
+
+
+def todo(
+    ledger: Ledger,
+    state: State,
+    connection: str | None = None,
+    *,
+    where: Callable[[Todo], bool] = anything,
+    after: str = "",
+    limit: int = 1000,
+) -> list[Todo]:
+    """Up to `limit` undelivered leads of a state; of one connection ("" = of none), oldest first, or of all.
+
+    With a connection, `after` is the lead id behind which to begin.
+    """
+    prefix = todo_prefix(state, connection)
+    condition = keys_beginning(prefix) + (f" and RowKey gt '{prefix}{after}~'" if after else "")
+    page = limit if where is anything else _PAGE
+
+    def first_of(partition: str) -> list[Todo]:
+        items = read_each(_rows(ledger, partition, condition, page), read_todo)
+        return list(islice(filter(where, items), limit))
+
+    found = map_in_order(first_of, PARTITIONS, at_most=_AT_ONCE, seconds=TODO_SECONDS)
+    return sorted(chain.from_iterable(found), key=lambda item: item.lead_id)[:limit]
+
+
+def todo_after(ledger: Ledger, state: State, connection: str | None, after: str) -> Iterator[tuple[str, Todo]]:
+    """Undelivered leads of a state, of one connection or of all, each with where to go on behind it: the next call's `after`.
+
+    They are read page after page as they are asked for. Raises ValueError if `after` is none that was given here.
+    """
+    begun, slash, row = after.partition("/")
+    if after and (begun not in PARTITIONS or len(begun) != 1 or not slash or not _plain_key(row)):
+        raise ValueError("after")
+    prefix = todo_prefix(state, connection)
+    for partition in PARTITIONS[PARTITIONS.index(begun) :]:
+        condition = keys_beginning(prefix) + (f" and RowKey gt '{row}'" if partition == begun and row else "")
+        yield from read_each(_rows(ledger, partition, condition, _PAGE), _with_place)
+
+
+def _with_place(row: Any) -> tuple[str, Todo]:
+    return f"{row['PartitionKey']}/{row['RowKey']}", read_todo(row)
+
+
+def _plain_key(row: str) -> bool:
+    return row.isprintable() and not set(row) & set("'/\\#?")
+
+
+def arrivals(ledger: Ledger, since: datetime, until: datetime) -> Iterator[Arrival]:
+    """The leads that were received from `since` on and before `until`, in no order that means anything."""
+    rows = _received(ledger, since, until, ["offer", "is_test", "imported"])
+    return (arrival for imported, arrival in read_each(rows, _arrival) if not imported)
+
+
+@reads("lead")
+def _arrival(row: Any) -> tuple[str, Arrival]:
+    """How it was imported, "" for a lead of the marketplace, and that it came."""
+    arrival = Arrival(received_at_of(_lead_id(row)), row.get("offer", ""), row.get("is_test", False))
+    return row.get("imported", ""), arrival
+
+
+def within(ledger: Ledger, since: datetime, until: datetime) -> Iterator[Known]:
+    """The leads that were received from `since` on and before `until`, each with who the customer is, in no order that means
+    anything. What is not known any more is left out."""
+    rows = _received(ledger, since, until, ["offer", "action", "customer", "state"])
+    return (known for known in read_each(rows, lambda row: _known(row) or _looked_up(ledger, row)) if known)
+
+
+@reads("lead")
+def _known(row: Any) -> Known | None:
+    if "customer" not in row:
+        return None
+    return Known(_lead_id(row), row["customer"], row.get("action", ""), row.get("offer", ""), State(row["state"]))
+
+
+def _looked_up(ledger: Ledger, row: Any) -> Known | None:
+    lead_id = _lead_id(row)
+    record = ledger.read(lead_id)
+    if record is None or record.lead is None:
+        return None
+    return Known(lead_id, customer_of(record.lead, lead_id), record.lead.action, record.offer, record.state)
+
+
+def _received(ledger: Ledger, since: datetime, until: datetime, columns: list[str]) -> Iterator[Any]:
+    """Rows of the leads that were received from `since` on and before `until`."""
+    first, last = complement(_id_time(until)), complement(_id_time(since))
+    condition = f"RowKey gt 'lead;{first}~' and RowKey lt 'lead;{last}~'"
+    for partition in PARTITIONS:
+        yield from _rows(ledger, partition, condition, _PAGE, select=["RowKey", *columns])
+
+
+class Backlog:
+    """What is to do, for one tick of `watch`: read whole with a request for each partition, unless one holds too much."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._whole = _whole_backlog(ledger)
+
+    def find(
+        self,
+        state: State,
+        connection: str | None = None,
+        *,
+        where: Callable[[Todo], bool] = anything,
+        after: str = "",
+        limit: int,
+    ) -> list[Todo]:
+        """As `todo`."""
+        if self._whole is None:
+            return todo(self._ledger, state, connection, where=where, after=after, limit=limit)
+        found = (
+            item
+            for item in self._whole
+            if item.state is state and connection in {None, item.connection} and item.lead_id > after and where(item)
+        )
+        return list(islice(found, limit))
+
+
+def _whole_backlog(ledger: Ledger) -> list[Todo] | None:
+    found: list[Todo] = []
+    for partition in PARTITIONS:
+        rows = list(islice(_rows(ledger, partition, keys_beginning("todo;"), _PAGE), _PAGE))
+        if len(rows) == _PAGE:
+            return None
+        found += read_each(rows, read_todo)
+    return sorted(found, key=lambda item: item.lead_id)
+
+
+def undelivered(ledger: Ledger) -> Iterator[Undelivered]:
+    """Every undelivered lead and destination, in no order that means anything."""
+    for partition in PARTITIONS:
+        rows = _rows(ledger, partition, keys_beginning("todo;"), _PAGE, select=["RowKey", "offer", "next_at"])
+        yield from read_each(rows, _undelivered)
+
+
+@reads("undelivered lead")
+def _undelivered(row: Any) -> Undelivered:
+    _, state, connection, lead_id, destination = row["RowKey"].split(";", 4)
+    next_at = moment_or_none(row, "next_at")
+    return Undelivered(lead_id, State(state), connection, row.get("offer", ""), destination, next_at)
+
+
+def unreadable_rows(ledger: Ledger) -> list[UnreadableRow]:
+    """What this release can't read of the newest leads and of what is undelivered; a page of each partition is looked at."""
+    found: list[UnreadableRow] = []
+    for partition in PARTITIONS:
+        for prefix, read in (("lead;", _listed), ("todo;", read_todo)):
+            rows = _rows(ledger, partition, keys_beginning(prefix), _PAGE)
+            found += unreadable(islice(rows, _PAGE), read)
+    return found
+
+
+def bodies(ledger: Ledger, before: datetime, after: datetime) -> Iterator[str]:
+    """Lead ids of the bodies in rows of their own that were received in a time span."""
+    condition = f"RowKey ge 'body;{_id_time(after)}' and RowKey lt 'body;{_id_time(before)}'"
+    for partition in PARTITIONS:
+        for row in _rows(ledger, partition, condition, _PAGE, select=["RowKey"]):
+            yield row["RowKey"].removeprefix("body;")
+
+
+def _rows(
+    ledger: Ledger, partition: str, condition: str, page_size: int, select: list[str] | None = None
+) -> Iterator[Any]:
+    whole = f"PartitionKey eq '{partition}' and {condition}"
+    for page in ledger.table.pages(whole, page_size=min(page_size, _PAGE), select=select or _COLUMNS):
+        yield from page
+
+
+_COLUMNS = [
+    "PartitionKey", "RowKey", "received_at", "offer", "stage", "source", "state", "states", "is_test", "unconfirmed",
+    "lead_id", "destination", "seq", "updated_at", "next_at", "partly_done", "ref_url", "ref_source", "ref_product", "ref_title",
+]  # fmt: skip
+
+
+def _id_time(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y%m%d%H%M%S%f")[:17]
+
+
+def _lead_id(row: Any) -> str:
+    return complement(row["RowKey"].rpartition(";")[2])
+
+
+@reads("lead")
+def _listed(row: Any) -> Listed:
+    return Listed(
+        lead_id=_lead_id(row),
+        received_at=moment(row, "received_at"),
+        offer=row.get("offer", ""),
+        stage=row.get("stage", ""),
+        source=row.get("source", ""),
+        state=State(row["state"]),
+        states=row.get("states", ""),
+        is_test=row.get("is_test", False),
+        unconfirmed=row.get("unconfirmed", False),
+    )

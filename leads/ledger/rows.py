@@ -1,0 +1,435 @@
+"""The ledger's rows: what a lead's record holds, the keys under which it stands, and both ways between the two."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from leads.core.identity import complement, customer_of, partition_of, received_at_of
+from leads.core.lead import Lead, Stage, known_action, known_source
+from leads.core.messages import Imported
+from leads.core.routing import OfferReferences
+from leads.core.states import DONE, FINAL, MOST_URGENT_FIRST, ON_THE_QUEUE, State
+from leads.platform.row_reading import moment, moment_or_none, reads
+from leads.platform.storage import joined_text, key_part, text_columns
+
+BODY_CHUNK = 60_000
+"""Bytes of a binary column, which holds 64 KiB."""
+MAX_ATTEMPTS_KEPT = 40
+REFERENCE_KEPT = 1_000
+"""Characters of an offer's or a source's name that are kept beside the lead; real ones are far shorter."""
+UNROUTED_OFFER = "-"
+ERASED_ON_REQUEST = "the customer was erased on request"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of one try: `outcome` is the outcome's name, `code` the vendor's, `next_at` when the next try was due."""
+
+    id: str
+    at: datetime
+    outcome: str
+    code: str = ""
+    next_at: datetime | None = None
+    milliseconds: int = 0
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One lead's way to one destination; `destination` is "" while the lead is not routed.
+
+    `seq` is the number of the newest message that is known to be on the queue. `step` and `spent` (seconds) are the part of
+    the retry budget that is used up. `forced`: a person wants it sent, whatever the customer's history, a policy or its import
+    says.
+    """
+
+    destination: str
+    state: State = State.WAITING
+    seq: int = 0
+    connection: str = ""
+    updated_at: datetime | None = None
+    next_at: datetime | None = None
+    step: int = 0
+    spent: float = 0
+    first_failed_at: datetime | None = None
+    crashes: int = 0
+    record_id: str = ""
+    duplicate_of: str = ""
+    repeat_of: str = ""
+    possibly_twice: bool = False
+    forced: bool = False
+    unconfirmed: bool = False
+    reason: str = ""
+    attempts: tuple[Attempt, ...] = ()
+
+    def still_to_do(self, seq: int) -> bool:
+        """Whether the message `seq` is still to be handled, or is a leftover of what has been dealt with."""
+        if self.state in FINAL:
+            return False
+        if self.state in ON_THE_QUEUE:
+            return seq >= self.seq
+        return seq > self.seq
+
+    def log(self, attempt: Attempt) -> None:
+        """Add an attempt, once, keeping the newest `MAX_ATTEMPTS_KEPT`."""
+        if all(known.id != attempt.id for known in self.attempts):
+            self.attempts = (*self.attempts, attempt)[-MAX_ATTEMPTS_KEPT:]
+
+
+_DELIVERY = TypeAdapter(Delivery)
+
+
+def copied(deliveries: Mapping[str, Delivery]) -> dict[str, Delivery]:
+    return {name: replace(delivery) for name, delivery in deliveries.items()}
+
+
+@dataclass(slots=True)
+class LeadRecord:
+    """A lead as the ledger knows it. `etag` is "" while it is not stored; `stored` is what its rows say: listed under
+    which offer, and the deliveries.
+
+    `corrects` is the id of the lead that it stands for with corrections, and `only` the destinations that are to have it then
+    (none named = all).
+
+    Once its personal data is removed (`emptied_at`), `lead` is None and stays so; `customer` (the hash), `action`, `source`
+    and `is_test` are what is kept of it.
+    """
+
+    lead_id: str
+    received_at: datetime
+    lead: Lead | None
+    url_offer: str = ""
+    offer: str = ""
+    stage: Stage = Stage.UNKNOWN
+    has_body: bool = False
+    traceparent: str = ""
+    imported: Imported = Imported.NO
+    corrects: str = ""
+    only: tuple[str, ...] = ()
+    deliveries: dict[str, Delivery] = field(default_factory=dict)
+    etag: str = ""
+    stored: tuple[str, dict[str, Delivery]] = field(default_factory=lambda: ("", {}))
+    emptied_at: datetime | None = None
+    customer: str = ""
+    action: str = ""
+    source: str = ""
+    is_test: bool = False
+
+    @property
+    def state(self) -> State:
+        """The one state that a person should know of first."""
+        states = {delivery.state for delivery in self.deliveries.values()}
+        return next((state for state in MOST_URGENT_FIRST if state in states), State.WAITING)
+
+    def copy(self) -> "LeadRecord":
+        """A record whose deliveries can be changed without changing these."""
+        return replace(self, deliveries=copied(self.deliveries))
+
+    def delivery(self, destination: str) -> Delivery:
+        """The delivery to a destination, begun if there is none."""
+        return self.deliveries.setdefault(destination, Delivery(destination))
+
+    @property
+    def partly_done(self) -> bool:
+        """Whether some destination is done with it, well or badly."""
+        return any(delivery.state in DONE for delivery in self.deliveries.values())
+
+    def close(self, at: datetime, reason: str) -> None:
+        """End what is still to be done: it is not sent any more."""
+        for delivery in self.deliveries.values():
+            if delivery.state not in FINAL:
+                delivery.state, delivery.next_at, delivery.updated_at = State.ERASED, None, at
+                delivery.reason = reason
+
+    def emptied(self, at: datetime, reason: str) -> "LeadRecord":
+        """The record without what says who the customer is; what was still to be done ends as erased."""
+        if self.emptied_at is not None:
+            return self.copy()
+        gone = replace(
+            self,
+            lead=None,
+            has_body=False,
+            url_offer="",
+            traceparent="",
+            emptied_at=at,
+            customer=self.customer or (customer_of(self.lead, self.lead_id) if self.lead else ""),
+            action=known_action(self.lead) if self.lead else "",
+            source=known_source(self.lead) if self.lead else "",
+            is_test=self.lead.is_test if self.lead else False,
+            deliveries=copied(self.deliveries) or {"": Delivery("")},
+        )
+        gone.close(at, reason)
+        return gone
+
+    @property
+    def references(self) -> OfferReferences:
+        return OfferReferences.of(self.lead, self.url_offer) if self.lead else OfferReferences(self.url_offer)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A lead of a customer by its fingerprint, to tell a redelivery from a repeat; `claim` is the newest attempt's token.
+
+    `journey` is the same for every lead of this action and offer: by it an imported lead is recognised. `stored_by` is the
+    destination that has stored the lead and has not settled it yet.
+    """
+
+    fingerprint: str
+    lead_id: str
+    at: datetime
+    claim: str = ""
+    journey: str = ""
+    imported: bool = False
+    stored_by: str = ""
+
+
+_SEEN = TypeAdapter(tuple[Seen, ...])
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerRow:
+    """A customer within one record scope. `claim` is the token of the attempt under way, "" if there is none.
+
+    `idempotency_key` is a random UUID that the row has from the first claim on, and another one once it was refused; `memory` is
+    the destination's own.
+    """
+
+    partition: str
+    row: str
+    claim: str = ""
+    record_id: str = ""
+    idempotency_key: str = ""
+    memory: Mapping[str, str] = field(default_factory=dict)
+    recent: tuple[Seen, ...] = ()
+    etag: str = ""
+    held: bool = False
+
+    def entity(self) -> dict[str, Any]:
+        return {
+            "PartitionKey": self.partition,
+            "RowKey": self.row,
+            "claim": self.claim,
+            "record_id": self.record_id,
+            "idempotency_key": self.idempotency_key,
+            "memory": json.dumps(dict(self.memory)),
+            "recent": _SEEN.dump_json(self.recent).decode(),
+        }
+
+
+def customer_key(customer_hash: str, scope: str) -> tuple[str, str]:
+    """PartitionKey and RowKey of a customer within a record scope."""
+    return customer_hash[0], f"cust;{customer_hash};{key_part(scope)}"
+
+
+@reads("customer")
+def read_customer(entity: Mapping[str, Any], *, etag: str, held: bool) -> CustomerRow:
+    """The customer's row; `held` says whether its claim still runs."""
+    return CustomerRow(
+        partition=entity["PartitionKey"],
+        row=entity["RowKey"],
+        claim=entity.get("claim", ""),
+        record_id=entity.get("record_id", ""),
+        idempotency_key=entity.get("idempotency_key", ""),
+        memory=json.loads(entity.get("memory") or "{}"),
+        recent=_SEEN.validate_json(entity.get("recent") or "[]"),
+        etag=etag,
+        held=held,
+    )
+
+
+def lead_key(lead_id: str) -> tuple[str, str]:
+    return partition_of(lead_id), f"lead;{complement(lead_id)}"
+
+
+def listing_key(lead_id: str, offer: str) -> tuple[str, str]:
+    """Keys of the projection from which lists are read: by offer, newest first, without personal data."""
+    return partition_of(lead_id), f"offer;{key_part(offer or UNROUTED_OFFER)};{complement(lead_id)}"
+
+
+def todo_prefix(state: State, connection: str | None = None) -> str:
+    return f"todo;{state};" if connection is None else f"todo;{state};{connection or '-'};"
+
+
+def todo_key(lead_id: str, delivery: Delivery) -> tuple[str, str]:
+    """Keys of the row that says that a delivery is still to be done: by state and connection, oldest first."""
+    return partition_of(lead_id), f"{todo_prefix(delivery.state, delivery.connection)}{lead_id};{delivery.destination}"
+
+
+def same_in_lists(one: LeadRecord, other: LeadRecord) -> bool:
+    """Whether lists show the same of both."""
+    return _summary(one) == _summary(other)
+
+
+def body_key(lead_id: str) -> tuple[str, str]:
+    return partition_of(lead_id), f"body;{lead_id}"
+
+
+def keys(key: tuple[str, str]) -> dict[str, Any]:
+    return {"PartitionKey": key[0], "RowKey": key[1]}
+
+
+def lead_entity(record: LeadRecord, *, whole: bool) -> dict[str, Any]:
+    """The lead's row: all of it, or only what changes after it was first written."""
+    entity = keys(lead_key(record.lead_id)) | _summary(record) | {"listed": record.offer or UNROUTED_OFFER}
+    for name, delivery in record.deliveries.items():
+        if whole or record.stored[1].get(name) != delivery:
+            entity[f"to_{name}"] = _DELIVERY.dump_json(delivery, exclude_defaults=True).decode()
+    # A merge can't take a column away: what is no longer a delivery is left blank.
+    entity |= {f"to_{name}": "" for name in record.stored[1] if name not in record.deliveries}
+    if whole:
+        entity |= {"url_offer": record.url_offer, "traceparent": record.traceparent}
+        entity |= _origin(record)
+        if record.emptied_at is not None:
+            entity["emptied_at"] = record.emptied_at
+        elif record.has_body:
+            entity["has_body"] = True
+        elif record.lead is not None:
+            entity |= text_columns("lead", json.dumps(record.lead.to_wire(), ensure_ascii=False))
+    return entity
+
+
+def _origin(record: LeadRecord) -> dict[str, Any]:
+    """Where a lead comes from, if not from the marketplace itself, and by what it is found again."""
+    origin = {"imported": record.imported.value, "corrects": record.corrects, "only": ",".join(record.only)}
+    if record.lead is not None:
+        origin |= {"customer": customer_of(record.lead, record.lead_id), "action": record.lead.action[:REFERENCE_KEPT]}
+    else:
+        origin |= {"customer": record.customer, "action": record.action}
+    return {name: value for name, value in origin.items() if value}
+
+
+@reads("lead")
+def read_lead(entity: Mapping[str, Any], etag: str) -> LeadRecord:
+    """The record of a lead's row. Its `lead` is None if the body stands in a row of its own, or can't be read."""
+    deliveries = {
+        column.removeprefix("to_"): _DELIVERY.validate_json(value)
+        for column, value in entity.items()
+        if column.startswith("to_") and value
+    }
+    text = joined_text(entity, "lead")
+    return LeadRecord(
+        lead_id=complement(entity["RowKey"].removeprefix("lead;")),
+        received_at=moment(entity, "received_at"),
+        lead=Lead.from_wire(json.loads(text)) if text else None,
+        url_offer=entity.get("url_offer", ""),
+        offer=entity.get("offer", ""),
+        stage=Stage(entity.get("stage", Stage.UNKNOWN)),
+        has_body=entity.get("has_body", False),
+        traceparent=entity.get("traceparent", ""),
+        imported=Imported(entity.get("imported", "")),
+        corrects=entity.get("corrects", ""),
+        only=tuple(filter(None, entity.get("only", "").split(","))),
+        deliveries=deliveries,
+        etag=etag,
+        stored=(entity.get("listed", ""), copied(deliveries)),
+        emptied_at=moment_or_none(entity, "emptied_at"),
+        customer=entity.get("customer", ""),
+        action=entity.get("action", ""),
+        source=entity.get("source", ""),
+        is_test=entity.get("is_test", False),
+    )
+
+
+def listing_entity(record: LeadRecord) -> dict[str, Any]:
+    return keys(listing_key(record.lead_id, record.offer)) | _summary(record)
+
+
+def _summary(record: LeadRecord) -> dict[str, Any]:
+    """What lists show of a lead: nothing that says who the customer is."""
+    summary: dict[str, Any] = {
+        "offer": record.offer,
+        "stage": record.stage.value,
+        "received_at": record.received_at,
+        "state": record.state.value,
+        "states": ",".join(f"{name}={delivery.state}" for name, delivery in sorted(record.deliveries.items()) if name),
+    }
+    if any(delivery.unconfirmed for delivery in record.deliveries.values()):
+        summary["unconfirmed"] = True
+    if record.lead is not None:
+        summary |= {"source": record.lead.source[:REFERENCE_KEPT], "is_test": record.lead.is_test}
+    elif record.emptied_at is not None:
+        summary |= {"source": record.source, "is_test": record.is_test}
+    return summary
+
+
+def todo_entity(record: LeadRecord, delivery: Delivery) -> dict[str, Any]:
+    """The row for `watch`. It holds no personal data, but what an unrouted lead can be routed by."""
+    entity = keys(todo_key(record.lead_id, delivery)) | {
+        "lead_id": record.lead_id,
+        "destination": delivery.destination,
+        "seq": delivery.seq,
+        "offer": record.offer,
+        "updated_at": delivery.updated_at or record.received_at,
+    }
+    if delivery.next_at is not None:
+        entity["next_at"] = delivery.next_at
+    if delivery.state is State.UNROUTED:
+        references = record.references
+        entity |= {
+            "partly_done": record.partly_done,
+            "ref_url": references.url,
+            "ref_source": references.lead_source[:REFERENCE_KEPT],
+            "ref_product": references.product_id[:REFERENCE_KEPT],
+            "ref_title": references.title[:REFERENCE_KEPT],
+        }
+    return entity
+
+
+@dataclass(frozen=True)
+class Todo:
+    """An undelivered lead and destination as `watch` sees it. `partly_done`: see `LeadRecord`."""
+
+    lead_id: str
+    state: State
+    connection: str
+    destination: str
+    seq: int
+    offer: str
+    updated_at: datetime
+    next_at: datetime | None
+    references: OfferReferences
+    partly_done: bool = False
+
+    @cached_property
+    def received_at(self) -> datetime:
+        return received_at_of(self.lead_id)
+
+
+@reads("undelivered lead")
+def read_todo(entity: Mapping[str, Any]) -> Todo:
+    _, state, connection, _ = entity["RowKey"].split(";", 3)
+    received_at_of(entity["lead_id"])
+    return Todo(
+        lead_id=entity["lead_id"],
+        state=State(state),
+        connection="" if connection == "-" else connection,
+        destination=entity["destination"],
+        seq=entity["seq"],
+        offer=entity.get("offer", ""),
+        updated_at=moment(entity, "updated_at"),
+        next_at=moment_or_none(entity, "next_at"),
+        references=OfferReferences(
+            entity.get("ref_url", ""),
+            entity.get("ref_source", ""),
+            entity.get("ref_product", ""),
+            entity.get("ref_title", ""),
+        ),
+        partly_done=entity.get("partly_done", False),
+    )
+
+
+def body_entity(lead_id: str, body: bytes) -> dict[str, Any]:
+    """A body as it was received, in binary columns."""
+    pieces = {
+        f"body_{start // BODY_CHUNK}": body[start : start + BODY_CHUNK] for start in range(0, len(body), BODY_CHUNK)
+    }
+    return keys(body_key(lead_id)) | {"size": len(body)} | pieces
+
+
+@reads("body")
+def read_body(entity: Mapping[str, Any]) -> bytes:
+    return b"".join(entity[f"body_{number}"] for number in range(-(-int(entity["size"]) // BODY_CHUNK)))

@@ -1,0 +1,444 @@
+"""The ledger: every lead, every customer, and what is still to be done, in one table.
+
+A lead's rows and its customer's stand in one partition, so that whatever belongs together changes in one transaction.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from leads.core.lead import UnreadableLead, parse_kept
+from leads.core.outcomes import Delivered
+from leads.core.states import UNDELIVERED, State
+from leads.ledger.abandoned_claims import GivenUp
+from leads.ledger.rows import (
+    UNROUTED_OFFER,
+    CustomerRow,
+    Delivery,
+    LeadRecord,
+    Seen,
+    body_entity,
+    body_key,
+    copied,
+    customer_key,
+    keys,
+    lead_entity,
+    lead_key,
+    listing_entity,
+    listing_key,
+    read_body,
+    read_customer,
+    read_lead,
+    same_in_lists,
+    todo_entity,
+    todo_key,
+)
+from leads.platform.storage import AnswerTime, Conflict, Operation, Table, if_unchanged, keys_beginning, replacing
+
+LEDGER_TABLE = "LeadLedger"
+CLAIM_LEASE_SECONDS = 240
+"""A claim ends by itself after this long: above any send (150 s), below `functionTimeout` (300 s)."""
+RECENT_KEPT = 8
+LEADS_IN_A_TRANSACTION = 40
+"""A transaction holds 4 MiB, and what is kept of a lead with ten destinations and all their attempts may be 60 KB."""
+OPERATIONS_IN_A_TRANSACTION = 100
+TRIES = 8
+"""How often rows that others change in between are read and written anew."""
+
+
+class LeadKnown(Exception):
+    """The lead's row is there already, or has changed since it was read: judge again by `record`."""
+
+    def __init__(self, record: LeadRecord) -> None:
+        super().__init__(record.lead_id)
+        self.record = record
+
+
+class LedgerBusy(Exception):
+    """The same rows were changed by others over and over; try again a little later."""
+
+
+@dataclass(slots=True)
+class Claim:
+    """The right to send one lead of a customer to one destination, until it is settled or the lease ends."""
+
+    customer: CustomerRow
+    token: str
+
+
+Change = Callable[[LeadRecord], None]
+"""Alters a record in place."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prepared:
+    """What is to be written of a lead that changes."""
+
+    record: LeadRecord
+    change: Change
+    operations: list[Operation]
+
+
+class Ledger:
+    """Reads and writes lead records."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self._given_up = GivenUp()
+
+    def read(self, lead_id: str) -> LeadRecord | None:
+        """A lead by its id: one request, and one more if its body stands in a row of its own."""
+        entity = self.table.get(*lead_key(lead_id))
+        if entity is None:
+            return None
+        record = read_lead(entity, _etag(entity))
+        if record.has_body and record.state is not State.UNREADABLE:
+            body = self.body(lead_id)
+            with suppress(UnreadableLead):  # it was unreadable, and a person has corrected it since
+                record.lead = parse_kept(body) if body else None
+        return record
+
+    def body(self, lead_id: str) -> bytes | None:
+        """The body as it was received, where the ledger keeps it."""
+        entity = self.table.get(*body_key(lead_id))
+        return read_body(entity) if entity else None
+
+    def keep_body(self, lead_id: str, body: bytes) -> None:
+        """Keep a body that is too large for a queue message."""
+        self.table.write([("upsert", body_entity(lead_id, body), replacing())])
+
+    def drop_body(self, lead_id: str) -> None:
+        self.table.write([("delete", keys(body_key(lead_id)), {})])
+
+    def keep_unreadable(self, record: LeadRecord, body: bytes) -> None:
+        """Keep a body that can't be read, with a record that lists it. Does nothing if it is kept already."""
+        operations = [*_lead_operations(record), _create(body_entity(record.lead_id, body))]
+        try:
+            self.table.write(operations)
+        except Conflict:
+            if self.table.get(*lead_key(record.lead_id)) is None:
+                raise
+
+    def empty(self, record: LeadRecord, at: datetime, reason: str) -> LeadRecord:
+        """Remove what says who the customer is: from the lead's row, its body, and what is to be done. Safe to do twice.
+
+        Of a `record` that is not stored only what is left without the person is written. What others do meanwhile is kept.
+        """
+        for _ in range(TRIES):
+            gone = record.emptied(at, reason)
+            if record.emptied_at is not None:
+                return gone
+            operations = _emptying(record, gone)
+            while True:
+                try:
+                    gone.etag = self.table.write(operations)[0]
+                except Conflict as conflict:
+                    if conflict.index == 0:
+                        break
+                    operations.pop(conflict.index)  # a row that was to go is gone
+                    continue
+                gone.stored = _stored_as(gone)
+                return gone
+            record = self._must_read(record.lead_id)
+        raise LedgerBusy(record.lead_id)
+
+    def empty_all(self, records: Sequence[LeadRecord], at: datetime, reason: str) -> None:
+        """As `empty`, for leads of one partition, many in a transaction."""
+        emptying = [(record, _emptying(record, record.emptied(at, reason))) for record in records]
+        for first in range(0, len(emptying), LEADS_IN_A_TRANSACTION):
+            part = emptying[first : first + LEADS_IN_A_TRANSACTION]
+            operations = [operation for _, own in part for operation in own]
+            if len(operations) > OPERATIONS_IN_A_TRANSACTION or not self._written(operations):
+                for record, _ in part:
+                    self.empty(record, at, reason)
+
+    def _written(self, operations: list[Operation]) -> bool:
+        """Whether the operations were carried out; False if a row is not as they expect it."""
+        try:
+            self.table.write(operations)
+        except Conflict:
+            return False
+        return True
+
+    def rewrite(self, record: LeadRecord) -> None:
+        """Replace what a lead says, wherever it stood. Raises `Conflict` if its row has changed since it was read."""
+        whole = replace(record, has_body=False)
+        operations: list[Operation] = [("update", lead_entity(whole, whole=True), replacing(record.etag))]
+        if record.has_body:
+            operations.append(("delete", keys(body_key(record.lead_id)), {}))
+        self.table.write(operations)
+
+    def customers(self, customer_hash: str) -> list[CustomerRow]:
+        """A customer's rows in all record scopes."""
+        partition, first = customer_key(customer_hash, "")
+        found = self.table.query(f"PartitionKey eq '{partition}' and {keys_beginning(first)}")
+        return [read_customer(entity, etag=_etag(entity), held=bool(entity.get("claim"))) for entity in found]
+
+    def forget_customer(
+        self, customer: CustomerRow, unwritten: Sequence[LeadRecord], at: datetime, reason: str
+    ) -> None:
+        """Remove a customer's row. Raises `Conflict` if it has changed since it was read.
+
+        `unwritten` are leads that it names and the ledger does not know: whoever has one in hand finds it emptied.
+        """
+        operations: list[Operation] = [
+            ("delete", {"PartitionKey": customer.partition, "RowKey": customer.row}, if_unchanged(customer.etag))
+        ]
+        for record in unwritten:
+            operations += _emptying(record, record.emptied(at, reason))
+        self.table.write(operations)
+
+    def customer(self, customer_hash: str, scope: str) -> CustomerRow | None:
+        """A customer within a record scope, with whether its claim still runs, judged by storage's clock alone."""
+        answered = AnswerTime()
+        entity = self.table.get(*customer_key(customer_hash, scope), raw_response_hook=answered)
+        if entity is None:
+            return None
+        written_at: datetime = entity.metadata["timestamp"]  # type: ignore[attr-defined]
+        age = (answered.at - written_at).total_seconds()
+        token = str(entity.get("claim", ""))
+        held = token != "" and age < CLAIM_LEASE_SECONDS and not self._given_up.has(token)
+        return read_customer(entity, etag=_etag(entity), held=held)
+
+    def claim(self, record: LeadRecord, customer_hash: str, scope: str, known: CustomerRow | None, seen: Seen) -> Claim:
+        """Take the customer for one attempt at this lead, under the token `seen.claim`, which no other attempt has.
+
+        `known` is the customer's row as just read, None if it was not read. A customer's first lead costs one request.
+        Raises `LeadKnown` if the lead is not (any longer) what `record` says; `CustomerChanged` tells the caller to read the
+        customer and to judge again. Its claim may be this one: an earlier try of the same request, whose answer was lost.
+        """
+        token = seen.claim
+        customer = _with_seen(known or _new_customer(customer_hash, scope), seen)
+        if known is None:
+            return self._first_claim(customer, token)
+        operations = [("update", customer.entity(), replacing(known.etag)), self._touch(record)]
+        try:
+            etags = self.table.write(operations)
+        except Conflict as conflict:
+            if conflict.index == 1:
+                raise LeadKnown(self._must_read(record.lead_id)) from None
+            raise CustomerChanged from None
+        record.etag = etags[1]
+        return Claim(replace(customer, etag=etags[0]), token)
+
+    def remember(self, claim: Claim, lead_id: str, destination: str, done: Delivered) -> None:
+        """Write that a destination has stored a lead before its further steps are tried; the claim goes on."""
+        customer = claim.customer
+        for _ in range(TRIES):
+            learnt = _learnt(customer, done, lead_id, stored_by=destination, overlapped=customer is not claim.customer)
+            try:
+                etags = self.table.write([("update", learnt.entity(), replacing(customer.etag))])
+            except Conflict:
+                found, _ = self._customer_again(customer, claim.token)
+                if found is None:
+                    return
+                customer = found
+                continue
+            if customer is claim.customer:
+                claim.customer = replace(learnt, etag=etags[0])
+            return
+
+    def give_up(self, token: str, *, may_have_sent: bool) -> None:
+        """Say that nobody sends under this claim of this process any more, whether or not it stands in the customer's row.
+
+        An attempt that storage has let down would otherwise keep its own lead waiting until its lease ends.
+        """
+        self._given_up.add(token, may_have_sent=may_have_sent)
+
+    def never_sent(self, token: str) -> bool:
+        """Whether it is a claim of this process that was given up before anything was sent."""
+        return self._given_up.has(token, may_have_sent=False)
+
+    def _first_claim(self, customer: CustomerRow, token: str) -> Claim:
+        try:
+            etags = self.table.write([_create(customer.entity())])
+        except Conflict:
+            raise CustomerChanged from None
+        return Claim(replace(customer, etag=etags[0]), token)
+
+    def _touch(self, record: LeadRecord) -> Operation:
+        """Bind the claim to the lead's row: it is written, or unchanged since it was read."""
+        if not record.etag:
+            return _create(lead_entity(record, whole=True) | {"listed": ""})
+        return ("update", keys(lead_key(record.lead_id)), _merging(record.etag))
+
+    def settle(
+        self,
+        record: LeadRecord,
+        change: Change,
+        claim: Claim | None = None,
+        delivered: Delivered | None = None,
+        *,
+        key_refused: bool = False,
+    ) -> LeadRecord:
+        """Change a lead's record, its listing, its to-do rows and, with a claim, its customer, in one transaction.
+
+        `delivered` is what the customer's row learns from the attempt. It gets another idempotency key where its own was refused.
+        `change` alters the record in place; it is called again with the record as stored where somebody else changed it
+        meanwhile, so nothing that they did is lost. Without a claim, raises `LeadKnown` if a record that was to be new is there.
+        A claim that was lost is not an error: what came of the attempt is merged, its memory by each name.
+        """
+        customer = begun = claim.customer if claim else None
+        ours = claim is not None
+        exact = True
+        for _ in range(TRIES):
+            changed = _changed(record, change)
+            operations = _lead_operations(changed, delete_todos=exact)
+            if customer is not None:
+                # Another attempt that has the claim meanwhile has sent under the same key, and may have lost its answer.
+                known = replace(customer, idempotency_key=str(uuid4())) if key_refused and ours else customer
+                operations.insert(
+                    0,
+                    _customer_operation(
+                        known, record.lead_id, delivered, release=ours, overlapped=customer is not begun
+                    ),
+                )
+            try:
+                etags = self.table.write(operations)
+            except Conflict as conflict:
+                place = conflict.index - (1 if customer is not None else 0)
+                if place == -1 and claim is not None and customer is not None:
+                    customer, ours = self._customer_again(customer, claim.token)
+                elif place == 0:
+                    stored = self._must_read(record.lead_id)
+                    if claim is None and not record.etag:
+                        raise LeadKnown(stored) from None
+                    record = stored
+                else:
+                    exact = False  # a to-do or listing row was removed by hand: what remains to say does not need it
+                continue
+            changed.etag = etags[0 if customer is None else 1]
+            changed.stored = _stored_as(changed)
+            return changed
+        raise LedgerBusy(record.lead_id)
+
+    def settle_all(self, changes: Sequence[tuple[LeadRecord, Change]]) -> None:
+        """As `settle` without a claim, for different leads of one partition, many in a transaction."""
+        together: list[_Prepared] = []
+        operations = 0
+        for record, change in changes:
+            own = _lead_operations(_changed(record, change))
+            operations += len(own)
+            if operations > OPERATIONS_IN_A_TRANSACTION:
+                self._settle_together(together)
+                together, operations = [], len(own)
+            together.append(_Prepared(record, change, own))
+        self._settle_together(together)
+
+    def _settle_together(self, together: "list[_Prepared]") -> None:
+        """One transaction; whose row has changed since it was read is taken out of it, and settled alone."""
+        while together:
+            owners = [one for one in together for _ in one.operations]
+            try:
+                self.table.write([operation for one in together for operation in one.operations])
+            except Conflict as conflict:
+                alone = owners[conflict.index]
+                together.remove(alone)
+                self.settle(alone.record, alone.change)
+            else:
+                return
+
+    def _customer_again(self, customer: CustomerRow, token: str) -> tuple[CustomerRow | None, bool]:
+        entity = self.table.get(customer.partition, customer.row)
+        if entity is None:
+            return None, False
+        found = read_customer(entity, etag=_etag(entity), held=True)
+        return found, found.claim == token
+
+    def _must_read(self, lead_id: str) -> LeadRecord:
+        record = self.read(lead_id)
+        if record is None:
+            raise LedgerBusy(lead_id)
+        return record
+
+
+class CustomerChanged(Exception):
+    """The customer's row is not what it was taken for: read it, and claim with what it says."""
+
+
+def _new_customer(customer_hash: str, scope: str) -> CustomerRow:
+    partition, row = customer_key(customer_hash, scope)
+    return CustomerRow(partition, row, idempotency_key=str(uuid4()))
+
+
+def _with_seen(customer: CustomerRow, seen: Seen) -> CustomerRow:
+    others = tuple(known for known in customer.recent if known.lead_id != seen.lead_id)
+    stored_by = next((known.stored_by for known in customer.recent if known.lead_id == seen.lead_id), "")
+    recent = (*others, replace(seen, stored_by=stored_by))
+    return replace(customer, claim=seen.claim, recent=recent[-RECENT_KEPT:])
+
+
+def _customer_operation(
+    customer: CustomerRow, lead_id: str, delivered: Delivered | None, *, release: bool, overlapped: bool
+) -> Operation:
+    settled = _learnt(customer, delivered, lead_id, overlapped=overlapped) if delivered is not None else customer
+    settled = replace(settled, claim="" if release else customer.claim)
+    return ("update", settled.entity(), replacing(customer.etag))
+
+
+def _learnt(
+    customer: CustomerRow, delivered: Delivered, lead_id: str, *, stored_by: str = "", overlapped: bool
+) -> CustomerRow:
+    """The customer with what an attempt at this lead has left."""
+    memory = customer.memory if delivered.memory is None else delivered.memory
+    if overlapped:
+        memory = {**customer.memory, **memory}  # what the other attempt has left since is not forgotten
+    recent = tuple(replace(seen, stored_by=stored_by) if seen.lead_id == lead_id else seen for seen in customer.recent)
+    return replace(customer, record_id=delivered.record_id or customer.record_id, memory=memory, recent=recent)
+
+
+def _changed(record: LeadRecord, change: Change) -> LeadRecord:
+    changed = record.copy()
+    change(changed)
+    if changed.emptied_at is not None:
+        changed.close(changed.emptied_at, "its personal data has been removed")
+    return changed
+
+
+def _lead_operations(record: LeadRecord, *, delete_todos: bool = True) -> list[Operation]:
+    whole = not record.etag
+    entity = lead_entity(record, whole=whole)
+    listed_before, deliveries_before = record.stored
+    operations = [_create(entity) if whole else ("update", entity, _merging(record.etag))]
+    operations.append(("upsert", listing_entity(record), replacing()))
+    wanted = {todo_key(record.lead_id, d): d for d in record.deliveries.values() if d.state in UNDELIVERED}
+    stored = {todo_key(record.lead_id, d) for d in deliveries_before.values() if d.state in UNDELIVERED}
+    operations += [("upsert", todo_entity(record, delivery), replacing()) for delivery in wanted.values()]
+    if delete_todos:
+        operations += [("delete", keys(key), {}) for key in stored - set(wanted)]
+        if listed_before and listed_before != (record.offer or UNROUTED_OFFER):
+            operations.append(("delete", keys(listing_key(record.lead_id, listed_before)), {}))
+    return operations
+
+
+def _emptying(record: LeadRecord, gone: LeadRecord) -> list[Operation]:
+    entity = lead_entity(gone, whole=True)
+    operations = [("update", entity, replacing(record.etag)) if record.etag else _create(entity)]
+    if not record.etag or not same_in_lists(record, gone):
+        operations.append(("upsert", listing_entity(gone), replacing()))
+    waiting = [delivery for delivery in record.stored[1].values() if delivery.state in UNDELIVERED]
+    operations += [("delete", keys(todo_key(record.lead_id, delivery)), {}) for delivery in waiting]
+    if record.has_body:
+        operations.append(("delete", keys(body_key(record.lead_id)), {}))
+    return operations
+
+
+def _stored_as(record: LeadRecord) -> tuple[str, dict[str, Delivery]]:
+    return record.offer or UNROUTED_OFFER, copied(record.deliveries)
+
+
+def _create(entity: dict[str, Any]) -> Operation:
+    return ("create", entity, {})
+
+
+def _merging(etag: str) -> dict[str, Any]:
+    from azure.data.tables import UpdateMode
+
+    return replacing(etag) | {"mode": UpdateMode.MERGE}
+
+
+def _etag(entity: Any) -> str:
+    return str(entity.metadata["etag"])

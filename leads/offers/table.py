@@ -1,0 +1,190 @@
+"""The table of offers: each instance knows what stands there, at most a minute late."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from leads.core import clock
+from leads.core.problems import first_problem
+from leads.core.routing import DEFAULT_OFFER, OfferReferences, route
+from leads.offers.model import InvalidOffer, Offer
+from leads.platform.events import Event, emit
+from leads.platform.refreshing import Refreshing, lasting
+from leads.platform.storage import (
+    Conflict,
+    StorageBusy,
+    Table,
+    if_unchanged,
+    joined_text,
+    key_part,
+    replacing,
+    text_columns,
+)
+
+OFFERS_TABLE: Final = "LeadOffers"
+CACHE_SECONDS: Final = 60
+LOOKED_UP_AGAIN: Final = timedelta(seconds=5)
+"""A name that no offer has is looked up no sooner than this after the last time; all titles together count as one name."""
+_LOOKED_UP_KEPT: Final = 1000
+_PARTITION: Final = "offer"
+
+
+class UnreadableOffer(InvalidOffer):
+    """A stored offer is none that this release reads. `row` is its key."""
+
+    def __init__(self, row: str, why: str) -> None:
+        super().__init__(f"stored offer: {row} is not one that this release reads ({why}); remove it and set it anew")
+        self.row = row
+
+
+class OfferChanged(Exception):
+    """Somebody else saved the offer since it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOffer:
+    """An offer with the ETag under which it is stored and the time of its last change."""
+
+    offer: Offer
+    etag: str
+    changed_at: datetime
+
+
+class Offers:
+    """The offers' table, read once in `CACHE_SECONDS`; what is known is used for as long again where it can't be read."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._kept = Refreshing[tuple[StoredOffer, ...]](lasting(CACHE_SECONDS), StorageBusy)
+        self._looked_up: dict[int, datetime] = {}
+        """Hash of a name that meant no offer, and when that was found."""
+
+    def of(self, references: OfferReferences) -> Offer | None:
+        """The offer that takes a lead, None for none.
+
+        A name that this instance does not know may be that of an offer of the last minute: the table is read once more before a
+        later name or the default offer decides.
+        """
+        offers, now = self.all(), clock.now()
+        unknown = {hash(name) for name in references.unknown(offers)}
+        if any(now - self._looked_up.get(name, now - LOOKED_UP_AGAIN) >= LOOKED_UP_AGAIN for name in unknown):
+            offers = self.renew()
+            if len(self._looked_up) > _LOOKED_UP_KEPT:
+                self._looked_up = {}
+            self._looked_up |= dict.fromkeys(unknown, now)
+        return route(references, offers)
+
+    def all(self) -> list[Offer]:
+        """The offers, at most a minute old.
+
+        One that can't be read is left out with an alarm, and then the default offer too: a lead of the one must not end in the
+        other's CRM. It waits as unrouted instead.
+        """
+        return [stored.offer for stored in self._fresh()]
+
+    def renew(self) -> list[Offer]:
+        """The offers as they are stored now, which every thread then uses; left out is what `all` leaves out."""
+        return [stored.offer for stored in self._kept.renew(self._usable)]
+
+    def known(self) -> list[StoredOffer]:
+        """The offers of `all`, each with the time of its last change."""
+        return list(self._fresh())
+
+    def changed_at(self) -> datetime | None:
+        """When an offer was last set; None without offers."""
+        return max((stored.changed_at for stored in self._fresh()), default=None)
+
+    def _fresh(self) -> tuple[StoredOffer, ...]:
+        return self._kept.get(self._usable)
+
+    def _usable(self) -> tuple[StoredOffer, ...]:
+        readable, unreadable = self.found()
+        for one in unreadable:
+            emit(Event.OFFER_UNREADABLE, row=one.row)
+        return tuple(stored for stored in readable if not unreadable or stored.offer.id != DEFAULT_OFFER)
+
+    def found(self) -> tuple[list[StoredOffer], list[UnreadableOffer]]:
+        """The offers as they are stored now, by id, and what stands there that this release can't read."""
+        readable: list[StoredOffer] = []
+        unreadable: list[UnreadableOffer] = []
+        for entity in self._table.query(f"PartitionKey eq '{_PARTITION}'"):
+            try:
+                readable.append(_stored(entity))
+            except UnreadableOffer as error:
+                unreadable.append(error)
+        return sorted(readable, key=lambda stored: stored.offer.id), unreadable
+
+    def stored(self) -> list[StoredOffer]:
+        """The offers as they are stored now, by id. Raises `UnreadableOffer` for one that this release can't read."""
+        readable, unreadable = self.found()
+        if unreadable:
+            raise unreadable[0]
+        return readable
+
+    def each(self) -> Iterator[tuple[str, "Offer | UnreadableOffer"]]:
+        """Row and offer of everything that is stored, with the error in the place of what this release can't read."""
+        for entity in self._table.query(f"PartitionKey eq '{_PARTITION}'"):
+            try:
+                yield entity["RowKey"], _stored(entity).offer
+            except UnreadableOffer as error:
+                yield entity["RowKey"], error
+
+    def get(self, offer_id: str) -> StoredOffer | None:
+        entity = self._table.get(_PARTITION, key_part(offer_id.strip()))
+        return _stored(entity) if entity else None
+
+    def save(self, offer: Offer, etag: str | None = None) -> str:
+        """Store an offer. Returns its ETag.
+
+        With `etag`, raises `OfferChanged` if it is no longer the stored one ("" = there is none yet).
+        """
+        entity = {
+            "PartitionKey": _PARTITION,
+            "RowKey": key_part(offer.id),
+            "changed_at": clock.now(),
+            **text_columns("offer", offer.model_dump_json()),
+        }
+        try:
+            if etag is None:
+                saved = self._table.write([("upsert", entity, replacing())])
+            elif etag == "":
+                saved = self._table.write([("create", entity, {})])
+            else:
+                saved = self._table.write([("update", entity, replacing(etag))])
+        except Conflict:
+            raise OfferChanged(offer.id) from None
+        self.forget()
+        return saved[0]
+
+    def remove(self, offer_id: str, etag: str | None = None) -> bool:
+        """Remove an offer; False if there is none of that id. Its undelivered leads become unrouted.
+
+        With `etag`, raises `OfferChanged` if it is no longer the stored one.
+        """
+        row = key_part(offer_id.strip())
+        if self._table.get(_PARTITION, row) is None:
+            return False
+        try:
+            self._table.write([("delete", {"PartitionKey": _PARTITION, "RowKey": row}, if_unchanged(etag))])
+        except Conflict:
+            raise OfferChanged(offer_id) from None
+        self.forget()
+        return True
+
+    def forget(self) -> None:
+        """Read the table anew at the next use."""
+        self._kept.forget()
+
+
+def _stored(entity: Any) -> StoredOffer:
+    try:
+        # A field of a newer release is left out, so that its offers can be read after a rollback.
+        offer = Offer.model_validate_json(joined_text(entity, "offer"), extra="ignore")
+    except ValidationError as error:
+        raise UnreadableOffer(entity["RowKey"], first_problem(error)) from None
+    if not isinstance(changed_at := entity.get("changed_at"), datetime):
+        raise UnreadableOffer(entity["RowKey"], "changed_at: is missing or no time")
+    return StoredOffer(offer=offer, etag=entity.metadata["etag"], changed_at=changed_at)

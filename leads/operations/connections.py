@@ -1,0 +1,201 @@
+"""Connections: list them with their health, pause one, resume one."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from leads.app import App
+from leads.core import clock
+from leads.core.states import State
+from leads.health.connections import Connection
+from leads.health.daily_ceiling import CEILING
+from leads.ledger.queries import undelivered
+from leads.offers.model import Offer, by_connection
+from leads.offers.usage import named
+from leads.operations.operation import BODY, PATH, Body, Nothing, Request
+from leads.operations.problems import Invalid, NotFound, Unavailable
+
+MAX_NOTE_CHARACTERS: Final = 500
+
+
+class Use(BaseModel):
+    """An offer's destination that uses a connection."""
+
+    offer: str
+    destination: str
+
+
+class ConnectionView(BaseModel):
+    """A connection and its health in words. `since` is when it was paused; `by_person` says that a person did that.
+
+    `host` is the vendor's, "" where only a secret names it; `waiting` are the leads that are parked behind it.
+    `last_lead` is the one that came through at `last_success_at`. `next_check_at` is when the app asks the vendor next: None =
+    it does not, because a person has paused the connection or nobody uses it; past = the app does not run.
+    """
+
+    id: str
+    type: str
+    health: str
+    paused: bool
+    by_person: bool
+    since: datetime | None
+    failures: int
+    last_success_at: datetime | None
+    last_lead: str
+    last_failure_at: datetime | None
+    next_check_at: datetime | None
+    used_by: list[Use]
+    host: str
+    waiting: int
+
+
+class ConnectionList(BaseModel):
+    """The connections in use, and those that have a history, by id."""
+
+    connections: list[ConnectionView]
+
+
+ConnectionId = Annotated[
+    str, PATH, Field(min_length=1, max_length=100, description="The connection's id, as status and the list show it.")
+]
+
+
+def _in_a_line(text: str) -> str:
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    if not line:
+        raise ValueError("must say why, for whoever finds the connection paused")
+    return line
+
+
+class ShowConnection(Request):
+    """Which connection."""
+
+    connection_id: ConnectionId
+
+
+class Note(Body):
+    """Why a person pauses a connection."""
+
+    note: Annotated[str, AfterValidator(_in_a_line)] = Field(
+        min_length=1, max_length=MAX_NOTE_CHARACTERS, description="Why, and until when, for whoever finds it paused."
+    )
+
+
+class PauseConnection(Request):
+    """Which connection, and why."""
+
+    connection_id: ConnectionId
+    note: Annotated[Note, BODY]
+
+
+class ResumeConnection(ShowConnection):
+    """Which connection."""
+
+
+def list_connections(app: App, request: Nothing) -> ConnectionList:
+    """List the connections with their health and the destinations that use them."""
+    return ConnectionList(connections=_all(app))
+
+
+def show_connection(app: App, request: ShowConnection) -> ConnectionView:
+    """Show a connection: its health, the last lead that came through, and when the app asks the vendor next."""
+    return _found(app, request.connection_id)
+
+
+def pause_connection(app: App, request: PauseConnection) -> ConnectionView:
+    """Pause a connection: its leads are parked, and nothing is sent or probed until it is resumed."""
+    found = _to_be_changed(app, request.connection_id)
+    app.connections.pause_by_person(found.id, found.type, request.note.note)
+    return _changed(app, found.id, by_person=True)
+
+
+def resume_connection(app: App, request: ResumeConnection) -> ConnectionView:
+    """Resume a connection: new leads are sent at once, and the parked ones at the connection's pace."""
+    found = _to_be_changed(app, request.connection_id)
+    if found.paused:
+        app.connections.resume(found.id)
+    return _changed(app, found.id, by_person=False)
+
+
+def view_connections(app: App, offers: Iterable[Offer], waiting: Mapping[str, int]) -> list[ConnectionView]:
+    """Those in use by the offers, and those that have a history; what waits for an offer's daily ceiling while it does.
+
+    `waiting` is how many leads are parked behind each.
+    """
+    offers = list(offers)
+    uses = by_connection(offers)
+    used = {
+        key: (using[0][1].type, [Use(offer=offer.id, destination=config.name) for offer, config in using])
+        for key, using in uses.items()
+    }
+    used |= {offer.ceiling_connection: (CEILING, [Use(offer=offer.id, destination="")]) for offer in offers}
+    known = {connection.id: connection for connection in app.connections.stored()}
+    known |= {key: Connection(key, type_name) for key, (type_name, _) in used.items() if key not in known}
+    shown = [key for key, connection in known.items() if connection.type != CEILING or connection.paused]
+    return [
+        _view(known[key], used.get(key, ("", []))[1], named(key, uses)["host"], waiting.get(key, 0))
+        for key in sorted(shown)
+    ]
+
+
+def _all(app: App) -> list[ConnectionView]:
+    """With an offer that can't be read the others' connections still can be looked at and paused."""
+    waiting = Counter(item.connection for item in undelivered(app.ledger) if item.state is State.PARKED)
+    return view_connections(app, (stored.offer for stored in app.offers.found()[0]), waiting)
+
+
+def _found(app: App, connection_id: str) -> ConnectionView:
+    for view in _all(app):
+        if view.id == connection_id.strip().lower():
+            return view
+    raise NotFound("connection_id: there is no such connection; list the connections to see the ids there are")
+
+
+def _to_be_changed(app: App, connection_id: str) -> ConnectionView:
+    view = _found(app, connection_id)
+    if view.type == CEILING:
+        raise Invalid("connection_id: leads wait here for an offer's daily ceiling; set its policy daily_ceiling")
+    return view
+
+
+def _changed(app: App, connection_id: str, *, by_person: bool) -> ConnectionView:
+    """The connection after a change. Raises `Unavailable` where others have changed its row all the while."""
+    view = _found(app, connection_id)
+    if view.by_person is not by_person:
+        raise Unavailable("connection_id: others were changing the connection at the same moment; try again")
+    return view
+
+
+def _view(connection: Connection, used_by: list[Use], host: str, waiting: int) -> ConnectionView:
+    is_checked = bool(used_by) and not connection.by_person and connection.type != CEILING
+    return ConnectionView(
+        id=connection.id,
+        type=connection.type,
+        health=_health(connection, in_use=bool(used_by)),
+        paused=connection.paused or connection.by_person,
+        by_person=connection.by_person,
+        since=connection.person_since or connection.since,
+        failures=connection.failures,
+        last_success_at=connection.last_success_at,
+        last_lead=connection.last_lead,
+        last_failure_at=connection.last_failure_at,
+        next_check_at=(connection.next_check_at or clock.now()) if is_checked else None,
+        used_by=used_by,
+        host=host,
+        waiting=waiting,
+    )
+
+
+def _health(connection: Connection, *, in_use: bool) -> str:
+    if connection.by_person:
+        return f"paused by a person: {connection.person_note}"
+    if not in_use:
+        return "no offer uses it any more"
+    if connection.paused:
+        return f"paused: {connection.reason}"
+    if connection.failures:
+        return f"failing: {connection.failures} in a row" + (f", {connection.refusal}" if connection.refusal else "")
+    return "working" if connection.last_success_at else "nothing was sent yet"

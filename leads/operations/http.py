@@ -1,0 +1,72 @@
+"""The management API: the operations of `leads.operations` over HTTP, JSON in and out, problem+json for what is wrong."""
+
+from typing import Any, Final
+
+import azure.functions as func
+
+from leads.app import examined_app, get_app
+from leads.operations.operation import Operation
+from leads.operations.problems import FAILURES, Forbidden, Problem, Unavailable, problem_of
+from leads.operations.table import OPERATIONS
+from leads.operations.wire import match, read_request, write_answer
+from leads.pipeline.http import RETRY_AFTER_SECONDS, failed, problem
+from leads.platform import deadline
+from leads.platform.events import Event, emit
+
+NO_STORE: Final = {"Cache-Control": "no-store"}
+NOT_OVER_HTTP: Final = (
+    "Personal data is not given out over HTTP: set the app setting LEADS_PERSONAL_DATA_OVER_HTTP to true, or use the storage "
+    "directly (the command line without --app)."
+)
+
+
+def answer_manage(req: func.HttpRequest) -> func.HttpResponse:
+    """Answer a request on a management address."""
+    try:
+        return _answer_manage(req)
+    except Exception as error:  # noqa: BLE001
+        return failed("manage", error)
+
+
+def _answer_manage(req: func.HttpRequest) -> func.HttpResponse:
+    path = (req.route_params.get("path") or "").strip("/")
+    found = {op.method: (op, segments) for op in OPERATIONS if (segments := match(op.path, path)) is not None}
+    if not found:
+        return problem(404, "No such address", "GET /api/manage lists the addresses there are.", headers=NO_STORE)
+    if req.method not in found:
+        allowed = ", ".join(found)
+        headers = NO_STORE | {"Allow": allowed}
+        return problem(405, "Method not allowed", f"This address takes {allowed}, not {req.method}.", headers=headers)
+    operation, segments = found[req.method]
+    try:
+        return _carried_out(operation, segments, req)
+    except FAILURES as failure:
+        return _refused(problem_of(failure), failure)
+
+
+def _carried_out(operation: Operation[Any, Any], segments: dict[str, str], req: func.HttpRequest) -> func.HttpResponse:
+    headers = {name.lower(): value for name, value in req.headers.items()}
+    if operation.personal and not get_app().settings.personal_data_over_http:
+        raise Forbidden(NOT_OVER_HTTP)
+    request = read_request(operation, segments, req.params, headers, req.get_body())
+    app = examined_app() if operation.examines else get_app()
+    with deadline.within(operation.seconds):
+        sent = write_answer(operation, operation.run(app, request))
+    return func.HttpResponse(
+        sent.body or None,
+        status_code=sent.status,
+        mimetype="application/json",
+        headers={**NO_STORE, **sent.headers},
+    )
+
+
+def _refused(found: Problem, failure: Exception) -> func.HttpResponse:
+    """A problem whose text begins with the field that it is about, if there is one."""
+    field, colon, detail = str(found).partition(": ")
+    if not colon:
+        field, detail = "", field
+    headers = dict(NO_STORE)
+    if isinstance(found, Unavailable):
+        emit(Event.STORAGE_UNAVAILABLE, what="manage", why=type(failure).__name__)
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return problem(found.status, found.title, detail, field=field, headers=headers)

@@ -1,0 +1,265 @@
+"""Import and reconcile: rows of a list, and another `MarketplaceLeads` table."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal, Self
+
+from azure.core.exceptions import AzureError, ResourceNotFoundError
+from pydantic import BaseModel, Field, JsonValue, field_validator, model_validator
+
+from leads.app import App
+from leads.core.columns import field_of_column, fields_in
+from leads.core.dates import DateOrder
+from leads.core.lead import TEXT_FIELDS, is_tables_own
+from leads.core.messages import Imported
+from leads.core.states import State
+from leads.destinations.vendors.azure_table import AzureTable, AzureTableSettings, from_entity, offer_of
+from leads.operations.leads import Moment, in_order
+from leads.operations.operation import BODY, Body, Request
+from leads.operations.problems import Invalid
+from leads.operations.steps import WRONG_PLACE, Step, StepDone
+from leads.pipeline.importing import Judged, MixedDates, Reading, Row, Verdict, compare, fit_for, in_one_order, take_in
+from leads.platform.settings import SettingsError
+from leads.platform.storage import odata_time, saying_why
+
+ROWS_AT_ONCE: Final = 500
+_SKEW: Final = timedelta(days=1)
+"""How much earlier than its lead's own time a row can have been written, by clocks that differ."""
+
+
+Policy = Annotated[
+    Literal["send", "record"],
+    Field(description="Whether the leads are delivered, or only recorded as what a CRM has already."),
+]
+
+
+class _Reading(Body):
+    """How rows are read."""
+
+    columns: dict[str, str] = Field(
+        default={},
+        description=f'A column\'s name: the field that it holds, one of {", ".join(TEXT_FIELDS)}; "" leaves it out.',
+    )
+    offer: str = Field("", max_length=500, description="The offer that all rows are for, where they name none.")
+
+    @field_validator("columns")
+    @classmethod
+    def _known(cls, columns: dict[str, str]) -> dict[str, str]:
+        for name, field in columns.items():
+            if field and field not in TEXT_FIELDS:
+                raise ValueError(f"{name[:50]!r} can't be {field[:50]!r}; the fields are {', '.join(TEXT_FIELDS)}")
+        return columns
+
+
+class NumberedRow(Body):
+    """A row: the number by which a person finds it, and its columns by name."""
+
+    number: int = Field(ge=0)
+    record: dict[str, JsonValue]
+
+
+class Rows(_Reading):
+    """Rows of a list, at most 500 at once."""
+
+    rows: list[NumberedRow] = Field(max_length=ROWS_AT_ONCE)
+    dates: DateOrder | None = Field(
+        default=None,
+        description="What stands first in a date such as 03/04/2026: mdy or dmy; null = what the rows' other dates show.",
+    )
+    time: Moment | None = Field(default=None, description="The time of rows that have none.")
+
+    def reading(self) -> Reading:
+        return Reading(self.columns, self.dates, self.time, self.offer.strip())
+
+
+class RowsToImport(Rows):
+    """Rows of a list, and what is to be done with those that the app lacks."""
+
+    policy: Policy = "send"
+    dry_run: bool = Field(default=False, description="Only say what would be done.")
+
+
+class ImportRows(Request):
+    """Which rows, and what is done with them."""
+
+    wanted: Annotated[RowsToImport, BODY]
+
+
+class ReconcileRows(Request):
+    """Which rows to compare."""
+
+    wanted: Annotated[Rows, BODY]
+
+
+class JudgedRow(BaseModel):
+    """What is to be said of a row.
+
+    `missing`: the app does not have it (an import takes it in, as `lead_id`). `known`: it has it, as `lead_id`, in `state`
+    (null: the lead's own row is gone, so it was dealt with). `twice`: another row says the same. `bad`: see `reason`.
+    """
+
+    number: int
+    verdict: Verdict
+    lead_id: str
+    state: State | None
+    reason: str
+
+
+class JudgedRows(BaseModel):
+    """Every row, in order. `unknown_columns` are kept with the lead, and mean nothing to it."""
+
+    rows: list[JudgedRow]
+    unknown_columns: list[str]
+
+
+class TableToImport(_Reading, Step):
+    """Another `MarketplaceLeads` table, and what is to be done with the leads that the app lacks."""
+
+    source: AzureTableSettings = Field(description="Which table: as the settings of the destination type azure_table.")
+    since: Moment | None = Field(default=None, description="Only leads since then, by their own time.")
+    until: Moment | None = Field(default=None, description="Only leads until then, by their own time.")
+    policy: Policy = "send"
+
+    @model_validator(mode="after")
+    def _a_span(self) -> Self:
+        in_order(self.since, self.until)
+        return self
+
+
+class ImportTable(Request):
+    """Which table, and what is done with its leads."""
+
+    wanted: Annotated[TableToImport, BODY]
+
+
+class ImportedFromTable(StepDone):
+    """What one step has done: `imported` counts what was taken in, or would be; `bad` rows are told with their keys."""
+
+    imported: int
+    known: int
+    bad: list[str]
+    unknown_columns: list[str]
+
+
+def import_rows(app: App, request: ImportRows) -> JudgedRows:
+    """Import rows of a list, such as Partner Center's: what the app lacks is put on the queue, bad rows are told one by one."""
+    wanted = request.wanted
+    judged = fit_for(Imported(wanted.policy), _judged(app, wanted))
+    if not wanted.dry_run:
+        take_in(app, judged, Imported(wanted.policy))
+    return _view(judged, wanted)
+
+
+def reconcile_rows(app: App, request: ReconcileRows) -> JudgedRows:
+    """Compare rows of a list with the ledger: which never arrived, and where the others stand. Nothing is changed."""
+    return _view(_judged(app, request.wanted, thoroughly=True), request.wanted)
+
+
+def _judged(app: App, wanted: Rows, *, thoroughly: bool = False) -> list[Judged]:
+    rows = [Row(row.number, row.record) for row in wanted.rows]
+    if rows and not names_customers({name for row in rows for name in row.record}, wanted.columns):
+        raise Invalid(
+            "rows: no column holds an e-mail address, by which a customer is known; columns says which one does"
+        )
+    try:
+        reading = in_one_order(rows, wanted.reading())
+    except MixedDates as mixed:
+        raise Invalid(f"rows: {mixed}") from None
+    return compare(app, rows, reading, thoroughly=thoroughly)
+
+
+def names_customers(names: Iterable[str], columns: Mapping[str, str]) -> bool:
+    """Whether a column can hold what customers are known by; without one, all that was delivered would seem to be missing."""
+    return not fields_in(names, columns).isdisjoint({"email", "customer"})
+
+
+def _view(judged: Iterable[Judged], wanted: Rows) -> JudgedRows:
+    return JudgedRows(
+        rows=[
+            JudgedRow(
+                number=each.row.number,
+                verdict=each.verdict,
+                lead_id=each.known_as or (each.candidate.lead_id if each.candidate else ""),
+                state=each.state,
+                reason=each.reason,
+            )
+            for each in judged
+        ],
+        unknown_columns=unknown_columns((row.record for row in wanted.rows), wanted.columns),
+    )
+
+
+def unknown_columns(records: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> list[str]:
+    """The columns that hold something and that no field is known for, by name."""
+    names = {name for record in records for name, value in record.items() if value not in ("", None)}
+    return sorted(
+        name for name in names if name not in columns and not field_of_column(name) and not is_tables_own(name)
+    )
+
+
+# --- Another table ------------------------------------------------------------------------------------------------------
+
+
+def import_table(app: App, request: ImportTable) -> ImportedFromTable:
+    """Import another `MarketplaceLeads` table, of Microsoft's connector or of this app: up to 500 rows with each request."""
+    wanted = request.wanted
+    entities, place = _page(app, wanted)
+    rows = [
+        Row(number, from_entity(entity), entity["RowKey"], entity.metadata["timestamp"], offer_of(entity))
+        for number, entity in enumerate(entities, 1)
+    ]
+    reading = Reading(wanted.columns, offer=wanted.offer.strip())
+    compared = [each for each in compare(app, rows, reading) if _in_span(each, wanted)]
+    judged = fit_for(Imported(wanted.policy), compared)
+    if not wanted.dry_run:
+        take_in(app, judged, Imported(wanted.policy))
+    counted = Counter(each.verdict for each in judged)
+    bad = [f"{each.row.key}: {each.reason}" for each in judged if each.verdict is Verdict.BAD]
+    return ImportedFromTable(
+        next=json.dumps(place) if place else None,
+        imported=counted[Verdict.MISSING],
+        known=counted[Verdict.KNOWN] + counted[Verdict.TWICE],
+        bad=bad,
+        unknown_columns=unknown_columns((row.record for row in rows), wanted.columns),
+    )
+
+
+def _in_span(judged: Judged, wanted: TableToImport) -> bool:
+    if judged.candidate is None:
+        return True
+    at = judged.candidate.received_at
+    return (wanted.since is None or at >= wanted.since) and (wanted.until is None or at < wanted.until)
+
+
+def _page(app: App, wanted: TableToImport) -> tuple[list[Any], dict[str, str] | None]:
+    """A page of the table, and where the next one begins."""
+    source = AzureTable(wanted.source, app.context)
+    try:
+        client = source.client()
+        condition = f"Timestamp ge {odata_time(wanted.since - _SKEW)}" if wanted.since else ""
+        with saying_why():
+            # The SDK's types know neither this token, a dict, nor that the iterator tells it.
+            place: Any = _place(wanted.after)
+            pages: Any = client.query_entities(condition, results_per_page=ROWS_AT_ONCE).by_page(place)
+            entities = list(next(pages, ()))
+    except SettingsError as error:
+        raise Invalid(f"source: {error}") from None
+    except ResourceNotFoundError:
+        raise Invalid(f"source.table: the account has no table {wanted.source.table}") from None
+    except AzureError as error:
+        raise Invalid(f"source: {source.problem_with(error).problem}") from None
+    return entities, pages.continuation_token
+
+
+def _place(after: str) -> dict[str, str] | None:
+    if not after:
+        return None
+    try:
+        place = json.loads(after)
+    except ValueError:
+        place = None
+    if not isinstance(place, dict) or place.keys() != {"PartitionKey", "RowKey"}:
+        raise Invalid(WRONG_PLACE)
+    return {name: str(value) for name, value in place.items()}

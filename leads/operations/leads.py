@@ -1,0 +1,294 @@
+"""Leads: where each stands."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, JsonValue, WithJsonSchema, model_validator
+
+from leads.app import App
+from leads.core import clock
+from leads.core.identity import is_lead_id
+from leads.core.lead import Lead, UnreadableLead, parse_body
+from leads.core.states import State
+from leads.ledger import queries
+from leads.ledger.rows import Attempt, Delivery, LeadRecord
+from leads.operations.operation import PATH, QUERY, Request
+from leads.operations.problems import Invalid, NotFound, TooLarge
+from leads.pipeline.intake import MAX_BODY_BYTES
+
+MAX_PAGE: Final = 1000
+EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
+_AGO: Final = re.compile(r"(\d{1,6})\s*([mhdw])")
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def _moment(value: object) -> object:
+    """A time as people write it: ISO 8601 (without an offset it is UTC), or how long ago, such as 30m, 2h, 3d, 1w."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if ago := _AGO.fullmatch(text):
+        now = clock.now()
+        return now - min(timedelta(**{_UNITS[ago[2]]: int(ago[1])}), now - EARLIEST)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("write a time as 2026-01-31T14:00Z or 2026-01-31, or how long ago: 30m, 2h, 3d, 1w") from None
+    if not EARLIEST.year < moment.year < LATEST.year:
+        return EARLIEST if moment.year <= EARLIEST.year else LATEST
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _lead_id(text: str) -> str:
+    if text and not is_lead_id(text):
+        raise ValueError("must be a lead's id, such as 20260131235959999-0123456789ab-c")
+    return text
+
+
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_moment),
+    WithJsonSchema({"type": "string", "examples": ["2026-01-31", "2026-01-31T14:00:00Z", "3d"]}),
+]
+
+
+def in_order(since: datetime | None, until: datetime | None) -> None:
+    """Raises ValueError for a time span that ends before it begins."""
+    if since and until and since > until:
+        raise ValueError("since: is later than until; exchange them")
+
+
+class LeadFilter(Request):
+    """Which leads to list."""
+
+    offer: Annotated[str | None, QUERY] = Field(
+        default=None, description="Only leads of this offer; - is the unrouted ones."
+    )
+    state: Annotated[State | None, QUERY] = Field(default=None, description="Only leads in this state.")
+    since: Annotated[Moment | None, QUERY] = Field(
+        default=None, description="Only leads received since: 2026-01-31, 2026-01-31T14:00Z, 2h, 3d."
+    )
+    until: Annotated[Moment | None, QUERY] = Field(
+        default=None, description="Only leads received until then; written like since."
+    )
+    limit: Annotated[int, QUERY] = Field(default=50, ge=1, le=MAX_PAGE, description=f"How many, at most {MAX_PAGE}.")
+    after: Annotated[str, AfterValidator(_lead_id), QUERY] = Field(
+        default="", description="Go on after this lead id, the last one of the page before."
+    )
+
+    @model_validator(mode="after")
+    def _a_span(self) -> "LeadFilter":
+        in_order(self.since, self.until)
+        return self
+
+
+class LeadLine(BaseModel):
+    """A lead in a list. `destinations` holds the state of each that the lead goes to; `unconfirmed` is as in `DeliveryView`."""
+
+    lead_id: str
+    received_at: datetime
+    offer: str
+    stage: str
+    source: str
+    is_test: bool
+    state: State
+    unconfirmed: bool
+    destinations: dict[str, str]
+
+
+class LeadPage(BaseModel):
+    """Leads, newest first. `after` asks for the next page; None = this is the last one."""
+
+    leads: list[LeadLine]
+    after: str | None
+
+
+class AttemptView(BaseModel):
+    """One try: when, what came of it, the vendor's code for it, and when the next one was due."""
+
+    at: datetime
+    outcome: str
+    code: str
+    next_at: datetime | None
+    milliseconds: int
+
+
+class DeliveryView(BaseModel):
+    """A lead's way to one destination; `destination` is "" while the lead is not routed.
+
+    `unconfirmed`: it was handed over, and the vendor does not say whether a record came of it.
+    """
+
+    destination: str
+    state: State
+    unconfirmed: bool
+    reason: str
+    next_at: datetime | None
+    updated_at: datetime | None
+    connection: str
+    record_id: str
+    duplicate_of: str
+    repeat_of: str
+    possibly_twice: bool
+    attempts: list[AttemptView]
+
+
+class Person(BaseModel):
+    """What a customer said: personal data. `body` is there only for a lead that can't be read."""
+
+    first_name: str = ""
+    last_name: str = ""
+    email: str = ""
+    phone: str = ""
+    country: str = ""
+    company: str = ""
+    title: str = ""
+    description: str = ""
+    customer_extra: dict[str, str] = {}
+    extra: dict[str, str] = {}
+    body: str = ""
+
+
+class LeadView(BaseModel):
+    """Where a lead stands. `named_offer` is what of it can name its offer, in the order in which that is asked.
+
+    `imported`: "" = it came from the marketplace, `send` and `record` = what was to be done with it. `corrects` is the id of the
+    lead that it stands for with corrections. `emptied_at`: its personal data was removed then, by age or on request.
+    """
+
+    lead_id: str
+    received_at: datetime
+    offer: str
+    named_offer: dict[str, str]
+    source: str
+    action: str
+    stage: str
+    is_test: bool
+    imported: str
+    corrects: str
+    emptied_at: datetime | None
+    state: State
+    deliveries: list[DeliveryView]
+
+
+class ShowLead(Request):
+    """Which lead."""
+
+    lead_id: Annotated[str, PATH, Field(min_length=1, description="The lead's id, as the list of leads has it.")]
+
+
+def lead_of(given: JsonValue) -> Lead:
+    """A lead that a person gives in a field `lead`: JSON in any shape that the intake takes, or its text.
+
+    Raises `Invalid` or `TooLarge`.
+    """
+    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    body = text.encode(errors="replace")
+    if len(body) > MAX_BODY_BYTES:
+        raise TooLarge(f"lead: has more than {MAX_BODY_BYTES} bytes, the most that the intake takes")
+    try:
+        return parse_body(body)
+    except UnreadableLead as why:
+        raise Invalid(f"lead: {why.detail}") from None
+
+
+def list_leads(app: App, request: LeadFilter) -> LeadPage:
+    """List leads, newest first. One that came in just now may still be on the queue, where no list sees it."""
+    criteria = request.model_dump() | {"limit": request.limit + 1}
+    found = queries.newest(app.ledger, **criteria)
+    page = found[: request.limit]
+    return LeadPage(leads=[_line(lead) for lead in page], after=page[-1].lead_id if len(found) > len(page) else None)
+
+
+def show_lead(app: App, request: ShowLead) -> LeadView:
+    """Show where a lead stands, with every attempt."""
+    return lead_view(known_lead(app, request.lead_id))
+
+
+def show_person(app: App, request: ShowLead) -> Person:
+    """Show what the customer said: personal data."""
+    record = known_lead(app, request.lead_id)
+    if record.lead is None:
+        return Person(body=(app.ledger.body(record.lead_id) or b"").decode(errors="backslashreplace"))
+    return Person.model_validate(record.lead.model_dump(include=set(Person.model_fields)))
+
+
+def known_lead(app: App, lead_id: str) -> LeadRecord:
+    """The lead of this id. Raises `NotFound`."""
+    if not is_lead_id(lead_id):
+        raise NotFound("lead_id: is no lead's id; they look like 20260131235959999-0123456789ab-c")
+    record = app.ledger.read(lead_id)
+    if record is None:
+        raise NotFound("lead_id: no lead of this id is known; one that came in just now may still be on the queue")
+    return record
+
+
+def _line(lead: queries.Listed) -> LeadLine:
+    states = dict(pair.split("=", 1) for pair in lead.states.split(",") if pair)
+    return LeadLine(
+        lead_id=lead.lead_id,
+        received_at=lead.received_at,
+        offer=lead.offer,
+        stage=lead.stage,
+        source=lead.source,
+        is_test=lead.is_test,
+        state=lead.state,
+        unconfirmed=lead.unconfirmed,
+        destinations=states,
+    )
+
+
+def lead_view(record: LeadRecord) -> LeadView:
+    lead, references = record.lead, record.references
+    is_test = lead.is_test if lead else record.is_test
+    named = {
+        "address": references.url,
+        "lead_source": references.lead_source,
+        "product_id": references.product_id,
+        "title": references.title,
+    }
+    return LeadView(
+        lead_id=record.lead_id,
+        received_at=record.received_at,
+        offer=record.offer,
+        named_offer={name: text for name, text in named.items() if text},
+        source=lead.source if lead else record.source,
+        action=lead.action if lead else "",
+        stage=record.stage.value,
+        imported=record.imported.value,
+        corrects=record.corrects,
+        is_test=is_test,
+        emptied_at=record.emptied_at,
+        state=record.state,
+        deliveries=[_delivery_view(delivery) for _, delivery in sorted(record.deliveries.items())],
+    )
+
+
+def _delivery_view(delivery: Delivery) -> DeliveryView:
+    return DeliveryView(
+        destination=delivery.destination,
+        state=delivery.state,
+        unconfirmed=delivery.unconfirmed,
+        reason=delivery.reason,
+        next_at=delivery.next_at,
+        updated_at=delivery.updated_at,
+        connection=delivery.connection,
+        record_id=delivery.record_id,
+        duplicate_of=delivery.duplicate_of,
+        repeat_of=delivery.repeat_of,
+        possibly_twice=delivery.possibly_twice,
+        attempts=[_attempt_view(attempt) for attempt in delivery.attempts],
+    )
+
+
+def _attempt_view(attempt: Attempt) -> AttemptView:
+    return AttemptView(
+        at=attempt.at,
+        outcome=attempt.outcome,
+        code=attempt.code,
+        next_at=attempt.next_at,
+        milliseconds=attempt.milliseconds,
+    )

@@ -1,0 +1,153 @@
+"""The OpenAPI 3.1 document of the operations, made from their models."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from pydantic import BaseModel, Field
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from leads import destinations
+from leads.operations.operation import Operation, Place, travelling, whole_body
+from leads.operations.problems import PROBLEMS
+
+KEY_HEADER: Final = "x-functions-key"
+_PREFIX: Final = "#/components/schemas/"
+_PLACES: Final = {Place.PATH: "path", Place.QUERY: "query", Place.HEADER: "header"}
+_WORDS: Final = {200: "Done", 201: "Created", 202: "Accepted", 204: "Removed"} | {
+    problem.status: problem.title for problem in PROBLEMS
+}
+
+Schema = dict[str, Any]
+Model = type[BaseModel]
+
+
+class ProblemDetails(BaseModel):
+    """Why it was not done (RFC 9457). `field` names what is wrong."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    field: str = Field("", description="The field of the request that is wrong.")
+
+
+def describe(operations: Sequence[Operation[Any, Any]], base: str) -> Schema:
+    """The document. `base` is where the operations' paths begin."""
+    schemas = _Schemas(operations)
+    paths: dict[str, Schema] = {}
+    for operation in operations:
+        paths.setdefault(operation.path or "/", {})[operation.method.lower()] = _described(operation, schemas)
+    key = {"type": "apiKey", "in": "header", "name": KEY_HEADER, "description": "The key of the function `manage`."}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Marketplace leads: management",
+            "version": "1",
+            "description": "Offers, leads, connections and status. No answer holds a secret. A customer's data is "
+            "answered only by the operations that say so, and only where the app setting LEADS_PERSONAL_DATA_OVER_HTTP is true.",
+        },
+        "servers": [{"url": base}],
+        "security": [{"key": []}],
+        "paths": paths,
+        "components": {"schemas": schemas.components, "securitySchemes": {"key": key}},
+    }
+
+
+def _described(operation: Operation[Any, Any], schemas: "_Schemas") -> Schema:
+    asked = schemas.of(operation.request)
+    fields = list(travelling(operation.request))
+    described: Schema = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "parameters": [
+            {
+                "name": info.alias or name,
+                "in": _PLACES[place],
+                "required": info.is_required(),
+                "description": info.description or "",
+                "schema": _without_null(asked["properties"][name]),
+            }
+            for name, place, info in fields
+            if place in _PLACES
+        ],
+        "responses": {str(status): _answer(operation, status, schemas) for status in operation.statuses}
+        | {"401": {"description": "The key is missing, or it is that of another function"}}
+        | {str(status): _PROBLEM | {"description": _WORDS[status]} for status in sorted(operation.problems)},
+    }
+    for name, place, info in fields:
+        if place is Place.BODY:
+            content = {"application/json": {"schema": _without_default(asked["properties"][name])}}
+            described["requestBody"] = {"required": info.is_required(), "content": content}
+    return described
+
+
+def _answer(operation: Operation[Any, Any], status: int, schemas: "_Schemas") -> Schema:
+    described: Schema = {"description": _WORDS[status]}
+    if (model := operation.answer) is None:
+        return described
+    answered, body = schemas.of(model), whole_body(model)
+    schema = answered["properties"][body] if body else {"$ref": _PREFIX + schemas.name(model)}
+    headers = {
+        name: {"required": True, "schema": answered["properties"][name]}
+        for name, place, _ in travelling(model)
+        if place is Place.HEADER
+    }
+    return described | {"content": {"application/json": {"schema": schema}}} | ({"headers": headers} if headers else {})
+
+
+_PROBLEM: Final = {"content": {"application/problem+json": {"schema": {"$ref": f"{_PREFIX}{ProblemDetails.__name__}"}}}}
+
+
+class _Schemas:
+    """The JSON Schemas of the operations' models, and of all that these refer to."""
+
+    def __init__(self, operations: Sequence[Operation[Any, Any]]) -> None:
+        modes: dict[Model, JsonSchemaMode] = {ProblemDetails: "serialization"}
+        for operation in operations:
+            modes[operation.request] = "validation"
+            if operation.answer:
+                modes[operation.answer] = "serialization"
+        found, definitions = models_json_schema(list(modes.items()), by_alias=False, ref_template=f"{_PREFIX}{{model}}")
+        self._names: dict[Any, str] = {
+            model: schema["$ref"].removeprefix(_PREFIX) for (model, _), schema in found.items()
+        }
+        self._all: dict[str, Schema] = definitions["$defs"]
+        # What only says where fields travel is no body of its own.
+        taken_apart = {self._names[model] for model in modes if modes[model] == "validation" or whole_body(model)}
+        self.components = {name: schema for name, schema in self._all.items() if name not in taken_apart}
+        self.components |= _by_type(self.components.pop("DestinationConfig"))
+
+    def name(self, model: Model) -> str:
+        return self._names[model]
+
+    def of(self, model: Model) -> Schema:
+        return self._all[self._names[model]] | {"properties": self._all[self._names[model]].get("properties", {})}
+
+
+def _by_type(any_type: Schema) -> Mapping[str, Schema]:
+    """A destination's schema: one of those of the types, each with its own settings."""
+    schemas: dict[str, Schema] = {}
+    mapping: dict[str, str] = {}
+    for type_name in sorted(destinations.MODULES):
+        settings = destinations.destination_class(type_name).Settings
+        schema = settings.model_json_schema(ref_template=f"{_PREFIX}{{model}}")
+        schemas |= schema.pop("$defs", {}) | {settings.__name__: schema}
+        own = {"type": {"const": type_name}, "settings": {"$ref": _PREFIX + settings.__name__}}
+        variant = f"DestinationConfig_{type_name}"
+        schemas[variant] = any_type | {"title": variant, "properties": any_type["properties"] | own}
+        mapping[type_name] = _PREFIX + variant
+    one_of = [{"$ref": reference} for reference in mapping.values()]
+    discriminator = {"propertyName": "type", "mapping": mapping}
+    described = {"description": any_type["description"], "oneOf": one_of, "discriminator": discriminator}
+    return schemas | {"DestinationConfig": described}
+
+
+def _without_null(schema: Schema) -> Schema:
+    """A parameter's schema: one that is left out is not there, rather than null."""
+    kept = [choice for choice in schema.get("anyOf", ()) if choice.get("type") != "null"]
+    rest = {name: value for name, value in schema.items() if name not in {"anyOf", "default", "title", "description"}}
+    return rest | (kept[0] if len(kept) == 1 else {"anyOf": kept} if kept else {})
+
+
+def _without_default(schema: Schema) -> Schema:
+    return {name: value for name, value in schema.items() if name != "default"}

@@ -1,0 +1,255 @@
+"""People: what is held about an e-mail address, and its erasure. The address travels in a body, never in an address or a log."""
+
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, TypeVar
+
+from pydantic import AfterValidator, BaseModel, Field
+
+from leads.app import App
+from leads.core import clock
+from leads.core.lead import Lead, text_of_body
+from leads.ledger.rows import lead_key
+from leads.ledger.transactions import LEDGER_TABLE, LedgerBusy
+from leads.operations.leads import LeadView, lead_view
+from leads.operations.operation import BODY, Request
+from leads.operations.problems import Invalid, Unavailable
+from leads.operations.steps import WRONG_PLACE, Part, Step, StepDone
+from leads.privacy import erasure, personal_data_search
+from leads.privacy.email_matcher import Sought
+from leads.privacy.erasure import HandedOver, Trail, handed_over_of
+from leads.privacy.personal_data_search import CustomerTrace, LeadTrace, MessageTrace, Place, WrongPlace
+
+STEP_SECONDS: Final = 10.0
+FOUND_A_STEP: Final = 200
+_DRY: Final = "dry-run:"
+"""What lies before the place that a dry run has come to is not erased, so no erasure may go on from there."""
+PartT = TypeVar("PartT", erasure.Erased, personal_data_search.Looked)
+
+
+def _is_address(text: str) -> str:
+    return Sought.of(text).email
+
+
+Email = Annotated[
+    str,
+    AfterValidator(_is_address),
+    Field(min_length=3, max_length=320, description="The person's e-mail address."),
+]
+
+
+class Erasure(Step):
+    """Whose data is to be erased."""
+
+    email: Email
+
+
+class Access(Part):
+    """Whose data is asked for."""
+
+    email: Email
+
+
+class EraseCustomer(Request):
+    """Who is to be erased."""
+
+    erasure: Annotated[Erasure, BODY]
+
+
+class ShowCustomer(Request):
+    """About whom."""
+
+    access: Annotated[Access, BODY]
+
+
+class TrailView(BaseModel):
+    """Something that was held: table or queue, keys, and what was done, or would be. `left`: nothing was, and `what` says why."""
+
+    place: str
+    key: str
+    what: str
+    left: bool
+
+
+class HandedOverView(BaseModel):
+    """A lead that a destination was given, for a person to erase there: by its link, or the place in a table, or its id.
+
+    `certain` is false where nobody knows whether it has arrived. `removed`: it stood in the app's own storage, and was erased.
+    `type` is "" where the offer has no such destination any more.
+    """
+
+    lead_id: str
+    offer: str
+    destination: str
+    type: str
+    record_id: str
+    link: str
+    place: str
+    certain: bool
+    removed: bool
+
+
+class ErasedPart(StepDone):
+    """What one step has done, or would do, and how many rows and messages it has looked at. No personal data."""
+
+    traces: list[TrailView]
+    handed_over: list[HandedOverView]
+    looked_at: int
+
+
+class CustomerView(BaseModel):
+    """What is remembered of the customer within one record scope of a destination."""
+
+    key: str
+    record_id: str
+    memory: dict[str, str]
+    last_leads: list[str]
+
+
+class HeldLead(BaseModel):
+    """A lead of the person: where it stands, all that it says, and what destinations were given.
+
+    `body` is what was received, where that is kept apart: of a lead that is large, or that can't be read.
+    """
+
+    place: str
+    key: str
+    lead: LeadView
+    said: dict[str, Any]
+    body: str
+    handed_over: list[HandedOverView]
+
+
+class HeldMessage(BaseModel):
+    """A message that waits on a queue, with the lead in it."""
+
+    queue: str
+    lead_id: str
+    said: dict[str, Any]
+
+
+class HeldPart(StepDone):
+    """What one step has found. `mentions` are leads of other people that name the address: their ids alone.
+
+    `erased_at`: the person was erased then, so what they had sent before is not here.
+    """
+
+    email: str
+    erased_at: datetime | None
+    customers: list[CustomerView]
+    leads: list[HeldLead]
+    messages: list[HeldMessage]
+    mentions: list[str]
+    looked_at: int
+
+
+def erase_customer(app: App, request: EraseCustomer) -> ErasedPart:
+    """Erase a customer by e-mail address: a part with each request. Tells each row, and which records remain in CRMs."""
+    asked = request.erasure
+    mark = _DRY if asked.dry_run else ""
+    if asked.after and asked.after.startswith(_DRY) != asked.dry_run:
+        raise Invalid("after: is where an erasure that was a dry run has ended, or one that was none; leave it out")
+    after = asked.after.removeprefix(_DRY)
+    at, place = _place(after) if after else (app.tombstones.storage_time(), Place())
+    try:
+        done, end = _a_step(erasure.erase(app, Sought(asked.email), at, place, dry_run=asked.dry_run))
+    except LedgerBusy:
+        raise Unavailable("A lead of this person is being changed by others over and over. Ask again.") from None
+    return ErasedPart(
+        next=f"{mark}{at.isoformat()}|{end}" if end else None,
+        traces=[_trail(trail) for part in done for trail in part.trails],
+        handed_over=[_handed_over(one) for part in done for one in part.handed_over],
+        looked_at=sum(part.count for part in done),
+    )
+
+
+def show_customer(app: App, request: ShowCustomer) -> HeldPart:
+    """Show all that is held about an e-mail address: a part with each request. Personal data."""
+    at, place = _place(request.access.after) if request.access.after else (clock.now(), Place())
+    sought = Sought(request.access.email)
+    tombstone = app.tombstones.get(sought.customer)
+    found, end = _a_step(personal_data_search.search(app, sought, place))
+    held = HeldPart(
+        next=f"{at.isoformat()}|{end}" if end else None,
+        email=sought.email,
+        erased_at=tombstone.at if tombstone else None,
+        customers=[],
+        leads=[],
+        messages=[],
+        mentions=[],
+        looked_at=sum(part.count for part in found),
+    )
+    for part in found:
+        for trace in part.traces:
+            _add(app, held, trace)
+    return held
+
+
+def _a_step(parts: Iterable[PartT]) -> tuple[list[PartT], Place | None]:
+    """As many parts as a request may take, and where the next one goes on; None = all is done."""
+    ends_at = time.monotonic() + STEP_SECONDS
+    done: list[PartT] = []
+    found = 0
+    for part in parts:
+        done.append(part)
+        found += len(part.trails) if isinstance(part, erasure.Erased) else len(part.traces)
+        if time.monotonic() >= ends_at or found >= FOUND_A_STEP:
+            return done, part.place
+    return done, None
+
+
+def _place(after: str) -> tuple[datetime, Place]:
+    """When the first step began, and how far the one before has come."""
+    moment, _, place = after.partition("|")
+    try:
+        at = datetime.fromisoformat(moment)
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC), Place.parse(place)
+    except (ValueError, WrongPlace, OverflowError):
+        raise Invalid(WRONG_PLACE) from None
+
+
+def _add(app: App, held: HeldPart, trace: personal_data_search.Trace) -> None:
+    match trace:
+        case CustomerTrace(row):
+            held.customers.append(
+                CustomerView(
+                    key=f"{row.partition} / {row.row}",
+                    record_id=row.record_id,
+                    memory=dict(row.memory),
+                    last_leads=[seen.lead_id for seen in row.recent],
+                )
+            )
+        case LeadTrace(record, "mention"):
+            held.mentions.append(record.lead_id)
+        case LeadTrace(record, body=body):
+            held.leads.append(
+                HeldLead(
+                    place=LEDGER_TABLE,
+                    key=" / ".join(lead_key(record.lead_id)),
+                    lead=lead_view(record),
+                    said=_said(record.lead),
+                    body=text_of_body(body)[0] if body else "",
+                    handed_over=[_handed_over(one) for one in handed_over_of(app, record)],
+                )
+            )
+        case MessageTrace(queue, stored, message, lead, is_own):
+            if is_own or message is None:
+                lead_id = message.lead_id if message else ""
+                held.messages.append(
+                    HeldMessage(queue=queue, lead_id=lead_id, said=_said(lead) or {"text": stored.content})
+                )
+            else:
+                held.mentions.append(message.lead_id)
+
+
+def _said(lead: Lead | None) -> dict[str, Any]:
+    return lead.to_wire() if lead else {}
+
+
+def _trail(trail: Trail) -> TrailView:
+    return TrailView.model_validate(trail, from_attributes=True)
+
+
+def _handed_over(one: HandedOver) -> HandedOverView:
+    return HandedOverView.model_validate(one, from_attributes=True)

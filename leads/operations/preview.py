@@ -1,0 +1,161 @@
+"""Preview: a lead rendered as each destination would send it. Nothing is sent, looked up or kept."""
+
+import json
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, Field, JsonValue, model_validator
+
+from leads.app import App
+from leads.core import clock
+from leads.core.identity import customer_of, new_lead_id, received_at_of
+from leads.core.lead import Lead, parse_body, stage_of
+from leads.core.problems import place_of
+from leads.core.routing import DEFAULT_OFFER, OfferReferences, route
+from leads.destinations.base import Customer, NotSendable, PreviewedRequest
+from leads.offers.model import DestinationConfig, Offer
+from leads.operations.leads import lead_of
+from leads.operations.offers import no_offer
+from leads.operations.operation import BODY, Body, Request
+from leads.operations.problems import NotFound
+from leads.operations.validation import apart
+from leads.pipeline.attempt import outgoing_lead
+from leads.platform.settings import SettingsError
+
+IDEMPOTENCY_KEY: Final = "00000000-0000-4000-8000-000000000000"
+"""Stands for the random one that a customer gets with the first lead that is really sent."""
+
+Action = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[!-~]+$")]
+"""An action code: INS, PLT, Create, StartTestDrive, DNC, or one that is not known yet."""
+
+
+class WantedPreview(Body):
+    """Which lead, and through which offer."""
+
+    lead: JsonValue = Field(
+        default=None, description="A lead in any shape that the intake takes, as JSON or as its text."
+    )
+    action: Action | Literal[""] = Field(
+        default="", description="Instead of a lead: a made-up customer who does this, such as PLT."
+    )
+    offer_id: str = Field(default="", max_length=500, description="The offer that the address would name.")
+    offer: Offer | None = Field(
+        default=None, description="An offer that need not be saved, instead of the stored one of its id."
+    )
+
+    @model_validator(mode="after")
+    def _one_lead(self) -> "WantedPreview":
+        if self.lead is not None and self.action:
+            raise ValueError("action: is the made-up lead's; leave it out, or leave out lead")
+        if self.offer and self.offer_id and self.offer.id.casefold() != self.offer_id.strip().casefold():
+            raise ValueError("offer_id: is not the id of offer; leave one of the two out")
+        return self
+
+
+class PreviewLead(Request):
+    """Which lead, and through which offer."""
+
+    wanted: Annotated[WantedPreview, BODY] = WantedPreview()
+
+
+class PreviewedDestination(BaseModel):
+    """What a destination would send. `skipped` says why it would not, `problem` why that can't be told."""
+
+    destination: str
+    type: str
+    skipped: str
+    problem: str
+    requests: list[PreviewedRequest]
+
+
+class Preview(BaseModel):
+    """How a lead is read and where it goes. `offer` is "" where no offer takes it: it would be kept as unrouted."""
+
+    offer: str
+    source: str
+    action: str
+    stage: str
+    country_code: str
+    is_test: bool
+    destinations: list[PreviewedDestination]
+
+
+def preview_lead(app: App, request: PreviewLead) -> Preview:
+    """Show the requests that a customer's first lead would make at each destination, secrets masked. Nothing is sent."""
+    wanted = request.wanted
+    offers = _offers(app, wanted)
+    named = wanted.offer.id if wanted.offer else wanted.offer_id.strip()
+    chosen = _named(named, offers)
+    lead = _lead(wanted, chosen)
+    offer = route(OfferReferences.of(lead, named), offers)
+    stage = offer.stage(lead) if offer else stage_of(lead.action)
+    lead_id = new_lead_id(clock.now(), lead)
+    return Preview(
+        offer=offer.id if offer else "",
+        source=lead.source,
+        action=lead.action,
+        stage=stage,
+        country_code=lead.country_code,
+        is_test=lead.is_test,
+        destinations=[_previewed(app, offer, config, lead, lead_id) for config in offer.destinations] if offer else [],
+    )
+
+
+def _offers(app: App, wanted: WantedPreview) -> list[Offer]:
+    """The stored offers, with the one that need not be saved in the place of its namesake."""
+    stored = [stored.offer for stored in app.offers.stored()]
+    if wanted.offer is None:
+        return stored
+    return [*(offer for offer in stored if offer.id.casefold() != wanted.offer.id.casefold()), wanted.offer]
+
+
+def _named(name: str, offers: list[Offer]) -> Offer | None:
+    """The offer that the address names. A lead whose address names none goes its usual way; a person has meant one."""
+    candidates = offers if name == DEFAULT_OFFER else [offer for offer in offers if offer.id != DEFAULT_OFFER]
+    found = route(OfferReferences(name), candidates) if name else None
+    if name and found is None:
+        raise NotFound(no_offer(name))
+    return found
+
+
+def _lead(wanted: WantedPreview, chosen: Offer | None) -> Lead:
+    if wanted.lead is None:
+        return parse_body(json.dumps(sample_lead(wanted.action or "INS", chosen)).encode())
+    return lead_of(wanted.lead)
+
+
+def sample_lead(action: str, offer: Offer | None) -> dict[str, Any]:
+    """A made-up customer's lead as Partner Center posts it."""
+    return {
+        "UserDetails": {
+            "FirstName": "Robin",
+            "LastName": "O'Neil",
+            "Email": "robin.oneil@example.com",
+            "Phone": "+1 425 555 0100",
+            "Country": "US",
+            "Company": "Example Works",
+            "Title": "Head of Purchasing",
+        },
+        "LeadSource": "AzureMarketplace",
+        "ActionCode": action,
+        "OfferTitle": next(iter(offer.titles), offer.id) if offer else "",
+        "Description": "Please call me before noon.",
+    }
+
+
+def _previewed(app: App, offer: Offer, config: DestinationConfig, lead: Lead, lead_id: str) -> PreviewedDestination:
+    stage = offer.stage(lead)
+    skipped = offer.refusal(lead, stage) or config.when.refusal(lead, stage)
+    customer = Customer(customer_of(lead, lead_id), "", IDEMPOTENCY_KEY)
+    at = received_at_of(lead_id)
+    outgoing = outgoing_lead(offer, config, lead, lead_id=lead_id, received_at=at, stage=stage)
+    requests: list[PreviewedRequest] = []
+    problem = ""
+    try:
+        requests = [] if skipped else apart(app, config).preview(outgoing, customer)
+    except (NotSendable, SettingsError) as error:
+        problem = str(error)
+    except Exception as error:  # noqa: BLE001 - a fault in one type is its answer, and the others' stay
+        problem = f"The preview itself failed: {place_of(error)}."
+    return PreviewedDestination(
+        destination=config.name, type=config.type, skipped=skipped, problem=problem, requests=requests
+    )

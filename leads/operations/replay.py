@@ -1,0 +1,192 @@
+"""Replay: send leads again, one as it is or corrected, or many that were given up."""
+
+from itertools import islice
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, Field, JsonValue, model_validator
+
+from leads.app import App
+from leads.core.lead import TEXT_FIELDS
+from leads.core.states import State
+from leads.ledger.queries import todo_after
+from leads.ledger.rows import LeadRecord, Todo
+from leads.operations.leads import Moment, in_order, known_lead, lead_of
+from leads.operations.operation import BODY, PATH, Body, Request
+from leads.operations.problems import Invalid, NotFound
+from leads.operations.steps import WRONG_PLACE, Step, StepDone
+from leads.pipeline import replay
+from leads.pipeline.replay import NoDestination, NotCorrectable
+
+LEADS_A_STEP: Final = 50
+EXAMINED_A_STEP: Final = 2000
+
+
+class Again(Body):
+    """Which destination is to have the lead, and what is corrected in it."""
+
+    destination: str | None = Field(default=None, description="Only to this destination; null = to all that lack it.")
+    force: bool = Field(
+        default=False, description="Even where it was delivered or only recorded: see `twice` of a dry run before."
+    )
+    dry_run: bool = Field(default=False, description="Only say what would be done.")
+    fields: dict[str, str] = Field(default={}, description=f"Corrected fields: {', '.join(TEXT_FIELDS)}.")
+    lead: JsonValue = Field(
+        default=None,
+        description="The whole lead, corrected: in any shape that the intake takes, as JSON or as its text.",
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if unknown := sorted(self.fields.keys() - set(TEXT_FIELDS)):
+            raise ValueError(f"fields.{unknown[0][:50]}: there is no such field; there are {', '.join(TEXT_FIELDS)}")
+        if self.fields and self.lead is not None:
+            raise ValueError("fields: leave them out where the whole lead is given")
+        if (self.fields or self.lead is not None) and (self.destination or self.force):
+            raise ValueError(
+                "destination: a corrected lead goes to where the original has not come; leave it and force out"
+            )
+        return self
+
+
+class ReplayLead(Request):
+    """Which lead, and how."""
+
+    lead_id: Annotated[str, PATH, Field(min_length=1, description="The lead's id, as the list of leads has it.")]
+    again: Annotated[Again, BODY] = Again()
+
+
+class Replayed(BaseModel):
+    """What was done with one destination of a lead, or would be; `destination` is "" where the lead is routed anew.
+
+    `state` is the one before. `kept` says why it is not sent, "" if it is. `twice` is what it can mean that it is sent in spite
+    of that.
+    """
+
+    lead_id: str
+    destination: str
+    state: State
+    kept: str
+    twice: str
+
+
+class ReplayedLead(BaseModel):
+    """What came of one lead. `corrected_as` is the id under which it is sent with corrections; `sent` counts destinations."""
+
+    lead_id: str
+    corrected_as: str
+    sent: int
+    deliveries: list[Replayed]
+
+
+class Many(Step):
+    """Which leads are to be sent again: at least one of offer, connection, destination, since and until."""
+
+    state: Literal["dead_letter", "held", "crashed", "retry"] = Field(
+        default="dead_letter", description="The state that they are in; retry = those that wait for their next try."
+    )
+    offer: str | None = Field(default=None, max_length=500, description="Only leads of this offer.")
+    connection: str | None = Field(
+        default=None, max_length=100, pattern=r"^[a-z0-9:._=!-]*$", description="Only leads of this connection."
+    )
+    destination: str | None = Field(default=None, description="Only to the destination of this name.")
+    since: Moment | None = Field(default=None, description="Only leads received since: 2026-01-31, 2h, 3d.")
+    until: Moment | None = Field(default=None, description="Only leads received until then; written like since.")
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not (self.offer or self.connection or self.destination or self.since or self.until):
+            raise ValueError("offer: say which leads, by offer, connection, destination, since or until")
+        in_order(self.since, self.until)
+        return self
+
+    def want(self, item: Todo) -> bool:
+        return (
+            (self.offer is None or item.offer.casefold() == self.offer.strip().casefold())
+            and (self.destination is None or item.destination == self.destination)
+            and (self.since is None or item.received_at >= self.since)
+            and (self.until is None or item.received_at < self.until)
+        )
+
+
+class ReplayMany(Request):
+    """Which leads are to be sent again."""
+
+    many: Annotated[Many, BODY]
+
+
+class ReplayedMany(StepDone):
+    """What one step has done: how many were sent again, or would be, and each lead with its destination."""
+
+    sent: int
+    kept: int
+    deliveries: list[Replayed]
+
+
+def replay_lead(app: App, request: ReplayLead) -> ReplayedLead:
+    """Send a lead again, as it is or corrected; what was delivered is not sent twice, unless forced."""
+    record, again = known_lead(app, request.lead_id), request.again
+    if again.fields or again.lead is not None:
+        return _corrected(app, record, again)
+    try:
+        plans = replay.replay(app, record, again.destination, force=again.force, dry_run=again.dry_run)
+    except NoDestination as error:
+        raise NotFound(f"destination: {error}") from None
+    return ReplayedLead(
+        lead_id=record.lead_id,
+        corrected_as="",
+        sent=sum(not plan.kept for plan in plans),
+        deliveries=list(map(_view, plans)),
+    )
+
+
+def replay_leads(app: App, request: ReplayMany) -> ReplayedMany:
+    """Send again what was given up: a part with each request, oldest first within a sixteenth of the ledger, at a steady pace."""
+    many = request.many
+    begun, place = _place(many.after)
+    try:
+        found = list(islice(todo_after(app.ledger, State(many.state), many.connection, place), EXAMINED_A_STEP))
+    except ValueError:
+        raise Invalid(WRONG_PLACE) from None
+    wanted = [(cursor, item) for cursor, item in found if many.want(item)]
+    now, later = wanted[:LEADS_A_STEP], wanted[LEADS_A_STEP:]
+    again = ((item.lead_id, item.destination) for _, item in now)
+    plans = list(replay.in_bulk(app, again, begun, dry_run=many.dry_run))
+    sent = sum(not plan.kept for plan in plans)
+    end = now[-1][0] if later else found[-1][0] if len(found) == EXAMINED_A_STEP else None
+    return ReplayedMany(
+        next=f"{begun + sent}:{end}" if end else None,
+        sent=sent,
+        kept=len(plans) - sent,
+        deliveries=list(map(_view, plans)),
+    )
+
+
+def _place(after: str) -> tuple[int, str]:
+    """How many were sent by the steps before, and where they ended."""
+    begun, _, place = after.partition(":")
+    if after and not (begun.isascii() and begun.isdigit() and len(begun) < 10):
+        raise Invalid(WRONG_PLACE)
+    return int(begun or 0), place
+
+
+def _corrected(app: App, record: LeadRecord, again: Again) -> ReplayedLead:
+    if again.lead is not None:
+        lead = lead_of(again.lead)
+    elif record.lead is None:
+        raise Invalid(
+            "fields: the body can't be read, so it has none to correct; give the whole lead: "
+            f"python -m leads replay {record.lead_id} --lead FILE"
+        )
+    else:
+        lead = lead_of(record.lead.model_copy(update=again.fields).to_body())
+    try:
+        lead_id = replay.correct(app, record, lead, dry_run=again.dry_run)
+    except NotCorrectable as error:
+        raise Invalid(f"lead_id: {error}") from None
+    return ReplayedLead(lead_id=record.lead_id, corrected_as=lead_id, sent=1, deliveries=[])
+
+
+def _view(plan: replay.Replay) -> Replayed:
+    return Replayed(
+        lead_id=plan.lead_id, destination=plan.destination, state=plan.state, kept=plan.kept, twice=plan.twice
+    )

@@ -1,0 +1,147 @@
+"""The app at a glance."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from pydantic import BaseModel, Field
+
+from leads.app import App
+from leads.core import clock
+from leads.core.identity import received_at_of
+from leads.core.states import DELIVERABLE, TRIED_AGAIN, UNDELIVERED, State
+from leads.health.daily_ceiling import CEILING
+from leads.ledger import queries
+from leads.operations.connections import ConnectionView, view_connections
+from leads.operations.operation import Nothing
+from leads.platform.events import Event
+from leads.watch.conditions import CALLS_FOR
+
+COUNTED_AT_MOST: Final = 1000
+_TOLD_ALREADY: Final = frozenset({Event.CONNECTION_PAUSED, Event.LEADS_NEED_A_PERSON})
+"""What status itself sees at once, while an alarm is up to a minute old."""
+_CALLS: Final = {
+    State.DEAD_LETTER: "dead letters of the last 30 days",
+    State.HELD: "held leads of the last 30 days",
+    State.UNREADABLE: "unreadable bodies of the last 30 days",
+    State.UNROUTED: "unrouted leads of the last 30 days, which no offer takes",
+}
+
+
+class Waiting(BaseModel):
+    """A lead that is still to be delivered."""
+
+    lead_id: str
+    received_at: datetime
+    offer: str
+    destination: str
+    state: State
+
+
+class Queues(BaseModel):
+    """About how many messages the queues hold, hidden and delayed ones too."""
+
+    leads: int
+    poison: int
+
+
+class Status(BaseModel):
+    """The app at a glance. `undelivered` counts per destination; `needs_a_person` says what does not pass by itself."""
+
+    offers: list[str]
+    connections: list[ConnectionView]
+    undelivered: dict[State, int]
+    oldest_undelivered: Waiting | None
+    next_retry_at: datetime | None = Field(
+        description="When the next of those that failed is due; that is past where nothing picks it up."
+    )
+    last_24_hours: dict[State, int] = Field(
+        description=f"Leads that came in meanwhile, by the state they are in; of more than {COUNTED_AT_MOST} the newest."
+    )
+    unconfirmed_of_last_24_hours: int = Field(
+        description="How many of them were handed over to a vendor that does not say whether a record came of it."
+    )
+    waiting_by_offer: dict[str, int] = Field(
+        default={}, description="How many leads are still to be delivered by themselves, per destination."
+    )
+    queue: Queues
+    needs_a_person: list[str]
+
+
+def show_status(app: App, request: Nothing) -> Status:
+    """Show offers, connections, what waits, what was delivered, and what needs a person."""
+    stored, unreadable = app.offers.found()
+    offers = [each.offer for each in stored]
+    undelivered = _Undelivered.of(app)
+    connections = view_connections(app, offers, undelivered.parked)
+    day = clock.now() - timedelta(hours=24)
+    recent = queries.newest(app.ledger, since=day, limit=COUNTED_AT_MOST)
+    return Status(
+        offers=[offer.id for offer in offers],
+        connections=connections,
+        undelivered={state: undelivered.counts[state] for state in State if state in UNDELIVERED},
+        oldest_undelivered=undelivered.waiting,
+        next_retry_at=undelivered.next_retry_at,
+        last_24_hours=Counter(lead.state for lead in recent),
+        unconfirmed_of_last_24_hours=sum(lead.unconfirmed for lead in recent if lead.state is State.DELIVERED),
+        waiting_by_offer=undelivered.by_offer,
+        queue=Queues(leads=app.queue.depth(), poison=app.poison.depth()),
+        needs_a_person=[
+            *map(str, unreadable),
+            *([] if offers or unreadable else ["no offer is configured: every lead is kept as unrouted until one is"]),
+            *(_in_words(c) for c in connections if c.paused and c.used_by and c.type != CEILING),
+            *(f"{_CALLS[state]}: {undelivered.calling[state]}" for state in _CALLS if undelivered.calling[state]),
+            *(alarm.event.in_words(alarm.fields) for alarm in app.alarms.on() if alarm.event not in _TOLD_ALREADY),
+        ],
+    )
+
+
+def _in_words(connection: ConnectionView) -> str:
+    users = ", ".join(f"{use.offer} {use.destination}" for use in connection.used_by)
+    about = "; ".join(filter(None, (users, connection.host)))
+    waiting = f"; leads that wait: {connection.waiting}" if connection.waiting else ""
+    return f"connection {connection.id} ({about}) is {connection.health}{waiting}"
+
+
+@dataclass(slots=True)
+class _Undelivered:
+    """How many there are of each state, how many of those call for a person, and which comes first: in age, and in turn."""
+
+    counts: Counter[State] = field(default_factory=Counter)
+    calling: Counter[State] = field(default_factory=Counter)
+    parked: Counter[str] = field(default_factory=Counter)
+    """Behind each connection."""
+    by_offer: Counter[str] = field(default_factory=Counter)
+    oldest: queries.Undelivered | None = None
+    next_retry_at: datetime | None = None
+
+    @classmethod
+    def of(cls, app: App) -> "_Undelivered":
+        """One pass over what may be very many."""
+        found, since = cls(), clock.now() - CALLS_FOR
+        for item in queries.undelivered(app.ledger):
+            found.counts[item.state] += 1
+            if item.state is State.PARKED:
+                found.parked[item.connection] += 1
+            if item.state in _CALLS and received_at_of(item.lead_id) >= since:
+                found.calling[item.state] += 1
+            if item.state in DELIVERABLE and item.offer:
+                found.by_offer[item.offer] += 1
+            if item.state in DELIVERABLE and (found.oldest is None or item.lead_id < found.oldest.lead_id):
+                found.oldest = item
+            if item.state in TRIED_AGAIN and item.next_at is not None:
+                found.next_retry_at = min(item.next_at, found.next_retry_at or item.next_at)
+        return found
+
+    @property
+    def waiting(self) -> Waiting | None:
+        if self.oldest is None:
+            return None
+        return Waiting(
+            lead_id=self.oldest.lead_id,
+            received_at=received_at_of(self.oldest.lead_id),
+            offer=self.oldest.offer,
+            destination=self.oldest.destination,
+            state=self.oldest.state,
+        )

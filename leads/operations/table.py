@@ -1,0 +1,104 @@
+"""The one table of operations: manage.py answers them, openapi.py describes them, the command line asks for them."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, JsonValue
+
+from leads.app import App
+from leads.operations import (
+    connections,
+    destination_types,
+    doctor,
+    export,
+    imports,
+    leads,
+    offers,
+    openapi,
+    people,
+    preview,
+    replay,
+    status,
+    test_lead,
+    validation,
+)
+from leads.operations.operation import BODY, LONG_SECONDS, Nothing, Operation
+from leads.operations.problems import NotFound, Unreadable
+
+BASE: Final = "/api/manage"
+STORED: Final = frozenset({Unreadable.status})
+"""What every operation may answer that reads the stored offers."""
+
+
+class Address(BaseModel):
+    """An operation and where it is asked for."""
+
+    name: str
+    method: str
+    path: str
+    summary: str
+
+
+class Index(BaseModel):
+    """All operations."""
+
+    operations: list[Address]
+
+
+class Document(BaseModel):
+    """An OpenAPI document."""
+
+    document: Annotated[dict[str, JsonValue], BODY]
+
+
+def list_operations(app: App, request: Nothing) -> Index:
+    """List what there is to ask."""
+    return Index(
+        operations=[
+            Address(name=found.name, method=found.method, path=f"{BASE}{found.path}", summary=found.summary)
+            for found in OPERATIONS
+        ]
+    )
+
+
+def show_openapi(app: App, request: Nothing) -> Document:
+    """Show this interface as an OpenAPI 3.1 document."""
+    return Document(document=openapi.describe(OPERATIONS, BASE))
+
+
+OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
+    Operation("GET", "", list_operations),
+    Operation("GET", "/openapi.json", show_openapi),
+    Operation("GET", "/status", status.show_status),
+    Operation("GET", "/doctor", doctor.examine_deployment, examines=True, seconds=LONG_SECONDS),
+    Operation("GET", "/offers", offers.list_offers, also=STORED),
+    Operation("GET", "/offers/{offer_id}", offers.show_offer, also=STORED),
+    Operation("PUT", "/offers/{offer_id}", offers.set_offer, created=offers.is_new, also=STORED),
+    Operation("DELETE", "/offers/{offer_id}", offers.remove_offer, status=204, also=STORED),
+    Operation("POST", "/offers/{offer_id}/validate", validation.validate_offer, also=STORED, seconds=LONG_SECONDS),
+    Operation("POST", "/offers/{offer_id}/test-leads", test_lead.send_test_lead, status=202, also=STORED),
+    Operation("POST", "/validate", validation.validate_destination, seconds=LONG_SECONDS),
+    Operation("POST", "/preview", preview.preview_lead, also=STORED | {NotFound.status}),
+    Operation("GET", "/destination-types", destination_types.list_destination_types),
+    Operation("GET", "/destination-types/{type}", destination_types.show_destination_type),
+    Operation("GET", "/connections", connections.list_connections),
+    Operation("GET", "/connections/{connection_id}", connections.show_connection),
+    Operation("POST", "/connections/{connection_id}/pause", connections.pause_connection),
+    Operation("POST", "/connections/{connection_id}/resume", connections.resume_connection),
+    Operation("GET", "/leads", leads.list_leads),
+    Operation("GET", "/leads/{lead_id}", leads.show_lead),
+    Operation("POST", "/leads/{lead_id}/replay", replay.replay_lead),
+    Operation("POST", "/replay", replay.replay_leads, seconds=LONG_SECONDS),
+    Operation("POST", "/import/rows", imports.import_rows, seconds=LONG_SECONDS),
+    Operation("POST", "/import/table", imports.import_table, seconds=LONG_SECONDS),
+    Operation("POST", "/reconcile", imports.reconcile_rows, seconds=LONG_SECONDS),
+    Operation("GET", "/leads/{lead_id}/person", leads.show_person, personal=True),
+    Operation("POST", "/export", export.export_leads, personal=True, seconds=LONG_SECONDS),
+    Operation("POST", "/access", people.show_customer, personal=True, seconds=LONG_SECONDS),
+    Operation("POST", "/erasures", people.erase_customer, seconds=LONG_SECONDS),
+)
+
+BY_FUNCTION: Final[Mapping[Callable[[App, Any], Any], Operation[Any, Any]]] = {
+    operation.run: operation for operation in OPERATIONS
+}
+"""The operation that a function carries out."""

@@ -1,0 +1,144 @@
+"""How operations travel over HTTP, both ways: what manage.py reads is what the command line's client writes, and back."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from pydantic import BaseModel, TypeAdapter
+
+from leads.operations.operation import BODY, HEADER, PATH, QUERY, Operation, RequestT, travelling, whole_body
+from leads.operations.problems import Invalid, LengthRequired, TooLarge
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+_KEY_PARAMETERS: Final = frozenset({"code", "clientid"})
+"""What the Functions host itself reads from the query (Microsoft Learn, "Work with access keys in Azure Functions")."""
+_DOTS: Final = frozenset({".", ".."})
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request or an answer as it travels: `path` lies below /api/manage and holds the query; `status` is an answer's."""
+
+    path: str = ""
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+def match(pattern: str, path: str) -> dict[str, str] | None:
+    """The values of the segments in braces as the host gives them, or None if the path is another."""
+    wanted, given = pattern.split("/")[1:], path.split("/") if path else []
+    if len(wanted) != len(given):
+        return None
+    pairs = list(zip(wanted, given, strict=True))
+    if any(name != value for name, value in pairs if not name.startswith("{")):
+        return None
+    return {name[1:-1]: _decoded(value) for name, value in pairs if name.startswith("{")}
+
+
+def _decoded(segment: str) -> str:
+    """The host decodes a path, except for the slashes in a catch-all parameter. Half a surrogate pair can't be stored."""
+    return re.sub("%2f", "/", segment, flags=re.IGNORECASE).encode(errors="replace").decode()
+
+
+def read_request(
+    operation: Operation[RequestT, Any],
+    segments: Mapping[str, str],
+    query: Mapping[str, str],
+    headers: Mapping[str, str],
+    body: bytes,
+) -> RequestT:
+    """The request that was sent. Raises `Invalid`, pydantic's error, `LengthRequired` or `TooLarge`."""
+    model = operation.request
+    values: dict[str, Any] = dict(segments) | _asked(query)
+    for name, place, info in travelling(model):
+        if place is HEADER and (value := headers.get((info.alias or name).lower())) is not None:
+            values[info.alias or name] = value.strip()
+        elif place is BODY and not body and headers.get("transfer-encoding"):
+            raise LengthRequired(
+                "Content-Length: is missing (Transfer-Encoding: chunked), and the platform hands on no such body; send it with "
+                "its length, as a whole and not as a stream"
+            )
+        elif place is BODY and (body.strip() or info.is_required()):
+            # On its own, so that an error names a field of the body and not the body itself.
+            wanted: Any = info.annotation
+            values[name] = TypeAdapter(wanted).validate_python(_object(body))
+    return model.model_validate(values)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    decoded = read_json(body)
+    if not isinstance(decoded, dict):
+        raise Invalid("body: must be a JSON object")
+    return decoded
+
+
+def _asked(query: Mapping[str, str]) -> dict[str, str]:
+    """The query without the function key and without what was left blank."""
+    named = {name.lower(): value for name, value in query.items()}
+    return {name: value for name, value in named.items() if value and name not in _KEY_PARAMETERS}
+
+
+def write_request(operation: Operation[RequestT, Any], request: RequestT) -> Sent:
+    """The request as it is sent. Raises `Invalid` for what no address can hold."""
+    path, query, headers, body = operation.path, {}, {}, b""
+    wire = request.model_dump(mode="json")
+    for name, place, info in travelling(type(request)):
+        value = wire[name]
+        if place is PATH:
+            if value in _DOTS:
+                raise Invalid(f"{name}: a name of dots alone has no address over HTTP; use the storage directly")
+            path = path.replace(f"{{{name}}}", quote(value, safe=""))
+        elif place is BODY:
+            body = json.dumps(value, ensure_ascii=False).encode()
+        elif place is QUERY and value not in {None, ""}:
+            query[name] = value
+        elif place is HEADER and value is not None:
+            headers[info.alias or name] = value
+    return Sent(path + (f"?{urlencode(query)}" if query else ""), headers=headers, body=body)
+
+
+def write_answer(operation: Operation[Any, Any], answer: BaseModel | None) -> Sent:
+    """The answer as it is sent."""
+    if answer is None:
+        return Sent(status=operation.status)
+    headers = {
+        info.alias or name: str(getattr(answer, name))
+        for name, place, info in travelling(type(answer))
+        if place is HEADER
+    }
+    body = whole_body(type(answer))
+    what = getattr(answer, body) if body else answer
+    return Sent(status=operation.status_of(answer), headers=headers, body=TypeAdapter(Any).dump_json(what))
+
+
+def read_answer(operation: Operation[Any, Any], headers: Mapping[str, str], body: bytes) -> Any:
+    """The answer that was sent. Raises pydantic's error where it is none of this operation's."""
+    model = operation.answer
+    if model is None:
+        return None
+    name = whole_body(model)
+    if name is None:
+        return model.model_validate_json(body)
+    values: dict[str, Any] = {name: TypeAdapter(Any).validate_json(body)}
+    for header, place, info in travelling(model):
+        if place is HEADER:
+            values[info.alias or header] = headers.get((info.alias or header).lower(), "")
+    return model.model_validate(values)
+
+
+def read_json(body: bytes) -> object:
+    """Decode JSON that a person wrote. Raises `Invalid` with the place of the error, and not what stands there."""
+    if len(body) > MAX_BODY_BYTES:
+        raise TooLarge(f"body: has more than {MAX_BODY_BYTES} bytes")
+    try:
+        return json.loads(body.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise Invalid("body: is not UTF-8; save it as UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise Invalid(f"body: is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    except (RecursionError, ValueError):
+        raise Invalid("body: is nested too deeply or holds a number that is too long") from None

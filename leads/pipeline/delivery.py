@@ -1,0 +1,310 @@
+"""Delivery: one queue message becomes one settled attempt.
+
+Nothing here raises in order to wait: what can't be done now is put back on the queue. Whatever is raised all the same is a
+fault of ours, which the host counts and in the end moves to the poison queue.
+"""
+
+from base64 import b64encode
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+from leads.app import App
+from leads.core import clock
+from leads.core.identity import customer_of
+from leads.core.lead import Lead, parse_kept, stage_of
+from leads.core.messages import Message, MessageTooNew, MessageUnreadable, Reception, decode, encode
+from leads.core.states import State
+from leads.ledger.rows import ERASED_ON_REQUEST, Delivery, LeadRecord
+from leads.ledger.transactions import TRIES, LeadKnown, LedgerBusy
+from leads.offers.model import DestinationConfig, Offer, offer_by_id
+from leads.pipeline.attempt import attempt
+from leads.platform import deadline
+from leads.platform.events import Event, emit
+from leads.platform.row_reading import UnreadableRow
+from leads.platform.slots import NotNow, moment
+from leads.platform.storage import StorageError, is_our_fault
+from leads.platform.tracing import follow, tracing
+
+DELIVERY_SECONDS: Final = 220
+"""All of a delivery, whatever hangs: below the claim's lease, which is below `functionTimeout`."""
+PUT_BACK_SECONDS: Final = 10
+"""What is left of them at least for putting the message back."""
+LEDGER_DOWN_SECONDS: Final = 60
+TOO_NEW_SECONDS: Final = 300
+AHEAD_AT_MOST: Final = 10
+"""Minutes that a message waits for the ledger to know its lead: longer than `functionTimeout` and any lease."""
+JUST_RECEIVED: Final = timedelta(seconds=5)
+"""So soon nearly all leads are handled, and they cost no request more."""
+
+
+def deliver(app: App, text: str, reception: Reception | None = None) -> None:
+    """Handle one message of the queue `leads`, within `DELIVERY_SECONDS`. Returns when the message may be deleted."""
+    with deadline.within(DELIVERY_SECONDS):
+        _handle(app, text, reception)
+
+
+def _handle(app: App, text: str, reception: Reception | None) -> None:
+    try:
+        message = replace(decode(text), reception=reception)
+    except MessageTooNew:
+        emit(Event.MESSAGE_TOO_NEW)
+        app.queue.put(text, TOO_NEW_SECONDS)
+        return
+    except MessageUnreadable:
+        # It can't become readable by being tried again: straight to where unreadable bytes are kept.
+        app.poison.put(b64encode(text.encode()).decode())
+        return
+    with tracing(message.traceparent):
+        try:
+            with deadline.leaving(PUT_BACK_SECONDS):
+                _deliver(app, message)
+        except NotNow as wait:
+            _put_back(app, text, message, wait.seconds, type(wait).__name__)
+        except LedgerBusy as wait:
+            _put_back(app, text, message, moment(), type(wait).__name__)
+        except UnreadableRow as unreadable:  # it waits for the release that wrote the row
+            unreadable.report()
+            _put_back(app, text, message, TOO_NEW_SECONDS, type(unreadable).__name__)
+        except StorageError as error:
+            if is_our_fault(error):
+                raise
+            _put_back(app, text, message, LEDGER_DOWN_SECONDS, type(error).__name__)
+
+
+def _put_back(app: App, text: str, message: Message, seconds: int, why: str) -> None:
+    app.queue.put(text, seconds)
+    emit(
+        Event.LEAD_PUT_BACK,
+        lead_id=message.lead_id,
+        destination=message.destination,
+        why=why,
+        seconds=seconds,
+    )
+
+
+def _deliver(app: App, message: Message) -> None:
+    record = _record_of(app, message)
+    if record is None:
+        _wait_for_the_ledger(app, message)
+        return
+    follow(record.traceparent)  # of the messages only the first one brings it
+    if emptied_on_surfacing(app, record):
+        return
+    for _ in range(TRIES):
+        try:
+            _advance(app, record, message)
+        except LeadKnown as known:
+            record = known.record
+        else:
+            return
+    raise LedgerBusy(message.lead_id)
+
+
+def _wait_for_the_ledger(app: App, message: Message) -> None:
+    """Put back what came before the ledger knows its lead: the attempt that put it may not have settled yet."""
+    if message.ahead < AHEAD_AT_MOST:
+        later = replace(message, ahead=message.ahead + 1)
+        _put_back(app, encode(later), later, LEDGER_DOWN_SECONDS, "the ledger does not know the lead yet")
+    else:
+        _drop(message, "the ledger does not know the lead")
+
+
+def _record_of(app: App, message: Message) -> LeadRecord | None:
+    """The lead's record: new if the message brings the lead, else what the ledger has."""
+    lead = message.lead
+    if message.has_body and (body := app.ledger.body(message.lead_id)):
+        lead = parse_kept(body)
+    if lead is None or message.received_at is None:
+        return app.ledger.read(message.lead_id)
+    return new_record(message, lead)
+
+
+def emptied_on_surfacing(app: App, record: LeadRecord) -> bool:
+    """Whether a message brings a lead whose customer has been erased since: then the ledger gets what is left without them.
+
+    A lead that came in just now is not looked up: an erasure at the same moment is what `erasure.look_after` is for.
+    """
+    if record.etag or record.lead is None or clock.now() - record.received_at < JUST_RECEIVED:
+        return False
+    customer = customer_of(record.lead, record.lead_id)
+    if not app.tombstones.cover(customer, record.received_at):
+        return False
+    app.ledger.empty(record, clock.now(), ERASED_ON_REQUEST)
+    emit(Event.LEAD_EMPTIED, lead_id=record.lead_id)
+    return True
+
+
+def new_record(message: Message, lead: Lead | None) -> LeadRecord:
+    """The record that intake's message begins; it is not stored yet."""
+    assert message.received_at is not None  # noqa: S101
+    return LeadRecord(
+        lead_id=message.lead_id,
+        received_at=message.received_at,
+        lead=lead,
+        url_offer=message.offer,
+        has_body=message.has_body,
+        traceparent=message.traceparent,
+        imported=message.imported,
+        corrects=message.corrects,
+        only=message.only,
+    )
+
+
+def _advance(app: App, record: LeadRecord, message: Message) -> None:
+    """Do what the message asks for, if it is still to be done."""
+    if record.lead is None:
+        _drop(message, "its personal data has been removed" if record.emptied_at else "the lead can't be read")
+        return
+    if record.lead.is_test:
+        # It is there to try what was configured a moment ago, and what this instance knows may be a minute old.
+        app.offers.forget()
+        app.connections.forget()
+    named = [delivery for name, delivery in record.deliveries.items() if name]
+    if message.destination or len(named) == 1:
+        delivery = record.deliveries.get(message.destination) if message.destination else named[0]
+        if delivery is None or not delivery.still_to_do(message.seq):
+            _drop(message, "it has been dealt with")
+            return
+        _attempt_as_configured(app, record, delivery, message)
+    elif named:
+        _put_one_message_each(app, record)
+    elif "" in record.deliveries and not record.deliveries[""].still_to_do(message.seq):
+        _drop(message, "it has been dealt with")
+    else:
+        _route(app, record, message)
+
+
+def _drop(message: Message, why: str) -> None:
+    emit(Event.LEAD_DROPPED, lead_id=message.lead_id, destination=message.destination, seq=message.seq, why=why)
+
+
+# --- Routing ------------------------------------------------------------------------------------------------------------
+
+
+def _route(app: App, record: LeadRecord, message: Message) -> None:
+    assert record.lead is not None  # noqa: S101
+    offer = app.offers.of(record.references)
+    record.stage = offer.stage(record.lead) if offer else stage_of(record.lead.action)
+    if offer is None:
+        _conclude(app, record, message, State.UNROUTED, "no configured offer takes this lead")
+        return
+    record.offer = offer.id
+    forced = "" in record.deliveries and record.deliveries[""].forced
+    if not forced and (reason := offer.refusal(record.lead, record.stage)):
+        _conclude(app, record, message, State.SKIPPED, reason)
+        return
+    if not (forced or record.lead.is_test or record.imported) and app.ceilings.is_over(offer):
+        reason = "the offer's daily ceiling is reached (policy daily_ceiling)"
+        _conclude(app, record, message, State.PARKED, reason, offer.ceiling_connection)
+        return
+    chosen = [
+        config
+        for config in offer.destinations
+        if config.when.admits(record.lead, record.stage) and (not record.only or config.name in record.only)
+    ]
+    if not chosen:
+        _conclude(app, record, message, State.SKIPPED, "no destination of the offer takes such leads")
+        return
+    emit(
+        Event.LEAD_ROUTED,
+        lead_id=record.lead_id,
+        offer=offer.id,
+        stage=record.stage.value,
+        destinations=len(chosen),
+    )
+    record.deliveries = {config.name: Delivery(config.name, seq=message.seq, forced=forced) for config in chosen}
+    if len(chosen) == 1:
+        attempt(app, record, record.deliveries[chosen[0].name], message, offer, chosen[0])
+        return
+    fixed = record.deliveries
+    stored = app.ledger.settle(record, lambda current: _fix_destinations(current, record, fixed))
+    _put_one_message_each(app, stored)
+
+
+def _fix_destinations(current: LeadRecord, routed: LeadRecord, fixed: dict[str, Delivery]) -> None:
+    if not any(current.deliveries):
+        current.offer, current.stage, current.deliveries = routed.offer, routed.stage, dict(fixed)
+
+
+def _conclude(app: App, record: LeadRecord, message: Message, state: State, reason: str, connection: str = "") -> None:
+    """Settle a lead that goes to no destination now; `connection` is what it waits behind."""
+    offer, stage = record.offer, record.stage
+
+    def change(current: LeadRecord) -> None:
+        whole = current.deliveries.get("")
+        if any(current.deliveries) or (whole is not None and not whole.still_to_do(message.seq)):
+            return  # somebody else, who may know the offers better, was quicker
+        current.offer, current.stage = offer, stage
+        waiting = Delivery("", state, message.seq, connection, updated_at=clock.now(), reason=reason)
+        waiting.forced = whole is not None and whole.forced
+        current.deliveries = {"": waiting}
+
+    app.ledger.settle(record, change)
+    if state is State.UNROUTED:
+        emit(Event.LEAD_UNROUTED, lead_id=record.lead_id)
+        return
+    emit(
+        Event.LEAD_SETTLED,
+        lead_id=record.lead_id,
+        offer=offer,
+        destination="",
+        stage=stage,
+        seq=message.seq,
+        attempt=0,
+        state=state.value,
+        outcome="",
+        code="",
+        milliseconds=0,
+    )
+
+
+def _put_one_message_each(app: App, record: LeadRecord) -> None:
+    """Begin every destination that has not begun: a message that was put before is recognised as a leftover."""
+    for name, delivery in record.deliveries.items():
+        if name and delivery.state is State.WAITING:
+            app.queue.put(encode(Message(record.lead_id, name, delivery.seq + 1)))
+
+
+# --- The attempt, by what is configured now -----------------------------------------------------------------------------
+
+
+def _attempt_as_configured(app: App, record: LeadRecord, delivery: Delivery, message: Message) -> None:
+    """Attempt by what the offer says now, which may have changed since the lead was routed."""
+    offer, config = _configured(app, record, delivery)
+    if config is None:
+        # The instance that routed the lead may have known of a change before this one.
+        app.offers.renew()
+        offer, config = _configured(app, record, delivery)
+    if offer is not None and config is not None:
+        attempt(app, record, delivery, message, offer, config)
+        return
+    if offer:
+        state, gone = State.DEAD_LETTER, f"the offer has no destination {delivery.destination} any more"
+    else:
+        state, gone = State.UNROUTED, "the offer is not configured any more"
+    now = clock.now()
+
+    def change(current: LeadRecord) -> None:
+        changed = current.delivery(delivery.destination)
+        if not changed.still_to_do(message.seq):
+            return
+        changed.state, changed.seq, changed.reason = state, message.seq, gone
+        changed.updated_at, changed.connection = now, ""
+
+    stored = app.ledger.settle(record, change)
+    if stored.deliveries[delivery.destination].state is State.DEAD_LETTER:
+        emit(
+            Event.LEAD_DEAD_LETTERED,
+            lead_id=record.lead_id,
+            offer=record.offer,
+            destination=delivery.destination,
+            code="gone",
+        )
+
+
+def _configured(
+    app: App, record: LeadRecord, delivery: Delivery
+) -> tuple[Offer, DestinationConfig | None] | tuple[None, None]:
+    offer = offer_by_id(record.offer, app.offers.all())
+    return (offer, offer.destination(delivery.destination)) if offer else (None, None)

@@ -1,0 +1,324 @@
+"""Import: rows of a list or of another table become leads of this app, told from those that it has already."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any, Final
+
+from leads.app import App
+from leads.core import clock
+from leads.core.actions import in_code, may_be_same
+from leads.core.columns import fields_of, time_in
+from leads.core.dates import DateOrder, orders_shown, read_date
+from leads.core.identity import (
+    customer_identity,
+    customer_of,
+    is_lead_id,
+    journey,
+    journeys_like,
+    new_lead_id,
+    partition_of,
+    received_at_of,
+)
+from leads.core.lead import Lead, UnreadableLead, holds_a_field, known_source, parse_record
+from leads.core.messages import Imported, Message
+from leads.core.routing import OfferReferences, route
+from leads.core.states import State
+from leads.ledger.queries import Known, within
+from leads.ledger.rows import Seen
+from leads.offers.model import Offer
+from leads.pipeline.attempt import IMPORT_WINDOW
+from leads.pipeline.intake import MAX_BODY_BYTES, put_on_the_queue
+from leads.platform.events import Event, emit
+from leads.platform.threads import map_in_order
+
+AT_ONCE: Final = 8
+"""Requests to storage at the same time."""
+IMPORT_SECONDS: Final = 60
+"""All requests of one kind for the rows of one call: at the most 500, of which storage takes some hundred a second."""
+_FUTURE: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a list. `number` is what a person finds it by; `key` names it among all rows, "" = what it says does.
+
+    `written_at` is when it was written there, None if that is not known. `offer` is what the lead's address named, "" if that is
+    not known.
+    """
+
+    number: int
+    record: Mapping[str, Any]
+    key: str = ""
+    written_at: datetime | None = None
+    offer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How rows are read: `columns` maps a column's name to a lead's field ("" = it is left out).
+
+    `order` is that of dates, None where nothing shows it. `time` is the time of rows that have none, `offer` what an address
+    would name.
+    """
+
+    columns: Mapping[str, str]
+    order: DateOrder | None = None
+    time: datetime | None = None
+    offer: str = ""
+
+
+class BadRow(Exception):
+    """A row that can't be taken. The text says why, without what stands in it."""
+
+
+class MixedDates(Exception):
+    """Dates of one list that have the day first, and others that have the month first. The text names a row of each."""
+
+
+class Verdict(StrEnum):
+    """What is to be said of a row."""
+
+    MISSING = "missing"
+    KNOWN = "known"
+    TWICE = "twice"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A row as a lead: `lead_id` is the same each time that the row is read."""
+
+    lead_id: str
+    lead: Lead
+    offer: str = ""
+
+    @property
+    def references(self) -> OfferReferences:
+        return OfferReferences.of(self.lead, self.offer)
+
+    @property
+    def received_at(self) -> datetime:
+        return received_at_of(self.lead_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A row and what is to be said of it. `known_as` is the lead that the ledger has, with its state (None = its row is gone)."""
+
+    row: Row
+    verdict: Verdict
+    candidate: Candidate | None = None
+    known_as: str = ""
+    state: State | None = None
+    reason: str = ""
+
+    @property
+    def missing(self) -> Candidate | None:
+        """The lead, if the app does not have it."""
+        return self.candidate if self.verdict is Verdict.MISSING else None
+
+
+# --- Reading ------------------------------------------------------------------------------------------------------------
+
+
+def in_one_order(rows: Sequence[Row], reading: Reading) -> Reading:
+    """The reading with the order that the rows' dates show, if they show one. Raises `MixedDates`."""
+    shown = orders_shown(time_in(row.record, reading.columns) for row in rows)
+    said = {
+        order: f"row {rows[index].number} can only have the {'day' if order is DateOrder.DAY else 'month'} first"
+        for order, index in shown.items()
+    }
+    if len(said) > 1:
+        raise MixedDates(f"the date of {', that of '.join(said.values())}; write all dates one way, such as 2026-01-31")
+    if reading.order and said and reading.order not in said:
+        raise MixedDates(f"the date of {said.popitem()[1]}, and {reading.order} says otherwise")
+    return replace(reading, order=reading.order or next(iter(said), None))
+
+
+def read_row(row: Row, reading: Reading) -> Candidate:
+    """The lead of a row. Raises `BadRow`."""
+    try:
+        lead = parse_record(fields_of(row.record, reading.columns))
+    except UnreadableLead as why:
+        raise BadRow(why.detail) from None
+    if lead == Lead():
+        raise BadRow("is empty")
+    if not holds_a_field(lead):
+        raise BadRow("holds none of a lead's fields")
+    if (code := in_code(lead.action_code, known_source(lead))) != lead.action_code:
+        lead = lead.model_copy(update={"action_code": code})
+    if len(lead.model_dump_json().encode()) > MAX_BODY_BYTES:
+        raise BadRow(f"has more than {MAX_BODY_BYTES} bytes")
+    return Candidate(_lead_id(row, lead, _time_of(row, lead, reading)), lead, row.offer or reading.offer)
+
+
+def _time_of(row: Row, lead: Lead, reading: Reading) -> datetime:
+    if lead.created_time:
+        moment = _read_time(lead.created_time, row.written_at, reading.order)
+        if moment is None:
+            raise BadRow("created_time is no time that can be read; write it as 2026-01-31 14:00:00, in UTC")
+    else:
+        moment = row.written_at or reading.time
+        if moment is None:
+            raise BadRow(
+                "has no time; name its column with --map 'COLUMN=created_time', or give all such rows one with --time"
+            )
+    if moment > clock.now() + _FUTURE:
+        raise BadRow("created_time lies in the future")
+    return moment
+
+
+def _read_time(text: str, written_at: datetime | None, order: DateOrder | None) -> datetime | None:
+    """The time, in the order that brings it nearer to when the row was written, where that is known."""
+    if written_at is None:
+        return read_date(text, order)
+    found = [moment for either in DateOrder if (moment := read_date(text, either))]
+    return min(found, key=lambda moment: abs(moment - written_at), default=None)
+
+
+def _lead_id(row: Row, lead: Lead, moment: datetime) -> str:
+    """The id of a row that this app has written, or one that is made of what the row is."""
+    if is_lead_id(row.key) and customer_of(lead, row.key)[0] == partition_of(row.key):
+        return row.key
+    identity = customer_identity(lead, "")
+    anonymous = identity == customer_identity(Lead(), "")
+    who = lead.model_dump_json(exclude={"original"}) if anonymous else identity
+    what = row.key or f"{who}\n{journey(lead, lead.offer_part or lead.product_id or lead.offer_title)}"
+    return new_lead_id(moment, lead, sha256(what.encode()).hexdigest()[:12])
+
+
+# --- Comparing ----------------------------------------------------------------------------------------------------------
+
+
+def compare(app: App, rows: Iterable[Row], reading: Reading, *, thoroughly: bool = False) -> list[Judged]:
+    """Which rows the app has already, in the rows' order. `thoroughly` also asks for what customers' rows remember."""
+    app.offers.renew()
+    judged: list[Judged] = []
+    seen: dict[str, int] = {}
+    for row in rows:
+        try:
+            candidate = read_row(row, reading)
+        except BadRow as bad:
+            judged.append(Judged(row, Verdict.BAD, reason=str(bad)))
+            continue
+        if candidate.lead_id in seen:
+            judged.append(
+                Judged(row, Verdict.TWICE, candidate, reason=f"says the same as row {seen[candidate.lead_id]}")
+            )
+            continue
+        seen[candidate.lead_id] = row.number
+        judged.append(Judged(row, Verdict.MISSING, candidate))
+    judged = _found_in_the_ledger(app, judged)
+    return _remembered(app, judged) if thoroughly else judged
+
+
+def _found_in_the_ledger(app: App, judged: list[Judged]) -> list[Judged]:
+    missing = [each.missing for each in judged if each.missing]
+    if not missing:
+        return judged
+    # The ledger can hold far more in this time than the list.
+    known: dict[str, list[Known]] = {_customer_of(candidate): [] for candidate in missing}
+    times = [candidate.received_at for candidate in missing]
+    for lead in within(app.ledger, min(times) - IMPORT_WINDOW, max(times) + IMPORT_WINDOW):
+        if lead.customer in known:
+            known[lead.customer].append(lead)
+    offers = app.offers.all()
+    return [_matched(each, known, offers) for each in judged]
+
+
+def _offer_of(candidate: Candidate, offers: list[Offer]) -> Offer | None:
+    """The offer that a row's lead would go to; None where no offer takes it, or the row names none."""
+    return route(candidate.references, offers) if candidate.references.names else None
+
+
+def _customer_of(candidate: Candidate) -> str:
+    return customer_of(candidate.lead, candidate.lead_id)
+
+
+def _matched(judged: Judged, known: Mapping[str, Sequence[Known]], offers: list[Offer]) -> Judged:
+    candidate = judged.missing
+    if candidate is None:
+        return judged
+    offer = _offer_of(candidate, offers)
+    found = [
+        other
+        for other in known[_customer_of(candidate)]
+        if other.lead_id == candidate.lead_id
+        or (
+            abs(received_at_of(other.lead_id) - candidate.received_at) <= IMPORT_WINDOW
+            and may_be_same(other.action, candidate.lead.action)
+            and (not other.offer or offer is None or other.offer.casefold() == offer.id.casefold())
+        )
+    ]
+    if not found:
+        return judged
+    best = min(found, key=lambda other: (other.lead_id != candidate.lead_id, other.state is not State.DELIVERED))
+    return replace(judged, verdict=Verdict.KNOWN, known_as=best.lead_id, state=best.state)
+
+
+def _remembered(app: App, judged: list[Judged]) -> list[Judged]:
+    """What customers' rows still know of leads whose own rows are gone. Of a row that names no offer, each is asked."""
+    offers = app.offers.all()
+
+    def ask(each: Judged) -> Judged:
+        if (candidate := each.missing) is None:
+            return each
+        offer = _offer_of(candidate, offers)
+        named = bool(candidate.references.names)
+        asked = [offer] if offer else [] if named else offers
+        found = next((seen for one in asked for seen in _seen_of(app, candidate, one)), None)
+        return replace(each, verdict=Verdict.KNOWN, known_as=found.lead_id) if found else each
+
+    return list(map_in_order(ask, judged, at_most=AT_ONCE, seconds=IMPORT_SECONDS))
+
+
+def _seen_of(app: App, candidate: Candidate, offer: Offer) -> Iterator[Seen]:
+    """What the customer's rows at the offer's destinations remember of this lead."""
+    wanted = journeys_like(candidate.lead, offer.told_apart_by(candidate.offer))
+    for config in offer.destinations:
+        scope = app.destination(config).record_scope(offer.id, config.name)
+        customer = app.ledger.customer(customer_of(candidate.lead, candidate.lead_id), scope)
+        for seen in customer.recent if customer else ():
+            if seen.journey in wanted and abs(seen.at - candidate.received_at) <= IMPORT_WINDOW:
+                yield seen
+
+
+# --- Taking in ----------------------------------------------------------------------------------------------------------
+
+
+def fit_for(policy: Imported, judged: list[Judged]) -> list[Judged]:
+    """The rows, those as bad that this policy does no good to: a lead is recorded at its offer's destinations."""
+    why = "names no offer, so its lead would be sent when it comes; name the offer with --offer"
+    return [
+        replace(each, verdict=Verdict.BAD, reason=why)
+        if policy is Imported.RECORD and each.missing and not each.missing.references.names
+        else each
+        for each in judged
+    ]
+
+
+def take_in(app: App, judged: Iterable[Judged], policy: Imported) -> None:
+    """Put the leads that are missing on the queue. Done twice, it is done once: their ids are the same.
+
+    Raises `StorageError` or `NotDoneInTime` where some are not on the queue.
+    """
+
+    def put(candidate: Candidate) -> str:
+        put_on_the_queue(
+            app,
+            Message(
+                candidate.lead_id,
+                received_at=candidate.received_at,
+                offer=candidate.offer,
+                lead=candidate.lead,
+                imported=policy,
+            ),
+        )
+        return candidate.lead_id
+
+    missing = [each.missing for each in judged if each.missing]
+    for lead_id in map_in_order(put, missing, at_most=AT_ONCE, seconds=IMPORT_SECONDS):
+        emit(Event.LEAD_IMPORTED, lead_id=lead_id)

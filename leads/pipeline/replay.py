@@ -1,0 +1,190 @@
+"""Replay: a person sends leads again, one or many, as they are or corrected. What was delivered stays delivered."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Final
+
+from leads import destinations
+from leads.app import App
+from leads.core import clock
+from leads.core.identity import new_lead_id
+from leads.core.lead import Lead
+from leads.core.messages import Imported, Message
+from leads.core.states import CORRECTABLE, FINAL, State
+from leads.ledger.rows import Delivery, LeadRecord
+from leads.offers.model import offer_by_id
+from leads.pipeline.intake import put_on_the_queue
+from leads.pipeline.recovery import DEFAULT_PACE
+from leads.pipeline.redriving import put_next
+from leads.platform.events import Event, emit
+from leads.platform.row_reading import UnreadableRow
+
+READ_FIRST_SECONDS: Final = 3
+"""How long the message waits for the ledger to know that something final is wanted again."""
+_KEPT: Final = {
+    State.PARKED: "its connection is paused: it is sent by itself when that works again",
+    State.UNREADABLE: "its body can't be read: give a corrected one",
+    State.DELIVERED: "it was delivered",
+    State.DUPLICATE: "it came twice, and the other one counts",
+    State.SKIPPED: "it was only recorded",
+}
+_ONLY_TO_RECORD: Final = "its import was to record it only"
+_OVERRULED: Final = frozenset({_KEPT[State.DELIVERED], _KEPT[State.DUPLICATE], _KEPT[State.SKIPPED], _ONLY_TO_RECORD})
+"""What does not count against `force`."""
+_NOWHERE: Final = "no destination of its offer takes such leads: name one"
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What a replay does, or would do, with one destination of a lead ("" = it is routed anew).
+
+    `kept` says why nothing is done, "" if it is sent; `twice` what it can mean that it is sent in spite of that.
+    """
+
+    lead_id: str
+    destination: str
+    state: State
+    kept: str = ""
+    twice: str = ""
+
+
+class NoDestination(Exception):
+    """Neither the lead nor its offer has a destination of this name. The text names those that there are."""
+
+
+class NotCorrectable(Exception):
+    """The lead is in no state in which a correction would be of use. The text says why."""
+
+
+def replay(
+    app: App,
+    record: LeadRecord,
+    destination: str | None = None,
+    *,
+    force: bool = False,
+    delay: int = 0,
+    dry_run: bool = False,
+) -> list[Replay]:
+    """Send a lead again to one destination, or to all that it has not come to. Raises `NoDestination`.
+
+    Done twice, the second message collapses with the first. With `force`, what was done with a destination is sent again, too.
+    """
+    plans = [_plan(app, record, name, force=force) for name in _targets(app, record, destination)]
+    for plan in plans:
+        if plan.kept or dry_run:
+            continue
+        wait = max(delay, READ_FIRST_SECONDS) if plan.state in FINAL or _is_new(record, plan) else delay
+        put_next(app, record, plan.destination, wait, forced=force)
+        emit(
+            Event.LEAD_REPLAYED,
+            record.traceparent,
+            lead_id=record.lead_id,
+            offer=record.offer,
+            destination=plan.destination,
+            state=plan.state.value,
+        )
+    return plans
+
+
+def _is_new(record: LeadRecord, plan: Replay) -> bool:
+    return plan.destination not in record.deliveries
+
+
+def _targets(app: App, record: LeadRecord, destination: str | None) -> list[str]:
+    if destination is None:
+        return [name for name in record.deliveries if name] or [""]
+    offer = offer_by_id(record.offer, app.offers.renew())
+    configured = [config.name for config in offer.destinations] if offer else []
+    known = sorted({*configured, *filter(None, record.deliveries)})
+    if destination not in known:
+        raise NoDestination(f"there is none of that name; there are: {', '.join(known) or 'none, it has no offer'}")
+    return [destination]
+
+
+def _plan(app: App, record: LeadRecord, name: str, *, force: bool) -> Replay:
+    delivery = record.deliveries.get(name, Delivery(name))
+    plan = Replay(record.lead_id, name, delivery.state)
+    if record.emptied_at is not None:
+        return replace(plan, kept="its personal data has been removed")
+    if record.lead is None:
+        return replace(plan, kept=_KEPT[State.UNREADABLE])
+    why = _KEPT.get(delivery.state, "")
+    if not why and delivery.state in FINAL:
+        why = f"it is {delivery.state}"
+    if not why and record.imported is Imported.RECORD and not delivery.forced:
+        why = _ONLY_TO_RECORD
+    if not force or why not in _OVERRULED:
+        return replace(plan, kept=why)
+    if not name and _goes_nowhere(app, record):
+        return replace(plan, kept=_NOWHERE)
+    return replace(plan, twice=_sent_twice(app, record, name))
+
+
+def _goes_nowhere(app: App, record: LeadRecord) -> bool:
+    """Whether it has an offer of which no destination admits it."""
+    offer = app.offers.of(record.references)
+    if offer is None or record.lead is None:
+        return False
+    stage = offer.stage(record.lead)
+    return not any(config.when.admits(record.lead, stage) for config in offer.destinations)
+
+
+def _sent_twice(app: App, record: LeadRecord, name: str) -> str:
+    """What it means at this destination to get a lead again."""
+    offer = offer_by_id(record.offer, app.offers.all())
+    config = offer.destination(name) if offer else None
+    return destinations.destination_class(config.type).sent_twice if config else ""
+
+
+def in_bulk(app: App, found: Iterable[tuple[str, str]], begun: int, *, dry_run: bool) -> Iterator[Replay]:
+    """Replay leads and destinations, staggered at the app's pace behind the `begun` ones that went before."""
+    for lead_id, destination in found:
+        try:
+            record = app.ledger.read(lead_id)
+        except UnreadableRow as unreadable:
+            unreadable.report()
+            yield Replay(lead_id, destination, State.UNREADABLE, kept="this release can't read its row")
+            continue
+        if record is None or (destination and destination not in record.deliveries):
+            continue
+        for plan in replay(app, record, destination or None, delay=int(begun / DEFAULT_PACE), dry_run=dry_run):
+            begun += not plan.kept
+            yield plan
+
+
+def correct(app: App, record: LeadRecord, lead: Lead, *, dry_run: bool = False) -> str:
+    """Send the lead with corrections as a lead of its own, to where the original has not come, and settle the original.
+
+    Returns the new lead's id, which is the same each time for the same correction: it can be done twice. Raises `NotCorrectable`.
+    """
+    open_ones = [delivery for delivery in record.deliveries.values() if delivery.state in CORRECTABLE]
+    if not open_ones:
+        why = next((f" ({delivery.reason})" for delivery in record.deliveries.values() if delivery.reason), "")
+        raise NotCorrectable(f"it is {record.state}{why}; only leads that wait for a person can be corrected")
+    known_as = sha256(f"{record.lead_id} {lead.model_dump_json()}".encode()).hexdigest()[:12]
+    lead_id = new_lead_id(record.received_at, lead, known_as)
+    if dry_run:
+        return lead_id
+    message = Message(
+        lead_id,
+        received_at=record.received_at,
+        offer=record.url_offer,
+        traceparent=record.traceparent,
+        lead=lead,
+        imported=Imported.SEND if any(delivery.forced for delivery in open_ones) else record.imported,
+        corrects=record.lead_id,
+        only=tuple(sorted(delivery.destination for delivery in open_ones if delivery.destination)),
+    )
+    put_on_the_queue(app, message)
+    now = clock.now()
+
+    def change(current: LeadRecord) -> None:
+        for delivery in current.deliveries.values():
+            if delivery.state in CORRECTABLE:
+                delivery.state, delivery.next_at, delivery.updated_at = State.SKIPPED, None, now
+                delivery.reason = f"sent with corrections as {lead_id}"
+
+    app.ledger.settle(record, change)
+    emit(Event.LEAD_CORRECTED, record.traceparent, lead_id=record.lead_id, offer=record.offer, corrected_as=lead_id)
+    return lead_id

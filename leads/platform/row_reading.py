@@ -1,0 +1,93 @@
+"""What stands in a table: a row that can't be read ends no list, tick or export. It is left out, counted and reported."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from functools import wraps
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+from leads.core.problems import place_of
+from leads.platform.events import Event, emit
+
+P = ParamSpec("P")
+Row = TypeVar("Row")
+Result = TypeVar("Result")
+
+_OF_A_CUSTOMER: Final = ("cust;", "gone;")
+"""Keys that hold the hash of a customer, which is not logged."""
+
+
+class UnreadableRow(Exception):
+    """This release can't read a stored row, after a rollback say. The text names the row, and nothing that it holds.
+
+    `what` is what the row holds, `row` its key ("" where that stands for a person), `why` the place in the code.
+    """
+
+    def __init__(self, what: str, row: str, why: str) -> None:
+        super().__init__(f"the row {row} ({what}) can't be read by this release")
+        self.what, self.row, self.why = what, row, why
+
+    def report(self, count: int = 1) -> None:
+        """Log that so many rows could not be read, this one first."""
+        emit(Event.ROWS_UNREADABLE, what=self.what, row=self.row, why=self.why, count=count)
+
+
+def reads(what: str) -> Callable[[Callable[Concatenate[Any, P], Result]], Callable[Concatenate[Any, P], Result]]:
+    """Marks a function that reads rows of this kind: whatever it raises is an `UnreadableRow`."""
+
+    def marked(read: Callable[Concatenate[Any, P], Result]) -> Callable[Concatenate[Any, P], Result]:
+        @wraps(read)
+        def reading(entity: Any, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+            try:
+                return read(entity, *args, **kwargs)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with it
+                raise UnreadableRow(what, _named(entity), place_of(error)) from None
+
+        return reading
+
+    return marked
+
+
+def _named(entity: Mapping[str, Any]) -> str:
+    row = str(entity.get("RowKey", ""))
+    return "" if row.startswith(_OF_A_CUSTOMER) else row
+
+
+def read_each(rows: Iterable[Row], read: Callable[[Row], Result]) -> Iterator[Result]:
+    """What is read of each row, without those that can't be read: they are counted, and logged as one event at the end."""
+    left_out: list[UnreadableRow] = []
+    try:
+        yield from _readable(rows, read, left_out)
+    finally:
+        if left_out:
+            left_out[0].report(len(left_out))
+
+
+def unreadable(rows: Iterable[Row], read: Callable[[Row], object]) -> list[UnreadableRow]:
+    """The rows that can't be read."""
+    found: list[UnreadableRow] = []
+    for _ in _readable(rows, read, found):
+        pass
+    return found
+
+
+def _readable(rows: Iterable[Row], read: Callable[[Row], Result], left_out: list[UnreadableRow]) -> Iterator[Result]:
+    for row in rows:
+        try:
+            found = read(row)
+        except UnreadableRow as error:
+            left_out.append(error)
+        else:
+            yield found
+
+
+def moment(entity: Mapping[str, Any], column: str) -> datetime:
+    """A time that a row must have. Raises TypeError for anything else."""
+    found = entity.get(column)
+    if not isinstance(found, datetime):
+        raise TypeError(f"{column} is no time")
+    return found
+
+
+def moment_or_none(entity: Mapping[str, Any], column: str) -> datetime | None:
+    """A time that a row may have."""
+    return None if entity.get(column) is None else moment(entity, column)

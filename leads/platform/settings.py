@@ -1,0 +1,280 @@
+"""Every environment variable the app reads, typed, and the references by which settings name their secrets."""
+
+import os
+import re
+from collections.abc import Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from leads.core.problems import first_problem
+from leads.platform.machine import Network, identity_addresses
+from leads.platform.once import once
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+
+CONNECTION_STRING = re.compile(r"[A-Za-z]+=[!-:<-~]+(?:;[A-Za-z]+=[!-:<-~]+)*;?")
+"""What a storage connection string looks like: names with a value each, plain characters, no blanks."""
+_SIGNATURE = re.compile(r"(?:^|[?&])sig=[^&]")
+"""Microsoft Learn, "Create an account SAS", section "Construct the account SAS URI": `sig` is required."""
+_ACCOUNT_NAME = re.compile(r"[a-z0-9]{3,24}")
+"""Microsoft Learn, "Storage account overview", section "Storage account name"."""
+_PARTS = {
+    "accountname": re.compile(r"[a-z0-9-]+", re.IGNORECASE),
+    "defaultendpointsprotocol": re.compile(r"https?", re.IGNORECASE),
+    "endpointsuffix": re.compile(r"[a-z0-9.-]+", re.IGNORECASE),
+}
+"""What stands in the address that the SDK makes of a connection string (Microsoft Learn, "Configure Azure Storage connection
+strings"); an emulator's account may have any name."""
+_SETTING_NAME = re.compile(r"[A-Za-z0-9_.]+")
+_REFERENCE = re.compile(r"env:[A-Za-z0-9_.]+|keyvault:[A-Za-z0-9-]{1,127}")
+"""Microsoft Learn, "Configure an App Service app", section "Configure app settings", and "Azure Key Vault keys, secrets and
+certificates overview", section "Object identifiers"."""
+_HTTPS_ADDRESS = re.compile(r"https://[a-z0-9.-]+(?::[0-9]+)?(?:/[!-~]*)?", re.IGNORECASE | re.ASCII)
+_HOST_NAME = re.compile(r"[a-z0-9.-]+(?::[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
+# The SDK's own limits are minutes. A sender may be waiting, and a client that needs the app's token asks for it twice.
+_TOKEN_LIMITS: Final = {
+    "connection_timeout": 1,
+    "read_timeout": 2,
+    "retry_total": 1,
+    "retry_connect": 0,
+    "retry_read": 0,
+}
+_LOGIN_LIMITS: Final = {"connection_timeout": 3, "read_timeout": 10, "retry_total": 1}
+
+
+COMMAND_LINES: Final = "LEADS_APP_"
+"""What the names of the command line's own variables begin with."""
+OFFERS_SECRETS: Final = "LEADS_SECRET_"
+"""What the names of the settings begin with that an offer may have read without anything else."""
+
+
+FETCHED_BESIDE: Final = 16
+"""The host fetches more messages while an instance has no more than these in hand: `newBatchThreshold` in host.json."""
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong. The text names it and says what to do; it never holds a value."""
+
+
+def _check_connection_string(text: str) -> str:
+    text = text.strip()
+    parts = [part.partition("=") for part in text.rstrip(";").split(";")]
+    values = {name.lower(): value for name, _, value in parts}
+    names = values.keys()
+    if names == {"usedevelopmentstorage"}:
+        return "UseDevelopmentStorage=true"  # the one spelling that both SDKs read
+    addressed = "accountname" in names or {"queueendpoint", "tableendpoint"} <= names
+    signed = bool(_SIGNATURE.search(values.get("sharedaccesssignature", "")))
+    complete = {"accountname", "accountkey"} <= names or (signed and addressed)
+    sound = all(pattern.fullmatch(values[name]) for name, pattern in _PARTS.items() if name in names)
+    if text and not (complete and sound and len(names) == len(parts) and CONNECTION_STRING.fullmatch(text)):
+        raise ValueError("is no storage connection string: copy the whole one, or set UseDevelopmentStorage=true")
+    return text
+
+
+def _check_account_name(text: str) -> str:
+    if text.strip() and not _ACCOUNT_NAME.fullmatch(text.strip()):
+        raise ValueError("must be a storage account's name alone: 3 to 24 lower-case letters and digits")
+    return text.strip()
+
+
+def _check_credential(text: str) -> str:
+    if text.strip().lower() not in {"", "managedidentity"}:
+        raise ValueError("must be managedidentity, or left out to use the Azure login that the machine has")
+    return text.strip().lower()
+
+
+def _check_address(text: str) -> str:
+    if text.strip() and not _HTTPS_ADDRESS.fullmatch(text.strip()):
+        raise ValueError("must be an address that begins with https://")
+    return text.strip()
+
+
+def _read_networks(text: object) -> object:
+    """Networks in CIDR form, separated by commas or blanks."""
+    if not isinstance(text, str):
+        return text
+    try:
+        return tuple(ip_network(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        raise ValueError("must be networks such as 10.1.0.0/16, fd00:1::/64, separated by commas") from None
+
+
+def _read_names(text: object) -> object:
+    """Names of settings, separated by commas or blanks."""
+    if not isinstance(text, str):
+        return text
+    names = text.replace(",", " ").split()
+    if not all(_SETTING_NAME.fullmatch(name) for name in names):
+        raise ValueError("must be names of app settings, separated by commas")
+    return frozenset(names)
+
+
+def _read_host_name(text: object) -> object:
+    """The platform's, not a person's: one that is none is left out, and is no reason to refuse a lead."""
+    return text.lower() if isinstance(text, str) and _HOST_NAME.fullmatch(text) else ""
+
+
+def _check_file(text: str) -> str:
+    if text and not Path(text).is_file():
+        raise ValueError("must be the path of a file with certificates (PEM)")
+    return text
+
+
+def _check_reference(text: str) -> str:
+    if not _REFERENCE.fullmatch(text):
+        raise ValueError(
+            "must be a reference: env:NAME (an app setting: letters, digits, _ and .) or keyvault:NAME (a Key Vault secret: "
+            "letters, digits and -)"
+        )
+    return text
+
+
+_HttpsAddress = Annotated[str, AfterValidator(_check_address)]
+
+
+class Settings(BaseModel):
+    """The app's settings. Each field's alias is the environment variable it is read from.
+
+    The `LeadsStorage…` names are the ones the Functions host reads for a trigger's `connection="LeadsStorage"`
+    (Microsoft Learn, "Azure Queue storage trigger for Azure Functions", section "Connections").
+    """
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, ignored_types=(once,))
+
+    storage_connection_string: Annotated[str, AfterValidator(_check_connection_string)] = Field(
+        "", alias="LeadsStorage", repr=False
+    )
+    storage_account_name: Annotated[str, AfterValidator(_check_account_name)] = Field(
+        "", alias="LeadsStorage__accountName"
+    )
+    storage_queue_uri: _HttpsAddress = Field("", alias="LeadsStorage__queueServiceUri")
+    storage_table_uri: _HttpsAddress = Field("", alias="LeadsStorage__tableServiceUri")
+    storage_credential: Annotated[str, AfterValidator(_check_credential)] = Field("", alias="LeadsStorage__credential")
+    storage_client_id: str = Field("", alias="LeadsStorage__clientId")
+    key_vault_uri: _HttpsAddress = Field("", alias="LEADS_KEY_VAULT_URI")
+    allowed_networks: Annotated[tuple[Network, ...], BeforeValidator(_read_networks)] = Field(
+        (), alias="LEADS_ALLOWED_NETWORKS"
+    )
+    """Networks that are not public to which leads may go all the same, such as that of a private endpoint."""
+    allowed_settings: Annotated[frozenset[str], BeforeValidator(_read_names)] = Field(
+        frozenset(), alias="LEADS_ALLOWED_SETTINGS"
+    )
+    """App settings that `env:NAME` reads although their names don't begin with `LEADS_SECRET_`."""
+    ca_bundle: Annotated[str, AfterValidator(_check_file)] = Field("", alias="LEADS_CA_BUNDLE")
+    """Certificates to trust instead of the public ones, for endpoints inside a private network."""
+    notify_webhook: Annotated[str, AfterValidator(lambda text: text and _check_reference(text))] = Field(
+        "", alias="LEADS_NOTIFY_WEBHOOK"
+    )
+    """Where alarms are posted besides the log: a secret reference, for the address itself is a secret."""
+    personal_data_over_http: bool = Field(False, alias="LEADS_PERSONAL_DATA_OVER_HTTP")
+    """Whether the management API answers what customers said; it erases without it, too."""
+    unrouted_retention_days: int = Field(180, alias="LEADS_RETENTION_DAYS", ge=0)
+    """After how many days the personal data of leads without an offer, and bodies that can't be read, are removed; 0 = never."""
+    thread_count: int = Field(
+        default_factory=lambda: min(32, (os.cpu_count() or 1) + 4), alias="PYTHON_THREADPOOL_THREAD_COUNT", ge=1
+    )
+    """Without the variable, the number that the worker takes: Python's own default for a thread pool."""
+
+    host_name: Annotated[str, BeforeValidator(_read_host_name)] = Field("", alias="WEBSITE_HOSTNAME")
+    """The app's own, set by the platform (Microsoft Learn, "Environment variables and app settings in Azure App Service"); Core
+    Tools add the port that they listen on."""
+
+    def allows_reading(self, name: str) -> bool:
+        """Whether `env:NAME` may be read. Offers can be changed over HTTP, so an operator says which settings they may name:
+        another one could be a key of the app's or the platform's, and an offer could have it sent anywhere."""
+        return name.startswith(OFFERS_SECRETS) or name in self.allowed_settings or self.notify_webhook == f"env:{name}"
+
+    @property
+    def connection_slots(self) -> int:
+        """How many sends one connection may have under way on an instance: half of its threads, and few enough that the host
+        goes on fetching messages beside them."""
+        return max(1, min(self.thread_count // 2, FETCHED_BESIDE))
+
+    @property
+    def slow_slots(self) -> int:
+        """How many sends all slow connections together may have under way on an instance."""
+        return max(1, self.connection_slots * 3 // 4)
+
+    @property
+    def queue_endpoint(self) -> str:
+        return self.storage_queue_uri or self._account_endpoint("queue", "LeadsStorage__queueServiceUri")
+
+    @property
+    def table_endpoint(self) -> str:
+        return self.storage_table_uri or self._account_endpoint("table", "LeadsStorage__tableServiceUri")
+
+    def _account_endpoint(self, service: str, setting: str) -> str:
+        if not self.storage_account_name:
+            raise SettingsError(
+                f"No storage is configured: set LeadsStorage to a connection string, or LeadsStorage__accountName "
+                f"or {setting} to use the app's identity."
+            )
+        return f"https://{self.storage_account_name}.{service}.core.windows.net"
+
+    @once
+    def credential(self) -> "TokenCredential":
+        """The identity that storage and Key Vault are reached with.
+
+        `LeadsStorage__credential=managedidentity` is the app's own identity (`LeadsStorage__clientId` picks a
+        user-assigned one); without it, whatever Azure login the machine has, as for a person at a shell.
+        """
+        from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+
+        from leads.platform.azure_transport import BoundedTransport
+
+        limits = _TOKEN_LIMITS if self.storage_credential else _LOGIN_LIMITS
+        transport = BoundedTransport(self.thread_count, limits)
+        transport.trust(*identity_addresses())
+        options: dict[str, Any] = {**limits, "transport": transport}
+        if self.storage_credential:
+            return ManagedIdentityCredential(client_id=self.storage_client_id or None, **options)
+        return DefaultAzureCredential(**options)
+
+
+def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings. Raises `SettingsError` that names the first variable that is wrong."""
+    settings, problems = read_usable_settings(environ)
+    if problems:
+        raise SettingsError(problems[0])
+    return settings
+
+
+def read_usable_settings(environ: Mapping[str, str] = os.environ) -> tuple[Settings, list[str]]:
+    """The settings without those that are wrong, and of each of those what is wrong with it, never its value."""
+    left, problems = dict(environ), list[str]()
+    while True:
+        known = {name: left[name] for field in Settings.model_fields.values() if (name := field.alias or "") in left}
+        try:
+            return Settings.model_validate(known), problems
+        except ValidationError as error:
+            problems.append(first_problem(error))
+            del left[str(error.errors(include_input=False)[0]["loc"][0])]
+
+
+def unread_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Variables that are named like the app's settings, and are none: most likely misspelt."""
+    known = {field.alias for field in Settings.model_fields.values()}
+    named = (name for name in environ if name.lower().startswith(("leads_", "leadsstorage")))
+    return sorted(name for name in named if name not in known and not name.startswith((COMMAND_LINES, OFFERS_SECRETS)))
+
+
+_IS_SECRET: dict[str, Any] = {"format": "secret-reference", "pattern": f"^({_REFERENCE.pattern})$"}
+"""Marks a secret reference in a JSON Schema."""
+
+SecretReference = Annotated[
+    str,
+    AfterValidator(_check_reference),
+    Field(
+        description="Where the secret is kept: env:LEADS_SECRET_NAME (an app setting) or keyvault:NAME (a Key Vault secret).",
+        json_schema_extra=_IS_SECRET,
+    ),
+]
+"""A pydantic field type for a setting that names a secret and never holds one."""
+
+OptionalSecret = Annotated[SecretReference | None, Field(json_schema_extra=_IS_SECRET)]
+"""The same for a setting that may be left out: the mark has to stand at the field itself."""

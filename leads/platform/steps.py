@@ -1,0 +1,59 @@
+"""Steps of a timer: each has a deadline of its own, and what goes wrong with one, or with one thing in it, ends no other."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from leads.core.problems import place_of
+from leads.platform import deadline
+from leads.platform.events import Event, emit
+from leads.platform.row_reading import UnreadableRow
+from leads.platform.storage import StorageError, is_our_fault
+from leads.platform.threads import NotDoneInTime
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A part of a timer's work, and how many seconds it has."""
+
+    name: str
+    seconds: float
+    run: Callable[[], None]
+
+
+def carry_out(step: Step) -> Exception | None:
+    """Run a step within its deadline. Returns what it has raised, unless that was for want of time; both are logged."""
+    with deadline.within(step.seconds):
+        try:
+            step.run()
+        except NotDoneInTime as late:
+            overran(step, str(late))
+        except Exception as error:  # noqa: BLE001 - the steps after it are not to suffer from it
+            if deadline.remaining() <= 0:
+                overran(step, place_of(error))
+            else:
+                emit(Event.STEP_FAILED, what=step.name, why=place_of(error))
+                return error
+    return None
+
+
+def overran(step: Step, why: str) -> None:
+    """Log that a step was not done in its time."""
+    emit(Event.STEP_OVERRAN, what=step.name, seconds=step.seconds, why=why)
+
+
+@contextmanager
+def kept_apart(what: str) -> Iterator[None]:
+    """For one of many things: a fault with it is logged and ends the block, nothing else. Storage that does not answer raises."""
+    try:
+        yield
+    except UnreadableRow as unreadable:
+        unreadable.report()
+    except NotDoneInTime:
+        raise
+    except StorageError as error:
+        if not is_our_fault(error):
+            raise
+        emit(Event.STORAGE_UNAVAILABLE, what=what, why=type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it
+        emit(Event.STEP_FAILED, what=what, why=place_of(error))

@@ -1,0 +1,112 @@
+"""Threads: the one way in which the app runs things side by side, and what runs in the background.
+
+The Functions host drops what is logged in a thread that belongs to no invocation, without a word. So events that are emitted
+here are held, and logged in the caller's thread, the invocation's own, as it takes the results.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from dataclasses import dataclass
+from threading import Thread
+from time import monotonic
+from typing import Generic, TypeVar
+
+from leads.platform import deadline
+from leads.platform.events import Told, holding, release
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class NotDoneInTime(Exception):
+    """Some of what ran side by side was not done within the time for all of it. The text says how much of it."""
+
+
+def map_in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], *, at_most: int, seconds: float
+) -> Iterator[Result]:
+    """Call the function for each item in `at_most` threads, and yield the results in the items' order as they come.
+
+    A call sees the context variables of the caller, and what it emits is logged when its result is taken. One that raises keeps
+    no other from being made: what the first of them has raised is raised after the last result. After `seconds`, or at the
+    deadline of the caller, no call is begun or waited for any more, which raises `NotDoneInTime`; a thread can't be ended, so
+    each call has to heed the deadline by itself.
+    """
+    return _map(function, items, at_most, seconds, _in_order)
+
+
+def map_as_done(
+    function: Callable[[Item], Result], items: Iterable[Item], *, at_most: int, seconds: float
+) -> Iterator[Result]:
+    """As `map_in_order`, but a result does not wait for those of the items before it."""
+    return _map(function, items, at_most, seconds, _as_done)
+
+
+@dataclass(frozen=True, slots=True)
+class _Called(Generic[Result]):
+    """What came of a call: its results, one or none, what it raised, and what it had to tell."""
+
+    results: list[Result]
+    raised: BaseException | None
+    told: list[Told]
+
+
+_Call = Future[_Called[Result]]
+_Waiting = Callable[[Sequence[_Call[Result]], float], Iterator[_Call[Result]]]
+"""Yields the calls that are done before a time on the clock of `time.monotonic`."""
+
+
+def _map(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    at_most: int,
+    seconds: float,
+    done_of: "_Waiting[Result]",
+) -> Iterator[Result]:
+    done = 0
+    fault: BaseException | None = None
+    pool = ThreadPoolExecutor(at_most, thread_name_prefix="side-by-side")
+    try:
+        with deadline.within(seconds):
+            ends_at = monotonic() + deadline.remaining()
+            calls = [pool.submit(copy_context().run, _call, function, item) for item in items]
+        for call in done_of(calls, ends_at):
+            done += 1
+            called = call.result()
+            release(called.told)
+            fault = fault or called.raised
+            yield from called.results
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    if late := len(calls) - done:
+        raise NotDoneInTime(f"{late} of {len(calls)} were not done in time") from fault
+    if fault is not None:
+        raise fault
+
+
+def _call(function: Callable[[Item], Result], item: Item) -> _Called[Result]:
+    with holding() as told:
+        try:
+            return _Called([function(item)], None, told)
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            return _Called([], error, told)
+
+
+def _in_order(calls: Sequence[_Call[Result]], ends_at: float) -> Iterator[_Call[Result]]:
+    for call in calls:
+        yield from wait([call], max(0.0, ends_at - monotonic())).done
+
+
+def _as_done(calls: Sequence[_Call[Result]], ends_at: float) -> Iterator[_Call[Result]]:
+    waiting = set(calls)
+    while waiting:
+        done, waiting = wait(waiting, max(0.0, ends_at - monotonic()), FIRST_COMPLETED)
+        if not done:
+            return
+        yield from done
+
+
+def in_background(task: Callable[[], None], name: str) -> None:
+    """Run the task in a thread that does not keep the process alive. It must not log anything."""
+    Thread(target=task, name=name, daemon=True).start()

@@ -1,0 +1,321 @@
+"""Erasure: a customer's personal data goes from all that the app keeps; what stands in their CRM is named for a person there.
+
+First comes the tombstone, so that nothing of them comes back from a queue. Then each trace goes in a transaction of its own:
+whatever is cut off goes on where it was, or from the beginning, with the same result. What is being sent at that moment is
+delivered or not, and writes nothing back: its customer's row is gone and its lead's row is emptied. What a worker has in hand
+before it has written anything is emptied by `watch` some minutes later.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from leads.app import App
+from leads.core.identity import customer_of, received_at_of
+from leads.core.states import FINAL, UNDELIVERED, State
+from leads.ledger.rows import (
+    ERASED_ON_REQUEST,
+    CustomerRow,
+    Delivery,
+    LeadRecord,
+    body_key,
+    lead_key,
+    read_lead,
+    todo_key,
+)
+from leads.ledger.tombstones import CACHE_SECONDS, Tombstone
+from leads.ledger.transactions import LEDGER_TABLE, TRIES, LedgerBusy
+from leads.offers.model import DestinationConfig, offer_by_id
+from leads.pipeline.delivery import new_record
+from leads.platform.events import Event, emit
+from leads.platform.row_reading import read_each
+from leads.platform.steps import kept_apart
+from leads.platform.storage import Conflict, keys_beginning, odata_time
+from leads.privacy.email_matcher import Sought
+from leads.privacy.personal_data_search import (
+    CustomerTrace,
+    LeadTrace,
+    Looked,
+    MessageTrace,
+    Place,
+    Trace,
+    queue_of,
+    search,
+)
+
+SETTLED_AFTER: Final = timedelta(seconds=CACHE_SECONDS) + timedelta(minutes=9)
+"""By then every instance knows of a tombstone, and what it had in hand before has ended."""
+_DONE: Final = FINAL - {State.ERASED}
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """One thing that is held about the person: where it stands, and what was done with it, or would be.
+
+    `left`: nothing was done, and `what` says why.
+    """
+
+    place: str
+    key: str
+    what: str
+    left: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """A lead that a destination has been given, for a person to erase there.
+
+    `certain` is False where nobody knows whether it has arrived. `removed`: it stood in the app's own storage and is gone.
+    """
+
+    lead_id: str
+    offer: str
+    destination: str
+    type: str
+    record_id: str
+    link: str
+    place: str
+    certain: bool
+    removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What one part of an erasure has done, how far it has come, and how much it has looked at."""
+
+    place: Place
+    trails: tuple[Trail, ...]
+    handed_over: tuple[HandedOver, ...]
+    count: int
+
+
+def erase(app: App, sought: Sought, at: datetime, place: Place, *, dry_run: bool) -> Iterator[Erased]:
+    """Erase all that was received up to `at`, from a place on. With `dry_run` only say what would be done."""
+    app.offers.renew()  # a destination of the last minute may hold a row in the app's own storage
+    if not place.part and not dry_run:
+        app.tombstones.put(sought.customer, at)
+    for looked in search(app, sought, place):
+        yield _erased(app, sought, at, looked, dry_run=dry_run)
+
+
+def _erased(app: App, sought: Sought, at: datetime, looked: Looked, *, dry_run: bool) -> Erased:
+    trails: list[Trail] = []
+    handed_over: list[HandedOver] = []
+    for trace in looked.traces:
+        if _is_newer(trace, at):
+            continue
+        match trace:
+            case CustomerTrace(row):
+                trails += _forget_customer(app, row, at, dry_run=dry_run)
+            case LeadTrace(record) if record.emptied_at == at:
+                continue  # this erasure has told of it, where it found the body or the customer's row
+            case LeadTrace(record, "mention"):
+                trails.append(_take_out(app, sought, record, dry_run=dry_run))
+            case LeadTrace(record, "damaged"):
+                what = "this release can't read it, so it is left as it is: erase again with the release that wrote it"
+                trails.append(Trail(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), what, left=True))
+            case LeadTrace(record):
+                record.customer = sought.customer  # by which a second run finds it
+                handed_over += [_remove_own(app, one, record, dry_run=dry_run) for one in handed_over_of(app, record)]
+                trails += _empty(app, record, at, dry_run=dry_run)
+            case MessageTrace():
+                trails.append(_take_from_queue(app, trace, at, dry_run=dry_run))
+    return Erased(looked.place, tuple(trails), tuple(handed_over), looked.count)
+
+
+def _is_newer(trace: Trace, at: datetime) -> bool:
+    """Whether it has come since the erasure began."""
+    match trace:
+        case CustomerTrace(row):
+            received_at = min((seen.at for seen in row.recent), default=None)
+        case LeadTrace(record):
+            received_at = record.received_at
+        case MessageTrace(message=message):
+            received_at = message.received_at if message else None
+    return received_at is not None and received_at > at
+
+
+# --- The ledger ---------------------------------------------------------------------------------------------------------
+
+
+def _forget_customer(app: App, row: CustomerRow, at: datetime, *, dry_run: bool) -> list[Trail]:
+    """Remove the customer's row. Whoever is sending one of their leads finds the row gone, and the lead's emptied."""
+    what = "removed: the record's id, the destination's memory, the fingerprints of the last leads"
+    if row.claim:
+        what += (
+            "; a lead is being sent at this moment, or was cut off: erase again in ten minutes to see where it has gone"
+        )
+    trail = Trail(LEDGER_TABLE, f"{row.partition} / {row.row}", what)
+    if dry_run:
+        return [trail]
+    unwritten: list[LeadRecord] = []
+    for _ in range(TRIES):
+        recent = [seen.lead_id for seen in row.recent if seen.at <= at]
+        unwritten = [_unwritten(lead_id, row) for lead_id in recent if app.ledger.read(lead_id) is None]
+        try:
+            app.ledger.forget_customer(row, unwritten, at, ERASED_ON_REQUEST)
+            break
+        except Conflict:
+            again = next((one for one in app.ledger.customers(_hash_of(row)) if one.row == row.row), None)
+            if again is None:
+                break
+            row = again
+    else:
+        raise LedgerBusy(row.row)
+    in_hand = "its message is in the hands of a worker, which finds it emptied"
+    return [trail, *(Trail(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), in_hand) for record in unwritten)]
+
+
+def _hash_of(row: CustomerRow) -> str:
+    return row.row.split(";")[1]
+
+
+def _unwritten(lead_id: str, row: CustomerRow) -> LeadRecord:
+    return LeadRecord(lead_id, received_at_of(lead_id), None, customer=_hash_of(row))
+
+
+def _empty(app: App, record: LeadRecord, at: datetime, *, dry_run: bool) -> list[Trail]:
+    """Empty the lead's rows. Says so of what is emptied already, too: a second run tells all again."""
+    waits = [delivery for delivery in record.deliveries.values() if delivery.state not in _DONE]
+    what = "emptied: its state, times and record ids are kept" + ("; it is not sent any more" if waits else "")
+    trails = [Trail(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), what)]
+    trails += [
+        Trail(LEDGER_TABLE, " / ".join(todo_key(record.lead_id, delivery)), "removed")
+        for delivery in record.stored[1].values()
+        if delivery.state in UNDELIVERED
+    ]
+    if record.has_body:
+        trails.append(Trail(LEDGER_TABLE, " / ".join(body_key(record.lead_id)), "removed: the body as it was received"))
+    if not dry_run:
+        app.ledger.empty(record, at, ERASED_ON_REQUEST)
+        if (waits or not record.deliveries) and record.emptied_at is None:
+            emit(Event.LEAD_EMPTIED, record.traceparent, lead_id=record.lead_id)
+    return trails
+
+
+def _take_out(app: App, sought: Sought, record: LeadRecord, *, dry_run: bool) -> Trail:
+    """Take the address out of another person's lead, which stays as it is otherwise."""
+    key = " / ".join(lead_key(record.lead_id))
+    for _ in range(5):
+        if record.lead is None or not record.etag:
+            return Trail(
+                LEDGER_TABLE, key, "another person's lead that is on its way: erase again in ten minutes", left=True
+            )
+        if not dry_run:
+            record.lead = sought.taken_out_of(record.lead)
+            try:
+                app.ledger.rewrite(record)
+            except Conflict:
+                record = app.ledger.read(record.lead_id) or record
+                continue
+        return Trail(LEDGER_TABLE, key, "the address was taken out of another person's lead, which is kept")
+    return Trail(LEDGER_TABLE, key, "another person's lead that changes all the time: erase again", left=True)
+
+
+# --- What was handed to destinations ------------------------------------------------------------------------------------
+
+
+def handed_over_of(app: App, record: LeadRecord) -> Iterator[HandedOver]:
+    """What destinations were given of a lead, or may have been."""
+    for name, delivery in sorted(record.deliveries.items()):
+        if name and (delivery.state is State.DELIVERED or delivery.attempts):
+            yield _handed_over(record, delivery, _config(app, record.offer, name), app)
+
+
+def _config(app: App, offer_id: str, name: str) -> DestinationConfig | None:
+    offer = offer_by_id(offer_id, app.offers.all())
+    return offer.destination(name) if offer else None
+
+
+def _handed_over(record: LeadRecord, delivery: Delivery, config: DestinationConfig | None, app: App) -> HandedOver:
+    record_id = delivery.record_id
+    link = place = ""
+    if config is not None and record_id:
+        destination = app.destination(config)
+        link, place = destination.record_link(record_id), destination.record_place(record_id, record.received_at)
+    return HandedOver(
+        lead_id=record.lead_id,
+        offer=record.offer,
+        destination=delivery.destination,
+        type=config.type if config else "",
+        record_id=record_id,
+        link=link,
+        place=place,
+        certain=delivery.state is State.DELIVERED and not delivery.unconfirmed,
+    )
+
+
+def _remove_own(app: App, one: HandedOver, record: LeadRecord, *, dry_run: bool) -> HandedOver:
+    """Remove what a destination holds in the app's own storage."""
+    config = _config(app, one.offer, one.destination)
+    if config is None:
+        return one
+    destination = app.destination(config)
+    # An attempt whose answer was lost can have written the row, too.
+    removed = destination.remove_own_record(one.record_id or record.lead_id, record.received_at, dry_run=dry_run)
+    return replace(one, removed=removed)
+
+
+# --- The queues ---------------------------------------------------------------------------------------------------------
+
+
+def _take_from_queue(app: App, trace: MessageTrace, at: datetime, *, dry_run: bool) -> Trail:
+    key = trace.message.lead_id if trace.message else f"message {trace.stored.id}"
+    if trace.message is None:
+        return _left_or_removed(app, trace, key, dry_run=dry_run)
+    if not trace.is_own:
+        what = "another person's lead that mentions the address: erase again once it is delivered"
+        return Trail(trace.queue, key, what, left=True)
+    if not dry_run:
+        app.ledger.empty(new_record(trace.message, trace.lead), at, ERASED_ON_REQUEST)
+        emit(Event.LEAD_EMPTIED, trace.message.traceparent, lead_id=trace.message.lead_id)
+        queue_of(app, trace.queue).delete(trace.stored)
+    return Trail(trace.queue, key, "removed; the ledger keeps the lead without the person, and it is not sent")
+
+
+def _left_or_removed(app: App, trace: MessageTrace, key: str, *, dry_run: bool) -> Trail:
+    """A message that can't be read is no lead that could still be sent, unless a newer release can read it."""
+    if trace.too_new:
+        return Trail(trace.queue, key, "a message of a newer release: erase again with that release", left=True)
+    if not dry_run:
+        queue_of(app, trace.queue).delete(trace.stored)
+    return Trail(trace.queue, key, "removed: bytes that can't be read")
+
+
+# --- What was under way -------------------------------------------------------------------------------------------------
+
+
+def look_after(app: App, now: datetime) -> None:
+    """Empty what a worker had in hand when its customer was erased, and has written since. One request if there is none."""
+    for tombstone in app.tombstones.unsettled():
+        if now - tombstone.at >= SETTLED_AFTER:
+            with kept_apart("an erasure to look after"):
+                _empty_late(app, tombstone, now)
+                app.tombstones.settle(tombstone)
+
+
+def _empty_late(app: App, tombstone: Tombstone, now: datetime) -> None:
+    begun = tombstone.at - timedelta(minutes=1)  # storage has a clock of its own
+    condition = (
+        f"PartitionKey eq '{tombstone.customer[0]}' and {keys_beginning('lead;')} and Timestamp ge {odata_time(begun)}"
+    )
+    rows: list[Any] = app.ledger.table.query(condition)
+    for record in read_each(rows, lambda row: read_lead(row, row.metadata["etag"])):
+        whole = app.ledger.read(record.lead_id) if record.has_body else record
+        if whole is None or whole.received_at > tombstone.at or not _is_of(whole, tombstone.customer):
+            continue
+        for one in handed_over_of(app, whole):
+            _remove_own(app, one, whole, dry_run=False)
+        if whole.emptied_at is None:
+            app.ledger.empty(whole, now, ERASED_ON_REQUEST)
+            emit(Event.LEAD_EMPTIED, lead_id=whole.lead_id)
+    for customer in app.ledger.customers(tombstone.customer):
+        if all(seen.at <= tombstone.at for seen in customer.recent):
+            _forget_customer(app, customer, tombstone.at, dry_run=False)
+
+
+def _is_of(record: LeadRecord, customer: str) -> bool:
+    if record.lead is None:
+        return record.customer == customer
+    return customer_of(record.lead, record.lead_id) == customer

@@ -1,0 +1,157 @@
+"""Retention: personal data of leads goes once its time is over; what is left says that a lead came, and what became of it.
+
+Once a day all leads that are old enough are gone through, a part every few minutes of `watch`. Storage itself picks those that
+still hold personal data, so that the emptied ones cost nothing. A part that is cut off, or that two instances do at once, is
+done again and finds nothing more to do.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from leads.app import App
+from leads.core.identity import EARLIEST
+from leads.core.states import GOES_ON, LEFT_TO_A_PERSON
+from leads.ledger.queries import PARTITIONS, received_between
+from leads.ledger.rows import LeadRecord, read_lead
+from leads.ledger.transactions import Ledger
+from leads.offers.model import Offer, Policies
+from leads.platform.events import Event, emit
+from leads.platform.row_reading import UnreadableRow, moment, read_each, reads
+from leads.platform.storage import Conflict, Table, replacing
+
+BEGUN_EVERY: Final = timedelta(days=1)
+SECONDS_A_TICK: Final = 20.0
+LEADS_A_TICK: Final = 20_000
+LEADS_A_PAGE: Final = 200
+REASON: Final = "nobody has dealt with it in time, so its personal data has been removed"
+_KEY: Final = {"PartitionKey": "sweep", "RowKey": "retention"}
+
+
+@dataclass(frozen=True, slots=True)
+class Periods:
+    """How long personal data is kept, by offer; `unrouted` is for what has none. None = for good."""
+
+    policies: dict[str, Policies]
+    unrouted: int | None
+
+    @classmethod
+    def of(cls, app: App, offers: Iterable[Offer]) -> "Periods":
+        return cls({o.id.casefold(): o.policies for o in offers}, app.settings.unrouted_retention_days or None)
+
+    def days(self, record: LeadRecord) -> int | None:
+        states = {delivery.state for delivery in record.deliveries.values()}
+        if states & GOES_ON:
+            return None
+        if not record.offer:
+            return self.unrouted
+        # The leads of an offer that was removed go by what an offer says by default.
+        policies = self.policies.get(record.offer.casefold(), _DEFAULT)
+        return policies.dead_letter_retention_days if states & LEFT_TO_A_PERSON else policies.retention_days
+
+    def is_over(self, record: LeadRecord, now: datetime) -> bool:
+        """Whether the time of a lead is over, counted from when it was settled."""
+        days = self.days(record)
+        settled_at = max((d.updated_at or record.received_at for d in record.deliveries.values()), default=now)
+        return days is not None and now - settled_at >= timedelta(days=days)
+
+    @property
+    def shortest(self) -> int | None:
+        """What is younger need not be looked at; None = all is kept for good."""
+        every = [self.unrouted]
+        for policies in (*self.policies.values(), _DEFAULT):
+            every += [policies.retention_days, policies.dead_letter_retention_days]
+        return min((days for days in every if days is not None), default=None)
+
+
+_DEFAULT: Final = Policies.model_validate({})
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """When the present pass was begun, and the partition and row that it has come to; "" = it is through."""
+
+    begun_at: datetime
+    partition: str = ""
+    after: str = ""
+    etag: str = ""
+
+
+def sweep(app: App, offers: list[Offer], now: datetime) -> None:
+    """Do a part of the day's pass, if there is one to do: one request if there is none."""
+    table = app.ledger.table
+    progress = _read(table)
+    if progress is None or (not progress.partition and now - progress.begun_at >= BEGUN_EVERY):
+        progress = Progress(now, PARTITIONS[0], etag=progress.etag if progress else "")
+    if not progress.partition:
+        return
+    periods = Periods.of(app, offers)
+    emptied, ended = _sweep_part(app.ledger, periods, progress, now)
+    if emptied:
+        emit(Event.LEADS_EMPTIED, count=emptied)
+    _write(table, ended)
+
+
+def _sweep_part(ledger: Ledger, periods: Periods, progress: Progress, now: datetime) -> tuple[int, Progress]:
+    """How many leads were emptied, and how far the pass has come."""
+    ends_at = time.monotonic() + SECONDS_A_TICK
+    seen = emptied = 0
+    for partition, page in _pages(ledger, periods, progress, now):
+        due = [record for record in read_each(page, lambda row: _due(ledger, row, periods, now)) if record]
+        ledger.empty_all(due, now, REASON)
+        seen, emptied = seen + len(page), emptied + len(due)
+        if seen >= LEADS_A_TICK or time.monotonic() >= ends_at:
+            return emptied, Progress(progress.begun_at, partition, page[-1]["RowKey"], progress.etag)
+    return emptied, Progress(progress.begun_at, etag=progress.etag)
+
+
+def _pages(ledger: Ledger, periods: Periods, progress: Progress, now: datetime) -> Iterator[tuple[str, list[Any]]]:
+    """Pages of old leads that still hold personal data, each with its partition."""
+    if periods.shortest is None:
+        return
+    until = now - timedelta(days=periods.shortest)
+    for partition in PARTITIONS[PARTITIONS.index(progress.partition) :]:
+        condition = f"PartitionKey eq '{partition}' and {received_between('lead;', None, until)}"
+        if partition == progress.partition and progress.after:
+            condition += f" and RowKey gt '{progress.after}'"
+        condition += " and (lead ge '' or has_body eq true)"
+        for page in ledger.table.pages(condition, page_size=LEADS_A_PAGE):
+            if page:
+                yield partition, page
+
+
+def _due(ledger: Ledger, row: Any, periods: Periods, now: datetime) -> LeadRecord | None:
+    record = read_lead(row, row.metadata["etag"])
+    if not periods.is_over(record, now):
+        return None
+    return ledger.read(record.lead_id) if record.has_body else record
+
+
+def _read(table: Table) -> Progress | None:
+    row: Any = table.get(_KEY["PartitionKey"], _KEY["RowKey"])
+    if row is None:
+        return None
+    try:
+        return _progress(row)
+    except UnreadableRow as unreadable:  # the pass begins anew
+        unreadable.report()
+        return Progress(EARLIEST, etag=row.metadata["etag"])
+
+
+@reads("progress of retention")
+def _progress(row: Any) -> Progress:
+    part = row["partition"]
+    if part not in {"", *PARTITIONS}:
+        raise ValueError("partition")
+    return Progress(moment(row, "begun_at"), part, row["after"], row.metadata["etag"])
+
+
+def _write(table: Table, progress: Progress) -> None:
+    """Store how far the pass has come, unless another instance has done so meanwhile: what it says is true as well."""
+    row = _KEY | {"begun_at": progress.begun_at, "partition": progress.partition, "after": progress.after}
+    try:
+        table.write([("update", row, replacing(progress.etag)) if progress.etag else ("create", row, {})])
+    except Conflict:
+        return

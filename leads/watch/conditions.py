@@ -1,0 +1,181 @@
+"""What a person has to hear of: which alarms are on, and the webhook that is told of them."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import Final
+
+from leads.app import App
+from leads.core import clock
+from leads.core.states import ALARMING, State
+from leads.health.alarms import Alarm, Change
+from leads.health.connections import Connection
+from leads.health.daily_ceiling import CEILING
+from leads.ledger.queries import Backlog
+from leads.ledger.rows import Todo
+from leads.offers.model import Offer
+from leads.offers.usage import Uses, named
+from leads.platform import deadline
+from leads.platform.events import Event, emit
+from leads.platform.steps import kept_apart
+from leads.platform.storage import StorageError
+from leads.platform.threads import NotDoneInTime
+from leads.watch import expiry, notifications
+from leads.watch.silence_monitor import silence_alarms
+
+WAIT_IS_LONG: Final = timedelta(hours=1)
+CALLS_FOR: Final = timedelta(days=30)
+"""How long a lead that nobody mends calls for a person: one that is left as it is must not do so for ever."""
+COUNTED_AT_MOST: Final = 1000
+WAITING_COUNTED: Final = 100
+"""How many of the leads behind a connection an alarm counts."""
+UPDATE_SECONDS: Final = 5
+"""What is left for storing and logging what was found."""
+
+
+_Look = Callable[[], Iterable[Alarm] | None]
+"""Says which alarms are on; None = it can't be told now."""
+_Condition = tuple[frozenset[Event], _Look]
+"""The events of alarms, and what looks for them."""
+
+
+def raise_alarms(app: App, offers: list[Offer], connections: list[Connection], uses: Uses, backlog: Backlog) -> None:
+    """Log which alarms have begun or ended since the last tick, as far as the app's own storage tells."""
+    _raise(
+        app,
+        _condition(lambda: _paused(connections, uses, backlog), Event.CONNECTION_PAUSED),
+        _condition(lambda: _waiting_long(connections, offers, uses, backlog), Event.LEADS_WAIT_LONG),
+        _condition(lambda: _for_a_person(backlog), Event.LEADS_NEED_A_PERSON),
+        _condition(lambda: _over_ceiling(connections, offers), Event.OFFER_OVER_CEILING),
+        _condition(app.empty_bodies.alarms, Event.BODY_WITHOUT_LENGTH, Event.BODIES_EMPTY),
+    )
+
+
+def raise_slow_alarms(app: App, offers: list[Offer]) -> None:
+    """The same of alarms for which Key Vault is read, or many leads are counted."""
+    _raise(
+        app,
+        _condition(lambda: expiry.alarms(app, offers), Event.SECRET_EXPIRING),
+        _condition(lambda: silence_alarms(app), Event.OFFER_SILENT),
+    )
+
+
+def _condition(look: _Look, *events: Event) -> _Condition:
+    return frozenset(events), look
+
+
+def _raise(app: App, *conditions: _Condition) -> None:
+    """Those that can't be told now stay as they are, and keep no other from being raised."""
+    active: list[Alarm] = []
+    looked_at: set[Event] = set()
+    fault: Exception | None = None
+    with deadline.leaving(UPDATE_SECONDS):
+        for events, look in conditions:
+            try:
+                with kept_apart("alarms"):
+                    if (found := look()) is not None:
+                        active += list(found)
+                        looked_at |= events
+            except (StorageError, NotDoneInTime) as error:
+                fault = error
+    app.alarms.update(active, looked_at, is_told=bool(app.settings.notify_webhook))
+    if fault is not None:
+        raise fault
+
+
+def _paused(connections: Iterable[Connection], uses: Uses, backlog: Backlog) -> Iterator[Alarm]:
+    for connection in connections:
+        if connection.paused and connection.id in uses:
+            waiting = backlog.find(State.PARKED, connection.id, limit=WAITING_COUNTED)
+            fields = _of(connection, uses, waiting) | {"failures": connection.failures}
+            yield Alarm(Event.CONNECTION_PAUSED, fields, logged=True)
+
+
+def _waiting_long(
+    connections: Iterable[Connection], offers: Iterable[Offer], uses: Uses, backlog: Backlog
+) -> Iterator[Alarm]:
+    now = clock.now()
+    over_ceiling = {offer.ceiling_connection: {"used_by": offer.id} for offer in offers}
+    for connection in connections:
+        waiting = backlog.find(State.PARKED, connection.id, limit=WAITING_COUNTED)
+        if waiting and (waited := now - waiting[0].received_at) > WAIT_IS_LONG:
+            fields = _of(connection, uses, waiting) | over_ceiling.get(connection.id, {})
+            yield Alarm(Event.LEADS_WAIT_LONG, fields | {"minutes": int(waited.total_seconds() // 60)})
+
+
+def _of(connection: Connection, uses: Uses, waiting: Sequence[Todo]) -> dict[str, str | int | float]:
+    return {
+        "connection": connection.id,
+        "type": connection.type,
+        **named(connection.id, uses),
+        "reason": connection.reason,
+        "waiting": len(waiting),
+    }
+
+
+def _for_a_person(backlog: Backlog) -> Iterator[Alarm]:
+    since = clock.now() - CALLS_FOR
+    for state in ALARMING:
+        items = backlog.find(state, where=lambda item: item.received_at >= since, limit=COUNTED_AT_MOST)
+        found = Counter((item.offer, item.destination) for item in items)
+        for (offer, destination), count in found.items():
+            about = {"state": state.value, "offer": offer, "destination": destination}
+            yield Alarm(Event.LEADS_NEED_A_PERSON, {**about, "count": count})
+
+
+def _over_ceiling(connections: Iterable[Connection], offers: Iterable[Offer]) -> Iterator[Alarm]:
+    paused = {connection.id for connection in connections if connection.paused and connection.type == CEILING}
+    for offer in offers:
+        if offer.ceiling_connection in paused:
+            yield Alarm(Event.OFFER_OVER_CEILING, {"offer": offer.id, "ceiling": offer.policies.daily_ceiling or 0})
+
+
+# --- Telling ------------------------------------------------------------------------------------------------------------
+
+
+def tell(app: App) -> None:
+    """Post what has begun or ended to the notification webhook, where there is one."""
+    reference = app.settings.notify_webhook
+    if not reference:
+        return
+
+    def post(changes: list[Change]) -> bool:
+        why = notifications.post(app.settings, app.secrets, reference, notice_of(changes))
+        if why:
+            emit(Event.NOTICE_FAILED, what="alarms", why=why)
+        return not why
+
+    app.alarms.tell(post)
+
+
+def notice_of(changes: list[Change]) -> notifications.Notice:
+    """What is posted about alarms that have begun or ended."""
+    began = sum(change.ended_at is None for change in changes)
+    ended = len(changes) - began
+    counts = [f"{count} {what}" for count, what in ((began, "new"), (ended, "over")) if count]
+    return notifications.Notice(
+        title=f"Marketplace leads: {', '.join(counts)}",
+        lines=[_line(change) for change in changes],
+        data={
+            "type": "alarms",
+            "alarms": [
+                {
+                    "event": change.event.value,
+                    "fields": dict(change.fields),
+                    "meaning": _event(change).told(change.fields),
+                    "began_at": change.began_at.isoformat(),
+                    "ended_at": change.ended_at.isoformat() if change.ended_at else None,
+                }
+                for change in changes
+            ],
+        },
+    )
+
+
+def _line(change: Change) -> notifications.Line:
+    return notifications.Line(f"{'Over' if change.ended_at else 'New'}: {_event(change).in_words(change.fields)}")
+
+
+def _event(change: Change) -> Event:
+    """What is told of: that it has begun, or ended."""
+    return (change.event.end if change.ended_at else None) or change.event

@@ -1,0 +1,113 @@
+"""Listens whether leads come: counts them, and says which offers are silent though some should have come.
+
+An alarm that has been over soon may have been none. So it is remembered, and for a year the offer has to be silent for longer.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from leads.app import App
+from leads.core import clock
+from leads.core.routing import DEFAULT_OFFER
+from leads.core.silence import Days, Silence, judge, judge_by_hours, last_heard
+from leads.health.alarms import Alarm
+from leads.health.lead_counts import COUNTS_TABLE
+from leads.offers.table import StoredOffer
+from leads.platform.events import Event, emit
+from leads.platform.storage import StorageError, Table, key_part, replacing
+
+LISTENED_EVERY_MINUTES: Final = 15
+DOUBTED_FOR: Final = timedelta(days=365)
+OVER_SOON: Final = 2
+"""An alarm was over soon if the silence lasted less than so many times as long as when it was raised."""
+_PARTITION: Final = "silence"
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """An offer's present silence, if it is unusual (since when; when that was found), and when an alarm was over soon."""
+
+    since: datetime | None = None
+    found_at: datetime | None = None
+    doubted_at: datetime | None = None
+
+
+def silence_alarms(app: App) -> list[Alarm] | None:
+    """The offers whose silence is unusual. None if it is not the time to look, or can't be told now: nothing has changed then."""
+    now = clock.now()
+    if now.minute % LISTENED_EVERY_MINUTES:
+        return None
+    try:
+        return _listen(app, now)
+    except StorageError as error:
+        emit(Event.STORAGE_UNAVAILABLE, what="counts", why=type(error).__name__)
+        return None
+
+
+def _listen(app: App, now: datetime) -> list[Alarm] | None:
+    counts = app.counts.count(now)
+    if counts.until != now:
+        return None
+    table = app.storage.table(COUNTS_TABLE)
+    memories = _memories(table)
+    alarms = []
+    for stored in app.offers.known():
+        offer, days = stored.offer, counts.real(stored.offer.id)
+        memory = memories.get(key_part(offer.id), _Memory())
+        silence = _silence(stored, days, memory, now, app.offers.changed_at())
+        if silence is not None and silence.is_unusual:
+            alarms.append(_alarm(offer.id, silence))
+        remembered = _remembered(memory, silence, last_heard(days, now), now)
+        if remembered != memory:
+            table.write([("upsert", _entity(offer.id, remembered), replacing())])
+    return alarms
+
+
+def _silence(
+    stored: StoredOffer, days: Days, memory: _Memory, now: datetime, changed_at: datetime | None
+) -> Silence | None:
+    """The offer's silence; None where it is not to be judged. `changed_at` is when any offer was changed last."""
+    policies = stored.offer.policies
+    if policies.silence == "ignore":
+        return None
+    if policies.expected_silence_hours is not None:
+        return judge_by_hours(last_heard(days, now) or stored.changed_at, now, policies.expected_silence_hours)
+    if stored.offer.id == DEFAULT_OFFER and memory.since is None and changed_at is not None:
+        # Its leads may go to another offer since then, so what it got before says nothing about what it is to get.
+        days = {day: leads for day, leads in days.items() if day > changed_at.date()}
+    doubted = memory.doubted_at is not None and now - memory.doubted_at < DOUBTED_FOR
+    return judge(days, now, is_doubted=doubted)
+
+
+def _alarm(offer_id: str, silence: Silence) -> Alarm:
+    fields: dict[str, str | int | float] = {"offer": offer_id, "hours": int(silence.hours)}
+    if silence.expected is not None:
+        fields["expected"] = round(silence.expected)
+    return Alarm(Event.OFFER_SILENT, fields)
+
+
+# --- What is remembered -------------------------------------------------------------------------------------------------
+
+
+def _remembered(memory: _Memory, silence: Silence | None, heard: datetime | None, now: datetime) -> _Memory:
+    if silence is not None and silence.is_unusual:
+        return memory if memory.since else replace(memory, since=silence.since, found_at=now)
+    if memory.since is None or memory.found_at is None:
+        return memory
+    soon = now - memory.since < OVER_SOON * (memory.found_at - memory.since)
+    was_heard = heard is not None and heard > memory.since
+    return _Memory(doubted_at=now if soon and was_heard else memory.doubted_at)
+
+
+def _memories(table: Table) -> dict[str, _Memory]:
+    entities = table.query(f"PartitionKey eq '{_PARTITION}'")
+    return {entity["RowKey"]: _Memory(*(entity.get(name) for name in _TIMES)) for entity in entities}
+
+
+def _entity(offer_id: str, memory: _Memory) -> dict[str, Any]:
+    times = {name: moment for name in _TIMES if (moment := getattr(memory, name)) is not None}
+    return {"PartitionKey": _PARTITION, "RowKey": key_part(offer_id), **times}
+
+
+_TIMES: Final = ("since", "found_at", "doubted_at")

@@ -1,0 +1,110 @@
+"""A tick of the timer `watch`: a list of steps, each with a deadline of its own, in the order of the harm that is done without.
+
+What moves leads and raises alarms comes first, and waits for the app's own storage alone. What waits for others runs side by
+side after that, so that none of it waits for another's vendor.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from leads.app import App
+from leads.core import clock
+from leads.health.connections import Connection
+from leads.ledger.queries import Backlog
+from leads.offers.model import Offer, by_connection
+from leads.offers.usage import Uses
+from leads.pipeline import recovery
+from leads.platform import deadline
+from leads.platform.steps import Step, carry_out, overran
+from leads.platform.threads import NotDoneInTime, map_as_done
+from leads.privacy import erasure, retention
+from leads.watch import conditions
+from leads.watch.announcements import ANNOUNCE_SECONDS, announce
+from leads.watch.probes import ASK_SECONDS, ask_vendors
+
+WATCH_SECONDS: Final = 180
+READ_SECONDS: Final = 25
+PRIVACY_EVERY_MINUTES: Final = 5
+PRIVACY_AT_MINUTE: Final = 3
+"""Of these minutes; not that in which leads are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What a tick knows when it begins. `uses` holds each connection that is in use."""
+
+    app: App
+    offers: list[Offer]
+    uses: Uses
+    connections: list[Connection]
+    backlog: Backlog
+
+
+def watch(app: App) -> None:
+    """One tick, within `WATCH_SECONDS`: send on what waits, say what is the matter, ask vendors, and look after the rest.
+
+    Raises what the first step has raised that failed, after the others were carried out; what its deadline cut off is logged.
+    """
+    with deadline.within(WATCH_SECONDS):
+        with deadline.within(READ_SECONDS):
+            tick = begun(app)
+        faults = [carry_out(step) for step in first_steps(tick)]
+        faults += _side_by_side(later_steps(tick))
+    for fault in faults:
+        if fault is not None:
+            raise fault
+
+
+def begun(app: App) -> Tick:
+    """A tick at its beginning: with what its steps share, as it is stored now."""
+    app.offers.forget()
+    app.connections.forget()
+    offers = app.offers.all()
+    uses = by_connection(offers)
+    connections = {connection.id: connection for connection in app.connections.stored()}
+    connections |= {key: Connection(key) for key in uses if key not in connections}
+    return Tick(app, offers, uses, list(connections.values()), Backlog(app.ledger))
+
+
+def first_steps(tick: Tick) -> list[Step]:
+    """What is done one after the other. A tick has the time for all of them, and for the longest of the later ones."""
+    app, offers, uses, connections, backlog = tick.app, tick.offers, tick.uses, tick.connections, tick.backlog
+    return [
+        Step("leads behind connections", 30, lambda: recovery.redrive_behind(app, connections, uses, backlog)),
+        Step("unrouted leads", 15, lambda: recovery.redrive_unrouted(app, backlog, offers)),
+        Step("crashed leads", 10, lambda: recovery.redrive_one_crashed(app, backlog)),
+        Step("alarms", 15, lambda: conditions.raise_alarms(app, offers, connections, uses, backlog)),
+    ]
+
+
+def later_steps(tick: Tick) -> list[Step]:
+    """What is done side by side."""
+    app, offers, uses, connections = tick.app, tick.offers, tick.uses, tick.connections
+    steps = [
+        Step("vendors", ASK_SECONDS, lambda: ask_vendors(app, connections, uses, tick.backlog)),
+        Step("connections to open", 30, lambda: recovery.reopen(app, offers, connections, uses)),
+        Step("telling", 45, lambda: conditions.tell(app)),
+        Step("silence and expiry", 52, lambda: conditions.raise_slow_alarms(app, offers)),
+        Step("announcements", ANNOUNCE_SECONDS, lambda: announce(app, offers)),
+    ]
+    now = clock.now()
+    if now.minute == 0:
+        steps.append(Step("bodies without a lead", 60, lambda: recovery.sweep_orphaned_bodies(app)))
+    if now.minute % PRIVACY_EVERY_MINUTES == PRIVACY_AT_MINUTE:
+        steps.append(Step("erasure", 75, lambda: erasure.look_after(app, now)))
+        steps.append(Step("retention", 60, lambda: retention.sweep(app, offers, now)))
+    return steps
+
+
+def _side_by_side(steps: Sequence[Step]) -> Iterator[Exception | None]:
+    waiting = list(steps)
+    try:
+        for step, fault in map_as_done(
+            lambda step: (step, carry_out(step)), steps, at_most=len(steps), seconds=WATCH_SECONDS
+        ):
+            waiting.remove(step)
+            yield fault
+    except NotDoneInTime as late:
+        for step in waiting:
+            overran(step, str(late))

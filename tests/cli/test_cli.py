@@ -1,0 +1,359 @@
+"""`python -m leads`: what a person sees, and what a script gets."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from leads.platform.storage import PERSON_WAITING
+from tests.support.command_line import ROOT, Ran, Run, at_a_terminal, one_line, process, run_against
+from tests.support.pipeline import LEAD, Pipeline, a_lead, crm
+from tests.support.tcp import never_answer, tcp_server
+from tests.support.vendor import DELIVERED, RETRY, Vendor
+
+OFFER = {"id": "contoso.crm", "titles": ["Contoso CRM"], "destinations": [{"name": "table", "type": "azure_table"}]}
+PERSONAL = [*LEAD["UserDetails"].values(), LEAD["Description"]]
+
+
+@pytest.fixture
+def run(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command against the pipeline's storage; its words are the arguments."""
+    return run_against(capsys)
+
+
+@pytest.fixture
+def offer_file(tmp_path: Path) -> Callable[[object], str]:
+    def write(content: object) -> str:
+        file = tmp_path / "offer.json"
+        file.write_text(content if isinstance(content, str) else json.dumps(content))
+        return str(file)
+
+    return write
+
+
+# Offers
+
+
+def test_an_offer_is_set_shown_changed_and_removed(run: Run, offer_file: Callable[[object], str]) -> None:
+    assert run("offers", "set", offer_file(OFFER)) == Ran(0, "contoso.crm: created\n", "")
+    shown = run("offers", "show", "Contoso.CRM")
+    assert json.loads(shown.out)["destinations"][0]["name"] == "table"
+    assert run("offers", "set", offer_file(shown.out)).out == "contoso.crm: unchanged\n"
+    changed = run("offers", "set", offer_file(OFFER | {"titles": ["New \x1b[31mname"]}))
+    assert changed.out == ('contoso.crm: changed\n  titles: ["Contoso CRM"] -> ["New \\u001b[31mname"]\n')
+    assert run("offers", "remove", "contoso.crm", "--yes").out == "contoso.crm: removed\n"
+    assert one_line(run("offers", "remove", "contoso.crm", "--yes"), 1).startswith(
+        "offer: there is none with the id contoso.crm"
+    )
+    assert one_line(run("offers", "show", "contoso.crm"), 1).startswith("offer: ")
+
+
+def test_an_offer_is_removed_only_after_a_word_about_its_waiting_leads_and_a_yes(
+    run: Run, pipeline: Pipeline, vendor: Vendor, fresh_storage: str
+) -> None:
+    pipeline.offer(crm(vendor.url))
+    vendor.fails()
+    pipeline.post()
+    pipeline.run()
+    told = "contoso.crm: 1 delivery is still to be made. These leads become unrouted, and go to the first offer that takes them."
+    refused = run("offers", "remove", "Contoso.CRM")
+    assert (refused.status, refused.err.splitlines()[0].casefold()) == (2, told.casefold())
+    assert refused.err.splitlines()[1].startswith("--yes: is needed here")
+    with at_a_terminal("offers", "remove", "contoso.crm", environment={"LeadsStorage": fresh_storage}) as terminal:
+        terminal.answer(told, ("Remove the offer contoso.crm? [y/N]: ", ""), "Nothing was removed.")
+        assert terminal.end() == 0
+    assert run("offers", "show", "contoso.crm").status == 0
+    assert run("offers", "remove", "contoso.crm", "-y").status == 0
+
+
+def test_all_offers_can_be_saved_to_a_file_and_set_again(
+    run: Run, pipeline: Pipeline, offer_file: Callable[[object], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = {"id": "*", "destinations": OFFER["destinations"]}
+    run("offers", "set", offer_file([OFFER, default]))
+    saved = run("offers", "list", "--json").out
+    for offer_id in ("*", "contoso.crm"):
+        run("offers", "remove", offer_id, "--yes")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbf" + saved.encode())))
+    assert run("offers", "set", "-").out == "*: created\ncontoso.crm: created\n"
+    assert run("offers", "list", "--json").out == saved
+
+
+def test_offers_are_listed_as_a_table_with_a_line_for_each(run: Run, offer_file: Callable[[object], str]) -> None:
+    assert "every lead is kept as unrouted" in run("offers", "list").out
+    run("offers", "set", offer_file([OFFER | {"titles": [f"A rather long title number {n}" for n in range(9)]}]))
+    title, line = run("offers", "list").out.splitlines()
+    assert title.split("  ")[0] == "offer"
+    assert line.startswith("contoso.crm  A rather long title number 0, ")
+    assert "table (azure_table)" in line
+
+
+def test_nothing_of_a_list_is_saved_if_one_offer_is_wrong(run: Run, offer_file: Callable[[object], str]) -> None:
+    line = one_line(run("offers", "set", offer_file([OFFER, {"id": "a.b"}])), 2)
+    assert line == "offers[1].destinations: is missing: add it"
+    assert json.loads(run("offers", "list", "--json").out) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("", "body: is not JSON: Expecting value at line 1, column 1"),
+        ("{'id': 1}", "body: is not JSON: "),
+        ('"contoso"', "offer: must be an object"),
+        (OFFER | {"destinations": [{"name": "x", "type": "crm"}]}, "destinations.0.type: there is no destination type"),
+        (
+            OFFER
+            | {"destinations": [{"name": "x", "type": "azure_table", "settings": {"connection_string": "s3cret"}}]},
+            "destinations.0.settings.connection_string: must be a reference: env:NAME",
+        ),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(
+    run: Run, offer_file: Callable[[object], str], content: object, problem: str
+) -> None:
+    line = one_line(run("offers", "set", offer_file(content)), 2)
+    assert line.startswith(problem)
+    assert "s3cret" not in line
+
+
+def test_a_file_that_can_not_be_read_is_named(run: Run, tmp_path: Path) -> None:
+    for file in (tmp_path, tmp_path / "missing.json", "nul\0"):
+        assert one_line(run("offers", "set", str(file)), 2).startswith("FILE: ")
+
+
+def test_destination_types_explain_their_settings(run: Run) -> None:
+    assert "azure_table Azure Table: " in " ".join(run("offers", "types").out.split())
+    explained = run("offers", "types", "azure_table").out
+    assert "secret reference" in explained
+    assert '"MarketplaceLeads"' in explained
+    assert json.loads(run("offers", "types", "azure_table", "--json").out)["settings_schema"]["properties"]["table"]
+    assert one_line(run("offers", "types", "nope"), 1).startswith("type: ")
+
+
+# Leads
+
+
+def test_leads_are_listed_without_personal_data_a_line_for_each(run: Run, pipeline: Pipeline, vendor: Vendor) -> None:
+    assert run("leads", "list").out == "No leads.\n"
+    assert run("leads", "list", "--state", "dead_letter").out == "No leads with state dead_letter.\n"
+    pipeline.offer(crm(vendor.url), offer_id="contoso.a-rather-long-name-of-an-offer")
+    first = pipeline.post()
+    pipeline.advance(7200)
+    second = pipeline.post(a_lead("two@example.com", OfferTitle="[red]Another\x1b[31m"))
+    pipeline.run()
+    title, *lines = run("leads", "list").out.splitlines()
+    assert title.split() == ["received", "(UTC)", "lead", "offer", "stage", "state"]
+    assert [line.split()[2:] for line in lines] == [
+        [second, "-", "initial_interest", "unrouted"],
+        [first, "contoso.a-rather-long-name-of-an-offer", "initial_interest", "delivered"],
+    ]
+    assert f"{pipeline.clock.now():%Y-%m-%d %H:%M}  " in lines[0]
+    assert [line.split()[2] for line in run("leads", "list", "--since", "1h").out.splitlines()[1:]] == [second]
+    assert run("leads", "list", "--offer", "-", "--state", "unrouted").out.splitlines()[1].split()[2] == second
+    everything = run("leads", "list", "--json").out
+    assert not [text for text in PERSONAL if text in everything]
+
+
+def test_a_page_tells_on_standard_error_how_to_go_on(run: Run, pipeline: Pipeline, vendor: Vendor) -> None:
+    pipeline.offer(crm(vendor.url))
+    older = pipeline.post()
+    pipeline.advance(1)
+    newer = pipeline.post(a_lead("two@example.com"))
+    pipeline.run()
+    page = run("leads", "list", "--limit", "1")
+    assert newer in page.out
+    assert page.err == f"There are more: python -m leads leads list --limit 1 --after {newer}\n"
+    page = run("leads", "list", "--limit", "1", "--after", newer)
+    assert older in page.out
+    assert page.err == ""
+
+
+def test_a_lead_shows_every_attempt_and_the_person_only_when_asked(
+    run: Run, pipeline: Pipeline, vendor: Vendor
+) -> None:
+    pipeline.offer(crm(vendor.url))
+    vendor.answers(RETRY, DELIVERED)
+    lead_id = pipeline.post(a_lead(Description="Please\n\x1b[31mcall \u202eme"))
+    pipeline.run()
+    assert "next try" in run("leads", "show", lead_id).out
+    pipeline.advance(15)
+    shown = run("leads", "show", lead_id)
+    attempts = [line.split() for line in shown.out.splitlines() if line.startswith(f"{pipeline.clock.now():%Y-}")]
+    assert [attempt[2] for attempt in attempts] == ["retry", "delivered"]
+    assert attempts[0][3] == "503"
+    assert "initial interest" in shown.out
+    for form in ((), ("--json",)):
+        assert not [text for text in ("ada@", "O'Neil", "Please") if text in run("leads", "show", lead_id, *form).out]
+        assert "ada@example.com" in run("leads", "show", lead_id, "--person", *form).out
+    person = run("leads", "show", lead_id, "--person").out
+    assert "\u202e" not in person
+    assert "\x1b" not in person
+    assert "person" not in json.loads(run("leads", "show", lead_id, "--json").out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "problem"),
+    [
+        (("leads", "show", "12"), 1, "lead_id: is no lead's id"),
+        (("leads", "show", "20260131235959999-0123456789ab-c"), 1, "lead_id: no lead of this id is known"),
+        (("leads", "list", "--state", "done"), 2, "state: Input should be 'waiting'"),
+        (("leads", "list", "--since", "yesterday"), 2, "since: write a time as"),
+        (("leads", "list", "--limit", "1001"), 2, "limit: "),
+        (("leads", "list", "--limit", "x"), 2, "Invalid value for '--limit'"),
+        (("leads", "list", "--after", "12"), 2, "after: "),
+        (("leads", "list", "--nope"), 2, "No such option: --nope"),
+        (("offers", "set"), 2, "Missing argument 'FILE'"),
+        (("offers", "bogus"), 2, "No such command 'bogus'"),
+    ],
+)
+def test_wrong_input_is_answered_in_one_line(run: Run, arguments: tuple[str, ...], status: int, problem: str) -> None:
+    assert one_line(run(*arguments), status).startswith(problem)
+
+
+# Status
+
+
+def test_status_tells_where_everything_stands(run: Run, pipeline: Pipeline, vendor: Vendor) -> None:
+    empty = run("status")
+    assert "offers          none" in empty.out
+    assert empty.status == 5
+    pipeline.offer(crm(vendor.url))
+    pipeline.post()
+    pipeline.run()
+    assert run("status").status == 0
+    vendor.refuses()
+    oldest = pipeline.post(a_lead("two@example.com"))
+    pipeline.run()
+    status, out = run("status").status, run("status").out
+    assert status == run("status", "--json").status == 5
+    assert "last 24 hours   1 parked, 1 delivered\n" in out
+    assert "undelivered     1 parked" in out
+    assert f"oldest          {oldest}, parked since " in out
+    assert "queue           0 messages, 0 poison" in out
+    assert "is paused: the secret has expired: make a new one; leads that wait: 1\n" in out
+    assert "recording  paused: the secret has expired: make a new one (since " in out
+    assert re.search(r"\(since \d{4}-\d\d-\d\d \d\d:\d\d, next probe \d\d:\d\d:\d\d UTC\)", out)
+    assert "next retry" not in out
+    assert json.loads(run("status", "--json").out)["undelivered"]["parked"] == 1
+
+
+# Help
+
+
+def test_help_teaches_what_an_offer_is_and_where_secrets_go(run: Run) -> None:
+    shown = run("offers", "set", "--help").out
+    for text in ('"id": "contoso.crm"', "env:NAME", "keyvault:NAME"):
+        assert text in shown
+    assert "LeadsStorage" in run("--help").out
+    assert run("offers").status == 2
+
+
+def test_the_offer_that_help_shows_is_one_that_can_be_set(run: Run, offer_file: Callable[[object], str]) -> None:
+    shown = run("offers", "set", "--help").out
+    start, end = shown.index("  {\n"), shown.index("\n  }\n") + 4
+    assert run("offers", "set", offer_file(shown[start:end])).out == "contoso.crm: created\n"
+
+
+# As a process
+
+
+def account(port: int) -> str:
+    endpoints = f"TableEndpoint=http://127.0.0.1:{port}/a;QueueEndpoint=http://127.0.0.1:{port}/a"
+    return f"AccountName=a;AccountKey=c2VjcmV0;{endpoints}"
+
+
+def test_the_module_runs_as_a_process(pipeline: Pipeline, vendor: Vendor, fresh_storage: str) -> None:
+    pipeline.offer(crm(vendor.url), titles=["Contoso CRM", "Ünï 🎈"])
+    pipeline.app.offers.remove("contoso.crm")
+    ran = process("offers", "list", environment={"LeadsStorage": fresh_storage, "LC_ALL": "C"})
+    assert (ran.status, ran.err) == (0, "")
+    assert "No offer is configured" in ran.out
+
+
+def test_storage_that_refuses_connections_is_said_so_in_one_line() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        ran = process("leads", "list", environment={"LeadsStorage": account(unused.getsockname()[1])})
+    assert one_line(ran, 3).startswith("LeadsStorage: the storage account does not answer")
+
+
+def test_storage_that_hangs_is_asked_once_and_given_up_within_fifteen_seconds(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert PERSON_WAITING["connection_timeout"] + PERSON_WAITING["read_timeout"] <= 15
+    monkeypatch.setitem(PERSON_WAITING, "read_timeout", 0.3)
+    asked: list[bytes] = []
+
+    def hang(connection: socket.socket) -> None:
+        asked.append(connection.recv(100))
+        never_answer(connection)
+
+    with tcp_server(hang) as port:
+        monkeypatch.setenv("LeadsStorage", account(port))
+        ran = run("offers", "list")
+    assert one_line(ran, 3).startswith("LeadsStorage: the storage account does not answer")
+    assert len(asked) == 1
+
+
+def test_a_wrong_key_is_said_so(fresh_storage: str) -> None:
+    before, _, after = fresh_storage.partition("AccountKey=")
+    wrong = f"{before}AccountKey=c2VjcmV0;{after.partition(';')[2]}"
+    ran = process("offers", "list", environment={"LeadsStorage": wrong})
+    assert one_line(ran, 3).startswith("LeadsStorage: the storage account refuses (403 ")
+
+
+@pytest.mark.parametrize(
+    ("environment", "problem"),
+    [
+        ({}, "No storage is configured: set LeadsStorage to a connection string"),
+        ({"LeadsStorage": "AccountKey=c2VjcmV0"}, "LeadsStorage: is no storage connection string"),
+        ({"LeadsStorage": "c2VjcmV0"}, "LeadsStorage: is no storage connection string"),
+        ({"LeadsStorage": "AccountName=a;AccountKey=b;c2VjcmV0"}, "LeadsStorage: is no storage connection string"),
+        ({"LeadsStorage__credential": "c2VjcmV0"}, "LeadsStorage__credential: "),
+    ],
+)
+def test_a_setting_that_is_wrong_is_named_without_its_value(environment: dict[str, str], problem: str) -> None:
+    line = one_line(process("offers", "list", environment=environment), 2)
+    assert line.startswith(problem)
+    assert "c2VjcmV0" not in line
+
+
+def test_development_storage_is_understood_however_it_is_written() -> None:
+    from leads.platform.settings import read_settings
+
+    for written in ("UseDevelopmentStorage=true", "usedevelopmentstorage=True;", " UseDevelopmentStorage=true\n"):
+        assert read_settings({"LeadsStorage": written}).storage_connection_string == "UseDevelopmentStorage=true"
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich", "yaml"])
+def test_a_missing_library_is_named_with_the_way_to_install_it(missing: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; from leads.__main__ import run; sys.exit(run())"
+    ran = process(environment={}, python=("-c", code))
+    assert one_line(ran, 2).endswith("pip install typer rich pyyaml")
+
+
+def test_the_deployed_app_imports_nothing_of_the_command_line() -> None:
+    ours = "{'typer', 'rich', 'yaml', 'leads.cli'}"
+    code = f"import sys, function_app, leads.operations.http; sys.exit(bool({ours} & set(sys.modules)))"
+    assert process(environment={}, python=("-c", code)) == Ran(0, "", "")
+
+
+def test_a_reader_that_stops_reading_causes_no_complaint(pipeline: Pipeline, fresh_storage: str) -> None:
+    for number in range(3):
+        pipeline.post(a_lead(f"{number}@example.com"))
+    pipeline.run()
+    command = f"{sys.executable} -m leads leads list --json | true"
+    environment = os.environ | {"LeadsStorage": fresh_storage}
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=ROOT, env=environment, capture_output=True, timeout=120, check=False
+    )
+    assert done.stderr == b""

@@ -1,0 +1,656 @@
+"""`python -m leads` for connecting: files under version control, the guided dialogue, validation, preview, test lead, pauses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from leads.cli import checks, offers
+from leads.cli.settings import settings_of
+from leads.offers.model import read_offer
+from leads.operations.destination_types import describe
+from tests.support.command_line import ROOT, Run, at_a_terminal, environment_of, one_line, run_against, working
+from tests.support.pipeline import Pipeline, a_lead, crm
+from tests.support.vendor import REJECTED, RETRY, Vendor
+
+TABLE = {"name": "table", "type": "azure_table"}
+OFFER = {"id": "contoso.crm", "titles": ["Contoso CRM"], "destinations": [TABLE]}
+Write = Callable[[object], str]
+
+
+@pytest.fixture
+def run(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Run:
+    return run_against(capsys)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Write:
+    """Writes a value as YAML. Gives the file's name."""
+
+    def write(value: object) -> str:
+        file = tmp_path / "offers.yaml"
+        file.write_text(value if isinstance(value, str) else yaml.safe_dump(value))
+        return str(file)
+
+    return write
+
+
+def titles(pipeline: Pipeline) -> dict[str, list[str]]:
+    return {stored.offer.id: stored.offer.titles for stored in pipeline.app.offers.stored()}
+
+
+# A file under version control
+
+
+def test_a_file_is_applied_with_its_difference_shown_first(run: Run, written: Write, pipeline: Pipeline) -> None:
+    file = written([OFFER, OFFER | {"id": "*", "titles": []}])
+    assert run("offers", "apply", file, "--yes").out == (
+        "contoso.crm: create\n*: create\ncontoso.crm: created\n*: created\n"
+    )
+    assert run("offers", "apply", file, "--yes").out == "contoso.crm: unchanged\n*: unchanged\n"
+    changed = run("offers", "apply", written({"offers": [OFFER | {"titles": ["New"]}]}), "--yes")
+    assert changed.out == ('contoso.crm: change\n  titles: ["Contoso CRM"] -> ["New"]\ncontoso.crm: changed\n')
+    assert titles(pipeline) == {"*": [], "contoso.crm": ["New"]}, "what the file does not name stays"
+
+
+def test_of_a_new_destination_only_what_it_has_is_shown(run: Run, written: Write, pipeline: Pipeline) -> None:
+    run("offers", "apply", written(OFFER), "--yes")
+    more = {"name": "more", "type": "azure_table", "when": {"country": ["NO"]}}
+    changed = run("offers", "apply", written(OFFER | {"destinations": [*OFFER["destinations"], more]}), "--yes")
+    assert changed.out.splitlines()[1:-1] == [
+        "  destinations.more.pace: (nothing) -> 5.0",
+        '  destinations.more.type: (nothing) -> "azure_table"',
+        '  destinations.more.when.country: (nothing) -> ["NO"]',
+    ]
+
+
+def test_a_dry_run_tells_by_its_status_whether_anything_differs(run: Run, written: Write, pipeline: Pipeline) -> None:
+    file = written(OFFER)
+    dry = run("offers", "apply", file, "--dry-run")
+    assert (dry.status, dry.out) == (5, "contoso.crm: create\n")
+    assert titles(pipeline) == {}
+    run("offers", "apply", file, "--yes")
+    assert run("offers", "apply", file, "--dry-run").status == 0
+
+
+def test_offers_that_the_file_does_not_name_are_removed_only_if_that_is_asked_for(
+    run: Run, written: Write, pipeline: Pipeline
+) -> None:
+    run("offers", "apply", written([OFFER, OFFER | {"id": "old.one"}]), "--yes")
+    file = written([OFFER | {"id": "Contoso.CRM"}])
+    applied = run("offers", "apply", file, "--yes", "--remove-others")
+    assert applied.out.splitlines()[-2:] == ["Contoso.CRM: changed", "old.one: removed"]
+    assert set(titles(pipeline)) == {"Contoso.CRM"}
+
+
+def test_an_id_that_no_address_can_name_is_refused_wherever_it_is_written(
+    run: Run, written: Write, pipeline: Pipeline
+) -> None:
+    for words in (
+        ("apply", written([OFFER | {"id": ".."}]), "--yes"),
+        ("connect", "..", "--type", "azure_table", "--yes"),
+    ):
+        refused = run("offers", *words)
+        assert (refused.status, refused.out) == (2, "")
+        assert "id: can't stand in an address" in refused.err
+    assert titles(pipeline) == {}
+
+
+def test_nothing_is_saved_where_nobody_can_be_asked_and_nothing_is_said_by_flag(
+    run: Run, written: Write, pipeline: Pipeline
+) -> None:
+    refused = run("offers", "apply", written(OFFER))
+    assert (refused.status, refused.out) == (2, "contoso.crm: create\n")
+    assert refused.err == "--yes: is needed here, because there is nobody to ask: Save this?\n"
+    assert titles(pipeline) == {}
+
+
+@pytest.mark.parametrize("command", [("set",), ("apply", "--yes")])
+def test_who_is_second_is_told_and_overwrites_nothing(
+    run: Run, written: Write, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    """Somebody saves after the difference was made, and before it is saved."""
+    pipeline.offer(TABLE, offer_id="a.b", titles=["Old"])
+    pipeline.offer(TABLE, offer_id="contoso.crm", titles=["Old"])
+    save = offers.save
+
+    def slower(context: Any, planned: Any) -> None:
+        if planned.id == "contoso.crm":
+            pipeline.offer(TABLE, offer_id="contoso.crm", titles=["Theirs"])
+        save(context, planned)
+
+    monkeypatch.setattr(offers, "save", slower)
+    file = written([OFFER | {"id": "a.b", "titles": ["Ours"]}, OFFER | {"titles": ["Ours"]}])
+    ran = run("offers", command[0], file, *command[1:])
+    assert ran.status == 4
+    assert ran.err.startswith("contoso.crm: somebody else has saved it meanwhile; it is left as it is now.")
+    assert titles(pipeline) == {"a.b": ["Ours"], "contoso.crm": ["Theirs"]}
+
+
+def test_who_makes_an_offer_that_somebody_else_has_made_meanwhile_is_told(
+    run: Run, written: Write, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = offers.save
+
+    def slower(context: Any, planned: Any) -> None:
+        pipeline.offer(TABLE, titles=["Theirs"])
+        save(context, planned)
+
+    monkeypatch.setattr(offers, "save", slower)
+    assert run("offers", "apply", written(OFFER), "--yes").status == 4
+    assert titles(pipeline) == {"contoso.crm": ["Theirs"]}
+
+
+def test_who_connects_a_destination_meanwhile_is_not_overwritten(
+    run: Run, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.offer(TABLE)
+    save = offers.save
+
+    def slower(context: Any, planned: Any) -> None:
+        pipeline.offer(TABLE, TABLE | {"name": "theirs"})
+        save(context, planned)
+
+    monkeypatch.setattr(offers, "save", slower)
+    ran = run("offers", "connect", "contoso.crm", "--type", "azure_table", "--name", "ours", "--yes")
+    assert ran.status == 4
+    stored = pipeline.app.offers.stored()[0].offer
+    assert [config.name for config in stored.destinations] == ["table", "theirs"]
+
+
+def test_at_a_terminal_the_difference_is_asked_about(written: Write, pipeline: Pipeline, fresh_storage: str) -> None:
+    file = written(OFFER)
+    for answer, saved in (("", "Nothing was saved."), ("y", "contoso.crm: created")):
+        with at_a_terminal("offers", "apply", file, environment={"LeadsStorage": fresh_storage}) as terminal:
+            terminal.answer(("contoso.crm: create\nSave this? [y/N]: ", answer), saved)
+            assert terminal.end() == 0
+    assert titles(pipeline) == {"contoso.crm": ["Contoso CRM"]}
+
+
+# The guided dialogue
+
+
+def test_the_dialogue_asks_checks_saves_and_tries(pipeline: Pipeline, fresh_storage: str) -> None:
+    with (
+        working(pipeline),
+        at_a_terminal("offers", "connect", environment={"LeadsStorage": fresh_storage}) as terminal,
+    ):
+        terminal.answer(
+            ("Offer id: ", " "),
+            "id: String should have at least 1 character",
+            ("Offer id: ", "contoso.crm"),
+            ("Display name (Enter: no more): ", "Contoso CRM"),
+            ("Display name (Enter: no more): ", ""),
+            "  Azure Table: ",
+            ("Type: ", "crm"),
+            "must be one of azure_table, dataverse, ",
+            ("Type: ", "azure_table"),
+            ("Name of the destination within the offer [azure_table]: ", "Table"),
+            "name: does not have the right form. A name of its own within the offer",
+            ("Name of the destination within the offer [azure_table]: ", "table"),
+            "Table: The table's name, ",
+            ("table [MarketplaceLeads]: ", "1"),
+            "table: does not have the right form. ",
+            ("table [MarketplaceLeads]: ", "CrmLeads"),
+            ("connection_string (Enter: none): ", "AccountKey=s3cret"),
+            "connection_string: must be a reference: env:NAME",
+            ("connection_string (Enter: none): ", "env:LEADS_SECRET_CRM_STORAGE"),
+            "az keyvault secret set --vault-name VAULT --name leads-secret-crm-storage --file /dev/stdin ",
+            'Then add "LEADS_SECRET_CRM_STORAGE": "leads-secret-crm-storage" to the parameter keyVaultSettings',
+            ("table_service_uri (Enter: none): ", ""),
+            ("Check whether it is usable? [Y/n]: ", "y"),
+            "The app setting LEADS_SECRET_CRM_STORAGE is missing or empty",
+            ("Change the settings? [Y/n]: ", "y"),
+            ("table [CrmLeads]: ", ""),
+            ("connection_string (-: none) [env:LEADS_SECRET_CRM_STORAGE]: ", "-"),
+            ("table_service_uri (Enter: none): ", ""),
+            ("Check whether it is usable? [Y/n]: ", "y"),
+            "usable",
+            ("contoso.crm: create\nSave it? [Y/n]: ", "y"),
+            ("contoso.crm: created\nSend a test lead? [Y/n]: ", "y"),
+            "accepted as ",
+            "table: delivered (created)",
+            "The test lead has arrived.",
+        )
+        assert terminal.end() == 0
+    (stored,) = pipeline.app.offers.stored()
+    assert stored.offer == read_offer(OFFER | {"destinations": [TABLE | {"settings": {"table": "CrmLeads"}}]})
+
+
+def test_what_is_interrupted_saves_nothing(pipeline: Pipeline, fresh_storage: str) -> None:
+    with at_a_terminal("offers", "connect", "a.b", environment={"LeadsStorage": fresh_storage}) as terminal:
+        terminal.wait_for("Display name (Enter: no more): ")
+        terminal.interrupt()
+        assert terminal.end() == 130
+    assert titles(pipeline) == {}
+
+
+def test_all_that_is_asked_can_be_given_as_flags(run: Run, pipeline: Pipeline) -> None:
+    given = ("--type", "azure_table", "--name", "table", "--set", "table=CrmLeads", "--title", "Contoso CRM")
+    with working(pipeline):
+        ran = run("offers", "connect", "contoso.crm", *given, "--validate", "--test", "--yes")
+    assert ran.status == 0, ran.err
+    assert "contoso.crm: created" in ran.out
+    assert "The test lead has arrived." in ran.out
+    assert pipeline.app.offers.stored()[0].offer.destinations[0].settings == {"table": "CrmLeads"}
+
+
+def test_lists_and_objects_are_given_as_json_and_a_secrets_place_is_told_without_a_question(
+    run: Run, pipeline: Pipeline
+) -> None:
+    given = ("--set", "url=https://hooks.example.com/x", "--set", "secret=keyvault:hook")
+    headers = ("--set", 'headers={"Authorization": "env:LEADS_SECRET_HOOK_TOKEN"}')
+    assert run("offers", "connect", "a.b", "--type", "webhook", *given, *headers, "--yes").status == 0
+    (stored,) = pipeline.app.offers.stored()
+    assert stored.offer.destinations[0].settings["headers"] == {"Authorization": "env:LEADS_SECRET_HOOK_TOKEN"}
+
+
+ASKED: dict[str, dict[str, list[str]]] = {
+    "azure_table": {
+        "connection_string": ["AccountKey=s3cret", "env:LEADS_SECRET_CRM_STORAGE"],
+        "table_service_uri": ["http://x", ""],
+    },
+    "dataverse": {
+        "url": ["", "contoso.crm4.dynamics.com", "https://contoso.crm4.dynamics.com"],
+        "tenant_id": ["a tenant", "contoso.example.com"],
+        "client_id": ["not a GUID", "00000000-0000-0000-0000-000000000001"],
+        "client_secret": ["s3cret", "keyvault:crm_secret", "keyvault:crm-secret"],
+        "match_existing": ["name", "off"],
+    },
+    "marketo": {
+        "munchkin_id": ["", "12", "123-ABC-456"],
+        "client_id": ["", "12345678-1234-1234-1234-123456789012"],
+        "client_secret": ["", "s3cret", "env:LEADS_SECRET_MARKETO"],
+        "form_id": ["five", "0", "1005"],
+        "do_not_contact": ["doNotCall", '["doNotWrite"]', '["doNotCall"]'],
+    },
+    "salesforce": {
+        "url": ["", "https://login.salesforce.com", "https://contoso.my.salesforce.com"],
+        "client_id": ["", "3MVG", "3MVG9abcdefghijk"],
+        "client_secret": ["s3cret", "env:SALESFORCE SECRET", "env:LEADS_SECRET_SALESFORCE"],
+        "duplicate_rules": ["ignore", "existing"],
+    },
+    "salesforce_web_to_lead": {"oid": ["", "00X", "00D000000000001"], "daily_limit": ["many", "0", "1000"]},
+    "webhook": {
+        "url": ["", "http://hooks.example.com", "https://hooks.example.com/leads"],
+        "secret": ["", "s3cret", "keyvault:hook"],
+        "headers": [
+            "Authorization: x",
+            '{"Authorization": "s3cret"}',
+            '{"Authorization": "env:LEADS_SECRET_HOOK_TOKEN"}',
+        ],
+        "body": ['{"text": ', '{"text": "{no_such_field}"}', '{"text": "{headline}"}'],
+    },
+}
+"""For each type what is answered to some of its questions, in turn: all but the last are refused."""
+
+
+@pytest.mark.parametrize("type_name", ASKED)
+def test_every_type_is_connected_by_its_own_questions(
+    type_name: str, run: Run, pipeline: Pipeline, fresh_storage: str
+) -> None:
+    asked = ASKED[type_name]
+    with at_a_terminal("offers", "connect", "contoso.crm", environment={"LeadsStorage": fresh_storage}) as terminal:
+        terminal.answer(
+            ("Display name (Enter: no more): ", ""), ("Type: ", type_name), (f"within the offer [{type_name}]: ", "crm")
+        )
+        for setting in settings_of(describe(type_name)):
+            terminal.wait_for(f"{setting.title}: {setting.description}\n{setting.name}")
+            if " | " in setting.kind:
+                terminal.wait_for(f" ({setting.kind})")
+            *refused, answer = asked.get(setting.name, [""])
+            for wrong in refused:
+                terminal.answer((": ", wrong), f"\n{setting.name}", ": ", f"\n{setting.name}")
+            terminal.answer((": ", answer))
+            for reference in re.findall(r"(?:env|keyvault):([\w-]+)", answer):
+                terminal.wait_for("Put the secret into the ")
+                terminal.wait_for(reference)
+        terminal.answer(
+            ("Check whether it is usable? [Y/n]: ", "n"),
+            ("contoso.crm: create\nSave it? [Y/n]: ", "y"),
+            ("contoso.crm: created\nSend a test lead? [Y/n]: ", "n"),
+        )
+        assert terminal.end() == 0
+    (stored,) = pipeline.app.offers.stored()
+    answers = {name: answers[-1] for name, answers in asked.items() if answers[-1]}
+    plain = {setting.name for setting in settings_of(describe(type_name)) if setting.is_plain}
+    wanted = {name: answer if name in plain else json.loads(answer) for name, answer in answers.items()}
+    default = {setting.name: setting.default for setting in settings_of(describe(type_name))}
+    assert stored.offer.destinations[0].settings == {
+        name: value for name, value in wanted.items() if value != default[name]
+    }
+
+
+def test_a_destination_that_is_connected_anew_is_asked_about_as_it_stands(
+    pipeline: Pipeline, fresh_storage: str
+) -> None:
+    pipeline.offer(TABLE | {"settings": {"table": "CrmLeads"}}, offer_id="a.b")
+    with at_a_terminal(
+        "offers", "connect", "a.b", "--type", "azure_table", environment={"LeadsStorage": fresh_storage}
+    ) as terminal:
+        terminal.answer(
+            "The offer has table. One of the same name is replaced, another one is added.",
+            ("Name of the destination within the offer [azure_table]: ", "table"),
+            ("table [CrmLeads]: ", ""),
+            ("connection_string (Enter: none): ", ""),
+            ("table_service_uri (Enter: none): ", ""),
+            ("Check whether it is usable? [Y/n]: ", "n"),
+            ("a.b: unchanged\na.b: unchanged\nSend a test lead? [Y/n]: ", "n"),
+        )
+        assert terminal.end() == 0
+
+
+def test_what_only_shows_in_all_answers_together_is_said_and_asked_about_again(fresh_storage: str) -> None:
+    given = ("--type", "dataverse", "--name", "crm", "--set", "url=https://contoso.crm4.dynamics.com", "--title", "A")
+    with at_a_terminal("offers", "connect", "a.b", *given, environment={"LeadsStorage": fresh_storage}) as terminal:
+        terminal.answer(
+            ("tenant_id (Enter: none): ", ""),
+            ("client_id (Enter: none): ", ""),
+            ("client_secret (Enter: none): ", "env:LEADS_SECRET_CRM"),
+            ("authority [https://login.microsoftonline.com]: ", ""),
+            ("match_existing (email | off) [email]: ", ""),
+            ("duplicate_detection (off | delivered | create) [off]: ", ""),
+            ("deleted_records (recreate | skip) [recreate]: ", ""),
+            "\ntenant_id: is needed too; leave out all three to use the app's managed identity\n",
+            ("url [https://contoso.crm4.dynamics.com]: ", ""),
+            ("tenant_id (Enter: none): ", ""),
+        )
+
+
+def test_a_second_destination_is_added_and_one_of_the_same_name_replaced(run: Run, pipeline: Pipeline) -> None:
+    table = ("offers", "connect", "a.b", "--type", "azure_table", "--yes")
+    run(*table, "--name", "one", "--title", "A")
+    stored = pipeline.app.offers.stored()[0].offer
+    first = stored.model_dump(mode="json")["destinations"][0] | {"pace": 2}
+    pipeline.app.offers.save(read_offer(stored.model_dump(mode="json") | {"destinations": [first]}))
+    run(*table, "--name", "two")
+    changed = run(*table, "--name", "one", "--set", "table=Other", "--title", "B")
+    assert 'a.b: change\n  destinations.one.settings.table: (nothing) -> "Other"\n' in changed.out
+    offer = pipeline.app.offers.stored()[0].offer
+    assert [(config.name, config.settings) for config in offer.destinations] == [
+        ("one", {"table": "Other"}),
+        ("two", {}),
+    ]
+    assert (offer.titles, offer.destinations[0].pace) == (["A", "B"], 2)
+
+
+def test_what_is_not_usable_is_not_saved_by_a_script_that_has_it_validated(run: Run, pipeline: Pipeline) -> None:
+    given = ("--type", "azure_table", "--set", "connection_string=env:LEADS_SECRET_NOT_THERE", "--validate", "--yes")
+    ran = run("offers", "connect", "a.b", *given)
+    assert (ran.status, titles(pipeline)) == (5, {})
+    assert "The app setting LEADS_SECRET_NOT_THERE is missing or empty" in ran.out
+    assert ran.out.splitlines()[-1] == "Nothing was saved."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("a.b", "--type", "azure_table"), "--yes: is needed here"),
+        (("--type", "azure_table", "--yes"), "ID: is missing"),
+        (("a.b", "--yes"), "--type: must be one of azure_table, "),
+        (("a.b", "--type", "crm", "--yes"), "--type: must be one of azure_table, "),
+        (("a.b", "--type", "webhook", "--yes"), "--set url=…: is needed. The endpoint: "),
+        (("a.b", "--type", "webhook", "--set", "url", "--yes"), "--set: write SETTING=VALUE"),
+        (
+            ("a.b", "--type", "webhook", "--set", "uri=x", "--yes"),
+            "--set uri=…: webhook has no such setting; use url, ",
+        ),
+        (
+            ("a.b", "--type", "webhook", "--set", "url=http://x", "--yes"),
+            "--set url: does not have the right form. The endpoint: ",
+        ),
+        (
+            ("a.b", "--type", "webhook", "--set", "url=https://x", "--set", "secret=s3cret", "--yes"),
+            "--set secret: must be a reference: env:NAME",
+        ),
+        (
+            ("a.b", "--type", "webhook", "--set", "headers=x", "--yes"),
+            "--set headers: must be JSON",
+        ),
+        (
+            ("a.b", "--type", "azure_table", "--name", "A b", "--yes"),
+            "destinations.0.name: does not have the right form. ",
+        ),
+        (
+            (
+                *("a.b", "--type", "azure_table", "--set", "connection_string=env:A"),
+                *("--set", "table_service_uri=https://a.example.com", "--yes"),
+            ),
+            "destinations.0.settings.connection_string: leave it out, or leave out table_service_uri",
+        ),
+    ],
+)
+def test_a_wrong_flag_is_answered_in_one_line(run: Run, arguments: tuple[str, ...], problem: str) -> None:
+    line = one_line(run("offers", "connect", *arguments), 2)
+    assert line.startswith(problem)
+    assert "s3cret" not in line
+
+
+# Validate, preview
+
+
+def test_validation_says_of_each_destination_what_to_change(run: Run, pipeline: Pipeline, vendor: Vendor) -> None:
+    pipeline.offer(crm(vendor.url), TABLE)
+    assert run("offers", "validate", "contoso.crm").status == 0
+    vendor.refuses()
+    ran = run("offers", "validate", "contoso.crm")
+    assert ran.status == 5
+    assert "the secret has expired: make a new one (401)" in ran.out
+    assert ran.err == "Checked from this machine; --app URL checks where the app runs, with its settings and network.\n"
+    assert run("offers", "validate", "contoso.crm", "--destination", "table").status == 0
+    found = json.loads(run("offers", "validate", "contoso.crm", "--json").out)
+    assert [each["ok"] for each in found["destinations"]] == [False, True]
+    vendor.fails()
+    assert "out of reach for now: " in run("offers", "validate", "contoso.crm").out
+    assert one_line(run("offers", "validate"), 2).startswith("ID: is missing")
+    assert one_line(run("offers", "validate", "nope"), 1).startswith("offer: there is none with the id nope")
+
+
+def test_an_offer_of_a_file_is_validated_and_previewed_before_it_is_saved(
+    run: Run, written: Write, pipeline: Pipeline, tmp_path: Path
+) -> None:
+    file = written([OFFER | {"stages": {"INS": "trial"}}, OFFER | {"id": "*"}])
+    assert run("offers", "validate", "contoso.crm", "--file", file).status == 0
+    assert "goes to offer contoso.crm" in run("offers", "preview", "contoso.crm", "--file", file).out
+    assert run("offers", "preview", "contoso.crm", "--file", file).out.startswith("trial (INS)")
+    assert one_line(run("offers", "preview", "--file", file), 2) == "ID: name one of the offers in the file"
+    assert one_line(run("offers", "validate", "contoso.crm", "--file", file, "--destination", "x"), 1).startswith(
+        "dest"
+    )
+    assert titles(pipeline) == {}
+
+
+def test_a_preview_shows_every_request_as_a_person_reads_it(run: Run, pipeline: Pipeline, vendor: Vendor) -> None:
+    pipeline.offer(crm(vendor.url), TABLE | {"when": {"stage": ["purchase"]}})
+    shown = run("offers", "preview", "contoso.crm", "--action", "PLT").out.splitlines()
+    assert shown[:2] == ["contact requested (PLT), source AzureMarketplace, country US", "goes to offer contoso.crm"]
+    assert f"  POST {vendor.url}/send" in shown
+    assert '        "email": "robin.oneil@example.com",' in shown
+    assert "  would skip it: when.stage: only purchase; the lead is contact_requested" in shown
+    assert vendor.calls == []
+
+
+@pytest.mark.parametrize(
+    "name", ["04-connector-object.json", "28-windows-1252.json", "29-utf-16.json", "26-byte-order-mark.json"]
+)
+def test_a_lead_of_any_shape_and_encoding_is_previewed_as_it_would_be_read(
+    run: Run, pipeline: Pipeline, name: str
+) -> None:
+    pipeline.offer(TABLE, offer_id="*")
+    sample = ROOT / "samples" / name
+    found = json.loads(run("offers", "preview", "--lead", str(sample), "--json").out)
+    lead = pipeline.post(sample.read_bytes())
+    pipeline.run()
+    client = pipeline.app.storage.table("MarketplaceLeads").client
+    (row,) = client.query_entities(f"RowKey eq '{lead}'")
+    body = found["destinations"][0]["requests"][0]["body"]
+    same = body.keys() - {"RowKey", "CreatedTime", "PartitionKey"}
+    assert {column: row[column] for column in same} == {column: body[column] for column in same}
+
+
+def test_a_lead_no_offer_takes_and_one_that_can_not_be_read_are_said_so(
+    run: Run, pipeline: Pipeline, tmp_path: Path
+) -> None:
+    file = tmp_path / "lead.json"
+    file.write_text(json.dumps(a_lead(Description="\x1b[31mred")))
+    shown = run("offers", "preview", "--lead", str(file)).out
+    assert "No offer takes this lead: it would be kept as unrouted" in shown
+    pipeline.offer(TABLE, offer_id="*")
+    assert "\x1b" not in run("offers", "preview", "--lead", str(file)).out
+    file.write_text("{")
+    assert one_line(run("offers", "preview", "--lead", str(file)), 2).startswith("lead: ")
+    assert one_line(run("offers", "preview", "--lead", str(file), "--action", "PLT"), 2).startswith("action: ")
+
+
+# A test lead
+
+
+def test_a_test_lead_is_followed_until_it_has_arrived_everywhere(run: Run, pipeline: Pipeline, vendor: Vendor) -> None:
+    pipeline.offer(crm(vendor.url), TABLE)
+    with working(pipeline):
+        ran = run("offers", "test", "contoso.crm", "--action", "Create")
+    assert (ran.status, ran.err) == (0, "")
+    first, *steps, last = ran.out.splitlines()
+    lead_id = vendor.keys()[0]
+    assert f"accepted as {lead_id}; its mark is MSFT_TEST_" in first
+    assert steps[0].endswith(" s  picked up: offer contoso.crm, purchase")
+    assert {step.partition(" s  ")[2].partition(",")[0] for step in steps[1:]} == {
+        "crm: delivered",
+        "table: delivered (created)",
+    }
+    assert last == "The test lead has arrived."
+
+
+def test_a_test_lead_that_a_policy_skips_is_said_so(run: Run, pipeline: Pipeline, vendor: Vendor) -> None:
+    pipeline.offer(crm(vendor.url), policies={"test_leads": "skip"})
+    with working(pipeline):
+        ran = run("offers", "test", "contoso.crm")
+    assert ran.status == 5
+    assert ran.err == "contoso.crm: not sent: test leads are only recorded (policy test_leads)\n"
+
+
+def test_a_test_lead_behind_a_paused_connection_says_which_and_why(
+    run: Run, pipeline: Pipeline, vendor: Vendor
+) -> None:
+    pipeline.offer(crm(vendor.url))
+    (connection,) = json.loads(run("connections", "list", "--json").out)
+    run("connections", "pause", connection["id"], "--note", "maintenance, ask Ada")
+    with working(pipeline):
+        ran = run("offers", "test", "contoso.crm")
+    assert ran.status == 5
+    assert f"the connection {connection['id']} is paused by a person: maintenance, ask Ada." in ran.err
+
+
+def test_a_test_lead_that_is_refused_says_why(run: Run, pipeline: Pipeline, vendor: Vendor) -> None:
+    pipeline.offer(crm(vendor.url))
+    vendor.answers(REJECTED)
+    with working(pipeline):
+        ran = run("offers", "test", "contoso.crm")
+    assert ran.status == 5
+    assert ran.err.startswith("crm: dead_letter: ")
+
+
+def test_where_no_worker_runs_that_is_said_after_the_time_limit(run: Run, pipeline: Pipeline, vendor: Vendor) -> None:
+    pipeline.offer(crm(vendor.url))
+    ran = run("offers", "test", "contoso.crm", "--timeout", "0")
+    assert ran.status == 5
+    assert ran.err.startswith("Not there after 0 s: nothing has picked it up. Does the app run")
+    assert "About 1 messages are on the queue" in ran.err
+
+
+def test_a_test_lead_that_is_to_be_tried_again_says_what_the_last_try_was(
+    run: Run, pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.offer(crm(vendor.url))
+    vendor.answer = lambda call: RETRY
+    monkeypatch.setattr(checks, "POLL_SECONDS", 0.01)
+    with working(pipeline):
+        ran = run("offers", "test", "contoso.crm", "--timeout", "8")
+    assert ran.status == 5
+    assert ran.err == "Not there after 8 s: crm: the last try was retry (503); it is tried on by itself\n"
+    assert "crm: retry (503), " in ran.out
+
+
+# Connections
+
+
+def test_a_connection_is_paused_and_resumed_at_a_shell(run: Run, pipeline: Pipeline, vendor: Vendor) -> None:
+    assert run("connections", "list").out == "No offer has a destination yet, so there is no connection.\n"
+    pipeline.offer(crm(vendor.url))
+    connection = json.loads(run("connections", "list", "--json").out)[0]["id"]
+    assert run("connections", "pause", connection, "--note", "until six").out == (
+        f"{connection}: paused by a person: until six\n"
+    )
+    status = run("status")
+    assert status.status == 5
+    paused = f"connection {connection} (contoso.crm crm; 127.0.0.1) is paused by a person: until six"
+    assert f"needs a person  {paused}\n" in status.out
+    assert "paused by a person: until six (since " in run("connections", "list").out
+    assert run("connections", "resume", connection).out == f"{connection}: nothing was sent yet\n"
+    assert one_line(run("connections", "resume", "nope"), 1).startswith("connection_id: ")
+    assert one_line(run("connections", "pause", connection, "--note", " "), 2).startswith("note: ")
+    assert one_line(run("connections", "pause", connection), 2).startswith("Missing option '--note'")
+
+
+# Leads as they come
+
+
+@pytest.fixture
+def following(fresh_storage: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    started: list[subprocess.Popen[str]] = []
+
+    def follow(*arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "leads", "leads", "list", "--follow", *arguments]
+        environment = environment_of({"LeadsStorage": fresh_storage, "PYTHONUNBUFFERED": "1"})
+        started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield follow
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_leads_and_their_changes_are_shown_as_they_come_until_ctrl_c(
+    routed: Pipeline, vendor: Vendor, following: Callable[..., subprocess.Popen[str]]
+) -> None:
+    vendor.answers(RETRY)
+    lead = routed.post()
+    routed.run()
+    shown = following()
+    assert shown.stdout
+    assert shown.stdout.readline().split()[2:] == [lead, "contoso.crm", "initial_interest", "retry"]
+    vendor.works()
+    routed.advance(15)
+    assert shown.stdout.readline().split()[2:] == [lead, "contoso.crm", "initial_interest", "delivered"]
+    newer = routed.post(a_lead("two@example.com", OfferTitle="[red]x\x1b[31m"))
+    routed.run()
+    assert shown.stdout.readline().split()[2:] == [newer, "-", "initial_interest", "unrouted"]
+    shown.send_signal(signal.SIGINT)
+    assert (shown.wait(30), shown.stdout.read()) == (0, "")
+
+
+def test_what_follows_as_json_is_a_line_for_each_change(
+    routed: Pipeline, following: Callable[..., subprocess.Popen[str]]
+) -> None:
+    lead = routed.post()
+    routed.run()
+    shown = following("--json", "--state", "delivered")
+    assert shown.stdout
+    assert json.loads(shown.stdout.readline())["lead_id"] == lead
+    os.kill(shown.pid, signal.SIGINT)
+    assert shown.wait(30) == 0
+
+
+def test_what_goes_on_without_an_end_takes_no_end(run: Run) -> None:
+    assert one_line(run("leads", "list", "--follow", "--until", "1h"), 2).startswith("--follow: ")

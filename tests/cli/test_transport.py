@@ -1,0 +1,255 @@
+"""How the command line reaches a deployed app, and the one line where it can't."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from leads.cli.transport import KEY_VARIABLE, TOKEN_VARIABLE, Deployed, OutOfReach, read_key, read_url
+from leads.operations.imports import ROWS_AT_ONCE
+from leads.operations.offers import OfferList, RemoveOffer, ShowOffer, list_offers, remove_offer, show_offer
+from leads.operations.operation import Nothing, Operation, whole_body
+from leads.operations.problems import Changed, Invalid, NotFound, Unavailable
+from leads.operations.table import OPERATIONS
+from leads.operations.wire import read_request
+from leads.platform.settings import SettingsError
+
+KEY = "k3y-of-manage=="
+Answer = tuple[int, dict[str, str], bytes]
+
+
+class Site:
+    """Whatever stands at the address. It answers as told, and keeps the requests."""
+
+    def __init__(self) -> None:
+        self.answer: Answer = (200, {"Content-Type": "application/json"}, b'{"offers": []}')
+        self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def handle_one_request(self) -> None:
+                self.raw_requestline = self.rfile.readline()
+                if not self.raw_requestline or not self.parse_request():
+                    return
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                site.requests.append((self.command, self.path, headers, body))
+                status, more, content = site.answer
+                self.send_response(status)
+                for name, value in ({"Content-Length": str(len(content))} | more).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(content)
+                self.close_connection = True
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Stay quiet."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def problem(self, status: int, detail: str, field: str = "") -> None:
+        """Answer as the app does where something is wrong."""
+        body = {"type": "about:blank", "title": "x", "status": status, "detail": detail} | (
+            {"field": field} if field else {}
+        )
+        self.answer = (status, {"Content-Type": "application/problem+json"}, json.dumps(body).encode())
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    made = Site()
+    threading.Thread(target=made.server.serve_forever, args=(0.02,), daemon=True).start()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def refused(site: Site, kind: type[Exception] = OutOfReach) -> str:
+    """The one line of a question that fails."""
+    with pytest.raises(kind) as raised:
+        Deployed(site.url).ask(list_offers, Nothing())
+    line = str(raised.value)
+    assert len(line.splitlines()) == 1
+    assert KEY not in line
+    return line.replace(site.url, "URL")
+
+
+def test_a_question_carries_the_key_in_a_header_and_the_answer_comes_back_as_its_model(site: Site) -> None:
+    assert Deployed(site.url + "/").ask(list_offers, Nothing()) == OfferList(offers=[])
+    method, path, headers, body = site.requests[0]
+    assert (method, path, body) == ("GET", "/api/manage/offers", b"")
+    assert headers["x-functions-key"] == KEY
+    assert "authorization" not in headers
+
+
+def test_a_token_goes_along_where_entra_id_stands_in_front(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, "t0ken")
+    Deployed(site.url).ask(list_offers, Nothing())
+    assert site.requests[0][2]["authorization"] == "Bearer t0ken"
+
+
+def test_a_netrc_of_the_machine_has_no_say(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login ada password s3cret")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    Deployed(site.url).ask(list_offers, Nothing())
+    assert "authorization" not in site.requests[0][2]
+
+
+def test_names_are_encoded_and_versions_travel_as_headers(site: Site) -> None:
+    site.answer = (204, {}, b"")
+    Deployed(site.url).ask(remove_offer, RemoveOffer(offer_id="a/b ?#%x", if_match='W/"x"'))
+    method, path, headers, _ = site.requests[0]
+    assert (method, path, headers["if-match"]) == ("DELETE", "/api/manage/offers/a%2Fb%20%3F%23%25x", 'W/"x"')
+
+
+BODIES: dict[str, Any] = {
+    "set_offer": {"destinations": [{"name": "table", "type": "azure_table"}]},
+    "validate_destination": {"name": "table", "type": "azure_table"},
+    "pause_connection": {"note": "CRM upgrade \N{SNOWMAN}"},
+    "import_rows": {"rows": [{"number": n, "record": {"Email": f"c{n}@example.com"}} for n in range(ROWS_AT_ONCE)]},
+    "reconcile_rows": {"rows": [{"number": 1, "record": {"Email": "ada@example.com"}}]},
+    "import_table": {"source": {"connection_string": "env:LEADS_SECRET_OLD_STORAGE"}},
+    "replay_leads": {"offer": "a.b"},
+    "show_customer": {"email": "ada@example.com"},
+    "erase_customer": {"email": "ada@example.com"},
+}
+"""What operations are asked that need a body."""
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_every_body_is_sent_with_its_length(site: Site, operation: Operation[Any, Any]) -> None:
+    body = json.dumps(BODIES.get(operation.name, {})).encode()
+    segments = {part[1:-1]: "a.b" for part in operation.path.split("/") if part.startswith("{")}
+    site.problem(503, "Ask again.")
+    with pytest.raises(Unavailable):
+        Deployed(site.url).ask(operation.run, read_request(operation, segments, {}, {}, body))
+    ((method, _, headers, sent),) = site.requests
+    assert "transfer-encoding" not in headers
+    assert headers.get("content-length", "0") == str(len(sent))
+    assert ("content-length" in headers) is (method != "GET")
+    assert bool(sent) is (whole_body(operation.request) is not None)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(400, Invalid), (404, NotFound), (412, Changed), (503, Unavailable)])
+def test_what_the_app_says_is_said_as_if_it_were_said_here(site: Site, status: int, kind: type[Exception]) -> None:
+    site.problem(status, "there is none", "offer")
+    assert refused(site, kind) == "offer: there is none"
+    if status != 404:
+        site.problem(status, "Ask again.")
+        assert refused(site, kind) == "Ask again."
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "line"),
+    [
+        (401, {}, "URL refuses the key (401); take that of the function manage: az functionapp function keys list "),
+        (403, {}, "URL refuses this machine or login (403); see its access restrictions, and LEADS_APP_TOKEN"),
+        (404, {}, "URL has no management API (404); check the address, and that the app is deployed there"),
+        (405, {}, "URL has no management API (405); "),
+        (302, {"Location": "https://login.example.com/"}, "URL sends elsewhere (302); give the final address"),
+        (500, {}, "URL answers 500; try again, then look at the app's log"),
+        (502, {}, "URL answers 502; "),
+        (503, {}, "URL answers 503; "),
+        (429, {}, "URL answers 429; "),
+    ],
+)
+def test_what_stands_before_the_app_is_told_apart_from_it(
+    site: Site, status: int, headers: dict[str, str], line: str
+) -> None:
+    site.answer = (status, {"Content-Type": "text/html"} | headers, b"<h1>hello</h1>")
+    assert refused(site).startswith(line)
+    assert len(site.requests) == 1, "no redirect is followed: the key would go along"
+
+
+@pytest.mark.parametrize(
+    "body", [b"<h1>hello</h1>", b"", b"[]", b'{"offers": 1}', b'{"offers": [{"offer": {"id": "x"}}]}', b"\xff"]
+)
+def test_an_answer_that_is_none_of_ours_is_said_so(site: Site, body: bytes) -> None:
+    site.answer = (200, {"Content-Type": "application/json"}, body)
+    assert refused(site).startswith("URL answers something else than this command line expects: is it this app")
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_an_app_of_another_release_that_lacks_the_operation_is_said_so(site: Site, status: int) -> None:
+    site.problem(status, "GET /api/manage lists the addresses there are.")
+    assert refused(site).startswith("URL has no such operation: it runs another release than this command line")
+
+
+def test_nobody_at_the_address_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(
+            OutOfReach, match=r"does not answer \(ConnectionError\); check the address and the network$"
+        ):
+            Deployed(url).ask(show_offer, ShowOffer(offer_id="a.b"))
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        ("https://app.azurewebsites.net", "https://app.azurewebsites.net"),
+        (" https://app.azurewebsites.net/ ", "https://app.azurewebsites.net"),
+        ("https://app.azurewebsites.net/api/manage/", "https://app.azurewebsites.net"),
+        ("https://gateway.example.com/leads", "https://gateway.example.com/leads"),
+        ("http://localhost:7071", "http://localhost:7071"),
+        ("http://[::1]:7071", "http://[::1]:7071"),
+    ],
+)
+def test_an_address_is_read_as_it_is_pasted(written: str, url: str) -> None:
+    assert read_url(written) == url
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("app.azurewebsites.net", "--app: must be the app's address"),
+        ("ftp://app.example.com", "--app: must be the app's address"),
+        ("https://", "--app: must be the app's address"),
+        ("https://[::1", "--app: must be the app's address"),
+        ("https://a:b:c", "--app: must be the app's address"),
+        ("https://a b", "--app: must be the app's address"),
+        ("https://app.example.com/api/manage?code=s3cret", "--app: takes the address alone; a key goes into "),
+        ("https://ada:s3cret@app.example.com", "--app: takes the address alone"),
+        ("http://app.azurewebsites.net", "--app: must begin with https://"),
+    ],
+)
+def test_an_address_that_would_not_do_is_refused_without_repeating_it(written: str, problem: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{problem}") as refused_address:
+        read_url(written)
+    assert "s3cret" not in str(refused_address.value)
+
+
+@given(st.text(max_size=40) | st.text(alphabet="htps:/[]@?#.%a1 ", max_size=30))
+def test_any_text_is_an_address_or_refused_in_one_line(text: str) -> None:
+    try:
+        url = read_url(text)
+    except SettingsError as error:
+        assert len(str(error).splitlines()) == 1
+    else:
+        assert url.startswith(("https://", "http://"))
+
+
+def test_a_key_is_never_guessed(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:
+    monkeypatch.setattr("sys.stdin", open("/dev/null"))  # noqa: SIM115, PTH123
+    monkeypatch.delenv(KEY_VARIABLE)
+    with pytest.raises(SettingsError, match=r"^LEADS_APP_KEY: set it to the key of the function manage"):
+        read_key()
+    monkeypatch.setenv(KEY_VARIABLE, "two words")
+    with pytest.raises(SettingsError, match=r"^LEADS_APP_KEY: holds a character that none has"):
+        Deployed(site.url).ask(list_offers, Nothing())
+    assert site.requests == []

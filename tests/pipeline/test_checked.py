@@ -1,0 +1,70 @@
+"""A check of any destination is bounded in time and never raises."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from leads.core.outcomes import Delivered
+from leads.destinations.base import (
+    CHECK_SECONDS,
+    CheckResult,
+    Customer,
+    Destination,
+    DestinationSettings,
+    OutgoingLead,
+    PreviewedRequest,
+)
+from leads.destinations.http import Failure, HttpClient, NoAnswer
+from leads.pipeline.attempt import checked
+
+NOTHING: dict[str, CheckResult] = {}
+
+
+class Anything(Destination):
+    """Checks itself by what it is given."""
+
+    Settings: ClassVar[type[DestinationSettings]] = DestinationSettings
+
+    def __init__(self, check: Any) -> None:
+        self._check = check
+
+    @classmethod
+    def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
+        return ()
+
+    def check(self) -> CheckResult:
+        result: CheckResult = self._check()
+        return result
+
+    def send(self, outgoing: OutgoingLead, customer: Customer) -> Delivered:
+        return Delivered("")
+
+    def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
+        return []
+
+
+def test_what_a_check_says_is_what_it_says() -> None:
+    said = CheckResult(ok=False, problem="the secret has expired", code="401")
+    assert checked(Anything(lambda: said)) is said
+
+
+def test_a_check_that_raises_stands_against_nothing_and_says_where_without_the_data() -> None:
+    found = checked(Anything(lambda: NOTHING["marker@example.com"]))
+    assert found.ok and "fault" in found.problem
+    assert found.code.startswith("KeyError at test_checked.py:")
+    assert "marker" not in repr(found)
+
+
+def test_a_check_has_so_many_seconds_for_all_its_requests(monkeypatch: Any) -> None:
+    now = [0.0]
+    monkeypatch.setattr("leads.platform.deadline.monotonic", lambda: now[0])
+
+    def slow() -> CheckResult:
+        now[0] += CHECK_SECONDS
+        try:
+            HttpClient(1).request("GET", "https://vendor.example.com/")
+        except NoAnswer as error:
+            return CheckResult(ok=False, code=error.failure, transient=True)
+        raise AssertionError("it had no time left")
+
+    assert checked(Anything(slow)).code == Failure.TIMEOUT

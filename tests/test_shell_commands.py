@@ -1,0 +1,151 @@
+"""Shell commands of the documents and of the code: they exist, show no secret, and the next deployment leaves what they do."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from leads.cli.connect import where_secrets_go
+
+ROOT = Path(__file__).parents[1]
+PAGES = [
+    *ROOT.glob("*.md"),
+    *ROOT.glob("docs/**/*.md"),
+    ROOT / "samples/README.md",
+    ROOT / "devhost/README.md",
+]
+SOURCES = [*ROOT.glob("leads/**/*.py"), *ROOT.glob("infra/*.bicep")]
+
+# The commands of az that the documents and the code name, and their options by the reference of release 2.91
+# (https://learn.microsoft.com/cli/azure/reference-index). `--query` and `--output` are every command's.
+APP = {"--resource-group", "--name"}
+AZ = {
+    "account get-access-token": {"--resource"},
+    "ad signed-in-user show": set(),
+    "deployment sub create": {"--name", "--location", "--parameters"},
+    "functionapp function keys delete": APP | {"--function-name", "--key-name"},
+    "functionapp function keys list": APP | {"--function-name", "--subscription"},
+    "functionapp function keys set": APP | {"--function-name", "--key-name"},
+    "functionapp list-flexconsumption-locations": set(),
+    "functionapp restart": APP,
+    "functionapp show": APP,
+    "functionapp start": APP,
+    "functionapp stop": APP,
+    "group delete": {"--name"},
+    "keyvault recover": {"--name"},
+    "keyvault secret recover": {"--vault-name", "--name"},
+    "keyvault secret set": {"--vault-name", "--name", "--file", "--encoding"},
+    "lock delete": {"--name", "--resource-group", "--resource-type", "--resource"},
+    "login": set(),
+    "provider register": {"--namespace"},
+    "rest": {"--method", "--url", "--body"},
+    "storage entity query": {"--auth-mode", "--account-name", "--table-name"},
+}
+LONG = {"-g": "--resource-group", "-n": "--name", "-o": "--output"}
+BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+STARTS = ("az", "azd", "curl", "func", "git", "npx", "printf", "read")
+UNSAFE = {
+    "a secret as an argument": r"--value\b|--key-value\b|\s--settings\s",
+    "a file that is named -": r"--file -(?![\w-])",
+    "an app setting that the next deployment removes": r"\bappsettings set\b",
+    "a key as an argument": r"curl\b[^|]*(-H|--header) ?[\"'][\w-]*(key|authorization)\b|curl\b[^|]*[?&]code=(?!wrong)",
+    "a tag, of which there are none": r"\bgit (checkout|switch) (TAG|v\d)",
+}
+
+
+def shell_lines(text: str) -> Iterator[str]:
+    """The shell commands of a document: in fenced and indented blocks, and in backquotes. Continued lines are one."""
+    blocks = "\n".join(BLOCK.findall(text))
+    indented = re.findall(r"^ {4,}\S.*$", BLOCK.sub("", text), re.MULTILINE)
+    inline = [found.replace("\n", " ") for found in re.findall(r"`([^`]+)`", BLOCK.sub("", text))]
+    for line in [
+        *re.sub(r"(\\|\|)\n\s*", r"\1 ", "\n".join([blocks, *indented])).replace("\\ ", " ").splitlines(),
+        *inline,
+    ]:
+        words = line.split()
+        if words and (words[0] in STARTS or re.search(r"\baz [a-z]", line)):
+            yield line.strip()
+
+
+def az_calls(line: str) -> Iterator[list[str]]:
+    """Each call of az within a line: its words up to the end of the command."""
+    inner = re.compile(r"\$\(([^)]*)\)")
+    for part in [*inner.findall(line), inner.sub("…", line)]:
+        for call in re.findall(r"\baz ([a-z][^|;#&]*)", part):
+            yield re.sub("[\"'`]", " ", call).split()
+
+
+def wrong_with(line: str) -> list[str]:
+    """What is unsafe or unknown in a shell command."""
+    told = [name for name, pattern in UNSAFE.items() if "127.0.0.1" not in line and re.search(pattern, line, re.I)]
+    for words in az_calls(line):
+        name = next((known for known in AZ if words[: len(known.split())] == known.split()), None)
+        if name is None:
+            told.append(f"az {' '.join(words)}: not among the commands that were looked up")
+            continue
+        used = {LONG.get(word, word) for word in words if re.fullmatch(r"--?[a-z][a-z-]*", word)}
+        told += [f"az {name} {option}" for option in used - AZ[name] - {"--query", "--output"}]
+        if name == "keyvault secret set" and not {"--file", "--encoding", "--output"} <= used:
+            told.append("az keyvault secret set prints the secret, or takes it from no file")
+    return told
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'az keyvault secret set --vault-name VAULT --name a --value "$SECRET" --output none',
+        "az keyvault secret set --vault-name VAULT --name a --file - --encoding utf-8 --output none",
+        "az keyvault secret set --vault-name VAULT --name a --file /dev/stdin --encoding utf-8",
+        'az functionapp config appsettings set -g GROUP -n APP --settings NAME="$SECRET"',
+        "az functionapp function keys set -g GROUP -n APP --function-name accept_lead --key-name a --key-value KEY",
+        "az functionapp stop --app APP",
+        "curl 'https://APP.azurewebsites.net/api/leads?code=KEY'",
+        'curl https://APP.azurewebsites.net/api/manage -H "x-functions-key: $LEADS_APP_KEY"',
+        "git checkout TAG && func azure functionapp publish APP_NAME --python",
+    ],
+)
+def test_a_command_that_does_not_do_is_found(line: str) -> None:
+    assert list(shell_lines(f"a `{line}` b")) == [line]
+    assert list(shell_lines(f"a\n\n    {line}\n\nb")) == [line]
+    assert wrong_with(line)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_shell_command_of_a_document_exists_and_shows_no_secret(path: Path) -> None:
+    assert {line: told for line in shell_lines(path.read_text()) if (told := wrong_with(line))} == {}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_command_that_the_code_names_is_unsafe(path: Path) -> None:
+    lines = [line for line in path.read_text().splitlines() if re.search(r"\b(az|curl|git) [a-z-]", line)]
+    assert {line: told for line in lines if (told := [name for name in UNSAFE if re.search(UNSAFE[name], line)])} == {}
+
+
+@pytest.mark.parametrize(
+    ("reference", "secret"), [("keyvault:crm-hook", "crm-hook"), ("env:LEADS_SECRET_a.b", "leads-secret-a-b")]
+)
+def test_the_command_that_stores_a_secret_takes_it_from_its_input(reference: str, secret: str) -> None:
+    told = list(where_secrets_go({"Authorization": reference}))
+    (line,) = [line for line in shell_lines("\n".join(told)) if "az keyvault" in line]
+    assert wrong_with(line) == []
+    assert shlex.split(line.partition("az ")[2])[3:7] == ["--vault-name", "VAULT", "--name", secret]
+    (shown,) = [line for line in shell_lines((ROOT / "docs/configuration.md").read_text()) if "az keyvault" in line]
+    assert line.replace(secret, "crm-secret", 1) == shown, "the documents show the same command"
+
+
+def test_a_setting_of_the_deployed_app_is_said_to_be_the_deployments() -> None:
+    told = " ".join(where_secrets_go("env:LEADS_SECRET_ERP"))
+    assert '"LEADS_SECRET_ERP": "leads-secret-erp"' in told
+    assert "keyVaultSettings" in told
+
+
+@pytest.mark.parametrize("path", [*PAGES, *SOURCES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_partner_centers_list_is_downloaded(path: Path) -> None:
+    """Microsoft Learn, "Bulk operations for Leads using comma-separated value (CSV) files"."""
+    assert (
+        re.findall(r"Referrals > Leads[^.]{0,20}\bexport\w*|\bexport\w* Partner Center", path.read_text(), re.I) == []
+    )

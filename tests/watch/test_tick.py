@@ -1,0 +1,295 @@
+"""A tick of `watch`: what hangs or is faulty keeps nothing else from its turn, and it costs few requests."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+
+from leads.core.states import State
+from leads.destinations import connection_of
+from leads.destinations.base import CheckResult
+from leads.health.connections import CONNECTIONS_TABLE
+from leads.ledger.queries import PARTITIONS
+from leads.ledger.rows import Delivery, LeadRecord, todo_entity
+from leads.ledger.transactions import Ledger
+from leads.pipeline.intake import KeptUnreadable
+from leads.platform import deadline
+from leads.platform.steps import carry_out
+from leads.watch import conditions, probes, tick
+from tests.support.logs import events, logged
+from tests.support.pipeline import Pipeline, a_lead, crm
+from tests.support.proxy import Proxy
+from tests.support.recording import Recording
+from tests.support.vendor import REJECTED, Vendor
+
+GENEROUS = 60.0
+HANGS = "http://127.0.0.1:9/hangs/"
+
+
+@pytest.fixture(autouse=True)
+def _log_everything(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "leads")
+
+
+@pytest.fixture
+def proxied(fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Pipeline, Proxy]]:
+    with Proxy(fresh_storage) as proxy:
+        yield Pipeline(proxy.connection_string, monkeypatch), proxy
+
+
+def id_of(url: str) -> str:
+    return connection_of("recording", {"url": url})
+
+
+def offers_that_hang(pipeline: Pipeline, number: int, before: str) -> None:
+    """Offers whose connections are paused, and are read from the table before the one of this id."""
+    found = (url for n in count() if id_of(url := f"{HANGS}{n}") < before)
+    for n, url in zip(range(number), found, strict=False):
+        pipeline.offer(crm(url), offer_id=f"p.hangs{n}", titles=[f"Hangs {n}"])
+        pipeline.app.connections.pause(id_of(url), "recording", "it did not answer")
+
+
+def parked(pipeline: Pipeline, url: str, number: int = 1, *destinations: dict[str, Any]) -> list[str]:
+    """Leads of an offer of their own that are parked behind the connection."""
+    title = f"Offer at {url}"
+    pipeline.offer(*(destinations or [crm(url, pace=100)]), offer_id=f"p.{id_of(url)}", titles=[title])
+    pipeline.app.offers.forget()
+    pipeline.app.connections.pause(id_of(url), "recording", "it is down")
+    leads = [pipeline.post(a_lead(f"c{n}@example.com", OfferTitle=title)) for n in range(number)]
+    pipeline.run()
+    assert {delivery.state for lead in leads for delivery in pipeline.record(lead).deliveries.values()} == {
+        State.PARKED
+    }
+    return leads
+
+
+# --- What hangs ---------------------------------------------------------------------------------------------------------
+
+
+def test_vendors_that_hang_keep_no_alarm_no_waiting_lead_and_no_other_vendor_from_their_turn(
+    pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked, real = threading.Event(), Recording.check
+    said_before: list[set[str]] = []
+
+    def check(self: Recording) -> CheckResult:
+        if not self.settings.url.startswith(HANGS):
+            asked.set()
+            return real(self)
+        said_before.append({name for name, _ in events(caplog)})
+        assert asked.wait(GENEROUS), "it waits for vendors that hang"
+        return CheckResult(ok=False, code="timeout", transient=True)
+
+    with Vendor() as open_one, Vendor() as refusing:
+        offers_that_hang(pipeline, 6, before=id_of(vendor.url))
+        (behind_healthy,) = parked(pipeline, vendor.url)
+        (behind_open,) = parked(pipeline, open_one.url)
+        pipeline.app.connections.reopen(id_of(open_one.url))
+        pipeline.offer(crm(refusing.url), offer_id="p.refused", titles=["Refused"])
+        refusing.answers(REJECTED)
+        pipeline.post(a_lead(OfferTitle="Refused"))
+        pipeline.app.offers.forget()
+        pipeline.run()
+        monkeypatch.setattr(Recording, "check", check)
+        pipeline.tick()
+        assert open_one.records == {behind_open: 1}
+        assert vendor.records == {behind_healthy: 1}
+    assert len(said_before) == 6
+    assert all({"leads_need_a_person", "leads_redriven"} <= said for said in said_before), "alarms and leads come first"
+
+
+@pytest.mark.parametrize("passes", [False, True])
+def test_who_was_not_reached_comes_first_next_time_on_whichever_instance(
+    passes: bool,
+    pipeline: Pipeline,
+    second: Pipeline,
+    vendor: Vendor,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now, asked = [0.0], list[str]()
+    monkeypatch.setattr(deadline, "monotonic", lambda: now[0])
+    monkeypatch.setattr(probes, "AT_ONCE", 1)
+
+    def check(self: Recording) -> CheckResult:
+        asked.append(self.settings.url)
+        now[0] += deadline.remaining()
+        return CheckResult(ok=passes, code="timeout", transient=not passes)
+
+    monkeypatch.setattr(Recording, "check", check)
+    offers_that_hang(pipeline, 3, before=id_of(vendor.url))
+    parked(pipeline, vendor.url)
+    for turn in range(8):
+        instance = (pipeline, second)[turn % 2]
+        instance.clock.time += timedelta(minutes=1)
+        step = next(step for step in tick.later_steps(tick.begun(instance.app)) if step.name == "vendors")
+        assert carry_out(step) is None
+    assert len(set(asked[:4])) == 4
+    assert asked[4:] == ([vendor.url] * 4 if passes else asked[:4]), "what was opened need not be asked for an hour"
+    told = logged(caplog, "step_overran")
+    assert told[0] == {"what": "vendors", "seconds": probes.ASK_SECONDS, "why": "3 of 4 connections were not asked"}
+
+
+def test_a_quiet_connection_that_is_never_done_with_has_had_its_turn(
+    routed: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the host ends the worker in the middle of it."""
+    monkeypatch.setattr(probes, "checked", ends_here)
+    routed.watch()
+    (connection,) = routed.app.connections.stored()
+    assert connection.checked_at == routed.clock.now()
+
+
+def ends_here(*_: object) -> CheckResult:
+    raise RuntimeError
+
+
+# --- What is faulty -----------------------------------------------------------------------------------------------------
+
+
+def test_a_step_that_fails_ends_no_other_and_is_raised_at_the_end(
+    pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(conditions, "raise_alarms", fail)
+    (lead,) = parked(pipeline, vendor.url)
+    pipeline.clock.time += timedelta(minutes=1)
+    with pytest.raises(ZeroDivisionError):
+        pipeline.watch()
+    pipeline.run()
+    assert vendor.records == {lead: 1}
+    assert [event["what"] for event in logged(caplog, "step_failed")] == ["alarms"]
+
+
+def test_an_alarm_that_can_not_be_looked_for_stays_as_it_is_and_keeps_no_other_from_being_raised(
+    routed: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    vendor.refuses()
+    routed.post()
+    routed.run()
+    routed.clock.time += timedelta(minutes=61)
+    routed.watch()
+    assert [change.event for change in routed.app.alarms.on()] == ["connection_paused", "leads_wait_long"]
+
+    def fail(*_: object) -> Iterator[Any]:
+        raise KeyError
+
+    monkeypatch.setattr(conditions, "_waiting_long", fail)
+    with pytest.raises(KeptUnreadable):
+        routed.post(b'{"UserDetails": ')
+    routed.tick()
+    on = ["connection_paused", "leads_wait_long", "leads_need_a_person"]
+    assert [change.event for change in routed.app.alarms.on()] == on
+    assert [event["what"] for event in logged(caplog, "step_failed")] == ["alarms"]
+
+
+def test_a_connection_whose_row_can_not_be_read_keeps_none_of_the_others_leads(
+    pipeline: Pipeline, vendor: Vendor
+) -> None:
+    with Vendor() as other:
+        parked(pipeline, other.url)
+        (lead,) = parked(pipeline, vendor.url)
+        pipeline.app.connections.reopen(id_of(vendor.url))
+        row = {"PartitionKey": "connection", "RowKey": id_of(other.url), "opened_at": "yesterday"}
+        pipeline.app.storage.table(CONNECTIONS_TABLE).client.upsert_entity(row)
+        pipeline.tick(2)
+    assert vendor.records == {lead: 1}
+
+
+# --- Sending on ---------------------------------------------------------------------------------------------------------
+
+
+def test_leads_that_go_on_cost_a_read_and_a_message_each_and_one_transaction_for_many(
+    proxied: tuple[Pipeline, Proxy], vendor: Vendor
+) -> None:
+    pipeline, proxy = proxied
+    leads = parked(pipeline, vendor.url, 40)
+    pipeline.app.connections.reopen(id_of(vendor.url))
+    pipeline.clock.time += timedelta(minutes=1)
+    proxy.forget()
+    pipeline.watch()
+    counts = proxy.counts()
+    assert counts["queue put"] == len(leads)
+    assert counts["table get"] <= len(leads) + FEW
+    assert counts["table batch"] <= len(PARTITIONS)
+    pipeline.advance(60)
+    assert vendor.records == dict.fromkeys(leads, 1)
+    assert Counter(vendor.keys()) == dict.fromkeys(leads, 1)
+
+
+FEW = 5
+"""Requests of a tick that are not for a lead: turns of connections."""
+
+
+def test_what_is_delivered_before_the_ledger_is_told_that_it_goes_on_stays_delivered(
+    pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leads = parked(pipeline, vendor.url, 6)
+    pipeline.app.connections.reopen(id_of(vendor.url))
+    real, lock = Ledger.settle_all, threading.Lock()
+
+    def late(self: Ledger, changes: Sequence[Any]) -> None:
+        with lock:
+            worker = threading.Thread(target=pipeline.run)  # it has no part in the tick's deadline
+            worker.start()
+            worker.join()
+        real(self, changes)
+
+    monkeypatch.setattr(Ledger, "settle_all", late)
+    pipeline.tick()
+    assert pipeline.states() == {State.DELIVERED: 6}
+    assert Counter(vendor.keys()) == dict.fromkeys(leads, 1)
+
+
+def test_all_destinations_of_a_lead_go_on_in_one_tick(pipeline: Pipeline, vendor: Vendor) -> None:
+    both = [crm(vendor.url, name, pace=100) for name in ("one", "two")]
+    (lead,) = parked(pipeline, vendor.url, 1, *both)
+    pipeline.app.connections.reopen(id_of(vendor.url))
+    pipeline.tick()
+    assert [delivery.state for delivery in pipeline.record(lead).deliveries.values()] == [State.DELIVERED] * 2
+    assert len(vendor.calls) == 2
+
+
+# --- What it costs ------------------------------------------------------------------------------------------------------
+
+
+def test_a_tick_with_nothing_to_do_says_nothing_and_costs_as_little_as_it_says(
+    proxied: tuple[Pipeline, Proxy], vendor: Vendor, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline, proxy = proxied
+    pipeline.offer(crm(vendor.url))
+    pipeline.post()
+    pipeline.run()
+    pipeline.tick()
+    caplog.clear()
+    proxy.forget()
+    pipeline.clock.time += timedelta(minutes=1)
+    pipeline.watch()
+    assert events(caplog) == []
+    assert proxy.counts().total() == len(PARTITIONS) + 5, (
+        "what is to do; offers, connections, alarms twice, empty bodies"
+    )
+
+
+def test_crashed_leads_that_are_not_due_cost_a_page_of_each_partition(
+    proxied: tuple[Pipeline, Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline, proxy = proxied
+    far = pipeline.clock.now() + timedelta(hours=6)
+    at = pipeline.clock.now().strftime("%Y%m%d%H%M%S")
+    crashed = Delivery("crm", State.CRASHED, connection="c", next_at=far)
+    records = [LeadRecord(f"{at}{n:03}-{'0' * 12}-0", pipeline.clock.now(), None) for n in range(1000)]
+    rows = [todo_entity(record, crashed) for record in records]
+    for first in range(0, len(rows), 100):
+        pipeline.app.ledger.table.write([("upsert", row, {}) for row in rows[first : first + 100]])
+    proxy.forget()
+    pipeline.watch()
+    assert proxy.counts()["table query"] < 12 * len(PARTITIONS)
