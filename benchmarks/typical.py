@@ -13,7 +13,7 @@ from leads.core.states import State
 from leads.destinations.base import Customer, OutgoingLead
 from leads.destinations.vendors.azure_table import to_entity
 from leads.ledger.rows import (
-    Attempt,
+    AttemptLog,
     CustomerRow,
     Delivery,
     LeadRecord,
@@ -120,7 +120,7 @@ def delivered(number: int, received_at: datetime | None = None) -> LeadRecord:
         connection="0123456789abcdef",
         updated_at=received_at,
         record_id=lead_id,
-        attempts=(Attempt(TOKEN, received_at, "delivered", "created", milliseconds=10),),
+        attempts=(AttemptLog(TOKEN, received_at, "delivered", "created", milliseconds=10),),
     )
     return LeadRecord(
         lead_id,

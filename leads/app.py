@@ -9,11 +9,11 @@ from leads.platform.once import once
 from leads.platform.secrets import Secrets
 from leads.platform.settings import Settings, read_settings, read_usable_settings
 from leads.platform.storage import (
+    CLI_TIMEOUTS,
+    INTAKE_TIMEOUTS,
     LEADS_QUEUE,
     NOTICES_QUEUE,
-    PERSON_WAITING,
     POISON_QUEUE,
-    SENDER_WAITING,
     TABLE_TIMEOUTS,
     Queue,
     Storage,
@@ -71,7 +71,7 @@ class App:
     @once
     def _intake_storage(self) -> Storage:
         """For the intake, whose sender waits: storage that does not answer is given up on quickly."""
-        return Storage(self.settings, SENDER_WAITING)
+        return Storage(self.settings, INTAKE_TIMEOUTS)
 
     @once
     def tombstones(self) -> "Tombstones":
@@ -187,4 +187,4 @@ def _made() -> App:
 
 def examined_app() -> App:
     """An app that has read nothing yet, from those settings that are right: what is wrong with the others is for a person."""
-    return App(read_usable_settings()[0], PERSON_WAITING)
+    return App(read_usable_settings()[0], CLI_TIMEOUTS)

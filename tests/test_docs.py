@@ -27,7 +27,7 @@ from leads.destinations.base import Customer, OutgoingLead
 from leads.destinations.follow_up import RATINGS, FollowUp
 from leads.destinations.http import Answer
 from leads.destinations.mapping import FIELDS, check_template
-from leads.destinations.vendor_errors import Kind, Problem
+from leads.destinations.vendor_errors import ErrorKind, Problem
 from leads.destinations.vendors import salesforce_web_to_lead as web_to_lead
 from leads.destinations.vendors.azure_table import to_entity
 from leads.destinations.vendors.dataverse.errors import CODES, ENTRA_CODES
@@ -249,7 +249,9 @@ def test_every_column_and_code_of_dynamics_is_documented_and_no_other() -> None:
         else:
             assert outcome == f"`{type(Problem(CODES[code][0], code).outcome()).__name__}`", code
     assert {f"AADSTS{number}" for number in ENTRA_CODES} <= codes.keys()
-    to_be_mended = {code for code, (kind, _) in CODES.items() if kind in {Kind.SETTINGS, Kind.LEAD, Kind.TOO_LONG}}
+    to_be_mended = {
+        code for code, (kind, _) in CODES.items() if kind in {ErrorKind.SETTINGS, ErrorKind.LEAD, ErrorKind.TOO_LONG}
+    }
     assert to_be_mended <= codes.keys()
 
 
@@ -262,7 +264,14 @@ def test_every_field_and_code_of_salesforce_is_documented_and_no_other() -> None
     for code, (kind, _) in salesforce_errors.CODES.items():
         if code in documented.keys() - decided_elsewhere:
             assert documented[code][0] == f"`{type(Problem(kind, code).outcome()).__name__}`", code
-    to_be_mended = {Kind.SETTINGS, Kind.SIGN_IN_AGAIN, Kind.LEAD, Kind.FIELD, Kind.TOO_LONG, Kind.TRANSIENT}
+    to_be_mended = {
+        ErrorKind.SETTINGS,
+        ErrorKind.SIGN_IN_AGAIN,
+        ErrorKind.LEAD,
+        ErrorKind.FIELD,
+        ErrorKind.TOO_LONG,
+        ErrorKind.TRANSIENT,
+    }
     wanted = {code for code, (kind, _) in salesforce_errors.CODES.items() if kind in to_be_mended}
     assert wanted | salesforce_errors.TOKEN_ERRORS.keys() | decided_elsewhere <= documented.keys()
     codes = {code for code in documented if re.fullmatch("[A-Z_]+", code)}
@@ -327,7 +336,7 @@ def test_every_field_and_code_of_marketo_is_documented_and_no_other() -> None:
     assert fields == {*marketo_records.DEFAULT_MAPPING, "rating", "doNotCall", "doNotCallReason"}
     documented = rows("docs/destinations/marketo.md", "Errors, and what to do")
     outcomes = {(code, cells[0]) for codes, *cells in documented for code in re.findall(r"`(\w+)`", codes)}
-    transient = {code for code, (kind, _) in MARKETO_CODES.items() if kind is Kind.TRANSIENT}
+    transient = {code for code, (kind, _) in MARKETO_CODES.items() if kind is ErrorKind.TRANSIENT}
     for code, (kind, words) in MARKETO_CODES.items():
         if code not in transient:
             outcome = (

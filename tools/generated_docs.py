@@ -42,11 +42,11 @@ def operations() -> str:
     return "\n".join(rows)
 
 
-def sent_twice() -> str:
+def replay_warning() -> str:
     """What a forced replay can mean at each destination type."""
     rows = ["| Type | A delivered lead sent again |", "|---|---|"]
     ours = sorted(name for name, module in MODULES.items() if module.startswith("leads."))
-    rows += [f"| `{name}` | {destination_class(name).sent_twice} |" for name in ours]
+    rows += [f"| `{name}` | {destination_class(name).replay_warning} |" for name in ours]
     return "\n".join(rows)
 
 
@@ -57,7 +57,7 @@ def correctable() -> str:
 
 GENERATED: Mapping[str, tuple[tuple[str, Callable[[], str]], ...]] = {
     "docs/operations.md": (("operations", operations), ("events", events)),
-    "docs/recovering.md": (("sent twice", sent_twice), ("fields", correctable)),
+    "docs/recovering.md": (("sent twice", replay_warning), ("fields", correctable)),
 }
 """Document → the parts of it that are made, each with what makes it."""
 

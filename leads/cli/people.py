@@ -22,7 +22,7 @@ from leads.operations.people import (
     show_customer,
 )
 from leads.operations.problems import Invalid
-from leads.privacy.email_matcher import Sought
+from leads.privacy.email_matcher import EmailMatcher
 
 
 def access(context: typer.Context, after: After = "") -> None:
@@ -98,7 +98,7 @@ def _address() -> str:
     """The address: from standard input, or asked for. Raises `Invalid` for what is none, without repeating it."""
     text = typer.prompt("E-mail address") if sys.stdin.isatty() else sys.stdin.readline()
     try:
-        return Sought.of(text).email
+        return EmailMatcher.of(text).email
     except ValueError as error:
         raise Invalid(f"e-mail: {error}; it is read from standard input") from None
 

@@ -13,12 +13,12 @@ from leads.core.lead import text_of_body
 from leads.core.states import State
 from leads.operations.problems import Invalid
 from leads.operations.replay import (
-    Again,
-    Many,
+    BulkReplayFilter,
     Replayed,
     ReplayedLead,
     ReplayLead,
     ReplayMany,
+    ReplayOptions,
     replay_lead,
     replay_leads,
 )
@@ -78,12 +78,12 @@ def replay(
         if given := next((name for name, value in many.items() if value is not None), ""):
             raise Invalid(f"--{given}: is for many leads; leave it or LEAD out")
         again = {"destination": to, "force": force, "dry_run": dry_run}
-        return _one(context, lead_id, Again.model_validate({**again, **_correction(fields, lead)}), as_json)
+        return _one(context, lead_id, ReplayOptions.model_validate({**again, **_correction(fields, lead)}), as_json)
     if force or fields or lead:
         raise Invalid("LEAD: is missing; --force, --fields and --lead are for one lead")
     if to is None and all(value is None for value in many.values()):
         raise Invalid("LEAD: is missing; or say which leads, with --offer, --connection, --to, --since or --until")
-    which = asked(Many, **many, destination=to, state=state, dry_run=dry_run)
+    which = asked(BulkReplayFilter, **many, destination=to, state=state, dry_run=dry_run)
     if not (dry_run or yes) and not confirmed("Send these leads again? (--dry-run shows them)", otherwise="--yes"):
         return 0
     return _many(context, which, after, as_json)
@@ -97,7 +97,7 @@ def _correction(fields: str, lead: str) -> dict[str, object]:
     return {"fields": read_json(read_bytes(fields))} if fields else {}
 
 
-def _one(context: typer.Context, lead_id: str, again: Again, as_json: bool) -> int:
+def _one(context: typer.Context, lead_id: str, again: ReplayOptions, as_json: bool) -> int:
     done = ask(context, replay_lead, ReplayLead(lead_id=lead_id, again=again))
     if as_json:
         print_json(done)
@@ -125,7 +125,7 @@ def _will(dry_run: bool) -> str:
     return "would be sent again" if dry_run else "is sent again"
 
 
-def _many(context: typer.Context, which: Many, after: str, as_json: bool) -> int:
+def _many(context: typer.Context, which: BulkReplayFilter, after: str, as_json: bool) -> int:
     found: list[Replayed] = []
     for step in in_steps(
         context, replay_leads, lambda place: ReplayMany(many=which.model_copy(update={"after": place})), after

@@ -20,7 +20,7 @@ from leads.operations.problems import PROBLEMS, Problem
 from leads.operations.table import BASE, BY_FUNCTION
 from leads.operations.wire import read_answer, write_request
 from leads.platform.settings import SettingsError, read_settings
-from leads.platform.storage import PERSON_WAITING
+from leads.platform.storage import CLI_TIMEOUTS
 
 APP_VARIABLE: Final = "LEADS_APP_URL"
 KEY_VARIABLE: Final = "LEADS_APP_KEY"
@@ -51,7 +51,7 @@ class Directly:
 
     @cached_property
     def app(self) -> App:
-        return App(read_settings(), PERSON_WAITING)
+        return App(read_settings(), CLI_TIMEOUTS)
 
     def ask(self, run: Callable[[App, RequestT], AnswerT], request: RequestT) -> AnswerT:
         operation = BY_FUNCTION.get(run)

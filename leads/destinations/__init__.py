@@ -76,13 +76,13 @@ def check_follow_ups(type_name: str, follow_up: Mapping[Stage, FollowUp]) -> Non
 def connection_of(type_name: str, settings: Mapping[str, Any]) -> str:
     """The id of the connection behind a destination's settings."""
     checked = read_settings(type_name, settings)
-    return connection_id(type_name, destination_class(type_name).address(checked))
+    return connection_id(type_name, destination_class(type_name).connection_key(checked))
 
 
 def host_of(type_name: str, settings: Mapping[str, Any]) -> str:
     """The host that a destination's settings name, "" where only a secret names it."""
-    address = destination_class(type_name).address(read_settings(type_name, settings))
-    return next((host for part in address if (host := urlsplit(part).hostname)), "")
+    key = destination_class(type_name).connection_key(read_settings(type_name, settings))
+    return next((host for part in key if (host := urlsplit(part).hostname)), "")
 
 
 def make(
@@ -96,7 +96,7 @@ def make(
     build: Any = destination_class(type_name)
     checked = read_settings(type_name, settings)
     made: Destination = build(checked, context)
-    made.connection = connection_id(type_name, build.address(checked))
+    made.connection = connection_id(type_name, build.connection_key(checked))
     made.mapping = merge_mapping(made.default_mapping or {}, mapping or {})
     made.follow_up = follow_up or {}
     return made

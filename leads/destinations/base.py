@@ -187,7 +187,7 @@ class Destination(ABC):
     follow_ups: ClassVar[frozenset[str]] = frozenset()
     """The parts of a `FollowUp` that this type can do."""
 
-    sent_twice: ClassVar[str]
+    replay_warning: ClassVar[str]
     """What it means that a lead is sent again which was delivered: a sentence for a person who is about to do it."""
 
     follow_up_ids: ClassVar[Mapping[str, tuple[str, str]]] = {}
@@ -215,7 +215,7 @@ class Destination(ABC):
 
     @classmethod
     @abstractmethod
-    def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
+    def connection_key(cls, settings: DestinationSettings) -> tuple[str, ...]:
         """The address and the credential references: offers that agree on them share one connection."""
 
     @classmethod  # noqa: B027 - most vendors take anything
@@ -235,9 +235,9 @@ class Destination(ABC):
                 raise ValueError(f"{name}: must be {wanted}")
 
     @property
-    def keyless(self) -> bool:
-        """Whether the vendor has no key by which it could tell a second try: an attempt that was cut off is `Unknown` then."""
-        return False
+    def idempotent(self) -> bool:
+        """Whether the vendor has a key that tells a second try; without one an attempt that was cut off is `Unknown`."""
+        return True
 
     def record_scope(self, offer: str, name: str) -> str:
         """Within what a customer has one record: the offer's destination, unless a vendor's records are wider."""
@@ -275,6 +275,6 @@ class Destination(ABC):
         """
 
 
-def connection_id(type_name: str, address: tuple[str, ...]) -> str:
-    """The id of the connection that all destinations of this type and address share: 16 hex digits."""
-    return sha256("\n".join((type_name, *address)).encode()).hexdigest()[:16]
+def connection_id(type_name: str, key: tuple[str, ...]) -> str:
+    """The id of the connection that all destinations of this type and key share: 16 hex digits."""
+    return sha256("\n".join((type_name, *key)).encode()).hexdigest()[:16]

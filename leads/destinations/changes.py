@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from leads.destinations.follow_up import REAL_INTEREST, is_hotter
 from leads.destinations.text import NOT_PROVIDED
-from leads.destinations.vendor_errors import Kind
+from leads.destinations.vendor_errors import ErrorKind
 
 if TYPE_CHECKING:
     from leads.destinations.base import OutgoingLead
@@ -19,7 +19,15 @@ CONFLICTS_AT_MOST: Final = 3
 """So often others may have changed the record between the look at it and the write, before the write does without changes."""
 
 REFUSES_CHANGES: Final = frozenset(
-    {Kind.SETTINGS, Kind.GONE, Kind.LEAD, Kind.FIELD, Kind.TOO_LONG, Kind.DUPLICATE_RULE, Kind.ALREADY_THERE}
+    {
+        ErrorKind.SETTINGS,
+        ErrorKind.GONE,
+        ErrorKind.LEAD,
+        ErrorKind.FIELD,
+        ErrorKind.TOO_LONG,
+        ErrorKind.DUPLICATE_RULE,
+        ErrorKind.ALREADY_THERE,
+    }
 )
 """Refusals that may be about what would be changed."""
 
@@ -63,9 +71,9 @@ class WithoutChanges:
         self.decided = False
         self._conflicts = 0
 
-    def decide(self, refusal: Kind) -> bool:
+    def decide(self, refusal: ErrorKind) -> bool:
         """Whether this refusal of the last try's changes makes the next try do without them."""
-        self._conflicts += refusal is Kind.CHANGED_MEANWHILE
+        self._conflicts += refusal is ErrorKind.CHANGED_MEANWHILE
         if self.decided or not (refusal in REFUSES_CHANGES or self._conflicts >= CONFLICTS_AT_MOST):
             return False
         self.decided = True

@@ -9,7 +9,7 @@ from functools import lru_cache
 from string import Formatter
 from typing import TYPE_CHECKING, Final
 
-from leads.destinations.text import STAGE_NAMES, company, country_name, headline, last_name, story
+from leads.destinations.text import STAGE_NAMES, company, country_name, headline, last_name, summary
 
 if TYPE_CHECKING:
     from leads.destinations.base import Customer, MappingValue, OutgoingLead
@@ -42,7 +42,7 @@ FIELDS: Final[Mapping[str, Callable[["OutgoingLead"], str]]] = {
     "rating": lambda outgoing: outgoing.follow_up.rating or "",
     "rating_name": lambda outgoing: (outgoing.follow_up.rating or "").capitalize(),
     "headline": headline,
-    "story": story,
+    "story": summary,
 }
 """What a template can name. `customer.key` and `customer.record_id` name the customer; `campaign.NAME` a parameter of the
 listing's address, and `extra.NAME` an unknown key."""

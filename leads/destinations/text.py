@@ -35,7 +35,7 @@ def headline(outgoing: "OutgoingLead") -> str:
     return f"{mark}{STAGE_NAMES[outgoing.stage]}: {outgoing.lead.offer_title or outgoing.offer}"
 
 
-def story(outgoing: "OutgoingLead") -> str:
+def summary(outgoing: "OutgoingLead") -> str:
     """Everything that the lead says, a line each, with what the customer wrote in full."""
     lead = outgoing.lead
     facts = {
@@ -88,7 +88,7 @@ def _is_free_mail(domain: str) -> bool:
     return domain in whitelist
 
 
-def cut(text: str, limit: int) -> str:
+def truncate(text: str, limit: int) -> str:
     """The text with at most `limit` UTF-16 code units, which is how CRMs count; a shortened one ends in an ellipsis."""
     if 2 * len(text) <= limit:
         return text  # even if each character took two
@@ -98,12 +98,12 @@ def cut(text: str, limit: int) -> str:
     return units[: 2 * (limit - 1)].decode("utf-16-le", "ignore").rstrip() + "…"
 
 
-def fitted(
+def fit_fields(
     fields: Mapping[str, Any], lengths: Mapping[str, int], whole_or_not_at_all: Container[str]
 ) -> dict[str, Any]:
     """The fields as a vendor's can hold them: texts cut to their lengths, but for those that would be wrong if shortened."""
     shortened = {
-        name: cut(value, lengths[name]) if isinstance(value, str) and name in lengths else value
+        name: truncate(value, lengths[name]) if isinstance(value, str) and name in lengths else value
         for name, value in fields.items()
     }
     return {
@@ -111,7 +111,7 @@ def fitted(
     }
 
 
-def pieces(text: str, limit: int) -> list[str]:
+def chunk(text: str, limit: int) -> list[str]:
     """The text in pieces of at most `limit` UTF-16 code units (at least 2), none of which splits a character."""
     return [text] if 2 * len(text) <= limit else pieces_of(text, limit)
 
@@ -133,13 +133,13 @@ _LINE_BREAK: Final = "<br>\n"
 _HTML_PART: Final = re.compile(r"<br>\n|&[a-z]+;|.", re.DOTALL)
 
 
-def html_pieces(text: str, limit: int) -> list[str]:
+def chunk_html(text: str, limit: int) -> list[str]:
     """The text as HTML, in pieces of at most `limit` UTF-16 code units, none of which splits a character, an entity or a tag."""
     html = escape(text, quote=False).replace("\n", _LINE_BREAK)
     return [html] if 2 * len(html) <= limit else pieces_of(_HTML_PART.findall(html), limit)
 
 
-def cut_bytes(text: str, limit: int) -> str:
+def truncate_bytes(text: str, limit: int) -> str:
     """The text with at most `limit` bytes of UTF-8; a shortened one ends in an ellipsis."""
     encoded = text.encode(errors="replace")
     if len(encoded) <= limit:

@@ -21,7 +21,7 @@ KEY_VAULT: Final = "key_vault"
 """The code of a lead whose secret could not be read, because Key Vault or the identity's token endpoint did not answer."""
 
 
-class Kind(Enum):
+class ErrorKind(Enum):
     """What a refusal means to the one who sent the request."""
 
     ALREADY_THERE = auto()
@@ -43,7 +43,7 @@ class Problem:
     `fields` are the vendor's names of the fields that it does not take, where it says so.
     """
 
-    kind: Kind
+    kind: ErrorKind
     code: str
     words: str = ""
     retry_after: float | None = None
@@ -52,21 +52,21 @@ class Problem:
     def outcome(self) -> Outcome:
         """What it means for the lead, where the sender knows nothing better."""
         match self.kind:
-            case Kind.SETTINGS | Kind.SIGN_IN_AGAIN | Kind.GONE:
+            case ErrorKind.SETTINGS | ErrorKind.SIGN_IN_AGAIN | ErrorKind.GONE:
                 return Misconfigured(
                     self.words or "The vendor refuses the sign-in: check the connection's credentials.", self.code
                 )
-            case Kind.LEAD | Kind.TOO_LONG | Kind.FIELD:
+            case ErrorKind.LEAD | ErrorKind.TOO_LONG | ErrorKind.FIELD:
                 return Rejected(self.words or "The vendor does not accept this lead.", self.code)
             case _:
                 return Retry(self.code, self.retry_after)
 
 
-UNREADABLE: Final = Problem(Kind.TRANSIENT, "unreadable_answer")
+UNREADABLE: Final = Problem(ErrorKind.TRANSIENT, "unreadable_answer")
 """An answer that is not what the vendor's interface answers."""
 
 
-class Refused(Exception):
+class VendorError(Exception):
     """A vendor refused a request, or answered what can't be read. `problem` says why, without repeating what was sent."""
 
     def __init__(self, problem: Problem) -> None:
@@ -74,7 +74,7 @@ class Refused(Exception):
         self.problem = problem
 
 
-FAILURES: Final = (Refused, NoToken, NoAnswer, SettingsError)
+FAILURES: Final = (VendorError, NoToken, NoAnswer, SettingsError)
 """All that a request to a vendor may raise."""
 
 
@@ -84,7 +84,7 @@ def outcome_of(failure: Exception, wrong_address: str) -> Outcome:
     `wrong_address` is for a person: that the address is not the vendor's, and which setting to check.
     """
     match failure:
-        case Refused():
+        case VendorError():
             return failure.problem.outcome()
         case NoToken():
             return failure.outcome
@@ -160,12 +160,12 @@ def _speaks_against(failure: Exception, *, is_first: bool) -> bool:
     return isinstance(outcome, Misconfigured) or (is_first and not is_unusable)
 
 
-def signed_in(tokens: TokenSource, send: Callable[[Token], T]) -> T:
+def with_fresh_token(tokens: TokenSource, send: Callable[[Token], T]) -> T:
     """Send with the credential's token, once more with a new one where the vendor refuses it. Raises what `send` raises."""
     token = tokens.get()
     try:
         return send(token)
-    except Refused as refused:
-        if refused.problem.kind is not Kind.SIGN_IN_AGAIN:
+    except VendorError as refused:
+        if refused.problem.kind is not ErrorKind.SIGN_IN_AGAIN:
             raise
     return send(tokens.renewed(token))

@@ -86,7 +86,7 @@ class Connection:
         at = f" at {self.last_failure_at:%Y-%m-%d %H:%M} UTC" if self.last_failure_at else ""
         return f"the last delivery was refused{at}: {self.refusal}"
 
-    def lets_through(self, *, probe: bool) -> bool:
+    def allows(self, *, probe: bool) -> bool:
         """Whether a lead may be sent over it; a probe passes the app's own pause."""
         return not self.by_person and (probe or not self.paused)
 
@@ -163,7 +163,7 @@ class Connections:
             if taken:
                 lock.release()
 
-    def worked_since(self, connection_id: str, moment: datetime) -> bool:
+    def succeeded_since(self, connection_id: str, moment: datetime) -> bool:
         """Whether a lead has gone through since then, as far as this instance or the table knows."""
         successes = (self._successes.get(connection_id), self.get(connection_id).last_success_at)
         return any(success is not None and success >= moment for success in successes)
@@ -332,7 +332,7 @@ class Connections:
         now = clock.now()
         self._change(connection_id, lambda stored: replace(stored, type=type_name, checked_at=now))
 
-    def take_turn(self, connection_id: str, type_name: str) -> bool:
+    def claim_probe(self, connection_id: str, type_name: str) -> bool:
         """Whether this instance is the one to probe it or to send on a minute's worth: two that watch must not double that."""
         now = clock.now()
         taken = False

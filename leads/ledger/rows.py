@@ -27,7 +27,7 @@ ERASED_ON_REQUEST = "the customer was erased on request"
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class AttemptLog:
     """What came of one try: `outcome` is the outcome's name, `code` the vendor's, `next_at` when the next try was due."""
 
     id: str
@@ -64,7 +64,7 @@ class Delivery:
     forced: bool = False
     unconfirmed: bool = False
     reason: str = ""
-    attempts: tuple[Attempt, ...] = ()
+    attempts: tuple[AttemptLog, ...] = ()
 
     def still_to_do(self, seq: int) -> bool:
         """Whether the message `seq` is still to be handled, or is a leftover of what has been dealt with."""
@@ -74,7 +74,7 @@ class Delivery:
             return seq >= self.seq
         return seq > self.seq
 
-    def log(self, attempt: Attempt) -> None:
+    def log(self, attempt: AttemptLog) -> None:
         """Add an attempt, once, keeping the newest `MAX_ATTEMPTS_KEPT`."""
         if all(known.id != attempt.id for known in self.attempts):
             self.attempts = (*self.attempts, attempt)[-MAX_ATTEMPTS_KEPT:]

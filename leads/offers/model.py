@@ -223,7 +223,7 @@ class Offer(_Model):
     def destination(self, name: str) -> DestinationConfig | None:
         return next((config for config in self.destinations if config.name == name), None)
 
-    def told_apart_by(self, url_offer: str) -> str:
+    def dedup_scope(self, url_offer: str) -> str:
         """What says whose a lead of it is: its id, or for the default offer, which takes the leads of many, the address."""
         return self.id if self.id != DEFAULT_OFFER else url_offer
 

@@ -12,7 +12,7 @@ from leads.operations.export_pages import Wanted, as_object
 from leads.operations.leads import Moment, in_order
 from leads.operations.operation import BODY, Request
 from leads.operations.problems import Invalid
-from leads.operations.steps import WRONG_PLACE, Step, StepDone
+from leads.operations.steps import INVALID_CURSOR, Step, StepDone
 
 STEP_SECONDS: Final = 10.0
 LEADS_A_STEP: Final = 1000
@@ -70,7 +70,7 @@ def export_leads(app: App, request: ExportLeads) -> ExportedPage:
                 page.next = found.place
                 return page
     except export_pages.WrongPlace:
-        raise Invalid(WRONG_PLACE) from None
+        raise Invalid(INVALID_CURSOR) from None
     return page
 
 

@@ -19,7 +19,7 @@ from leads.destinations.vendors.azure_table import AzureTable, AzureTableSetting
 from leads.operations.leads import Moment, in_order
 from leads.operations.operation import BODY, Body, Request
 from leads.operations.problems import Invalid
-from leads.operations.steps import WRONG_PLACE, Step, StepDone
+from leads.operations.steps import INVALID_CURSOR, Step, StepDone
 from leads.pipeline.importing import Judged, MixedDates, Reading, Row, Verdict, compare, fit_for, in_one_order, take_in
 from leads.platform.settings import SettingsError
 from leads.platform.storage import odata_time, saying_why
@@ -261,5 +261,5 @@ def _place(after: str) -> dict[str, str] | None:
     except ValueError:
         place = None
     if not isinstance(place, dict) or place.keys() != {"PartitionKey", "RowKey"}:
-        raise Invalid(WRONG_PLACE)
+        raise Invalid(INVALID_CURSOR)
     return {name: str(value) for name, value in place.items()}

@@ -13,7 +13,7 @@ from leads.core.identity import is_lead_id
 from leads.core.lead import Lead, UnreadableLead, parse_body
 from leads.core.states import State
 from leads.ledger import queries
-from leads.ledger.rows import Attempt, Delivery, LeadRecord
+from leads.ledger.rows import AttemptLog, Delivery, LeadRecord
 from leads.operations.operation import PATH, QUERY, Request
 from leads.operations.problems import Invalid, NotFound, TooLarge
 from leads.pipeline.intake import MAX_BODY_BYTES
@@ -284,7 +284,7 @@ def _delivery_view(delivery: Delivery) -> DeliveryView:
     )
 
 
-def _attempt_view(attempt: Attempt) -> AttemptView:
+def _attempt_view(attempt: AttemptLog) -> AttemptView:
     return AttemptView(
         at=attempt.at,
         outcome=attempt.outcome,

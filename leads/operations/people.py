@@ -15,9 +15,9 @@ from leads.ledger.transactions import LEDGER_TABLE, LedgerBusy
 from leads.operations.leads import LeadView, lead_view
 from leads.operations.operation import BODY, Request
 from leads.operations.problems import Invalid, Unavailable
-from leads.operations.steps import WRONG_PLACE, Part, Step, StepDone
+from leads.operations.steps import INVALID_CURSOR, Part, Step, StepDone
 from leads.privacy import erasure, personal_data_search
-from leads.privacy.email_matcher import Sought
+from leads.privacy.email_matcher import EmailMatcher
 from leads.privacy.erasure import HandedOver, Trail, handed_over_of
 from leads.privacy.personal_data_search import CustomerTrace, LeadTrace, MessageTrace, Place, WrongPlace
 
@@ -29,7 +29,7 @@ PartT = TypeVar("PartT", erasure.Erased, personal_data_search.Looked)
 
 
 def _is_address(text: str) -> str:
-    return Sought.of(text).email
+    return EmailMatcher.of(text).email
 
 
 Email = Annotated[
@@ -153,7 +153,7 @@ def erase_customer(app: App, request: EraseCustomer) -> ErasedPart:
     after = asked.after.removeprefix(_DRY)
     at, place = _place(after) if after else (app.tombstones.storage_time(), Place())
     try:
-        done, end = _a_step(erasure.erase(app, Sought(asked.email), at, place, dry_run=asked.dry_run))
+        done, end = _a_step(erasure.erase(app, EmailMatcher(asked.email), at, place, dry_run=asked.dry_run))
     except LedgerBusy:
         raise Unavailable("A lead of this person is being changed by others over and over. Ask again.") from None
     return ErasedPart(
@@ -167,7 +167,7 @@ def erase_customer(app: App, request: EraseCustomer) -> ErasedPart:
 def show_customer(app: App, request: ShowCustomer) -> HeldPart:
     """Show all that is held about an e-mail address: a part with each request. Personal data."""
     at, place = _place(request.access.after) if request.access.after else (clock.now(), Place())
-    sought = Sought(request.access.email)
+    sought = EmailMatcher(request.access.email)
     tombstone = app.tombstones.get(sought.customer)
     found, end = _a_step(personal_data_search.search(app, sought, place))
     held = HeldPart(
@@ -206,7 +206,7 @@ def _place(after: str) -> tuple[datetime, Place]:
         at = datetime.fromisoformat(moment)
         return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC), Place.parse(place)
     except (ValueError, WrongPlace, OverflowError):
-        raise Invalid(WRONG_PLACE) from None
+        raise Invalid(INVALID_CURSOR) from None
 
 
 def _add(app: App, held: HeldPart, trace: personal_data_search.Trace) -> None:

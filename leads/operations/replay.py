@@ -13,7 +13,7 @@ from leads.ledger.rows import LeadRecord, Todo
 from leads.operations.leads import Moment, in_order, known_lead, lead_of
 from leads.operations.operation import BODY, PATH, Body, Request
 from leads.operations.problems import Invalid, NotFound
-from leads.operations.steps import WRONG_PLACE, Step, StepDone
+from leads.operations.steps import INVALID_CURSOR, Step, StepDone
 from leads.pipeline import replay
 from leads.pipeline.replay import NoDestination, NotCorrectable
 
@@ -21,7 +21,7 @@ LEADS_A_STEP: Final = 50
 EXAMINED_A_STEP: Final = 2000
 
 
-class Again(Body):
+class ReplayOptions(Body):
     """Which destination is to have the lead, and what is corrected in it."""
 
     destination: str | None = Field(default=None, description="Only to this destination; null = to all that lack it.")
@@ -36,7 +36,7 @@ class Again(Body):
     )
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
+    def _require_filter(self) -> Self:
         if unknown := sorted(self.fields.keys() - set(TEXT_FIELDS)):
             raise ValueError(f"fields.{unknown[0][:50]}: there is no such field; there are {', '.join(TEXT_FIELDS)}")
         if self.fields and self.lead is not None:
@@ -52,7 +52,7 @@ class ReplayLead(Request):
     """Which lead, and how."""
 
     lead_id: Annotated[str, PATH, Field(min_length=1, description="The lead's id, as the list of leads has it.")]
-    again: Annotated[Again, BODY] = Again()
+    again: Annotated[ReplayOptions, BODY] = ReplayOptions()
 
 
 class Replayed(BaseModel):
@@ -78,7 +78,7 @@ class ReplayedLead(BaseModel):
     deliveries: list[Replayed]
 
 
-class Many(Step):
+class BulkReplayFilter(Step):
     """Which leads are to be sent again: at least one of offer, connection, destination, since and until."""
 
     state: Literal["dead_letter", "held", "crashed", "retry"] = Field(
@@ -111,7 +111,7 @@ class Many(Step):
 class ReplayMany(Request):
     """Which leads are to be sent again."""
 
-    many: Annotated[Many, BODY]
+    many: Annotated[BulkReplayFilter, BODY]
 
 
 class ReplayedMany(StepDone):
@@ -146,7 +146,7 @@ def replay_leads(app: App, request: ReplayMany) -> ReplayedMany:
     try:
         found = list(islice(todo_after(app.ledger, State(many.state), many.connection, place), EXAMINED_A_STEP))
     except ValueError:
-        raise Invalid(WRONG_PLACE) from None
+        raise Invalid(INVALID_CURSOR) from None
     wanted = [(cursor, item) for cursor, item in found if many.want(item)]
     now, later = wanted[:LEADS_A_STEP], wanted[LEADS_A_STEP:]
     again = ((item.lead_id, item.destination) for _, item in now)
@@ -165,11 +165,11 @@ def _place(after: str) -> tuple[int, str]:
     """How many were sent by the steps before, and where they ended."""
     begun, _, place = after.partition(":")
     if after and not (begun.isascii() and begun.isdigit() and len(begun) < 10):
-        raise Invalid(WRONG_PLACE)
+        raise Invalid(INVALID_CURSOR)
     return int(begun or 0), place
 
 
-def _corrected(app: App, record: LeadRecord, again: Again) -> ReplayedLead:
+def _corrected(app: App, record: LeadRecord, again: ReplayOptions) -> ReplayedLead:
     if again.lead is not None:
         lead = lead_of(again.lead)
     elif record.lead is None:

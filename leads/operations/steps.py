@@ -10,7 +10,7 @@ from leads.operations.operation import Body
 MAX_CURSOR: Final = 1000
 
 
-WRONG_PLACE: Final = "after: is not what a step has answered as next"
+INVALID_CURSOR: Final = "after: is not what a step has answered as next"
 
 
 class Part(Body):

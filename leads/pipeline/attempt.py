@@ -25,7 +25,7 @@ from leads.destinations.base import (
     OutgoingLead,
 )
 from leads.destinations.follow_up import follow_up_of
-from leads.ledger.rows import Attempt, CustomerRow, Delivery, LeadRecord, Seen
+from leads.ledger.rows import AttemptLog, CustomerRow, Delivery, LeadRecord, Seen
 from leads.ledger.transactions import TRIES, Claim, CustomerChanged
 from leads.offers.model import DestinationConfig, Offer
 from leads.pipeline.redriving import park_again
@@ -56,7 +56,9 @@ def attempt(
     """
     destination = app.destination(config)
     token = new_token(message.reception)
-    attempting = _Attempting(app, record, delivery.destination, message, offer, config, destination, clock.now(), token)
+    attempting = DeliveryAttempt(
+        app, record, delivery.destination, message, offer, config, destination, clock.now(), token
+    )
     if not attempting.may_go_on():
         attempting.park()
         return
@@ -113,7 +115,7 @@ def _short(reception: Reception) -> str:
 
 
 @dataclass(slots=True)
-class _Attempting:
+class DeliveryAttempt:
     """One attempt: claim the customer, send, settle."""
 
     app: App
@@ -151,7 +153,7 @@ class _Attempting:
         """Whether the connection lets it through; what is only recorded does not need it."""
         if self._only_recorded:
             return True
-        return self.app.connections.get(self.destination.connection).lets_through(probe=self.message.probe)
+        return self.app.connections.get(self.destination.connection).allows(probe=self.message.probe)
 
     def run(self) -> None:
         try:
@@ -171,7 +173,7 @@ class _Attempting:
             return
         self.may_have_sent = True
         started = perf_counter()
-        unsure = self.cut_off and self.destination.keyless and not customer.stored
+        unsure = self.cut_off and not self.destination.idempotent and not customer.stored
         self.outcome = Unknown("cut_off") if unsure else self._send(customer)
         self.milliseconds = round((perf_counter() - started) * 1000)
         self._settle(self.outcome)
@@ -183,7 +185,7 @@ class _Attempting:
         lead = self.record.lead
         assert lead is not None  # noqa: S101
         key, scope = self.customer
-        offer = self.offer.told_apart_by(self.record.url_offer)
+        offer = self.offer.dedup_scope(self.record.url_offer)
         seen = Seen(
             fingerprint(lead, offer),
             self.record.lead_id,
@@ -231,7 +233,7 @@ class _Attempting:
         if self._delivery().forced:
             return False
         others = [other for other in known.recent if other.lead_id not in {seen.lead_id, self.record.corrects}]
-        lead, offer = self.record.lead, self.offer.told_apart_by(self.record.url_offer)
+        lead, offer = self.record.lead, self.offer.dedup_scope(self.record.url_offer)
         assert lead is not None  # noqa: S101
         journeys = journeys_like(lead, offer)
         redelivered = next((other for other in others if is_redelivery(other, seen, journeys)), None)
@@ -336,7 +338,7 @@ class _Attempting:
         """A refused lead is at fault itself if others have come through since it was tried before; else it may not be."""
         connections, connection_id = self.app.connections, self.destination.connection
         attempts, known = self._delivery().attempts, connections.get(connection_id)
-        is_at_fault = bool(attempts) and connections.worked_since(connection_id, attempts[-1].at)
+        is_at_fault = bool(attempts) and connections.succeeded_since(connection_id, attempts[-1].at)
         if known.paused and not is_at_fault:
             self.park(known.reason, outcome="rejected", code=outcome.code)
             return
@@ -380,7 +382,7 @@ class _Attempting:
             previous = max(previous, opened_at)  # while the connection was paused, the lead could not be tried
         worked = paused = False
         if not outcome.ours:
-            worked = previous is not None and connections.worked_since(self.destination.connection, previous)
+            worked = previous is not None and connections.succeeded_since(self.destination.connection, previous)
             paused = connections.failed(
                 self.destination.connection,
                 self.config.type,
@@ -465,7 +467,7 @@ class _Attempting:
         its history.
         """
         now = clock.now()
-        this = Attempt(
+        this = AttemptLog(
             self.claim.token if self.claim else "",
             now,
             outcome,

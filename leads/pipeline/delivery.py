@@ -32,7 +32,7 @@ PUT_BACK_SECONDS: Final = 10
 """What is left of them at least for putting the message back."""
 LEDGER_DOWN_SECONDS: Final = 60
 TOO_NEW_SECONDS: Final = 300
-AHEAD_AT_MOST: Final = 10
+MAX_DEFERRALS: Final = 10
 """Minutes that a message waits for the ledger to know its lead: longer than `functionTimeout` and any lease."""
 JUST_RECEIVED: Final = timedelta(seconds=5)
 """So soon nearly all leads are handled, and they cost no request more."""
@@ -89,7 +89,7 @@ def _deliver(app: App, message: Message) -> None:
         _wait_for_the_ledger(app, message)
         return
     follow(record.traceparent)  # of the messages only the first one brings it
-    if emptied_on_surfacing(app, record):
+    if drop_if_erased(app, record):
         return
     for _ in range(TRIES):
         try:
@@ -103,7 +103,7 @@ def _deliver(app: App, message: Message) -> None:
 
 def _wait_for_the_ledger(app: App, message: Message) -> None:
     """Put back what came before the ledger knows its lead: the attempt that put it may not have settled yet."""
-    if message.ahead < AHEAD_AT_MOST:
+    if message.ahead < MAX_DEFERRALS:
         later = replace(message, ahead=message.ahead + 1)
         _put_back(app, encode(later), later, LEDGER_DOWN_SECONDS, "the ledger does not know the lead yet")
     else:
@@ -120,7 +120,7 @@ def _record_of(app: App, message: Message) -> LeadRecord | None:
     return new_record(message, lead)
 
 
-def emptied_on_surfacing(app: App, record: LeadRecord) -> bool:
+def drop_if_erased(app: App, record: LeadRecord) -> bool:
     """Whether a message brings a lead whose customer has been erased since: then the ledger gets what is left without them.
 
     A lead that came in just now is not looked up: an erasure at the same moment is what `erasure.look_after` is for.

@@ -277,7 +277,7 @@ def _remembered(app: App, judged: list[Judged]) -> list[Judged]:
 
 def _seen_of(app: App, candidate: Candidate, offer: Offer) -> Iterator[Seen]:
     """What the customer's rows at the offer's destinations remember of this lead."""
-    wanted = journeys_like(candidate.lead, offer.told_apart_by(candidate.offer))
+    wanted = journeys_like(candidate.lead, offer.dedup_scope(candidate.offer))
     for config in offer.destinations:
         scope = app.destination(config).record_scope(offer.id, config.name)
         customer = app.ledger.customer(customer_of(candidate.lead, candidate.lead_id), scope)

@@ -64,7 +64,7 @@ def redrive_behind(app: App, connections: Iterable[Connection], uses: Uses, back
         with kept_apart("what waits behind a connection"):
             pace = min((config.pace for _, config in uses.get(connection.id, ())), default=DEFAULT_PACE)
             items = _behind(connection, backlog, now, limit=_a_minutes_worth(pace))
-            if items and app.connections.take_turn(connection.id, connection.type):
+            if items and app.connections.claim_probe(connection.id, connection.type):
                 waiting.append(Waiting(items, pace))
     redrive_all(app, waiting)
 

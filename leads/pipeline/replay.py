@@ -134,7 +134,7 @@ def _sent_twice(app: App, record: LeadRecord, name: str) -> str:
     """What it means at this destination to get a lead again."""
     offer = offer_by_id(record.offer, app.offers.all())
     config = offer.destination(name) if offer else None
-    return destinations.destination_class(config.type).sent_twice if config else ""
+    return destinations.destination_class(config.type).replay_warning if config else ""
 
 
 def in_bulk(app: App, found: Iterable[tuple[str, str]], begun: int, *, dry_run: bool) -> Iterator[Replay]:

@@ -42,14 +42,14 @@ TABLE_TIMEOUTS: dict[str, Any] = {
     "retry_total": 2,
     "retry_backoff_factor": 0.2,
 }
-SENDER_WAITING: dict[str, Any] = TABLE_TIMEOUTS | {
+INTAKE_TIMEOUTS: dict[str, Any] = TABLE_TIMEOUTS | {
     "connection_timeout": 1.0,
     "read_timeout": 1.3,
     "retry_total": 1,
     "retry_status": 0,  # a status is retried after the time that the answer names, however long that is
 }
 """Time-outs for the intake, as the queue's: a lead that can't be kept is answered within five seconds."""
-PERSON_WAITING: dict[str, Any] = TABLE_TIMEOUTS | {"read_timeout": 12, "retry_connect": 1, "retry_read": 0}
+CLI_TIMEOUTS: dict[str, Any] = TABLE_TIMEOUTS | {"read_timeout": 12, "retry_connect": 1, "retry_read": 0}
 """Time-outs for someone at a shell: storage that does not answer is called so within 15 seconds."""
 
 build_models(models)  # here, because nobody has a client yet

@@ -21,13 +21,13 @@ _NESTED_AT_MOST: Final = 2
 
 
 @dataclass(frozen=True)
-class Sought:
+class EmailMatcher:
     """The address, trimmed and in lower case, as leads are told apart by it."""
 
     email: str
 
     @classmethod
-    def of(cls, text: str) -> "Sought":
+    def of(cls, text: str) -> "EmailMatcher":
         """Raises ValueError for what is no address."""
         email = text.strip().lower()
         if not 3 <= len(email) <= 320 or "@" not in email.strip("@") or not email.isprintable():
@@ -61,7 +61,7 @@ class Sought:
         """Whether a lead is this person's own: it is their customer, or its field for the address holds it among other text."""
         return customer_of(lead, lead_id) == self.customer or self.is_in(lead.email)
 
-    def taken_out_of(self, lead: Lead) -> Lead:
+    def redact(self, lead: Lead) -> Lead:
         """Another person's lead without this address."""
         changed = {
             name: {self._without(key): self._without(text) for key, text in value.items()}

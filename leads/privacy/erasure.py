@@ -32,7 +32,7 @@ from leads.platform.events import Event, emit
 from leads.platform.row_reading import read_each
 from leads.platform.steps import kept_apart
 from leads.platform.storage import Conflict, keys_beginning, odata_time
-from leads.privacy.email_matcher import Sought
+from leads.privacy.email_matcher import EmailMatcher
 from leads.privacy.personal_data_search import (
     CustomerTrace,
     LeadTrace,
@@ -90,7 +90,7 @@ class Erased:
     count: int
 
 
-def erase(app: App, sought: Sought, at: datetime, place: Place, *, dry_run: bool) -> Iterator[Erased]:
+def erase(app: App, sought: EmailMatcher, at: datetime, place: Place, *, dry_run: bool) -> Iterator[Erased]:
     """Erase all that was received up to `at`, from a place on. With `dry_run` only say what would be done."""
     app.offers.renew()  # a destination of the last minute may hold a row in the app's own storage
     if not place.part and not dry_run:
@@ -99,7 +99,7 @@ def erase(app: App, sought: Sought, at: datetime, place: Place, *, dry_run: bool
         yield _erased(app, sought, at, looked, dry_run=dry_run)
 
 
-def _erased(app: App, sought: Sought, at: datetime, looked: Looked, *, dry_run: bool) -> Erased:
+def _erased(app: App, sought: EmailMatcher, at: datetime, looked: Looked, *, dry_run: bool) -> Erased:
     trails: list[Trail] = []
     handed_over: list[HandedOver] = []
     for trace in looked.traces:
@@ -194,7 +194,7 @@ def _empty(app: App, record: LeadRecord, at: datetime, *, dry_run: bool) -> list
     return trails
 
 
-def _take_out(app: App, sought: Sought, record: LeadRecord, *, dry_run: bool) -> Trail:
+def _take_out(app: App, sought: EmailMatcher, record: LeadRecord, *, dry_run: bool) -> Trail:
     """Take the address out of another person's lead, which stays as it is otherwise."""
     key = " / ".join(lead_key(record.lead_id))
     for _ in range(5):
@@ -203,7 +203,7 @@ def _take_out(app: App, sought: Sought, record: LeadRecord, *, dry_run: bool) ->
                 LEDGER_TABLE, key, "another person's lead that is on its way: erase again in ten minutes", left=True
             )
         if not dry_run:
-            record.lead = sought.taken_out_of(record.lead)
+            record.lead = sought.redact(record.lead)
             try:
                 app.ledger.rewrite(record)
             except Conflict:

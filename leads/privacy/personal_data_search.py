@@ -24,7 +24,7 @@ from leads.ledger.rows import CustomerRow, LeadRecord, read_body, read_lead
 from leads.ledger.transactions import Ledger
 from leads.platform.row_reading import UnreadableRow, read_each
 from leads.platform.storage import LEADS_QUEUE, POISON_QUEUE, Queue, StorageError, keys_beginning
-from leads.privacy.email_matcher import Sought
+from leads.privacy.email_matcher import EmailMatcher
 
 QUEUES: Final = (LEADS_QUEUE, POISON_QUEUE)
 """Those whose messages can hold a lead; the others only name one."""
@@ -107,7 +107,7 @@ class Looked:
     count: int = 0
 
 
-def search(app: App, sought: Sought, place: Place) -> Iterator[Looked]:
+def search(app: App, sought: EmailMatcher, place: Place) -> Iterator[Looked]:
     """Go on from a place to the end, a request or a few at a time."""
     if not place.part:
         rows = app.ledger.customers(sought.customer)
@@ -128,7 +128,7 @@ def search(app: App, sought: Sought, place: Place) -> Iterator[Looked]:
 # --- The ledger ---------------------------------------------------------------------------------------------------------
 
 
-def _bodies(ledger: Ledger, sought: Sought, partition: str, after: str) -> Iterator[Looked]:
+def _bodies(ledger: Ledger, sought: EmailMatcher, partition: str, after: str) -> Iterator[Looked]:
     """What stands in rows of its own: large bodies, and those that can't be read."""
     condition = _between(partition, "body;", after)
     for page in ledger.table.pages(condition, page_size=BODIES_A_PAGE):
@@ -137,7 +137,7 @@ def _bodies(ledger: Ledger, sought: Sought, partition: str, after: str) -> Itera
             yield Looked(Place(partition, page[-1]["RowKey"]), _with_originals(ledger, sought, found), len(page))
 
 
-def _in_body(ledger: Ledger, sought: Sought, row: Any) -> LeadTrace | None:
+def _in_body(ledger: Ledger, sought: EmailMatcher, row: Any) -> LeadTrace | None:
     body = read_body(row)
     if not sought.is_in_body(body):
         return None
@@ -160,7 +160,7 @@ def _lead_in(body: bytes, record: LeadRecord) -> Lead | None:
         return None
 
 
-def _leads(ledger: Ledger, sought: Sought, partition: str, after: str) -> Iterator[Looked]:
+def _leads(ledger: Ledger, sought: EmailMatcher, partition: str, after: str) -> Iterator[Looked]:
     """Leads whose row holds what they say, and those of the customer that are emptied already."""
     condition = f"{_between(partition, 'lead;', after)} and (lead ge '' or customer eq '{sought.customer}')"
     for page in ledger.table.pages(condition, page_size=LEADS_A_PAGE):
@@ -169,7 +169,7 @@ def _leads(ledger: Ledger, sought: Sought, partition: str, after: str) -> Iterat
             yield Looked(Place(partition, page[-1]["RowKey"]), _with_originals(ledger, sought, found), len(page))
 
 
-def _in_lead(ledger: Ledger, sought: Sought, row: Any) -> LeadTrace | None:
+def _in_lead(ledger: Ledger, sought: EmailMatcher, row: Any) -> LeadTrace | None:
     try:
         record = read_lead(row, row.metadata["etag"])
     except UnreadableRow:
@@ -186,7 +186,7 @@ def _in_lead(ledger: Ledger, sought: Sought, row: Any) -> LeadTrace | None:
     return LeadTrace(record, "mention") if sought.is_in_lead(record.lead) else None
 
 
-def _in_lead_of_body(ledger: Ledger, sought: Sought, record: LeadRecord) -> LeadTrace | None:
+def _in_lead_of_body(ledger: Ledger, sought: EmailMatcher, record: LeadRecord) -> LeadTrace | None:
     """The customer's lead whose body stands apart, unless the address in it has been found there already."""
     body = ledger.body(record.lead_id)
     if record.customer != sought.customer or (body is not None and sought.is_in_body(body)):
@@ -194,7 +194,7 @@ def _in_lead_of_body(ledger: Ledger, sought: Sought, record: LeadRecord) -> Lead
     return LeadTrace(ledger.read(record.lead_id) or record, "own", body)
 
 
-def _with_originals(ledger: Ledger, sought: Sought, found: Iterable[LeadTrace | None]) -> tuple[LeadTrace, ...]:
+def _with_originals(ledger: Ledger, sought: EmailMatcher, found: Iterable[LeadTrace | None]) -> tuple[LeadTrace, ...]:
     """What was found, and the leads that stand beside those of the person that are their corrections."""
     traces = [trace for trace in found if trace]
     corrected = [trace.record.corrects for trace in traces if trace.whose == "own" and trace.record.corrects]
@@ -202,7 +202,7 @@ def _with_originals(ledger: Ledger, sought: Sought, found: Iterable[LeadTrace | 
     return (*traces, *(trace for trace in originals if not _is_found_by_itself(sought, trace)))
 
 
-def _is_found_by_itself(sought: Sought, trace: LeadTrace) -> bool:
+def _is_found_by_itself(sought: EmailMatcher, trace: LeadTrace) -> bool:
     record = trace.record
     if record.lead is not None:
         return sought.is_of(record.lead, record.lead_id)
@@ -217,7 +217,7 @@ def _between(partition: str, prefix: str, after: str) -> str:
 # --- The queues ---------------------------------------------------------------------------------------------------------
 
 
-def _messages(app: App, sought: Sought, name: str, left: str) -> Iterator[Looked]:
+def _messages(app: App, sought: EmailMatcher, name: str, left: str) -> Iterator[Looked]:
     """Every message that is visible, once: as many as there were when the search began. Then they can be seen again."""
     queue = queue_of(app, name)
     remaining = int(left) if left else queue.depth()
@@ -239,7 +239,7 @@ def queue_of(app: App, name: str) -> Queue:
     return app.poison if name == POISON_QUEUE else app.storage.queue(LEADS_QUEUE, encoded=False)
 
 
-def _in_message(app: App, sought: Sought, name: str, stored: QueueMessage) -> MessageTrace | None:
+def _in_message(app: App, sought: EmailMatcher, name: str, stored: QueueMessage) -> MessageTrace | None:
     raw = bytes_of(stored.content)
     try:
         message = decode(raw)

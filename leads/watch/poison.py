@@ -10,7 +10,7 @@ from leads.core.messages import Message, MessageTooNew, MessageUnreadable, bytes
 from leads.core.states import State
 from leads.ledger.rows import Delivery, LeadRecord
 from leads.ledger.transactions import LeadKnown
-from leads.pipeline.delivery import emptied_on_surfacing, new_record
+from leads.pipeline.delivery import drop_if_erased, new_record
 from leads.pipeline.intake import keep_unreadable
 from leads.platform import deadline
 from leads.platform.events import Event, emit
@@ -83,7 +83,7 @@ def _record_crash(app: App, message: Message) -> None:
         return  # a later message of a lead that the ledger has forgotten
     if record is None:
         record = new_record(message, _lead_in(app, message))
-        if emptied_on_surfacing(app, record):
+        if drop_if_erased(app, record):
             return
     now = clock.now()
     concluded: list[tuple[str, Delivery]] = []

@@ -86,7 +86,7 @@ def _checked(app: App, config: DestinationConfig) -> CheckResult:
 
 def _probe(app: App, connection: Connection, config: DestinationConfig, backlog: Backlog) -> None:
     """`check()`, then one lead; whoever delivers it opens the connection. Another lead next time, if this one fails."""
-    if not app.connections.take_turn(connection.id, config.type):
+    if not app.connections.claim_probe(connection.id, config.type):
         return
     app.secrets.forget()
     check = _checked(app, config)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from leads.platform.storage import PERSON_WAITING
+from leads.platform.storage import CLI_TIMEOUTS
 from tests.support.command_line import ROOT, Ran, Run, at_a_terminal, one_line, process, run_against
 from tests.support.pipeline import LEAD, Pipeline, a_lead, crm
 from tests.support.tcp import never_answer, tcp_server
@@ -289,8 +289,8 @@ def test_storage_that_refuses_connections_is_said_so_in_one_line() -> None:
 def test_storage_that_hangs_is_asked_once_and_given_up_within_fifteen_seconds(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert PERSON_WAITING["connection_timeout"] + PERSON_WAITING["read_timeout"] <= 15
-    monkeypatch.setitem(PERSON_WAITING, "read_timeout", 0.3)
+    assert CLI_TIMEOUTS["connection_timeout"] + CLI_TIMEOUTS["read_timeout"] <= 15
+    monkeypatch.setitem(CLI_TIMEOUTS, "read_timeout", 0.3)
     asked: list[bytes] = []
 
     def hang(connection: socket.socket) -> None:

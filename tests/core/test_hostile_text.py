@@ -38,7 +38,7 @@ from leads.pipeline.http import plain_words
 from leads.pipeline.intake import MAX_BODY_BYTES, KeptUnreadable, accept
 from leads.platform.storage import key_part, text_columns
 from leads.platform.tracing import begin
-from leads.privacy.email_matcher import Sought
+from leads.privacy.email_matcher import EmailMatcher
 
 LEAD_ID = "20260131235959999-0123456789ab-c"
 SMALL = 16 * 1024
@@ -133,7 +133,7 @@ def refused(text: str) -> None:
     _ = Answer(429, {"retry-after": text}, b"").retry_after
 
 
-SOUGHT = Sought.of("ada@example.com")
+SOUGHT = EmailMatcher.of("ada@example.com")
 FUNCTIONS: dict[str, Callable[[str], object]] = {
     "the intake of a body": lambda text: take_in(raw(text)),
     "the intake of a description": lambda text: take_in(raw(json.dumps({"Description": text}, ensure_ascii=False))),
@@ -142,7 +142,11 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "what a lead says": tell,
     "dates": lambda text: (read_date(text), orders_shown([text])),
     "keys and columns": lambda text: (key_part(text), text_columns("a", text)),
-    "texts for a CRM": lambda text: (words.cut(text, 100), words.html_pieces(text, 1000), words.cut_bytes(text, 100)),
+    "texts for a CRM": lambda text: (
+        words.truncate(text, 100),
+        words.chunk_html(text, 1000),
+        words.truncate_bytes(text, 100),
+    ),
     "countries, headers and cells": lambda text: (country_code(text), plain_words(text), begin(text), safe_cell(text)),
     "Web-to-Lead's addresses": salesforce_web_to_lead._EMAIL.fullmatch,
     "a list": quietly(lambda text: read_csv(raw("a,b\n" + text))),

@@ -12,7 +12,7 @@ from leads.destinations.base import OutgoingLead
 from leads.destinations.changes import CONFLICTS_AT_MOST, Existing, Vocabulary, WithoutChanges, changes_to
 from leads.destinations.follow_up import FollowUp
 from leads.destinations.text import NOT_PROVIDED
-from leads.destinations.vendor_errors import Kind
+from leads.destinations.vendor_errors import ErrorKind
 
 VOCABULARY = Vocabulary("Rating", {"hot": "Hot", "warm": "Warm", "cold": "Cold"}, ("NoMail", "NoCall"))
 FIELDS = {"Name": "O'Neil", "Phone": "1617"}
@@ -92,8 +92,10 @@ def test_everything_is_overwritten_where_that_is_the_policy() -> None:
     assert changes({"Name": "Oneil", "Phone": "1", "Rating": "Hot"}, edited=True, overwrite=True) == FIELDS
 
 
-@pytest.mark.parametrize("refusal", [Kind.LEAD, Kind.FIELD, Kind.GONE, Kind.SETTINGS, Kind.ALREADY_THERE])
-def test_a_refused_change_is_left_out_once(refusal: Kind) -> None:
+@pytest.mark.parametrize(
+    "refusal", [ErrorKind.LEAD, ErrorKind.FIELD, ErrorKind.GONE, ErrorKind.SETTINGS, ErrorKind.ALREADY_THERE]
+)
+def test_a_refused_change_is_left_out_once(refusal: ErrorKind) -> None:
     without = WithoutChanges()
     assert without.decide(refusal) and without.decided
     assert not without.decide(refusal), "what is refused then is the stage"
@@ -101,6 +103,6 @@ def test_a_refused_change_is_left_out_once(refusal: Kind) -> None:
 
 def test_a_conflict_that_lasts_is_left_out_after_some_tries_and_an_outage_never() -> None:
     without = WithoutChanges()
-    decided = [without.decide(Kind.CHANGED_MEANWHILE) for _ in range(CONFLICTS_AT_MOST)]
+    decided = [without.decide(ErrorKind.CHANGED_MEANWHILE) for _ in range(CONFLICTS_AT_MOST)]
     assert decided == [False] * (CONFLICTS_AT_MOST - 1) + [True]
-    assert not WithoutChanges().decide(Kind.TRANSIENT)
+    assert not WithoutChanges().decide(ErrorKind.TRANSIENT)

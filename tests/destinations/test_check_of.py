@@ -10,17 +10,25 @@ from leads.core.outcomes import Misconfigured
 from leads.destinations.base import CheckResult
 from leads.destinations.http import Failure, NoAnswer
 from leads.destinations.tokens import NoToken
-from leads.destinations.vendor_errors import UNREADABLE, Kind, Problem, Refused, check_of, check_result, outcome_of
+from leads.destinations.vendor_errors import (
+    UNREADABLE,
+    ErrorKind,
+    Problem,
+    VendorError,
+    check_of,
+    check_result,
+    outcome_of,
+)
 
 UNUSABLE = [
     NoAnswer(Failure.ANSWER_TOO_LARGE),
     NoAnswer(Failure.TIMEOUT),
     NoAnswer(Failure.CONNECTION_LOST),
-    Refused(UNREADABLE),
-    Refused(Problem(Kind.TRANSIENT, "500")),
-    Refused(Problem(Kind.LEAD, "400")),
+    VendorError(UNREADABLE),
+    VendorError(Problem(ErrorKind.TRANSIENT, "500")),
+    VendorError(Problem(ErrorKind.LEAD, "400")),
 ]
-RIGHT_MISSING = Refused(Problem(Kind.SETTINGS, "403", "It lacks a right."))
+RIGHT_MISSING = VendorError(Problem(ErrorKind.SETTINGS, "403", "It lacks a right."))
 
 
 def judged(failure: Exception) -> CheckResult:

@@ -42,7 +42,7 @@ def test_a_story_holds_everything_that_the_lead_says() -> None:
         "lead_source": "AzureMarketplace-PLT|contoso.crm",
         "description": "Please call.\nBefore noon.",
     }
-    told = words.story(outgoing(**lead))
+    told = words.summary(outgoing(**lead))
     for value in lead.values():
         assert value in told
     assert "Received: 2026-01-31 23:59 UTC" in told
@@ -52,7 +52,7 @@ def test_a_story_holds_everything_that_the_lead_says() -> None:
 
 def test_a_story_holds_campaign_parameters_and_unknown_fields() -> None:
     lead = Lead(description='{"mktcmpid": "spring"}', extra={"Budget": "5"}, customer_extra={"City": "Cork"})
-    told = words.story(replace(outgoing(), lead=lead))
+    told = words.summary(replace(outgoing(), lead=lead))
     assert {"Campaign mktcmpid: spring", "Budget: 5", "City: Cork"} <= set(told.splitlines())
 
 
@@ -96,7 +96,7 @@ def test_a_missing_last_name_is_a_visible_placeholder() -> None:
 
 @given(st.text(), st.integers(1, 60))
 def test_a_cut_text_fits_in_utf_16_and_begins_like_the_whole(text: str, limit: int) -> None:
-    shortened = words.cut(text, limit)
+    shortened = words.truncate(text, limit)
     assert len(shortened.encode("utf-16-le", "surrogatepass")) // 2 <= limit
     assert shortened == text or (shortened.endswith("…") and text.startswith(shortened[:-1]))
 
@@ -104,13 +104,13 @@ def test_a_cut_text_fits_in_utf_16_and_begins_like_the_whole(text: str, limit: i
 def test_fields_are_cut_but_for_those_that_would_be_wrong_then() -> None:
     fields = {"name": "Ada Lovelace", "phone": "1617", "mail": "ada@example.com", "score": 12345, "free": "x" * 99}
     lengths = {"name": 4, "phone": 4, "mail": 4, "score": 4}
-    fitted = words.fitted(fields, lengths, {"phone", "mail"})
-    assert fitted == {"name": "Ada…", "phone": "1617", "score": 12345, "free": "x" * 99}
+    fit_fields = words.fit_fields(fields, lengths, {"phone", "mail"})
+    assert fit_fields == {"name": "Ada…", "phone": "1617", "score": 12345, "free": "x" * 99}
 
 
 @given(st.text(), st.integers(2, 9))
 def test_a_text_in_pieces_is_whole_and_each_piece_fits_in_utf_16(text: str, limit: int) -> None:
-    found = words.pieces(text, limit)
+    found = words.chunk(text, limit)
     assert "".join(found) == text
     for piece in found:
         assert len(piece.encode("utf-16-le", "surrogatepass")) // 2 <= limit
@@ -119,7 +119,7 @@ def test_a_text_in_pieces_is_whole_and_each_piece_fits_in_utf_16(text: str, limi
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(3, 60))
 def test_a_text_that_is_cut_to_bytes_fits_and_begins_like_the_whole(text: str, limit: int) -> None:
-    shortened = words.cut_bytes(text, limit)
+    shortened = words.truncate_bytes(text, limit)
     assert len(shortened.encode()) <= limit
     assert shortened == text or (shortened.endswith("…") and text.startswith(shortened[:-1]))
 
@@ -143,8 +143,8 @@ def test_the_usual_rating_stands_in_for_one_that_is_not_configured() -> None:
 @example("&<>\n" * 9 + "🏢" * 9, 10)
 @given(st.text(max_size=60), st.integers(10, 40))
 def test_pieces_of_html_say_what_was_written_and_split_nothing(text: str, limit: int) -> None:
-    pieces = words.html_pieces(text, limit)
-    assert all(len(piece.encode("utf-16-le")) <= 2 * limit for piece in pieces)
-    shown = [unescape(piece.replace("<br>\n", "\n")) for piece in pieces]
+    chunk = words.chunk_html(text, limit)
+    assert all(len(piece.encode("utf-16-le")) <= 2 * limit for piece in chunk)
+    shown = [unescape(piece.replace("<br>\n", "\n")) for piece in chunk]
     assert "".join(shown) == text
-    assert [escape(part, quote=False).replace("\n", "<br>\n") for part in shown] == pieces
+    assert [escape(part, quote=False).replace("\n", "<br>\n") for part in shown] == chunk

@@ -415,9 +415,9 @@ def test_a_success_counts_here_at_once_and_on_other_instances_once_it_is_recorde
     routed.post(a_lead("two@example.com"))
     routed.run()
     name = connection(routed).id
-    assert routed.app.connections.worked_since(name, routed.clock.now())
-    assert second.app.connections.worked_since(name, recorded_at)
-    assert not second.app.connections.worked_since(name, routed.clock.now())
+    assert routed.app.connections.succeeded_since(name, routed.clock.now())
+    assert second.app.connections.succeeded_since(name, recorded_at)
+    assert not second.app.connections.succeeded_since(name, routed.clock.now())
 
 
 def test_last_success_is_recorded_at_most_once_a_minute(routed: Pipeline, vendor: Vendor) -> None:

@@ -15,7 +15,7 @@ from leads.core.lead import Lead, Stage
 from leads.core.states import FINAL, UNDELIVERED, State
 from leads.ledger.rows import (
     MAX_ATTEMPTS_KEPT,
-    Attempt,
+    AttemptLog,
     CustomerRow,
     Delivery,
     LeadRecord,
@@ -50,7 +50,7 @@ connections = st.just("") | hashes.map(lambda text: text[:16])
 states = st.sampled_from(State)
 
 attempts = st.builds(
-    Attempt,
+    AttemptLog,
     id=text,
     at=moments,
     outcome=st.sampled_from(["delivered", "retry", "rejected"]),
@@ -195,7 +195,7 @@ def test_a_lead_shows_the_state_that_a_person_should_know_of_first(by_name: dict
 def test_each_attempt_is_logged_once_and_the_newest_are_kept(ids: list[int]) -> None:
     delivery = Delivery("crm")
     for number in ids:
-        delivery.log(Attempt(str(number), datetime.now(UTC), "retry"))
+        delivery.log(AttemptLog(str(number), datetime.now(UTC), "retry"))
     logged = [attempt.id for attempt in delivery.attempts]
     assert len(logged) <= MAX_ATTEMPTS_KEPT
     assert len(set(logged)) == len(logged)
@@ -309,7 +309,7 @@ def test_a_row_of_the_first_release_is_read() -> None:
             step=1,
             spent=60,
             first_failed_at=midnight,
-            attempts=(Attempt("a1", midnight, "retry", "503", midnight + timedelta(minutes=1), 120),),
+            attempts=(AttemptLog("a1", midnight, "retry", "503", midnight + timedelta(minutes=1), 120),),
         )
     }
 

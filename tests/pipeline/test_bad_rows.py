@@ -21,7 +21,7 @@ from leads.operations.export_pages import Wanted, export
 from leads.operations.leads import LeadFilter, list_leads
 from leads.operations.operation import Nothing
 from leads.operations.problems import Unreadable, problem_of
-from leads.operations.replay import Many, ReplayMany, replay_leads
+from leads.operations.replay import BulkReplayFilter, ReplayMany, replay_leads
 from leads.operations.status import show_status
 from leads.platform.row_reading import UnreadableRow
 from leads.platform.storage import make_table
@@ -93,7 +93,7 @@ def test_a_lead_whose_row_can_not_be_read_waits_for_the_release_that_wrote_it(
     with pytest.raises(UnreadableRow) as caught:
         pipeline.app.ledger.read(bad)
     assert isinstance(problem_of(caught.value), Unreadable)
-    many = Many.model_validate({"offer": "contoso.crm"})
+    many = BulkReplayFilter.model_validate({"offer": "contoso.crm"})
     plans = replay_leads(pipeline.app, ReplayMany(many=many)).deliveries
     assert {one.lead_id: bool(one.kept) for one in plans} == {bad: True, good: False}
     again = encode(Message(bad, "crm", 5))

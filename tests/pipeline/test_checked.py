@@ -29,7 +29,7 @@ class Anything(Destination):
         self._check = check
 
     @classmethod
-    def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
+    def connection_key(cls, settings: DestinationSettings) -> tuple[str, ...]:
         return ()
 
     def check(self) -> CheckResult:

@@ -477,14 +477,14 @@ def test_poison_stays_on_its_queue_until_the_ledger_has_it(routed: Pipeline, mon
 
 def _deliver_killing(pipeline: Pipeline, message: object) -> None:
     """The process dies in the middle of `send`: its destination's guard must not stop it."""
-    from leads.pipeline.attempt import _Attempting
+    from leads.pipeline.attempt import DeliveryAttempt
 
-    original = _Attempting._send
-    _Attempting._send = _raise_killed  # type: ignore[method-assign,assignment]
+    original = DeliveryAttempt._send
+    DeliveryAttempt._send = _raise_killed  # type: ignore[method-assign,assignment]
     try:
         deliver(pipeline.app, text_of(message))
     finally:
-        _Attempting._send = original  # type: ignore[method-assign]
+        DeliveryAttempt._send = original  # type: ignore[method-assign]
 
 
 def _deliver_and_die_before_it_is_settled(pipeline: Pipeline, message: object) -> None:

@@ -17,12 +17,12 @@ from leads.operations.imports import ImportRows, RowsToImport, import_rows
 from leads.operations.leads import ShowLead, show_lead
 from leads.operations.problems import Invalid, NotFound
 from leads.operations.replay import (
-    Again,
-    Many,
+    BulkReplayFilter,
     ReplayedLead,
     ReplayedMany,
     ReplayLead,
     ReplayMany,
+    ReplayOptions,
     replay_lead,
     replay_leads,
 )
@@ -35,14 +35,16 @@ from tests.support.vendor import DELIVERED, REJECTED, RETRY, UNKNOWN, Vendor
 
 
 def again(pipeline: Pipeline, lead_id: str, **wanted: Any) -> ReplayedLead:
-    return replay_lead(pipeline.app, ReplayLead(lead_id=lead_id, again=Again.model_validate(wanted)))
+    return replay_lead(pipeline.app, ReplayLead(lead_id=lead_id, again=ReplayOptions.model_validate(wanted)))
 
 
 def many(pipeline: Pipeline, **wanted: Any) -> list[ReplayedMany]:
     """Every step."""
-    steps = [replay_leads(pipeline.app, ReplayMany(many=Many.model_validate(wanted)))]
+    steps = [replay_leads(pipeline.app, ReplayMany(many=BulkReplayFilter.model_validate(wanted)))]
     while (place := steps[-1].next) is not None:
-        steps.append(replay_leads(pipeline.app, ReplayMany(many=Many.model_validate({**wanted, "after": place}))))
+        steps.append(
+            replay_leads(pipeline.app, ReplayMany(many=BulkReplayFilter.model_validate({**wanted, "after": place})))
+        )
     return steps
 
 
@@ -402,7 +404,7 @@ def test_a_correction_that_is_too_large_for_a_message_is_kept_apart(routed: Pipe
 )
 def test_a_correction_that_can_not_be_meant_is_refused(wanted: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
-        Again.model_validate(wanted)
+        ReplayOptions.model_validate(wanted)
 
 
 # Many
@@ -457,16 +459,16 @@ def test_leads_are_chosen_by_time_connection_destination_and_state(routed: Pipel
 )
 def test_a_choice_that_can_not_be_meant_is_refused(wanted: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
-        Many.model_validate(wanted)
+        BulkReplayFilter.model_validate(wanted)
 
 
 @pytest.mark.parametrize("after", ["x", "1:", "1:z/todo;", "1:0/x' or '1", "-1:0/todo", "1:0"])
 def test_a_made_up_place_is_refused(routed: Pipeline, after: str) -> None:
     if after == "1:":
-        assert replay_leads(routed.app, ReplayMany(many=Many(offer="x", after=after))).sent == 0
+        assert replay_leads(routed.app, ReplayMany(many=BulkReplayFilter(offer="x", after=after))).sent == 0
         return
     with pytest.raises(Invalid, match="after: is not what a step has answered as next"):
-        replay_leads(routed.app, ReplayMany(many=Many(offer="x", after=after)))
+        replay_leads(routed.app, ReplayMany(many=BulkReplayFilter(offer="x", after=after)))
 
 
 # At the shell

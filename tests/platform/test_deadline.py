@@ -16,7 +16,7 @@ from leads.ledger.transactions import CLAIM_LEASE_SECONDS
 from leads.operations.table import OPERATIONS
 from leads.pipeline import http
 from leads.pipeline.attempt import SETTLE_SECONDS
-from leads.pipeline.delivery import AHEAD_AT_MOST, DELIVERY_SECONDS, LEDGER_DOWN_SECONDS, PUT_BACK_SECONDS
+from leads.pipeline.delivery import DELIVERY_SECONDS, LEDGER_DOWN_SECONDS, MAX_DEFERRALS, PUT_BACK_SECONDS
 from leads.platform import deadline
 from leads.watch import announcements, poison, probes, tick
 from tools.host import ROOT
@@ -83,7 +83,7 @@ def test_a_batch_of_poison_is_dealt_with_before_others_see_it_again() -> None:
 
 
 def test_a_message_that_came_before_its_lead_waits_for_longer_than_any_attempt() -> None:
-    assert function_timeout() <= AHEAD_AT_MOST * LEDGER_DOWN_SECONDS
+    assert function_timeout() <= MAX_DEFERRALS * LEDGER_DOWN_SECONDS
 
 
 # --- How deadlines nest -------------------------------------------------------------------------------------------------

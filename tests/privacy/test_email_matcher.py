@@ -10,10 +10,10 @@ import pytest
 
 from leads.core.identity import customer_hash, customer_identity
 from leads.core.lead import Lead
-from leads.privacy.email_matcher import ERASED, Sought
+from leads.privacy.email_matcher import ERASED, EmailMatcher
 
 EMAIL = "ada+crm@example.com"
-ADA = Sought.of(f" {EMAIL.upper()}\n")
+ADA = EmailMatcher.of(f" {EMAIL.upper()}\n")
 
 
 def b64(text: str) -> str:
@@ -63,7 +63,7 @@ def test_another_address_is_not_it(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "ada", "@", "@@@", "a\x00@b", "x" * 320 + "@b"])
 def test_what_is_no_address_is_refused_without_being_repeated(text: str) -> None:
     with pytest.raises(ValueError, match=r"^must be an e-mail address$"):
-        Sought.of(text)
+        EmailMatcher.of(text)
 
 
 def test_the_customer_is_the_one_that_their_leads_have() -> None:
@@ -82,7 +82,7 @@ def test_taken_out_of_another_lead_all_else_stays() -> None:
         extra={EMAIL: "1", "cc": quote(EMAIL), "note": "kept"},
         original=b64(f"ask {EMAIL}"),
     )
-    left = ADA.taken_out_of(lead)
+    left = ADA.redact(lead)
     assert not ADA.is_in_lead(left)
     assert left == Lead(
         email="bob@example.com",

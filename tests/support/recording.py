@@ -31,17 +31,17 @@ class Recording(Destination):
     """See the module."""
 
     Settings: ClassVar[type[DestinationSettings]] = RecordingSettings
-    sent_twice = "The vendor is called again."
+    replay_warning = "The vendor is called again."
     settings: RecordingSettings
 
     @classmethod
-    def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
+    def connection_key(cls, settings: DestinationSettings) -> tuple[str, ...]:
         assert isinstance(settings, RecordingSettings)
         return (settings.url,)
 
     @property
-    def keyless(self) -> bool:
-        return self.settings.keyless
+    def idempotent(self) -> bool:
+        return not self.settings.keyless
 
     def record_scope(self, offer: str, name: str) -> str:
         return self.connection if self.settings.wide_scope else super().record_scope(offer, name)

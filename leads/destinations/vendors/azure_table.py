@@ -122,7 +122,7 @@ class AzureTable(Destination):
     """Writes each lead under its own key, create-only, so that a second try finds the row instead of making one."""
 
     Settings: ClassVar[type[DestinationSettings]] = AzureTableSettings
-    sent_twice = "The table keeps the row that it has: nothing is written twice."
+    replay_warning = "The table keeps the row that it has: nothing is written twice."
     settings: AzureTableSettings
 
     def __init__(self, settings: AzureTableSettings, context: Context) -> None:
@@ -130,7 +130,7 @@ class AzureTable(Destination):
         self._made: tuple[str, TableClient] | None = None
 
     @classmethod
-    def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
+    def connection_key(cls, settings: DestinationSettings) -> tuple[str, ...]:
         assert isinstance(settings, AzureTableSettings)  # noqa: S101
         return (settings.table.lower(), settings.connection_string or "", settings.table_service_uri or "")
 

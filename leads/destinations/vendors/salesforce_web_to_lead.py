@@ -30,7 +30,7 @@ from leads.destinations.base import (
 from leads.destinations.follow_up import FollowUp
 from leads.destinations.http import Answer, NoAnswer
 from leads.destinations.mapping import render_mapping
-from leads.destinations.text import NOT_PROVIDED, cut
+from leads.destinations.text import NOT_PROVIDED, truncate
 from leads.destinations.vendor_errors import check_result, unanswered
 from leads.platform.events import Event, emit
 from leads.platform.storage import StorageError
@@ -141,13 +141,13 @@ class WebToLead(Destination):
     """See the module."""
 
     Settings: ClassVar[type[DestinationSettings]] = WebToLeadSettings
-    sent_twice = "Salesforce makes a second lead record: a form has no key by which it could tell."
+    replay_warning = "Salesforce makes a second lead record: a form has no key by which it could tell."
     settings: WebToLeadSettings
     default_mapping: ClassVar[Mapping[str, MappingValue] | None] = DEFAULT_MAPPING
     follow_ups: ClassVar[frozenset[str]] = frozenset({"rating", "campaign"})
 
     @classmethod
-    def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
+    def connection_key(cls, settings: DestinationSettings) -> tuple[str, ...]:
         assert isinstance(settings, WebToLeadSettings)  # noqa: S101
         # A connection whose limit is lower is used up earlier: it must not pause the others.
         return (settings.url, settings.organization, str(settings.daily_limit))
@@ -162,8 +162,8 @@ class WebToLead(Destination):
             raise ValueError("campaign: must be the campaign's ID as in Salesforce: 15 or 18 characters, 701…")
 
     @property
-    def keyless(self) -> bool:
-        return True
+    def idempotent(self) -> bool:
+        return False
 
     @cached_property
     def budget(self) -> DailyBudget:
@@ -254,7 +254,7 @@ def _fitted(name: str, value: str | float | bool) -> str:
     """A field's text as the form can hold it; "" is left out, as a box that is not ticked."""
     if isinstance(value, bool):
         return "1" if value else ""
-    text = cut(str(value), LENGTHS[name]) if name in LENGTHS else str(value)
+    text = truncate(str(value), LENGTHS[name]) if name in LENGTHS else str(value)
     if name in WHOLE_OR_NOT_AT_ALL and text != str(value):
         return ""
     return text if name != "email" or _EMAIL.fullmatch(text) else ""

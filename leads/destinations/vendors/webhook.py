@@ -86,11 +86,11 @@ class Webhook(Destination):
     """Posts each lead under the id `lead id` + `_` + destination name, without a dot, which parts what is signed."""
 
     Settings: ClassVar[type[DestinationSettings]] = WebhookSettings
-    sent_twice = "The receiver is called again with the same webhook-id: what it does then is up to it."
+    replay_warning = "The receiver is called again with the same webhook-id: what it does then is up to it."
     settings: WebhookSettings
 
     @classmethod
-    def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
+    def connection_key(cls, settings: DestinationSettings) -> tuple[str, ...]:
         assert isinstance(settings, WebhookSettings)  # noqa: S101
         headers = (f"{name.lower()}: {reference}" for name, reference in settings.headers.items())
         return (settings.url, settings.secret, *sorted(headers))

@@ -104,7 +104,7 @@ def posts(salesforce: WebToLead) -> list[Request]:
 def test_a_lead_arrives_with_its_fields_and_its_whole_story(pipeline: Pipeline, salesforce: WebToLead) -> None:
     lead = deliver(pipeline, "PLT", "ada+crm@example.com", Description='{"mktcmpid": "42"}', Tier="gold")
     (made,) = salesforce.leads
-    story = made.pop("description")
+    summary = made.pop("description")
     assert made == {
         "first_name": "Ada",
         "last_name": "O'Neil",
@@ -116,7 +116,7 @@ def test_a_lead_arrives_with_its_fields_and_its_whole_story(pipeline: Pipeline, 
         "rating": "Hot",
     }
     for said in ("Contact requested", "Contoso CRM", "Country: USA", "Campaign mktcmpid: 42", "Tier: gold", lead):
-        assert said in story
+        assert said in summary
 
 
 def test_it_is_reported_as_handed_over_and_unconfirmed(

@@ -34,7 +34,7 @@ class Dataverse(Destination):
     """See the module."""
 
     Settings: ClassVar[type[DestinationSettings]] = DataverseSettings
-    sent_twice = (
+    replay_warning = (
         "Dynamics 365 has the record and its notes already: nothing is written twice, unless people have deleted them."
     )
     settings: DataverseSettings
@@ -47,7 +47,7 @@ class Dataverse(Destination):
     }
 
     @classmethod
-    def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
+    def connection_key(cls, settings: DestinationSettings) -> tuple[str, ...]:
         assert isinstance(settings, DataverseSettings)  # noqa: S101
         credential = (settings.tenant_id, settings.client_id, settings.client_secret)
         return (settings.base_url.lower(), settings.authority.rstrip("/").lower(), *(part or "" for part in credential))

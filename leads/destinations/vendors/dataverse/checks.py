@@ -15,7 +15,7 @@ from urllib.parse import quote
 from leads.core.lead import Stage
 from leads.destinations.base import MappingValue
 from leads.destinations.follow_up import FollowUp
-from leads.destinations.vendor_errors import UNREADABLE, Kind, Refused
+from leads.destinations.vendor_errors import UNREADABLE, ErrorKind, VendorError
 from leads.destinations.vendors.dataverse.client import Client
 from leads.destinations.vendors.dataverse.columns import TABLE_PATH, described
 from leads.destinations.vendors.dataverse.errors import WRONG_ADDRESS
@@ -75,7 +75,7 @@ class Checking:
     def _sign_in(self) -> str:
         try:
             user = self._client.get("WhoAmI").get("UserId")
-        except Refused as refused:
+        except VendorError as refused:
             if refused.problem is UNREADABLE:
                 return WRONG_ADDRESS
             raise
@@ -111,8 +111,8 @@ class Checking:
     def _target(self, setting: str, path: str, looked: "_Looked") -> str:
         try:
             row = self._client.get(f"{path.removeprefix('/')}?$select={looked.column}")
-        except Refused as refused:
-            if refused.problem.kind is Kind.GONE:
+        except VendorError as refused:
+            if refused.problem.kind is ErrorKind.GONE:
                 return f"{setting}: Dynamics has none with this ID."
             raise
         if looked.refuses(row.get(looked.column)):

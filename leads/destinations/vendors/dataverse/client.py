@@ -16,7 +16,7 @@ from uuid import uuid4
 from leads.destinations.base import MASK, PreviewedRequest
 from leads.destinations.http import Answer, HttpClient
 from leads.destinations.tokens import TokenSource
-from leads.destinations.vendor_errors import UNREADABLE, Problem, Refused, signed_in
+from leads.destinations.vendor_errors import UNREADABLE, Problem, VendorError, with_fresh_token
 from leads.destinations.vendors.dataverse.errors import problem_of
 
 API: Final = "/api/data/v9.2/"
@@ -81,7 +81,7 @@ def _batch(kind: str, pieces: Sequence[bytes], parts: tuple[Call, ...]) -> Call:
 
 
 class Client:
-    """An environment, with a token that is renewed once where it is refused. Raises `Refused`, `NoAnswer`, `NoToken`."""
+    """An environment, with a token that is renewed once where it is refused. Raises `VendorError`, `NoAnswer`, `NoToken`."""
 
     def __init__(self, base_url: str, http: HttpClient, tokens: TokenSource) -> None:
         self._base_url = base_url
@@ -107,7 +107,7 @@ class Client:
         if not call.parts:
             self._request(call.method, call.path, call.headers, call.body)
         elif len(self._answers(call)) != len(writes):
-            raise Refused(UNREADABLE)
+            raise VendorError(UNREADABLE)
 
     def previewed(self, call: Call, note: str = "") -> PreviewedRequest:
         """The request as a person may read it."""
@@ -129,7 +129,7 @@ class Client:
     def _request(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> Answer:
-        return signed_in(self._tokens, lambda token: self._send(method, path, token.value, headers, body))
+        return with_fresh_token(self._tokens, lambda token: self._send(method, path, token.value, headers, body))
 
     def _send(
         self, method: str, path: str, token: str, headers: Mapping[str, str] | None, body: bytes | None
@@ -146,7 +146,7 @@ class Client:
 
 def _raise_if_refused(answer: Answer) -> None:
     if not 200 <= answer.status < 300:
-        raise Refused(_problem(answer))
+        raise VendorError(_problem(answer))
 
 
 def _problem(answer: Answer) -> Problem:
@@ -159,14 +159,14 @@ def _problem(answer: Answer) -> Problem:
 def _decoded(answer: Answer) -> dict[str, Any]:
     body = answer.json()
     if not isinstance(body, dict):
-        raise Refused(UNREADABLE)
+        raise VendorError(UNREADABLE)
     return body
 
 
 def _rows(body: Mapping[str, Any], member: str) -> list[dict[str, Any]]:
     rows = body.get(member)
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise Refused(UNREADABLE)
+        raise VendorError(UNREADABLE)
     return rows
 
 

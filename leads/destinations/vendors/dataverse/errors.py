@@ -11,33 +11,33 @@ from dataclasses import replace
 from typing import Any, Final
 
 from leads.destinations.http import Answer
-from leads.destinations.vendor_errors import Kind, Problem
+from leads.destinations.vendor_errors import ErrorKind, Problem
 
 _SIGN_IN: Final = "Dynamics refuses the sign-in: check client_id, client_secret and the application user."
 _LEAD: Final = "Dynamics does not accept this lead."
-_BUSY: Final = (Kind.TRANSIENT, "")
-_TOO_LONG: Final = (Kind.TOO_LONG, "A text is longer than its column allows.")
+_BUSY: Final = (ErrorKind.TRANSIENT, "")
+_TOO_LONG: Final = (ErrorKind.TOO_LONG, "A text is longer than its column allows.")
 _RIGHT_MISSING: Final = (
-    Kind.SETTINGS,
+    ErrorKind.SETTINGS,
     "The application user lacks a right: give it the security role of the set-up guide.",
 )
 _COLUMN_SECURITY: Final = (
-    Kind.SETTINGS,
+    ErrorKind.SETTINGS,
     "The application user may not write or read one of the columns (column security): give it a column security profile, "
     "or leave the column out of the mapping.",
 )
 _USER_DISABLED: Final = (
-    Kind.SETTINGS,
+    ErrorKind.SETTINGS,
     "The application user is disabled: enable it in the Power Platform admin center.",
 )
 _OWNER_REFUSED: Final = (
-    Kind.SETTINGS,
+    ErrorKind.SETTINGS,
     "The owner that the offer names is disabled, has no security role, or is an access team: name another one.",
 )
-_IN_A_QUEUE: Final = (Kind.SETTINGS, "Dynamics has it in a queue already.")
-_QUEUE_REFUSED: Final = (Kind.SETTINGS, "The queue that the offer names takes nothing: is it active?")
+_IN_A_QUEUE: Final = (ErrorKind.SETTINGS, "Dynamics has it in a queue already.")
+_QUEUE_REFUSED: Final = (ErrorKind.SETTINGS, "The queue that the offer names takes nothing: is it active?")
 _NO_LEADS: Final = (
-    Kind.SETTINGS,
+    ErrorKind.SETTINGS,
     "The environment has no table for leads, or hides it from the application user: is Dynamics 365 Sales installed, and has the "
     "user the security role of the set-up guide?",
 )
@@ -51,18 +51,18 @@ _NO_TENANT_ID: Final = (
     "tenant_id is neither a directory ID nor a domain: copy the Directory (tenant) ID of the app registration."
 )
 
-CODES: Final[Mapping[str, tuple[Kind, str]]] = {
+CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
     # The record is there.
-    "0x80040237": (Kind.ALREADY_THERE, ""),  # DuplicateRecord
-    "0x80060892": (Kind.ALREADY_THERE, ""),  # DuplicateRecordEntityKey
+    "0x80040237": (ErrorKind.ALREADY_THERE, ""),  # DuplicateRecord
+    "0x80060892": (ErrorKind.ALREADY_THERE, ""),  # DuplicateRecordEntityKey
     # Somebody else was quicker.
-    "0x80060882": (Kind.CHANGED_MEANWHILE, ""),  # ConcurrencyVersionMismatch
+    "0x80060882": (ErrorKind.CHANGED_MEANWHILE, ""),  # ConcurrencyVersionMismatch
     "0x80040217": (
-        Kind.GONE,
+        ErrorKind.GONE,
         "A record that the offer's follow-up names does not exist: check owner, queue, campaign.",
     ),
     # Duplicate detection.
-    "0x80040333": (Kind.DUPLICATE_RULE, ""),  # DuplicateRecordsFound
+    "0x80040333": (ErrorKind.DUPLICATE_RULE, ""),  # DuplicateRecordsFound
     # Lengths.
     "0x80044331": _TOO_LONG,  # StringLengthTooLong
     "0x80073001": _TOO_LONG,
@@ -83,33 +83,33 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     "0x80044172": _BUSY,
     "0x80040216": _BUSY,  # unexpected error
     # Sign-in.
-    "0x8005f101": (Kind.SIGN_IN_AGAIN, _SIGN_IN),  # AccessTokenExpired
-    "0x8004a101": (Kind.SIGN_IN_AGAIN, _SIGN_IN),
+    "0x8005f101": (ErrorKind.SIGN_IN_AGAIN, _SIGN_IN),  # AccessTokenExpired
+    "0x8004a101": (ErrorKind.SIGN_IN_AGAIN, _SIGN_IN),
     # Settings of the connection, or in Dynamics.
     "0x80040220": _RIGHT_MISSING,  # PrivilegeDenied
     "0x80048306": _RIGHT_MISSING,
     "0x80042f09": (  # UserNotAssignedRoles
-        Kind.SETTINGS,
+        ErrorKind.SETTINGS,
         "The application user has no security role: give it the one of the set-up guide.",
     ),
     "0x80072560": (  # UserNotMemberOfOrg
-        Kind.SETTINGS,
+        ErrorKind.SETTINGS,
         "The environment has no application user for this application: add it under Settings, Application users.",
     ),
     "0x8004f502": _COLUMN_SECURITY,  # AttributePrivilegeCreateIsMissing
     "0x8004f504": _COLUMN_SECURITY,  # AttributePermissionReadIsMissing
     "0x8004f507": _COLUMN_SECURITY,  # AttributePermissionUpdateIsMissingDuringUpdate
-    "0x8004a104": (Kind.SETTINGS, "The environment is disabled: enable it in the Power Platform admin center."),
+    "0x8004a104": (ErrorKind.SETTINGS, "The environment is disabled: enable it in the Power Platform admin center."),
     "0x8004a113": (  # UserDoesNotHaveAdminOnlyModePermissions
-        Kind.SETTINGS,
+        ErrorKind.SETTINGS,
         "The environment is in administration mode: leads wait until that is ended in the Power Platform admin center.",
     ),
     "0x8004a112": _USER_DISABLED,
     "0x80040225": _USER_DISABLED,  # unManagedIdsUserNotEnabled
     "0x8006088a": _NO_LEADS,
-    "0x80060888": (Kind.SETTINGS, "A column of the mapping does not exist: validate the connection to see which."),
+    "0x80060888": (ErrorKind.SETTINGS, "A column of the mapping does not exist: validate the connection to see which."),
     "0x80095ffc": (
-        Kind.SETTINGS,
+        ErrorKind.SETTINGS,
         "The environment's app access control does not allow the application: an administrator has to allow its client_id in the "
         "Power Platform admin center. A security role does not change that.",
     ),
@@ -123,14 +123,14 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     "0x8004051e": _QUEUE_REFUSED,  # CannotCreateQueueItemInactiveObject
     "0x80040522": _QUEUE_REFUSED,  # CannotAddQueueItemsToInactiveQueue
     "0x80048d19": (
-        Kind.SETTINGS,
+        ErrorKind.SETTINGS,
         "A column of the mapping does not exist, or takes another type of value: validate the connection to see which.",
     ),
     # This lead alone.
-    "0x8004431a": (Kind.LEAD, "A choice column has no such value: check the numbers in the mapping."),
-    "0x80040278": (Kind.LEAD, "Dynamics takes one of the values as an invalid character sequence."),
-    "0x80040203": (Kind.LEAD, "Dynamics does not accept one of the values."),
-    "0x80040265": (Kind.LEAD, "A plug-in or validation rule in Dynamics refuses this lead."),
+    "0x8004431a": (ErrorKind.LEAD, "A choice column has no such value: check the numbers in the mapping."),
+    "0x80040278": (ErrorKind.LEAD, "Dynamics takes one of the values as an invalid character sequence."),
+    "0x80040203": (ErrorKind.LEAD, "Dynamics does not accept one of the values."),
+    "0x80040265": (ErrorKind.LEAD, "A plug-in or validation rule in Dynamics refuses this lead."),
 }
 """Codes are texts, as answers hold them, in lower case."""
 
@@ -168,24 +168,24 @@ def problem_of(answer: Answer) -> Problem:
     code = _code(error)
     status, shown = answer.status, code or str(answer.status)
     if status == 405:
-        return Problem(Kind.SETTINGS, shown, _NO_SUCH_METHOD)
+        return Problem(ErrorKind.SETTINGS, shown, _NO_SUCH_METHOD)
     if code in CODES:
         # The code of whatever OData can't resolve: with 404 that is the table, else a column.
         kind, words = _NO_LEADS if status == 404 and code == "0x80060888" else CODES[code]
         return _named(Problem(kind, code, words, answer.retry_after), error)
     if status == 401:
-        return Problem(Kind.SIGN_IN_AGAIN, shown, _SIGN_IN)
+        return Problem(ErrorKind.SIGN_IN_AGAIN, shown, _SIGN_IN)
     if status in {408, 425, 429} or status >= 500:
-        return Problem(Kind.TRANSIENT, shown, retry_after=answer.retry_after)
+        return Problem(ErrorKind.TRANSIENT, shown, retry_after=answer.retry_after)
     if status == 403:
         kind, words = _RIGHT_MISSING
         return _named(Problem(kind, shown, words), error)
     if status < 400 or status in {404, 410, 501}:
-        return Problem(Kind.SETTINGS, shown, WRONG_ADDRESS)
+        return Problem(ErrorKind.SETTINGS, shown, WRONG_ADDRESS)
     if status == 412:
         # Microsoft's example of a condition that fails has no code. Plug-ins answer 412, too, with codes of their own.
-        return Problem(Kind.CHANGED_MEANWHILE if code else Kind.ALREADY_THERE, shown)
-    return Problem(Kind.LEAD, shown, _LEAD)
+        return Problem(ErrorKind.CHANGED_MEANWHILE if code else ErrorKind.ALREADY_THERE, shown)
+    return Problem(ErrorKind.LEAD, shown, _LEAD)
 
 
 def _error(answer: Answer) -> Mapping[str, Any]:

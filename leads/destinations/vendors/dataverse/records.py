@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 from leads.destinations.base import MappingValue, OutgoingLead
 from leads.destinations.changes import Vocabulary
 from leads.destinations.follow_up import FollowUp
-from leads.destinations.text import cut, headline, html_pieces, story
+from leads.destinations.text import chunk_html, headline, summary, truncate
 from leads.destinations.vendors.dataverse.client import Write
 
 DEFAULT_MAPPING: Final[Mapping[str, MappingValue]] = {
@@ -162,13 +162,13 @@ def stage_writes(
 ) -> list[Write]:
     """The note of a stage, and what is to be done about it. `subject` is the task's."""
     key = (outgoing.lead_id, outgoing.destination)
-    text = "\n\n".join([*remarks, story(outgoing)])
+    text = "\n\n".join([*remarks, summary(outgoing)])
     writes = _notes(place, outgoing, key, text)
     task_id = computed_id("task", *key)
     if follow_up.task:
         task: dict[str, Any] = {
-            "subject": cut(subject, _TASK_SUBJECT_CHARACTERS),
-            "description": cut(text, _TASK_TEXT_CHARACTERS),
+            "subject": truncate(subject, _TASK_SUBJECT_CHARACTERS),
+            "description": truncate(text, _TASK_TEXT_CHARACTERS),
             "scheduledend": f"{outgoing.received_at + timedelta(hours=follow_up.task.due_hours):%Y-%m-%dT%H:%M:%SZ}",
             "prioritycode": 2 if follow_up.rating == "hot" else 1,
             f"regardingobjectid_{place.table}_task@odata.bind": place.path,
@@ -185,12 +185,12 @@ def stage_writes(
 
 def _notes(place: Place, outgoing: OutgoingLead, key: tuple[str, ...], text: str) -> list[Write]:
     """One note, or as many as a very long text takes."""
-    parts = html_pieces(text, _NOTE_CHARACTERS)
+    parts = chunk_html(text, _NOTE_CHARACTERS)
     notes = []
     for number, part in enumerate(parts, 1):
         mark = f" ({number}/{len(parts)})" if len(parts) > 1 else ""
         body = {
-            "subject": cut(headline(outgoing), _SUBJECT_CHARACTERS - len(mark)) + mark,
+            "subject": truncate(headline(outgoing), _SUBJECT_CHARACTERS - len(mark)) + mark,
             "notetext": part,
             f"objectid_{place.table}@odata.bind": place.path,
         }

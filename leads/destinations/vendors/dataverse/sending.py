@@ -8,8 +8,8 @@ from leads.destinations.base import Customer, MappingValue, OutgoingLead, Previe
 from leads.destinations.changes import REFUSES_CHANGES, Existing, WithoutChanges, changes_to
 from leads.destinations.follow_up import REAL_INTEREST, FollowUp, is_hotter
 from leads.destinations.mapping import render, render_mapping
-from leads.destinations.text import CONTACT_ASKED_FOR, fitted
-from leads.destinations.vendor_errors import UNREADABLE, Kind, Problem, Refused
+from leads.destinations.text import CONTACT_ASKED_FOR, fit_fields
+from leads.destinations.vendor_errors import UNREADABLE, ErrorKind, Problem, VendorError
 from leads.destinations.vendors.dataverse.client import Client, Write, query_call, write_call
 from leads.destinations.vendors.dataverse.columns import Lengths
 from leads.destinations.vendors.dataverse.errors import ABOUT_QUEUES, IN_A_QUEUE
@@ -32,7 +32,7 @@ _MERGES_FOLLOWED: Final = 5
 _CONDITIONAL: Final = "If-Match"
 _CHANGES: Final = "changes"
 _TARGETS: Final = "targets"
-_REFUSES_TARGETS: Final = frozenset({Kind.GONE, Kind.SETTINGS, Kind.LEAD})
+_REFUSES_TARGETS: Final = frozenset({ErrorKind.GONE, ErrorKind.SETTINGS, ErrorKind.LEAD})
 
 
 class Sending:
@@ -71,7 +71,7 @@ class Sending:
             self._found_id, self._sent = "", ()
             try:
                 return self._deliver()
-            except Refused as refused:
+            except VendorError as refused:
                 code = refused.problem.code
                 if not self._learnt_from(refused.problem):
                     raise
@@ -81,11 +81,11 @@ class Sending:
 
     def _learnt_from(self, problem: Problem) -> bool:
         """Whether the next try does otherwise, because of this refusal of the last one."""
-        if problem.kind is Kind.CHANGED_MEANWHILE:
+        if problem.kind is ErrorKind.CHANGED_MEANWHILE:
             if self._without_changes.decide(problem.kind):
                 self._code = problem.code
             return True
-        if problem.kind is Kind.TOO_LONG and not self._lengths_read:
+        if problem.kind is ErrorKind.TOO_LONG and not self._lengths_read:
             self._lengths.read(self._client, self._mapping)
             self._lengths_read = True
             return True
@@ -94,7 +94,7 @@ class Sending:
         if problem.code in ABOUT_QUEUES and self._follow_up.queue:
             self._without_queue = problem.code
             return True
-        if problem.kind is Kind.GONE and self._found_id and self._read(self._found_id) is None:
+        if problem.kind is ErrorKind.GONE and self._found_id and self._read(self._found_id) is None:
             return True  # it was the record itself: it is looked for once more, or made again
         return self._left_out(problem)
 
@@ -111,13 +111,13 @@ class Sending:
         self._code = problem.code
         return True
 
-    def _optional_parts(self, refusal: Kind) -> list[str]:
+    def _optional_parts(self, refusal: ErrorKind) -> list[str]:
         """What of the last try the lead can do without and may have been refused, the likelier first."""
         has_changes = any(_CONDITIONAL in write.headers for write in self._sent) and refusal in REFUSES_CHANGES
         follow_up = self._follow_up
         has_targets = any((follow_up.owner, follow_up.queue, follow_up.campaign, *map(_is_lookup, self._mapping)))
         parts = [_CHANGES] * has_changes + [_TARGETS] * (has_targets and refusal in _REFUSES_TARGETS)
-        return parts[::-1] if refusal in {Kind.GONE, Kind.SETTINGS} else parts
+        return parts[::-1] if refusal in {ErrorKind.GONE, ErrorKind.SETTINGS} else parts
 
     @property
     def _follow_up(self) -> FollowUp:
@@ -178,12 +178,12 @@ class Sending:
     def _read(self, lead_id: str) -> LeadRow | None:
         try:
             row = self._client.get(f"leads({lead_id})?$select={state_columns(self._mapping)}")
-        except Refused as refused:
-            if refused.problem.kind is Kind.GONE:
+        except VendorError as refused:
+            if refused.problem.kind is ErrorKind.GONE:
                 return None
             raise
         if not row.get("leadid"):
-            raise Refused(UNREADABLE)
+            raise VendorError(UNREADABLE)
         return self._survivor(LeadRow(row))
 
     def _survivor(self, found: LeadRow | None) -> LeadRow | None:
@@ -199,10 +199,10 @@ class Sending:
         lead_id = computed_id("lead again", before) if before else self._first_id
         try:
             self._write(self._creation(lead_id))
-        except Refused as refused:
-            if refused.problem.kind is Kind.ALREADY_THERE:
+        except VendorError as refused:
+            if refused.problem.kind is ErrorKind.ALREADY_THERE:
                 return self._created_before(lead_id)
-            if refused.problem.kind is not Kind.DUPLICATE_RULE:
+            if refused.problem.kind is not ErrorKind.DUPLICATE_RULE:
                 raise
             if self._settings.duplicate_detection == "delivered":
                 return Delivered(before, "duplicate_rule")
@@ -250,17 +250,17 @@ class Sending:
         for place in became:
             try:
                 return self._write_stage(place, remarks, update)
-            except Refused as refused:
+            except VendorError as refused:
                 # It may be closed to us, or be gone: the lead itself is still there.
-                if refused.problem.kind not in {Kind.SETTINGS, Kind.GONE, Kind.LEAD}:
+                if refused.problem.kind not in {ErrorKind.SETTINGS, ErrorKind.GONE, ErrorKind.LEAD}:
                     raise
         return self._write_stage(itself, remarks, update)
 
     def _write_stage(self, place: Place, remarks: list[str], update: list[Write]) -> bool:
         try:
             self._write([*self._stage_writes(place, remarks), *update])
-        except Refused as refused:
-            if refused.problem.kind is not Kind.ALREADY_THERE:
+        except VendorError as refused:
+            if refused.problem.kind is not ErrorKind.ALREADY_THERE:
                 raise
             if not update:
                 return False
@@ -282,7 +282,7 @@ class Sending:
             name: value for name, value in self._mapping.items() if not (self._without_targets and _is_lookup(name))
         }
         rendered = render_mapping(mapping, self._outgoing, self._customer)
-        return fitted(rendered, self._lengths.known, WHOLE_OR_NOT_AT_ALL)
+        return fit_fields(rendered, self._lengths.known, WHOLE_OR_NOT_AT_ALL)
 
     def _stage_writes(self, place: Place, remarks: list[str] | None = None) -> list[Write]:
         task = self._follow_up.task

@@ -23,7 +23,15 @@ from leads.destinations.base import (
 from leads.destinations.http import Failure
 from leads.destinations.lanes import Allowance, Lane, Lanes, NoLane
 from leads.destinations.tokens import TokenSource
-from leads.destinations.vendor_errors import FAILURES, UNREADABLE, Kind, Refused, check_of, check_result, outcome_of
+from leads.destinations.vendor_errors import (
+    FAILURES,
+    UNREADABLE,
+    ErrorKind,
+    VendorError,
+    check_of,
+    check_result,
+    outcome_of,
+)
 from leads.destinations.vendors.marketo.client import Client
 from leads.destinations.vendors.marketo.errors import NO_TURN, WRONG_ADDRESS
 from leads.destinations.vendors.marketo.preview import AssumedFields, PreviewClient
@@ -45,7 +53,7 @@ class Marketo(Destination):
     """See the module."""
 
     Settings: ClassVar[type[DestinationSettings]] = MarketoSettings
-    sent_twice = (
+    replay_warning = (
         "The person stays one. Where a form is filled out, it is filled out once more, which can start campaigns again."
     )
     settings: MarketoSettings
@@ -56,7 +64,7 @@ class Marketo(Destination):
     }
 
     @classmethod
-    def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
+    def connection_key(cls, settings: DestinationSettings) -> tuple[str, ...]:
         assert isinstance(settings, MarketoSettings)  # noqa: S101
         return (settings.base_url.lower(), settings.client_id, settings.client_secret)
 
@@ -64,8 +72,8 @@ class Marketo(Destination):
         return f"marketo|{self.settings.instance}"
 
     @property
-    def keyless(self) -> bool:
-        return self.settings.form_id is not None
+    def idempotent(self) -> bool:
+        return self.settings.form_id is None
 
     @cached_property
     def tokens(self) -> TokenSource:
@@ -161,9 +169,9 @@ class _Checking:
         self._known.forget()
         try:
             self._client.may_write()
-        except Refused as refused:
+        except VendorError as refused:
             # Anything else that is said of an empty request is said after the right was looked at.
-            if refused.problem.kind in {Kind.SETTINGS, Kind.SIGN_IN_AGAIN, Kind.TRANSIENT}:
+            if refused.problem.kind in {ErrorKind.SETTINGS, ErrorKind.SIGN_IN_AGAIN, ErrorKind.TRANSIENT}:
                 raise
         return ""
 
@@ -219,7 +227,7 @@ class _Checking:
     def _found(self, path: str) -> list[dict[str, Any]]:
         try:
             return self._client.get(path)
-        except Refused as refused:
-            if refused.problem.kind is Kind.GONE:
+        except VendorError as refused:
+            if refused.problem.kind is ErrorKind.GONE:
                 return []
             raise

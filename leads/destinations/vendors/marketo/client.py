@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from leads.destinations.http import MAX_ANSWER_BYTES, Answer, HttpClient
 from leads.destinations.lanes import Lane
 from leads.destinations.tokens import TokenSource
-from leads.destinations.vendor_errors import UNREADABLE, Refused, signed_in
+from leads.destinations.vendor_errors import UNREADABLE, VendorError, with_fresh_token
 from leads.destinations.vendors.marketo.errors import problem_of, record_problem
 
 SYNC_SECONDS: Final = 95.0
@@ -26,7 +26,7 @@ _LEADS: Final = "/rest/v1/leads.json"
 class Client:
     """An instance, with a token that is renewed once where it is refused.
 
-    Raises `Refused`, `NoAnswer`, `NoToken`; `NoLane` where a call's turn does not come in time.
+    Raises `VendorError`, `NoAnswer`, `NoToken`; `NoLane` where a call's turn does not come in time.
     """
 
     def __init__(self, base_url: str, http: HttpClient, tokens: TokenSource, lane: Lane) -> None:
@@ -45,14 +45,14 @@ class Client:
         return self._results("POST", f"{_LEADS}?_method=GET", "application/x-www-form-urlencoded", urlencode(form))
 
     def sync(self, action: str, lookup_field: str, person: Mapping[str, Any], partition: str | None = None) -> str:
-        """Create or update one person. Returns its ID; a record that Marketo skips is `Refused`."""
+        """Create or update one person. Returns its ID; a record that Marketo skips is `VendorError`."""
         body: dict[str, Any] = {"action": action, "lookupField": lookup_field, "input": [person]}
         if partition is not None and action != "updateOnly":
             body["partitionName"] = partition
         return self._write(_LEADS, body)
 
     def may_write(self) -> None:
-        """Ask to write nobody: what is refused for the lack of a right is `Refused` with code 603."""
+        """Ask to write nobody: what is refused for the lack of a right is `VendorError` with code 603."""
         self._results("POST", _LEADS, "application/json", json.dumps({"action": "updateOnly", "input": []}))
 
     def submit(self, form_id: int, program_id: int | None, fields: Mapping[str, Any]) -> str:
@@ -71,13 +71,13 @@ class Client:
     def _write(self, path: str, body: Mapping[str, Any]) -> str:
         record = _stored(self._results("POST", path, "application/json", json.dumps(body)))
         if not isinstance(record.get("id"), int):
-            raise Refused(UNREADABLE)
+            raise VendorError(UNREADABLE)
         return str(record["id"])
 
     def _results(
         self, method: str, path: str, content_type: str = "", body: str = "", at_most: int = MAX_ANSWER_BYTES
     ) -> list[dict[str, Any]]:
-        answer = signed_in(
+        answer = with_fresh_token(
             self._tokens,
             lambda token: self._send(method, path, headers_of(content_type, token.value), body, at_most),
         )
@@ -96,7 +96,7 @@ class Client:
             )
         )
         if problem := problem_of(answer):
-            raise Refused(problem)
+            raise VendorError(problem)
         return answer
 
 
@@ -109,9 +109,9 @@ def headers_of(content_type: str, token: str) -> dict[str, str]:
 def _stored(records: list[dict[str, Any]]) -> dict[str, Any]:
     """The one record of a write. Skipped is not stored, whatever the answer as a whole says."""
     if len(records) != 1:
-        raise Refused(UNREADABLE)
+        raise VendorError(UNREADABLE)
     if problem := record_problem(records[0]):
-        raise Refused(problem)
+        raise VendorError(problem)
     if records[0].get("status") not in STORED:
-        raise Refused(UNREADABLE)
+        raise VendorError(UNREADABLE)
     return records[0]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from leads.destinations.http import Answer
-from leads.destinations.vendor_errors import UNREADABLE, Kind, Problem
+from leads.destinations.vendor_errors import UNREADABLE, ErrorKind, Problem
 
 COMPANY_REFUSED: Final = "1021"
 UNKNOWN_FIELD: Final = "1006"
@@ -23,32 +23,35 @@ WRONG_ADDRESS: Final = (
     "The address is not that of a Marketo instance (https://MUNCHKIN_ID.mktorest.com): check munchkin_id and endpoint."
 )
 _LEAD: Final = "Marketo does not accept this lead."
-_BUSY: Final = (Kind.TRANSIENT, "")
-_SIGN_IN: Final = (Kind.SIGN_IN_AGAIN, "Marketo refuses the access token: check the custom service in LaunchPoint.")
+_BUSY: Final = (ErrorKind.TRANSIENT, "")
+_SIGN_IN: Final = (
+    ErrorKind.SIGN_IN_AGAIN,
+    "Marketo refuses the access token: check the custom service in LaunchPoint.",
+)
 _NO_LEADS_FAULT: Final = (
-    Kind.SETTINGS,
+    ErrorKind.SETTINGS,
     "Marketo can't read what arrives there, whatever the lead: check endpoint, and whether something between the app and "
     "Marketo changes requests.",
 )
-_OF_A_REQUEST: Final = (Kind.LEAD, "Marketo can't read what is sent for this lead.")
+_OF_A_REQUEST: Final = (ErrorKind.LEAD, "Marketo can't read what is sent for this lead.")
 _PARTITION: Final = (
-    Kind.SETTINGS,
+    ErrorKind.SETTINGS,
     "The API user may not write in the person's partition: give its role access to the workspace, or check partition.",
 )
 _NO_SUCH_ID: Final = (
-    Kind.GONE,
+    ErrorKind.GONE,
     "Marketo has nothing with one of the IDs: check form_id, program_id, static_list and the lists of the follow-up.",
 )
-_THERE: Final = (Kind.ALREADY_THERE, "")
+_THERE: Final = (ErrorKind.ALREADY_THERE, "")
 
-CODES: Final[Mapping[str, tuple[Kind, str]]] = {
+CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
     # Response level: nothing was done.
     "500": _BUSY,  # Internal server error
     "502": _BUSY,  # Bad gateway
     "601": _SIGN_IN,  # Access token invalid
     "602": _SIGN_IN,  # Access token expired
     "603": (
-        Kind.SETTINGS,
+        ErrorKind.SETTINGS,
         "The API user lacks a permission: give its role Read-Write Lead (with a form also Read-Only Assets). With an allowlist "
         "for API access by IP address, add the app's addresses.",
     ),
@@ -56,47 +59,47 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     "605": _NO_LEADS_FAULT,  # HTTP method not supported
     "606": _BUSY,  # Calls in 20 seconds
     "607": (
-        Kind.SETTINGS,
+        ErrorKind.SETTINGS,
         "The instance's daily quota of API calls is used up. It is filled again at midnight, US Central Standard Time, and leads "
         "go on by themselves then; an account manager can raise it.",
     ),
     "608": _BUSY,  # API temporarily unavailable
     "609": _NO_LEADS_FAULT,  # Invalid JSON
-    "610": (Kind.SETTINGS, WRONG_ADDRESS),  # Requested resource not found
+    "610": (ErrorKind.SETTINGS, WRONG_ADDRESS),  # Requested resource not found
     "611": _BUSY,  # System error
-    "612": (Kind.SETTINGS, WRONG_ADDRESS),  # Invalid content type
+    "612": (ErrorKind.SETTINGS, WRONG_ADDRESS),  # Invalid content type
     "614": _BUSY,  # Invalid subscription: "usually indicates temporary inaccessibility"
     "615": _BUSY,  # Calls at once
-    "616": (Kind.SETTINGS, "The Marketo subscription does not include this: ask Adobe."),
+    "616": (ErrorKind.SETTINGS, "The Marketo subscription does not include this: ask Adobe."),
     "701": _OF_A_REQUEST,  # A field can't be blank
     "702": _NO_SUCH_ID,  # No data found
-    "703": (Kind.SETTINGS, "The Marketo subscription has not enabled this: ask Adobe."),
+    "703": (ErrorKind.SETTINGS, "The Marketo subscription has not enabled this: ask Adobe."),
     "704": _OF_A_REQUEST,  # Invalid date format
-    "709": (Kind.LEAD, "A business rule in Marketo refuses this lead."),
+    "709": (ErrorKind.LEAD, "A business rule in Marketo refuses this lead."),
     "712": _OF_A_REQUEST,
     "713": _BUSY,  # Transient error
     "714": _OF_A_REQUEST,
     "718": _OF_A_REQUEST,
     "719": _BUSY,  # Lock wait time-out
     # Record level: this record was skipped.
-    "1001": (Kind.LEAD, "A field takes another type of value: check the mapping."),
-    "1002": (Kind.LEAD, "A value that Marketo or the form requires is missing."),
-    "1003": (Kind.LEAD, "Marketo takes one of the values as invalid, perhaps the e-mail address."),
-    "1004": (Kind.GONE, "Marketo has no such person any more."),
+    "1001": (ErrorKind.LEAD, "A field takes another type of value: check the mapping."),
+    "1002": (ErrorKind.LEAD, "A value that Marketo or the form requires is missing."),
+    "1003": (ErrorKind.LEAD, "Marketo takes one of the values as invalid, perhaps the e-mail address."),
+    "1004": (ErrorKind.GONE, "Marketo has no such person any more."),
     "1005": _THERE,  # Lead already exists
-    "1006": (Kind.SETTINGS, "A field of the mapping does not exist: validate the connection to see which."),
+    "1006": (ErrorKind.SETTINGS, "A field of the mapping does not exist: validate the connection to see which."),
     "1007": _THERE,  # Several leads match
     "1008": _PARTITION,
-    "1009": (Kind.SETTINGS, "The instance has several partitions: enter one in partition."),
+    "1009": (ErrorKind.SETTINGS, "The instance has several partitions: enter one in partition."),
     "1010": _PARTITION,
-    "1011": (Kind.SETTINGS, "Marketo does not support one of the fields here: take it out of the mapping."),
+    "1011": (ErrorKind.SETTINGS, "Marketo does not support one of the fields here: take it out of the mapping."),
     "1013": _NO_SUCH_ID,  # Object not found
     "1016": _BUSY,
     "1017": _THERE,  # Object already exists
-    "1018": (Kind.SETTINGS, "The instance's native CRM sync does not allow this."),
+    "1018": (ErrorKind.SETTINGS, "The instance's native CRM sync does not allow this."),
     "1019": _BUSY,  # The list is being imported to
     "1020": _BUSY,
-    "1021": (Kind.FIELD, "Marketo does not let the company be changed."),
+    "1021": (ErrorKind.FIELD, "Marketo does not let the company be changed."),
     "1022": _BUSY,  # Object in use
     "1029": _BUSY,
 }
@@ -125,19 +128,19 @@ def record_problem(record: Mapping[str, Any]) -> Problem | None:
     if codes:
         return _by_code(codes[0])
     if record.get("status") == "skipped":
-        return Problem(Kind.LEAD, SKIPPED, "Marketo skipped the lead and does not say why.")
+        return Problem(ErrorKind.LEAD, SKIPPED, "Marketo skipped the lead and does not say why.")
     return None
 
 
 def _by_code(code: str) -> Problem:
-    kind, words = CODES.get(code, (Kind.LEAD, _LEAD))
+    kind, words = CODES.get(code, (ErrorKind.LEAD, _LEAD))
     return Problem(kind, code, words, WAITS.get(code))
 
 
 def _by_status(answer: Answer) -> Problem:
     status, code = answer.status, str(answer.status)
     if status in {408, 425, 429} or status >= 500:
-        return Problem(Kind.TRANSIENT, code, retry_after=answer.retry_after)
+        return Problem(ErrorKind.TRANSIENT, code, retry_after=answer.retry_after)
     if status == 401:
         kind, words = _SIGN_IN
         return Problem(kind, code, words)
@@ -145,8 +148,8 @@ def _by_status(answer: Answer) -> Problem:
         kind, words = _NO_LEADS_FAULT
         return Problem(kind, code, words)
     if status in {413, 414}:
-        return Problem(Kind.LEAD, code, "The lead is larger than Marketo takes.")
-    return Problem(Kind.SETTINGS, code, WRONG_ADDRESS)
+        return Problem(ErrorKind.LEAD, code, "The lead is larger than Marketo takes.")
+    return Problem(ErrorKind.SETTINGS, code, WRONG_ADDRESS)
 
 
 def _codes(errors: Any) -> list[str]:

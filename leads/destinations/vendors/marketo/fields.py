@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from leads.destinations.http import Failure, NoAnswer
-from leads.destinations.text import cut, cut_bytes
+from leads.destinations.text import truncate, truncate_bytes
 from leads.destinations.vendors.marketo.client import Client
 from leads.platform.refreshing import Refreshing, lasting
 
@@ -36,11 +36,11 @@ class Field:
     def is_text(self) -> bool:
         return self.type in _TEXTS
 
-    def fitted(self, text: str) -> str:
+    def fit(self, text: str) -> str:
         """The text as the field can hold it."""
         if self.type in _TEXT_AREA:
-            return cut_bytes(text, TEXT_AREA_BYTES)
-        return cut(text, self.length or STRING_CHARACTERS)
+            return truncate_bytes(text, TEXT_AREA_BYTES)
+        return truncate(text, self.length or STRING_CHARACTERS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from leads.core.outcomes import Delivered, Outcome, Retry, Skipped, Unknown
 from leads.destinations.base import Customer, MappingValue, OutgoingLead
 from leads.destinations.http import NoAnswer
 from leads.destinations.text import CONTACT_ASKED_FOR, NOT_PROVIDED
-from leads.destinations.vendor_errors import Kind, Refused
+from leads.destinations.vendor_errors import ErrorKind, VendorError
 from leads.destinations.vendors.marketo.client import Client
 from leads.destinations.vendors.marketo.errors import COMPANY_REFUSED, MAYBE_DONE, PERSON_GONE, SKIPPED, UNKNOWN_FIELD
 from leads.destinations.vendors.marketo.fields import Catalogue, Field, FormField, catalogue, daily, form_fields
@@ -102,8 +102,8 @@ class Sending(ABC):
             person_id = self._store()
         except PersonDeleted:
             return Skipped("the customer's person was deleted in Marketo (setting deleted_records)", "deleted")
-        except Refused as refused:
-            if refused.problem.kind is Kind.ALREADY_THERE or refused.problem.code == PERSON_GONE:
+        except VendorError as refused:
+            if refused.problem.kind is ErrorKind.ALREADY_THERE or refused.problem.code == PERSON_GONE:
                 return Retry(refused.problem.code)  # others make, merge or delete the person at the same moment
             raise
         if isinstance(person_id, Unknown):
@@ -203,7 +203,7 @@ class Sending(ABC):
         """The value as its field can hold it; None for one that would be wrong if it were cut."""
         if not isinstance(value, str):
             return value
-        fitted = self._field(name).fitted(value)
+        fitted = self._field(name).fit(value)
         return value if fitted == value else None if name in WHOLE_OR_NOT_AT_ALL else fitted
 
     def _field(self, name: str) -> Field:
@@ -238,9 +238,9 @@ class Sending(ABC):
             return {}
         if (self._without | self._left_out) & COMPANY_FIELDS:
             remarks = [*remarks, _COMPANY_KEPT]
-        return {name: self._field(name).fitted(as_text(self._stages, self._outgoing, remarks))}
+        return {name: self._field(name).fit(as_text(self._stages, self._outgoing, remarks))}
 
-    def _drop_company(self, refused: Refused, sent: Mapping[str, Any]) -> None:
+    def _drop_company(self, refused: VendorError, sent: Mapping[str, Any]) -> None:
         """Leave the company out from now on. Raises what was refused where that would not help."""
         if refused.problem.code != COMPANY_REFUSED or not sent.keys() & COMPANY_FIELDS:
             raise refused
@@ -260,7 +260,7 @@ class Sending(ABC):
             problem = problem_with_list(self._client, list_id, person_id)
             if problem is not None:
                 self._said.append(f"list:{list_id}:{problem.code}")
-            if problem is None or problem.kind is Kind.GONE:  # the check says that there is none
+            if problem is None or problem.kind is ErrorKind.GONE:  # the check says that there is none
                 self._lists.remove(list_id)
         return self._delivered(person_id)
 
@@ -291,13 +291,13 @@ class SyncLead(Sending):
             new = {name: value for name, value in new.items() if self._may_replace(name)}
         try:
             return self._client.sync(action, "email", {**new, "email": self._email}, self._settings.partition)
-        except Refused as refused:
-            if refused.problem.kind is Kind.ALREADY_THERE:
+        except VendorError as refused:
+            if refused.problem.kind is ErrorKind.ALREADY_THERE:
                 return self._update_what_is_there(refused)
             self._drop_company(refused, new)
         return self._create(action, rating)
 
-    def _update_what_is_there(self, refused: Refused) -> str:
+    def _update_what_is_there(self, refused: VendorError) -> str:
         """Somebody else's person, or that of an earlier try whose answer was lost; or several with the one address."""
         found = self._find_by_email()
         if found is None:
@@ -310,7 +310,7 @@ class SyncLead(Sending):
             return found.id
         try:
             return self._client.sync("updateOnly", "id", {**changes, "id": int(found.id)})
-        except Refused as refused:
+        except VendorError as refused:
             self._drop_company(refused, changes)
         return self._update(found)
 
@@ -344,13 +344,13 @@ class SubmitForm(Sending):
             if not lost.sent:
                 raise
             return Unknown(lost.failure)
-        except Refused as refused:
+        except VendorError as refused:
             if refused.problem.code in MAYBE_DONE:
                 return Unknown(refused.problem.code)
             self._mend(refused, fields, found)
         return self._submit(found)
 
-    def _mend(self, refused: Refused, fields: Mapping[str, Any], found: Person | None) -> None:
+    def _mend(self, refused: VendorError, fields: Mapping[str, Any], found: Person | None) -> None:
         """Find out what of the submission was refused. Raises it where nothing can be left out."""
         if refused.problem.code not in {UNKNOWN_FIELD, SKIPPED}:
             self._drop_company(refused, fields)

@@ -39,7 +39,7 @@ class Salesforce(Destination):
     """See the module."""
 
     Settings: ClassVar[type[DestinationSettings]] = SalesforceSettings
-    sent_twice = (
+    replay_warning = (
         "Salesforce has the record and its tasks already: nothing is written twice, unless people have deleted them."
     )
     settings: SalesforceSettings
@@ -54,7 +54,7 @@ class Salesforce(Destination):
     }
 
     @classmethod
-    def address(cls, settings: DestinationSettings) -> tuple[str, ...]:
+    def connection_key(cls, settings: DestinationSettings) -> tuple[str, ...]:
         assert isinstance(settings, SalesforceSettings)  # noqa: S101
         credential = (settings.client_id, settings.client_secret, settings.username, settings.private_key)
         return (settings.base_url.lower(), *(part or "" for part in credential), settings.audience)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from leads.destinations.http import MAX_ANSWER_BYTES, Answer, HttpClient
 from leads.destinations.tokens import TokenSource
-from leads.destinations.vendor_errors import UNREADABLE, signed_in
+from leads.destinations.vendor_errors import UNREADABLE, with_fresh_token
 from leads.destinations.vendors.salesforce.errors import ROLLED_BACK, Refusal, refusal_of
 
 API: Final = "/services/data/v64.0/"
@@ -110,7 +110,7 @@ class Client:
     def _composite(self, parts: Sequence[Mapping[str, Any]]) -> list[Any]:
         """The bodies of the parts' answers."""
         body = json.dumps({"allOrNone": True, "compositeRequest": parts}).encode()
-        return signed_in(
+        return with_fresh_token(
             self._tokens, lambda token: _bodies(self._send("POST", "composite", token.value, body), len(parts))
         )
 
@@ -122,7 +122,9 @@ class Client:
         headers: Mapping[str, str] | None = None,
         at_most: int = MAX_ANSWER_BYTES,
     ) -> Answer:
-        return signed_in(self._tokens, lambda token: self._send(method, path, token.value, body, headers, at_most))
+        return with_fresh_token(
+            self._tokens, lambda token: self._send(method, path, token.value, body, headers, at_most)
+        )
 
     def _send(
         self,

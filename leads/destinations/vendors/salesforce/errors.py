@@ -15,44 +15,44 @@ from typing import Any, Final
 
 from leads.core.outcomes import Misconfigured, Retry
 from leads.destinations.http import Answer
-from leads.destinations.vendor_errors import UNREADABLE, Kind, Problem, Refused
+from leads.destinations.vendor_errors import UNREADABLE, ErrorKind, Problem, VendorError
 
 _SIGN_IN: Final = (
     "Salesforce refuses the session: the external client app needs the scope api, and its user the right API Enabled."
 )
 _LEAD: Final = "Salesforce does not accept this lead."
-_BUSY: Final = (Kind.TRANSIENT, "")
+_BUSY: Final = (ErrorKind.TRANSIENT, "")
 _RIGHTS: Final = (
-    Kind.SETTINGS,
+    ErrorKind.SETTINGS,
     "The app's user lacks a right: give it the permission set of the set-up guide.",
 )
-_FIELD: Final = (Kind.FIELD, "Salesforce does not take the value of a field that the lead can't do without.")
+_FIELD: Final = (ErrorKind.FIELD, "Salesforce does not take the value of a field that the lead can't do without.")
 _TARGET_GONE: Final = (
-    Kind.GONE,
+    ErrorKind.GONE,
     "A record that the offer names does not exist: check owner and campaign of the follow-up, and IDs in the mapping.",
 )
 _TARGET_CLOSED: Final = (
-    Kind.GONE,
+    ErrorKind.GONE,
     "A record that the offer names is closed to the app's user: check owner and campaign of the follow-up, and IDs in the "
     "mapping.",
 )
-_API_OFF: Final = (Kind.SETTINGS, "The organisation's edition or its settings allow no API: enable it.")
+_API_OFF: Final = (ErrorKind.SETTINGS, "The organisation's edition or its settings allow no API: enable it.")
 
-CODES: Final[Mapping[str, tuple[Kind, str]]] = {
+CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
     # The record is there, or somebody else was quicker.
-    "DUPLICATE_VALUE": (Kind.ALREADY_THERE, ""),
-    "CANNOT_UPDATE_CONVERTED_LEAD": (Kind.CHANGED_MEANWHILE, ""),
+    "DUPLICATE_VALUE": (ErrorKind.ALREADY_THERE, ""),
+    "CANNOT_UPDATE_CONVERTED_LEAD": (ErrorKind.CHANGED_MEANWHILE, ""),
     "ENTITY_IS_DELETED": _TARGET_GONE,
     "INVALID_CROSS_REFERENCE_KEY": _TARGET_GONE,
     "MALFORMED_ID": _TARGET_GONE,
     "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY": _TARGET_CLOSED,
     # Duplicate rules.
     "DUPLICATES_DETECTED": (
-        Kind.DUPLICATE_RULE,
+        ErrorKind.DUPLICATE_RULE,
         "A duplicate rule blocks this lead, and names no record to add it to.",
     ),
     # A field.
-    "STRING_TOO_LONG": (Kind.TOO_LONG, "A text is longer than its field allows."),
+    "STRING_TOO_LONG": (ErrorKind.TOO_LONG, "A text is longer than its field allows."),
     "INVALID_FIELD": _FIELD,
     "INVALID_FIELD_FOR_INSERT_UPDATE": _FIELD,
     "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST": _FIELD,
@@ -60,7 +60,7 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     "INVALID_TYPE_ON_FIELD_IN_RECORD": _FIELD,
     "FIELD_INTEGRITY_EXCEPTION": _FIELD,
     "FIELD_FILTER_VALIDATION_EXCEPTION": _FIELD,
-    "FIELD_CUSTOM_VALIDATION_EXCEPTION": (Kind.FIELD, "A validation rule of the organisation refuses this lead."),
+    "FIELD_CUSTOM_VALIDATION_EXCEPTION": (ErrorKind.FIELD, "A validation rule of the organisation refuses this lead."),
     "NUMBER_OUTSIDE_VALID_RANGE": _FIELD,
     "INACTIVE_OWNER_OR_USER": _FIELD,
     "OP_WITH_INVALID_USER_TYPE_EXCEPTION": _FIELD,
@@ -73,16 +73,16 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     "TOO_MANY_APEX_REQUESTS": _BUSY,
     "UNKNOWN_EXCEPTION": _BUSY,
     # Sign-in.
-    "INVALID_SESSION_ID": (Kind.SIGN_IN_AGAIN, _SIGN_IN),
-    "INVALID_AUTH_HEADER": (Kind.SIGN_IN_AGAIN, _SIGN_IN),
+    "INVALID_SESSION_ID": (ErrorKind.SIGN_IN_AGAIN, _SIGN_IN),
+    "INVALID_AUTH_HEADER": (ErrorKind.SIGN_IN_AGAIN, _SIGN_IN),
     "INVALID_OPERATION_WITH_EXPIRED_PASSWORD": (
-        Kind.SETTINGS,
+        ErrorKind.SETTINGS,
         "The password of the app's user has expired: set a new one in Salesforce, and give the user the right Password Never "
         "Expires.",
     ),
     # Settings of the connection, or in Salesforce.
     "REQUEST_LIMIT_EXCEEDED": (
-        Kind.SETTINGS,
+        ErrorKind.SETTINGS,
         "The organisation has used up its API requests of 24 hours: leads wait until it has some again. Setup > Company "
         "Information shows the number; what else spends it, or whether to buy more, is for the administrator.",
     ),
@@ -92,34 +92,37 @@ CODES: Final[Mapping[str, tuple[Kind, str]]] = {
     "INSUFFICIENT_ACCESS": _RIGHTS,
     "INSUFFICIENT_ACCESS_OR_READONLY": _RIGHTS,
     "INVALID_TYPE": (
-        Kind.SETTINGS,
+        ErrorKind.SETTINGS,
         "The app's user may not see leads or tasks: give it the permission set of the set-up guide.",
     ),
     "NOT_FOUND": (
-        Kind.SETTINGS,
+        ErrorKind.SETTINGS,
         "The organisation has no leads for this user: give it the permission set of the set-up guide.",
     ),
     "TXN_SECURITY_METERING_ERROR": (
-        Kind.SETTINGS,
+        ErrorKind.SETTINGS,
         "A transaction security policy of the organisation blocks the app's user: exempt it.",
     ),
-    "STORAGE_LIMIT_EXCEEDED": (Kind.SETTINGS, "The organisation's data storage is full: make room, or buy more."),
+    "STORAGE_LIMIT_EXCEEDED": (ErrorKind.SETTINGS, "The organisation's data storage is full: make room, or buy more."),
     "JSON_PARSER_ERROR": (
-        Kind.SETTINGS,
+        ErrorKind.SETTINGS,
         "A field of the mapping takes another type of value: validate the connection to see which.",
     ),
     "MALFORMED_QUERY": (
-        Kind.SETTINGS,
+        ErrorKind.SETTINGS,
         "Salesforce can't read the search for the lead: check the names in the mapping.",
     ),
     # This lead alone.
     "REQUIRED_FIELD_MISSING": (
-        Kind.LEAD,
+        ErrorKind.LEAD,
         "Salesforce requires a field for which this lead holds nothing: give it a constant or a default in the mapping.",
     ),
-    "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY": (Kind.LEAD, "A trigger or flow of the organisation refuses this lead."),
-    "CANNOT_EXECUTE_FLOW_TRIGGER": (Kind.LEAD, "A flow of the organisation refuses this lead."),
-    "ENTITY_IS_LOCKED": (Kind.LEAD, "The record is locked by an approval process."),
+    "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY": (
+        ErrorKind.LEAD,
+        "A trigger or flow of the organisation refuses this lead.",
+    ),
+    "CANNOT_EXECUTE_FLOW_TRIGGER": (ErrorKind.LEAD, "A flow of the organisation refuses this lead."),
+    "ENTITY_IS_LOCKED": (ErrorKind.LEAD, "The record is locked by an approval process."),
 }
 
 CHANGED_MEANWHILE: Final = "changed_meanwhile"
@@ -154,7 +157,7 @@ BEFORE_THE_WRITE: Final = frozenset(
 ROLLED_BACK: Final = "PROCESSING_HALTED"
 """What a part of a transaction says that was undone or not begun, because another part was refused."""
 
-TARGET_REFUSED: Final = frozenset(code for code, (kind, _) in CODES.items() if kind is Kind.GONE)
+TARGET_REFUSED: Final = frozenset(code for code, (kind, _) in CODES.items() if kind is ErrorKind.GONE)
 """A record that was referred to is gone or closed. Which one, they often don't say: the owner, most likely."""
 
 HIDDEN_FIELD: Final = frozenset({"INVALID_FIELD", "INVALID_FIELD_FOR_INSERT_UPDATE"})
@@ -212,7 +215,7 @@ WRONG_ADDRESS: Final = (
 )
 
 
-class Refusal(Refused):
+class Refusal(VendorError):
     """A refused request to Salesforce. `part` is what of a transaction was refused; `duplicates` what a duplicate rule names.
 
     `of_key`: it is the answer to what was sent under an idempotency key. `met_limit`: a trigger or flow has used up what it may.
@@ -240,7 +243,7 @@ class Refusal(Refused):
         An answer from before that says nothing of an earlier request under the same key whose answer was lost.
         """
         known = self.problem.code in CODES and self.problem.code not in BEFORE_THE_WRITE
-        return known or self.problem.kind is Kind.LEAD
+        return known or self.problem.kind is ErrorKind.LEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,44 +268,44 @@ def refusal_of(status: int, body: Any, retry_after: float | None = None, part: s
     kind, words = _kind_and_words(error, part)
     if kind is None:
         return Refusal(_by_status(status, error.code, retry_after), part)
-    met_limit = kind is Kind.TRANSIENT and _LIMIT.search(error.message) is not None
+    met_limit = kind is ErrorKind.TRANSIENT and _LIMIT.search(error.message) is not None
     return Refusal(Problem(kind, error.code, words, retry_after, fields), part, duplicates, met_limit=met_limit)
 
 
-def _kind_and_words(error: _Error, part: str) -> tuple[Kind | None, str]:
+def _kind_and_words(error: _Error, part: str) -> tuple[ErrorKind | None, str]:
     if error.code == "REQUEST_LIMIT_EXCEEDED" and _TOO_MANY_AT_ONCE.search(error.message):
         return _BUSY
     if error.code in _OF_THE_ORGANISATION or error.code not in CODES:
         if _LOCK.search(error.message) or _LIMIT.search(error.message):
             return _BUSY
         if error.fields and error.code in _OF_THE_ORGANISATION:
-            return Kind.FIELD, CODES[error.code][1]
+            return ErrorKind.FIELD, CODES[error.code][1]
     if error.code == "NOT_FOUND" and part:
         return _TARGET_GONE
     if error.code in CODES:
         return CODES[error.code]
     if "IDEMPOTEN" in error.code.upper():
         words = "The organisation does not take idempotency keys: make an external ID field, and set external_id_field."
-        return Kind.SETTINGS, words
+        return ErrorKind.SETTINGS, words
     return None, ""
 
 
 def _by_status(status: int, code: str, retry_after: float | None) -> Problem:
     shown = code or str(status)
     if status == 401:
-        return Problem(Kind.SIGN_IN_AGAIN, shown, _SIGN_IN)
+        return Problem(ErrorKind.SIGN_IN_AGAIN, shown, _SIGN_IN)
     if status in {406, 408, 409, 420, 425, 428, 429} or status >= 500:
-        return Problem(Kind.TRANSIENT, shown, retry_after=retry_after)
+        return Problem(ErrorKind.TRANSIENT, shown, retry_after=retry_after)
     if status == 412:
-        return Problem(Kind.CHANGED_MEANWHILE, shown)
+        return Problem(ErrorKind.CHANGED_MEANWHILE, shown)
     if status == 403:
         kind, words = _RIGHTS
         return Problem(kind, shown, words)
     if status < 300:
         return UNREADABLE
     if status < 400 or status in {404, 405, 410}:
-        return Problem(Kind.SETTINGS, shown, WRONG_ADDRESS)
-    return Problem(Kind.LEAD, shown, _LEAD)
+        return Problem(ErrorKind.SETTINGS, shown, WRONG_ADDRESS)
+    return Problem(ErrorKind.LEAD, shown, _LEAD)
 
 
 def _errors(body: Any) -> Iterator[_Error]:

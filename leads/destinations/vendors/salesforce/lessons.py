@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from leads.destinations.changes import CONFLICTS_AT_MOST, WithoutChanges
-from leads.destinations.vendor_errors import Kind, Problem
+from leads.destinations.vendor_errors import ErrorKind, Problem
 from leads.destinations.vendors.salesforce.client import Client
 from leads.destinations.vendors.salesforce.errors import (
     CHANGED_MEANWHILE,
@@ -21,8 +21,8 @@ LEAD: Final = "lead"
 TASK: Final = "task"
 MEMBER: Final = "member"
 
-_ABOUT_FIELDS: Final = frozenset({Kind.FIELD, Kind.TOO_LONG, Kind.GONE})
-_PASSES: Final = frozenset({Kind.TRANSIENT, Kind.SIGN_IN_AGAIN})
+_ABOUT_FIELDS: Final = frozenset({ErrorKind.FIELD, ErrorKind.TOO_LONG, ErrorKind.GONE})
+_PASSES: Final = frozenset({ErrorKind.TRANSIENT, ErrorKind.SIGN_IN_AGAIN})
 """What says nothing of the part that was refused."""
 _LINKS: Final = frozenset({"WhoId", "WhatId"})
 """A task without them belongs nowhere."""
@@ -39,7 +39,7 @@ class Lessons:
         self._needed = REQUIRED | _LINKS | ({key_field} if key_field else set())
         self._refused: dict[str, set[str]] = {LEAD: set(), TASK: set()}
         self._sent: dict[str, set[str]] = {LEAD: set(), TASK: set()}
-        self._looks_again: Counter[Kind] = Counter()
+        self._looks_again: Counter[ErrorKind] = Counter()
         self._has_asked = False
         self._gone: dict[str, None] = {}
         self.left_out: dict[str, None] = {}
@@ -76,7 +76,7 @@ class Lessons:
     def _learnt_from(self, refusal: Refusal) -> bool:
         part = refusal.part
         # A limit may be met at every try, and the stage can do without these parts.
-        kind = Kind.LEAD if refusal.met_limit and part in {LEAD, MEMBER} else refusal.problem.kind
+        kind = ErrorKind.LEAD if refusal.met_limit and part in {LEAD, MEMBER} else refusal.problem.kind
         if self._looks_once_more(refusal):
             return True
         if part == MEMBER:
@@ -91,17 +91,19 @@ class Lessons:
     def _looks_once_more(self, refusal: Refusal) -> bool:
         """Whether the record may have become another one since it was read: changed, converted, deleted."""
         kind = refusal.problem.kind
-        if kind is Kind.CHANGED_MEANWHILE and refusal.part == LEAD:
+        if kind is ErrorKind.CHANGED_MEANWHILE and refusal.part == LEAD:
             self.without_changes.decide(kind)
-        at_most = {Kind.CHANGED_MEANWHILE: CONFLICTS_AT_MOST, Kind.GONE: 1 if refusal.part else 0}.get(kind, 0)
+        at_most = {ErrorKind.CHANGED_MEANWHILE: CONFLICTS_AT_MOST, ErrorKind.GONE: 1 if refusal.part else 0}.get(
+            kind, 0
+        )
         self._looks_again[kind] += 1
         return self._looks_again[kind] <= at_most
 
-    def _gave_up_campaign(self, kind: Kind) -> bool:
+    def _gave_up_campaign(self, kind: ErrorKind) -> bool:
         if self.without_campaign or kind in _PASSES:
             return False
         self.without_campaign = True
-        if kind is not Kind.ALREADY_THERE:
+        if kind is not ErrorKind.ALREADY_THERE:
             self._gone["campaign"] = None
         return True
 
@@ -110,8 +112,8 @@ class Lessons:
         problem = refusal.problem
         if self._has_asked or refusal.part.startswith(TASK):
             return False
-        contradicts = problem.kind is Kind.TOO_LONG or problem.code in HIDDEN_FIELD
-        names_none = not problem.fields and (problem.kind is Kind.FIELD or problem.code in TARGET_REFUSED)
+        contradicts = problem.kind is ErrorKind.TOO_LONG or problem.code in HIDDEN_FIELD
+        names_none = not problem.fields and (problem.kind is ErrorKind.FIELD or problem.code in TARGET_REFUSED)
         may_help = "Country" in problem.fields or (names_none and problem.code not in OWNER_REFUSED)
         if not contradicts and (self._known.are_known or not may_help):
             return False
@@ -147,14 +149,14 @@ class Lessons:
     def _in_context(self, refusal: Refusal) -> Refusal:
         """The refusal as it is to be judged: what holds for every lead is a matter of the settings."""
         problem = refusal.problem
-        if problem.kind is Kind.CHANGED_MEANWHILE:
+        if problem.kind is ErrorKind.CHANGED_MEANWHILE:
             return refusal.judged(code=CHANGED_MEANWHILE)
         if problem.code == "REQUIRED_FIELD_MISSING" and set(problem.fields) - self._mapped.keys():
             words = f"Salesforce requires {', '.join(problem.fields)} in every lead: add it to the mapping."
-            return refusal.judged(kind=Kind.SETTINGS, words=words)
+            return refusal.judged(kind=ErrorKind.SETTINGS, words=words)
         if problem.code in HIDDEN_FIELD:
             words = "A field that every lead needs is hidden from the app's user: give it the permission set."
-            return refusal.judged(kind=Kind.SETTINGS, words=words)
+            return refusal.judged(kind=ErrorKind.SETTINGS, words=words)
         return refusal
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from leads.destinations.base import MappingValue, OutgoingLead
 from leads.destinations.changes import Vocabulary
 from leads.destinations.follow_up import FollowUp
-from leads.destinations.text import cut, headline, pieces
+from leads.destinations.text import chunk, headline, truncate
 from leads.destinations.vendors.salesforce.client import equals, inert, select
 
 DEFAULT_MAPPING: Final[Mapping[str, MappingValue]] = {
@@ -194,13 +194,13 @@ def stage_tasks(place: Place, outgoing: OutgoingLead, text: str, owner: str, sub
         fields: dict[str, Any] = {**place.links, "Description": content}
         if task and number == 1:
             due = outgoing.received_at.astimezone(UTC) + timedelta(hours=task.due_hours)
-            fields["Subject"] = cut(subject, _SUBJECT_CHARACTERS)
+            fields["Subject"] = truncate(subject, _SUBJECT_CHARACTERS)
             fields["Priority"] = "High" if outgoing.follow_up.rating == "hot" else "Normal"
             fields["ActivityDate"] = f"{due:%Y-%m-%d}"
             fields["IsReminderSet"] = True
             fields["ReminderDateTime"] = f"{due:%Y-%m-%dT%H:%M:%SZ}"
         else:
-            fields["Subject"] = cut(headline(outgoing), _SUBJECT_CHARACTERS - len(page)) + page
+            fields["Subject"] = truncate(headline(outgoing), _SUBJECT_CHARACTERS - len(page)) + page
             fields["Status"] = "Completed"
             fields["ActivityDate"] = f"{outgoing.received_at.astimezone(UTC):%Y-%m-%d}"
         if owner:
@@ -214,13 +214,13 @@ def _contents(text: str, outgoing: OutgoingLead) -> Iterator[str]:
         yield text
         return
     head = f"{marker(outgoing)}\n\n"
-    for piece in pieces(text, _TEXT_CHARACTERS - len(head)):
+    for piece in chunk(text, _TEXT_CHARACTERS - len(head)):
         yield head + piece
 
 
 def fits(text: str) -> bool:
     """Whether a lead's or a task's description holds all of it, and some remarks."""
-    return cut(text, _TEXT_CHARACTERS - _ROOM_FOR_REMARKS) == text
+    return truncate(text, _TEXT_CHARACTERS - _ROOM_FOR_REMARKS) == text
 
 
 def owner_id(follow_up: FollowUp) -> str:

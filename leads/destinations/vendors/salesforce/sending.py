@@ -10,8 +10,8 @@ from leads.destinations.base import Customer, MappingValue, OutgoingLead
 from leads.destinations.changes import Existing, changes_to
 from leads.destinations.follow_up import REAL_INTEREST, is_hotter
 from leads.destinations.mapping import render, render_mapping
-from leads.destinations.text import CONTACT_ASKED_FOR, cut, fitted, story
-from leads.destinations.vendor_errors import Kind
+from leads.destinations.text import CONTACT_ASKED_FOR, fit_fields, summary, truncate
+from leads.destinations.vendor_errors import ErrorKind
 from leads.destinations.vendors.salesforce.client import Client, Write, equals
 from leads.destinations.vendors.salesforce.errors import CHANGED_MEANWHILE, OWNER_REFUSED, Refusal
 from leads.destinations.vendors.salesforce.fields import LeadFields
@@ -45,7 +45,7 @@ _MERGES_FOLLOWED: Final = 5
 _FIRST_CHOICE: Final = "ORDER BY IsConverted ASC, LastModifiedDate DESC LIMIT 10"
 _NOT_ASSIGNED: Final = {"Sforce-Auto-Assign": "FALSE"}
 _DUPLICATE_ALLOWED: Final = {"Sforce-Duplicate-Rule-Header": "allowSave=true"}
-_CLOSED_TO_US: Final = frozenset({Kind.SETTINGS, Kind.GONE, Kind.LEAD, Kind.FIELD})
+_CLOSED_TO_US: Final = frozenset({ErrorKind.SETTINGS, ErrorKind.GONE, ErrorKind.LEAD, ErrorKind.FIELD})
 _CODE_CHARACTERS: Final = 100
 
 _SKIPPED: Final = Skipped("the customer's record was deleted in Salesforce (setting deleted_records)", "deleted")
@@ -138,9 +138,9 @@ class Sending:
         try:
             told = self._create(instead_of)
         except Refusal as refusal:
-            if refusal.problem.kind is Kind.DUPLICATE_RULE:
+            if refusal.problem.kind is ErrorKind.DUPLICATE_RULE:
                 outcome = self._resolve_duplicate(instead_of, refusal)
-            elif refusal.problem.kind is Kind.ALREADY_THERE:
+            elif refusal.problem.kind is ErrorKind.ALREADY_THERE:
                 outcome = self._made_before(instead_of, refusal)
             else:
                 raise
@@ -287,7 +287,7 @@ class Sending:
         if record.has_task_of(self._outgoing) or (told and not task):
             return []
         values = {**lead.row, **changes} if lead is not None else {}
-        text = "\n\n".join([*self._remarks(values), story(self._outgoing)])
+        text = "\n\n".join([*self._remarks(values), summary(self._outgoing)])
         subject = render(task.subject, self._outgoing, self._customer) if task else ""
         owners = [owner_id(self._outgoing.follow_up), str(record.row.get("OwnerId") or "")]
         owner = next(filter(is_user, owners), "") if task else ""
@@ -319,7 +319,7 @@ class Sending:
         remarks = self._remarks({})
         if remarks and "{story}" in str(self._mapping.get("Description")) and "Description" in fields:
             text = "\n\n".join([*remarks, str(fields["Description"])])
-            fields["Description"] = cut(text, self._known.lengths["Description"])
+            fields["Description"] = truncate(text, self._known.lengths["Description"])
         return fields
 
     def _fields(self) -> dict[str, Any]:
@@ -329,7 +329,7 @@ class Sending:
             rendered.pop("Country", None)
             if code := self._outgoing.lead.country_code:
                 rendered.setdefault("CountryCode", code)
-        return fitted(rendered, self._known.lengths, WHOLE_OR_NOT_AT_ALL)
+        return fit_fields(rendered, self._known.lengths, WHOLE_OR_NOT_AT_ALL)
 
     @cached_property
     def _fits(self) -> bool:

@@ -16,7 +16,7 @@ from leads.core.outcomes import Misconfigured, Outcome
 from leads.destinations.base import CheckResult, Context, Customer, OutgoingLead
 from leads.destinations.http import Answer
 from leads.destinations.tokens import Token, TokenSource
-from leads.destinations.vendor_errors import Kind
+from leads.destinations.vendor_errors import ErrorKind
 from leads.destinations.vendors.dataverse import Dataverse
 from leads.destinations.vendors.dataverse.client import Client
 from leads.destinations.vendors.dataverse.errors import problem_of
@@ -110,22 +110,22 @@ def test_a_refused_sign_in_is_a_matter_of_the_configuration_and_names_what_to_re
 @pytest.mark.parametrize(
     ("status", "code", "kind", "words"),
     [
-        (404, "0x80060888", Kind.SETTINGS, "Dynamics 365 Sales"),
-        (400, "0x80060888", Kind.SETTINGS, "column of the mapping"),
-        (403, "0x80095ffc", Kind.SETTINGS, "app access control"),
-        (405, "0x80060888", Kind.SETTINGS, "gateway"),
-        (405, "", Kind.SETTINGS, "gateway"),
-        (400, "0x8004022b", Kind.SETTINGS, "owner"),
-        (400, "0x80040526", Kind.SETTINGS, "queue"),
-        (400, "0x80044170", Kind.LEAD, ""),
-        (500, "0x80044170", Kind.TRANSIENT, ""),
-        (412, "0x80060899", Kind.CHANGED_MEANWHILE, ""),
-        (412, "412", Kind.CHANGED_MEANWHILE, ""),
-        (412, "", Kind.ALREADY_THERE, ""),
-        (200, "0x80060899", Kind.SETTINGS, ""),
+        (404, "0x80060888", ErrorKind.SETTINGS, "Dynamics 365 Sales"),
+        (400, "0x80060888", ErrorKind.SETTINGS, "column of the mapping"),
+        (403, "0x80095ffc", ErrorKind.SETTINGS, "app access control"),
+        (405, "0x80060888", ErrorKind.SETTINGS, "gateway"),
+        (405, "", ErrorKind.SETTINGS, "gateway"),
+        (400, "0x8004022b", ErrorKind.SETTINGS, "owner"),
+        (400, "0x80040526", ErrorKind.SETTINGS, "queue"),
+        (400, "0x80044170", ErrorKind.LEAD, ""),
+        (500, "0x80044170", ErrorKind.TRANSIENT, ""),
+        (412, "0x80060899", ErrorKind.CHANGED_MEANWHILE, ""),
+        (412, "412", ErrorKind.CHANGED_MEANWHILE, ""),
+        (412, "", ErrorKind.ALREADY_THERE, ""),
+        (200, "0x80060899", ErrorKind.SETTINGS, ""),
     ],
 )
-def test_a_refusal_names_what_to_repair(status: int, code: str, kind: Kind, words: str) -> None:
+def test_a_refusal_names_what_to_repair(status: int, code: str, kind: ErrorKind, words: str) -> None:
     body = json.dumps({"error": {"code": code, "message": TOLD}}).encode()
     problem = problem_of(Answer(status, {}, body))
     assert problem.kind is kind
@@ -137,4 +137,4 @@ def test_a_status_without_a_known_code_is_never_a_success_but_where_microsoft_sh
         found = {
             problem_of(Answer(status, {}, json.dumps({"error": {"code": code}}).encode())).kind for code in ("x", "")
         }
-        assert Kind.ALREADY_THERE not in found or status == 412
+        assert ErrorKind.ALREADY_THERE not in found or status == 412

@@ -17,7 +17,7 @@ from leads.destinations.base import OutgoingLead
 from leads.destinations.http import Answer
 from leads.destinations.lanes import Allowance
 from leads.destinations.tokens import NoToken
-from leads.destinations.vendor_errors import Kind
+from leads.destinations.vendor_errors import ErrorKind
 from leads.destinations.vendors.marketo import ALLOWANCE
 from leads.destinations.vendors.marketo.errors import CODES, WAITS, problem_of, record_problem
 from leads.destinations.vendors.marketo.fields import Field, catalogue, form_fields
@@ -110,11 +110,11 @@ def test_what_says_that_no_request_is_understood_is_no_leads_fault_and_no_wrong_
 
 
 def test_every_code_that_is_waited_for_is_one_that_passes() -> None:
-    assert {CODES[code][0] for code in WAITS} == {Kind.TRANSIENT}
+    assert {CODES[code][0] for code in WAITS} == {ErrorKind.TRANSIENT}
 
 
 def test_every_code_that_is_left_to_a_person_has_words() -> None:
-    told = {Kind.SETTINGS, Kind.LEAD, Kind.GONE, Kind.FIELD, Kind.SIGN_IN_AGAIN}
+    told = {ErrorKind.SETTINGS, ErrorKind.LEAD, ErrorKind.GONE, ErrorKind.FIELD, ErrorKind.SIGN_IN_AGAIN}
     assert not [code for code, (kind, words) in CODES.items() if kind in told and not words]
 
 
@@ -159,7 +159,7 @@ def test_an_address_that_is_taken_is_ascii_and_fits(email: str) -> None:
 
 @given(st.text(max_size=400), st.sampled_from(["string", "text", "phone", "integer"]), st.none() | st.integers(1, 300))
 def test_a_fitted_text_fits_and_says_that_it_was_cut(text: str, kind: str, length: int | None) -> None:
-    fitted = Field("x", kind, length).fitted(text)
+    fitted = Field("x", kind, length).fit(text)
     if kind == "text":
         assert fitted == text
     else:

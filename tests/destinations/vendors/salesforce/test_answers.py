@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from leads.core.outcomes import Misconfigured, Retry
 from leads.destinations.http import Answer
-from leads.destinations.vendor_errors import Kind
+from leads.destinations.vendor_errors import ErrorKind
 from leads.destinations.vendors.salesforce.errors import CODES, no_token, refusal_of
 from leads.destinations.vendors.salesforce.fields import LeadFields
 from leads.destinations.vendors.salesforce.records import DEFAULT_MAPPING, LeadRecord
@@ -43,7 +43,7 @@ JSON = st.recursive(
 @given(st.integers(0, 599), JSON)
 def test_any_error_is_read_and_repeats_no_message(status: int, body: Any) -> None:
     problem = refusal_of(status, body).problem
-    assert problem.kind in Kind
+    assert problem.kind in ErrorKind
     assert SECRET not in problem.words
     assert isinstance(problem.outcome().code, str)
 
@@ -141,5 +141,5 @@ def test_the_fields_that_are_refused_are_named(body: Any, fields: tuple[str, ...
 )
 def test_the_records_that_a_duplicate_rule_names_are_found(body: Any, ids: tuple[str, ...]) -> None:
     refusal = refusal_of(400, body)
-    assert refusal.problem.kind is Kind.DUPLICATE_RULE
+    assert refusal.problem.kind is ErrorKind.DUPLICATE_RULE
     assert refusal.duplicates == ids
