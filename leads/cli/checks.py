@@ -10,7 +10,7 @@ from rich.text import Text
 from leads.cli import hints
 from leads.cli.files import read_bytes, read_offers
 from leads.cli.offers import group
-from leads.cli.output import AsJson, json_text, print_json, print_line, print_table, printable, time_of
+from leads.cli.output import AsJson, json_text, print_json, print_line, print_table, printable, time_of, with_answer
 from leads.cli.prompts import DONE, NEEDS_A_PERSON, OfferId, ask
 from leads.cli.transport import Directly
 from leads.core.lead import text_of_body
@@ -23,7 +23,14 @@ from leads.operations.operation import Nothing
 from leads.operations.preview import Preview, PreviewedDestination, PreviewLead, WantedPreview, preview_lead
 from leads.operations.problems import Invalid, NotFound
 from leads.operations.status import show_status
-from leads.operations.test_lead import SendTestLead, SentTestLead, TestLead, send_test_lead
+from leads.operations.test_lead import (
+    SendOnceMore,
+    SendTestLead,
+    SentTestLead,
+    TestLead,
+    send_once_more,
+    send_test_lead,
+)
 from leads.operations.validation import (
     Validated,
     ValidateDestination,
@@ -104,7 +111,8 @@ def _verdict(each: Validated) -> Text:
     if each.ok:
         return Text(printable(f"usable, but: {each.problem}"), "yellow")
     words = f"out of reach for now: {each.problem}" if each.transient else each.problem
-    return Text(printable(f"{words} ({each.code})" if each.code else words), "yellow" if each.transient else "red")
+    words = with_answer(f"{words} ({each.code})" if each.code else words, each.answer)
+    return Text(printable(words), "yellow" if each.transient else "red")
 
 
 # --- Preview ------------------------------------------------------------------------------------------------------------
@@ -205,6 +213,13 @@ def offers_test(
         typer.Option(metavar="CODE", help="What the customer does: INS, PLT, Create, StartTestDrive, DNC or another."),
     ] = "INS",
     timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How long to wait for it to arrive.")] = 60,
+    show_answer: Annotated[
+        bool,
+        typer.Option(
+            "--show-answer",
+            help="If it is refused: send it once more from this machine, and show an excerpt of the answer.",
+        ),
+    ] = False,
 ) -> int:
     """Send a test lead and wait until it has arrived.
 
@@ -212,10 +227,16 @@ def offers_test(
     carries the mark MSFT_TEST_ and a number, by which it can be found and removed. Exit status 5 if it has not arrived in
     time; it is tried on all the same.
     """
-    return send_and_wait(context, offer_id, action, timeout)
+    if show_answer and not isinstance(context.obj, Directly):
+        raise Invalid(
+            "--show-answer: sends from this machine, and no answer comes over HTTP; leave out --app or --show-answer"
+        )
+    return send_and_wait(context, offer_id, action, timeout, show_answer=show_answer)
 
 
-def send_and_wait(context: typer.Context, offer_id: str, action: str, timeout: float) -> int:
+def send_and_wait(
+    context: typer.Context, offer_id: str, action: str, timeout: float, *, show_answer: bool = False
+) -> int:
     """Send a test lead, and say step by step what becomes of it. Returns the exit status."""
     request = SendTestLead(offer_id=offer_id, test_lead=TestLead(action=action))
     started = time.monotonic()
@@ -229,11 +250,16 @@ def send_and_wait(context: typer.Context, offer_id: str, action: str, timeout: f
                 said.append(step)
                 _say(started, step)
         if lead and all(delivery.state in RESTING for delivery in lead.deliveries):
-            return _conclude(context, lead)
+            status = _conclude(context, lead)
+            break
         if time.monotonic() - started >= timeout:
             _explain_delay(context, lead, timeout)
-            return NEEDS_A_PERSON
+            status = NEEDS_A_PERSON
+            break
         time.sleep(POLL_SECONDS)
+    if lead and show_answer:
+        _show_answers(context, lead)
+    return status
 
 
 def _say(started: float, step: str) -> None:
@@ -271,6 +297,15 @@ def _conclude(context: typer.Context, lead: LeadView) -> int:
             if not delivery.reason:
                 print_line(f"All attempts: {hints.command('leads', 'show', lead.lead_id)}", err=True)
     return NEEDS_A_PERSON
+
+
+def _show_answers(context: typer.Context, lead: LeadView) -> None:
+    """Send the lead once more to each destination that has not taken it, and say what is answered."""
+    for delivery in lead.deliveries:
+        if delivery.destination and delivery.state not in {State.DELIVERED, State.SKIPPED}:
+            request = SendOnceMore(lead_id=lead.lead_id, destination=delivery.destination)
+            sent = ask(context, send_once_more, request)
+            print_line(f"{delivery.destination}: {with_answer(sent.says, sent.answer)}", err=True)
 
 
 def _why(context: typer.Context, delivery: DeliveryView) -> str:

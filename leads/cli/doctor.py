@@ -7,7 +7,7 @@ import typer
 from rich.text import Text
 
 from leads.cli import hints
-from leads.cli.output import AsJson, print_json, print_line, print_table, printable
+from leads.cli.output import AsJson, print_json, print_line, print_table, printable, with_answer
 from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask
 from leads.cli.transport import Directly
 from leads.operations.doctor import Finding, Level, examine_deployment
@@ -48,7 +48,8 @@ def doctor(
 
 
 def _row(finding: Finding) -> tuple[Text, str, str, str]:
-    words = f"{finding.says}: {finding.remedy}" if finding.remedy else finding.says
+    says = with_answer(finding.says, finding.answer)
+    words = f"{says}: {finding.remedy}" if finding.remedy else says
     return Text(finding.level, _STYLES[finding.level]), finding.area, finding.about, hints.here(printable(words))
 
 

@@ -138,6 +138,11 @@ def _cell(value: str | Text) -> Text:
     return value if isinstance(value, Text) else Text("\n".join(printable(line).strip() for line in value.splitlines()))
 
 
+def with_answer(words: str, answer: str) -> str:
+    """What is said of a destination, with an excerpt of what it has answered, if that is known."""
+    return f"{words}; it answered: {answer}" if answer else words
+
+
 def printable(text: str) -> str:
     """Text that can't steer a terminal: leads hold what strangers wrote."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import requests
 from urllib3.exceptions import (
@@ -113,7 +113,7 @@ class HttpClient:
         self._session.verify = ca_bundle or True
 
     @classmethod
-    def of(cls, settings: Settings) -> "HttpClient":
+    def of(cls, settings: Settings) -> Self:
         """The client for one connection of the app."""
         return cls(settings.connection_slots, settings.allowed_networks, settings.ca_bundle)
 

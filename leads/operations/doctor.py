@@ -20,6 +20,7 @@ from leads.core import clock
 from leads.core.problems import place_of
 from leads.destinations import read_settings
 from leads.destinations.allowance import ALLOWANCES_TABLE
+from leads.destinations.answers import last_answer, listen
 from leads.destinations.base import secret_references
 from leads.health.alarms import ALARMS_TABLE
 from leads.health.connections import CONNECTIONS_TABLE, Connection
@@ -30,6 +31,7 @@ from leads.ledger.transactions import LEDGER_TABLE
 from leads.offers.model import DestinationConfig, Offer, by_connection
 from leads.offers.table import OFFERS_TABLE, UnreadableOffer
 from leads.operations.operation import Nothing
+from leads.operations.validation import apart
 from leads.pipeline.attempt import checked
 from leads.platform import deadline
 from leads.platform.events import Event
@@ -86,6 +88,8 @@ class Finding(BaseModel):
     level: Level
     says: str
     remedy: str = ""
+    answer: str = Field(default="", exclude=True)
+    """An excerpt of what a vendor has answered: for the shell of who looks, never over HTTP."""
 
 
 class Diagnosis(BaseModel):
@@ -108,22 +112,22 @@ def _grouped(findings: Iterable[Finding]) -> list[Finding]:
     """What is said of several things in the same words is said once."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for finding in findings:
-        key = (finding.area, finding.level, finding.says, finding.remedy)
+        key = (finding.area, finding.level, finding.says, finding.remedy, finding.answer)
         about = groups.setdefault(key, [])
         if finding.about not in about:
             about.append(finding.about)
     return [
-        Finding(area=Area(area), level=Level(level), says=says, remedy=remedy, about=", ".join(about))
-        for (area, level, says, remedy), about in groups.items()
+        Finding(area=Area(area), level=Level(level), says=says, remedy=remedy, answer=answer, about=", ".join(about))
+        for (area, level, says, remedy, answer), about in groups.items()
     ]
 
 
-def _wrong(area: Area, about: str, says: str, remedy: str) -> Finding:
-    return Finding(area=area, about=about, level=Level.WRONG, says=says, remedy=remedy)
+def _wrong(area: Area, about: str, says: str, remedy: str, answer: str = "") -> Finding:
+    return Finding(area=area, about=about, level=Level.WRONG, says=says, remedy=remedy, answer=answer)
 
 
-def _note(area: Area, about: str, says: str, remedy: str = "") -> Finding:
-    return Finding(area=area, about=about, level=Level.NOTE, says=says, remedy=remedy)
+def _note(area: Area, about: str, says: str, remedy: str = "", answer: str = "") -> Finding:
+    return Finding(area=area, about=about, level=Level.NOTE, says=says, remedy=remedy, answer=answer)
 
 
 def _fine(area: Area, about: str, says: str) -> Finding:
@@ -312,14 +316,17 @@ class _Examination:
         references = secret_references(read_settings(config.type, config.settings)).values()
         if not self.missing_secrets.isdisjoint(references):
             return _note(Area.CONNECTIONS, about, "not asked: a secret of it can't be read")
-        found = checked(self.app.destination(config))
+        destination = apart(self.app, config, self.app.secrets)
+        heard = listen(destination)
+        found = checked(destination)
+        answer = "" if found.ok else last_answer(heard, destination)
         code = f" ({found.code})" if found.code else ""
         if found.transient:
             remedy = "the app tries again by itself, and no lead is lost; if it lasts, see the vendor's status page"
-            return _note(Area.CONNECTIONS, about, f"out of reach for now: {found.problem}{code}", remedy)
+            return _note(Area.CONNECTIONS, about, f"out of reach for now: {found.problem}{code}", remedy, answer)
         if not found.ok:
             remedy = "mend it as it says; the connection opens by itself within a minute, and its leads follow"
-            return _wrong(Area.CONNECTIONS, about, f"{found.problem}{code}", remedy)
+            return _wrong(Area.CONNECTIONS, about, f"{found.problem}{code}", remedy, answer)
         return _usable(connection, about, uses[0][0].id, found.problem)
 
     # the intake, the app itself

@@ -3,17 +3,25 @@
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
+from uuid import uuid4
 
 from pydantic import BaseModel, Field
 
 from leads.app import App
 from leads.core import clock
+from leads.core.identity import customer_of
+from leads.core.outcomes import Delivered
+from leads.destinations.answers import last_answer, listen
+from leads.destinations.base import SEND_SECONDS, Customer
 from leads.offers.model import Offer
 from leads.operations.offers import OfferId, no_offer
 from leads.operations.operation import BODY, Body, Request
 from leads.operations.preview import Action
 from leads.operations.problems import NotFound
+from leads.operations.validation import apart
+from leads.pipeline.attempt import outgoing_lead
 from leads.pipeline.intake import accept
+from leads.platform import deadline
 
 _YEAR_1: Final = datetime(1, 1, 1, tzinfo=UTC)
 """Where .NET's ticks of 100 ns begin."""
@@ -53,6 +61,47 @@ def send_test_lead(app: App, request: SendTestLead) -> SentTestLead:
     body = make_body(mark, request.test_lead.action, stored.offer)
     receipt = accept(app, json.dumps(body).encode(), stored.offer.id)
     return SentTestLead(lead_id=receipt.lead_id, offer=stored.offer.id, mark=mark)
+
+
+class SendOnceMore(Request):
+    """Which test lead, and to which of its destinations."""
+
+    lead_id: str
+    destination: str
+
+
+class SentOnceMore(BaseModel):
+    """What came of it, with an excerpt of the answer; for the shell of who has sent it."""
+
+    says: str
+    answer: str = ""
+
+
+def send_once_more(app: App, request: SendOnceMore) -> SentOnceMore:
+    """Send a test lead to a destination from here, under the key of its last attempt, to see what is answered.
+
+    The ledger does not learn of it. No operation over HTTP: what an endpoint answers is for who sends.
+    """
+    record = app.ledger.read(request.lead_id)
+    stored = app.offers.get(record.offer) if record else None
+    config = stored.offer.destination(request.destination) if stored else None
+    if record is None or record.lead is None or stored is None or config is None:
+        raise NotFound("The test lead, or the destination that it was for, is there no more")
+    lead, destination = record.lead, apart(app, config)
+    heard = listen(destination)
+    key = customer_of(lead, record.lead_id)
+    row = app.ledger.customer(key, destination.record_scope(stored.offer.id, config.name))
+    customer = Customer(key, row.record_id, row.idempotency_key, row.memory) if row else Customer(key, "", str(uuid4()))
+    outgoing = outgoing_lead(
+        stored.offer, config, lead, lead_id=record.lead_id, received_at=record.received_at, stage=record.stage
+    )
+    with deadline.within(SEND_SECONDS):
+        outcome = destination.send(outgoing, customer)
+    if isinstance(outcome, Delivered):
+        return SentOnceMore(says=f"sent once more from this machine, and taken. {destination.replay_warning}")
+    person = (lead.first_name, lead.last_name, lead.email, lead.phone, lead.company, lead.title, lead.description)
+    answer = last_answer(heard, destination, person)
+    return SentOnceMore(says=f"sent once more from this machine, and not taken ({outcome.code})", answer=answer)
 
 
 def make_mark(now: datetime) -> str:

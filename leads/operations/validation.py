@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from leads import destinations
 from leads.app import App
+from leads.destinations.answers import last_answer, listen
 from leads.destinations.base import CHECK_SECONDS, Context, Destination
 from leads.offers.model import DestinationConfig
 from leads.operations.offers import OfferId, no_offer
@@ -38,6 +39,8 @@ class Validated(BaseModel):
     code: str
     transient: bool
     refusal: str = ""
+    answer: str = Field(default="", exclude=True)
+    """An excerpt of what the vendor refused the check with: for the shell of who checks, never over HTTP."""
     milliseconds: int
 
 
@@ -77,9 +80,10 @@ def validate_destination(app: App, request: ValidateDestination) -> Validation:
     return _validate(app, [request.destination])
 
 
-def apart(app: App, config: DestinationConfig) -> Destination:
-    """The destination of a configuration, sharing nothing with those that deliver: no token, secret or connection."""
-    context = Context(app.settings, Secrets(app.settings), app.storage)
+def apart(app: App, config: DestinationConfig, secrets: Secrets | None = None) -> Destination:
+    """The destination of a configuration, sharing nothing with those that deliver: no token or connection, nor the secrets
+    that are read already unless they are given."""
+    context = Context(app.settings, secrets or Secrets(app.settings), app.storage)
     return destinations.make(config.type, config.settings, context, config.mapping, config.follow_up)
 
 
@@ -91,6 +95,7 @@ def _validate(app: App, configs: Sequence[DestinationConfig]) -> Validation:
 
 def _check(app: App, config: DestinationConfig) -> Validated:
     destination = apart(app, config)
+    heard = listen(destination)
     started = time.monotonic()
     result = checked(destination)
     took = time.monotonic() - started
@@ -103,6 +108,7 @@ def _check(app: App, config: DestinationConfig) -> Validated:
         code=result.code,
         transient=result.transient,
         refusal=_refusal(app, destination.connection),
+        answer="" if result.ok else last_answer(heard, destination),
         milliseconds=round(took * 1000),
     )
 

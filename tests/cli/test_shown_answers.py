@@ -1,0 +1,137 @@
+"""What an endpoint answers to a refused request, as the shell shows it: the words of the refusal, and nothing that it repeats."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from leads.app import examined_app
+from leads.operations.doctor import examine_deployment
+from leads.operations.operation import Nothing
+from leads.operations.validation import ValidateOffer, validate_offer
+from tests.fakes.https_server import Request, Response, VendorServer
+from tests.fakes.tls import Authority, make_authority
+from tests.support.account import Account
+from tests.support.command_line import Run, one_line, run_against, working
+from tests.support.pipeline import Pipeline, a_lead, pipeline_over_tls
+
+KEY = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
+WHO = "admin@example.com"
+REFUSAL = '{"detail": "token expired", '
+
+
+class Repeating(VendorServer):
+    """Refuses whatever comes, and repeats all of it in its answer."""
+
+    status = 401
+
+    def answer(self, request: Request) -> Response:
+        sent = {"authorization": request.headers.get("authorization"), "who": WHO, "body": request.body.decode()}
+        return Response(self.status, {"detail": "token expired", **sent})
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def endpoint(authority: Authority) -> Iterator[Repeating]:
+    with Repeating(authority) as running:
+        yield running
+
+
+@pytest.fixture
+def pipeline(fresh_storage: str, authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    monkeypatch.setenv("LEADS_SECRET_HOOK", KEY)
+    monkeypatch.setenv("LEADS_SECRET_TOKEN", "Bearer hush-7")
+    monkeypatch.setenv("LEADS_SECRET_CRM", "hush+7/x=")
+    return pipeline_over_tls(fresh_storage, authority.bundle, monkeypatch)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    return run_against(capsys)
+
+
+def hook(endpoint: Repeating) -> dict[str, Any]:
+    headers = {"Authorization": "env:LEADS_SECRET_TOKEN"}
+    settings = {"url": f"{endpoint.url}/leads", "secret": "env:LEADS_SECRET_HOOK", "headers": headers}
+    return {"name": "hook", "type": "webhook", "settings": settings}
+
+
+def crm(endpoint: Repeating) -> dict[str, Any]:
+    settings = {"url": endpoint.url, "client_id": "3MVG9.a-client.id", "client_secret": "env:LEADS_SECRET_CRM"}
+    return {"name": "crm", "type": "salesforce", "settings": settings}
+
+
+def test_a_refused_test_lead_is_sent_once_more_and_the_answer_is_shown_redacted_and_stored_nowhere(
+    pipeline: Pipeline, endpoint: Repeating, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline.offer(hook(endpoint))
+    for number in range(5):  # until the connection is paused: the test lead rests at once
+        pipeline.post(a_lead(f"before{number}@example.com"))
+        pipeline.run()
+    posted = len(endpoint.journal)
+    with working(pipeline):
+        plain, shown = run("offers", "test", "contoso.crm"), run("offers", "test", "contoso.crm", "--show-answer")
+    assert (plain.status, shown.status) == (5, 5)
+    assert REFUSAL not in plain.err
+    (line,) = [line for line in shown.err.splitlines() if REFUSAL in line]
+    assert line.startswith("hook: sent once more from this machine, and not taken (401); it answered: 401 " + REFUSAL)
+    assert '"authorization": "***"' in line
+    assert '"who": "***"' in line
+    for kept in ("hush-7", WHO, "MSFT_TEST_", "1234567890"):
+        assert kept not in line
+    calls = [request for request in endpoint.journal[posted:] if request.method == "POST"]
+    assert len(calls) == 1, "nothing is sent but what was asked for"
+    lead = shown.out.partition("accepted as ")[2].partition(";")[0]
+    assert calls[0].headers["webhook-id"] == f"{lead}_hook"
+    assert not [
+        row for _, row in Account(pipeline.app.settings.storage_connection_string).rows() if "expired" in repr(row)
+    ]
+    assert "expired" not in caplog.text
+
+
+def test_a_test_lead_that_is_taken_when_it_is_sent_once_more_is_said_to_be(
+    pipeline: Pipeline, endpoint: Repeating, run: Run
+) -> None:
+    pipeline.offer(hook(endpoint))
+    for number in range(5):
+        pipeline.post(a_lead(f"before{number}@example.com"))
+        pipeline.run()
+    endpoint.status = 200
+    with working(pipeline):
+        shown = run("offers", "test", "contoso.crm", "--show-answer")
+    assert "hook: sent once more from this machine, and taken. The receiver is called again with the same" in shown.err
+
+
+def test_validate_and_doctor_show_the_answer_at_the_shell_and_not_in_json_or_over_http(
+    pipeline: Pipeline, endpoint: Repeating, run: Run
+) -> None:
+    pipeline.offer(crm(endpoint))
+    for words in (("offers", "validate", "contoso.crm"), ("doctor",)):
+        shown = run(*words)
+        assert shown.status == 5
+        assert f"it answered: 401 {REFUSAL}" in shown.out
+        assert WHO not in shown.out
+        assert "hush" not in shown.out
+        assert "client_secret=***" in shown.out
+        assert "expired" not in run(*words, "--json").out
+    app = examined_app()
+    for found in (validate_offer(app, ValidateOffer(offer_id="contoso.crm")), examine_deployment(app, Nothing())):
+        assert "token expired" not in found.model_dump_json()
+        assert "'answer'" not in repr(type(found).model_json_schema(mode="serialization"))
+
+
+def test_a_check_that_passes_shows_no_answer(pipeline: Pipeline, endpoint: Repeating, run: Run) -> None:
+    pipeline.offer(hook(endpoint))
+    assert "it answered" not in run("offers", "validate", "contoso.crm").out
+
+
+def test_over_http_no_answer_can_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run_against(capsys, "--app", "https://app.example.com")("offers", "test", "contoso.crm", "--show-answer")
+    assert one_line(ran, 2).startswith("--show-answer: sends from this machine")
