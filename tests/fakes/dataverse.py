@@ -8,7 +8,6 @@ Not modelled: security roles by depth, plug-ins, column security, $expand, pagin
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 import secrets
@@ -25,6 +24,7 @@ from urllib.parse import unquote
 from leads.core import clock
 from tests.fakes.https_server import Request, Response, VendorServer
 from tests.fakes.tls import Authority
+from tests.fakes.undo import Undo
 
 TENANT: Final = "11111111-1111-4111-8111-111111111111"
 CLIENT: Final = "22222222-2222-4222-8222-222222222222"
@@ -248,6 +248,7 @@ class Dataverse(VendorServer):
         self.duplicate_status = 500
         self.throttle: Throttle | None = None
         self._state = _State()
+        self._undo = Undo()
         for name, identifier, columns in (
             ("systemusers", APP_USER, {"isdisabled": False}),
             ("systemusers", PERSON, {"isdisabled": False}),
@@ -562,19 +563,21 @@ class Dataverse(VendorServer):
     def _insert(self, entity_set: str, identifier: str, values: Mapping[str, Any], user: str) -> str:
         row = {_TABLES[entity_set][1]: identifier, "_createdby_value": user, **values}
         self._state.rows[entity_set][identifier] = row
+        self._undo.inserted(self._state.rows[entity_set], identifier)
         self._touch(row, {}, user)
         row["createdon"] = row["modifiedon"]
         return identifier
 
     def _touch(self, row: dict[str, Any], values: Mapping[str, Any], user: str) -> None:
         self._state.version += 1
+        self._undo.changed(row)
         row |= values
         row |= {"_modifiedby_value": user, "modifiedon": clock.now().isoformat(), "versionnumber": self._state.version}
 
     # Batches
 
     def _batch(self, request: Request) -> Response:
-        before = copy.deepcopy(self._state)
+        self._undo.begin()
         answers: list[Response] = []
         parts: list[bytes] = []
         for item in _parts(request.headers["content-type"], request.body):
@@ -588,7 +591,7 @@ class Dataverse(VendorServer):
             for part in inner:
                 response = self._embedded(part, is_change=item is not part)
                 if response.status >= 400:
-                    self._state = before
+                    self._undo.roll_back()
                     return _multipart("batchresponse", [_embedded_answer(response)], response.status)
                 answers.append(response)
             if item.get_content_type() == "multipart/mixed":

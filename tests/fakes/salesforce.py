@@ -9,7 +9,6 @@ Errors"); queries as in tests/fakes/soql.py. Not modelled: sharing, record types
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 import re
@@ -27,6 +26,7 @@ from leads.core import clock
 from tests.fakes.https_server import Request, Response, VendorServer
 from tests.fakes.soql import MalformedQuery, Query, parse
 from tests.fakes.tls import Authority
+from tests.fakes.undo import Undo
 
 CLIENT: Final = "3MVG9example.consumer_key"
 USERNAME: Final = "leads@contoso.example.com"
@@ -187,6 +187,7 @@ class Salesforce(VendorServer):
         """Whether an idempotency key stands for a refusal, too: the documents don't say."""
         self._numbers = itertools.count(100)
         self._state = _State({name: {} for name in self.fields})
+        self._undo = Undo()
         for identifier, active in ((APP_USER, True), (PERSON, True), (INACTIVE, False)):
             self._state.rows["User"][identifier] = {"Id": identifier, "IsActive": active}
         for table, identifier in (("Group", QUEUE), ("Campaign", CAMPAIGN)):
@@ -426,12 +427,12 @@ class Salesforce(VendorServer):
         queries = [part for part in parts if "/query" in part["url"]]
         assert len(parts) <= 25 and len(queries) <= 5 and len(set(names)) == len(names)
         assert all(re.fullmatch(r"[A-Za-z]\w*", name) for name in names)
-        before = copy.deepcopy(self._state) if len(queries) < len(parts) else self._state
+        self._undo.begin()
         responses: list[Response] = []
         for part in parts:
             responses.append(self._part(part))
             if responses[-1].status >= 400 and body.get("allOrNone"):
-                self._state = before
+                self._undo.roll_back()
                 halted = VendorError(
                     400, "PROCESSING_HALTED", "The transaction was rolled back since another operation failed."
                 )
@@ -467,6 +468,7 @@ class Salesforce(VendorServer):
             return kept
         response = self._create_by_ui(body)
         if response.status < 300 or self.stores_refusals:
+            self._undo.inserted(self._state.answers, key)
             self._state.answers[key] = (clock.now() + IDEMPOTENCY_KEPT, response)
         return response
 
@@ -574,11 +576,10 @@ class Salesforce(VendorServer):
             ]
             if same:
                 raise VendorError(400, "DUPLICATE_VALUE", "Already a campaign member.")
-        for name, kind in self.fields[table].items():
-            other = next(
-                (row for row in self._living(table) if values.get(name) and row.get(name) == values[name]), None
-            )
-            if kind.unique and other:
+        unique = [name for name, kind in self.fields[table].items() if kind.unique and values.get(name)]
+        for name in unique:
+            other = next((row for row in self._living(table) if row.get(name) == values[name]), None)
+            if other:
                 words = f"duplicate value found: {name} duplicates value on record with id: {other['Id'][:15]}"
                 raise VendorError(400, "DUPLICATE_VALUE", words)
 
@@ -605,10 +606,12 @@ class Salesforce(VendorServer):
         identifier = f"{_PREFIXES[table]}{next(self._numbers):012d}AAA"
         row = {"Id": identifier, "IsDeleted": False, "CreatedById": user, "CreatedDate": _now(), **values}
         self._state.rows[table][identifier] = row
+        self._undo.inserted(self._state.rows[table], identifier)
         self._touch(row, {}, user)
         return identifier
 
     def _touch(self, row: dict[str, Any], values: Mapping[str, Any], user: str) -> None:
+        self._undo.changed(row)
         row |= values
         row |= {"LastModifiedById": user, "LastModifiedDate": _now()}
 
