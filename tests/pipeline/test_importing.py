@@ -305,8 +305,9 @@ def test_what_is_on_the_queue_is_logged_although_storage_refuses_one_of_the_lead
 
 
 @pytest.fixture
-def old(fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> TableClient:
-    """A table of another account, as far as the app can tell."""
+def old(fresh_storage: str, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> TableClient:
+    """A table of another account, as far as the app can tell. It knows when its rows were written, by the real time."""
+    pipeline.clock.time = datetime.now(UTC)
     monkeypatch.setenv("LEADS_SECRET_OLD_STORAGE", fresh_storage)
     client = TableClient.from_connection_string(fresh_storage, "OldLeads")
     client.create_table()
@@ -557,7 +558,7 @@ def test_the_shell_imports_a_file_and_names_what_it_did_not_understand(
 
 
 def test_what_can_not_be_meant_is_said_in_a_line(run: Run, csv_file: Callable[..., str]) -> None:
-    file = csv_file([a_row(at=datetime.now(UTC))])
+    file = csv_file([a_row(created="10/28/2026 09:00:00")])
     assert one_line(run("import", "csv", file, "--map", "Datum=created_time"), 2).startswith(
         "--map: the file has no column Datum"
     )

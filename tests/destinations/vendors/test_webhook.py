@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from tests.fakes.https_server import LOSE_ANSWER
 from tests.fakes.tls import Authority, make_authority
 from tests.fakes.webhook import Receiver
 from tests.support.command_line import run_against
-from tests.support.pipeline import Pipeline, a_lead, pipeline_over_tls
+from tests.support.pipeline import Pipeline, TestClock, a_lead, pipeline_over_tls
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 NEXT_SECRET = "whsec_" + base64.b64encode(b"fedcba9876543210fedcba9876543210").decode()
@@ -44,7 +45,8 @@ def receiver(authority: Authority) -> Iterator[Receiver]:
 @pytest.fixture
 def pipeline(fresh_storage: str, authority: Authority, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """The pipeline to which this machine's own network is allowed; an offer posts to the receiver."""
-    made = pipeline_over_tls(fresh_storage, authority.bundle, monkeypatch)
+    real_time = TestClock(datetime.now(UTC))  # by which the receiver refuses what is older than five minutes
+    made = pipeline_over_tls(fresh_storage, authority.bundle, monkeypatch, real_time)
     monkeypatch.setenv("LEADS_SECRET_HOOK", SECRET)
     monkeypatch.setenv("LEADS_SECRET_HOOK_TOKEN", "Bearer abc")
     made.offer(hook(receiver))
