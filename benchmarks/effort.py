@@ -11,8 +11,8 @@ class Effort:
     what else the machine does falls on both sides of a pair.
     """
 
-    fewest_rounds: int = 12
-    most_seconds: float = 80
+    fewest_rounds: int = 8
+    most_seconds: float = 30
     error: float = 0.01
     intake_leads: int = 96
     """Leads posted in a round; the pure intake reads some times as many."""
