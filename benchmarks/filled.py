@@ -18,7 +18,15 @@ from benchmarks.side import prepare
 from benchmarks.typical import DESTINATION, OFFER, delivered
 from leads.core.identity import customer_hash, customer_identity, fingerprint, new_lead_id
 from leads.core.states import State
-from leads.ledger.rows import CustomerRow, LeadRecord, Seen, customer_key, lead_entity, listing_entity, todo_entity
+from leads.ledger.rows import (
+    CustomerRow,
+    LeadRecord,
+    RecentLead,
+    customer_key,
+    lead_entity,
+    listing_entity,
+    todo_entity,
+)
 from leads.ledger.transactions import LEDGER_TABLE
 from tools.azurite import Azurite
 
@@ -100,7 +108,7 @@ def _record(template: LeadRecord, number: int, *, is_parked: bool) -> LeadRecord
 def _customer(record: LeadRecord) -> dict[str, Any]:
     assert record.lead is not None
     key = customer_hash(customer_identity(record.lead, record.lead_id))
-    seen = Seen(fingerprint(record.lead, record.offer), record.lead_id, record.received_at, claim="0" * 16)
+    seen = RecentLead(fingerprint(record.lead, record.offer), record.lead_id, record.received_at, claim="0" * 16)
     return CustomerRow(*customer_key(key, f"{OFFER}|{DESTINATION}"), record_id=record.lead_id, recent=(seen,)).entity()
 
 

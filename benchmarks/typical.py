@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from leads.core.identity import customer_hash, customer_identity, fingerprint, journey, new_lead_id
+from leads.core.identity import action_fingerprint, customer_hash, customer_identity, fingerprint, new_lead_id
 from leads.core.lead import Stage, parse_body
 from leads.core.messages import Message, Reception, encode
 from leads.core.states import State
@@ -17,7 +17,7 @@ from leads.ledger.rows import (
     CustomerRow,
     Delivery,
     LeadRecord,
-    Seen,
+    RecentLead,
     customer_key,
     lead_entity,
     listing_entity,
@@ -86,7 +86,13 @@ def rows() -> Rows:
     lead = record.lead
     assert lead is not None
     key = customer_hash(customer_identity(lead, record.lead_id))
-    seen = Seen(fingerprint(lead, OFFER), record.lead_id, record.received_at, claim=TOKEN, journey=journey(lead, OFFER))
+    seen = RecentLead(
+        fingerprint(lead, OFFER),
+        record.lead_id,
+        record.received_at,
+        claim=TOKEN,
+        action_fingerprint=action_fingerprint(lead, OFFER),
+    )
     partition, row = customer_key(key, f"{OFFER}|{DESTINATION}")
     settled = CustomerRow(partition, row, record_id=record.lead_id, idempotency_key=str(UUID(int=0)), recent=(seen,))
     outgoing = OutgoingLead(

@@ -55,17 +55,17 @@ def fingerprint(lead: Lead, offer: str) -> str:
     return sha256("\x1f".join(map(_folded, texts)).encode()).hexdigest()[:32]
 
 
-def journey(lead: Lead, offer: str) -> str:
+def action_fingerprint(lead: Lead, offer: str) -> str:
     """16 hex digits that are the same for each lead of this action to this offer; `offer` as in `fingerprint`."""
-    return _journey(offer, lead.action)
+    return _action_fingerprint(offer, lead.action)
 
 
-def journeys_like(lead: Lead, offer: str) -> frozenset[str]:
-    """The journeys of leads that may have the same action, because lists say it in words or not at all."""
-    return frozenset(_journey(offer, spelling) for spelling in spellings_of(lead.action))
+def similar_action_fingerprints(lead: Lead, offer: str) -> frozenset[str]:
+    """The action fingerprints of leads that may have the same action: lists say it in words or not at all."""
+    return frozenset(_action_fingerprint(offer, spelling) for spelling in spellings_of(lead.action))
 
 
-def _journey(offer: str, action: str) -> str:
+def _action_fingerprint(offer: str, action: str) -> str:
     return sha256("\x1f".join(map(_folded, (offer, action))).encode()).hexdigest()[:16]
 
 

@@ -66,7 +66,7 @@ def _kinds(annotation: Any) -> list[Any]:
     return [annotation, *(kind for inner in get_args(annotation) for kind in _kinds(inner))]
 
 
-def place_of(error: Exception) -> str:
+def code_location(error: Exception) -> str:
     """Type and place of an exception. Its text is left out: it could repeat what the customer wrote."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from leads.core.outcomes import Misconfigured, Retry
-from leads.platform.refreshing import Lasts, Refreshing
+from leads.platform.cached_value import CachedValue, Lifetime
 
 RENEWED_BEFORE: Final = timedelta(minutes=5)
 """How long before its end a token is replaced, where the vendor gives a new one then."""
@@ -37,7 +37,7 @@ class TokenSource:
     def __init__(self, fetch: Callable[[], Token], renewed_before: timedelta = RENEWED_BEFORE) -> None:
         self._fetch = fetch
         self._renewed_before = renewed_before
-        self._kept = Refreshing[Token](self._lasts, lambda: NoToken(Retry("sign_in_takes_long")))
+        self._kept = CachedValue[Token](self._lasts, lambda: NoToken(Retry("sign_in_takes_long")))
 
     def get(self) -> Token:
         """A token that is good for `renewed_before` at least. Raises `NoToken`, or what `fetch` raises."""
@@ -55,5 +55,5 @@ class TokenSource:
             self._kept.forget()
         return self.get()
 
-    def _lasts(self, token: Token) -> Lasts:
-        return Lasts(token.expires_at - self._renewed_before, token.expires_at)
+    def _lasts(self, token: Token) -> Lifetime:
+        return Lifetime(token.expires_at - self._renewed_before, token.expires_at)

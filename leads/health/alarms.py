@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from leads.core import clock
 from leads.platform.events import Event, emit, named
-from leads.platform.row_reading import moment, moment_or_none, read_each, reads
+from leads.platform.row_reading import read_each, read_optional_time, read_time, reads
 from leads.platform.storage import Conflict, Table, if_unchanged, key_part, replacing
 
 ALARMS_TABLE: Final = "LeadAlarms"
@@ -161,7 +161,7 @@ def _read(entity: Any) -> _Row | None:
     event = named(entity["event"])
     if event is None:
         return None
-    fields, began_at = json.loads(entity["fields"]), moment(entity, "began_at")
-    change = Change(event, dict(fields), began_at, moment_or_none(entity, "ended_at"))
-    telling_at = moment_or_none(entity, "telling_at")
+    fields, began_at = json.loads(entity["fields"]), read_time(entity, "began_at")
+    change = Change(event, dict(fields), began_at, read_optional_time(entity, "ended_at"))
+    telling_at = read_optional_time(entity, "telling_at")
     return _Row(entity["RowKey"], change, entity["logged"], entity["told"], telling_at, entity.metadata["etag"])

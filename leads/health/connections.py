@@ -16,9 +16,9 @@ from typing import Any
 
 from leads.core import clock
 from leads.platform import deadline
+from leads.platform.cached_value import CachedValue, fresh_for
 from leads.platform.events import Event, emit
-from leads.platform.refreshing import Refreshing, lasting
-from leads.platform.row_reading import UnreadableRow, moment_or_none, read_each, reads, unreadable
+from leads.platform.row_reading import UnreadableRow, read_each, read_optional_time, reads, unreadable
 from leads.platform.storage import Conflict, StorageBusy, Table, replacing
 
 CONNECTIONS_TABLE = "LeadConnections"
@@ -126,7 +126,7 @@ class Connections:
         self._table = table
         self._named = named
         self._lock = Lock()
-        self._stored = Refreshing[_View](lasting(CACHE_SECONDS), StorageBusy)
+        self._stored = CachedValue[_View](fresh_for(CACHE_SECONDS), StorageBusy)
         self._own: dict[str, tuple[Connection, float]] = {}
         self._checks: dict[str, Lock] = {}
         self._unrecorded_failures: dict[str, int] = {}
@@ -421,7 +421,7 @@ def _entity(connection: Connection) -> dict[str, Any]:
 
 @reads("connection")
 def _read(entity: Any) -> Connection:
-    times: dict[str, Any] = {name: moment_or_none(entity, name) for name in _TIMES}
+    times: dict[str, Any] = {name: read_optional_time(entity, name) for name in _TIMES}
     return Connection(
         id=entity["RowKey"],
         paused=entity.get("paused", False),

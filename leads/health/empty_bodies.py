@@ -14,7 +14,7 @@ from typing import Any, Final
 from leads.core import clock
 from leads.health.alarms import Alarm
 from leads.platform.events import Event, named
-from leads.platform.row_reading import moment, read_each, reads
+from leads.platform.row_reading import read_each, read_time, reads
 from leads.platform.storage import Table, replacing
 
 SEVERAL: Final = 3
@@ -39,7 +39,7 @@ class Note:
 @reads("note of an empty body")
 def _read(row: Any) -> Note | None:
     event = named(row["event"])
-    return Note(event, moment(row, "at"), str(row["user_agent"])) if event else None
+    return Note(event, read_time(row, "at"), str(row["user_agent"])) if event else None
 
 
 class EmptyBodies:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from leads.core.silence import WEEKS_AT_MOST
 from leads.ledger.queries import arrivals
 from leads.ledger.transactions import Ledger
-from leads.platform.row_reading import moment, read_each, reads
+from leads.platform.row_reading import read_each, read_time, reads
 from leads.platform.storage import Operation, Table, key_part
 
 COUNTS_TABLE: Final = "LeadCounts"
@@ -141,7 +141,7 @@ class LeadCounts:
 
 @reads("time of counting")
 def _read_until(row: Any) -> datetime:
-    return moment(row, "until")
+    return read_time(row, "until")
 
 
 @reads("month of an offer")

@@ -11,7 +11,7 @@ from leads.core.identity import complement, customer_of, received_at_of
 from leads.core.states import State
 from leads.ledger.rows import Todo, read_todo, todo_prefix
 from leads.ledger.transactions import Ledger
-from leads.platform.row_reading import UnreadableRow, moment, moment_or_none, read_each, reads, unreadable
+from leads.platform.row_reading import UnreadableRow, read_each, read_optional_time, read_time, reads, unreadable
 from leads.platform.storage import key_part, keys_beginning
 from leads.platform.threads import map_in_order
 
@@ -247,7 +247,7 @@ def undelivered(ledger: Ledger) -> Iterator[Undelivered]:
 @reads("undelivered lead")
 def _undelivered(row: Any) -> Undelivered:
     _, state, connection, lead_id, destination = row["RowKey"].split(";", 4)
-    next_at = moment_or_none(row, "next_at")
+    next_at = read_optional_time(row, "next_at")
     return Undelivered(lead_id, State(state), connection, row.get("offer", ""), destination, next_at)
 
 
@@ -295,7 +295,7 @@ def _lead_id(row: Any) -> str:
 def _listed(row: Any) -> Listed:
     return Listed(
         lead_id=_lead_id(row),
-        received_at=moment(row, "received_at"),
+        received_at=read_time(row, "received_at"),
         offer=row.get("offer", ""),
         stage=row.get("stage", ""),
         source=row.get("source", ""),

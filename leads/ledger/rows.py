@@ -5,16 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from leads.core.identity import complement, customer_of, partition_of, received_at_of
 from leads.core.lead import Lead, Stage, known_action, known_source
 from leads.core.messages import Imported
 from leads.core.routing import OfferReferences
 from leads.core.states import DONE, FINAL, MOST_URGENT_FIRST, ON_THE_QUEUE, State
-from leads.platform.row_reading import moment, moment_or_none, reads
+from leads.platform.row_reading import read_optional_time, read_time, reads
 from leads.platform.storage import joined_text, key_part, text_columns
 
 BODY_CHUNK = 60_000
@@ -171,23 +171,23 @@ class LeadRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A lead of a customer by its fingerprint, to tell a redelivery from a repeat; `claim` is the newest attempt's token.
+class RecentLead:
+    """A lead in its customer's row, by which a redelivery is told from a repeat. `claim` is the newest attempt's token.
 
-    `journey` is the same for every lead of this action and offer: by it an imported lead is recognised. `stored_by` is the
-    destination that has stored the lead and has not settled it yet.
+    `action_fingerprint` (column `journey`) is the same for every lead of this action and offer: it identifies an imported lead.
+    `stored_by` is the destination that has stored the lead and has not settled it yet.
     """
 
     fingerprint: str
     lead_id: str
     at: datetime
     claim: str = ""
-    journey: str = ""
+    action_fingerprint: Annotated[str, Field(alias="journey")] = ""
     imported: bool = False
     stored_by: str = ""
 
 
-_SEEN = TypeAdapter(tuple[Seen, ...])
+_RECENT_LEADS = TypeAdapter(tuple[RecentLead, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ class CustomerRow:
     record_id: str = ""
     idempotency_key: str = ""
     memory: Mapping[str, str] = field(default_factory=dict)
-    recent: tuple[Seen, ...] = ()
+    recent: tuple[RecentLead, ...] = ()
     etag: str = ""
     held: bool = False
 
@@ -216,7 +216,7 @@ class CustomerRow:
             "record_id": self.record_id,
             "idempotency_key": self.idempotency_key,
             "memory": json.dumps(dict(self.memory)),
-            "recent": _SEEN.dump_json(self.recent).decode(),
+            "recent": _RECENT_LEADS.dump_json(self.recent, by_alias=True).decode(),
         }
 
 
@@ -235,7 +235,7 @@ def read_customer(entity: Mapping[str, Any], *, etag: str, held: bool) -> Custom
         record_id=entity.get("record_id", ""),
         idempotency_key=entity.get("idempotency_key", ""),
         memory=json.loads(entity.get("memory") or "{}"),
-        recent=_SEEN.validate_json(entity.get("recent") or "[]"),
+        recent=_RECENT_LEADS.validate_json(entity.get("recent") or "[]"),
         etag=etag,
         held=held,
     )
@@ -313,7 +313,7 @@ def read_lead(entity: Mapping[str, Any], etag: str) -> LeadRecord:
     text = joined_text(entity, "lead")
     return LeadRecord(
         lead_id=complement(entity["RowKey"].removeprefix("lead;")),
-        received_at=moment(entity, "received_at"),
+        received_at=read_time(entity, "received_at"),
         lead=Lead.from_wire(json.loads(text)) if text else None,
         url_offer=entity.get("url_offer", ""),
         offer=entity.get("offer", ""),
@@ -326,7 +326,7 @@ def read_lead(entity: Mapping[str, Any], etag: str) -> LeadRecord:
         deliveries=deliveries,
         etag=etag,
         stored=(entity.get("listed", ""), copied(deliveries)),
-        emptied_at=moment_or_none(entity, "emptied_at"),
+        emptied_at=read_optional_time(entity, "emptied_at"),
         customer=entity.get("customer", ""),
         action=entity.get("action", ""),
         source=entity.get("source", ""),
@@ -410,8 +410,8 @@ def read_todo(entity: Mapping[str, Any]) -> Todo:
         destination=entity["destination"],
         seq=entity["seq"],
         offer=entity.get("offer", ""),
-        updated_at=moment(entity, "updated_at"),
-        next_at=moment_or_none(entity, "next_at"),
+        updated_at=read_time(entity, "updated_at"),
+        next_at=read_optional_time(entity, "next_at"),
         references=OfferReferences(
             entity.get("ref_url", ""),
             entity.get("ref_source", ""),

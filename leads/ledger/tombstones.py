@@ -11,7 +11,7 @@ from secrets import randbelow
 from typing import Any, Final
 
 from leads.core import clock
-from leads.platform.refreshing import Refreshing, lasting
+from leads.platform.cached_value import CachedValue, fresh_for
 from leads.platform.storage import AnswerTime, Conflict, StorageBusy, Table, odata_time, replacing
 
 CACHE_SECONDS: Final = 60
@@ -41,7 +41,7 @@ class Tombstones:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._young = Refreshing[dict[str, datetime]](lasting(CACHE_SECONDS), StorageBusy)
+        self._young = CachedValue[dict[str, datetime]](fresh_for(CACHE_SECONDS), StorageBusy)
 
     def put(self, customer: str, at: datetime) -> None:
         """Say that all that this customer has sent up to now is erased. A later moment that is known stays."""

@@ -19,7 +19,7 @@ from leads.ledger.rows import (
     CustomerRow,
     Delivery,
     LeadRecord,
-    Seen,
+    RecentLead,
     body_entity,
     body_key,
     copied,
@@ -203,7 +203,9 @@ class Ledger:
         held = token != "" and age < CLAIM_LEASE_SECONDS and not self._given_up.has(token)
         return read_customer(entity, etag=_etag(entity), held=held)
 
-    def claim(self, record: LeadRecord, customer_hash: str, scope: str, known: CustomerRow | None, seen: Seen) -> Claim:
+    def claim(
+        self, record: LeadRecord, customer_hash: str, scope: str, known: CustomerRow | None, seen: RecentLead
+    ) -> Claim:
         """Take the customer for one attempt at this lead, under the token `seen.claim`, which no other attempt has.
 
         `known` is the customer's row as just read, None if it was not read. A customer's first lead costs one request.
@@ -211,7 +213,7 @@ class Ledger:
         customer and to judge again. Its claim may be this one: an earlier try of the same request, whose answer was lost.
         """
         token = seen.claim
-        customer = _with_seen(known or _new_customer(customer_hash, scope), seen)
+        customer = _with_recent_lead(known or _new_customer(customer_hash, scope), seen)
         if known is None:
             return self._first_claim(customer, token)
         operations = [("update", customer.entity(), replacing(known.etag)), self._touch(record)]
@@ -364,7 +366,7 @@ def _new_customer(customer_hash: str, scope: str) -> CustomerRow:
     return CustomerRow(partition, row, idempotency_key=str(uuid4()))
 
 
-def _with_seen(customer: CustomerRow, seen: Seen) -> CustomerRow:
+def _with_recent_lead(customer: CustomerRow, seen: RecentLead) -> CustomerRow:
     others = tuple(known for known in customer.recent if known.lead_id != seen.lead_id)
     stored_by = next((known.stored_by for known in customer.recent if known.lead_id == seen.lead_id), "")
     recent = (*others, replace(seen, stored_by=stored_by))

@@ -11,8 +11,8 @@ from leads.core import clock
 from leads.core.problems import first_problem
 from leads.core.routing import DEFAULT_OFFER, OfferReferences, route
 from leads.offers.model import InvalidOffer, Offer
+from leads.platform.cached_value import CachedValue, fresh_for
 from leads.platform.events import Event, emit
-from leads.platform.refreshing import Refreshing, lasting
 from leads.platform.storage import (
     Conflict,
     StorageBusy,
@@ -58,7 +58,7 @@ class Offers:
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._kept = Refreshing[tuple[StoredOffer, ...]](lasting(CACHE_SECONDS), StorageBusy)
+        self._kept = CachedValue[tuple[StoredOffer, ...]](fresh_for(CACHE_SECONDS), StorageBusy)
         self._looked_up: dict[int, datetime] = {}
         """Hash of a name that meant no offer, and when that was found."""
 

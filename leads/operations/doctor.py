@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 
 from leads.app import App
 from leads.core import clock
-from leads.core.problems import place_of
+from leads.core.problems import code_location
 from leads.destinations import read_settings
 from leads.destinations.allowance import ALLOWANCES_TABLE
 from leads.destinations.answers import last_answer, listen
@@ -411,7 +411,7 @@ def _failed(area: Area, about: str, error: Exception) -> Finding:
     if isinstance(error, StorageError):
         found = storage_problem(error)
         return _wrong(area, about, found.says, found.remedy)
-    return _wrong(area, about, f"can't be looked at ({place_of(error)})", "check what LeadsStorage says")
+    return _wrong(area, about, f"can't be looked at ({code_location(error)})", "check what LeadsStorage says")
 
 
 def _has_endpoints(settings: Settings) -> bool:

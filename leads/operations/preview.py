@@ -9,7 +9,7 @@ from leads.app import App
 from leads.core import clock
 from leads.core.identity import customer_of, new_lead_id, received_at_of
 from leads.core.lead import Lead, parse_body, stage_of
-from leads.core.problems import place_of
+from leads.core.problems import code_location
 from leads.core.routing import DEFAULT_OFFER, OfferReferences, route
 from leads.destinations.base import Customer, NotSendable, PreviewedRequest
 from leads.offers.model import DestinationConfig, Offer
@@ -155,7 +155,7 @@ def _previewed(app: App, offer: Offer, config: DestinationConfig, lead: Lead, le
     except (NotSendable, SettingsError) as error:
         problem = str(error)
     except Exception as error:  # noqa: BLE001 - a fault in one type is its answer, and the others' stay
-        problem = f"The preview itself failed: {place_of(error)}."
+        problem = f"The preview itself failed: {code_location(error)}."
     return PreviewedDestination(
         destination=config.name, type=config.type, skipped=skipped, problem=problem, requests=requests
     )

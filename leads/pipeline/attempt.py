@@ -9,11 +9,11 @@ from typing import Final
 
 from leads.app import App
 from leads.core import clock, retry_schedule
-from leads.core.identity import customer_of, fingerprint, journey, journeys_like
+from leads.core.identity import action_fingerprint, customer_of, fingerprint, similar_action_fingerprints
 from leads.core.lead import Lead, Stage
 from leads.core.messages import Imported, Message, Reception, encode, encode_notice
 from leads.core.outcomes import Delivered, Misconfigured, Outcome, Rejected, Retry, Skipped, Unknown
-from leads.core.problems import place_of
+from leads.core.problems import code_location
 from leads.core.states import State
 from leads.destinations.base import (
     CHECK_SECONDS,
@@ -25,7 +25,7 @@ from leads.destinations.base import (
     OutgoingLead,
 )
 from leads.destinations.follow_up import follow_up_of
-from leads.ledger.rows import AttemptLog, CustomerRow, Delivery, LeadRecord, Seen
+from leads.ledger.rows import AttemptLog, CustomerRow, Delivery, LeadRecord, RecentLead
 from leads.ledger.transactions import TRIES, Claim, CustomerChanged
 from leads.offers.model import DestinationConfig, Offer
 from leads.pipeline.redriving import park_again
@@ -186,12 +186,12 @@ class DeliveryAttempt:
         assert lead is not None  # noqa: S101
         key, scope = self.customer
         offer = self.offer.dedup_scope(self.record.url_offer)
-        seen = Seen(
+        seen = RecentLead(
             fingerprint(lead, offer),
             self.record.lead_id,
             self.record.received_at,
             claim=self.token,
-            journey=journey(lead, offer),
+            action_fingerprint=action_fingerprint(lead, offer),
             imported=bool(self.record.imported),
         )
         # A lead that the ledger knows has most likely claimed its customer before; so have those that it had to wait for.
@@ -229,14 +229,14 @@ class DeliveryAttempt:
         settled = {attempt.id for attempt in self._delivery().attempts}
         return any(claim not in settled and not self.app.ledger.never_sent(claim) for claim in claims)
 
-    def _settled_by_history(self, known: CustomerRow, seen: Seen) -> bool:
+    def _settled_by_history(self, known: CustomerRow, seen: RecentLead) -> bool:
         if self._delivery().forced:
             return False
         others = [other for other in known.recent if other.lead_id not in {seen.lead_id, self.record.corrects}]
         lead, offer = self.record.lead, self.offer.dedup_scope(self.record.url_offer)
         assert lead is not None  # noqa: S101
-        journeys = journeys_like(lead, offer)
-        redelivered = next((other for other in others if is_redelivery(other, seen, journeys)), None)
+        action_fingerprints = similar_action_fingerprints(lead, offer)
+        redelivered = next((other for other in others if is_redelivery(other, seen, action_fingerprints)), None)
         if redelivered is not None:
             self._conclude(State.DUPLICATE, duplicate_of=redelivered.lead_id)
             return True
@@ -288,7 +288,7 @@ class DeliveryAttempt:
             except StorageError as error:  # a vendor has no part in the app's own storage
                 return Retry(type(error).__name__, OWN_OUTAGE_SECONDS, ours=True)
             except Exception as error:  # noqa: BLE001 - a fault in one destination must not take others' messages to poison
-                return Retry(place_of(error))
+                return Retry(code_location(error))
 
     # settle
 
@@ -519,14 +519,16 @@ def checked(destination: Destination) -> CheckResult:
         try:
             return destination.check()
         except Exception as error:  # noqa: BLE001 - as in `send`
-            place = place_of(error)
+            place = code_location(error)
             return CheckResult(ok=True, problem=f"its check has a fault of its own ({place})", code=place)
 
 
-def is_redelivery(other: Seen, seen: Seen, journeys: Collection[str]) -> bool:
-    """Whether two leads of one customer are one that came twice; `journeys` are those that `seen` may have."""
+def is_redelivery(other: RecentLead, seen: RecentLead, action_fingerprints: Collection[str]) -> bool:
+    """Whether two leads of one customer are one that came twice; `action_fingerprints` are those that `seen` may have."""
     apart = abs(other.at - seen.at)
     if other.fingerprint == seen.fingerprint and apart <= REDELIVERY_WINDOW:
         return True
     # Lists hold a lead's fields otherwise than the marketplace sends them.
-    return (other.imported or seen.imported) and other.journey in journeys and apart <= IMPORT_WINDOW
+    return (
+        (other.imported or seen.imported) and other.action_fingerprint in action_fingerprints and apart <= IMPORT_WINDOW
+    )

@@ -22,7 +22,7 @@ from leads.pipeline.attempt import attempt
 from leads.platform import deadline
 from leads.platform.events import Event, emit
 from leads.platform.row_reading import UnreadableRow
-from leads.platform.slots import NotNow, moment
+from leads.platform.slots import TryLater, short_delay
 from leads.platform.storage import StorageError, is_our_fault
 from leads.platform.tracing import follow, tracing
 
@@ -59,10 +59,10 @@ def _handle(app: App, text: str, reception: Reception | None) -> None:
         try:
             with deadline.leaving(PUT_BACK_SECONDS):
                 _deliver(app, message)
-        except NotNow as wait:
+        except TryLater as wait:
             _put_back(app, text, message, wait.seconds, type(wait).__name__)
         except LedgerBusy as wait:
-            _put_back(app, text, message, moment(), type(wait).__name__)
+            _put_back(app, text, message, short_delay(), type(wait).__name__)
         except UnreadableRow as unreadable:  # it waits for the release that wrote the row
             unreadable.report()
             _put_back(app, text, message, TOO_NEW_SECONDS, type(unreadable).__name__)

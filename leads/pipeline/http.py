@@ -11,7 +11,7 @@ from leads.app import get_app
 from leads.core import clock
 from leads.core.identity import NO_PART_OF_AN_ID, is_lead_id, received_at_of
 from leads.core.lead import UnreadableLead
-from leads.core.problems import place_of
+from leads.core.problems import code_location
 from leads.pipeline.intake import MAX_BODY_BYTES, BodyTooLarge, KeptUnreadable, accept
 from leads.platform import deadline
 from leads.platform.events import Event, emit
@@ -54,7 +54,7 @@ def answer_intake(req: func.HttpRequest, traceparent: str) -> func.HttpResponse:
         with deadline.within(INTAKE_SECONDS):
             return _answer_intake(req, traceparent)
     except Exception as error:  # noqa: BLE001
-        emit(Event.INTAKE_UNAVAILABLE, traceparent, why=place_of(error))
+        emit(Event.INTAKE_UNAVAILABLE, traceparent, why=code_location(error))
         return _unavailable(NOT_STORED)
 
 
@@ -118,7 +118,7 @@ def answer_status(req: func.HttpRequest) -> func.HttpResponse:
 
 def failed(what: str, error: Exception) -> func.HttpResponse:
     """500 for a fault of the app, and an event with its place; nothing of it is told."""
-    emit(Event.REQUEST_FAILED, what=what, why=place_of(error))
+    emit(Event.REQUEST_FAILED, what=what, why=code_location(error))
     says = "The app failed to answer. Its log says where: event request_failed."
     return problem(500, "The app failed", says, headers={"Cache-Control": "no-store"})
 

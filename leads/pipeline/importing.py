@@ -13,21 +13,21 @@ from leads.core.actions import in_code, may_be_same
 from leads.core.columns import fields_of, time_in
 from leads.core.dates import DateOrder, orders_shown, read_date
 from leads.core.identity import (
+    action_fingerprint,
     customer_identity,
     customer_of,
     is_lead_id,
-    journey,
-    journeys_like,
     new_lead_id,
     partition_of,
     received_at_of,
+    similar_action_fingerprints,
 )
 from leads.core.lead import Lead, UnreadableLead, holds_a_field, known_source, parse_record
 from leads.core.messages import Imported, Message
 from leads.core.routing import OfferReferences, route
 from leads.core.states import State
 from leads.ledger.queries import Known, within
-from leads.ledger.rows import Seen
+from leads.ledger.rows import RecentLead
 from leads.offers.model import Offer
 from leads.pipeline.attempt import IMPORT_WINDOW
 from leads.pipeline.intake import MAX_BODY_BYTES, put_on_the_queue
@@ -186,7 +186,7 @@ def _lead_id(row: Row, lead: Lead, moment: datetime) -> str:
     identity = customer_identity(lead, "")
     anonymous = identity == customer_identity(Lead(), "")
     who = lead.model_dump_json(exclude={"original"}) if anonymous else identity
-    what = row.key or f"{who}\n{journey(lead, lead.offer_part or lead.product_id or lead.offer_title)}"
+    what = row.key or f"{who}\n{action_fingerprint(lead, lead.offer_part or lead.product_id or lead.offer_title)}"
     return new_lead_id(moment, lead, sha256(what.encode()).hexdigest()[:12])
 
 
@@ -275,14 +275,14 @@ def _remembered(app: App, judged: list[Judged]) -> list[Judged]:
     return list(map_in_order(ask, judged, at_most=AT_ONCE, seconds=IMPORT_SECONDS))
 
 
-def _seen_of(app: App, candidate: Candidate, offer: Offer) -> Iterator[Seen]:
+def _seen_of(app: App, candidate: Candidate, offer: Offer) -> Iterator[RecentLead]:
     """What the customer's rows at the offer's destinations remember of this lead."""
-    wanted = journeys_like(candidate.lead, offer.dedup_scope(candidate.offer))
+    wanted = similar_action_fingerprints(candidate.lead, offer.dedup_scope(candidate.offer))
     for config in offer.destinations:
         scope = app.destination(config).record_scope(offer.id, config.name)
         customer = app.ledger.customer(customer_of(candidate.lead, candidate.lead_id), scope)
         for seen in customer.recent if customer else ():
-            if seen.journey in wanted and abs(seen.at - candidate.received_at) <= IMPORT_WINDOW:
+            if seen.action_fingerprint in wanted and abs(seen.at - candidate.received_at) <= IMPORT_WINDOW:
                 yield seen
 
 

@@ -10,7 +10,7 @@ from leads.core import clock
 from leads.core.identity import new_lead_id
 from leads.core.lead import Lead, UnreadableLead, parse_body, parse_kept
 from leads.core.messages import MAX_ENVELOPE_BYTES, Message, encode
-from leads.core.problems import place_of
+from leads.core.problems import code_location
 from leads.platform.events import Event, emit
 from leads.platform.tracing import tracing
 
@@ -68,7 +68,7 @@ def _read(body: bytes) -> Lead:
     except UnreadableLead:
         raise
     except Exception as error:  # noqa: BLE001
-        detail = f"The app failed to read the body, and has kept it ({place_of(error)})."
+        detail = f"The app failed to read the body, and has kept it ({code_location(error)})."
         raise UnreadableLead(422, "The body can't be read", detail) from None
 
 

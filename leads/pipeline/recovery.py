@@ -25,7 +25,7 @@ from leads.offers.table import CACHE_SECONDS
 from leads.offers.usage import Uses
 from leads.pipeline.redriving import redrive
 from leads.platform.events import Event, emit
-from leads.platform.steps import kept_apart
+from leads.platform.steps import isolated
 from leads.platform.threads import map_as_done
 
 TICK: Final = timedelta(minutes=1)
@@ -61,7 +61,7 @@ def redrive_behind(app: App, connections: Iterable[Connection], uses: Uses, back
     waiting = []
     free = [one for one in connections if not one.by_person and (not one.paused or _is_unused(one, uses))]
     for connection in sorted(free, key=lambda one: one.attended_at or EARLIEST):
-        with kept_apart("what waits behind a connection"):
+        with isolated("what waits behind a connection"):
             pace = min((config.pace for _, config in uses.get(connection.id, ())), default=DEFAULT_PACE)
             items = _behind(connection, backlog, now, limit=_a_minutes_worth(pace))
             if items and app.connections.claim_probe(connection.id, connection.type):
@@ -82,7 +82,7 @@ def reopen(
     """Open what no vendor has to be asked for: a ceiling with room, and a connection that nobody uses any more."""
     for connection in connections:
         if connection.paused and connection.id not in uses:
-            with kept_apart("a connection to open"):
+            with isolated("a connection to open"):
                 if connection.type == CEILING:
                     _reopen_if_room(app, offers, connection)
                 else:
@@ -208,6 +208,6 @@ def sweep_orphaned_bodies(app: App) -> None:
         return
     before = clock.now() - ORPHANED_AFTER
     for lead_id in bodies(app.ledger, before=before, after=before - ORPHANS_SOUGHT_FOR):
-        with kept_apart("a body without a lead"):
+        with isolated("a body without a lead"):
             if app.ledger.read(lead_id) is None:
                 app.ledger.drop_body(lead_id)

@@ -16,7 +16,7 @@ from leads.ledger.transactions import Change
 from leads.offers.model import offer_by_id
 from leads.platform import deadline
 from leads.platform.events import Event, emit
-from leads.platform.steps import kept_apart
+from leads.platform.steps import isolated
 from leads.platform.storage import StorageError
 from leads.platform.threads import NotDoneInTime
 
@@ -43,7 +43,7 @@ def redrive(app: App, waiting: Sequence[tuple[Todo, int]]) -> int:
             except StorageError as error:
                 fault = error
                 break
-    with kept_apart("leads that were sent on"):
+    with isolated("leads that were sent on"):
         app.ledger.settle_all(changes)
     if fault is not None:
         raise fault
@@ -52,7 +52,7 @@ def redrive(app: App, waiting: Sequence[tuple[Todo, int]]) -> int:
 
 def _put_again(app: App, item: Todo, delay: int) -> tuple[LeadRecord, Change] | None:
     """The lead, and what the ledger has to learn of it now; None if nothing was put."""
-    with kept_apart("a lead to be sent on"):
+    with isolated("a lead to be sent on"):
         record = app.ledger.read(item.lead_id)
         delivery = record.deliveries.get(item.destination) if record else None
         if record is None or delivery is None or delivery.state is not item.state:

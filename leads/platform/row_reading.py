@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from leads.core.problems import place_of
+from leads.core.problems import code_location
 from leads.platform.events import Event, emit
 
 P = ParamSpec("P")
@@ -40,7 +40,7 @@ def reads(what: str) -> Callable[[Callable[Concatenate[Any, P], Result]], Callab
             try:
                 return read(entity, *args, **kwargs)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it
-                raise UnreadableRow(what, _named(entity), place_of(error)) from None
+                raise UnreadableRow(what, _named(entity), code_location(error)) from None
 
         return reading
 
@@ -80,7 +80,7 @@ def _readable(rows: Iterable[Row], read: Callable[[Row], Result], left_out: list
             yield found
 
 
-def moment(entity: Mapping[str, Any], column: str) -> datetime:
+def read_time(entity: Mapping[str, Any], column: str) -> datetime:
     """A time that a row must have. Raises TypeError for anything else."""
     found = entity.get(column)
     if not isinstance(found, datetime):
@@ -88,6 +88,6 @@ def moment(entity: Mapping[str, Any], column: str) -> datetime:
     return found
 
 
-def moment_or_none(entity: Mapping[str, Any], column: str) -> datetime | None:
+def read_optional_time(entity: Mapping[str, Any], column: str) -> datetime | None:
     """A time that a row may have."""
-    return None if entity.get(column) is None else moment(entity, column)
+    return None if entity.get(column) is None else read_time(entity, column)

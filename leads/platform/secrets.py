@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
+from leads.platform.cached_value import CachedValue, fresh_for
 from leads.platform.libraries import build_models, is_unanswered
 from leads.platform.once import once
-from leads.platform.refreshing import Refreshing, lasting
 from leads.platform.settings import OFFERS_SECRETS, Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Secrets:
     def __init__(self, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
         self._settings = settings
         self._environ = environ
-        self._kept: dict[str, Refreshing[KeptSecret]] = {}
+        self._kept: dict[str, CachedValue[KeptSecret]] = {}
 
     def read(self, reference: str) -> str:
         """The secret behind `env:NAME` or `keyvault:NAME`. Raises `SettingsError` if it is not there or may not be read,
@@ -86,7 +86,7 @@ class Secrets:
         def too_late() -> SettingsError:
             return SecretOutOfReach(f"Key Vault did not give the secret {name} in time.")
 
-        kept = self._kept.setdefault(name, Refreshing(lasting(KEY_VAULT_CACHE_SECONDS), too_late))
+        kept = self._kept.setdefault(name, CachedValue(fresh_for(KEY_VAULT_CACHE_SECONDS), too_late))
         return kept.get(lambda: self._read_key_vault(name))
 
     @once

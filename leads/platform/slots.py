@@ -27,7 +27,7 @@ WAITING_IN_PLACE: Final = 4
 CUSTOMERS_REMEMBERED: Final = 1000
 
 
-class NotNow(Exception):
+class TryLater(Exception):
     """It is not its turn. `seconds`: when to come back."""
 
     def __init__(self, seconds: int) -> None:
@@ -35,15 +35,15 @@ class NotNow(Exception):
         self.seconds = seconds
 
 
-class NoFreeSlot(NotNow):
+class NoFreeSlot(TryLater):
     """The connection has as many sends under way on this instance as it may."""
 
 
-class ClaimHeld(NotNow):
+class ClaimHeld(TryLater):
     """Another attempt has the customer at the moment."""
 
 
-def moment() -> int:
+def short_delay() -> int:
     """Seconds after which something is tried again that is in the way for a moment."""
     return random.randint(*BACK_IN_SECONDS)  # noqa: S311 - spreads load, keeps no secret
 
@@ -102,7 +102,7 @@ class Line:
         if backlog > BACK_AT_LATEST_SECONDS:
             self._served_until = now + BACK_AT_LATEST_SECONDS
             backlog = BACK_AT_LATEST_SECONDS * random.uniform(0.5, 1)  # noqa: S311 - spreads load, keeps no secret
-        return round(backlog) + moment()
+        return round(backlog) + short_delay()
 
 
 class Slots:

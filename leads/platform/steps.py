@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from leads.core.problems import place_of
+from leads.core.problems import code_location
 from leads.platform import deadline
 from leads.platform.events import Event, emit
 from leads.platform.row_reading import UnreadableRow
@@ -30,9 +30,9 @@ def carry_out(step: Step) -> Exception | None:
             overran(step, str(late))
         except Exception as error:  # noqa: BLE001 - the steps after it are not to suffer from it
             if deadline.remaining() <= 0:
-                overran(step, place_of(error))
+                overran(step, code_location(error))
             else:
-                emit(Event.STEP_FAILED, what=step.name, why=place_of(error))
+                emit(Event.STEP_FAILED, what=step.name, why=code_location(error))
                 return error
     return None
 
@@ -43,7 +43,7 @@ def overran(step: Step, why: str) -> None:
 
 
 @contextmanager
-def kept_apart(what: str) -> Iterator[None]:
+def isolated(what: str) -> Iterator[None]:
     """For one of many things: a fault with it is logged and ends the block, nothing else. Storage that does not answer raises."""
     try:
         yield
@@ -56,4 +56,4 @@ def kept_apart(what: str) -> Iterator[None]:
             raise
         emit(Event.STORAGE_UNAVAILABLE, what=what, why=type(error).__name__)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it
-        emit(Event.STEP_FAILED, what=what, why=place_of(error))
+        emit(Event.STEP_FAILED, what=what, why=code_location(error))

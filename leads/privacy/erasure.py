@@ -30,7 +30,7 @@ from leads.offers.model import DestinationConfig, offer_by_id
 from leads.pipeline.delivery import new_record
 from leads.platform.events import Event, emit
 from leads.platform.row_reading import read_each
-from leads.platform.steps import kept_apart
+from leads.platform.steps import isolated
 from leads.platform.storage import Conflict, keys_beginning, odata_time
 from leads.privacy.email_matcher import EmailMatcher
 from leads.privacy.personal_data_search import (
@@ -290,7 +290,7 @@ def look_after(app: App, now: datetime) -> None:
     """Empty what a worker had in hand when its customer was erased, and has written since. One request if there is none."""
     for tombstone in app.tombstones.unsettled():
         if now - tombstone.at >= SETTLED_AFTER:
-            with kept_apart("an erasure to look after"):
+            with isolated("an erasure to look after"):
                 _empty_late(app, tombstone, now)
                 app.tombstones.settle(tombstone)
 

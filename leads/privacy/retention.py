@@ -19,7 +19,7 @@ from leads.ledger.rows import LeadRecord, read_lead
 from leads.ledger.transactions import Ledger
 from leads.offers.model import Offer, Policies
 from leads.platform.events import Event, emit
-from leads.platform.row_reading import UnreadableRow, moment, read_each, reads
+from leads.platform.row_reading import UnreadableRow, read_each, read_time, reads
 from leads.platform.storage import Conflict, Table, replacing
 
 BEGUN_EVERY: Final = timedelta(days=1)
@@ -145,7 +145,7 @@ def _progress(row: Any) -> Progress:
     part = row["partition"]
     if part not in {"", *PARTITIONS}:
         raise ValueError("partition")
-    return Progress(moment(row, "begun_at"), part, row["after"], row.metadata["etag"])
+    return Progress(read_time(row, "begun_at"), part, row["after"], row.metadata["etag"])
 
 
 def _write(table: Table, progress: Progress) -> None:

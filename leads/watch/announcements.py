@@ -22,7 +22,7 @@ from leads.ledger.rows import LeadRecord
 from leads.offers.model import Announcement, Offer
 from leads.platform import deadline
 from leads.platform.events import Event, emit
-from leads.platform.steps import kept_apart
+from leads.platform.steps import isolated
 from leads.platform.threads import NotDoneInTime, map_as_done
 from leads.watch import notifications
 
@@ -80,7 +80,7 @@ def _by_offer(
     waiting: dict[str, list[_Delivered]] = {}
     for message in messages:
         found = None
-        with kept_apart("announcement"):
+        with isolated("announcement"):
             found = _delivered(app, message)
         if found is None or found.record.offer.casefold() not in announcing:
             app.notices.delete(message)
@@ -95,7 +95,7 @@ def _announce(app: App, offer: Offer, delivered: Sequence["_Delivered"]) -> int:
         for one in delivered:
             app.notices.show_again(one.message)
         return len(delivered)
-    with kept_apart("announcement"):
+    with isolated("announcement"):
         _post(app, offer, delivered)
     return 0
 

@@ -17,7 +17,7 @@ from leads.offers.model import Offer
 from leads.offers.usage import Uses, named
 from leads.platform import deadline
 from leads.platform.events import Event, emit
-from leads.platform.steps import kept_apart
+from leads.platform.steps import isolated
 from leads.platform.storage import StorageError
 from leads.platform.threads import NotDoneInTime
 from leads.watch import expiry, notifications
@@ -72,7 +72,7 @@ def _raise(app: App, *conditions: _Condition) -> None:
     with deadline.leaving(UPDATE_SECONDS):
         for events, look in conditions:
             try:
-                with kept_apart("alarms"):
+                with isolated("alarms"):
                     if (found := look()) is not None:
                         active += list(found)
                         looked_at |= events

@@ -14,7 +14,7 @@ from leads.pipeline.delivery import drop_if_erased, new_record
 from leads.pipeline.intake import keep_unreadable
 from leads.platform import deadline
 from leads.platform.events import Event, emit
-from leads.platform.steps import Step, carry_out, kept_apart
+from leads.platform.steps import Step, carry_out, isolated
 from leads.platform.threads import NotDoneInTime
 
 CRASH_DELAYS: Final = (timedelta(hours=1), timedelta(hours=6), timedelta(hours=24))
@@ -52,7 +52,7 @@ def _drain(app: App) -> None:
 
 def _is_kept(app: App, stored: str) -> bool:
     """Record one poison message. Returns whether it was: what is wrong with one keeps no other from the ledger."""
-    with kept_apart("poison"):
+    with isolated("poison"):
         if _keep(app, stored):
             return True
     return False

@@ -22,7 +22,7 @@ from leads.offers.usage import Uses
 from leads.pipeline.attempt import checked
 from leads.platform import deadline
 from leads.platform.events import Event, emit
-from leads.platform.steps import kept_apart
+from leads.platform.steps import isolated
 from leads.platform.threads import NotDoneInTime, map_as_done
 
 AT_ONCE: Final = 16
@@ -74,7 +74,7 @@ def _ask(app: App, asking: _Asking, backlog: Backlog) -> bool:
     """Returns whether there was the time for it."""
     if deadline.remaining() < ANSWER_SECONDS + NOTING_SECONDS:
         return False
-    with kept_apart("asking a vendor"):
+    with isolated("asking a vendor"):
         asking.ask(app, asking.connection, asking.config, backlog)
     return True
 

@@ -15,7 +15,7 @@ from leads.core.identity import customer_hash, customer_identity
 from leads.core.messages import Message, decode, encode
 from leads.core.states import State
 from leads.ledger import transactions
-from leads.ledger.rows import Seen
+from leads.ledger.rows import RecentLead
 from leads.ledger.transactions import Claim, Ledger
 from leads.pipeline.delivery import deliver, new_record
 from leads.platform.settings import Settings
@@ -116,7 +116,7 @@ def test_an_outcome_that_comes_late_releases_no_claim_but_its_own(
 
     def take_over() -> None:
         known = other.app.ledger.customer(customer, SCOPE)
-        seen = Seen("another", second.lead_id, pipeline.clock.now(), claim="another")
+        seen = RecentLead("another", second.lead_id, pipeline.clock.now(), claim="another")
         taken.append(other.app.ledger.claim(new_record(second, second.lead), customer, SCOPE, known, seen))
 
     just_before_it_settles(monkeypatch, take_over)

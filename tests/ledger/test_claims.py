@@ -9,7 +9,7 @@ import pytest
 from leads.core.identity import customer_hash, customer_identity, new_lead_id
 from leads.core.lead import Lead
 from leads.core.outcomes import Delivered
-from leads.ledger.rows import LeadRecord, Seen
+from leads.ledger.rows import LeadRecord, RecentLead
 from leads.ledger.transactions import LEDGER_TABLE, CustomerChanged, LeadKnown, Ledger
 from leads.platform.settings import read_settings
 from leads.platform.storage import Storage
@@ -29,8 +29,8 @@ def a_record() -> LeadRecord:
     return LeadRecord(new_lead_id(NOW, LEAD), NOW, LEAD)
 
 
-def seen(record: LeadRecord, token: str) -> Seen:
-    return Seen(token, record.lead_id, NOW, claim=token)
+def seen(record: LeadRecord, token: str) -> RecentLead:
+    return RecentLead(token, record.lead_id, NOW, claim=token)
 
 
 def known_customer(ledger: Ledger) -> None:

@@ -19,7 +19,7 @@ from leads.ledger.rows import (
     CustomerRow,
     Delivery,
     LeadRecord,
-    Seen,
+    RecentLead,
     body_entity,
     body_key,
     customer_key,
@@ -340,17 +340,33 @@ def test_what_is_to_do_is_read_as_it_was_written(record: LeadRecord, delivery: D
 @given(
     hashes,
     text,
-    st.lists(st.builds(Seen, fingerprint=hashes, lead_id=lead_ids, at=moments), max_size=8).map(tuple),
+    st.lists(st.builds(RecentLead, fingerprint=hashes, lead_id=lead_ids, at=moments), max_size=8).map(tuple),
     text,
     st.booleans(),
     st.dictionaries(text, text, max_size=3),
 )
 def test_a_customers_row_is_read_as_it_was_written(
-    customer_hash: str, record_id: str, recent: tuple[Seen, ...], claim: str, held: bool, memory: dict[str, str]
+    customer_hash: str, record_id: str, recent: tuple[RecentLead, ...], claim: str, held: bool, memory: dict[str, str]
 ) -> None:
     partition, row_key = customer_key(customer_hash, "contoso.crm|crm")
     row = CustomerRow(partition, row_key, claim, record_id, "uuid", memory, recent, "3", held)
     assert read_customer(row.entity() | {"later": 1}, etag="3", held=held) == row
+
+
+def test_what_a_customers_row_names_its_recent_leads_by_is_a_contract() -> None:
+    """A release before and after reads it."""
+    seen = {
+        "fingerprint": "f" * 32,
+        "lead_id": "20260131235959999-0123456789ab-c",
+        "at": "2026-01-31T23:59:59.999000Z",
+        "claim": "1/abc",
+        "journey": "a" * 16,
+        "imported": True,
+        "stored_by": "crm",
+    }
+    row = read_customer({"PartitionKey": "c", "RowKey": "cust;c;s", "recent": json.dumps([seen])}, etag="", held=False)
+    assert row.recent[0].action_fingerprint == "a" * 16
+    assert json.loads(row.entity()["recent"]) == [seen]
 
 
 @given(lead_ids, st.binary(max_size=300) | st.integers(0, 5).map(lambda n: bytes(range(256)) * 234 * n))

@@ -12,7 +12,7 @@ from leads.core import clock
 from leads.core.routing import OfferReferences
 from leads.offers.model import read_offer
 from leads.offers.table import CACHE_SECONDS, LOOKED_UP_AGAIN, Offers
-from leads.platform import refreshing
+from leads.platform import cached_value
 from leads.platform.storage import StorageError, text_columns
 
 DESTINATION = {"name": "table", "type": "azure_table"}
@@ -124,7 +124,7 @@ def test_a_name_that_no_offer_has_is_looked_up_once_in_a_few_seconds_and_holds_u
 def test_where_the_table_cant_be_read_a_lead_of_an_unknown_name_waits_and_the_others_do_not(
     offers: Offers, table: OffersTable, now: list[datetime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refreshing, "QUICK_SECONDS", 0.0)
+    monkeypatch.setattr(cached_value, "QUICK_SECONDS", 0.0)
     table.error = ServiceResponseError("it hangs")
     for _ in range(3):
         with pytest.raises(StorageError):

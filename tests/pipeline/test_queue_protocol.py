@@ -16,7 +16,7 @@ from leads.core.messages import Message, bytes_of, encode
 from leads.core.outcomes import Delivered
 from leads.core.states import State
 from leads.ledger import transactions as ledger_module
-from leads.ledger.rows import LeadRecord, Seen
+from leads.ledger.rows import LeadRecord, RecentLead
 from leads.ledger.transactions import Ledger, LedgerBusy
 from leads.pipeline.delivery import deliver
 from leads.platform.storage import Table
@@ -165,7 +165,7 @@ def test_where_two_attempts_overlapped_the_customers_row_remembers_what_both_lef
     for name in ("one", "two"):
         record = LeadRecord(new_lead_id(now, lead), now, lead)
         known = ledger.customer(key, scope)
-        seen = Seen(name, record.lead_id, now, claim=name)
+        seen = RecentLead(name, record.lead_id, now, claim=name)
         begun.append((name, record, ledger.claim(record, key, scope, known, seen)))
     for name, record, claim in begun if first_to_settle == 0 else begun[::-1]:
         ledger.settle(record, lambda current: None, claim, Delivered("record", memory={name: "kept"}))

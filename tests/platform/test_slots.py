@@ -19,8 +19,8 @@ from leads.platform.slots import (
     ClaimHeld,
     Customers,
     NoFreeSlot,
-    NotNow,
     Slots,
+    TryLater,
 )
 from tools.host import ROOT
 
@@ -235,7 +235,7 @@ def in_place(
         try:
             with customers.turn("ada") as had_others:
                 served.append(had_others)
-        except NotNow as not_now:
+        except TryLater as not_now:
             back.append(not_now.seconds)
 
     threads = [Thread(target=one) for _ in range(count)]

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 from leads.destinations.http import Failure, NoAnswer
 from leads.destinations.text import truncate, truncate_bytes
 from leads.destinations.vendors.marketo.client import Client
-from leads.platform.refreshing import Refreshing, lasting
+from leads.platform.cached_value import CachedValue, fresh_for
 
 KEPT_FOR: Final = timedelta(days=1)
 STRING_CHARACTERS: Final = 255
@@ -51,9 +51,9 @@ class FormField:
     required: bool
 
 
-def daily() -> Refreshing[T]:
+def daily() -> CachedValue[T]:
     """What is asked for when it is first needed, and again after a day."""
-    return Refreshing(lasting(KEPT_FOR.total_seconds()), lambda: NoAnswer(Failure.TIMEOUT))
+    return CachedValue(fresh_for(KEPT_FOR.total_seconds()), lambda: NoAnswer(Failure.TIMEOUT))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from leads.destinations.vendors.marketo.records import (
     set_flags,
 )
 from leads.destinations.vendors.marketo.settings import MarketoSettings
-from leads.platform.refreshing import Refreshing
+from leads.platform.cached_value import CachedValue
 
 _CODE_CHARACTERS: Final = 100
 _COMPANY_KEPT: Final = "Marketo does not let the person's company be changed; what the lead says of it stands below."
@@ -38,8 +38,8 @@ class Known:
     """What an instance of the app has learnt of the fields: shared by all destinations of a connection."""
 
     def __init__(self) -> None:
-        self.catalogue: Refreshing[Catalogue] = daily()
-        self.forms: dict[int, Refreshing[dict[str, FormField]]] = {}
+        self.catalogue: CachedValue[Catalogue] = daily()
+        self.forms: dict[int, CachedValue[dict[str, FormField]]] = {}
 
     def fields(self, client: Client) -> Catalogue:
         return self.catalogue.get(lambda: catalogue(client))

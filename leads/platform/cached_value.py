@@ -23,35 +23,35 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Lasts:
+class Lifetime:
     """Until when a value need not be read anew, and until when it may be used where it can't be."""
 
     fresh_until: datetime
     usable_until: datetime
 
 
-def lasting(seconds: float) -> Callable[[object], Lasts]:
+def fresh_for(seconds: float) -> Callable[[object], Lifetime]:
     """Fresh for so many seconds, usable for twice as many."""
 
-    def lasts(_: object) -> Lasts:
+    def lasts(_: object) -> Lifetime:
         now = clock.now()
-        return Lasts(now + timedelta(seconds=seconds), now + timedelta(seconds=2 * seconds))
+        return Lifetime(now + timedelta(seconds=seconds), now + timedelta(seconds=2 * seconds))
 
     return lasts
 
 
-class Refreshing(Generic[T]):
+class CachedValue(Generic[T]):
     """A value, never None, that is read at its first use and whenever it is not fresh any more.
 
     One thread reads. The others take what is known while it may be used, else they wait for the one.
     """
 
-    def __init__(self, lasts: Callable[[T], Lasts], too_late: Callable[[], Exception]) -> None:
+    def __init__(self, lasts: Callable[[T], Lifetime], too_late: Callable[[], Exception]) -> None:
         """`too_late` makes what is raised where others read for too long."""
         self._lasts = lasts
         self._too_late = too_late
         self._lock = Lock()
-        self._known: tuple[T, Lasts] | None = None
+        self._known: tuple[T, Lifetime] | None = None
         self._reading: Future[T | None] | None = None
         """The reading under way, or one that has failed for everybody; its result is None where it failed quickly."""
         self._failed_at: datetime | None = None
@@ -100,7 +100,7 @@ class Refreshing(Generic[T]):
         with self._lock:
             self._known = self._reading = self._failed_at = None
 
-    def _read_for_all(self, read: Callable[[], T], reading: "Future[T | None]", known: tuple[T, Lasts] | None) -> T:
+    def _read_for_all(self, read: Callable[[], T], reading: "Future[T | None]", known: tuple[T, Lifetime] | None) -> T:
         began = monotonic()
         try:
             value = read()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from leads.core import clock
-from leads.platform import deadline, refreshing
-from leads.platform.refreshing import PAUSE, Refreshing, lasting
+from leads.platform import cached_value, deadline
+from leads.platform.cached_value import PAUSE, CachedValue, fresh_for
 
 THREADS = 24
 LONG = 30.0
@@ -63,17 +63,17 @@ def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 @pytest.fixture
 def every_failure_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refreshing, "QUICK_SECONDS", -1.0)
+    monkeypatch.setattr(cached_value, "QUICK_SECONDS", -1.0)
 
 
-def ten_seconds() -> Refreshing[int]:
-    return Refreshing(lasting(10), TooLate)
+def ten_seconds() -> CachedValue[int]:
+    return CachedValue(fresh_for(10), TooLate)
 
 
 class Waiting:
     """Threads that ask for the value: the first of them reads, and hangs."""
 
-    def __init__(self, kept: Refreshing[int], source: Source, others: int = THREADS - 1) -> None:
+    def __init__(self, kept: CachedValue[int], source: Source, others: int = THREADS - 1) -> None:
         source.may_answer.clear()
         self._pool = ThreadPoolExecutor(others + 1)
         self.reader: Future[int] = self._pool.submit(kept.get, source.read)
