@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from threading import Barrier
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from leads import app
 from leads.app import App, get_app
+from leads.destinations import MODULES, destination_class
 from leads.platform.once import once
 from leads.platform.settings import Settings
 from tests.support.process_app import forget_app
@@ -66,6 +68,13 @@ def test_an_app_has_one_of_each_part(part: str) -> None:
 def test_all_parts_are_made_once() -> None:
     properties = {name for name, found in vars(App).items() if hasattr(found, "__get__") and not callable(found)}
     assert set(parts_of(App)) == properties - {"__dict__", "__weakref__"}
+
+
+@pytest.mark.parametrize("type_name", MODULES)
+def test_a_destination_which_threads_share_makes_none_of_its_parts_twice(type_name: str) -> None:
+    """`functools.cached_property` has no lock."""
+    found = [vars(kind) for kind in destination_class(type_name).__mro__]
+    assert not [name for parts in found for name, part in parts.items() if isinstance(part, cached_property)]
 
 
 def test_settings_have_one_credential() -> None:

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache, cached_property
+from functools import cache
 from hashlib import sha256
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeVar
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from leads.core.lead import Lead, Stage
 from leads.core.outcomes import Delivered, Outcome
 from leads.destinations.follow_up import NO_FOLLOW_UP, FollowUp
+from leads.platform.once import once
 from leads.platform.secrets import Secrets
 from leads.platform.settings import Settings
 
@@ -206,7 +207,7 @@ class Destination(ABC):
         self.settings = settings
         self.context = context
 
-    @cached_property
+    @once
     def http(self) -> "HttpClient":
         """The connection's way to its vendor, shared by all destinations that use it."""
         from leads.destinations.http import HttpClient

@@ -9,7 +9,6 @@ Salesforce is experiencing difficulty?" (they are kept, at this address alone), 
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from functools import cached_property
 from typing import ClassVar, Final
 from urllib.parse import urlencode
 
@@ -33,6 +32,7 @@ from leads.destinations.mapping import render_mapping
 from leads.destinations.text import NOT_PROVIDED, truncate
 from leads.destinations.vendor_errors import check_result, unanswered
 from leads.platform.events import Event, emit
+from leads.platform.once import once
 from leads.platform.storage import StorageError
 
 FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -165,7 +165,7 @@ class WebToLead(Destination):
     def idempotent(self) -> bool:
         return False
 
-    @cached_property
+    @once
     def budget(self) -> DailyBudget:
         def make() -> DailyBudget:
             table = self.context.storage.table(ALLOWANCES_TABLE)

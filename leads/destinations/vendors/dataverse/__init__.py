@@ -5,7 +5,6 @@ created only: whatever is sent twice is there once. What belongs to a stage is s
 """
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import ClassVar
 
 from leads.core.outcomes import Outcome
@@ -28,6 +27,7 @@ from leads.destinations.vendors.dataverse.records import BIND, DEFAULT_MAPPING
 from leads.destinations.vendors.dataverse.sending import Sending
 from leads.destinations.vendors.dataverse.settings import GUID, DataverseSettings
 from leads.destinations.vendors.dataverse.sign_in import token_source
+from leads.platform.once import once
 
 
 class Dataverse(Destination):
@@ -61,7 +61,7 @@ class Dataverse(Destination):
             words = "write the address of one record, such as /campaigns(ID), without fields of the lead"
             raise ValueError(f"is a lookup: {words}")
 
-    @cached_property
+    @once
     def client(self) -> Client:
         return Client(self.settings.base_url, self.http, token_source(self.settings, self.context, self.http))
 

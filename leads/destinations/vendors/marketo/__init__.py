@@ -5,7 +5,7 @@ Calls keep to what Adobe advises for an instance, 50 in 20 seconds and 5 at once
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from leads.core.outcomes import Outcome, Rejected, Retry
@@ -39,6 +39,7 @@ from leads.destinations.vendors.marketo.records import DEFAULT_MAPPING, unfit_em
 from leads.destinations.vendors.marketo.sending import Known, Sending, SubmitForm, SyncLead
 from leads.destinations.vendors.marketo.settings import MarketoSettings
 from leads.destinations.vendors.marketo.sign_in import token_source
+from leads.platform.once import once
 
 ALLOWANCE: Final = Allowance(lanes=5, calls=10, seconds=20.0, longest_call=90.0)
 """50 calls in 20 seconds, 5 at once: half of what an instance takes, for it has other integrations, too (Adobe Marketo Engage
@@ -75,7 +76,7 @@ class Marketo(Destination):
     def idempotent(self) -> bool:
         return self.settings.form_id is None
 
-    @cached_property
+    @once
     def tokens(self) -> TokenSource:
         return token_source(self.settings, self.context, self.http)
 

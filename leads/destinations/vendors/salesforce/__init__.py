@@ -7,7 +7,7 @@ transaction, whole or not at all, after a look whether it is there: whatever is 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from leads.core.lead import Stage
@@ -31,6 +31,7 @@ from leads.destinations.vendors.salesforce.records import DEFAULT_MAPPING, is_us
 from leads.destinations.vendors.salesforce.sending import Sending
 from leads.destinations.vendors.salesforce.settings import SalesforceSettings, id_pattern
 from leads.destinations.vendors.salesforce.sign_in import token_source
+from leads.platform.once import once
 
 _TASK_FIELDS: Final = ("WhoId", "Subject", "Description")
 
@@ -65,7 +66,7 @@ class Salesforce(Destination):
         if not re.fullmatch(r"[A-Za-z]\w*", name):
             raise ValueError("is no field of leads: write its API name, such as Offer__c")
 
-    @cached_property
+    @once
     def client(self) -> Client:
         return Client(self.settings.base_url, self.http, token_source(self.settings, self.context, self.http))
 
