@@ -7,7 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from leads.core.identity import action_fingerprint, customer_hash, customer_identity, fingerprint, new_lead_id
-from leads.core.lead import Stage, parse_body
+from leads.core.lead import Stage
+from leads.core.lead_parsing import parse_body
 from leads.core.messages import Message, Reception, encode
 from leads.core.states import State
 from leads.destinations.base import Customer, OutgoingLead

@@ -23,7 +23,8 @@ from benchmarks.rounds import Measure, compare
 from benchmarks.side import FLOOR, OURS, accounts, running
 from benchmarks.typical import DESTINATION, OFFER, OFFER_SETTINGS, body
 from leads import destinations
-from leads.core.lead import Stage, parse_body
+from leads.core.lead import Stage
+from leads.core.lead_parsing import parse_body
 from leads.core.outcomes import Delivered
 from leads.destinations.allowance import ALLOWANCES_TABLE
 from leads.destinations.base import Context, Customer, Destination, OutgoingLead

@@ -13,7 +13,7 @@ from leads.cli.offers import group
 from leads.cli.output import AsJson, json_text, print_json, print_line, print_table, printable, time_of, with_answer
 from leads.cli.prompts import DONE, NEEDS_A_PERSON, OfferId, ask
 from leads.cli.transport import Directly
-from leads.core.lead import text_of_body
+from leads.core.lenient_json import text_of_body
 from leads.core.states import RESTING, State
 from leads.destinations.base import PreviewedRequest
 from leads.offers.model import Offer

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Final
 
-from leads.core.lead import text_of_body
+from leads.core.lenient_json import text_of_body
 from leads.operations.problems import Invalid
 from leads.pipeline.intake import MAX_BODY_BYTES
 

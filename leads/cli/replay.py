@@ -9,7 +9,7 @@ from leads.cli.files import read_bytes
 from leads.cli.output import AsJson, print_json, print_line, print_table
 from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask, asked, confirmed, none_with
 from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
-from leads.core.lead import text_of_body
+from leads.core.lenient_json import text_of_body
 from leads.core.states import State
 from leads.operations.problems import Invalid
 from leads.operations.replay import (

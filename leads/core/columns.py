@@ -9,7 +9,7 @@ name of the customer's company there.
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from leads.core.lead import field_of
+from leads.core.lead_fields import field_of
 
 _OF_LISTS: Final = {
     "action": "action_code",

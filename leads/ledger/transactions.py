@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from leads.core.lead import UnreadableLead, parse_kept
+from leads.core.lead_parsing import UnreadableLead, parse_kept
 from leads.core.outcomes import Delivered
 from leads.core.states import UNDELIVERED, State
 from leads.ledger.abandoned_claims import GivenUp

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from leads.app import App
 from leads.core.identity import complement
-from leads.core.lead import TEXT_FIELDS, Lead, text_of_body
+from leads.core.lead import TEXT_FIELDS, Lead
+from leads.core.lenient_json import text_of_body
 from leads.core.states import State
 from leads.ledger.queries import PARTITIONS, received_between
 from leads.ledger.rows import UNROUTED_OFFER, LeadRecord, read_lead

@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field, JsonValue, field_validator, model_validat
 from leads.app import App
 from leads.core.columns import field_of_column, fields_in
 from leads.core.dates import DateOrder
-from leads.core.lead import TEXT_FIELDS, is_tables_own
+from leads.core.lead import TEXT_FIELDS
+from leads.core.lead_fields import is_tables_own
 from leads.core.messages import Imported
 from leads.core.states import State
 from leads.destinations.vendors.azure_table import AzureTable, AzureTableSettings, from_entity, offer_of

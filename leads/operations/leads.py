@@ -10,7 +10,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, JsonValu
 from leads.app import App
 from leads.core import clock
 from leads.core.identity import is_lead_id
-from leads.core.lead import Lead, UnreadableLead, parse_body
+from leads.core.lead import Lead
+from leads.core.lead_parsing import UnreadableLead, parse_body
 from leads.core.states import State
 from leads.ledger import queries
 from leads.ledger.rows import AttemptLog, Delivery, LeadRecord

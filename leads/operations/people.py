@@ -9,7 +9,8 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from leads.app import App
 from leads.core import clock
-from leads.core.lead import Lead, text_of_body
+from leads.core.lead import Lead
+from leads.core.lenient_json import text_of_body
 from leads.ledger.rows import lead_key
 from leads.ledger.transactions import LEDGER_TABLE, LedgerBusy
 from leads.operations.leads import LeadView, lead_view

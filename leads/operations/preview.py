@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field, JsonValue, model_validator
 from leads.app import App
 from leads.core import clock
 from leads.core.identity import customer_of, new_lead_id, received_at_of
-from leads.core.lead import Lead, parse_body, stage_of
+from leads.core.lead import Lead, stage_of
+from leads.core.lead_parsing import parse_body
 from leads.core.problems import code_location
 from leads.core.routing import DEFAULT_OFFER, OfferReferences, route
 from leads.destinations.base import Customer, NotSendable, PreviewedRequest

@@ -12,7 +12,8 @@ from typing import Final
 from leads.app import App
 from leads.core import clock
 from leads.core.identity import customer_of
-from leads.core.lead import Lead, parse_kept, stage_of
+from leads.core.lead import Lead, stage_of
+from leads.core.lead_parsing import parse_kept
 from leads.core.messages import Message, MessageTooNew, MessageUnreadable, Reception, decode, encode
 from leads.core.states import State
 from leads.ledger.rows import ERASED_ON_REQUEST, Delivery, LeadRecord

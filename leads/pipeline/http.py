@@ -10,7 +10,7 @@ import azure.functions as func
 from leads.app import get_app
 from leads.core import clock
 from leads.core.identity import NO_PART_OF_AN_ID, is_lead_id, received_at_of
-from leads.core.lead import UnreadableLead
+from leads.core.lead_parsing import UnreadableLead
 from leads.core.problems import code_location
 from leads.pipeline.intake import MAX_BODY_BYTES, BodyTooLarge, KeptUnreadable, accept
 from leads.platform import deadline
@@ -105,7 +105,7 @@ def plain_words(text: str) -> str:
 
 
 def _unreadable(why: UnreadableLead, kept_as: dict[str, str]) -> func.HttpResponse:
-    return problem(why.status, why.title, why.detail, field=why.field, more=kept_as)
+    return problem(why.status, why.title, why.detail, field="body", more=kept_as)
 
 
 def answer_status(req: func.HttpRequest) -> func.HttpResponse:

@@ -22,7 +22,8 @@ from leads.core.identity import (
     received_at_of,
     similar_action_fingerprints,
 )
-from leads.core.lead import Lead, UnreadableLead, holds_a_field, known_source, parse_record
+from leads.core.lead import Lead, known_source
+from leads.core.lead_parsing import UnreadableLead, holds_a_field, parse_record
 from leads.core.messages import Imported, Message
 from leads.core.routing import OfferReferences, route
 from leads.core.states import State

@@ -8,7 +8,8 @@ from typing import Final
 from leads.app import App
 from leads.core import clock
 from leads.core.identity import new_lead_id
-from leads.core.lead import Lead, UnreadableLead, parse_body, parse_kept
+from leads.core.lead import Lead
+from leads.core.lead_parsing import UnreadableLead, parse_body, parse_kept
 from leads.core.messages import MAX_ENVELOPE_BYTES, Message, encode
 from leads.core.problems import code_location
 from leads.platform.events import Event, emit

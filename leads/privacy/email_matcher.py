@@ -10,7 +10,8 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from leads.core.identity import customer_of
-from leads.core.lead import Lead, text_of_body
+from leads.core.lead import Lead
+from leads.core.lenient_json import text_of_body
 
 ERASED: Final = "(erased)"
 _ESCAPED: Final = re.compile(r"(?<!\\)\\+(?:u([0-9a-fA-F]{4})|([nrt/]))")

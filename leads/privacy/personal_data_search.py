@@ -16,7 +16,8 @@ from azure.storage.queue import QueueMessage
 
 from leads.app import App
 from leads.core.identity import complement, received_at_of
-from leads.core.lead import Lead, UnreadableLead, parse_kept
+from leads.core.lead import Lead
+from leads.core.lead_parsing import UnreadableLead, parse_kept
 from leads.core.messages import Message, MessageTooNew, MessageUnreadable, bytes_of, decode
 from leads.core.states import State
 from leads.ledger.queries import PARTITIONS

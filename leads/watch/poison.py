@@ -5,7 +5,8 @@ from typing import Final
 
 from leads.app import App
 from leads.core import clock
-from leads.core.lead import Lead, parse_kept
+from leads.core.lead import Lead
+from leads.core.lead_parsing import parse_kept
 from leads.core.messages import Message, MessageTooNew, MessageUnreadable, bytes_of, decode
 from leads.core.states import State
 from leads.ledger.rows import Delivery, LeadRecord

@@ -24,7 +24,9 @@ from leads.core import identity
 from leads.core.countries import country_code
 from leads.core.dates import orders_shown, read_date
 from leads.core.identity import customer_of, fingerprint, is_lead_id
-from leads.core.lead import Lead, UnreadableLead, parse_body, parse_record, stage_of, text_of_body
+from leads.core.lead import Lead, stage_of
+from leads.core.lead_parsing import UnreadableLead, parse_body, parse_record
+from leads.core.lenient_json import text_of_body
 from leads.core.messages import MessageTooNew, MessageUnreadable, decode
 from leads.core.routing import OfferReferences, route
 from leads.destinations import text as words

@@ -23,7 +23,8 @@ from leads.core.identity import (
     partition_of,
     received_at_of,
 )
-from leads.core.lead import Lead, Source, Stage, parse_body, stage_of
+from leads.core.lead import Lead, Source, Stage, stage_of
+from leads.core.lead_parsing import parse_body
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 NOW = datetime(2026, 1, 31, 23, 59, 59, 999_999, tzinfo=UTC)

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leads.core.lead import Lead, parse_record
+from leads.core.lead import Lead
+from leads.core.lead_parsing import parse_record
 from leads.core.states import State
 from leads.ledger.rows import Delivery, LeadRecord
 from leads.operations.export_pages import COLUMNS, Exported, as_object, csv_header, csv_line, safe_cell

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leads.core.identity import new_lead_id
-from leads.core.lead import parse_record
+from leads.core.lead_parsing import parse_record
 from leads.destinations import MODULES, destination_class
 from leads.destinations.base import MASK, Customer, PreviewedRequest
 from leads.destinations.vendors.marketo.records import DEFAULT_MAPPING

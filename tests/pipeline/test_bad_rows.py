@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from leads.core.identity import new_lead_id
-from leads.core.lead import parse_body
+from leads.core.lead_parsing import parse_body
 from leads.core.messages import Message, encode
 from leads.core.states import State
 from leads.health.alarms import ALARMS_TABLE

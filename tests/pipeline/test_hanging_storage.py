@@ -13,7 +13,7 @@ import pytest
 from leads.app import App, get_app
 from leads.core import clock
 from leads.core.identity import new_lead_id
-from leads.core.lead import parse_body
+from leads.core.lead_parsing import parse_body
 from leads.core.messages import Message, encode
 from leads.core.states import State
 from leads.operations import http as manage

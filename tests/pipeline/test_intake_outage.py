@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from leads.app import App, get_app
 from leads.core.identity import is_lead_id
-from leads.core.lead import parse_body, parse_kept
+from leads.core.lead_parsing import parse_body, parse_kept
 from leads.core.messages import decode
 from leads.core.states import State
 from leads.pipeline import http

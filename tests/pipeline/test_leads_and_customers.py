@@ -10,7 +10,8 @@ from datetime import timedelta
 import pytest
 
 from leads.core.identity import new_lead_id
-from leads.core.lead import Lead, parse_body
+from leads.core.lead import Lead
+from leads.core.lead_parsing import parse_body
 from leads.core.states import State
 from leads.ledger.queries import newest, todo
 from leads.pipeline.delivery import deliver

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from leads.core.identity import customer_of
-from leads.core.lead import TEXT_FIELDS, parse_body
+from leads.core.lead import TEXT_FIELDS
+from leads.core.lead_parsing import parse_body
 from leads.core.messages import Message, encode
 from leads.core.states import State
 from leads.operations.imports import ImportRows, RowsToImport, import_rows

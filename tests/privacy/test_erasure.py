@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from leads.core.identity import customer_hash
-from leads.core.lead import parse_body
+from leads.core.lead_parsing import parse_body
 from leads.core.messages import Imported, encode
 from leads.core.states import State
 from leads.ledger.rows import ERASED_ON_REQUEST
@@ -175,7 +175,7 @@ def keep_unreadable(pipeline: Pipeline, body: bytes) -> str:
 def waiting_text(pipeline: Pipeline, action: str) -> str:
     """A first message of theirs that is nowhere else."""
     from leads.core.identity import new_lead_id
-    from leads.core.lead import parse_body
+    from leads.core.lead_parsing import parse_body
     from leads.core.messages import Message
 
     lead = parse_body(json.dumps(hers(action)).encode())

@@ -14,7 +14,8 @@ from uuid import uuid4
 
 from leads import destinations
 from leads.core import clock
-from leads.core.lead import Stage, parse_body, stage_of
+from leads.core.lead import Stage, stage_of
+from leads.core.lead_parsing import parse_body
 from leads.core.outcomes import Delivered, Outcome
 from leads.destinations.base import CheckResult, Context, Customer, Destination, OutgoingLead
 from leads.destinations.follow_up import FollowUp, follow_up_of

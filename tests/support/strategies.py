@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from leads.core.identity import new_lead_id
-from leads.core.lead import Lead, parse_kept
+from leads.core.lead import Lead
+from leads.core.lead_parsing import parse_kept
 
 CUSTOMER_KEYS = ("FirstName", "LastName", "Email", "Phone", "Country", "Company", "Title")
 RECORD_KEYS = (

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, example, given, settings
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-from leads.core.lead import Lead, Stage, parse_body, parse_record
+from leads.core.lead import Lead, Stage
+from leads.core.lead_parsing import parse_body, parse_record
 from leads.core.outcomes import Delivered, Misconfigured, Rejected, Retry
 from leads.core.states import State
 from leads.destinations import make, read_settings

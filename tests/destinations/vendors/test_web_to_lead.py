@@ -14,7 +14,8 @@ from azure.core.exceptions import ServiceRequestError
 
 from leads import cli, destinations
 from leads.app import App
-from leads.core.lead import Stage, parse_record
+from leads.core.lead import Stage
+from leads.core.lead_parsing import parse_record
 from leads.core.outcomes import Delivered, Misconfigured, Outcome, Rejected, Retry, Unknown
 from leads.core.states import State
 from leads.destinations.base import OWN_OUTAGE_SECONDS, CheckResult, Context, Customer, OutgoingLead

@@ -13,7 +13,8 @@ import pytest
 from leads import destinations
 from leads.app import App
 from leads.core.clock import now
-from leads.core.lead import Stage, parse_record
+from leads.core.lead import Stage
+from leads.core.lead_parsing import parse_record
 from leads.core.outcomes import Delivered, Misconfigured, Outcome, Rejected, Retry
 from leads.core.states import State
 from leads.destinations.base import Context, Customer, OutgoingLead
