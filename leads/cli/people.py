@@ -98,7 +98,7 @@ def _address() -> str:
     """The address: from standard input, or asked for. Raises `Invalid` for what is none, without repeating it."""
     text = typer.prompt("E-mail address") if sys.stdin.isatty() else sys.stdin.readline()
     try:
-        return EmailMatcher.of(text).email
+        return EmailMatcher.parse(text).email
     except ValueError as error:
         raise Invalid(f"e-mail: {error}; it is read from standard input") from None
 
@@ -116,7 +116,9 @@ def _print(trails: list[TrailView], handed_over: list[HandedOverView], looked_at
         print_table(("to", "record", ""), list(rows), "record")
     if left := _left(trails, handed_over):
         print_line("")
-        print_line(f"NOT ERASED: {left} of what is listed. It is left for you: this app can't reach it, or not now.")
+        print_line(
+            f"NOT ERASED: {left} of what is listed. It is left to you: out of the app's reach, or yours to decide."
+        )
 
 
 def _where(one: HandedOverView) -> str:

@@ -163,14 +163,6 @@ class Ledger:
             return False
         return True
 
-    def rewrite(self, record: LeadRecord) -> None:
-        """Replace what a lead says, wherever it stood. Raises `Conflict` if its row has changed since it was read."""
-        whole = replace(record, has_body=False)
-        operations: list[Operation] = [("update", lead_entity(whole, whole=True), replacing(record.etag))]
-        if record.has_body:
-            operations.append(("delete", keys(body_key(record.lead_id)), {}))
-        self.table.write(operations)
-
     def customers(self, customer_hash: str) -> list[CustomerRow]:
         """A customer's rows in all record scopes."""
         partition, first = customer_key(customer_hash, "")

@@ -30,7 +30,7 @@ PartT = TypeVar("PartT", erasure.Erased, personal_data_search.Looked)
 
 
 def _is_address(text: str) -> str:
-    return EmailMatcher.of(text).email
+    return EmailMatcher.parse(text).email
 
 
 Email = Annotated[
@@ -168,12 +168,12 @@ def erase_customer(app: App, request: EraseCustomer) -> ErasedPart:
 def show_customer(app: App, request: ShowCustomer) -> HeldPart:
     """Show all that is held about an e-mail address: a part with each request. Personal data."""
     at, place = _place(request.access.after) if request.access.after else (clock.now(), Place())
-    sought = EmailMatcher(request.access.email)
-    tombstone = app.tombstones.get(sought.customer)
-    found, end = _a_step(personal_data_search.search(app, sought, place))
+    matcher = EmailMatcher(request.access.email)
+    tombstone = app.tombstones.get(matcher.customer)
+    found, end = _a_step(personal_data_search.search(app, matcher, place))
     held = HeldPart(
         next=f"{at.isoformat()}|{end}" if end else None,
-        email=sought.email,
+        email=matcher.email,
         erased_at=tombstone.at if tombstone else None,
         customers=[],
         leads=[],

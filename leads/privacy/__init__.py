@@ -1,3 +1,3 @@
-"""A person's data: find all that is held about an e-mail address, redact it, erase it, and remove it once its time is over. May
+"""A person's data: find all that is held about an e-mail address, erase it, and remove it once its time is over. May
 import `pipeline` and all below it.
 """

@@ -1,11 +1,11 @@
-"""An e-mail address that is looked for in what is kept: as it is, in JSON's escapes, in a form's, and inside of base64."""
+"""Finds an e-mail address in kept text: as it is, escaped as JSON or a form does it, or encoded as base64."""
 
 import base64
-import binascii
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Final
 from urllib.parse import unquote_plus
 
@@ -13,23 +13,23 @@ from leads.core.identity import customer_of
 from leads.core.lead import Lead
 from leads.core.lenient_json import text_of_body
 
-ERASED: Final = "(erased)"
 _ESCAPED: Final = re.compile(r"(?<!\\)\\+(?:u([0-9a-fA-F]{4})|([nrt/]))")
-"""Any number of backslashes: JSON inside of JSON escapes them again. A long run of them is tried once, from its beginning:
-tried from each of them, a body of backslashes alone would take an hour."""
+"""A JSON escape. JSON inside of JSON repeats the backslashes, so any number of them counts.
+
+A run of backslashes is tried from its beginning alone: tried from each backslash, a body of backslashes would take an hour.
+"""
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
-_NESTED_AT_MOST: Final = 2
 
 
 @dataclass(frozen=True)
 class EmailMatcher:
-    """The address, trimmed and in lower case, as leads are told apart by it."""
+    """Finds one address. `email` is trimmed and in lower case, as in the customer's identity."""
 
     email: str
 
     @classmethod
-    def of(cls, text: str) -> "EmailMatcher":
-        """Raises ValueError for what is no address."""
+    def parse(cls, text: str) -> "EmailMatcher":
+        """Raises ValueError for a text that is no address."""
         email = text.strip().lower()
         if not 3 <= len(email) <= 320 or "@" not in email.strip("@") or not email.isprintable():
             raise ValueError("must be an e-mail address")
@@ -37,46 +37,28 @@ class EmailMatcher:
 
     @cached_property
     def customer(self) -> str:
-        """The hash of the customer whose address it is."""
+        """The hash of the customer with this address."""
         return customer_of(Lead(email=self.email), "")
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        """Nobody else's address that ends or begins the same."""
-        return re.compile(
-            rf"(?<![\w.+%-]){re.escape(self.email)}(?![\w-]|\.\w)",
-            re.IGNORECASE,
-        )
+        """Matches no longer address that begins or ends with this one."""
+        return re.compile(rf"(?<![\w.+%-]){re.escape(self.email)}(?![\w-]|\.\w)", re.IGNORECASE)
 
-    def is_in(self, text: str) -> bool:
-        return any(self._pattern.search(reading) for reading in _readings(text))
+    def matches(self, text: str) -> bool:
+        """Whether the text contains the address, itself or in a run of base64."""
+        return any(map(self._pattern.search, (*_readings(text), *chain.from_iterable(map(_readings, _decoded(text))))))
 
-    def is_in_body(self, body: bytes) -> bool:
-        return self.is_in(text_of_body(body)[0])
+    def matches_body(self, body: bytes) -> bool:
+        return self.matches(text_of_body(body)[0])
 
-    def is_in_lead(self, lead: Lead) -> bool:
-        """Whether a lead says it anywhere."""
-        return any(self.is_in(text) for text in _texts(lead))
+    def matches_lead(self, lead: Lead) -> bool:
+        """Whether any field of the lead contains the address."""
+        return any(map(self.matches, _texts(lead)))
 
-    def is_of(self, lead: Lead, lead_id: str) -> bool:
-        """Whether a lead is this person's own: it is their customer, or its field for the address holds it among other text."""
-        return customer_of(lead, lead_id) == self.customer or self.is_in(lead.email)
-
-    def redact(self, lead: Lead) -> Lead:
-        """Another person's lead without this address."""
-        changed = {
-            name: {self._without(key): self._without(text) for key, text in value.items()}
-            if isinstance(value, dict)
-            else self._without(value)
-            for name, value in lead.to_wire().items()
-            if name != "original"
-        }
-        kept = {} if self.is_in(lead.original) else {"original": lead.original}
-        return Lead.from_wire(changed | kept)
-
-    def _without(self, text: str) -> str:
-        left = self._pattern.sub(ERASED, text)
-        return ERASED if self.is_in(left) else left
+    def owns(self, lead: Lead, lead_id: str) -> bool:
+        """Whether the lead is this person's own: it is their customer's, or its e-mail field contains the address."""
+        return customer_of(lead, lead_id) == self.customer or self.matches(lead.email)
 
 
 def _texts(lead: Lead) -> Iterator[str]:
@@ -88,27 +70,20 @@ def _texts(lead: Lead) -> Iterator[str]:
             yield value
 
 
-def _readings(text: str, depth: int = 0) -> Iterator[str]:
-    """The text, and what it says where it is escaped or encoded."""
+def _readings(text: str) -> Iterator[str]:
+    """The text, and what it says if it is escaped."""
     yield text
     if "\\" in text:
         yield _ESCAPED.sub(lambda found: chr(int(found[1], 16)) if found[1] else " ", text)
     if "%" in text or "+" in text:
         yield unquote_plus(text, errors="replace")
-    if depth < _NESTED_AT_MOST:
-        for found in _BASE64.finditer(text):
-            for inner in _decoded(found[0]):
-                yield from _readings(inner, depth + 1)
 
 
-def _decoded(run: str) -> Iterator[str]:
-    """What a run of base64 holds, if it is any: it may begin with other letters that stand before it."""
-    plain = run.rstrip("=").translate({ord("-"): "+", ord("_"): "/"})
-    for start in range(min(4, len(plain) - 3)):
-        whole = plain[start:]
-        whole = whole[: len(whole) - 1] if len(whole) % 4 == 1 else whole
-        try:
-            raw = base64.b64decode(whole + "=" * (-len(whole) % 4))
-        except (binascii.Error, ValueError):
-            continue
-        yield text_of_body(raw)[0]
+def _decoded(text: str) -> Iterator[str]:
+    """What each run of base64 in the text says. Up to three letters of other text may stand directly before it."""
+    for found in _BASE64.finditer(text):
+        run = found[0].rstrip("=").translate({ord("-"): "+", ord("_"): "/"})
+        for start in range(4):
+            whole = run[start:]
+            whole = whole[:-1] if len(whole) % 4 == 1 else whole
+            yield text_of_body(base64.b64decode(whole + "=" * (-len(whole) % 4)))[0]

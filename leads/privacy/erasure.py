@@ -90,16 +90,16 @@ class Erased:
     count: int
 
 
-def erase(app: App, sought: EmailMatcher, at: datetime, place: Place, *, dry_run: bool) -> Iterator[Erased]:
+def erase(app: App, matcher: EmailMatcher, at: datetime, place: Place, *, dry_run: bool) -> Iterator[Erased]:
     """Erase all that was received up to `at`, from a place on. With `dry_run` only say what would be done."""
     app.offers.renew()  # a destination of the last minute may hold a row in the app's own storage
     if not place.part and not dry_run:
-        app.tombstones.put(sought.customer, at)
-    for looked in search(app, sought, place):
-        yield _erased(app, sought, at, looked, dry_run=dry_run)
+        app.tombstones.put(matcher.customer, at)
+    for looked in search(app, matcher, place):
+        yield _erased(app, matcher, at, looked, dry_run=dry_run)
 
 
-def _erased(app: App, sought: EmailMatcher, at: datetime, looked: Looked, *, dry_run: bool) -> Erased:
+def _erased(app: App, matcher: EmailMatcher, at: datetime, looked: Looked, *, dry_run: bool) -> Erased:
     trails: list[Trail] = []
     handed_over: list[HandedOver] = []
     for trace in looked.traces:
@@ -111,17 +111,25 @@ def _erased(app: App, sought: EmailMatcher, at: datetime, looked: Looked, *, dry
             case LeadTrace(record) if record.emptied_at == at:
                 continue  # this erasure has told of it, where it found the body or the customer's row
             case LeadTrace(record, "mention"):
-                trails.append(_take_out(app, sought, record, dry_run=dry_run))
+                trails.append(_mention(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), record.lead_id))
             case LeadTrace(record, "damaged"):
                 what = "this release can't read it, so it is left as it is: erase again with the release that wrote it"
                 trails.append(Trail(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), what, left=True))
             case LeadTrace(record):
-                record.customer = sought.customer  # by which a second run finds it
+                record.customer = matcher.customer  # by which a second run finds it
                 handed_over += [_remove_own(app, one, record, dry_run=dry_run) for one in handed_over_of(app, record)]
                 trails += _empty(app, record, at, dry_run=dry_run)
             case MessageTrace():
                 trails.append(_take_from_queue(app, trace, at, dry_run=dry_run))
     return Erased(looked.place, tuple(trails), tuple(handed_over), looked.count)
+
+
+def _mention(place: str, key: str, lead_id: str) -> Trail:
+    """Another person's text is not rewritten: whether the address has to go from there is for a person to decide."""
+    what = (
+        f"another person's lead that mentions the address, {lead_id}: decide whether the address has to go from there"
+    )
+    return Trail(place, key, what, left=True)
 
 
 def _is_newer(trace: Trace, at: datetime) -> bool:
@@ -194,25 +202,6 @@ def _empty(app: App, record: LeadRecord, at: datetime, *, dry_run: bool) -> list
     return trails
 
 
-def _take_out(app: App, sought: EmailMatcher, record: LeadRecord, *, dry_run: bool) -> Trail:
-    """Take the address out of another person's lead, which stays as it is otherwise."""
-    key = " / ".join(lead_key(record.lead_id))
-    for _ in range(5):
-        if record.lead is None or not record.etag:
-            return Trail(
-                LEDGER_TABLE, key, "another person's lead that is on its way: erase again in ten minutes", left=True
-            )
-        if not dry_run:
-            record.lead = sought.redact(record.lead)
-            try:
-                app.ledger.rewrite(record)
-            except Conflict:
-                record = app.ledger.read(record.lead_id) or record
-                continue
-        return Trail(LEDGER_TABLE, key, "the address was taken out of another person's lead, which is kept")
-    return Trail(LEDGER_TABLE, key, "another person's lead that changes all the time: erase again", left=True)
-
-
 # --- What was handed to destinations ------------------------------------------------------------------------------------
 
 
@@ -265,8 +254,7 @@ def _take_from_queue(app: App, trace: MessageTrace, at: datetime, *, dry_run: bo
     if trace.message is None:
         return _left_or_removed(app, trace, key, dry_run=dry_run)
     if not trace.is_own:
-        what = "another person's lead that mentions the address: erase again once it is delivered"
-        return Trail(trace.queue, key, what, left=True)
+        return _mention(trace.queue, key, trace.message.lead_id)
     if not dry_run:
         app.ledger.empty(new_record(trace.message, trace.lead), at, ERASED_ON_REQUEST)
         emit(Event.LEAD_EMPTIED, trace.message.traceparent, lead_id=trace.message.lead_id)

@@ -108,39 +108,39 @@ class Looked:
     count: int = 0
 
 
-def search(app: App, sought: EmailMatcher, place: Place) -> Iterator[Looked]:
+def search(app: App, matcher: EmailMatcher, place: Place) -> Iterator[Looked]:
     """Go on from a place to the end, a request or a few at a time."""
     if not place.part:
-        rows = app.ledger.customers(sought.customer)
+        rows = app.ledger.customers(matcher.customer)
         place = Place(PARTITIONS[0])
         yield Looked(place, tuple(map(CustomerTrace, rows)), len(rows))
     if place.part not in QUEUES:
         for partition in PARTITIONS[PARTITIONS.index(place.part) :]:
             after = place.after if partition == place.part else ""
             if not after.startswith("lead;"):
-                yield from _bodies(app.ledger, sought, partition, after)
+                yield from _bodies(app.ledger, matcher, partition, after)
                 after = ""
-            yield from _leads(app.ledger, sought, partition, after)
+            yield from _leads(app.ledger, matcher, partition, after)
         place = Place(QUEUES[0])
     for name in QUEUES[QUEUES.index(place.part) :]:
-        yield from _messages(app, sought, name, place.after if name == place.part else "")
+        yield from _messages(app, matcher, name, place.after if name == place.part else "")
 
 
 # --- The ledger ---------------------------------------------------------------------------------------------------------
 
 
-def _bodies(ledger: Ledger, sought: EmailMatcher, partition: str, after: str) -> Iterator[Looked]:
+def _bodies(ledger: Ledger, matcher: EmailMatcher, partition: str, after: str) -> Iterator[Looked]:
     """What stands in rows of its own: large bodies, and those that can't be read."""
     condition = _between(partition, "body;", after)
     for page in ledger.table.pages(condition, page_size=BODIES_A_PAGE):
         if page:
-            found = read_each(page, partial(_in_body, ledger, sought))
-            yield Looked(Place(partition, page[-1]["RowKey"]), _with_originals(ledger, sought, found), len(page))
+            found = read_each(page, partial(_in_body, ledger, matcher))
+            yield Looked(Place(partition, page[-1]["RowKey"]), _with_originals(ledger, matcher, found), len(page))
 
 
-def _in_body(ledger: Ledger, sought: EmailMatcher, row: Any) -> LeadTrace | None:
+def _in_body(ledger: Ledger, matcher: EmailMatcher, row: Any) -> LeadTrace | None:
     body = read_body(row)
-    if not sought.is_in_body(body):
+    if not matcher.matches_body(body):
         return None
     lead_id = row["RowKey"].removeprefix("body;")
     record = ledger.read(lead_id) or LeadRecord(lead_id, received_at_of(lead_id), None, has_body=True)
@@ -148,7 +148,7 @@ def _in_body(ledger: Ledger, sought: EmailMatcher, row: Any) -> LeadTrace | None
     if lead is None:
         return LeadTrace(record, "unreadable", body)
     record.lead = lead
-    return LeadTrace(record, "own" if sought.is_of(lead, lead_id) else "mention", body)
+    return LeadTrace(record, "own" if matcher.owns(lead, lead_id) else "mention", body)
 
 
 def _lead_in(body: bytes, record: LeadRecord) -> Lead | None:
@@ -161,53 +161,53 @@ def _lead_in(body: bytes, record: LeadRecord) -> Lead | None:
         return None
 
 
-def _leads(ledger: Ledger, sought: EmailMatcher, partition: str, after: str) -> Iterator[Looked]:
+def _leads(ledger: Ledger, matcher: EmailMatcher, partition: str, after: str) -> Iterator[Looked]:
     """Leads whose row holds what they say, and those of the customer that are emptied already."""
-    condition = f"{_between(partition, 'lead;', after)} and (lead ge '' or customer eq '{sought.customer}')"
+    condition = f"{_between(partition, 'lead;', after)} and (lead ge '' or customer eq '{matcher.customer}')"
     for page in ledger.table.pages(condition, page_size=LEADS_A_PAGE):
         if page:
-            found = read_each(page, partial(_in_lead, ledger, sought))
-            yield Looked(Place(partition, page[-1]["RowKey"]), _with_originals(ledger, sought, found), len(page))
+            found = read_each(page, partial(_in_lead, ledger, matcher))
+            yield Looked(Place(partition, page[-1]["RowKey"]), _with_originals(ledger, matcher, found), len(page))
 
 
-def _in_lead(ledger: Ledger, sought: EmailMatcher, row: Any) -> LeadTrace | None:
+def _in_lead(ledger: Ledger, matcher: EmailMatcher, row: Any) -> LeadTrace | None:
     try:
         record = read_lead(row, row.metadata["etag"])
     except UnreadableRow:
-        if row.get("customer") != sought.customer and not sought.is_in_body(repr(dict(row)).encode()):
+        if row.get("customer") != matcher.customer and not matcher.matches_body(repr(dict(row)).encode()):
             raise
         lead_id = complement(row["RowKey"].removeprefix("lead;"))
         return LeadTrace(LeadRecord(lead_id, received_at_of(lead_id), None), "damaged")
     if record.has_body:
-        return _in_lead_of_body(ledger, sought, record)
+        return _in_lead_of_body(ledger, matcher, record)
     if record.lead is None:
-        return LeadTrace(record, "own") if record.emptied_at and record.customer == sought.customer else None
-    if sought.is_of(record.lead, record.lead_id):
+        return LeadTrace(record, "own") if record.emptied_at and record.customer == matcher.customer else None
+    if matcher.owns(record.lead, record.lead_id):
         return LeadTrace(record, "own")
-    return LeadTrace(record, "mention") if sought.is_in_lead(record.lead) else None
+    return LeadTrace(record, "mention") if matcher.matches_lead(record.lead) else None
 
 
-def _in_lead_of_body(ledger: Ledger, sought: EmailMatcher, record: LeadRecord) -> LeadTrace | None:
+def _in_lead_of_body(ledger: Ledger, matcher: EmailMatcher, record: LeadRecord) -> LeadTrace | None:
     """The customer's lead whose body stands apart, unless the address in it has been found there already."""
     body = ledger.body(record.lead_id)
-    if record.customer != sought.customer or (body is not None and sought.is_in_body(body)):
+    if record.customer != matcher.customer or (body is not None and matcher.matches_body(body)):
         return None
     return LeadTrace(ledger.read(record.lead_id) or record, "own", body)
 
 
-def _with_originals(ledger: Ledger, sought: EmailMatcher, found: Iterable[LeadTrace | None]) -> tuple[LeadTrace, ...]:
+def _with_originals(ledger: Ledger, matcher: EmailMatcher, found: Iterable[LeadTrace | None]) -> tuple[LeadTrace, ...]:
     """What was found, and the leads that stand beside those of the person that are their corrections."""
     traces = [trace for trace in found if trace]
     corrected = [trace.record.corrects for trace in traces if trace.whose == "own" and trace.record.corrects]
     originals = [LeadTrace(one, "own", ledger.body(lead_id)) for lead_id in corrected if (one := ledger.read(lead_id))]
-    return (*traces, *(trace for trace in originals if not _is_found_by_itself(sought, trace)))
+    return (*traces, *(trace for trace in originals if not _is_found_by_itself(matcher, trace)))
 
 
-def _is_found_by_itself(sought: EmailMatcher, trace: LeadTrace) -> bool:
+def _is_found_by_itself(matcher: EmailMatcher, trace: LeadTrace) -> bool:
     record = trace.record
     if record.lead is not None:
-        return sought.is_of(record.lead, record.lead_id)
-    return record.customer == sought.customer or (trace.body is not None and sought.is_in_body(trace.body))
+        return matcher.owns(record.lead, record.lead_id)
+    return record.customer == matcher.customer or (trace.body is not None and matcher.matches_body(trace.body))
 
 
 def _between(partition: str, prefix: str, after: str) -> str:
@@ -218,7 +218,7 @@ def _between(partition: str, prefix: str, after: str) -> str:
 # --- The queues ---------------------------------------------------------------------------------------------------------
 
 
-def _messages(app: App, sought: EmailMatcher, name: str, left: str) -> Iterator[Looked]:
+def _messages(app: App, matcher: EmailMatcher, name: str, left: str) -> Iterator[Looked]:
     """Every message that is visible, once: as many as there were when the search began. Then they can be seen again."""
     queue = queue_of(app, name)
     remaining = int(left) if left else queue.depth()
@@ -227,7 +227,7 @@ def _messages(app: App, sought: EmailMatcher, name: str, left: str) -> Iterator[
         while remaining > 0 and (messages := queue.receive(_BATCH, HIDDEN_SECONDS)):
             hidden.extend(messages)
             remaining = max(0, remaining - len(messages))
-            found = (_in_message(app, sought, name, message) for message in messages)
+            found = (_in_message(app, matcher, name, message) for message in messages)
             yield Looked(Place(name, str(remaining)), tuple(filter(None, found)), len(messages))
     finally:
         with suppress(StorageError):  # they come back by themselves, too
@@ -240,19 +240,19 @@ def queue_of(app: App, name: str) -> Queue:
     return app.poison if name == POISON_QUEUE else app.storage.queue(LEADS_QUEUE, encoded=False)
 
 
-def _in_message(app: App, sought: EmailMatcher, name: str, stored: QueueMessage) -> MessageTrace | None:
+def _in_message(app: App, matcher: EmailMatcher, name: str, stored: QueueMessage) -> MessageTrace | None:
     raw = bytes_of(stored.content)
     try:
         message = decode(raw)
     except (MessageTooNew, MessageUnreadable) as why:
         too_new = isinstance(why, MessageTooNew)
-        return MessageTrace(name, stored, too_new=too_new) if sought.is_in_body(raw) else None
+        return MessageTrace(name, stored, too_new=too_new) if matcher.matches_body(raw) else None
     lead = message.lead
     if message.has_body and (body := app.ledger.body(message.lead_id)):
         with suppress(UnreadableLead):
             lead = parse_kept(body)
     if lead is None:
         return None
-    if sought.is_of(lead, message.lead_id):
+    if matcher.owns(lead, message.lead_id):
         return MessageTrace(name, stored, message, lead, is_own=True)
-    return MessageTrace(name, stored, message, lead) if sought.is_in_lead(lead) else None
+    return MessageTrace(name, stored, message, lead) if matcher.matches_lead(lead) else None

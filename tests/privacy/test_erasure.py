@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,7 +18,7 @@ from leads.core.identity import customer_hash
 from leads.core.lead_parsing import parse_body
 from leads.core.messages import Imported, encode
 from leads.core.states import State
-from leads.ledger.rows import ERASED_ON_REQUEST
+from leads.ledger.rows import ERASED_ON_REQUEST, lead_key
 from leads.ledger.tombstones import Tombstone
 from leads.ledger.transactions import LEDGER_TABLE, LedgerBusy
 from leads.operations.people import (
@@ -232,24 +233,26 @@ def test_a_dry_run_changes_nothing_and_says_the_same(routed: Pipeline, fresh_sto
     assert (told.traces, told.handed_over) == (done.traces, done.handed_over)
 
 
-def test_another_persons_lead_that_mentions_the_address_loses_it_and_is_sent_all_the_same(
-    pipeline: Pipeline, vendor: Vendor, fresh_storage: str
+def test_another_persons_lead_that_mentions_the_address_is_left_to_a_person_and_sent_as_it_is(
+    pipeline: Pipeline, vendor: Vendor
 ) -> None:
     theirs = pipeline.post(a_lead("bob@example.org", Description=f"Please ask {EMAIL}, too\x07", Cc=EMAIL))
     large = pipeline.post(a_lead("bob@example.org", "PLT", Description=f"Ask {EMAIL} " + "x" * 60_000))
     pipeline.run()
-    assert access(pipeline).mentions == [large, theirs] or access(pipeline).mentions == [theirs, large]
-    assert access(pipeline).leads == []
-    report = erase(pipeline)
-    assert {trace.what for trace in report.traces} == {
-        "the address was taken out of another person's lead, which is kept"
-    }
-    assert leftovers(fresh_storage, [EMAIL]) == []
+    waiting = pipeline.post(a_lead("bob@example.org", "Create", Description=f"Ask {EMAIL}"))
+    mentions = sorted((theirs, large, waiting))
+    for _ in range(2):
+        held = access(pipeline)
+        assert (held.leads, sorted(held.mentions)) == ([], mentions)
+        report = erase(pipeline)
+        assert {trace.left for trace in report.traces} == {True}
+        assert sorted(re.findall(r"mentions the address, (\S+):", str(report.traces))) == mentions
     pipeline.offer(crm(vendor.url))
     pipeline.tick(11)
     assert {call.key: call.lead["description"][:28] for call in vendor.calls} == {
-        theirs: "Please ask (erased), too",
-        large: "Ask (erased) " + "x" * 15,
+        theirs: f"Please ask {EMAIL}, too"[:28],
+        large: f"Ask {EMAIL} " + "x" * 8,
+        waiting: f"Ask {EMAIL}",
     }
 
 
@@ -480,17 +483,18 @@ class _DieAfter(Rule):
         return Break() if self.dead else None
 
 
-def prepared(storage: str, monkeypatch: pytest.MonkeyPatch, clock: TestClock, vendor: Vendor) -> None:
-    """An account that holds every kind of trace."""
+def prepared(storage: str, monkeypatch: pytest.MonkeyPatch, clock: TestClock, vendor: Vendor) -> str:
+    """Fill an account with every kind of trace. Returns the id of another person's lead that mentions the address."""
     pipeline = Pipeline(storage, monkeypatch, clock)
     pipeline.offer(crm(vendor.url), TABLE)
     pipeline.post(hers())
     pipeline.run()
     pipeline.post(hers(OfferTitle="Nobody's"))
-    pipeline.post(a_lead("bob@example.org", OfferTitle="Nobody's", Description=f"ask {EMAIL}"))
+    mention = pipeline.post(a_lead("bob@example.org", OfferTitle="Nobody's", Description=f"ask {EMAIL}"))
     pipeline.run()
     keep_unreadable(pipeline, f'{{"Email": "{EMAIL}"'.encode())
     pipeline.post(hers("PLT"))
+    return mention
 
 
 def test_killed_after_any_change_and_run_again_it_ends_the_same(
@@ -502,7 +506,7 @@ def test_killed_after_any_change_and_run_again_it_ends_the_same(
     for number in count(1):
         storage = next(_unused_accounts)
         clock.time = datetime.now(UTC)
-        prepared(storage, monkeypatch, clock, vendor)
+        mention = prepared(storage, monkeypatch, clock, vendor)
         rule = _DieAfter(number)
         with Proxy(storage, rule) as proxy, suppress(Unavailable, StorageError):
             erase(Pipeline(proxy.connection_string, monkeypatch, clock))
@@ -512,7 +516,7 @@ def test_killed_after_any_change_and_run_again_it_ends_the_same(
         while again.queue.depth():  # what was in a dying hand comes back
             again.run()
             time.sleep(0.1)
-        assert left(storage) == [], f"killed after change {number}"
+        assert {where.split()[1] for where in left(storage)} == {lead_key(mention)[1]}, f"killed after change {number}"
         states = sorted(again.states().elements())
         ends.add((tuple(states), len(report.handed_over)))
         if not rule.dead:
