@@ -350,7 +350,7 @@ class DeliveryAttempt:
             connection_id, self.config.type, self.record.lead_id, self.name, outcome.code, with_code(outcome)
         ):
             lead_id, _, destination = delivery.partition("/")
-            park_again(self.app, lead_id, destination, connection_id)
+            park_again(self.app.ledger, connections, lead_id, destination, connection_id)
 
     def _settle_misconfigured(self, outcome: Misconfigured) -> None:
         connections, connection_id = self.app.connections, self.destination.connection

@@ -1,34 +1,36 @@
 """Re-driving: a lead that waits, or was given up, goes back on the queue.
 
-The message comes first, then the ledger's row: a crash in between leaves a message that is recognised by its number.
+The message is put first, then the ledger's row is written. A crash in between leaves a message whose number shows that it is a
+leftover.
 """
 
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from leads.app import App
 from leads.core import clock
 from leads.core.messages import Message, encode
 from leads.core.states import State
+from leads.health.connections import Connections
 from leads.ledger.rows import Delivery, LeadRecord, Todo
-from leads.ledger.transactions import Change
+from leads.ledger.transactions import Change, Ledger
 from leads.offers.model import offer_by_id
+from leads.offers.table import Offers
 from leads.platform import deadline
 from leads.platform.events import Event, emit
 from leads.platform.steps import isolated
-from leads.platform.storage import StorageError
+from leads.platform.storage import Queue, StorageError
 from leads.platform.threads import NotDoneInTime
 
 SETTLE_SECONDS: Final = 5
-"""What is left for saying in the ledger what was put."""
+"""What is left of the deadline for writing to the ledger what was put."""
 
 
-def redrive(app: App, waiting: Sequence[tuple[Todo, int]]) -> int:
-    """Put the next message of deliveries that wait, each visible after so many seconds. Returns how many were put.
+def redrive(queue: Queue, ledger: Ledger, offers: Offers, waiting: Sequence[tuple[Todo, int]]) -> int:
+    """Put the next message of each waiting delivery, visible after its number of seconds. Returns how many were put.
 
-    They are of different leads of one partition, and the ledger is told of all of them at once. Nothing is put of what does not
-    wait in this state any more, or can't be read. Raises `NotDoneInTime` for what the deadline leaves over.
+    The deliveries belong to different leads of one partition; one transaction writes them all to the ledger. A delivery is left
+    out if its state has changed or its lead can't be read. Raises `NotDoneInTime` if the deadline came before the last one.
     """
     changes: list[tuple[LeadRecord, Change]] = []
     fault: Exception | None = None
@@ -38,63 +40,63 @@ def redrive(app: App, waiting: Sequence[tuple[Todo, int]]) -> int:
                 fault = NotDoneInTime(f"{len(waiting) - number} leads were not sent on in time")
                 break
             try:
-                if (put := _put_again(app, item, delay)) is not None:
+                if (put := _redrive_one(queue, ledger, offers, item, delay)) is not None:
                     changes.append(put)
             except StorageError as error:
                 fault = error
                 break
     with isolated("leads that were sent on"):
-        app.ledger.settle_all(changes)
+        ledger.settle_all(changes)
     if fault is not None:
         raise fault
     return len(changes)
 
 
-def _put_again(app: App, item: Todo, delay: int) -> tuple[LeadRecord, Change] | None:
-    """The lead, and what the ledger has to learn of it now; None if nothing was put."""
+def _redrive_one(
+    queue: Queue, ledger: Ledger, offers: Offers, item: Todo, delay: int
+) -> tuple[LeadRecord, Change] | None:
+    """The lead and the change of its record, once its message is put; None if none was put."""
     with isolated("a lead to be sent on"):
-        record = app.ledger.read(item.lead_id)
+        record = ledger.read(item.lead_id)
         delivery = record.deliveries.get(item.destination) if record else None
         if record is None or delivery is None or delivery.state is not item.state:
             return None
-        if item.state is State.UNROUTED and item.destination and offer_by_id(item.offer, app.offers.all()) is None:
-            change = _route_anew(app, record, delay)
+        if item.state is State.UNROUTED and item.destination and offer_by_id(item.offer, offers.all()) is None:
+            change = _reroute(queue, record, delay)
         else:
-            change = _put(app, record, item.destination, delay)
+            change = _put(queue, record, item.destination, delay)
         if change is not None:
-            _tell(record, item, delay)
+            emit(
+                Event.LEAD_REDRIVEN,
+                record.traceparent,
+                lead_id=item.lead_id,
+                offer=item.offer,
+                destination=item.destination,
+                state=item.state.value,
+                seconds=delay,
+            )
             return record, change
     return None
 
 
-def _tell(record: LeadRecord, item: Todo, delay: int) -> None:
-    emit(
-        Event.LEAD_REDRIVEN,
-        record.traceparent,
-        lead_id=item.lead_id,
-        offer=item.offer,
-        destination=item.destination,
-        state=item.state.value,
-        seconds=delay,
-    )
+def put_next(
+    queue: Queue, ledger: Ledger, record: LeadRecord, destination: str, delay: int = 0, *, forced: bool = False
+) -> None:
+    """Put the next message of a delivery because a person asked for it, visible after `delay` seconds, and write its row.
 
-
-def put_next(app: App, record: LeadRecord, destination: str, delay: int = 0, *, forced: bool = False) -> None:
-    """Put the next message of a delivery because a person wants it, visible after `delay` seconds, and say so in the ledger.
-
-    It is begun if there is none, and gets a whole retry budget. `forced`: until it is delivered, it is sent whatever speaks
-    against it.
+    The delivery is begun if there is none, and gets a new retry budget. `forced`: history and policies do not stop it until it is
+    delivered.
     """
-    app.ledger.settle(record, _put(app, record, destination, delay, by_person=True, forced=forced))
+    ledger.settle(record, _put(queue, record, destination, delay, by_person=True, forced=forced))
 
 
 def _put(
-    app: App, record: LeadRecord, destination: str, delay: int = 0, *, by_person: bool = False, forced: bool = False
+    queue: Queue, record: LeadRecord, destination: str, delay: int = 0, *, by_person: bool = False, forced: bool = False
 ) -> Change:
-    """Put the next message of a delivery, visible after `delay` seconds. Returns what the ledger has to learn of it."""
+    """Put the next message of a delivery, visible after `delay` seconds. Returns the change of its record."""
     begun = record.deliveries.get(destination) or Delivery(destination)
     seq = begun.seq + 1
-    app.queue.put(encode(Message(record.lead_id, destination, seq)), delay)
+    queue.put(encode(Message(record.lead_id, destination, seq)), delay)
     now = clock.now()
 
     def change(current: LeadRecord) -> None:
@@ -113,25 +115,25 @@ def _put(
     return change
 
 
-def park_again(app: App, lead_id: str, destination: str, connection: str) -> None:
-    """Take back a dead letter that its connection is to blame for: it waits for that, as the others do."""
-    record = app.ledger.read(lead_id)
+def park_again(ledger: Ledger, connections: Connections, lead_id: str, destination: str, connection: str) -> None:
+    """Park a dead letter whose connection turned out to be at fault: it waits until the connection is open."""
+    record = ledger.read(lead_id)
     if record is None:
         return
-    now, reason = clock.now(), app.connections.get(connection).reason
+    now, reason = clock.now(), connections.get(connection).reason
 
     def change(current: LeadRecord) -> None:
         given_up = current.deliveries.get(destination)
         if given_up is not None and given_up.state is State.DEAD_LETTER and given_up.connection == connection:
             given_up.state, given_up.reason, given_up.updated_at = State.PARKED, reason, now
 
-    app.ledger.settle(record, change)
+    ledger.settle(record, change)
 
 
-def _route_anew(app: App, record: LeadRecord, delay: int) -> Change | None:
-    """Let go of an offer that was removed, unless a destination of it has had the lead: it could get there twice.
+def _reroute(queue: Queue, record: LeadRecord, delay: int) -> Change | None:
+    """Put a message that routes a lead of a removed offer again. Returns the change of its record.
 
-    Returns what the ledger has to learn of it, None if it is not let go.
+    None if one of the offer's destinations has had the lead: a new route could bring it there twice.
     """
     seq = max(delivery.seq for delivery in record.deliveries.values()) + 1
     now = clock.now()
@@ -147,5 +149,5 @@ def _route_anew(app: App, record: LeadRecord, delay: int) -> Change | None:
 
     if not is_free(record):
         return None
-    app.queue.put(encode(Message(record.lead_id, seq=seq)), delay)
+    queue.put(encode(Message(record.lead_id, seq=seq)), delay)
     return change

@@ -75,7 +75,7 @@ def replay(
         if plan.kept or dry_run:
             continue
         wait = max(delay, READ_FIRST_SECONDS) if plan.state in FINAL or _is_new(record, plan) else delay
-        put_next(app, record, plan.destination, wait, forced=force)
+        put_next(app.queue, app.ledger, record, plan.destination, wait, forced=force)
         emit(
             Event.LEAD_REPLAYED,
             record.traceparent,

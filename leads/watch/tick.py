@@ -6,6 +6,7 @@ side after that, so that none of it waits for another's vendor.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from leads.app import App
@@ -14,7 +15,7 @@ from leads.health.connections import Connection
 from leads.ledger.queries import Backlog
 from leads.offers.model import Offer, by_connection
 from leads.offers.usage import Uses
-from leads.pipeline import recovery
+from leads.pipeline import recovery, redriving
 from leads.platform import deadline
 from leads.platform.steps import Step, carry_out, overran
 from leads.platform.threads import NotDoneInTime, map_as_done
@@ -70,10 +71,15 @@ def begun(app: App) -> Tick:
 def first_steps(tick: Tick) -> list[Step]:
     """What is done one after the other. A tick has the time for all of them, and for the longest of the later ones."""
     app, offers, uses, connections, backlog = tick.app, tick.offers, tick.uses, tick.connections, tick.backlog
+    redrive = partial(redriving.redrive, app.queue, app.ledger, app.offers)
     return [
-        Step("leads behind connections", 30, lambda: recovery.redrive_behind(app, connections, uses, backlog)),
-        Step("unrouted leads", 15, lambda: recovery.redrive_unrouted(app, backlog, offers)),
-        Step("crashed leads", 10, lambda: recovery.redrive_one_crashed(app, backlog)),
+        Step(
+            "leads behind connections",
+            30,
+            lambda: recovery.redrive_behind(redrive, app.connections, connections, uses, backlog),
+        ),
+        Step("unrouted leads", 15, lambda: recovery.redrive_unrouted(redrive, backlog, offers, app.offers.changed_at)),
+        Step("crashed leads", 10, lambda: recovery.redrive_one_crashed(redrive, backlog)),
         Step("alarms", 15, lambda: conditions.raise_alarms(app, offers, connections, uses, backlog)),
     ]
 
@@ -83,14 +89,16 @@ def later_steps(tick: Tick) -> list[Step]:
     app, offers, uses, connections = tick.app, tick.offers, tick.uses, tick.connections
     steps = [
         Step("vendors", ASK_SECONDS, lambda: ask_vendors(app, connections, uses, tick.backlog)),
-        Step("connections to open", 30, lambda: recovery.reopen(app, offers, connections, uses)),
+        Step(
+            "connections to open", 30, lambda: recovery.reopen(app.connections, app.ceilings, offers, connections, uses)
+        ),
         Step("telling", 45, lambda: conditions.tell(app)),
         Step("silence and expiry", 52, lambda: conditions.raise_slow_alarms(app, offers)),
         Step("announcements", ANNOUNCE_SECONDS, lambda: announce(app, offers)),
     ]
     now = clock.now()
     if now.minute == 0:
-        steps.append(Step("bodies without a lead", 60, lambda: recovery.sweep_orphaned_bodies(app)))
+        steps.append(Step("bodies without a lead", 60, lambda: recovery.sweep_orphaned_bodies(app.queue, app.ledger)))
     if now.minute % PRIVACY_EVERY_MINUTES == PRIVACY_AT_MINUTE:
         steps.append(Step("erasure", 75, lambda: erasure.look_after(app, now)))
         steps.append(Step("retention", 60, lambda: retention.sweep(app, offers, now)))
