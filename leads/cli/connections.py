@@ -41,7 +41,7 @@ def connections_list(context: typer.Context, as_json: AsJson = False) -> None:
     """List the connections: their health, and which destinations use them."""
     found = ask(context, list_connections, Nothing()).connections
     if as_json:
-        print_json([view.model_dump(mode="json") for view in found])
+        print_json(found)
     elif found:
         print_connections(found)
     else:

@@ -130,7 +130,7 @@ def offers_list(context: typer.Context, as_json: AsJson = False) -> None:
     """List the offers. With --json: all of them as `offers apply` takes them back."""
     found = ask(context, list_offers, Nothing()).offers
     if as_json:
-        print_json([view.offer.model_dump(mode="json") for view in found])
+        print_json([view.offer for view in found])
         return
     if not found:
         print_line(
@@ -272,7 +272,7 @@ def offers_types(
     if type_name is None:
         types = ask(context, list_destination_types, Nothing()).destination_types
         if as_json:
-            print_json([found.model_dump(mode="json") for found in types])
+            print_json(types)
         else:
             print_table(("type", "what it does"), [(found.type, found.description) for found in types])
         return

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import typer
-from pydantic import BaseModel, JsonValue
+from pydantic import JsonValue
+from pydantic_core import to_jsonable_python
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
@@ -45,14 +46,13 @@ def value_of(value: JsonValue) -> str:
     return "(nothing)" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def json_text(what: BaseModel | JsonValue, indent: int | None = 2) -> str:
-    """JSON that can't steer a terminal."""
-    value = what.model_dump(mode="json") if isinstance(what, BaseModel) else what
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
+def json_text(what: object, indent: int | None = 2) -> str:
+    """A model, a dataclass, or whatever holds some, as JSON that can't steer a terminal."""
+    text = json.dumps(to_jsonable_python(what), ensure_ascii=False, indent=indent)
     return _UNSAFE_IN_A_TERMINAL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def print_json(what: BaseModel | JsonValue) -> None:
+def print_json(what: object) -> None:
     typer.echo(json_text(what))
 
 

@@ -15,14 +15,13 @@ from leads.operations.people import (
     Access,
     EraseCustomer,
     Erasure,
-    HandedOverView,
     ShowCustomer,
-    TrailView,
     erase_customer,
     show_customer,
 )
 from leads.operations.problems import Invalid
 from leads.privacy.email_matcher import EmailMatcher
+from leads.privacy.erasure import HandedOver, Trail
 
 
 def access(context: typer.Context, after: After = "") -> None:
@@ -66,8 +65,8 @@ def erase(
         "Erase all that is held about this address, for good?", otherwise="--yes"
     ):
         raise typer.Abort
-    trails: list[TrailView] = []
-    handed_over: list[HandedOverView] = []
+    trails: list[Trail] = []
+    handed_over: list[HandedOver] = []
     looked_at = 0
     for step in in_steps(
         context,
@@ -81,15 +80,13 @@ def erase(
         show_progress(f"{looked_at} rows and messages, {len(trails)} about this person")
     end_progress()
     if as_json:
-        print_json(
-            {"traces": [one.model_dump() for one in trails], "handed_over": [one.model_dump() for one in handed_over]}
-        )
+        print_json({"traces": trails, "handed_over": handed_over})
     else:
         _print(trails, handed_over, looked_at, dry_run=dry_run)
     return NEEDS_A_PERSON if _left(trails, handed_over) else DONE
 
 
-def _left(trails: list[TrailView], handed_over: list[HandedOverView]) -> int:
+def _left(trails: list[Trail], handed_over: list[HandedOver]) -> int:
     """How much of what is listed is not erased."""
     return sum(trail.left for trail in trails) + sum(not one.removed for one in handed_over)
 
@@ -103,7 +100,7 @@ def _address() -> str:
         raise Invalid(f"e-mail: {error}; it is read from standard input") from None
 
 
-def _print(trails: list[TrailView], handed_over: list[HandedOverView], looked_at: int, *, dry_run: bool) -> None:
+def _print(trails: list[Trail], handed_over: list[HandedOver], looked_at: int, *, dry_run: bool) -> None:
     would = " What would be done:" if dry_run and trails else ""
     print_line(f"{looked_at} rows and messages looked through, {len(trails)} of them about this person.{would}")
     for trail in trails:
@@ -121,15 +118,15 @@ def _print(trails: list[TrailView], handed_over: list[HandedOverView], looked_at
         )
 
 
-def _where(one: HandedOverView) -> str:
+def _where(one: HandedOver) -> str:
     return f"{one.offer} {one.destination}" + (f" ({one.type})" if one.type else " (no longer configured)")
 
 
-def _record(one: HandedOverView) -> str:
+def _record(one: HandedOver) -> str:
     return one.link or one.place or one.record_id or f"of lead {one.lead_id}; look for the address there"
 
 
-def _so(one: HandedOverView, *, dry_run: bool) -> str:
+def _so(one: HandedOver, *, dry_run: bool) -> str:
     if one.removed:
         return "would be erased" if dry_run else "erased"
     return "NOT ERASED: erase it there" if one.certain else "NOT ERASED: it may be there"

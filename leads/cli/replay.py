@@ -14,7 +14,6 @@ from leads.core.states import State
 from leads.operations.problems import Invalid
 from leads.operations.replay import (
     BulkReplayFilter,
-    Replayed,
     ReplayedLead,
     ReplayLead,
     ReplayMany,
@@ -23,6 +22,7 @@ from leads.operations.replay import (
     replay_leads,
 )
 from leads.operations.wire import read_json
+from leads.pipeline.replay import Replay
 
 
 def replay(
@@ -113,7 +113,7 @@ def _print_one(done: ReplayedLead, dry_run: bool) -> None:
         print_line(f"{delivery.destination or 'the lead'}: {_said(delivery, dry_run)}")
 
 
-def _said(delivery: Replayed, dry_run: bool) -> str:
+def _said(delivery: Replay, dry_run: bool) -> str:
     if delivery.kept and delivery.state is State.UNREADABLE:
         return f"not sent: {delivery.kept}: {hints.command('replay', delivery.lead_id, '--lead', 'FILE')}"
     if delivery.kept:
@@ -126,7 +126,7 @@ def _will(dry_run: bool) -> str:
 
 
 def _many(context: typer.Context, which: BulkReplayFilter, after: str, as_json: bool) -> int:
-    found: list[Replayed] = []
+    found: list[Replay] = []
     for step in in_steps(
         context, replay_leads, lambda place: ReplayMany(many=which.model_copy(update={"after": place})), after
     ):
@@ -134,7 +134,7 @@ def _many(context: typer.Context, which: BulkReplayFilter, after: str, as_json: 
         show_progress(f"{len(found)} leads")
     end_progress()
     if as_json:
-        print_json([each.model_dump(mode="json") for each in found])
+        print_json(found)
     else:
         rows = [(each.lead_id, each.destination or "-", _said(each, which.dry_run)) for each in found]
         if rows:

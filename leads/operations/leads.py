@@ -2,10 +2,20 @@
 
 import json
 import re
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, JsonValue, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    WithJsonSchema,
+    model_validator,
+)
 
 from leads.app import App
 from leads.core import clock
@@ -14,7 +24,7 @@ from leads.core.lead import Lead
 from leads.core.lead_parsing import UnreadableLead, parse_body
 from leads.core.states import State
 from leads.ledger import queries
-from leads.ledger.rows import AttemptLog, Delivery, LeadRecord
+from leads.ledger.rows import LeadRecord
 from leads.operations.operation import PATH, QUERY, Request
 from leads.operations.problems import Invalid, NotFound, TooLarge
 from leads.pipeline.intake import MAX_BODY_BYTES
@@ -110,6 +120,8 @@ class LeadPage(BaseModel):
 class AttemptView(BaseModel):
     """One try: when, what came of it, the vendor's code for it, and when the next one was due."""
 
+    model_config = ConfigDict(from_attributes=True)
+
     at: datetime
     outcome: str
     code: str
@@ -122,6 +134,8 @@ class DeliveryView(BaseModel):
 
     `unconfirmed`: it was handed over, and the vendor does not say whether a record came of it.
     """
+
+    model_config = ConfigDict(from_attributes=True)
 
     destination: str
     state: State
@@ -229,17 +243,7 @@ def known_lead(app: App, lead_id: str) -> LeadRecord:
 
 def _line(lead: queries.Listed) -> LeadLine:
     states = dict(pair.split("=", 1) for pair in lead.states.split(",") if pair)
-    return LeadLine(
-        lead_id=lead.lead_id,
-        received_at=lead.received_at,
-        offer=lead.offer,
-        stage=lead.stage,
-        source=lead.source,
-        is_test=lead.is_test,
-        state=lead.state,
-        unconfirmed=lead.unconfirmed,
-        destinations=states,
-    )
+    return LeadLine.model_validate(asdict(lead) | {"destinations": states})
 
 
 def lead_view(record: LeadRecord) -> LeadView:
@@ -264,32 +268,5 @@ def lead_view(record: LeadRecord) -> LeadView:
         is_test=is_test,
         emptied_at=record.emptied_at,
         state=record.state,
-        deliveries=[_delivery_view(delivery) for _, delivery in sorted(record.deliveries.items())],
-    )
-
-
-def _delivery_view(delivery: Delivery) -> DeliveryView:
-    return DeliveryView(
-        destination=delivery.destination,
-        state=delivery.state,
-        unconfirmed=delivery.unconfirmed,
-        reason=delivery.reason,
-        next_at=delivery.next_at,
-        updated_at=delivery.updated_at,
-        connection=delivery.connection,
-        record_id=delivery.record_id,
-        duplicate_of=delivery.duplicate_of,
-        repeat_of=delivery.repeat_of,
-        possibly_twice=delivery.possibly_twice,
-        attempts=[_attempt_view(attempt) for attempt in delivery.attempts],
-    )
-
-
-def _attempt_view(attempt: AttemptLog) -> AttemptView:
-    return AttemptView(
-        at=attempt.at,
-        outcome=attempt.outcome,
-        code=attempt.code,
-        next_at=attempt.next_at,
-        milliseconds=attempt.milliseconds,
+        deliveries=[DeliveryView.model_validate(delivery) for _, delivery in sorted(record.deliveries.items())],
     )

@@ -37,6 +37,10 @@ BODY: Final = Place.BODY
 """The whole body. An answer without such a field is the body itself; its header fields stand in both."""
 
 
+ALL_SAID: Final = ConfigDict(json_schema_serialization_defaults_required=True)
+"""For an answer that holds dataclasses: a field with a default is in each answer, too."""
+
+
 class Request(BaseModel):
     """Base of what operations are asked."""
 

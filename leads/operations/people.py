@@ -14,7 +14,7 @@ from leads.core.lenient_json import text_of_body
 from leads.ledger.rows import lead_key
 from leads.ledger.transactions import LEDGER_TABLE, LedgerBusy
 from leads.operations.leads import LeadView, lead_view
-from leads.operations.operation import BODY, Request
+from leads.operations.operation import ALL_SAID, BODY, Request
 from leads.operations.problems import Invalid, Unavailable
 from leads.operations.steps import INVALID_CURSOR, Part, Step, StepDone
 from leads.privacy import erasure, personal_data_search
@@ -64,38 +64,11 @@ class ShowCustomer(Request):
     access: Annotated[Access, BODY]
 
 
-class TrailView(BaseModel):
-    """Something that was held: table or queue, keys, and what was done, or would be. `left`: nothing was, and `what` says why."""
-
-    place: str
-    key: str
-    what: str
-    left: bool
-
-
-class HandedOverView(BaseModel):
-    """A lead that a destination was given, for a person to erase there: by its link, or the place in a table, or its id.
-
-    `certain` is false where nobody knows whether it has arrived. `removed`: it stood in the app's own storage, and was erased.
-    `type` is "" where the offer has no such destination any more.
-    """
-
-    lead_id: str
-    offer: str
-    destination: str
-    type: str
-    record_id: str
-    link: str
-    place: str
-    certain: bool
-    removed: bool
-
-
 class ErasedPart(StepDone):
     """What one step has done, or would do, and how many rows and messages it has looked at. No personal data."""
 
-    traces: list[TrailView]
-    handed_over: list[HandedOverView]
+    traces: list[Trail]
+    handed_over: list[HandedOver]
     looked_at: int
 
 
@@ -114,12 +87,14 @@ class HeldLead(BaseModel):
     `body` is what was received, where that is kept apart: of a lead that is large, or that can't be read.
     """
 
+    model_config = ALL_SAID
+
     place: str
     key: str
     lead: LeadView
     said: dict[str, Any]
     body: str
-    handed_over: list[HandedOverView]
+    handed_over: list[HandedOver]
 
 
 class HeldMessage(BaseModel):
@@ -159,8 +134,8 @@ def erase_customer(app: App, request: EraseCustomer) -> ErasedPart:
         raise Unavailable("A lead of this person is being changed by others over and over. Ask again.") from None
     return ErasedPart(
         next=f"{mark}{at.isoformat()}|{end}" if end else None,
-        traces=[_trail(trail) for part in done for trail in part.trails],
-        handed_over=[_handed_over(one) for part in done for one in part.handed_over],
+        traces=[trail for part in done for trail in part.trails],
+        handed_over=[one for part in done for one in part.handed_over],
         looked_at=sum(part.count for part in done),
     )
 
@@ -231,7 +206,7 @@ def _add(app: App, held: HeldPart, trace: personal_data_search.Trace) -> None:
                     lead=lead_view(record),
                     said=_said(record.lead),
                     body=text_of_body(body)[0] if body else "",
-                    handed_over=[_handed_over(one) for one in handed_over_of(app, record)],
+                    handed_over=list(handed_over_of(app, record)),
                 )
             )
         case MessageTrace(queue, stored, message, lead, is_own):
@@ -246,11 +221,3 @@ def _add(app: App, held: HeldPart, trace: personal_data_search.Trace) -> None:
 
 def _said(lead: Lead | None) -> dict[str, Any]:
     return lead.to_wire() if lead else {}
-
-
-def _trail(trail: Trail) -> TrailView:
-    return TrailView.model_validate(trail, from_attributes=True)
-
-
-def _handed_over(one: HandedOver) -> HandedOverView:
-    return HandedOverView.model_validate(one, from_attributes=True)

@@ -11,11 +11,11 @@ from leads.core.states import State
 from leads.ledger.queries import todo_after
 from leads.ledger.rows import LeadRecord, Todo
 from leads.operations.leads import Moment, in_order, known_lead, lead_of
-from leads.operations.operation import BODY, PATH, Body, Request
+from leads.operations.operation import ALL_SAID, BODY, PATH, Body, Request
 from leads.operations.problems import Invalid, NotFound
 from leads.operations.steps import INVALID_CURSOR, Step, StepDone
 from leads.pipeline import replay
-from leads.pipeline.replay import NoDestination, NotCorrectable
+from leads.pipeline.replay import NoDestination, NotCorrectable, Replay
 
 LEADS_A_STEP: Final = 50
 EXAMINED_A_STEP: Final = 2000
@@ -55,27 +55,15 @@ class ReplayLead(Request):
     again: Annotated[ReplayOptions, BODY] = ReplayOptions()
 
 
-class Replayed(BaseModel):
-    """What was done with one destination of a lead, or would be; `destination` is "" where the lead is routed anew.
-
-    `state` is the one before. `kept` says why it is not sent, "" if it is. `twice` is what it can mean that it is sent in spite
-    of that.
-    """
-
-    lead_id: str
-    destination: str
-    state: State
-    kept: str
-    twice: str
-
-
 class ReplayedLead(BaseModel):
     """What came of one lead. `corrected_as` is the id under which it is sent with corrections; `sent` counts destinations."""
+
+    model_config = ALL_SAID
 
     lead_id: str
     corrected_as: str
     sent: int
-    deliveries: list[Replayed]
+    deliveries: list[Replay]
 
 
 class BulkReplayFilter(Step):
@@ -119,7 +107,7 @@ class ReplayedMany(StepDone):
 
     sent: int
     kept: int
-    deliveries: list[Replayed]
+    deliveries: list[Replay]
 
 
 def replay_lead(app: App, request: ReplayLead) -> ReplayedLead:
@@ -135,7 +123,7 @@ def replay_lead(app: App, request: ReplayLead) -> ReplayedLead:
         lead_id=record.lead_id,
         corrected_as="",
         sent=sum(not plan.kept for plan in plans),
-        deliveries=list(map(_view, plans)),
+        deliveries=plans,
     )
 
 
@@ -157,7 +145,7 @@ def replay_leads(app: App, request: ReplayMany) -> ReplayedMany:
         next=f"{begun + sent}:{end}" if end else None,
         sent=sent,
         kept=len(plans) - sent,
-        deliveries=list(map(_view, plans)),
+        deliveries=plans,
     )
 
 
@@ -184,9 +172,3 @@ def _corrected(app: App, record: LeadRecord, again: ReplayOptions) -> ReplayedLe
     except NotCorrectable as error:
         raise Invalid(f"lead_id: {error}") from None
     return ReplayedLead(lead_id=record.lead_id, corrected_as=lead_id, sent=1, deliveries=[])
-
-
-def _view(plan: replay.Replay) -> Replayed:
-    return Replayed(
-        lead_id=plan.lead_id, destination=plan.destination, state=plan.state, kept=plan.kept, twice=plan.twice
-    )

@@ -5,7 +5,7 @@ from typing import Final
 
 from pydantic import BaseModel, Field
 
-from leads.operations.operation import Body
+from leads.operations.operation import ALL_SAID, Body
 
 MAX_CURSOR: Final = 1000
 
@@ -29,5 +29,7 @@ class Step(Part):
 
 class StepDone(BaseModel):
     """What every step answers. `next` is to be given as `after`; None = nothing is left."""
+
+    model_config = ALL_SAID
 
     next: str | None

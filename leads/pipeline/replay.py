@@ -37,9 +37,10 @@ _NOWHERE: Final = "no destination of its offer takes such leads: name one"
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What a replay does, or would do, with one destination of a lead ("" = it is routed anew).
+    """What was done with one destination of a lead, or would be; `destination` is "" where the lead is routed anew.
 
-    `kept` says why nothing is done, "" if it is sent; `twice` what it can mean that it is sent in spite of that.
+    `state` is the one before. `kept` says why it is not sent, "" if it is. `twice` is what it can mean that it is sent in spite
+    of that.
     """
 
     lead_id: str

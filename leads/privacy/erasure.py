@@ -51,10 +51,7 @@ _DONE: Final = FINAL - {State.ERASED}
 
 @dataclass(frozen=True, slots=True)
 class Trail:
-    """One thing that is held about the person: where it stands, and what was done with it, or would be.
-
-    `left`: nothing was done, and `what` says why.
-    """
+    """Something that was held: table or queue, keys, and what was done, or would be. `left`: nothing was, and `what` says why."""
 
     place: str
     key: str
@@ -64,9 +61,10 @@ class Trail:
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """A lead that a destination has been given, for a person to erase there.
+    """A lead that a destination was given, for a person to erase there: by its link, or the place in a table, or its id.
 
-    `certain` is False where nobody knows whether it has arrived. `removed`: it stood in the app's own storage and is gone.
+    `certain` is false where nobody knows whether it has arrived. `removed`: it stood in the app's own storage, and was erased.
+    `type` is "" where the offer has no such destination any more.
     """
 
     lead_id: str
