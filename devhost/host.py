@@ -7,7 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -122,7 +122,7 @@ class Host:
             return []
         queues = self._host_json.queues
         delay = self._clock.storage_seconds(int(queues.visibility_timeout))
-        options = replace(queues, visibility_timeout=delay)
+        options = queues.model_copy(update={"visibility_timeout": delay})
         return [
             QueueListener(self._app, function, self._service(function, session), options, self._options.lease_seconds)
             for function in self._app.of_type("queueTrigger")

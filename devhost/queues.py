@@ -150,7 +150,7 @@ class QueueListener:
             logger.warning("%s: message %s comes back after its lease: %s", name, message.id, error)
 
     def _decode(self, message: Message) -> bytes | None:
-        if not self._options.base64:
+        if self._options.message_encoding == "none":
             return message.text.encode()
         try:
             return base64.b64decode("".join(message.text.split()), validate=True)

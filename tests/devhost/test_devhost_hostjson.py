@@ -26,7 +26,7 @@ def test_defaults_are_those_of_the_azure_functions_host() -> None:
     assert host.queues.max_dequeue_count == 5
     assert host.queues.visibility_timeout == 0
     assert host.queues.max_polling_interval == 60
-    assert host.queues.base64 is True
+    assert host.queues.message_encoding == "base64"
 
 
 def test_every_setting_is_read() -> None:
@@ -51,7 +51,7 @@ def test_every_setting_is_read() -> None:
     assert (host.route_prefix, host.function_timeout) == ("in", 300)
     assert (host.queues.batch_size, host.queues.new_batch_threshold, host.queues.max_parallel) == (32, 0, 32)
     assert (host.queues.max_dequeue_count, host.queues.visibility_timeout) == (10, 30)
-    assert (host.queues.max_polling_interval, host.queues.base64) == (1.5, False)
+    assert (host.queues.max_polling_interval, host.queues.message_encoding) == (1.5, "none")
 
 
 def test_the_threshold_follows_the_batch_size() -> None:
