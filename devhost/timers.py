@@ -15,7 +15,7 @@ from datetime import datetime
 from devhost.clock import Clock
 from devhost.errors import HostEnd
 from devhost.functions import App, Function
-from devhost.ncrontab import parse_schedule
+from devhost.ncrontab import next_time
 from devhost.storage import Service, StorageError, StorageGone
 from devhost.times import Times
 
@@ -92,8 +92,8 @@ class TimerListener:
         self._clock = clock
         self._times = times
         self._lock = lock
-        self._schedule = parse_schedule(function.schedule)
-        self._schedule.after(clock.now())
+        self._schedule = function.schedule
+        next_time(self._schedule, clock.now())
         self._is_ours = lock is None
         self._is_stopping = False
         self._over = asyncio.Event()
@@ -154,12 +154,12 @@ class TimerListener:
 
     async def _fire_on_schedule(self) -> None:
         """Ticks that pass while the function runs become one call when it has ended."""
-        tick = self._schedule.after(self._clock.now())
+        tick = next_time(self._schedule, self._clock.now())
         if self._function.run_on_startup:
             await self._fire()
         while not await self._over_before(tick):
             await self._fire()
-            tick = max(self._schedule.after(tick), self._clock.now())
+            tick = max(next_time(self._schedule, tick), self._clock.now())
 
     async def _over_before(self, tick: datetime) -> bool:
         while (wait := (tick - self._clock.now()).total_seconds()) > 0 and not self._over.is_set():
