@@ -199,8 +199,9 @@ def app_with(tmp_path: Path) -> Callable[..., Path]:
             host["functionTimeout"] = function_timeout
         (app / "host.json").write_text(json.dumps(host))
         if leads:
-            (app / "leads").mkdir()
-            (app / "leads/__init__.py").touch()
+            for package in ("leads", "leads/core", "leads/ledger"):
+                (app / package).mkdir()
+                (app / package / "__init__.py").touch()
             (app / "leads/ledger/transactions.py").write_text("CLAIM_LEASE_SECONDS = 240\n")
             (app / "leads/core/clock.py").write_text(
                 "from datetime import UTC, datetime\n\ndef now() -> datetime:\n    return datetime.now(UTC)\n"
