@@ -44,7 +44,7 @@ def filled(sizes: list[int], parked: int) -> Iterator[list[str]]:
     """An Azurite with one account for each size, whose ledger holds so many leads; gives their connection strings."""
     with TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
-        azurite = Azurite.start(folder, accounts=len(sizes))
+        azurite = Azurite(folder, accounts=len(sizes))
         for storage in azurite.account_connection_strings:
             prepare(storage)
         azurite.stop()

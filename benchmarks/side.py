@@ -165,7 +165,7 @@ def accounts(count: int) -> Iterator[list[str]]:
     On disk, because in memory every message is an extent of its own, and once a minute Azurite stands still for seconds
     to remove those of thousands of deleted messages one by one.
     """
-    with TemporaryDirectory(prefix="benchmark-") as folder, Azurite.start(Path(folder), accounts=count) as azurite:
+    with TemporaryDirectory(prefix="benchmark-") as folder, Azurite(Path(folder), accounts=count) as azurite:
         yield azurite.account_connection_strings
 
 

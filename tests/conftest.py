@@ -79,9 +79,9 @@ def _events_of_invocations() -> Iterator[None]:
 def azurite() -> Iterator[Azurite]:
     """An Azurite in memory, shared by all tests of this process; never stop or restart it.
 
-    A test that needs an outage starts one of its own: `with Azurite.start() as azurite:`.
+    A test that needs an outage starts one of its own: `with Azurite() as azurite:`.
     """
-    with Azurite.start(accounts=ACCOUNTS) as running:
+    with Azurite(accounts=ACCOUNTS) as running:
         yield running
 
 

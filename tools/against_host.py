@@ -103,7 +103,7 @@ def samples(target: Target, console: Console) -> Row:
     """Post the samples, and see that each ends where samples/expected.json says."""
     started = time.monotonic()
     with contextlib.ExitStack() as ending:
-        storage = target.storage or ending.enter_context(Azurite.start()).connection_string
+        storage = target.storage or ending.enter_context(Azurite()).connection_string
         demo.configure_offers(storage)
         running = (
             host.attach(target.address, target.key) if target.address else ending.enter_context(_host(target, storage))
@@ -134,7 +134,7 @@ def chaos(target: Target, console: Console, leads: int) -> Row:
     """Kill worker and host while leads come in, and see that each lead arrives once."""
     if target.address:
         return Row("chaos", "skipped", "a host that was not started here is not killed")
-    with Azurite.start() as azurite, Vendor() as vendor:
+    with Azurite() as azurite, Vendor() as vendor:
         storage = azurite.connection_string
         app = App(Settings.model_validate({"LeadsStorage": storage}))
         app.offers.save(read_offer({"id": "*", "destinations": [crm(vendor.url)]}))

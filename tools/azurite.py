@@ -43,6 +43,7 @@ class Azurite:
 
     Without `folder` everything is kept in memory and gone after `stop()`; with one it is kept there.
     `accounts` is the number of further, empty storage accounts (see `account_connection_strings`).
+    `ports` has the port of "blob", "queue" and "table".
     With `certificate`, the PEM files of a certificate and its key, it speaks https and takes bearer tokens, of which it
     checks times, issuer and audience but no signature (Azurite's `--oauth basic`).
 
@@ -66,32 +67,9 @@ class Azurite:
         for number in range(accounts):
             self._keys[f"account{number:04d}"] = base64.b64encode(secrets.token_bytes(32)).decode()
         # Port 0 lets the kernel choose, so that copies started at the same moment cannot meet.
-        self._ports = dict.fromkeys(SERVICES, 0)
+        self.ports = dict.fromkeys(SERVICES, 0)
         self._process: subprocess.Popen[str] | None = None
         self._launch()
-
-    @classmethod
-    def start(
-        cls,
-        folder: Path | None = None,
-        accounts: int = 0,
-        timeout: float = 60.0,
-        certificate: tuple[Path, Path] | None = None,
-    ) -> Self:
-        """The same as the constructor, for `with Azurite.start() as azurite:`."""
-        return cls(folder, accounts, timeout, certificate)
-
-    @property
-    def blob_port(self) -> int:
-        return self._ports["blob"]
-
-    @property
-    def queue_port(self) -> int:
-        return self._ports["queue"]
-
-    @property
-    def table_port(self) -> int:
-        return self._ports["table"]
 
     @property
     def pid(self) -> int:
@@ -147,7 +125,7 @@ class Azurite:
     def _connection_string(self, account: str) -> str:
         protocol = "https" if self.certificate else "http"
         endpoints = ";".join(
-            f"{service.capitalize()}Endpoint={protocol}://127.0.0.1:{self._ports[service]}/{account}"
+            f"{service.capitalize()}Endpoint={protocol}://127.0.0.1:{self.ports[service]}/{account}"
             for service in SERVICES
         )
         key = self._keys[account]
@@ -196,7 +174,7 @@ class Azurite:
             "--skipApiVersionCheck",
         ]
         for service in SERVICES:
-            command += [f"--{service}Host", "127.0.0.1", f"--{service}Port", str(self._ports[service])]
+            command += [f"--{service}Host", "127.0.0.1", f"--{service}Port", str(self.ports[service])]
         if self.certificate is not None:
             certificate, key = self.certificate
             command += ["--cert", str(certificate), "--key", str(key), "--oauth", "basic"]
@@ -212,7 +190,7 @@ class Azurite:
                 output.append(line.strip())
                 if found := LISTENING.search(line):
                     service = found[1].lower()
-                    self._ports[service] = int(found[2])
+                    self.ports[service] = int(found[2])
                     waiting.discard(service)
                     if not waiting:
                         came_up.put(True)

@@ -100,14 +100,14 @@ def locked(path: Path) -> Iterator[bool]:
 def storage(keep: bool, folder: Path) -> Iterator[Azurite]:
     """Azurite, in memory or in `folder`/storage. Raises RunError where another copy uses that folder."""
     if not keep:
-        with Azurite.start() as azurite:
+        with Azurite() as azurite:
             yield azurite
         return
     with locked(folder / "storage.lock") as mine:
         if not mine:
             raise RunError(f"another `make run KEEP=1` is using {shown(folder / 'storage')}: end it, or leave KEEP out")
         (folder / "storage").mkdir(exist_ok=True)
-        with Azurite.start(folder / "storage") as azurite:
+        with Azurite(folder / "storage") as azurite:
             yield azurite
 
 

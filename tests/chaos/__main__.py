@@ -36,7 +36,7 @@ def main() -> int:
     fast = fast_clock()
     clock.now = fast.now
     with (
-        Azurite.start(accounts=1) as azurite,
+        Azurite(accounts=1) as azurite,
         ForkServer() as forks,
         Case(azurite.account_connection_strings[0], forks, fast) as case,
     ):

@@ -32,7 +32,7 @@ def forks() -> Iterator[ForkServer]:
 @pytest.fixture(scope="module")
 def accounts() -> Iterator[Iterator[str]]:
     """Connection strings of accounts of an Azurite that no other module uses."""
-    with Azurite.start(accounts=ACCOUNTS) as azurite:
+    with Azurite(accounts=ACCOUNTS) as azurite:
         yield iter(azurite.account_connection_strings)
 
 

@@ -123,7 +123,7 @@ def main() -> int:
         print(f"{time.monotonic() - started:6.0f} s  {line}", flush=True)
 
     with (
-        Azurite.start(accounts=1) as azurite,
+        Azurite(accounts=1) as azurite,
         ForkServer() as forks,
         Case(azurite.account_connection_strings[0], forks, fast) as case,
     ):

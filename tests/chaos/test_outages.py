@@ -128,7 +128,7 @@ def test_without_queues_the_sender_is_told_at_once_and_nothing_else_is_lost(what
 
 
 def test_azurite_stopped_and_started_in_mid_load(tmp_path: Path, forks: ForkServer, fast_clock: Clock) -> None:
-    with Azurite.start(tmp_path, accounts=1) as azurite:
+    with Azurite(tmp_path, accounts=1) as azurite:
         (account,) = azurite.account_connection_strings
         with Case(account, forks, fast_clock) as case, ExitStack() as stack:
             case.arguments, case.mode = ("--no-timers",), ()

@@ -102,7 +102,7 @@ def secured(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> 
     chain, key = folder / "certificate.pem", folder / "key.pem"
     chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
     certificate.private_key_pem.write_to_path(str(key))
-    with Azurite.start(accounts=ACCOUNTS, certificate=(chain, key)) as running:
+    with Azurite(accounts=ACCOUNTS, certificate=(chain, key)) as running:
         yield running
 
 
@@ -135,7 +135,7 @@ def azures_names(secured: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
     dial = network.dial
 
     def redirected(host: str, port: int, seconds: float, options: Any, admits: Any) -> socket.socket:
-        for service, real_port in (("queue", secured.queue_port), ("table", secured.table_port)):
+        for service, real_port in (("queue", secured.ports["queue"]), ("table", secured.ports["table"])):
             if host.endswith(f".{service}.core.windows.net"):
                 return dial("127.0.0.1", real_port, seconds)  # it stands for a public address
         return dial(host, port, seconds, options, admits)

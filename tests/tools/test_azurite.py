@@ -20,19 +20,15 @@ def queue_of(connection_string: str) -> QueueClient:
     return QueueClient.from_connection_string(connection_string, "leads")
 
 
-def ports_of(azurite: Azurite) -> tuple[int, int, int]:
-    return azurite.blob_port, azurite.queue_port, azurite.table_port
-
-
 def test_all_three_services_answer(azurite: Azurite) -> None:
     assert list(QueueServiceClient.from_connection_string(azurite.connection_string).list_queues()) == []
     assert list(TableServiceClient.from_connection_string(azurite.connection_string).list_tables()) == []
-    with socket.create_connection(("127.0.0.1", azurite.blob_port), timeout=5):
+    with socket.create_connection(("127.0.0.1", azurite.ports["blob"]), timeout=5):
         pass
 
 
 def test_an_account_sees_nothing_of_another() -> None:
-    with Azurite.start(accounts=2) as azurite:
+    with Azurite(accounts=2) as azurite:
         mine, other = azurite.account_connection_strings
         queue = queue_of(mine)
         queue.create_queue()
@@ -44,25 +40,25 @@ def test_an_account_sees_nothing_of_another() -> None:
 
 
 def test_copies_run_side_by_side(azurite: Azurite) -> None:
-    with Azurite.start() as other:
-        assert not set(ports_of(other)) & set(ports_of(azurite))
+    with Azurite() as other:
+        assert not set(other.ports.values()) & set(azurite.ports.values())
 
 
 def test_restart_keeps_ports_and_on_disk_the_data(tmp_path: Path) -> None:
-    with Azurite.start(tmp_path) as azurite:
+    with Azurite(tmp_path) as azurite:
         queue = queue_of(azurite.connection_string)
         queue.create_queue()
         queue.send_message("still here")
-        ports, pid = ports_of(azurite), azurite.pid
+        ports, pid = dict(azurite.ports), azurite.pid
 
         azurite.restart()
 
-        assert (ports_of(azurite), azurite.pid != pid) == (ports, True)
+        assert (azurite.ports, azurite.pid != pid) == (ports, True)
         assert [message.content for message in queue.peek_messages()] == ["still here"]
 
 
 def test_in_memory_a_restart_forgets() -> None:
-    with Azurite.start() as azurite:
+    with Azurite() as azurite:
         QueueServiceClient.from_connection_string(azurite.connection_string).create_queue("leads")
         azurite.restart()
         assert list(QueueServiceClient.from_connection_string(azurite.connection_string).list_queues()) == []
@@ -70,18 +66,19 @@ def test_in_memory_a_restart_forgets() -> None:
 
 def test_a_port_that_was_taken_meanwhile_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PORT_SECONDS", 0)
-    with Azurite.start() as azurite:
+    with Azurite() as azurite:
         azurite.stop()
-        with socket.socket() as thief:
-            thief.bind(("127.0.0.1", azurite.queue_port))
-            thief.listen()
-            with pytest.raises(AzuriteError, match=f"EADDRINUSE.*{azurite.queue_port}") as error:
-                azurite.restart()
+        port = azurite.ports["queue"]
+        with (
+            socket.create_server(("127.0.0.1", port)),
+            pytest.raises(AzuriteError, match=f"EADDRINUSE.*{port}") as error,
+        ):
+            azurite.restart()
     assert "\n" not in str(error.value)
 
 
 def test_stop_ends_the_process_and_may_be_called_again() -> None:
-    azurite = Azurite.start()
+    azurite = Azurite()
     process = psutil.Process(azurite.pid)
     azurite.stop()
     azurite.stop()
@@ -91,7 +88,7 @@ def test_stop_ends_the_process_and_may_be_called_again() -> None:
 
 
 def test_it_ends_when_its_parent_is_killed() -> None:
-    code = "import time; from tools.azurite import Azurite; print(Azurite.start().pid, flush=True); time.sleep(600)"
+    code = "import time; from tools.azurite import Azurite; print(Azurite().pid, flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
         azurite = psutil.Process(int(parent.stdout.readline()))
@@ -103,4 +100,4 @@ def test_it_ends_when_its_parent_is_killed() -> None:
 def test_where_it_is_not_installed_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "ENTRY", tmp_path / "azurite.js")
     with pytest.raises(AzuriteError, match="make setup"):
-        Azurite.start()
+        Azurite()
