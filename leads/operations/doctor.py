@@ -22,6 +22,7 @@ from leads.destinations import read_settings
 from leads.destinations.allowance import ALLOWANCES_TABLE
 from leads.destinations.answers import last_answer, listen
 from leads.destinations.base import secret_references
+from leads.destinations.checking import check_connection
 from leads.health.alarms import ALARMS_TABLE
 from leads.health.connections import CONNECTIONS_TABLE, Connection
 from leads.health.empty_bodies import WITHOUT_LENGTH_FOR
@@ -32,7 +33,6 @@ from leads.offers.model import DestinationConfig, Offer, by_connection
 from leads.offers.table import OFFERS_TABLE, UnreadableOffer
 from leads.operations.operation import Nothing
 from leads.operations.validation import apart
-from leads.pipeline.attempt import checked
 from leads.platform import deadline
 from leads.platform.events import Event
 from leads.platform.row_reading import UnreadableRow
@@ -318,7 +318,7 @@ class _Examination:
             return _note(Area.CONNECTIONS, about, "not asked: a secret of it can't be read")
         destination = apart(self.app, config, self.app.secrets)
         heard = listen(destination)
-        found = checked(destination)
+        found = check_connection(destination)
         answer = "" if found.ok else last_answer(heard, destination)
         code = f" ({found.code})" if found.code else ""
         if found.transient:

@@ -10,11 +10,11 @@ from leads import destinations
 from leads.app import App
 from leads.destinations.answers import last_answer, listen
 from leads.destinations.base import CHECK_SECONDS, Context, Destination
+from leads.destinations.checking import check_connection
 from leads.offers.model import DestinationConfig
 from leads.operations.offers import OfferId, no_offer
 from leads.operations.operation import BODY, QUERY, Request
 from leads.operations.problems import NotFound
-from leads.pipeline.attempt import checked
 from leads.platform.secrets import Secrets
 from leads.platform.settings import SettingsError
 from leads.platform.storage import StorageError
@@ -97,7 +97,7 @@ def _check(app: App, config: DestinationConfig) -> Validated:
     destination = apart(app, config)
     heard = listen(destination)
     started = time.monotonic()
-    result = checked(destination)
+    result = check_connection(destination)
     took = time.monotonic() - started
     return Validated(
         destination=config.name,

@@ -1,7 +1,7 @@
 """Delivery: one queue message becomes one settled attempt.
 
-Nothing here raises in order to wait: what can't be done now is put back on the queue. Whatever is raised all the same is a
-fault of ours, which the host counts and in the end moves to the poison queue.
+A message that can't be handled now is put back on the queue; nothing is raised in order to wait. An exception is a fault of the
+app: the host counts it, and moves the message to the poison queue in the end.
 """
 
 from base64 import b64encode
@@ -28,15 +28,15 @@ from leads.platform.storage import StorageError, is_our_fault
 from leads.platform.tracing import follow, tracing
 
 DELIVERY_SECONDS: Final = 220
-"""All of a delivery, whatever hangs: below the claim's lease, which is below `functionTimeout`."""
+"""The deadline of a whole delivery. It is below the claim's lease, which is below `functionTimeout`."""
 PUT_BACK_SECONDS: Final = 10
-"""What is left of them at least for putting the message back."""
+"""Reserved for putting the message back."""
 LEDGER_DOWN_SECONDS: Final = 60
 TOO_NEW_SECONDS: Final = 300
 MAX_DEFERRALS: Final = 10
-"""Minutes that a message waits for the ledger to know its lead: longer than `functionTimeout` and any lease."""
+"""How often a message is put back for a minute until the ledger knows its lead: longer than `functionTimeout` and any lease."""
 JUST_RECEIVED: Final = timedelta(seconds=5)
-"""So soon nearly all leads are handled, and they cost no request more."""
+"""Younger leads skip the tombstone lookup."""
 
 
 def deliver(app: App, text: str, reception: Reception | None = None) -> None:
@@ -53,7 +53,7 @@ def _handle(app: App, text: str, reception: Reception | None) -> None:
         app.queue.put(text, TOO_NEW_SECONDS)
         return
     except MessageUnreadable:
-        # It can't become readable by being tried again: straight to where unreadable bytes are kept.
+        # A retry can't make it readable: it goes straight to the poison queue, whose bytes are kept.
         app.poison.put(b64encode(text.encode()).decode())
         return
     with tracing(message.traceparent):
@@ -64,7 +64,7 @@ def _handle(app: App, text: str, reception: Reception | None) -> None:
             _put_back(app, text, message, wait.seconds, type(wait).__name__)
         except LedgerBusy as wait:
             _put_back(app, text, message, short_delay(), type(wait).__name__)
-        except UnreadableRow as unreadable:  # it waits for the release that wrote the row
+        except UnreadableRow as unreadable:  # the message waits for the release that wrote the row
             unreadable.report()
             _put_back(app, text, message, TOO_NEW_SECONDS, type(unreadable).__name__)
         except StorageError as error:
@@ -89,7 +89,7 @@ def _deliver(app: App, message: Message) -> None:
     if record is None:
         _wait_for_the_ledger(app, message)
         return
-    follow(record.traceparent)  # of the messages only the first one brings it
+    follow(record.traceparent)  # only a lead's first message brings it
     if drop_if_erased(app, record):
         return
     for _ in range(TRIES):
@@ -103,7 +103,7 @@ def _deliver(app: App, message: Message) -> None:
 
 
 def _wait_for_the_ledger(app: App, message: Message) -> None:
-    """Put back what came before the ledger knows its lead: the attempt that put it may not have settled yet."""
+    """Put back a message whose lead the ledger does not know yet: the attempt that put the message may not have settled."""
     if message.ahead < MAX_DEFERRALS:
         later = replace(message, ahead=message.ahead + 1)
         _put_back(app, encode(later), later, LEDGER_DOWN_SECONDS, "the ledger does not know the lead yet")
@@ -112,7 +112,7 @@ def _wait_for_the_ledger(app: App, message: Message) -> None:
 
 
 def _record_of(app: App, message: Message) -> LeadRecord | None:
-    """The lead's record: new if the message brings the lead, else what the ledger has."""
+    """The lead's record: a new one if the message brings the lead, else the ledger's."""
     lead = message.lead
     if message.has_body and (body := app.ledger.body(message.lead_id)):
         lead = parse_kept(body)
@@ -122,9 +122,9 @@ def _record_of(app: App, message: Message) -> LeadRecord | None:
 
 
 def drop_if_erased(app: App, record: LeadRecord) -> bool:
-    """Whether a message brings a lead whose customer has been erased since: then the ledger gets what is left without them.
+    """Whether the customer of a new lead was erased after it was received. If so, its record is written without personal data.
 
-    A lead that came in just now is not looked up: an erasure at the same moment is what `erasure.look_after` is for.
+    A lead younger than `JUST_RECEIVED` is not looked up: `erasure.look_after` finds it if the erasure came at the same moment.
     """
     if record.etag or record.lead is None or clock.now() - record.received_at < JUST_RECEIVED:
         return False
@@ -137,7 +137,7 @@ def drop_if_erased(app: App, record: LeadRecord) -> bool:
 
 
 def new_record(message: Message, lead: Lead | None) -> LeadRecord:
-    """The record that intake's message begins; it is not stored yet."""
+    """A record for intake's message; it is not stored yet."""
     assert message.received_at is not None  # noqa: S101
     return LeadRecord(
         lead_id=message.lead_id,
@@ -153,12 +153,12 @@ def new_record(message: Message, lead: Lead | None) -> LeadRecord:
 
 
 def _advance(app: App, record: LeadRecord, message: Message) -> None:
-    """Do what the message asks for, if it is still to be done."""
+    """Do what the message asks for, unless it has been done."""
     if record.lead is None:
         _drop(message, "its personal data has been removed" if record.emptied_at else "the lead can't be read")
         return
     if record.lead.is_test:
-        # It is there to try what was configured a moment ago, and what this instance knows may be a minute old.
+        # A test lead tries what was configured a moment ago; this instance's caches may be a minute old.
         app.offers.forget()
         app.connections.forget()
     named = [delivery for name, delivery in record.deliveries.items() if name]
@@ -229,13 +229,13 @@ def _fix_destinations(current: LeadRecord, routed: LeadRecord, fixed: dict[str, 
 
 
 def _conclude(app: App, record: LeadRecord, message: Message, state: State, reason: str, connection: str = "") -> None:
-    """Settle a lead that goes to no destination now; `connection` is what it waits behind."""
+    """Settle a lead that goes to no destination now; `connection` is the one that it waits for."""
     offer, stage = record.offer, record.stage
 
     def change(current: LeadRecord) -> None:
         whole = current.deliveries.get("")
         if any(current.deliveries) or (whole is not None and not whole.still_to_do(message.seq)):
-            return  # somebody else, who may know the offers better, was quicker
+            return  # another delivery was quicker, and may know newer offers
         current.offer, current.stage = offer, stage
         waiting = Delivery("", state, message.seq, connection, updated_at=clock.now(), reason=reason)
         waiting.forced = whole is not None and whole.forced
@@ -261,7 +261,7 @@ def _conclude(app: App, record: LeadRecord, message: Message, state: State, reas
 
 
 def _put_one_message_each(app: App, record: LeadRecord) -> None:
-    """Begin every destination that has not begun: a message that was put before is recognised as a leftover."""
+    """Begin each destination that has not begun. If a message was put before, its number shows that the second is a leftover."""
     for name, delivery in record.deliveries.items():
         if name and delivery.state is State.WAITING:
             app.queue.put(encode(Message(record.lead_id, name, delivery.seq + 1)))
@@ -271,10 +271,10 @@ def _put_one_message_each(app: App, record: LeadRecord) -> None:
 
 
 def _attempt_as_configured(app: App, record: LeadRecord, delivery: Delivery, message: Message) -> None:
-    """Attempt by what the offer says now, which may have changed since the lead was routed."""
+    """Attempt with the offer's present configuration, which may have changed since the lead was routed."""
     offer, config = _configured(app, record, delivery)
     if config is None:
-        # The instance that routed the lead may have known of a change before this one.
+        # The instance that routed the lead may know a newer offer than this one.
         app.offers.renew()
         offer, config = _configured(app, record, delivery)
     if offer is not None and config is not None:

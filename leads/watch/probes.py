@@ -15,11 +15,11 @@ from leads.core.identity import EARLIEST
 from leads.core.messages import Message, encode
 from leads.core.states import State
 from leads.destinations.base import CheckResult
+from leads.destinations.checking import check_connection
 from leads.health.connections import Connection
 from leads.ledger.queries import Backlog
 from leads.offers.model import DestinationConfig
 from leads.offers.usage import Uses
-from leads.pipeline.attempt import checked
 from leads.platform import deadline
 from leads.platform.events import Event, emit
 from leads.platform.steps import isolated
@@ -81,7 +81,7 @@ def _ask(app: App, asking: _Asking, backlog: Backlog) -> bool:
 
 def _checked(app: App, config: DestinationConfig) -> CheckResult:
     with deadline.within(ANSWER_SECONDS):
-        return checked(app.destination(config))
+        return check_connection(app.destination(config))
 
 
 def _probe(app: App, connection: Connection, config: DestinationConfig, backlog: Backlog) -> None:

@@ -19,7 +19,7 @@ from leads.core.states import State
 from leads.operations import http as manage
 from leads.operations.http import answer_manage
 from leads.operations.table import OPERATIONS
-from leads.pipeline import attempt, delivery, http
+from leads.pipeline import attempt, delivery, http, settling
 from leads.pipeline.delivery import deliver
 from leads.pipeline.http import answer_status
 from leads.platform.settings import Settings
@@ -110,7 +110,7 @@ def short_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "DELIVERY_SECONDS", DEADLINE)
     monkeypatch.setattr(delivery, "PUT_BACK_SECONDS", DEADLINE / 4)
     monkeypatch.setattr(attempt, "SEND_SECONDS", DEADLINE / 4)
-    monkeypatch.setattr(attempt, "SETTLE_SECONDS", DEADLINE / 4)
+    monkeypatch.setattr(settling, "SETTLE_SECONDS", DEADLINE / 4)
 
 
 class HangAt(Rule):

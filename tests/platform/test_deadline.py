@@ -15,8 +15,8 @@ from leads.destinations.base import CHECK_SECONDS, SEND_SECONDS
 from leads.ledger.transactions import CLAIM_LEASE_SECONDS
 from leads.operations.table import OPERATIONS
 from leads.pipeline import http
-from leads.pipeline.attempt import SETTLE_SECONDS
 from leads.pipeline.delivery import DELIVERY_SECONDS, LEDGER_DOWN_SECONDS, MAX_DEFERRALS, PUT_BACK_SECONDS
+from leads.pipeline.settling import SETTLE_SECONDS
 from leads.platform import deadline
 from leads.watch import announcements, poison, probes, tick
 from tools.host import ROOT

@@ -1,10 +1,10 @@
 """Imported into a worker before the app: a delivery's times in seconds instead of minutes, in the product's order."""
 
 from leads.ledger import transactions
-from leads.pipeline import attempt, delivery
+from leads.pipeline import attempt, delivery, settling
 
 attempt.SEND_SECONDS = 4  # type: ignore[attr-defined]
-attempt.SETTLE_SECONDS = 3  # type: ignore[misc]
+settling.SETTLE_SECONDS = 3  # type: ignore[misc]
 delivery.PUT_BACK_SECONDS = 2  # type: ignore[misc]
 delivery.DELIVERY_SECONDS = 12  # type: ignore[misc]
 transactions.CLAIM_LEASE_SECONDS = 13

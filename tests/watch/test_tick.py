@@ -140,7 +140,7 @@ def test_a_quiet_connection_that_is_never_done_with_has_had_its_turn(
     routed: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where the host ends the worker in the middle of it."""
-    monkeypatch.setattr(probes, "checked", ends_here)
+    monkeypatch.setattr(probes, "check_connection", ends_here)
     routed.watch()
     (connection,) = routed.app.connections.stored()
     assert connection.checked_at == routed.clock.now()

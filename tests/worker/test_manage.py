@@ -336,7 +336,7 @@ def test_the_doctor_says_over_http_what_it_says_at_a_shell(ask: Ask) -> None:
 def test_checks_that_are_not_done_in_time_are_a_503_that_says_so(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     ask("PUT", "/offers/contoso.crm", OFFER)
     end = threading.Event()
-    monkeypatch.setattr("leads.operations.validation.checked", lambda _: end.wait(60))
+    monkeypatch.setattr("leads.operations.validation.check_connection", lambda _: end.wait(60))
     monkeypatch.setattr("leads.operations.validation.VALIDATION_SECONDS", 0)
     answer = ask("POST", "/offers/contoso.crm/validate")
     end.set()

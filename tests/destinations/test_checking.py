@@ -14,8 +14,8 @@ from leads.destinations.base import (
     OutgoingLead,
     PreviewedRequest,
 )
+from leads.destinations.checking import check_connection
 from leads.destinations.http import Failure, HttpClient, NoAnswer
-from leads.pipeline.attempt import checked
 
 NOTHING: dict[str, CheckResult] = {}
 
@@ -45,13 +45,13 @@ class Anything(Destination):
 
 def test_what_a_check_says_is_what_it_says() -> None:
     said = CheckResult(ok=False, problem="the secret has expired", code="401")
-    assert checked(Anything(lambda: said)) is said
+    assert check_connection(Anything(lambda: said)) is said
 
 
 def test_a_check_that_raises_stands_against_nothing_and_says_where_without_the_data() -> None:
-    found = checked(Anything(lambda: NOTHING["marker@example.com"]))
+    found = check_connection(Anything(lambda: NOTHING["marker@example.com"]))
     assert found.ok and "fault" in found.problem
-    assert found.code.startswith("KeyError at test_checked.py:")
+    assert found.code.startswith("KeyError at test_checking.py:")
     assert "marker" not in repr(found)
 
 
@@ -67,4 +67,4 @@ def test_a_check_has_so_many_seconds_for_all_its_requests(monkeypatch: Any) -> N
             return CheckResult(ok=False, code=error.failure, transient=True)
         raise AssertionError("it had no time left")
 
-    assert checked(Anything(slow)).code == Failure.TIMEOUT
+    assert check_connection(Anything(slow)).code == Failure.TIMEOUT
