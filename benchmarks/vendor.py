@@ -26,9 +26,8 @@ from leads import destinations
 from leads.core.lead import Stage
 from leads.core.lead_parsing import parse_body
 from leads.core.outcomes import Delivered
-from leads.destinations.allowance import ALLOWANCES_TABLE
 from leads.destinations.base import Context, Customer, Destination, OutgoingLead
-from leads.destinations.lanes import Allowance, Lanes
+from leads.destinations.limits import ALLOWANCES_TABLE, RateLimit, RateLimiter
 from leads.platform.secrets import Secrets
 from leads.platform.settings import Settings
 from leads.platform.storage import Storage
@@ -172,11 +171,11 @@ def _counting(storage: str) -> Callable[[], object]:
 
 
 def _marketo(vendor: Vendors, storage: str) -> Destination:
-    """With an allowance that holds up no measurement; its lane is kept from lead to lead as in the app."""
+    """With a rate limit that holds up no measurement, kept as in the app."""
     context = _context(vendor, storage)
-    plenty = Allowance(lanes=5, calls=1000, seconds=0.001, longest_call=90)
+    plenty = RateLimit(at_once=5, calls=1000, seconds=0.001, longest_call=90)
     table = context.storage.table(ALLOWANCES_TABLE)
-    context.shared(("marketo lanes", marketo.MUNCHKIN), lambda: Lanes(table, "marketo;benchmark", plenty))
+    context.shared(("marketo limiter", marketo.MUNCHKIN), lambda: RateLimiter(table, "marketo;benchmark", plenty))
     return destinations.make("marketo", vendor.settings["Marketo"], context)
 
 

@@ -116,7 +116,7 @@ class App:
 
     @once
     def ceilings(self) -> "Ceilings":
-        from leads.destinations.allowance import ALLOWANCES_TABLE
+        from leads.destinations.limits import ALLOWANCES_TABLE
         from leads.health.daily_ceiling import Ceilings
 
         return Ceilings(self.storage.table(ALLOWANCES_TABLE), self.connections)

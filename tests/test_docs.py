@@ -33,7 +33,7 @@ from leads.destinations.vendors import salesforce_web_to_lead as web_to_lead
 from leads.destinations.vendors.azure_table import to_entity
 from leads.destinations.vendors.dataverse.errors import CODES, ENTRA_CODES
 from leads.destinations.vendors.dataverse.records import DEFAULT_MAPPING, DO_NOT_CONTACT, RATING_COLUMN
-from leads.destinations.vendors.marketo import ALLOWANCE
+from leads.destinations.vendors.marketo import RATE_LIMIT
 from leads.destinations.vendors.marketo import records as marketo_records
 from leads.destinations.vendors.marketo.errors import CODES as MARKETO_CODES
 from leads.destinations.vendors.marketo.errors import MAYBE_DONE
@@ -348,11 +348,11 @@ def test_every_field_and_code_of_marketo_is_documented_and_no_other() -> None:
     assert named <= {*MARKETO_CODES, *MAYBE_DONE, "400", "404", "413"}
 
 
-def test_marketos_allowance_is_documented_as_it_is() -> None:
+def test_marketos_rate_limit_is_documented_as_it_is() -> None:
     text = page("docs/destinations/marketo.md")
-    calls, lanes = ALLOWANCE.lanes * ALLOWANCE.calls, ALLOWANCE.lanes
-    assert f"{calls} calls in {ALLOWANCE.seconds:.0f} seconds and {lanes} at once" in text
-    assert f"{calls / ALLOWANCE.seconds} calls a second" in text
+    calls = RATE_LIMIT.calls
+    assert f"{calls} calls in {RATE_LIMIT.seconds:.0f} seconds and {RATE_LIMIT.at_once} at once" in text
+    assert f"{calls / RATE_LIMIT.seconds} calls a second" in text
     assert f"the last {STAGES_KEPT} stages" in text
 
 

@@ -7,7 +7,7 @@ costs next to nothing, and lets through a hundredth too much for each instance.
 from threading import Lock
 from typing import Final
 
-from leads.destinations.allowance import DailyBudget
+from leads.destinations.limits import DailyQuota
 from leads.health.connections import Connections
 from leads.offers.model import Offer
 from leads.platform.storage import Table, key_part
@@ -56,5 +56,5 @@ class Ceilings:
             self._counted[offer.id] = counted
             return 0
 
-    def _budget(self, offer: Offer, ceiling: int) -> DailyBudget:
-        return DailyBudget(self._table, CEILING, key_part(offer.id), ceiling)
+    def _budget(self, offer: Offer, ceiling: int) -> DailyQuota:
+        return DailyQuota(self._table, CEILING, key_part(offer.id), ceiling)

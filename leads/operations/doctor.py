@@ -19,10 +19,10 @@ from leads.app import App
 from leads.core import clock
 from leads.core.problems import code_location
 from leads.destinations import read_settings
-from leads.destinations.allowance import ALLOWANCES_TABLE
 from leads.destinations.answers import last_answer, listen
 from leads.destinations.base import secret_references
 from leads.destinations.checking import check_connection
+from leads.destinations.limits import ALLOWANCES_TABLE
 from leads.health.alarms import ALARMS_TABLE
 from leads.health.connections import CONNECTIONS_TABLE, Connection
 from leads.health.empty_bodies import WITHOUT_LENGTH_FOR

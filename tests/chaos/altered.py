@@ -6,7 +6,7 @@ whose reader died is seen again soon, too.
 `CHAOS_DEADLY`: the lead of this e-mail address kills the process while it is sent, as native code does, or the kernel where
 memory has run out, and adds a line to the file `CHAOS_DEATHS`; until that file is gone.
 `CHAOS_CLAIM_SECONDS`: how long a claim holds its customer.
-`CHAOS_ALLOWANCE`: another allowance than Marketo's own: `lanes calls seconds longest_call lease`.
+`CHAOS_RATE_LIMIT`: another rate limit than Marketo's own: `at_once calls seconds longest_call lease`.
 
 SIGUSR1 is a tick of the timers, for workers without timers of their own: a test that kills at every request says when.
 """
@@ -53,12 +53,12 @@ if "CHAOS_DEADLY" in os.environ:
 if "CHAOS_CLAIM_SECONDS" in os.environ:
     transactions.CLAIM_LEASE_SECONDS = int(os.environ["CHAOS_CLAIM_SECONDS"])
 
-if "CHAOS_ALLOWANCE" in os.environ:
-    from leads.destinations.lanes import Allowance
+if "CHAOS_RATE_LIMIT" in os.environ:
+    from leads.destinations.limits import RateLimit
     from leads.destinations.vendors import marketo
 
-    _lanes, _calls, *_seconds = os.environ["CHAOS_ALLOWANCE"].split()
-    marketo.ALLOWANCE = Allowance(int(_lanes), int(_calls), *map(float, _seconds))  # type: ignore[misc]
+    _at_once, _calls, *_seconds = os.environ["CHAOS_RATE_LIMIT"].split()
+    marketo.RATE_LIMIT = RateLimit(int(_at_once), int(_calls), *map(float, _seconds))  # type: ignore[misc]
 
 
 def _tick() -> None:

@@ -208,7 +208,7 @@ class WebToLead(Vendor):
 
 
 class Marketo(Crm):
-    """With an allowance of 40 calls in half a second, 5 at once.
+    """With a limit of 40 calls in half a second, 5 at once.
 
     Leases are so short here that sends of a customer overlap, and the last one's journey stands; the next stage sets it whole.
     """
@@ -217,7 +217,7 @@ class Marketo(Crm):
     type = "marketo"
     throttled = Response(200, {"success": False, "errors": [{"code": "606", "message": "Max rate limit exceeded"}]})
     follow_up: ClassVar[dict[str, Any]] = {"list": marketo.LIST}
-    environment: ClassVar[dict[str, str]] = {"CHAOS_ALLOWANCE": "5 8 0.5 1 1"}
+    environment: ClassVar[dict[str, str]] = {"CHAOS_RATE_LIMIT": "5 40 0.5 1 1"}
     last_stages = ("Later",)
 
     def __init__(self, authority: Authority) -> None:

@@ -15,7 +15,6 @@ from urllib.parse import urlencode
 from pydantic import Field, JsonValue, field_validator
 
 from leads.core.outcomes import Delivered, Misconfigured, Outcome, Rejected, Retry, Unknown
-from leads.destinations.allowance import ALLOWANCES_TABLE, DailyBudget, UsedUp
 from leads.destinations.base import (
     OWN_OUTAGE_SECONDS,
     CheckResult,
@@ -28,6 +27,7 @@ from leads.destinations.base import (
 )
 from leads.destinations.follow_up import FollowUp
 from leads.destinations.http import Answer, NoAnswer
+from leads.destinations.limits import ALLOWANCES_TABLE, DailyQuota, UsedUp
 from leads.destinations.mapping import render_mapping
 from leads.destinations.text import NOT_PROVIDED, truncate
 from leads.destinations.vendor_errors import check_result, unanswered
@@ -166,10 +166,10 @@ class WebToLead(Destination):
         return False
 
     @once
-    def budget(self) -> DailyBudget:
-        def make() -> DailyBudget:
+    def budget(self) -> DailyQuota:
+        def make() -> DailyQuota:
             table = self.context.storage.table(ALLOWANCES_TABLE)
-            return DailyBudget(table, "web_to_lead", self.settings.organization, self.settings.daily_limit)
+            return DailyQuota(table, "web_to_lead", self.settings.organization, self.settings.daily_limit)
 
         return self.context.shared(("daily budget", self.connection), make)
 

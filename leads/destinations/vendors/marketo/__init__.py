@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, ClassVar, Final
 
 from leads.core.outcomes import Outcome, Rejected, Retry
-from leads.destinations.allowance import ALLOWANCES_TABLE
 from leads.destinations.base import (
     CheckResult,
     Customer,
@@ -21,7 +20,7 @@ from leads.destinations.base import (
     PreviewedRequest,
 )
 from leads.destinations.http import Failure
-from leads.destinations.lanes import Allowance, Lane, Lanes, NoLane
+from leads.destinations.limits import ALLOWANCES_TABLE, RateLimit, RateLimited, RateLimiter, Slot
 from leads.destinations.tokens import TokenSource
 from leads.destinations.vendor_errors import (
     FAILURES,
@@ -41,12 +40,12 @@ from leads.destinations.vendors.marketo.settings import MarketoSettings
 from leads.destinations.vendors.marketo.sign_in import token_source
 from leads.platform.once import once
 
-ALLOWANCE: Final = Allowance(lanes=5, calls=10, seconds=20.0, longest_call=90.0)
+RATE_LIMIT: Final = RateLimit(at_once=5, calls=50, seconds=20.0, longest_call=90.0)
 """50 calls in 20 seconds, 5 at once: half of what an instance takes, for it has other integrations, too (Adobe Marketo Engage
 Developer Guide, "Marketo Integration Best Practices"). Marketo ends a call after 90 seconds."""
 
 TURN_SECONDS: Final = 60.0
-"""How long a lead waits for a lane before it goes back to the queue."""
+"""How long a lead waits for its first call before it goes back to the queue."""
 CHECK_TURN_SECONDS: Final = 20.0
 
 
@@ -81,27 +80,29 @@ class Marketo(Destination):
         return token_source(self.settings, self.context, self.http)
 
     @property
-    def lanes(self) -> Lanes:
-        """The instance's allowance, whichever connection its calls go by."""
+    def limiter(self) -> RateLimiter:
+        """One for the instance, whichever connection its calls go by."""
         instance = self.settings.instance
         table = self.context.storage.table(ALLOWANCES_TABLE)
-        return self.context.shared(("marketo lanes", instance), lambda: Lanes(table, f"marketo;{instance}", ALLOWANCE))
+        return self.context.shared(
+            ("marketo limiter", instance), lambda: RateLimiter(table, f"marketo;{instance}", RATE_LIMIT)
+        )
 
     @property
     def known(self) -> Known:
         return self.context.shared(("marketo fields", self.connection), Known)
 
-    def client(self, lane: Lane) -> Client:
-        return Client(self.settings.base_url, self.http, self.tokens, lane)
+    def client(self, slot: Slot) -> Client:
+        return Client(self.settings.base_url, self.http, self.tokens, slot)
 
     def check(self) -> CheckResult:
         """Sign in, and look whether the right, fields, form and lists that leads need are there."""
         try:
             self.tokens.get()
-            with self.lanes.lane(CHECK_TURN_SECONDS) as lane:
-                checking = _Checking(self, self.client(lane))
+            with self.limiter.slot(CHECK_TURN_SECONDS) as slot:
+                checking = _Checking(self, self.client(slot))
                 return check_of(checking.needed, checking.extras, _judged)
-        except NoLane:
+        except RateLimited:
             return CheckResult(
                 ok=False, problem="too many calls are waiting for their turn", code=NO_TURN, transient=True
             )
@@ -112,10 +113,10 @@ class Marketo(Destination):
         if reason := unfit_email(outgoing.lead.email):
             return Rejected(reason, "email")
         try:
-            self.tokens.get()  # before a lane is held, which others wait for
-            with self.lanes.lane(TURN_SECONDS) as lane:
-                return self._sending(self.known, self.client(lane), outgoing, customer).run()
-        except NoLane:
+            self.tokens.get()  # before a slot is held, which others wait for
+            with self.limiter.slot(TURN_SECONDS) as slot:
+                return self._sending(self.known, self.client(slot), outgoing, customer).run()
+        except RateLimited:
             return Retry(NO_TURN, ours=True)
         except FAILURES as error:
             return outcome_of(error, WRONG_ADDRESS)

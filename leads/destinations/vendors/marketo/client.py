@@ -1,4 +1,4 @@
-"""Requests to an instance's REST API, each in its turn at the instance's allowance.
+"""Requests to an instance's REST API, within the instance's rate limit.
 
 Source: Adobe Marketo Engage Developer Guide, "REST API", "Leads", "Lead Database" (section "Long URIs"), "List Membership".
 """
@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from leads.destinations.http import MAX_ANSWER_BYTES, Answer, HttpClient
-from leads.destinations.lanes import Lane
+from leads.destinations.limits import Slot
 from leads.destinations.tokens import TokenSource
 from leads.destinations.vendor_errors import UNREADABLE, VendorError, with_fresh_token
 from leads.destinations.vendors.marketo.errors import problem_of, record_problem
@@ -26,14 +26,14 @@ _LEADS: Final = "/rest/v1/leads.json"
 class Client:
     """An instance, with a token that is renewed once where it is refused.
 
-    Raises `VendorError`, `NoAnswer`, `NoToken`; `NoLane` where a call's turn does not come in time.
+    Raises `VendorError`, `NoAnswer`, `NoToken`; `RateLimited` where a call's turn does not come in time.
     """
 
-    def __init__(self, base_url: str, http: HttpClient, tokens: TokenSource, lane: Lane) -> None:
+    def __init__(self, base_url: str, http: HttpClient, tokens: TokenSource, slot: Slot) -> None:
         self._base_url = base_url
         self._http = http
         self._tokens = tokens
-        self._lane = lane
+        self._slot = slot
 
     def get(self, path: str) -> list[dict[str, Any]]:
         """What a path without anything personal names."""
@@ -85,7 +85,7 @@ class Client:
         return [item for item in results if isinstance(item, dict)] if isinstance(results, list) else []
 
     def _send(self, method: str, path: str, headers: Mapping[str, str], body: str, at_most: int) -> Answer:
-        answer = self._lane.call(
+        answer = self._slot.call(
             lambda: self._http.request(
                 method,
                 self._base_url + path,

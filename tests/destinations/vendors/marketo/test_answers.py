@@ -15,10 +15,10 @@ from leads.core.lead import Lead, Stage
 from leads.core.outcomes import Misconfigured, Retry
 from leads.destinations.base import OutgoingLead
 from leads.destinations.http import Answer
-from leads.destinations.lanes import Allowance
+from leads.destinations.limits import RateLimit
 from leads.destinations.tokens import NoToken
 from leads.destinations.vendor_errors import ErrorKind
-from leads.destinations.vendors.marketo import ALLOWANCE
+from leads.destinations.vendors.marketo import RATE_LIMIT
 from leads.destinations.vendors.marketo.errors import CODES, WAITS, problem_of, record_problem
 from leads.destinations.vendors.marketo.fields import Field, catalogue, form_fields
 from leads.destinations.vendors.marketo.journey import EARLIER, STAGES_KEPT, as_text, with_stage
@@ -228,6 +228,5 @@ def test_an_instance_has_one_name_however_it_is_written() -> None:
     assert settings(munchkin_id="123-abc-456").instance == settings().instance
 
 
-def test_the_allowance_is_what_adobe_advises() -> None:
-    assert (ALLOWANCE.lanes * ALLOWANCE.calls, ALLOWANCE.seconds, ALLOWANCE.lanes) == (50, 20.0, 5)
-    assert isinstance(ALLOWANCE, Allowance) and ALLOWANCE.longest_call == 90
+def test_the_rate_limit_is_what_adobe_advises() -> None:
+    assert RateLimit(at_once=5, calls=50, seconds=20.0, longest_call=90.0) == RATE_LIMIT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from leads.app import App
 from leads.core.states import State
 from leads.destinations.base import CheckResult
 from leads.destinations.text import NOT_PROVIDED
+from leads.destinations.vendors.marketo import destination
 from leads.destinations.vendors.marketo.client import DESCRIPTION_BYTES, Client
 from leads.ledger import transactions
 from leads.offers.model import InvalidOffer, read_offer
@@ -1210,28 +1212,7 @@ def test_nothing_of_the_customer_or_of_secrets_is_logged_or_kept_with_the_attemp
         assert secret not in kept
 
 
-def noting(asked: list[str], name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*given: Any, **options: Any) -> Any:
-        asked.append(name)
-        return real(*given, **options)
-
-    return call
-
-
-# --- The allowance ------------------------------------------------------------------------------------------------------
-
-
-def test_a_lead_costs_few_requests_for_its_turn_and_the_next_one_none(
-    pipeline: Pipeline, marketo: Marketo, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-    table = pipeline.app.storage.table("LeadAllowances")
-    for name in ("write", "query", "get"):
-        real = getattr(table, name)
-        monkeypatch.setattr(table, name, noting(asked, name, real))
-    for number in range(5):
-        deliver(pipeline, email=f"c{number}@example.com")
-    assert asked == ["query", "write"], "a lane is looked for, taken, and kept while leads come"
+# --- The rate limit -----------------------------------------------------------------------------------------------------
 
 
 def test_a_lead_whose_turn_does_not_come_goes_back_to_the_queue_and_pauses_nothing(
@@ -1240,10 +1221,10 @@ def test_a_lead_whose_turn_does_not_come_goes_back_to_the_queue_and_pauses_nothi
     monkeypatch.setattr("leads.destinations.vendors.marketo.TURN_SECONDS", 0.2)
     monkeypatch.setattr("leads.destinations.vendors.marketo.CHECK_TURN_SECONDS", 0.2)
     other = App(pipeline.app.settings).destination(pipeline.app.offers.all()[0].destinations[0])
-    lanes: Any = other
-    taken = [lanes.lanes.lane(1) for _ in range(5)]
-    for lane in taken:
-        lane.__enter__()
+    assert isinstance(other, destination)
+    taken = ExitStack()
+    for _ in range(5):
+        taken.enter_context(other.limiter.slot(1))
     leads = [pipeline.post(a_lead(f"c{number}@example.com")) for number in range(7)]
     pipeline.run()
     assert {state(pipeline, lead) for lead in leads} == {State.RETRY}
@@ -1252,6 +1233,5 @@ def test_a_lead_whose_turn_does_not_come_goes_back_to_the_queue_and_pauses_nothi
     assert marketo.requests() == 0
     result = check(pipeline, marketo)
     assert result.transient and result.code == "allowance"
-    for lane in taken:
-        lane.__exit__(None, None, None)
+    taken.close()
     monkeypatch.undo()

@@ -15,8 +15,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from leads.core import clock
-from leads.destinations import allowance
-from leads.destinations.allowance import ALLOWANCES_TABLE, SKEW, DailyBudget, UsedUp
+from leads.destinations import limits
+from leads.destinations.limits import ALLOWANCES_TABLE, SKEW, DailyQuota, UsedUp
 from leads.platform.settings import Settings
 from leads.platform.storage import Storage, StorageBusy, StorageError, Table
 from tests.support.memory import MemoryTable
@@ -40,13 +40,13 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     return made
 
 
-def budget(connection_string: str, limit: int, account: str = "00Dxx0000001gER") -> DailyBudget:
+def budget(connection_string: str, limit: int, account: str = "00Dxx0000001gER") -> DailyQuota:
     """A budget as an instance makes it when it starts."""
     storage = Storage(Settings.model_validate({"LeadsStorage": connection_string}))
-    return DailyBudget(storage.table(ALLOWANCES_TABLE), "vendor", account, limit)
+    return DailyQuota(storage.table(ALLOWANCES_TABLE), "vendor", account, limit)
 
 
-def take_all(taking: DailyBudget) -> int:
+def take_all(taking: DailyQuota) -> int:
     """Take until nothing is left. Returns how many that were."""
     taken = 0
     while True:
@@ -168,7 +168,7 @@ def test_storage_that_does_not_answer_is_an_error_and_what_it_may_have_counted_i
 def test_no_thread_waits_long_behind_one_that_storage_keeps_waiting(
     fresh_storage: str, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(allowance, "_LINE_SECONDS", 0.05)
+    monkeypatch.setattr(limits, "_LINE_SECONDS", 0.05)
     shared = budget(fresh_storage, 5)
     with shared._in_line(), ThreadPoolExecutor(1) as threads, pytest.raises(StorageBusy):
         threads.submit(shared.take).result()
@@ -200,7 +200,7 @@ def test_in_no_24_hours_there_are_more_than_the_limit_however_the_clocks_differ(
         patch.setattr(clock, "now", lambda: time.now + time.ahead)
         for later, ahead, give_back in steps:
             time.now, time.ahead = time.now + later, ahead
-            instance = DailyBudget(table, "vendor", "account", limit)
+            instance = DailyQuota(table, "vendor", "account", limit)
             try:
                 taken = instance.take()
             except UsedUp as used_up:
