@@ -23,6 +23,7 @@ from leads.destinations.vendors.dataverse.checks import Checking
 from leads.destinations.vendors.dataverse.client import Client
 from leads.destinations.vendors.dataverse.columns import Lengths
 from leads.destinations.vendors.dataverse.errors import WRONG_ADDRESS
+from leads.destinations.vendors.dataverse.preview import PreviewClient
 from leads.destinations.vendors.dataverse.records import BIND, DEFAULT_MAPPING
 from leads.destinations.vendors.dataverse.sending import Sending
 from leads.destinations.vendors.dataverse.settings import GUID, DataverseSettings
@@ -80,16 +81,18 @@ class Dataverse(Destination):
 
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
         try:
-            return self._sending(outgoing, customer).run()
+            return self._sending(self.client, outgoing, customer).run()
         except FAILURES as error:
             return outcome_of(error, WRONG_ADDRESS)
 
     def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
-        return self._sending(outgoing, customer).preview()
+        client = PreviewClient(self.settings.base_url)
+        self._sending(client, outgoing, customer).run()
+        return client.requests
 
-    def _sending(self, outgoing: OutgoingLead, customer: Customer) -> Sending:
+    def _sending(self, client: Client, outgoing: OutgoingLead, customer: Customer) -> Sending:
         scope = self.record_scope(outgoing.offer, outgoing.destination)
-        return Sending(self.settings, self.mapping, self.lengths, self.client, scope, outgoing, customer)
+        return Sending(self.settings, self.mapping, self.lengths, client, scope, outgoing, customer)
 
 
 destination = Dataverse

@@ -4,7 +4,6 @@ Sources: Microsoft Learn, "Compose HTTP requests and handle errors", "Execute ba
 conditional operations using the Web API".
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email import message_from_bytes
@@ -13,10 +12,9 @@ from typing import Any, Final
 from urllib.parse import quote
 from uuid import uuid4
 
-from leads.destinations.base import MASK, PreviewedRequest
-from leads.destinations.http import Answer, HttpClient
-from leads.destinations.tokens import TokenSource
-from leads.destinations.vendor_errors import UNREADABLE, Problem, VendorError, with_fresh_token
+from leads.destinations.http import Answer
+from leads.destinations.rest import ApiRequest, RestClient, json_object, json_request
+from leads.destinations.vendor_errors import UNREADABLE, Problem, VendorError
 from leads.destinations.vendors.dataverse.errors import problem_of
 
 API: Final = "/api/data/v9.2/"
@@ -26,7 +24,6 @@ _HEADERS: Final[Mapping[str, str]] = {
     "OData-Version": "4.0",
     "OData-MaxVersion": "4.0",
 }
-_JSON: Final = "application/json; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,54 +40,38 @@ class Write:
         return f"{API}{self.entity_set}({self.id})"
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request to the Web API. `parts` are what a batch holds: its body says the same."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
-    parts: tuple["Call", ...] = ()
-
-
-def query_call(entity_set: str, options: Mapping[str, str]) -> Call:
+def _query(entity_set: str, options: Mapping[str, str]) -> ApiRequest:
     """Asks for the rows that query options choose. They travel in a body: an address is written into too many logs."""
     encoded = "&".join(f"{name}={quote(value, safe='')}" for name, value in options.items())
-    part = Call("GET", f"{API}{entity_set}?{encoded}", {"Accept": "application/json"}, b"")
+    part = ApiRequest("GET", f"{API}{entity_set}?{encoded}", headers={"Accept": "application/json"})
     return _batch("batch", [_part(part)], (part,))
 
 
-def write_call(writes: Sequence[Write]) -> Call:
+def _change_set(writes: Sequence[Write]) -> ApiRequest:
     """Stores all or nothing."""
     if len(writes) == 1:
-        return _patch(writes[0], _JSON)
-    parts = tuple(_patch(write, "application/json; type=entry") for write in writes)
+        return json_request("PATCH", writes[0].path, writes[0].body, writes[0].headers)
+    parts = tuple(
+        json_request("PATCH", write.path, write.body, write.headers, "application/json; type=entry") for write in writes
+    )
     change_set = _batch("changeset", [_part(part, str(number)) for number, part in enumerate(parts, 1)], parts)
     return _batch("batch", [_headers(change_set.headers) + change_set.body], parts)
 
 
-def _patch(write: Write, content_type: str) -> Call:
-    return Call("PATCH", write.path, {"Content-Type": content_type, **write.headers}, json.dumps(write.body).encode())
-
-
-def _batch(kind: str, pieces: Sequence[bytes], parts: tuple[Call, ...]) -> Call:
+def _batch(kind: str, pieces: Sequence[bytes], parts: tuple[ApiRequest, ...]) -> ApiRequest:
     boundary = f"{kind}_{uuid4().hex}"
     headers = {"Content-Type": f'multipart/mixed; boundary="{boundary}"'}
-    return Call("POST", f"{API}$batch", headers, _multipart(boundary, pieces), parts)
+    return ApiRequest("POST", f"{API}$batch", multipart(boundary, pieces), headers, parts)
 
 
-class Client:
-    """An environment, with a token that is renewed once where it is refused. Raises `VendorError`, `NoAnswer`, `NoToken`."""
+class Client(RestClient):
+    """An environment."""
 
-    def __init__(self, base_url: str, http: HttpClient, tokens: TokenSource) -> None:
-        self._base_url = base_url
-        self._http = http
-        self._tokens = tokens
+    headers = _HEADERS
 
     def get(self, path: str) -> dict[str, Any]:
         """Read what a path without anything personal names."""
-        return _decoded(self._request("GET", API + path))
+        return self.request(ApiRequest("GET", API + path), json_object)
 
     def rows(self, path: str, member: str = "value") -> list[dict[str, Any]]:
         """Read the rows that a path without anything personal names."""
@@ -98,55 +79,24 @@ class Client:
 
     def query(self, entity_set: str, options: Mapping[str, str]) -> list[dict[str, Any]]:
         """The rows that query options choose."""
-        answers = self._answers(query_call(entity_set, options))
-        return _rows(_decoded(answers[0] if answers else Answer(200, {}, b"")), "value")
+        answers = self.request(_query(entity_set, options), self._parts)
+        return _rows(json_object(answers[0] if answers else Answer(200, {}, b"")), "value")
 
     def write(self, writes: Sequence[Write]) -> None:
         """Store all or nothing."""
-        call = write_call(writes)
-        if not call.parts:
-            self._request(call.method, call.path, call.headers, call.body)
-        elif len(self._answers(call)) != len(writes):
+        answers = self.request(_change_set(writes), self._parts)
+        if len(writes) > 1 and len(answers) != len(writes):
             raise VendorError(UNREADABLE)
 
-    def previewed(self, call: Call, note: str = "") -> PreviewedRequest:
-        """The request as a person may read it."""
-        return PreviewedRequest(
-            call.method,
-            self._base_url + call.path,
-            {**_HEADERS, "Authorization": f"Bearer {MASK}", **call.headers},
-            None if call.parts else json.loads(call.body),
-            tuple(_previewed_part(part) for part in call.parts),
-            note,
-        )
+    def raise_refusal(self, answer: Answer) -> None:
+        if not 200 <= answer.status < 300:
+            raise VendorError(_problem(answer))
 
-    def _answers(self, batch: Call) -> list[Answer]:
-        answers = _parts_of(self._request(batch.method, batch.path, batch.headers, batch.body))
-        for part in answers:
-            _raise_if_refused(part)
-        return answers
-
-    def _request(
-        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
-    ) -> Answer:
-        return with_fresh_token(self._tokens, lambda token: self._send(method, path, token.value, headers, body))
-
-    def _send(
-        self, method: str, path: str, token: str, headers: Mapping[str, str] | None, body: bytes | None
-    ) -> Answer:
-        answer = self._http.request(
-            method,
-            self._base_url + path,
-            headers={**_HEADERS, "Authorization": f"Bearer {token}", **(headers or {})},
-            body=body,
-        )
-        _raise_if_refused(answer)
-        return answer
-
-
-def _raise_if_refused(answer: Answer) -> None:
-    if not 200 <= answer.status < 300:
-        raise VendorError(_problem(answer))
+    def _parts(self, answer: Answer) -> list[Answer]:
+        parts = _parts_of(answer)
+        for part in parts:
+            self.raise_refusal(part)
+        return parts
 
 
 def _problem(answer: Answer) -> Problem:
@@ -154,13 +104,6 @@ def _problem(answer: Answer) -> Problem:
     parts = _parts_of(answer)
     problem = problem_of(parts[0] if parts else answer)
     return replace(problem, retry_after=problem.retry_after or answer.retry_after)
-
-
-def _decoded(answer: Answer) -> dict[str, Any]:
-    body = answer.json()
-    if not isinstance(body, dict):
-        raise VendorError(UNREADABLE)
-    return body
 
 
 def _rows(body: Mapping[str, Any], member: str) -> list[dict[str, Any]]:
@@ -174,7 +117,7 @@ def _headers(headers: Mapping[str, str]) -> bytes:
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode() + b"\r\n"
 
 
-def _part(call: Call, content_id: str = "") -> bytes:
+def _part(call: ApiRequest, content_id: str = "") -> bytes:
     outer = {"Content-Type": "application/http", "Content-Transfer-Encoding": "binary"}
     if content_id:
         outer["Content-ID"] = content_id
@@ -182,11 +125,8 @@ def _part(call: Call, content_id: str = "") -> bytes:
     return _headers(outer) + f"{call.method} {call.path} HTTP/1.1\r\n".encode() + _headers(inner) + call.body
 
 
-def _previewed_part(call: Call) -> PreviewedRequest:
-    return PreviewedRequest(call.method, call.path, call.headers, json.loads(call.body) if call.body else None)
-
-
-def _multipart(boundary: str, parts: Sequence[bytes]) -> bytes:
+def multipart(boundary: str, parts: Sequence[bytes]) -> bytes:
+    """The body of these parts."""
     pieces = [f"--{boundary}\r\n".encode() + part + b"\r\n" for part in parts]
     return b"".join(pieces) + f"--{boundary}--\r\n".encode()
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from leads.core.outcomes import Delivered, Outcome, Retry, Skipped
-from leads.destinations.base import Customer, MappingValue, OutgoingLead, PreviewedRequest
+from leads.destinations.base import Customer, MappingValue, OutgoingLead
 from leads.destinations.changes import REFUSES_CHANGES, Existing, WithoutChanges, changes_to
 from leads.destinations.follow_up import REAL_INTEREST, FollowUp, is_hotter
 from leads.destinations.mapping import render, render_mapping
 from leads.destinations.text import CONTACT_ASKED_FOR, fit_fields
 from leads.destinations.vendor_errors import UNREADABLE, ErrorKind, Problem, VendorError
-from leads.destinations.vendors.dataverse.client import Client, Write, query_call, write_call
+from leads.destinations.vendors.dataverse.client import Client, Write
 from leads.destinations.vendors.dataverse.columns import Lengths
 from leads.destinations.vendors.dataverse.errors import ABOUT_QUEUES, IN_A_QUEUE
 from leads.destinations.vendors.dataverse.records import (
@@ -134,14 +134,6 @@ class Sending:
             *(["the queue that the offer names"] if queue_refused and not self._without_targets else []),
         ]
         return [f"Dynamics did not take {part}." for part in refused]
-
-    def preview(self) -> list[PreviewedRequest]:
-        """The requests for a customer who has no record yet."""
-        created = self._client.previewed(write_call(self._creation(self._first_id)))
-        if not (lookup := self._lookup()):
-            return [created]
-        note = "Looks for a record that others have made. What follows is sent if there is none."
-        return [self._client.previewed(query_call("leads", lookup), note), created]
 
     def _deliver(self) -> Outcome:
         found = self._find()

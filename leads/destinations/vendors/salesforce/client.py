@@ -6,15 +6,14 @@ Reference", "Quoted String Escape Sequences"; "User Interface API Developer Guid
 Duplication with Idempotent Record Writes".
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
-from leads.destinations.http import MAX_ANSWER_BYTES, Answer, HttpClient
-from leads.destinations.tokens import TokenSource
-from leads.destinations.vendor_errors import UNREADABLE, with_fresh_token
+from leads.destinations.http import Answer
+from leads.destinations.rest import ApiRequest, RestClient, json_object, json_request
+from leads.destinations.vendor_errors import UNREADABLE
 from leads.destinations.vendors.salesforce.errors import ROLLED_BACK, Refusal, refusal_of
 
 API: Final = "/services/data/v64.0/"
@@ -26,7 +25,6 @@ DESCRIPTION_BYTES: Final = 16 * 1024 * 1024
 ROWS: Final = "rows"
 """The part of a request that is a query."""
 
-_JSON: Final = "application/json; charset=utf-8"
 _ESCAPED: Final = str.maketrans(
     {"\\": "\\\\", "'": "\\'", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
 )
@@ -59,17 +57,16 @@ class Write:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Client:
-    """An organisation, with a token that is renewed once where it is refused. Raises `Refusal`, `NoAnswer`, `NoToken`."""
+class Client(RestClient):
+    """An organisation. What it refuses is a `Refusal`."""
 
-    def __init__(self, base_url: str, http: HttpClient, tokens: TokenSource) -> None:
-        self._base_url = base_url
-        self._http = http
-        self._tokens = tokens
+    def raise_refusal(self, answer: Answer) -> None:
+        if not 200 <= answer.status < 300:
+            raise refusal_of(answer.status, answer.json(), answer.retry_after)
 
     def describe(self, name: str) -> dict[str, Any]:
         """An object's rights and fields, as far as the app's user may see them."""
-        return _object(self._request("GET", f"sobjects/{name}/describe", at_most=DESCRIPTION_BYTES))
+        return self.request(ApiRequest("GET", f"{API}sobjects/{name}/describe"), json_object, DESCRIPTION_BYTES)
 
     def query(self, soql: str, *, deleted: bool = False) -> list[dict[str, Any]]:
         """The rows of a query. It travels in a body: an address is written into too many logs."""
@@ -87,7 +84,7 @@ class Client:
 
     def create(self, name: str, fields: Mapping[str, Any], headers: Mapping[str, str]) -> str:
         """A record's id. Without a unique field among them, a second call makes a second record."""
-        answer = _object(self._request("POST", f"sobjects/{name}", json.dumps(fields).encode(), headers))
+        answer = self.request(json_request("POST", f"{API}sobjects/{name}", fields, headers), json_object)
         return _id(answer.get("id"))
 
     def create_once(
@@ -97,9 +94,11 @@ class Client:
 
         A refusal may be as old, too.
         """
-        body = json.dumps({"apiName": name, "fields": fields, **options}).encode()
+        body = {"apiName": name, "fields": fields, **options}
         try:
-            answer = _object(self._request("POST", "ui-api/records", body, {"Idempotency-Key": key}))
+            answer = self.request(
+                json_request("POST", f"{API}ui-api/records", body, {"Idempotency-Key": key}), json_object
+            )
         except Refusal as refusal:
             refusal.of_key = refusal.is_of_the_write
             raise
@@ -109,48 +108,8 @@ class Client:
 
     def _composite(self, parts: Sequence[Mapping[str, Any]]) -> list[Any]:
         """The bodies of the parts' answers."""
-        body = json.dumps({"allOrNone": True, "compositeRequest": parts}).encode()
-        return with_fresh_token(
-            self._tokens, lambda token: _bodies(self._send("POST", "composite", token.value, body), len(parts))
-        )
-
-    def _request(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        at_most: int = MAX_ANSWER_BYTES,
-    ) -> Answer:
-        return with_fresh_token(
-            self._tokens, lambda token: self._send(method, path, token.value, body, headers, at_most)
-        )
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        token: str,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        at_most: int = MAX_ANSWER_BYTES,
-    ) -> Answer:
-        answer = self._http.request(
-            method,
-            self._base_url + API + path,
-            headers=headers_of(token, headers, has_body=body is not None),
-            body=body,
-            at_most=at_most,
-        )
-        if not 200 <= answer.status < 300:
-            raise refusal_of(answer.status, answer.json(), answer.retry_after)
-        return answer
-
-
-def headers_of(token: str, more: Mapping[str, str] | None, *, has_body: bool) -> dict[str, str]:
-    """The headers of every request, with those that only some have."""
-    own = {"Accept": "application/json", "Authorization": f"Bearer {token}"}
-    return {**own, **({"Content-Type": _JSON} if has_body else {}), **(more or {})}
+        body = {"allOrNone": True, "compositeRequest": parts}
+        return self.request(json_request("POST", f"{API}composite", body), lambda answer: _bodies(answer, len(parts)))
 
 
 def inert(text: str) -> str:
@@ -179,7 +138,7 @@ def _part(
 
 def _bodies(answer: Answer, expected: int) -> list[Any]:
     """The bodies of a composite answer's parts. Raises `Refusal` of the part because of which nothing was stored."""
-    parts = _object(answer).get("compositeResponse")
+    parts = json_object(answer).get("compositeResponse")
     if not isinstance(parts, list) or len(parts) != expected:
         raise Refusal(UNREADABLE)
     refused = [part for part in parts if not isinstance(part, dict) or not 200 <= _status(part) < 300]
@@ -196,13 +155,6 @@ def _reason(refused: Sequence[Mapping[str, Any]]) -> Refusal:
 def _status(part: Mapping[str, Any]) -> int:
     status = part.get("httpStatusCode")
     return status if isinstance(status, int) else 0
-
-
-def _object(answer: Answer) -> dict[str, Any]:
-    body = answer.json()
-    if not isinstance(body, dict):
-        raise Refusal(UNREADABLE)
-    return body
 
 
 def _id(value: Any) -> str:

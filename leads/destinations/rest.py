@@ -1,0 +1,129 @@
+"""A vendor's REST API: requests carry the credential's token, answers are decoded, and refusals are raised.
+
+A vendor's client says what its requests hold and which answers are refusals. The rest is the same for all vendors.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, TypeVar
+from urllib.parse import parse_qsl
+
+from leads.destinations.base import MASK, PreviewedRequest
+from leads.destinations.http import MAX_ANSWER_BYTES, READ_SECONDS, Answer, HttpClient
+from leads.destinations.tokens import TokenSource
+from leads.destinations.vendor_errors import UNREADABLE, VendorError, with_fresh_token
+
+T = TypeVar("T")
+
+FORM: Final = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRequest:
+    """A request below the vendor's address. `parts` are what a batch holds: its body says the same."""
+
+    method: str
+    path: str
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    parts: tuple["ApiRequest", ...] = ()
+
+
+def json_request(
+    method: str,
+    path: str,
+    body: Mapping[str, Any],
+    headers: Mapping[str, str] | None = None,
+    content_type: str = "application/json; charset=utf-8",
+) -> ApiRequest:
+    """A request whose body is JSON."""
+    return ApiRequest(method, path, json.dumps(body).encode(), {"Content-Type": content_type, **(headers or {})})
+
+
+def json_object(answer: Answer) -> dict[str, Any]:
+    """The JSON object of an answer. Raises `VendorError` where it holds none."""
+    body = answer.json()
+    if not isinstance(body, dict):
+        raise VendorError(UNREADABLE)
+    return body
+
+
+class RestClient(ABC):
+    """One address of a vendor. Requests raise `VendorError`, `NoAnswer`, `NoToken`, `SettingsError`."""
+
+    headers: ClassVar[Mapping[str, str]] = {"Accept": "application/json"}
+    """What every request holds besides its token."""
+
+    read_seconds: ClassVar[float] = READ_SECONDS
+
+    def __init__(self, base_url: str, http: HttpClient, tokens: TokenSource) -> None:
+        self._base_url = base_url
+        self._http = http
+        self._tokens = tokens
+
+    @abstractmethod
+    def raise_refusal(self, answer: Answer) -> None:
+        """Raises `VendorError` if the vendor refuses the request."""
+
+    def request(self, request: ApiRequest, read: Callable[[Answer], T], at_most: int = MAX_ANSWER_BYTES) -> T:
+        """What `read` makes of the answer, of at most so many bytes.
+
+        A request whose token is refused is sent once more with a new one, also where `read` finds that refusal.
+        """
+        return with_fresh_token(self._tokens, lambda token: read(self._answer(request, token.value, at_most)))
+
+    def _answer(self, request: ApiRequest, token: str, at_most: int) -> Answer:
+        answer = self._http.request(
+            request.method,
+            self._base_url + request.path,
+            headers=self._headers(request, token),
+            body=request.body or None,
+            read_seconds=self.read_seconds,
+            at_most=at_most,
+        )
+        self.raise_refusal(answer)
+        return answer
+
+    def _headers(self, request: ApiRequest, token: str) -> dict[str, str]:
+        return {**self.headers, "Authorization": f"Bearer {token}", **request.headers}
+
+
+class PreviewingClient(RestClient):
+    """Base of the clients that stand in for a vendor's own one: requests are written down, and none is sent."""
+
+    def __init__(self, base_url: str) -> None:
+        self._base_url = base_url
+        self.requests: list[PreviewedRequest] = []
+
+    @abstractmethod
+    def note(self, request: ApiRequest) -> str:
+        """What to say of a request, "" if it speaks for itself."""
+
+    @abstractmethod
+    def answer(self, request: ApiRequest) -> Answer:
+        """What the vendor answers where it knows nothing of the customer and all goes well."""
+
+    def request(
+        self,
+        request: ApiRequest,
+        read: Callable[[Answer], T],
+        at_most: int = MAX_ANSWER_BYTES,  # noqa: ARG002 - as it is asked for
+    ) -> T:
+        shown = PreviewedRequest(
+            request.method,
+            self._base_url + request.path,
+            self._headers(request, MASK),
+            None if request.parts else _decoded(request),
+            tuple(PreviewedRequest(part.method, part.path, part.headers, _decoded(part)) for part in request.parts),
+            self.note(request),
+        )
+        self.requests.append(shown)
+        return read(self.answer(request))
+
+
+def _decoded(request: ApiRequest) -> Any:
+    if request.headers.get("Content-Type") == FORM:
+        return dict(parse_qsl(request.body.decode()))
+    return json.loads(request.body) if request.body else None
