@@ -506,7 +506,8 @@ def test_the_readme_leads_to_every_page_of_the_documentation() -> None:
 def test_the_readmes_listing_names_each_entry_of_the_product_and_of_the_repository() -> None:
     listing = section("README.md", "Find your way in the code")
     in_leads = set(re.findall(r"^      ([\w.]+/?)", listing, re.MULTILINE))
-    entries = {f"{path.name}/" if path.is_dir() else path.name for path in (ROOT / "leads").iterdir()}
+    modules = (path.relative_to(ROOT / "leads").parts for path in (ROOT / "leads").rglob("*.py"))
+    entries = {f"{first}/" if inside else first for first, *inside in modules}
     assert in_leads == {name for name in entries if not name.startswith("__")}
     beside = set(re.findall(r"^    ([\w.]+/?)", listing, re.MULTILINE))
     assert {name for name in beside if not (ROOT / name).exists()} == set()
