@@ -31,11 +31,11 @@ from leads.destinations.limits import ALLOWANCES_TABLE, RateLimit, RateLimiter
 from leads.platform.secrets import Secrets
 from leads.platform.settings import Settings
 from leads.platform.storage import Storage
-from tests.fakes import dataverse, marketo
-from tests.fakes.dataverse import TENANT, Dataverse
+from tests.fakes import marketo
+from tests.fakes.dataverse import Dataverse
 from tests.fakes.https_server import Request, Response, VendorServer
 from tests.fakes.marketo import Marketo
-from tests.fakes.salesforce import CLIENT, Salesforce
+from tests.fakes.salesforce import Salesforce
 from tests.fakes.tls import make_authority
 from tests.fakes.web_to_lead import OID
 
@@ -98,28 +98,13 @@ def _serve(line: Connection, folder: str) -> None:
         Marketo(authority) as instance,
     ):
         instance.calls_in_20_seconds = instance.quota = sys.maxsize
-        settings = {
-            "Dynamics 365": {
-                "url": dynamics.url,
-                "authority": dynamics.entra.url,
-                "tenant_id": TENANT,
-                "client_id": dataverse.CLIENT,
-                "client_secret": "env:LEADS_SECRET_CRM",
-            },
-            "Salesforce": {"url": salesforce.url, "client_id": CLIENT, "client_secret": "env:LEADS_SECRET_CRM"},
-            "Marketo": {
-                "munchkin_id": marketo.MUNCHKIN,
-                "endpoint": instance.url,
-                "client_id": marketo.CLIENT,
-                "client_secret": "env:LEADS_SECRET_CRM",
-                "journey_field": "marketplaceJourney",
-            },
-        }
         crms: dict[str, Dataverse | Salesforce | Marketo] = {
             "Dynamics 365": dynamics,
             "Salesforce": salesforce,
             "Marketo": instance,
         }
+        settings = {name: crm.settings("env:LEADS_SECRET_CRM") for name, crm in crms.items()}
+        settings["Marketo"]["journey_field"] = "marketplaceJourney"
         line.send((f"{hook.url}/leads", settings, authority.bundle))
         while crm := line.recv():
             line.send(crms[crm].requests())
@@ -200,49 +185,41 @@ def _later(outgoing: OutgoingLead) -> OutgoingLead:
 
 
 def _requests(vendor: Vendors, crm: str) -> list[Result]:
-    def counted(destination: Destination, lead: tuple[OutgoingLead, Customer]) -> int:
-        before = vendor.requests_of(crm)
-        destination.send(*lead)
-        return vendor.requests_of(crm) - before
-
-    destination = _crm(vendor, crm)
+    destination, without_search = _crm(vendor, crm), _crm(vendor, crm, match_existing="off")
     outgoing, customer = _outgoing()
-    first = counted(destination, (outgoing, customer))
-    delivered = destination.send(outgoing, customer)
-    later = _later(outgoing)
-    known = replace(customer, record_id=getattr(delivered, "record_id", ""), memory=getattr(delivered, "memory", {}))
-    without_search = _crm(vendor, crm, match_existing="off")
+    first, known = _counted(vendor, crm, destination, outgoing, customer)
+    later, _ = _counted(vendor, crm, destination, _later(outgoing), known)
+    unsearched, _ = _counted(vendor, crm, without_search, *_outgoing())
     return [
         result(f"{crm}, requests for a customer's first lead", first, Target("=", 2, "ours")),
-        result(f"{crm}, requests for a later stage", counted(destination, (later, known)), Target("=", 2, "ours")),
-        result(
-            f"{crm}, requests for a first lead without a search",
-            counted(without_search, _outgoing()),
-            Target("=", 1, "ours"),
-        ),
+        result(f"{crm}, requests for a later stage", later, Target("=", 2, "ours")),
+        result(f"{crm}, requests for a first lead without a search", unsearched, Target("=", 1, "ours")),
     ]
 
 
 def _requests_of_marketo(vendor: Vendors, destination: Destination) -> list[Result]:
-    def counted(outgoing: OutgoingLead, customer: Customer) -> tuple[int, Customer]:
-        """How many requests a lead took, and the customer as the ledger knows it then."""
-        before = vendor.requests_of("Marketo")
-        delivered = destination.send(outgoing, customer)
-        assert isinstance(delivered, Delivered), delivered
-        known = replace(customer, record_id=delivered.record_id, memory=delivered.memory or {})
-        return vendor.requests_of("Marketo") - before, known
-
     destination.send(*_outgoing())  # asks for the instance's fields
     outgoing, customer = _outgoing()
-    first, customer = counted(outgoing, customer)
+    first, known = _counted(vendor, "Marketo", destination, outgoing, customer)
     stage = _later(outgoing)
-    later, _ = counted(stage, customer)
-    overwriting, _ = counted(replace(stage, overwrite=True), customer)
+    later, _ = _counted(vendor, "Marketo", destination, stage, known)
+    overwriting, _ = _counted(vendor, "Marketo", destination, replace(stage, overwrite=True), known)
     return [
         result("Marketo, requests for a customer's first lead", first, Target("=", 1, "ours")),
         result("Marketo, requests for a later stage", later, Target("=", 2, "ours")),
         result("Marketo, requests for a later stage that overwrites", overwriting, Target("=", 1, "ours")),
     ]
+
+
+def _counted(
+    vendor: Vendors, crm: str, destination: Destination, outgoing: OutgoingLead, customer: Customer
+) -> tuple[int, Customer]:
+    """How many requests a lead took, and the customer as the ledger knows it then."""
+    before = vendor.requests_of(crm)
+    delivered = destination.send(outgoing, customer)
+    assert isinstance(delivered, Delivered), delivered
+    known = replace(customer, record_id=delivered.record_id, memory=delivered.memory or {})
+    return vendor.requests_of(crm) - before, known
 
 
 def _own_work(

@@ -22,9 +22,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from tests.fakes import marketo, salesforce
-from tests.fakes.dataverse import CLIENT, TENANT, Dataverse
-from tests.fakes.marketo import Marketo
+from tests.fakes.dataverse import Dataverse
+from tests.fakes.marketo import LIST, Marketo
 from tests.fakes.salesforce import Salesforce
 from tests.fakes.tls import make_authority
 from tests.fakes.web_to_lead import OID, WebToLead
@@ -53,46 +52,25 @@ class StandIns:
     @property
     def offer(self) -> dict[str, Any]:
         """An offer with every destination type."""
-        dynamics = {
-            "url": self.dynamics.url,
-            "authority": self.dynamics.entra.url,
-            "tenant_id": TENANT,
-            "client_id": CLIENT,
-            "client_secret": "env:LEADS_SECRET_DEMO_DYNAMICS",
-        }
-        salesforce_settings = {
-            "url": self.salesforce.url,
-            "client_id": salesforce.CLIENT,
-            "client_secret": "env:LEADS_SECRET_DEMO_SALESFORCE",
-        }
-        marketo_settings = {
-            "munchkin_id": marketo.MUNCHKIN,
-            "endpoint": self.marketo.url,
-            "client_id": marketo.CLIENT,
-            "client_secret": "env:LEADS_SECRET_DEMO_MARKETO",
-            "journey_field": JOURNEY_FIELD,
-        }
+        dynamics = self.dynamics.settings("env:LEADS_SECRET_DEMO_DYNAMICS")
+        salesforce = self.salesforce.settings("env:LEADS_SECRET_DEMO_SALESFORCE")
+        marketo = self.marketo.settings("env:LEADS_SECRET_DEMO_MARKETO") | {"journey_field": JOURNEY_FIELD}
         hook = {"url": self.receiver.url, "secret": "env:LEADS_SECRET_DEMO_WEBHOOK"}
         call_them = {"contact_requested": {"task": {"subject": "Call {first_name} {last_name}", "due_hours": 4}}}
-        list_them = {"contact_requested": {"list": marketo.LIST}}
+        list_them = {"contact_requested": {"list": LIST}}
         return {
             "id": OFFER,
             "titles": ["Contoso Journey"],
             "destinations": [
                 {"name": "table", "type": "azure_table", "settings": {"table": TABLE}},
                 {"name": "dynamics", "type": "dataverse", "settings": dynamics, "follow_up": call_them},
-                {
-                    "name": "salesforce",
-                    "type": "salesforce",
-                    "settings": salesforce_settings,
-                    "follow_up": call_them,
-                },
+                {"name": "salesforce", "type": "salesforce", "settings": salesforce, "follow_up": call_them},
                 {
                     "name": "form",
                     "type": "salesforce_web_to_lead",
                     "settings": {"oid": OID, "url": self.form.url},
                 },
-                {"name": "marketo", "type": "marketo", "settings": marketo_settings, "follow_up": list_them},
+                {"name": "marketo", "type": "marketo", "settings": marketo, "follow_up": list_them},
                 {"name": "hook", "type": "webhook", "settings": hook},
             ],
         }

@@ -9,7 +9,7 @@ import pytest
 
 from devhost.clock import Clock
 from leads.core import clock
-from tests.chaos.case import CLOCK_FACTOR
+from tests.chaos.case import CLOCK_FACTOR, Case
 from tests.chaos.workers import ForkServer
 from tools.azurite import Azurite
 
@@ -43,6 +43,12 @@ def fast_clock() -> Iterator[Clock]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clock, "now", fast.now)
         yield fast
+
+
+@pytest.fixture
+def case(forks: ForkServer, fast_clock: Clock, accounts: Iterator[str]) -> Iterator[Case]:
+    with Case(next(accounts), forks, fast_clock) as running:
+        yield running
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

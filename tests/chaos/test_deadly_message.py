@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from devhost.clock import Clock
 from devhost.supervisor import Supervisor
 from leads.core.states import State
 from tests.chaos.case import Case, app_with_tries
-from tests.chaos.workers import ForkServer
 
 DEADLY = "deadly@example.com"
 TRIES = 7
 DEATHS_THAT_END_A_HOST = 3
-
-
-@pytest.fixture
-def case(forks: ForkServer, fast_clock: Clock, accounts: Iterator[str]) -> Iterator[Case]:
-    with Case(next(accounts), forks, fast_clock) as running:
-        yield running
 
 
 def test_its_tries_are_some_host_lives_then_it_is_poison_and_each_neighbour_arrives_once(

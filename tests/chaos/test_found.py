@@ -26,22 +26,10 @@ SCOPE = "contoso.crm|crm"
 
 
 @pytest.fixture
-def vendor() -> Any:
-    with Vendor() as running:
-        yield running
-
-
-@pytest.fixture
 def pipeline(fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     # A lease that is over at once: whoever settles may find that another worker has come in between.
     monkeypatch.setattr(transactions, "CLAIM_LEASE_SECONDS", -5)
     return Pipeline(fresh_storage, monkeypatch)
-
-
-@pytest.fixture
-def other(fresh_storage: str, monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline) -> Pipeline:
-    """Another worker on the same account."""
-    return Pipeline(fresh_storage, monkeypatch, pipeline.clock)
 
 
 def put_two_stages(pipeline: Pipeline) -> list[Any]:
@@ -67,7 +55,7 @@ def just_before_it_settles(
 
 
 def test_an_outcome_that_comes_late_leaves_a_newer_one_alone(
-    pipeline: Pipeline, other: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, second: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or else the row waits for a message that has been dealt with, and the lead for the net of overdue rows."""
     pipeline.offer(crm(vendor.url))
@@ -79,7 +67,7 @@ def test_an_outcome_that_comes_late_leaves_a_newer_one_alone(
     def the_other_worker_goes_on() -> None:
         pipeline.clock.time += timedelta(seconds=80)
         pipeline.queue.release()
-        other.run()
+        second.run()
 
     just_before_it_settles(monkeypatch, the_other_worker_goes_on)
     pipeline.advance(13)
@@ -91,33 +79,33 @@ def test_an_outcome_that_comes_late_leaves_a_newer_one_alone(
 
 
 def test_a_delivery_that_comes_late_counts_though_the_row_has_moved_on(
-    pipeline: Pipeline, other: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, second: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The host hands a stalled worker's message out again, and the second try fails: the record is there all the same."""
     pipeline.offer(crm(vendor.url))
     vendor.answers({"outcome": "delivered"}, RETRY)
     lead = pipeline.post()
     text = text_of(pipeline.messages()[0])
-    just_before_it_settles(monkeypatch, lambda: deliver(other.app, text))
+    just_before_it_settles(monkeypatch, lambda: deliver(second.app, text))
     deliver(pipeline.app, text)
     assert pipeline.delivery(lead).state is State.DELIVERED
-    other.advance(13)
+    second.advance(13)
     assert vendor.keys() == [lead, lead]
 
 
 def test_an_outcome_that_comes_late_releases_no_claim_but_its_own(
-    pipeline: Pipeline, other: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, second: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline.offer(crm(vendor.url))
-    first, second = (decode(text_of(message)) for message in put_two_stages(pipeline))
-    assert first.lead and second.lead
+    first, later = (decode(text_of(message)) for message in put_two_stages(pipeline))
+    assert first.lead and later.lead
     customer = customer_hash(customer_identity(first.lead, first.lead_id))
     taken: list[Claim] = []
 
     def take_over() -> None:
-        known = other.app.ledger.customer(customer, SCOPE)
-        seen = RecentLead("another", second.lead_id, pipeline.clock.now(), claim="another")
-        taken.append(other.app.ledger.claim(new_record(second, second.lead), customer, SCOPE, known, seen))
+        known = second.app.ledger.customer(customer, SCOPE)
+        seen = RecentLead("another", later.lead_id, pipeline.clock.now(), claim="another")
+        taken.append(second.app.ledger.claim(new_record(later, later.lead), customer, SCOPE, known, seen))
 
     just_before_it_settles(monkeypatch, take_over)
     deliver(pipeline.app, encode(first))
@@ -165,31 +153,31 @@ def test_a_watch_that_stalls_takes_no_delivery_back(
 
 
 def test_a_worker_that_does_not_know_the_offer_yet_takes_no_delivery_back(
-    pipeline: Pipeline, other: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, second: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lead = pipeline.post()
     pipeline.run()
     assert pipeline.record(lead).state is State.UNROUTED
-    other.offer(crm(vendor.url))
-    other.watch()
+    second.offer(crm(vendor.url))
+    second.watch()
     text = text_of(pipeline.messages()[0])
-    just_before_it_settles(monkeypatch, lambda: deliver(other.app, text))
+    just_before_it_settles(monkeypatch, lambda: deliver(second.app, text))
     deliver(pipeline.app, text)
     assert pipeline.delivery(lead).state is State.DELIVERED
     assert vendor.keys() == [lead]
 
 
 def test_a_worker_that_finds_the_offer_gone_takes_no_delivery_back(
-    pipeline: Pipeline, other: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, second: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     offer = pipeline.offer(crm(vendor.url))
     vendor.answers(RETRY, {"outcome": "delivered"})
     lead = pipeline.post()
     pipeline.run()
-    other.app.offers.all()
+    second.app.offers.all()
     pipeline.app.offers.remove(offer.id)
     (_, text), *_ = pipeline.queue.delayed
-    just_before_it_settles(monkeypatch, lambda: deliver(other.app, text))
+    just_before_it_settles(monkeypatch, lambda: deliver(second.app, text))
     deliver(pipeline.app, text)
     assert pipeline.delivery(lead).state is State.DELIVERED
     assert vendor.keys() == [lead, lead]

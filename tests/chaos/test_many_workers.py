@@ -33,6 +33,7 @@ from tests.support.pipeline import a_lead
 from tests.support.proxy import Proxy, Rule
 
 SEED = 20262
+SECRET = "env:LEADS_SECRET_CRM"
 WORKERS = 4
 SECONDS_TO_SETTLE = 120
 FAULTS = (
@@ -61,8 +62,8 @@ class Vendor(ABC):
 
     @property
     @abstractmethod
-    def settings(self) -> dict[str, str]:
-        """Of the destination; the secret is `env:LEADS_SECRET_CRM`."""
+    def settings(self) -> dict[str, Any]:
+        """Of the destination."""
 
     @abstractmethod
     def is_write(self, request: Request) -> bool:
@@ -110,14 +111,8 @@ class Dynamics(Crm):
         self.server.entra.lifetime = 100_000
 
     @property
-    def settings(self) -> dict[str, str]:
-        return {
-            "url": self.server.url,
-            "authority": self.server.entra.url,
-            "tenant_id": dataverse.TENANT,
-            "client_id": dataverse.CLIENT,
-            "client_secret": "env:LEADS_SECRET_CRM",
-        }
+    def settings(self) -> dict[str, Any]:
+        return self.server.settings(SECRET)
 
     def is_write(self, request: Request) -> bool:
         return b"\r\nPATCH " in request.body
@@ -150,9 +145,8 @@ class Salesforce(Crm):
         self.server.session = timedelta(days=1)
 
     @property
-    def settings(self) -> dict[str, str]:
-        url, client = self.server.url, salesforce.CLIENT
-        return {"url": url, "client_id": client, "client_secret": "env:LEADS_SECRET_CRM", "match_existing": "off"}
+    def settings(self) -> dict[str, Any]:
+        return self.server.settings(SECRET) | {"match_existing": "off"}
 
     def is_write(self, request: Request) -> bool:
         return request.path.endswith("/ui-api/records") or b"sobjects/" in request.body
@@ -189,7 +183,7 @@ class WebToLead(Vendor):
         self.server: web_to_lead.WebToLead = web_to_lead.WebToLead(authority)
 
     @property
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, Any]:
         return {"url": self.server.url, "oid": web_to_lead.OID}
 
     def is_write(self, request: Request) -> bool:
@@ -226,14 +220,8 @@ class Marketo(Crm):
         self.server.calls_in_20_seconds = 100_000
 
     @property
-    def settings(self) -> dict[str, str]:
-        return {
-            "munchkin_id": marketo.MUNCHKIN,
-            "endpoint": self.server.url,
-            "client_id": marketo.CLIENT,
-            "client_secret": "env:LEADS_SECRET_CRM",
-            "journey_field": "marketplaceJourney",
-        }
+    def settings(self) -> dict[str, Any]:
+        return self.server.settings(SECRET) | {"journey_field": "marketplaceJourney"}
 
     def is_write(self, request: Request) -> bool:
         return request.target == "/rest/v1/leads.json"

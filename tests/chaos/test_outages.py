@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -30,10 +30,9 @@ from tools.azurite import Azurite
 
 
 @pytest.fixture
-def case(forks: ForkServer, fast_clock: Clock, accounts: Iterator[str]) -> Iterator[Case]:
-    with Case(next(accounts), forks, fast_clock) as running:
-        running.mode, running.lease_seconds = (), LONG_LEASE_SECONDS
-        yield running
+def case(case: Case) -> Case:
+    case.mode, case.lease_seconds = (), LONG_LEASE_SECONDS
+    return case
 
 
 def post(worker: Worker, **changes: Any) -> Answer:

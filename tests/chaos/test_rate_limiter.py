@@ -30,7 +30,7 @@ from leads.pipeline.intake import accept
 from leads.platform.settings import Settings
 from leads.platform.storage import Storage
 from tests.chaos.workers import ForkServer
-from tests.fakes.marketo import CLIENT, MUNCHKIN, Marketo
+from tests.fakes.marketo import Marketo
 from tests.fakes.tls import make_authority
 from tests.support.pipeline import a_lead
 
@@ -80,13 +80,7 @@ def test_four_workers_at_full_speed_use_the_allowance_and_never_exceed_it(
 
 
 def _offer(marketo: Marketo) -> dict[str, Any]:
-    settings = {
-        "munchkin_id": MUNCHKIN,
-        "endpoint": marketo.url,
-        "client_id": CLIENT,
-        "client_secret": "env:LEADS_SECRET_MARKETO",
-    }
-    destination = {"name": "crm", "type": "marketo", "settings": settings}
+    destination = {"name": "crm", "type": "marketo", "settings": marketo.settings("env:LEADS_SECRET_MARKETO")}
     return {"id": "contoso.crm", "titles": ["Contoso CRM"], "destinations": [destination]}
 
 

@@ -9,75 +9,52 @@ It knows what tools/core_tools.py relies on, as the sources named there have it,
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-
-class Server(ThreadingHTTPServer):
-    """The address of Core Tools."""
-
-    daemon_threads = True
-    request_queue_size = 256
-    master: str
-    behind: dict[str, Any]  # what devhost says of itself
+from tests.fakes.https_server import Broken, Request, Response, VendorServer
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Server
+class CoreTools(VendorServer):
+    """The address of Core Tools; `behind` is what devhost says of itself."""
 
-    def do_GET(self) -> None:
-        if self.path.startswith("/admin/"):
-            self._administer(self.path.removeprefix("/admin/").split("/"))
-        else:
-            self._pass_on()
+    def __init__(self, port: int, master: str, behind: dict[str, Any]) -> None:
+        super().__init__(None, port)
+        self._master, self._behind = master, behind
 
-    def do_POST(self) -> None:
-        self._pass_on()
+    def receive(self, request: Request) -> tuple[Response | None, Broken | None]:
+        if request.method == "GET" and request.path.startswith("/admin/"):
+            return self._administer(request), None
+        return self._pass_on(request), None
 
-    do_PUT = do_DELETE = do_HEAD = do_PATCH = do_OPTIONS = do_TRACE = do_QUERY = do_POST
-
-    def _administer(self, path: list[str]) -> None:
-        keys = self.server.behind["function_keys"]
-        if self.headers["x-functions-key"] != self.server.master:
-            return self._answer(401, b"", {})
+    def _administer(self, request: Request) -> Response:
+        path, keys = request.path.removeprefix("/admin/").split("/"), self._behind["function_keys"]
+        if request.headers.get("x-functions-key") != self._master:
+            return Response(401)
         if path == ["functions"]:
-            return self._answer(200, json.dumps([{"name": name} for name in keys]).encode(), {})
-        key = self.server.behind["host_key"] if path == ["host", "keys"] else keys[path[1]]
-        found = {"keys": [{"name": "default", "value": key}], "links": []}
-        return self._answer(200, json.dumps(found).encode(), {})
+            return Response(200, [{"name": name} for name in keys])
+        key = self._behind["host_key"] if path == ["host", "keys"] else keys[path[1]]
+        return Response(200, {"keys": [{"name": "default", "value": key}], "links": []})
 
-    def _pass_on(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        connection = http.client.HTTPConnection("127.0.0.1", urlsplit(self.server.behind["base_url"]).port, timeout=60)
-        connection.request(self.command, self.path, body, dict(self.headers.items()))
-        response = connection.getresponse()
-        text = response.read()
-        connection.close()
-        self._answer(response.status, text, dict(response.getheaders()))
+    def _pass_on(self, request: Request) -> Response:
+        connection = http.client.HTTPConnection("127.0.0.1", urlsplit(self._behind["base_url"]).port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request(request.method, request.target, request.body, dict(request.headers))
+            response = connection.getresponse()
+            headers = {name: value for name, value in response.getheaders() if name.lower() not in _OF_A_CONNECTION}
+            return Response(response.status, response.read(), headers)
 
-    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            if name.lower() not in {"content-length", "transfer-encoding", "connection", "date", "server"}:
-                self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Stay quiet."""
+_OF_A_CONNECTION = {"content-length", "transfer-encoding", "connection", "date", "server"}
 
 
 def main() -> int:
@@ -101,10 +78,8 @@ def main() -> int:
             if devhost.poll() is not None:
                 return 1
             time.sleep(0.02)
-        server = Server(("127.0.0.1", options.port), Handler)
-        server.master, server.behind = keys["masterKey"]["value"], json.loads(ready.read_text())
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return devhost.wait()
+        with CoreTools(options.port, keys["masterKey"]["value"], json.loads(ready.read_text())):
+            return devhost.wait()
 
 
 if __name__ == "__main__":

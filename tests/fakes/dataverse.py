@@ -267,6 +267,16 @@ class Dataverse(VendorServer):
         super().__exit__(*error)
         self.entra.__exit__(*error)
 
+    def settings(self, secret: str) -> dict[str, Any]:
+        """Of a destination that delivers here; `secret` refers to the client secret."""
+        return {
+            "url": self.url,
+            "authority": self.entra.url,
+            "tenant_id": TENANT,
+            "client_id": CLIENT,
+            "client_secret": secret,
+        }
+
     # What a test reads
 
     @property

@@ -68,10 +68,10 @@ Fault = Response | Broken | None
 class VendorServer:
     """Serves until the block ends. `fault` is asked for each request: what to do instead of acting and answering, or None.
 
-    Without an authority in plain HTTP.
+    Without an authority it speaks plain HTTP. Port 0 is any that is free.
     """
 
-    def __init__(self, authority: Authority | None) -> None:
+    def __init__(self, authority: Authority | None, port: int = 0) -> None:
         self.journal: list[Request] = []
         self.fault: Callable[[Request], Fault] = lambda request: None
         self.busiest = 0
@@ -80,7 +80,7 @@ class VendorServer:
         self._busy = 0
         self._scheme = "https" if authority else "http"
         self._context = authority.server_context() if authority else None
-        self._server = _Server(("127.0.0.1", 0), self)
+        self._server = _Server(("127.0.0.1", port), self)
 
     def __enter__(self) -> Self:
         self._listen()
@@ -206,7 +206,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             broken.say(self.wfile, whole)
 
-    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = do_HEAD = _serve
+    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = do_TRACE = do_QUERY = _serve
 
     def log_message(self, format: str, *args: object) -> None:
         """Stay quiet."""

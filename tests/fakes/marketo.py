@@ -118,6 +118,10 @@ class Marketo(VendorServer):
         self._used: dict[str, int] = {}
         self._last_id = 318_580
 
+    def settings(self, secret: str) -> dict[str, Any]:
+        """Of a destination that delivers here; `secret` refers to the client secret."""
+        return {"munchkin_id": MUNCHKIN, "endpoint": self.url, "client_id": CLIENT, "client_secret": secret}
+
     # What a test reads
 
     def requests(self) -> int:

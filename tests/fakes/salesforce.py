@@ -195,6 +195,10 @@ class Salesforce(VendorServer):
         self._state.rows["QueueSobject"]["1"] = {"Id": "1", "QueueId": QUEUE, "SobjectType": "Lead"}
         self._state.rows["AssignmentRule"][RULE] = {"Id": RULE, "SobjectType": "Lead"}
 
+    def settings(self, secret: str) -> dict[str, Any]:
+        """Of a destination that delivers here; `secret` refers to the client secret."""
+        return {"url": self.url, "client_id": CLIENT, "client_secret": secret}
+
     # What a test reads
 
     @property

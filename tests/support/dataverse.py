@@ -8,7 +8,7 @@ from leads.app import App
 from leads.core.states import State
 from leads.destinations.base import CheckResult
 from leads.offers.model import read_offer
-from tests.fakes.dataverse import CLIENT, TENANT, Dataverse
+from tests.fakes.dataverse import Dataverse
 from tests.fakes.https_server import Request
 from tests.support.pipeline import Pipeline, a_lead
 
@@ -17,19 +17,8 @@ EMAIL = "siobhan+crm@example.com"
 
 def crm(dynamics: Dataverse, **more: Any) -> dict[str, Any]:
     config: dict[str, Any] = {key: more.pop(key) for key in ("mapping", "follow_up", "when") if key in more}
-    return {
-        "name": "crm",
-        "type": "dataverse",
-        "settings": {
-            "url": dynamics.url,
-            "authority": dynamics.entra.url,
-            "tenant_id": TENANT,
-            "client_id": CLIENT,
-            "client_secret": "env:LEADS_SECRET_DYNAMICS",
-            **more,
-        },
-        **config,
-    }
+    settings = dynamics.settings("env:LEADS_SECRET_DYNAMICS") | more
+    return {"name": "crm", "type": "dataverse", "settings": settings, **config}
 
 
 def deliver(pipeline: Pipeline, action: str = "INS", email: str = EMAIL, **changes: Any) -> str:

@@ -7,13 +7,13 @@ there.
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.fakes.https_server import LOSE_ANSWER, Broken, Request, Response, VendorServer
 
 DELIVERED = {"outcome": "delivered"}
 RETRY = {"outcome": "retry", "code": "503"}
@@ -51,18 +51,15 @@ class Vendor:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Vendor:
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.vendor = self
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        self._server = _Server(self).__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.__exit__()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return self._server.url
 
     def answers(self, *answers: dict[str, Any]) -> None:
         """Give these answers one after another, then the last one for ever."""
@@ -100,40 +97,16 @@ class Vendor:
         return answer
 
 
-class _Server(ThreadingHTTPServer):
-    vendor: Vendor
-    daemon_threads = True
-    request_queue_size = 256
+class _Server(VendorServer):
+    """Unlike at other vendors, requests act at the same time."""
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of callers that were killed in mid-call."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
+    def __init__(self, vendor: Vendor) -> None:
+        super().__init__(None)
+        self._vendor = vendor
 
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        vendor = self.server.vendor  # type: ignore[attr-defined]
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
-        if self.path == "/check":
-            vendor.checks += 1
-            self._reply(vendor.checked)
-            return
-        answer = vendor.receive(Call(**body))
-        if answer.get("lose_answer"):
-            self.close_connection = True
-            self.connection.close()
-        else:
-            self._reply(answer)
-
-    def _reply(self, answer: dict[str, Any]) -> None:
-        body = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Stay quiet."""
+    def receive(self, request: Request) -> tuple[Response | None, Broken | None]:
+        if request.path == "/check":
+            self._vendor.checks += 1
+            return Response(200, self._vendor.checked), None
+        answer = self._vendor.receive(Call(**json.loads(request.body)))
+        return Response(200, answer), LOSE_ANSWER if answer.get("lose_answer") else None
