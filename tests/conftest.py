@@ -1,4 +1,4 @@
-"""What all test layers share: one Azurite a test process, and an empty storage account for each test."""
+"""What all test layers share: an empty storage account for each test, in memory or on the one Azurite of the test process."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from tests.support.account import Account
 from tests.support.logs import Strays
 from tests.support.markers import found_in, misplaced
+from tests.support.memory import installed, memory_account
 from tests.support.pipeline import Pipeline, crm
 from tests.support.vendor import Vendor
 from tools.azurite import Azurite
@@ -22,6 +23,7 @@ TESTS = Path(__file__).parent
 PROCESSES = ("benchmarks", "chaos", "devhost", "e2e", "infra", "tools", "worker")
 EVERY_PYTHON = ("e2e", "worker")
 ACCOUNTS = 1000
+MEMORY, AZURITE = "memory", "azurite"
 LONGEST_FIRST = (
     "destinations/faults/test_faults.py",
     "e2e/test_leads_over_http.py",
@@ -90,18 +92,33 @@ def _unused_accounts(azurite: Azurite) -> Iterator[str]:
     return iter(azurite.account_connection_strings)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _memory_storage() -> Iterator[None]:
+    with installed():
+        yield
+
+
 @pytest.fixture
-def fresh_storage(_unused_accounts: Iterator[str]) -> Iterator[str]:
-    """Connection string of a storage account (blob, queue, table) that no other test uses: it is empty."""
-    with _account(_unused_accounts) as connection_string:
+def storage_kind(request: pytest.FixtureRequest) -> str:
+    """Where `fresh_storage` is; the marker `storage` says otherwise."""
+    return AZURITE if _folder(request.node) in PROCESSES else MEMORY
+
+
+@pytest.fixture
+def fresh_storage(storage_kind: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Connection string of a storage account (queue, table) that no other test uses: it is empty."""
+    new = memory_account() if storage_kind == MEMORY else _azurite_account(request.getfixturevalue("_unused_accounts"))
+    with new as connection_string:
         yield connection_string
+        assert list(misplaced(connection_string)) == [], "people and secrets where they don't belong"
 
 
 @pytest.fixture(scope="module")
 def shared_storage(_unused_accounts: Iterator[str]) -> Iterator[str]:
-    """As `fresh_storage`, for all tests of a module together."""
-    with _account(_unused_accounts) as connection_string:
+    """As `fresh_storage` on Azurite, for all tests of a module together."""
+    with _azurite_account(_unused_accounts) as connection_string:
         yield connection_string
+        assert list(misplaced(connection_string)) == [], "people and secrets where they don't belong"
 
 
 @pytest.fixture
@@ -130,12 +147,11 @@ def second(fresh_storage: str, monkeypatch: pytest.MonkeyPatch, pipeline: Pipeli
 
 
 @contextmanager
-def _account(unused: Iterator[str]) -> Iterator[str]:
+def _azurite_account(unused: Iterator[str]) -> Iterator[str]:
     connection_string = next(unused, None)
     if connection_string is None:
         pytest.fail(f"all {ACCOUNTS} storage accounts are used up: raise ACCOUNTS in tests/conftest.py")
     yield connection_string
-    assert list(misplaced(connection_string)) == [], "people and secrets where they don't belong"
     # Azurite keeps the messages of all accounts in one collection: what is left slows down every later test.
     Account(connection_string).delete_queues()
 
@@ -151,17 +167,37 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test on each kind of storage that its marker names."""
+    marker = metafunc.definition.get_closest_marker("storage")
+    if marker is not None and "storage_kind" in metafunc.fixturenames:
+        metafunc.parametrize("storage_kind", marker.args)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what a test needs, and begin with the longest: each process takes the next file (`--no-loadscope-reorder`)."""
     for item in items:
-        folder = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
-        if folder in PROCESSES or {"azurite", "vendor"} & set(getattr(item, "fixturenames", ())):
+        if _needs_server(item):
             item.add_marker("server")
-        if folder in EVERY_PYTHON:
+        if _folder(item) in EVERY_PYTHON:
             item.add_marker("every_python")
     ranks = {TESTS / name: rank for rank, name in enumerate(LONGEST_FIRST)}
     assert all(path.exists() for path in ranks), "a file of LONGEST_FIRST is gone"
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
+
+def _needs_server(item: pytest.Item) -> bool:
+    fixtures = set(getattr(item, "fixturenames", ()))
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return (
+        _folder(item) in PROCESSES
+        or bool(fixtures & {"azurite", "vendor", "authority"})
+        or parameters.get("storage_kind") == AZURITE
+    )
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

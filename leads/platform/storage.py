@@ -108,7 +108,8 @@ class Queue:
     def show_again(self, message: QueueMessage) -> None:
         """Let others see a message again at once, unless one of them has it or has dealt with it meanwhile."""
         try:
-            self._client.update_message(message, visibility_timeout=0)
+            # With the message itself the SDK sends its text, too, and encodes it once more.
+            self._client.update_message(message.id, message.pop_receipt, visibility_timeout=0)
         except HttpResponseError as error:
             if error.status_code != 404 and "PopReceiptMismatch" not in str(error):
                 raise

@@ -57,6 +57,7 @@ def test_an_offer_is_set_shown_changed_and_removed(run: Run, offer_file: Callabl
     assert one_line(run("offers", "show", "contoso.crm"), 1).startswith("offer: ")
 
 
+@pytest.mark.storage("azurite")
 def test_an_offer_is_removed_only_after_a_word_about_its_waiting_leads_and_a_yes(
     run: Run, pipeline: Pipeline, vendor: Vendor, fresh_storage: str
 ) -> None:
@@ -271,6 +272,7 @@ def account(port: int) -> str:
     return f"AccountName=a;AccountKey=c2VjcmV0;{endpoints}"
 
 
+@pytest.mark.storage("azurite")
 def test_the_module_runs_as_a_process(pipeline: Pipeline, vendor: Vendor, fresh_storage: str) -> None:
     pipeline.offer(crm(vendor.url), titles=["Contoso CRM", "Ünï 🎈"])
     pipeline.app.offers.remove("contoso.crm")
@@ -304,6 +306,7 @@ def test_storage_that_hangs_is_asked_once_and_given_up_within_fifteen_seconds(
     assert len(asked) == 1
 
 
+@pytest.mark.storage("azurite")
 def test_a_wrong_key_is_said_so(fresh_storage: str) -> None:
     before, _, after = fresh_storage.partition("AccountKey=")
     wrong = f"{before}AccountKey=c2VjcmV0;{after.partition(';')[2]}"
@@ -347,6 +350,7 @@ def test_the_deployed_app_imports_nothing_of_the_command_line() -> None:
     assert process(environment={}, python=("-c", code)) == Ran(0, "", "")
 
 
+@pytest.mark.storage("azurite")
 def test_a_reader_that_stops_reading_causes_no_complaint(pipeline: Pipeline, fresh_storage: str) -> None:
     for number in range(3):
         pipeline.post(a_lead(f"{number}@example.com"))

@@ -168,6 +168,7 @@ def test_who_connects_a_destination_meanwhile_is_not_overwritten(
     assert [config.name for config in stored.destinations] == ["table", "theirs"]
 
 
+@pytest.mark.storage("azurite")
 def test_at_a_terminal_the_difference_is_asked_about(written: Write, pipeline: Pipeline, fresh_storage: str) -> None:
     file = written(OFFER)
     for answer, saved in (("", "Nothing was saved."), ("y", "contoso.crm: created")):
@@ -180,6 +181,7 @@ def test_at_a_terminal_the_difference_is_asked_about(written: Write, pipeline: P
 # The guided dialogue
 
 
+@pytest.mark.storage("azurite")
 def test_the_dialogue_asks_checks_saves_and_tries(pipeline: Pipeline, fresh_storage: str) -> None:
     with (
         working(pipeline),
@@ -227,6 +229,7 @@ def test_the_dialogue_asks_checks_saves_and_tries(pipeline: Pipeline, fresh_stor
     assert stored.offer == read_offer(OFFER | {"destinations": [TABLE | {"settings": {"table": "CrmLeads"}}]})
 
 
+@pytest.mark.storage("azurite")
 def test_what_is_interrupted_saves_nothing(pipeline: Pipeline, fresh_storage: str) -> None:
     with at_a_terminal("offers", "connect", "a.b", environment={"LeadsStorage": fresh_storage}) as terminal:
         terminal.wait_for("Display name (Enter: no more): ")
@@ -295,6 +298,7 @@ ASKED: dict[str, dict[str, list[str]]] = {
 """For each type what is answered to some of its questions, in turn: all but the last are refused."""
 
 
+@pytest.mark.storage("azurite")
 @pytest.mark.parametrize("type_name", ASKED)
 def test_every_type_is_connected_by_its_own_questions(
     type_name: str, run: Run, pipeline: Pipeline, fresh_storage: str
@@ -331,6 +335,7 @@ def test_every_type_is_connected_by_its_own_questions(
     }
 
 
+@pytest.mark.storage("azurite")
 def test_a_destination_that_is_connected_anew_is_asked_about_as_it_stands(
     pipeline: Pipeline, fresh_storage: str
 ) -> None:
@@ -350,6 +355,7 @@ def test_a_destination_that_is_connected_anew_is_asked_about_as_it_stands(
         assert terminal.end() == 0
 
 
+@pytest.mark.storage("azurite")
 def test_what_only_shows_in_all_answers_together_is_said_and_asked_about_again(fresh_storage: str) -> None:
     given = ("--type", "dataverse", "--name", "crm", "--set", "url=https://contoso.crm4.dynamics.com", "--title", "A")
     with at_a_terminal("offers", "connect", "a.b", *given, environment={"LeadsStorage": fresh_storage}) as terminal:
@@ -621,6 +627,7 @@ def following(fresh_storage: str) -> Iterator[Callable[..., subprocess.Popen[str
         process.wait()
 
 
+@pytest.mark.storage("azurite")
 def test_leads_and_their_changes_are_shown_as_they_come_until_ctrl_c(
     routed: Pipeline, vendor: Vendor, following: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -640,6 +647,7 @@ def test_leads_and_their_changes_are_shown_as_they_come_until_ctrl_c(
     assert (shown.wait(30), shown.stdout.read()) == (0, "")
 
 
+@pytest.mark.storage("azurite")
 def test_what_follows_as_json_is_a_line_for_each_change(
     routed: Pipeline, following: Callable[..., subprocess.Popen[str]]
 ) -> None:

@@ -101,6 +101,7 @@ def test_without_anybody_to_ask_it_needs_yes_and_an_address_it_can_read(
     assert pipeline.record(lead).lead is not None
 
 
+@pytest.mark.storage("azurite")
 def test_a_person_is_asked_for_the_address_and_whether_they_mean_it(
     lead: str, fresh_storage: str, pipeline: Pipeline
 ) -> None:
@@ -130,6 +131,7 @@ def test_access_prints_one_json_document(
     assert len(held["customers"]) == 1
 
 
+@pytest.mark.storage("azurite")
 @pytest.mark.parametrize(("number", "way"), [(4, "before"), (39, "after")], ids=["at the beginning", "at the end"])
 def test_killed_and_run_again_it_says_the_same_and_nothing_is_left(
     routed: Pipeline, vendor: Vendor, fresh_storage: str, monkeypatch: pytest.MonkeyPatch, number: int, way: Way

@@ -14,8 +14,8 @@ from leads.operations.operation import Nothing
 from leads.operations.validation import ValidateOffer, validate_offer
 from tests.fakes.https_server import Request, Response, VendorServer
 from tests.fakes.tls import Authority, make_authority
-from tests.support.account import Account
 from tests.support.command_line import Run, one_line, run_against, working
+from tests.support.memory import account_at
 from tests.support.pipeline import Pipeline, a_lead, pipeline_over_tls
 
 KEY = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
@@ -91,7 +91,7 @@ def test_a_refused_test_lead_is_sent_once_more_and_the_answer_is_shown_redacted_
     lead = shown.out.partition("accepted as ")[2].partition(";")[0]
     assert calls[0].headers["webhook-id"] == f"{lead}_hook"
     assert not [
-        row for _, row in Account(pipeline.app.settings.storage_connection_string).rows() if "expired" in repr(row)
+        row for _, row in account_at(pipeline.app.settings.storage_connection_string).rows() if "expired" in repr(row)
     ]
     assert "expired" not in caplog.text
 

@@ -163,6 +163,7 @@ def proxied(fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pro
     forget_app()
 
 
+@pytest.mark.storage("azurite")
 def test_of_a_flood_a_few_a_minute_are_noted_and_each_is_answered(proxied: Proxy) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: posted(CHUNKED)[0], range(50)))
@@ -189,6 +190,7 @@ def test_where_storage_does_not_answer_the_sender_is_told_all_the_same(
     assert logged(caplog, "storage_unavailable") == [{"what": "empty bodies", "why": "SettingsError"}] * 2
 
 
+@pytest.mark.storage("azurite")
 def test_a_lead_with_a_body_loads_nothing_of_this(fresh_storage: str) -> None:
     code = (
         "import sys, function_app; from leads.app import get_app; from leads.pipeline.intake import accept; "

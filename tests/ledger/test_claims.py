@@ -19,6 +19,8 @@ CUSTOMER = customer_hash(customer_identity(LEAD, ""))
 SCOPE = "contoso.crm|crm"
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
+pytestmark = pytest.mark.storage("memory", "azurite")
+
 
 @pytest.fixture
 def ledger(fresh_storage: str) -> Ledger:

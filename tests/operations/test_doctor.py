@@ -184,6 +184,7 @@ def test_an_identity_that_gets_no_token_is_the_one_thing_that_is_said_of_storage
     assert not of(found, Area.TABLES)
 
 
+@pytest.mark.storage("azurite")
 def test_a_wrong_key_is_said_once_for_all_queues_and_once_for_all_tables(
     fresh_storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,7 @@ def test_a_dry_run_counts(run: Run, filled: dict[str, str], tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.storage("memory", "azurite")
 def test_step_after_step_each_lead_comes_once(
     run: Run, filled: dict[str, str], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +169,7 @@ def test_what_is_wrong_is_said_in_a_line(run: Run, pipeline: Pipeline, tmp_path:
             export_leads(pipeline.app, ExportLeads(export=Export(after=after)))
 
 
+@pytest.mark.storage("azurite")
 @pytest.mark.parametrize("number", [5, 16])
 def test_killed_and_run_again_the_file_is_the_same(
     filled: dict[str, str], fresh_storage: str, tmp_path: Path, number: int

@@ -124,6 +124,7 @@ def test_setting_an_offer_as_it_is_writes_nothing(pipeline: Pipeline) -> None:
     assert (again.result, again.changes, again.etag) == ("unchanged", [], first.etag)
 
 
+@pytest.mark.storage("memory", "azurite")
 def test_an_etag_guards_against_overwriting_another_persons_change(pipeline: Pipeline) -> None:
     first = put(pipeline, an_offer(), if_none_match="*")
     second = put(pipeline, an_offer(titles=["Two"]), if_match=first.etag)
@@ -283,6 +284,7 @@ def test_leads_are_listed_newest_first_by_offer_state_and_time(pipeline: Pipelin
     assert listed(pipeline, since="0001-01-01", until="9999-12-31T23:59:59-12:00") == [third, second, first]
 
 
+@pytest.mark.storage("memory", "azurite")
 def test_pages_meet_without_a_gap_or_an_overlap(routed: Pipeline) -> None:
     posted = []
     for number in range(7):

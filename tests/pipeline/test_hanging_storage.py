@@ -32,6 +32,8 @@ from tests.support.process_app import forget_app
 from tests.support.proxy import Delay, Fault, Proxy, Request, Rule
 from tests.support.vendor import Vendor
 
+pytestmark = pytest.mark.storage("azurite")
+
 THREADS = 24
 TRIES = 2
 SHORT = TABLE_TIMEOUTS | {"read_timeout": 0.7, "retry_total": TRIES - 1}

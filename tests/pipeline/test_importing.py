@@ -419,6 +419,7 @@ def test_a_row_that_this_app_has_written_goes_to_the_offer_that_its_address_name
         assert (vendor.keys(), other.keys()) == ([lead], [])
 
 
+@pytest.mark.storage("memory", "azurite")
 def test_many_rows_go_in_steps_and_to_begin_anew_does_no_harm(
     routed: Pipeline, vendor: Vendor, old: TableClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -264,17 +264,20 @@ def proxied(fresh_storage: str, configured: Callable[[str], App]) -> Iterator[Pr
         yield proxy
 
 
+@pytest.mark.storage("azurite")
 def test_a_lead_costs_one_storage_request(proxied: Proxy) -> None:
     for number in range(5):
         assert posted(json.dumps(a_lead(f"c{number}@example.com")).encode())[0] == 202
     assert proxied.counts() == {"queue put": 5}
 
 
+@pytest.mark.storage("azurite")
 def test_a_large_lead_costs_one_more_and_is_stored_before_the_message_names_it(proxied: Proxy) -> None:
     assert posted(LARGE)[0] == 202
     assert [entry.service for entry in proxied.journal] == ["table", "queue"]
 
 
+@pytest.mark.storage("azurite")
 def test_what_needs_no_storage_asks_none(proxied: Proxy) -> None:
     answer_intake(request(method="GET"), "")
     answer_intake(request(method="PUT"), "")
@@ -300,6 +303,7 @@ class Once(Rule):
         return fault
 
 
+@pytest.mark.storage("azurite")
 @pytest.mark.parametrize("fault", [Answer(500), Answer(503), Break()], ids=str)
 @pytest.mark.parametrize("late", [False, True], ids=["before storage acts", "after it has acted"])
 def test_one_hiccup_of_the_queue_costs_no_lead(fault: Fault, late: bool, proxied: Proxy) -> None:
@@ -310,6 +314,7 @@ def test_one_hiccup_of_the_queue_costs_no_lead(fault: Fault, late: bool, proxied
     assert body["lead_id"] in found
 
 
+@pytest.mark.storage("azurite")
 def test_a_large_lead_whose_body_was_not_kept_is_not_put_on_the_queue(proxied: Proxy) -> None:
     class NoTables(Rule):
         def before(self, request: Request) -> Fault | None:

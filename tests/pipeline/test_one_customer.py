@@ -18,6 +18,7 @@ THREADS = 24
 REQUESTS_A_LEAD = 9
 
 
+@pytest.mark.storage("azurite")
 @pytest.mark.parametrize("count", [1, 3])
 def test_many_leads_of_one_customer_cost_few_storage_requests_each(
     fresh_storage: str, monkeypatch: pytest.MonkeyPatch, vendor: Vendor, count: int, record_property: Any

@@ -17,6 +17,8 @@ from tests.support.pipeline import Killed, Pipeline, a_lead, crm, text_of
 from tests.support.proxy import Answer, Break, Delay, Fault, Proxy, Request, Rule
 from tests.support.vendor import Vendor
 
+pytestmark = pytest.mark.storage("azurite")
+
 SHORT = TABLE_TIMEOUTS | {"read_timeout": 0.5}
 LATE = 3.0
 """Seconds after which nobody waits for the answer any more."""

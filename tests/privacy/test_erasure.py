@@ -111,6 +111,7 @@ def left(storage: str) -> list[str]:
     return leftovers(storage, VALUES)
 
 
+@pytest.mark.storage("memory", "azurite")
 def test_nothing_of_a_customer_is_left_anywhere(
     pipeline: Pipeline, vendor: Vendor, fresh_storage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -183,6 +184,7 @@ def waiting_text(pipeline: Pipeline, action: str) -> str:
     return encode(Message(new_lead_id(pipeline.clock.time, lead), received_at=pipeline.clock.time, lead=lead))
 
 
+@pytest.mark.storage("azurite")
 def test_what_stands_in_a_crm_is_listed_and_the_apps_own_table_is_emptied(
     pipeline: Pipeline,
     vendor: Vendor,

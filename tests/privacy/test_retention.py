@@ -44,6 +44,7 @@ def left(storage: str) -> list[str]:
     return leftovers(storage, VALUES)
 
 
+@pytest.mark.storage("memory", "azurite")
 def test_a_settled_lead_loses_its_person_after_the_offers_period_and_the_rest_stays(
     pipeline: Pipeline, vendor: Vendor, fresh_storage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -172,6 +173,7 @@ def many(pipeline: Pipeline, vendor: Vendor, number: int) -> None:
     pipeline.run()
 
 
+@pytest.mark.storage("memory", "azurite")
 def test_a_large_ledger_is_gone_through_a_part_at_a_time(
     pipeline: Pipeline, vendor: Vendor, fresh_storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +248,7 @@ def test_two_at_once_do_no_harm(pipeline: Pipeline, second: Pipeline, vendor: Ve
     assert len(pipeline.app.ledger.table.query("emptied_at ge datetime'2000-01-01T00:00:00Z'")) == 20
 
 
+@pytest.mark.storage("azurite")
 def test_it_costs_two_requests_every_five_minutes_and_a_few_more_once_a_day(
     fresh_storage: str, monkeypatch: pytest.MonkeyPatch, vendor: Vendor
 ) -> None:

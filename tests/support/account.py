@@ -46,10 +46,20 @@ class Account:
             for row in self._pages(f"{table['TableName']}()"):
                 yield table["TableName"], row
 
+    def messages(self) -> Iterator[tuple[str, str]]:
+        """Each message that is visible, the first 32 of a queue, with the queue's name."""
+        for queue in self._queues():
+            peeked = self._ask("GET", "Queue", f"{queue}/messages", {"peekonly": "true", "numofmessages": "32"})
+            for text in ET.fromstring(peeked.content).iterfind("QueueMessage/MessageText"):
+                yield queue, text.text or ""
+
     def delete_queues(self) -> None:
+        for queue in self._queues():
+            self._ask("DELETE", "Queue", queue, {})
+
+    def _queues(self) -> list[str]:
         listed = ET.fromstring(self._ask("GET", "Queue", "", {"comp": "list"}).content)
-        for name in listed.iterfind("Queues/Queue/Name"):
-            self._ask("DELETE", "Queue", str(name.text), {})
+        return [str(name.text) for name in listed.iterfind("Queues/Queue/Name")]
 
     def _pages(self, path: str) -> Iterator[dict[str, Any]]:
         more: dict[str, str] = {}

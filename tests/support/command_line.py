@@ -24,6 +24,7 @@ import typer.main
 
 from leads import cli
 from tests.support.markers import SECRETS, found_in
+from tests.support.memory import require_reachable
 from tests.support.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,6 +104,7 @@ def one_line(ran: Ran, status: int) -> str:
 
 def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
     """The settings, and nothing else of this machine's but what a process needs to start."""
+    require_reachable(settings.get("LeadsStorage", ""))
     kept = ("PATH", "HOME", "PYTHONPATH", "NO_PROXY")
     return {name: os.environ[name] for name in kept if name in os.environ} | dict(settings)
 

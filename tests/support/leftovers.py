@@ -6,9 +6,7 @@ import base64
 import json
 from collections.abc import Iterable, Iterator
 
-from azure.storage.queue import QueueServiceClient
-
-from tests.support.account import Account
+from tests.support.memory import account_at
 
 
 def leftovers(connection_string: str, values: Iterable[str]) -> list[str]:
@@ -33,16 +31,14 @@ def _encoded(value: str) -> Iterator[str]:
 
 
 def _everything(connection_string: str) -> Iterator[tuple[str, str]]:
-    for table, row in Account(connection_string).rows():
+    account = account_at(connection_string)
+    for table, row in account.rows():
         for column, value in row.items():
             for text in _readings(value):
                 yield f"{table} {row['RowKey']} {column}", text
-    with QueueServiceClient.from_connection_string(connection_string) as queues:
-        for queue in queues.list_queues():
-            client = queues.get_queue_client(queue.name)
-            for message in client.peek_messages(32):
-                for text in _readings(message.content):
-                    yield f"queue {queue.name}", text
+    for queue, content in account.messages():
+        for text in _readings(content):
+            yield f"queue {queue}", text
 
 
 def _readings(value: object) -> Iterator[str]:

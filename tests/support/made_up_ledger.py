@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from azure.data.tables import TableEntity
+
 from leads import cli
 from leads.core.identity import complement, new_lead_id
 from leads.core.lead import Lead
 from leads.core.states import State
 from leads.ledger.rows import Delivery, LeadRecord, lead_entity
 from leads.platform.storage import Table
-from tests.support.memory import Entity
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -34,7 +35,7 @@ class MadeUpRows:
         record = LeadRecord(new_lead_id(NOW, lead), NOW, lead, offer="contoso.crm", deliveries=deliveries)
         self._row = lead_entity(record, whole=True)
 
-    def pages(self, _: Table, condition: str, *, page_size: int, **__: Any) -> Iterator[list[Entity]]:
+    def pages(self, _: Table, condition: str, *, page_size: int, **__: Any) -> Iterator[list[TableEntity]]:
         partition = re.search(r"PartitionKey eq '(.)'", condition)
         after = re.search(r"RowKey gt 'lead;(\S+)'", condition)
         assert partition
@@ -42,11 +43,13 @@ class MadeUpRows:
         for first in range(begun, self._in_each, page_size):
             yield [self._at(partition[1], number) for number in range(first, min(first + page_size, self._in_each))]
 
-    def _at(self, partition: str, number: int) -> Entity:
+    def _at(self, partition: str, number: int) -> TableEntity:
         at = NOW - timedelta(seconds=number)
         lead_id = f"{at:%Y%m%d%H%M%S}000-{number:012}-{partition}"
         keys = {"PartitionKey": partition, "RowKey": f"lead;{complement(lead_id)}", "received_at": at}
-        return Entity(self._row | keys, "1")
+        entity = TableEntity(self._row | keys)
+        entity._metadata = {"etag": "1", "timestamp": at}
+        return entity
 
 
 def main(leads: int, file: str) -> int:

@@ -11,7 +11,7 @@ from leads.health.connections import CONNECTIONS_TABLE
 from leads.health.lead_counts import COUNTS_TABLE
 from leads.ledger.transactions import LEDGER_TABLE
 from leads.offers.table import OFFERS_TABLE
-from tests.support.account import Account
+from tests.support.memory import account_at
 
 PERSONAL: Final = (
     "ada@example.com",
@@ -33,7 +33,7 @@ def found_in(text: str, markers: tuple[str, ...] = MARKERS) -> list[str]:
 
 def misplaced(connection_string: str) -> Iterator[str]:
     """Where in an account's tables a secret stands, or a person outside the leads and the destinations' own tables."""
-    for table, row in Account(connection_string).rows():
+    for table, row in account_at(connection_string).rows():
         markers = SECRETS if _may_hold_people(table, row) else MARKERS
         for marker in found_in(repr(row), markers):
             yield f"{marker} in {table}, {row['RowKey']}"

@@ -29,6 +29,7 @@ from urllib.parse import unquote, urlsplit
 import psutil
 
 from tests.support.account import named_parts
+from tests.support.memory import require_reachable
 
 T = TypeVar("T")
 Service = Literal["queue", "table"]
@@ -137,6 +138,7 @@ class Proxy:
     """A proxy for one account. Read `journal`, `counts()`, `killed` from any thread; set `rule` and `pid` at any time."""
 
     def __init__(self, connection_string: str, rule: Rule | None = None, *, keep_journal: bool = True) -> None:
+        require_reachable(connection_string)
         self.rule = rule or Rule()
         self.pid = 0
         """Whom `Kill` kills; it waits until this is set."""

@@ -179,6 +179,7 @@ def test_after_a_long_stop_what_was_missed_is_caught_up_and_nothing_is_said_befo
     assert logged(caplog, "offer_silent") == [{"offer": "contoso.crm", "hours": 6 * 24}]
 
 
+@pytest.mark.storage("azurite")
 def test_a_year_in_which_nothing_was_counted_is_caught_up_with_few_requests(
     fresh_storage: str, monkeypatch: pytest.MonkeyPatch, vendor: Vendor
 ) -> None:
@@ -195,6 +196,7 @@ def test_a_year_in_which_nothing_was_counted_is_caught_up_with_few_requests(
         assert proxy.counts().total() < 200
 
 
+@pytest.mark.storage("azurite")
 def test_counting_costs_nineteen_requests_a_quarter_of_an_hour(
     fresh_storage: str, monkeypatch: pytest.MonkeyPatch, vendor: Vendor
 ) -> None:
@@ -330,6 +332,7 @@ def test_the_default_offer_is_an_alarm_when_it_falls_silent_and_stays_one_whatev
     assert silences(caplog) == (1, 1)
 
 
+@pytest.mark.storage("azurite")
 def test_while_the_counts_are_out_of_reach_no_alarm_ends(
     fresh_storage: str, monkeypatch: pytest.MonkeyPatch, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -207,6 +207,7 @@ def test_a_connection_whose_row_can_not_be_read_keeps_none_of_the_others_leads(
 # --- Sending on ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.storage("azurite")
 def test_leads_that_go_on_cost_a_read_and_a_message_each_and_one_transaction_for_many(
     proxied: tuple[Pipeline, Proxy], vendor: Vendor
 ) -> None:
@@ -249,6 +250,7 @@ def test_what_is_delivered_before_the_ledger_is_told_that_it_goes_on_stays_deliv
     assert Counter(vendor.keys()) == dict.fromkeys(leads, 1)
 
 
+@pytest.mark.storage("memory", "azurite")
 def test_all_destinations_of_a_lead_go_on_in_one_tick(pipeline: Pipeline, vendor: Vendor) -> None:
     both = [crm(vendor.url, name, pace=100) for name in ("one", "two")]
     (lead,) = parked(pipeline, vendor.url, 1, *both)
@@ -261,6 +263,7 @@ def test_all_destinations_of_a_lead_go_on_in_one_tick(pipeline: Pipeline, vendor
 # --- What it costs ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.storage("azurite")
 def test_a_tick_with_nothing_to_do_says_nothing_and_costs_as_little_as_it_says(
     proxied: tuple[Pipeline, Proxy], vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -279,6 +282,7 @@ def test_a_tick_with_nothing_to_do_says_nothing_and_costs_as_little_as_it_says(
     )
 
 
+@pytest.mark.storage("azurite")
 def test_crashed_leads_that_are_not_due_cost_a_page_of_each_partition(
     proxied: tuple[Pipeline, Proxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,13 +191,24 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(params=sorted(SUBJECTS))
+def type_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def storage_kind(type_name: str) -> str:
+    """To the Azure Table destination storage is the vendor, and faults lie on the way there."""
+    return "azurite" if type_name == "azure_table" else "memory"
+
+
+@pytest.fixture
 def subject(
-    request: pytest.FixtureRequest, authority: Authority, fresh_storage: str, monkeypatch: pytest.MonkeyPatch
+    type_name: str, authority: Authority, fresh_storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Subject]:
     monkeypatch.setattr(http, "TOTAL_SECONDS", PATIENCE_SECONDS)
     for name in ("read_timeout", "connection_timeout"):
         monkeypatch.setitem(storage.TABLE_TIMEOUTS, name, PATIENCE_SECONDS)
-    with running(SUBJECTS[request.param](authority, monkeypatch, fresh_storage)) as made:
+    with running(SUBJECTS[type_name](authority, monkeypatch, fresh_storage)) as made:
         yield made
 
 

@@ -32,6 +32,8 @@ from tests.support.in_time import in_time
 from tests.support.pipeline import Pipeline, a_lead
 from tests.support.strategies import leads
 
+pytestmark = pytest.mark.storage("azurite")
+
 LEAD_ID = "20260131235959999-0123456789ab-c"
 CUSTOMER = Customer("0f" * 16)
 KEY = "c2VjcmV0LWtleS1vZi1ub2JvZHk="

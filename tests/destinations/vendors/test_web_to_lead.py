@@ -31,7 +31,6 @@ from tests.fakes.chat import Chat
 from tests.fakes.https_server import LOSE_ANSWER, Broken, Request, Response
 from tests.fakes.tls import Authority, make_authority
 from tests.fakes.web_to_lead import OFFER_FIELD, OID, WebToLead
-from tests.support.memory import MemoryStorage
 from tests.support.pipeline import Pipeline, TestClock, a_lead, pipeline_over_tls, text_of
 
 CAMPAIGN = "701xx0000004Q9R"
@@ -494,12 +493,16 @@ def test_offers_of_one_organization_share_its_day_and_a_lower_limit_pauses_only_
 
 
 def test_of_1200_leads_in_a_day_500_are_sent_and_700_on_the_following_days_none_lost_and_none_twice(
-    authority: Authority, salesforce: WebToLead, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    fresh_storage: str,
+    authority: Authority,
+    salesforce: WebToLead,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """400 come at eight, at noon and at four; two instances send them."""
     caplog.set_level("INFO", "leads")
-    time, storage = TestClock(), MemoryStorage()
-    instances = [pipeline_over_tls("", authority.bundle, monkeypatch, time, storage) for _ in range(2)]
+    time = TestClock()
+    instances = [pipeline_over_tls(fresh_storage, authority.bundle, monkeypatch, time) for _ in range(2)]
     salesforce.now = time.now
     instances[0].offer(crm(salesforce))
 
