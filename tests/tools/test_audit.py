@@ -4,46 +4,31 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
 from tools import audit
 from tools.audit import CLEAN, FOUND, PLANTED, UNKNOWN, main
 
 
-class Service(ThreadingHTTPServer):
+class Service:
     """Answers as OSV does; `vulnerable` are the pins that it knows something about, `asked` all that it was asked about."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, server: HTTPServer) -> None:
+        self.url = server.url_for("/v1/query")
         self.vulnerable = {PLANTED}
         self.asked: list[tuple[str, str]] = []
         self.status = 200
+        server.expect_request("/v1/query", method="POST").respond_with_handler(self._answer)
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1/query"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Service
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    def _answer(self, request: Request) -> Response:
+        asked = request.get_json(force=True)
         pin = (asked["package"]["name"], asked["version"])
-        self.server.asked.append(pin)
-        body = json.dumps({"vulns": [_known(*pin)]} if pin in self.server.vulnerable else {}).encode()
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Stay quiet."""
+        self.asked.append(pin)
+        return Response(json.dumps({"vulns": [_known(*pin)]} if pin in self.vulnerable else {}), self.status)
 
 
 def _known(name: str, version: str) -> dict[str, object]:
@@ -53,12 +38,8 @@ def _known(name: str, version: str) -> dict[str, object]:
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    server = Service()
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+def service(httpserver: HTTPServer) -> Service:
+    return Service(httpserver)
 
 
 @pytest.fixture

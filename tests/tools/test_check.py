@@ -38,31 +38,39 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_check(folder: Path, capfd: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    status, printed = printed_by_check(folder, capfd)
-    return status, printed.splitlines()[-1]
-
-
-def printed_by_check(folder: Path, capfd: pytest.CaptureFixture[str]) -> tuple[int, str]:
+def run_check(folder: Path, capfd: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """The exit status, the last line, and all that was printed."""
     status = check.main([str(folder), f"--rootdir={folder}", "-p", "xdist.plugin"])
-    return status, capfd.readouterr().out
+    printed = capfd.readouterr().out
+    return status, printed.splitlines()[-1], printed
 
 
-def test_the_last_line_is_the_totals_of_all_checks(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (quick / "test_it.py").write_text(
-        "import pytest\ndef test_a(): pass\ndef test_b(): pass\n@pytest.mark.skip\ndef test_c(): pass\n"
-    )
-    assert run_check(quick, capfd) == (0, "3 passed, 0 failed, 1 skipped")
-
-
-def test_a_test_that_fails_is_counted_and_sets_the_status(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (quick / "test_it.py").write_text("def test_a(): pass\ndef test_b(): assert False\n")
-    assert run_check(quick, capfd) == (1, "2 passed, 1 failed, 0 skipped")
-
-
-def test_tests_that_cannot_be_collected_are_a_failure(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (quick / "test_it.py").write_text("import no_such_module\n")
-    assert run_check(quick, capfd) == (1, "1 passed, 1 failed, 0 skipped")
+@pytest.mark.parametrize(
+    ("source", "status", "totals"),
+    [
+        (
+            "import pytest\ndef test_a(): pass\ndef test_b(): pass\n@pytest.mark.skip\ndef test_c(): pass\n",
+            0,
+            "3 passed, 0 failed, 1 skipped",
+        ),
+        ("def test_a(): pass\ndef test_b(): assert False\n", 1, "2 passed, 1 failed, 0 skipped"),
+        ("import no_such_module\n", 1, "1 passed, 1 failed, 0 skipped"),
+        ("", 1, "1 passed, 1 failed, 0 skipped"),
+        ("def\n", 1, "0 passed, 2 failed, 0 skipped"),
+        (
+            "from pathlib import Path\ndef test_a():\n    tried = Path(__file__).with_name('tried')\n"
+            "    assert tried.exists() or tried.touch()\n",
+            1,
+            "1 passed, 1 failed, 0 skipped",
+        ),
+    ],
+    ids=["passes", "fails", "cannot be collected", "no tests", "lint fails", "would pass when tried again"],
+)
+def test_the_last_line_is_the_totals_of_all_checks(
+    source: str, status: int, totals: str, quick: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (quick / "test_it.py").write_text(source)
+    assert run_check(quick, capfd)[:2] == (status, totals)
 
 
 def test_what_starts_many_processes_runs_after_the_others_and_what_measures_time_not_at_all(
@@ -73,17 +81,9 @@ def test_what_starts_many_processes_runs_after_the_others_and_what_measures_time
         "import pytest\n@pytest.mark.alone\ndef test_a(): pass\ndef test_b(): pass\n"
         "@pytest.mark.real_time\ndef test_c(): assert False, 'only in a soak'\n"
     )
-    status, printed = printed_by_check(quick, capfd)
-    assert (status, printed.splitlines()[-1]) == (0, "3 passed, 0 failed, 0 skipped")
+    status, totals, printed = run_check(quick, capfd)
+    assert (status, totals) == (0, "3 passed, 0 failed, 0 skipped")
     assert printed.index("=== tests\n") < printed.index("=== tests that run alone\n")
-
-
-def test_no_test_is_tried_twice(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (quick / "test_it.py").write_text(
-        f"from pathlib import Path\ndef test_a():\n    tried = Path({str(quick / 'tried')!r})\n"
-        "    assert tried.exists() or tried.touch()\n"
-    )
-    assert run_check(quick, capfd) == (1, "1 passed, 1 failed, 0 skipped")
 
 
 def test_quick_leaves_them_out(quick: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,14 +93,4 @@ def test_quick_leaves_them_out(quick: Path, capfd: pytest.CaptureFixture[str], m
         "import pytest\n@pytest.mark.alone\ndef test_a(): pass\ndef test_b(): pass\n"
         "@pytest.mark.server\ndef test_c(): pass\n@pytest.mark.server\n@pytest.mark.every_python\ndef test_d(): pass\n"
     )
-    assert run_check(quick, capfd) == (0, "3 passed, 0 failed, 0 skipped")
-
-
-def test_no_tests_at_all_are_a_failure(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert run_check(quick, capfd) == (1, "1 passed, 1 failed, 0 skipped")
-
-
-def test_a_failing_lint_is_counted(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (quick / "broken.py").write_text("def\n")
-    (quick / "test_it.py").write_text("def test_a(): pass\n")
-    assert run_check(quick, capfd) == (1, "1 passed, 1 failed, 0 skipped")
+    assert run_check(quick, capfd)[:2] == (0, "3 passed, 0 failed, 0 skipped")

@@ -25,20 +25,15 @@ def taken_port() -> Iterator[int]:
         yield int(other.getsockname()[1])
 
 
-def test_a_port_that_was_asked_for_and_is_taken_is_an_error(taken_port: int) -> None:
+def test_the_port_is_the_one_asked_for_or_the_default_or_a_free_one(
+    taken_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(RunError, match=f"PORT={taken_port} is in use"):
         choose_port(taken_port)
-
-
-def test_where_the_default_port_is_taken_another_one_serves(taken_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "DEFAULT_PORT", taken_port)
-    port = choose_port(None)
-    assert port != taken_port
-    assert port_is_free(port)
-
-
-def test_a_free_default_port_is_used(taken_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     free = choose_port(None)
+    assert free != taken_port
+    assert port_is_free(free)
     monkeypatch.setattr(host, "DEFAULT_PORT", free)
     assert choose_port(None) == free
 
@@ -49,14 +44,11 @@ def fake_func(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
 
-def test_only_core_tools_are_wanted_but_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_core_tools_are_used_where_they_are_there_and_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_func("auto") is None
     with pytest.raises(RunError, match=r"not on PATH.*HOST=devhost"):
         find_func("func")
-
-
-def test_devhost_is_not_replaced_by_core_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_func(tmp_path, monkeypatch, "exit 1")
     assert find_func("auto") == find_func("func") == str(tmp_path / "func")
     assert find_func("devhost") is None

@@ -31,29 +31,37 @@ from tools import demo, run
 from tools.demo import HTTP, TABLE, read_samples
 from tools.host import DEFAULT_PORT, ROOT, RunError
 from tools.journey import stand_ins
-from tools.run import Announcement, Options, Stop, log_folder, make_queue, read_options, settings, storage
+from tools.run import Announcement, Options, Stop, log_folder, read_options, settings, storage
 
 FACTS: dict[str, str | int] = {"intake_url": "http://127.0.0.1:7071/api/leads", "pid": 1}
 
 
-def test_without_settings_any_port_any_host_until_stopped() -> None:
-    assert read_options({}) == Options(port=None, once=False, keep=False, kind="auto", journey=False)
-    assert read_options({"DEMO": "all"}).journey
-
-
-def test_settings_are_read_from_the_environment() -> None:
-    options = read_options({"PORT": "18071", "ONCE": "1", "KEEP": "1", "HOST": "devhost"})
-    assert options == Options(port=18071, once=True, keep=True, kind="devhost")
-
-
-@pytest.mark.parametrize("value", ["", "0", "no", "false"])
-def test_a_switch_can_be_off(value: str) -> None:
-    assert not read_options({"ONCE": value}).once
+@pytest.mark.parametrize(
+    ("environment", "options"),
+    [
+        ({}, Options(port=None, once=False, keep=False, kind="auto", journey=False)),
+        (
+            {"PORT": "18071", "ONCE": "1", "KEEP": "1", "HOST": "devhost", "DEMO": "all"},
+            Options(port=18071, once=True, keep=True, kind="devhost", journey=True),
+        ),
+        *(({"ONCE": off}, Options(None, once=False, keep=False, kind="auto")) for off in ("", "0", "no", "false")),
+    ],
+)
+def test_settings_are_read_from_the_environment(environment: dict[str, str], options: Options) -> None:
+    assert read_options(environment) == options
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PORT", "0"), ("PORT", "65536"), ("PORT", "7071a"), ("PORT", "-1"), ("ONCE", "2"), ("HOST", "node")],
+    [
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("PORT", "7071a"),
+        ("PORT", "-1"),
+        ("ONCE", "2"),
+        ("HOST", "node"),
+        ("DEMO", "some"),
+    ],
 )
 def test_a_setting_that_cannot_be_read_is_named(name: str, value: str) -> None:
     with pytest.raises(RunError, match=f"^{name} must be .* not '{value}'$"):
@@ -72,32 +80,24 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-class TestAnnouncement:
-    def test_the_file_is_there_from_ready_to_the_end(self, tmp_path: Path) -> None:
-        with Announcement(tmp_path) as announcement:
-            assert not (tmp_path / "run.json").exists()
-            assert announcement.write(FACTS, 7071) == tmp_path / "run.json"
-            assert read(tmp_path / "run.json") == read(tmp_path / "run-7071.json") == FACTS
-        assert not list(tmp_path.glob("*.json"))
+def test_run_json_is_there_from_ready_to_the_end_also_of_a_run_that_fails(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")  # left by a copy that was killed
+    with contextlib.suppress(RunError), Announcement(tmp_path) as announcement:
+        assert not (tmp_path / "run.json").exists()
+        assert announcement.write(FACTS, 7071) == tmp_path / "run.json"
+        assert read(tmp_path / "run.json") == read(tmp_path / "run-7071.json") == FACTS
+        raise RunError("the host ended")
+    assert not list(tmp_path.glob("*.json"))
 
-    def test_it_is_removed_after_a_failure_as_well(self, tmp_path: Path) -> None:
-        with contextlib.suppress(RunError), Announcement(tmp_path) as announcement:
-            announcement.write(FACTS, 7071)
-            raise RunError("the host ended")
-        assert not list(tmp_path.glob("*.json"))
 
-    def test_a_second_copy_leaves_the_firsts_file_alone(self, tmp_path: Path) -> None:
-        with Announcement(tmp_path) as first:
-            first.write(FACTS, 7071)
-            with Announcement(tmp_path) as second:
-                assert second.write({"pid": 2}, 7072) == tmp_path / "run-7072.json"
-                assert read(tmp_path / "run.json") == FACTS
+def test_a_second_copy_leaves_the_firsts_run_json_alone(tmp_path: Path) -> None:
+    with Announcement(tmp_path) as first:
+        first.write(FACTS, 7071)
+        with Announcement(tmp_path) as second:
+            assert second.write({"pid": 2}, 7072) == tmp_path / "run-7072.json"
             assert read(tmp_path / "run.json") == FACTS
-
-    def test_what_a_killed_copy_left_is_removed_at_the_start(self, tmp_path: Path) -> None:
-        (tmp_path / "run.json").write_text("{}")
-        with Announcement(tmp_path):
-            assert not (tmp_path / "run.json").exists()
+        assert read(tmp_path / "run.json") == FACTS
+    assert not list(tmp_path.glob("*.json"))
 
 
 @pytest.mark.parametrize(("error", "stays"), [(None, False), (Stop, False), (RunError, True)])
@@ -153,11 +153,6 @@ def test_samples_are_not_posted_again_to_kept_leads(monkeypatch: pytest.MonkeyPa
     options = Options(port=None, once=True, keep=True, kind="devhost")
     assert run.run(options, Console(file=said)) == 0
     assert "an earlier run has posted them" in said.getvalue()
-
-
-def test_a_queue_that_was_kept_is_left_as_it_is(shared_storage: str) -> None:
-    make_queue(shared_storage)
-    make_queue(shared_storage)
 
 
 def start(folder: Path, **settings: str) -> subprocess.Popen[str]:
