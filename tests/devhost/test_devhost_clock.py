@@ -22,12 +22,6 @@ def test_time_runs_faster_since_the_epoch() -> None:
     assert epoch + (before - epoch) * 60 - 0.001 <= now <= epoch + (after - epoch) * 60 + 0.001
 
 
-def test_hosts_that_share_an_epoch_share_a_time() -> None:
-    epoch = time.time() - 5
-    one, other = Clock(100, epoch), Clock(100, epoch)
-    assert one.now() <= other.now() <= one.now()
-
-
 @pytest.mark.parametrize(("seconds", "in_storage"), [(0, 0), (1, 1), (60, 1), (61, 2), (604_800, 10_080)])
 def test_storage_times_are_rounded_up_to_whole_seconds(seconds: int, in_storage: int) -> None:
     assert Clock(60).storage_seconds(seconds) == in_storage

@@ -54,12 +54,9 @@ def test_every_setting_is_read() -> None:
     assert (host.queues.max_polling_interval, host.queues.message_encoding) == (1.5, "none")
 
 
-def test_the_threshold_follows_the_batch_size() -> None:
-    assert queues(batchSize=10).queues.new_batch_threshold == 5 * (os.cpu_count() or 1)
-
-
-def test_no_time_limit() -> None:
+def test_the_threshold_follows_the_batch_size_and_there_may_be_no_time_limit() -> None:
     assert parse_host_json({"version": "2.0", "functionTimeout": "-1"}).function_timeout is None
+    assert queues(batchSize=10).queues.new_batch_threshold == 5 * (os.cpu_count() or 1)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def ask_in_vain(url: str) -> None:
         requests.get(url, timeout=30)
 
 
-def test_it_says_what_it_is_and_what_it_runs(start_devhost: Start) -> None:
+def test_it_says_what_it_is_and_what_it_runs_and_has_a_ready_file_meanwhile(start_devhost: Start) -> None:
     devhost = start_devhost("--function-key", "the-key")
     said = devhost.log
     assert "not the Azure Functions host" in said
@@ -50,10 +50,6 @@ def test_it_says_what_it_is_and_what_it_runs(start_devhost: Start) -> None:
     assert "tick: timer 0 0 0 1 1 *" in said
     assert "the-key" in said
     assert devhost.function_keys["thing"] in said
-
-
-def test_the_ready_file_is_there_while_it_runs(start_devhost: Start) -> None:
-    devhost = start_devhost("--function-key", "the-key")
     ready = json.loads(devhost.ready_file.read_text())
     assert ready["pid"] == devhost.pid
     assert ready["host_key"] == "the-key"
@@ -150,13 +146,7 @@ def test_settings_come_from_the_command_line_then_the_environment_then_the_file(
     assert "tick: timer 0 0 0 1 1 *" in devhost.log
 
 
-def test_the_claim_lease_shrinks_with_the_queue_lease(start_devhost: Start, app_with: Callable[..., Path]) -> None:
-    devhost = start_devhost("--lease-seconds", "10", app_dir=app_with(leads=True))
-    seen = requests.get(f"{devhost.base_url}/api/time", timeout=40).json()
-    assert seen["claim_lease_seconds"] == 4
-
-
-def test_a_clock_factor_lets_the_app_live_faster(
+def test_a_clock_factor_lets_the_app_live_faster_and_the_claim_lease_shrinks_with_the_queue_lease(
     start_devhost: Start,
     app_with: Callable[..., Path],
     work_queue: QueueClient,
@@ -165,13 +155,14 @@ def test_a_clock_factor_lets_the_app_live_faster(
 ) -> None:
     epoch = time.time()
     devhost = start_devhost(
-        *("--clock-factor", "60", "--clock-epoch", str(epoch)),
+        *("--clock-factor", "60", "--clock-epoch", str(epoch), "--lease-seconds", "10"),
         app_dir=app_with(leads=True, visibilityTimeout="00:01:00"),
         env={"TICK_SCHEDULE": "0 * * * * *"},
     )
     asked = time.time()
-    app_time = requests.get(f"{devhost.base_url}/api/time", timeout=40).json()["now"]
-    assert (asked - epoch) * 60 < app_time - epoch < (time.time() - epoch) * 60
+    seen = requests.get(f"{devhost.base_url}/api/time", timeout=40).json()
+    assert (asked - epoch) * 60 < seen["now"] - epoch < (time.time() - epoch) * 60
+    assert seen["claim_lease_seconds"] == 4
     recorder.wait_for("tick", 3)  # once a minute of the app's, hence every second
     began = time.monotonic()
     requests.post(f"{devhost.base_url}/api/put?delay=120", data=task("later"), timeout=40)
@@ -229,21 +220,21 @@ def test_an_app_that_does_not_load(source: str, named: str, tmp_path: Path) -> N
     assert named in one_line(run("--app-dir", str(tmp_path)))
 
 
-def test_a_connection_that_is_not_set(app_environment: dict[str, str]) -> None:
-    environment = {**app_environment, "LeadsStorage": ""}
-    said = one_line(run("--app-dir", str(SAMPLE_APP), "--port", "0", env=environment))
-    assert "LeadsStorage" in said
-    assert "work" in said
-
-
-def test_a_setting_that_a_binding_needs_is_not_set(app_environment: dict[str, str]) -> None:
-    del app_environment["WORK_QUEUE"]
-    assert "WORK_QUEUE" in one_line(run("--app-dir", str(SAMPLE_APP), "--port", "0", env=app_environment))
-
-
-def test_a_wrong_schedule(app_environment: dict[str, str]) -> None:
-    environment = {**app_environment, "TICK_SCHEDULE": "often"}
-    assert "'often'" in one_line(run("--app-dir", str(SAMPLE_APP), "--port", "0", env=environment))
+@pytest.mark.parametrize(
+    ("settings", "arguments", "named"),
+    [
+        ({"LeadsStorage": ""}, (), "setting LeadsStorage (connection of work)"),
+        ({"WORK_QUEUE": None}, (), "WORK_QUEUE"),
+        ({"TICK_SCHEDULE": "often"}, (), "'often'"),
+        ({}, ("--ready-file", "/nowhere/ready"), "--ready-file"),
+        ({}, ("--with", "no_such_module"), "no_such_module"),
+    ],
+)
+def test_what_cannot_start_says_why_in_one_line(
+    app_environment: dict[str, str], settings: dict[str, str | None], arguments: tuple[str, ...], named: str
+) -> None:
+    environment = {name: value for name, value in {**app_environment, **settings}.items() if value is not None}
+    assert named in one_line(run("--app-dir", str(SAMPLE_APP), "--port", "0", *arguments, env=environment))
 
 
 def test_a_port_that_is_taken(app_environment: dict[str, str]) -> None:
@@ -254,21 +245,12 @@ def test_a_port_that_is_taken(app_environment: dict[str, str]) -> None:
     assert "--port" in said
 
 
-def test_a_ready_file_that_cannot_be_written(app_environment: dict[str, str], tmp_path: Path) -> None:
-    arguments = ("--app-dir", str(SAMPLE_APP), "--port", "0", "--ready-file", str(tmp_path / "none" / "ready"))
-    assert "--ready-file" in one_line(run(*arguments, env=app_environment))
-
-
 @pytest.mark.parametrize("broken", ["[]", "{", '{"Values": []}', '{"IsEncrypted": true, "Values": {}}'])
 def test_broken_local_settings(broken: str, app_with: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     app = app_with()
     (app / "local.settings.json").write_text(broken)
     assert main(["--app-dir", str(app)]) == 2
     assert capsys.readouterr().err.startswith("devhost: local.settings.json")
-
-
-def test_a_module_that_cannot_be_imported() -> None:
-    assert "no_such_module" in one_line(run("--app-dir", str(SAMPLE_APP), "--with", "no_such_module"))
 
 
 @pytest.mark.parametrize(

@@ -202,16 +202,6 @@ def test_no_more_than_batch_size_and_threshold_run_at_once(
     assert most == 6  # batchSize 4 + newBatchThreshold 2
 
 
-def test_two_hosts_share_a_queue(start_devhost: Start, work_queue: QueueClient, recorder: Recorder, task: Task) -> None:
-    start_devhost()
-    start_devhost()
-    for number in range(24):
-        work_queue.send_message(task(f"{number}", seconds=1))
-    ended = recorder.wait_for("ended", 24)
-    assert len({seen["name"] for seen in ended}) == 24
-    assert len({seen["pid"] for seen in ended}) == 2
-
-
 def test_a_queue_that_is_not_there_is_asked_for_and_missed_at_each_poll_until_it_is(
     start_devhost: Start, fresh_storage: str, recorder: Recorder, task: Task, until: Until
 ) -> None:
@@ -238,8 +228,5 @@ def test_polling_backs_off_to_its_longest_and_starts_again_after_a_message() -> 
     backoff.reset()
     assert backoff.next() == pytest.approx(0.1)
     assert 0.18 <= backoff.next() <= 0.22
-
-
-def test_a_longest_delay_at_the_minimum_is_constant() -> None:
-    backoff = Backoff(0.1)
-    assert [backoff.next() for _ in range(3)] == [0.1] * 3
+    at_the_minimum = Backoff(0.1)
+    assert [at_the_minimum.next() for _ in range(3)] == [0.1] * 3

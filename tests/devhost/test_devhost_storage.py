@@ -20,20 +20,36 @@ def account(service: str = "queue", **settings: str) -> Account | None:
     return find_account("LeadsStorage", service, settings)
 
 
-def test_a_connection_string_of_azure() -> None:
-    text = f"DefaultEndpointsProtocol=https;AccountName=leads;AccountKey={KEY};EndpointSuffix=core.windows.net"
-    assert account(LeadsStorage=text) == Account("leads", "https://leads.queue.core.windows.net", b"secret")
-    blob = account("blob", LeadsStorage=text)
-    assert blob is not None
-    assert blob.endpoint == "https://leads.blob.core.windows.net"
+AZURE = f"DefaultEndpointsProtocol=https;AccountName=leads;AccountKey={KEY};EndpointSuffix=core.windows.net"
+OWN_ENDPOINT = f"AccountName=devstoreaccount1;AccountKey={KEY};QueueEndpoint=http://127.0.0.1:5001/devstoreaccount1/;"
 
 
-def test_a_connection_string_with_endpoints_of_its_own() -> None:
-    text = f"AccountName=devstoreaccount1;AccountKey={KEY};QueueEndpoint=http://127.0.0.1:5001/devstoreaccount1/;"
-    assert account(LeadsStorage=text) == Account(
-        "devstoreaccount1", "http://127.0.0.1:5001/devstoreaccount1", b"secret"
-    )
-    assert account("blob", LeadsStorage=text) is None
+@pytest.mark.parametrize(
+    ("service", "settings", "found"),
+    [
+        ("queue", {"LeadsStorage": AZURE}, Account("leads", "https://leads.queue.core.windows.net", b"secret")),
+        ("blob", {"LeadsStorage": AZURE}, Account("leads", "https://leads.blob.core.windows.net", b"secret")),
+        (
+            "queue",
+            {"LeadsStorage": OWN_ENDPOINT},
+            Account("devstoreaccount1", "http://127.0.0.1:5001/devstoreaccount1", b"secret"),
+        ),
+        ("blob", {"LeadsStorage": OWN_ENDPOINT}, None),
+        (
+            "queue",
+            {"LeadsStorage__accountName": "leads", "LeadsStorage__clientId": "client"},
+            Account("leads", "https://leads.queue.core.windows.net", client_id="client"),
+        ),
+        (
+            "queue",
+            {"LeadsStorage__queueServiceUri": "https://q.example.com/", "LeadsStorage__clientId": "client"},
+            Account("q", "https://q.example.com", client_id="client"),
+        ),
+        ("queue", {}, None),
+    ],
+)
+def test_the_account_that_a_setting_names(service: str, settings: dict[str, str], found: Account | None) -> None:
+    assert account(service, **settings) == found
 
 
 def test_development_storage_is_azurite_on_its_default_ports() -> None:
@@ -41,23 +57,6 @@ def test_development_storage_is_azurite_on_its_default_ports() -> None:
     assert found is not None
     assert found.endpoint == "http://127.0.0.1:10001/devstoreaccount1"
     assert found.key is not None
-
-
-@pytest.mark.parametrize(
-    ("settings", "endpoint"),
-    [
-        ({"LeadsStorage__accountName": "leads"}, "https://leads.queue.core.windows.net"),
-        ({"LeadsStorage__queueServiceUri": "https://q.example.com/"}, "https://q.example.com"),
-    ],
-)
-def test_identity_settings(settings: dict[str, str], endpoint: str) -> None:
-    found = account(**settings, LeadsStorage__clientId="client")
-    assert found is not None
-    assert (found.endpoint, found.key, found.client_id) == (endpoint, None, "client")
-
-
-def test_no_setting_is_no_account() -> None:
-    assert account() is None
 
 
 @pytest.mark.parametrize(

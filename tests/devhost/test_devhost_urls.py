@@ -67,13 +67,6 @@ def test_dots_lead_where_a_file_system_would_go(target: str) -> None:
     assert path_of(target).rstrip("/") == posixpath.normpath(decode(target)).rstrip("/")
 
 
-@given(TEXT.map(lambda text: "/" + quote(text)))
-def test_no_path_is_left_with_a_dot_segment(target: str) -> None:
-    path = path_of(target)
-    assert path.startswith("/")
-    assert not {".", ".."} & set(path.split("/"))
-
-
 @pytest.mark.parametrize(
     ("path", "url"),
     [
