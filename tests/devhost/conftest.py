@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 from azure.storage.queue import QueueClient, TextBase64EncodePolicy
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
 from devhost.process import DevhostProcess
 
@@ -111,22 +112,14 @@ def until() -> Callable[..., None]:
 def recorder() -> Iterator[Recorder]:
     seen = Recorder()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            seen.events.append({**event, "at": time.monotonic()})
-            self.send_response(204)
-            self.end_headers()
+    def note(request: Request) -> Response:
+        seen.events.append({**request.get_json(force=True), "at": time.monotonic()})
+        return Response(status=204)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    seen.url = f"http://127.0.0.1:{server.server_port}/"
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    yield seen
-    server.shutdown()
-    server.server_close()
+    with HTTPServer(threaded=True) as server:
+        server.expect_request("/").respond_with_handler(note)
+        seen.url = server.url_for("/")
+        yield seen
 
 
 @pytest.fixture
