@@ -25,9 +25,7 @@ from leads.core.routing import DEFAULT_OFFER
 from leads.destinations.base import MappingValue, secret_references, secret_settings
 from leads.destinations.follow_up import FollowUp
 from leads.platform.settings import SecretReference
-from leads.platform.storage import (
-    key_part,
-)
+from leads.platform.storage import key_part
 
 _CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f]")
 
@@ -36,7 +34,7 @@ NoticeFormat = Literal["teams", "slack", "json"]
 
 
 class InvalidOffer(ValueError):
-    """An offer can't be saved as it is. The text is the first of its problems, each of which names the field and the fix."""
+    """An offer can't be saved as it is. The text is the first of its problems; each names the field and the fix."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__(problems[0])
@@ -48,7 +46,7 @@ class _Model(BaseModel):
 
 
 def _country_code(text: str) -> str:
-    """The country as leads hold it. Raises ValueError: a condition that no lead can meet would lose them all unseen."""
+    """The country as leads hold it. Raises ValueError: a condition that no lead meets would silently leave out all leads."""
     code = Lead(country=text.strip()).country_code
     if not code:
         raise ValueError("is no country: write its ISO 3166 code, such as DE")
@@ -61,7 +59,7 @@ def _source(text: str) -> str:
 
 
 class When(_Model):
-    """Which leads a destination gets. An empty list admits all; a lead has to meet every list that is set."""
+    """Which leads a destination gets. A lead has to meet every condition that is set."""
 
     stage: list[Stage] = Field(default=[], description="Only leads of these stages.")
     source: list[Annotated[str, AfterValidator(_source)]] = Field(
@@ -143,7 +141,7 @@ class Announcement(_Model):
 
 
 class Policies(_Model):
-    """What is done with leads that are not a customer's first, with too many of them, and when none come."""
+    """How test leads, repeats, too many leads and none at all are treated."""
 
     test_leads: Literal["deliver", "skip"] = Field(
         "deliver", description="Test leads are delivered marked, or only recorded."
@@ -224,12 +222,12 @@ class Offer(_Model):
         return next((config for config in self.destinations if config.name == name), None)
 
     def dedup_scope(self, url_offer: str) -> str:
-        """What says whose a lead of it is: its id, or for the default offer, which takes the leads of many, the address."""
+        """Where redeliveries are recognised: the offer's id, or the address for the default offer, which takes many offers."""
         return self.id if self.id != DEFAULT_OFFER else url_offer
 
 
 def read_offer(data: object) -> Offer:
-    """Check what a person wrote. Raises `InvalidOffer` that names each field that is wrong."""
+    """Check what a person wrote. Raises `InvalidOffer`, which names each wrong field."""
     try:
         offer = Offer.model_validate(data)
     except ValidationError as error:
@@ -240,7 +238,7 @@ def read_offer(data: object) -> Offer:
 
 
 def problem_of_id(offer_id: str) -> str:
-    """Why no address can name an offer of this id, "" if one can; whoever stored such an id before keeps it.
+    """Why no URL path can name an offer of this id, "" if one can. Stored offers with such an id are kept.
 
     The host takes `.` and `..` out of a path and finds nothing behind `//`, and it hands `%2F` over as it hands over a slash
     (ASP.NET Core documentation, "Routing in ASP.NET Core", section "Route templates").
@@ -258,7 +256,7 @@ def offer_by_id(offer_id: str, offers: Iterable[Offer]) -> Offer | None:
 
 
 def by_connection(offers: Iterable[Offer]) -> dict[str, list[tuple[Offer, DestinationConfig]]]:
-    """Connection's id → the offers' destinations that use it."""
+    """The offers' destinations by the id of the connection that they use."""
     used: dict[str, list[tuple[Offer, DestinationConfig]]] = {}
     for offer in offers:
         for config in offer.destinations:

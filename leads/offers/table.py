@@ -1,6 +1,5 @@
-"""The table of offers: each instance knows what stands there, at most a minute late."""
+"""The table of offers. Each instance caches it for at most a minute."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -27,13 +26,13 @@ from leads.platform.storage import (
 OFFERS_TABLE: Final = "LeadOffers"
 CACHE_SECONDS: Final = 60
 LOOKED_UP_AGAIN: Final = timedelta(seconds=5)
-"""A name that no offer has is looked up no sooner than this after the last time; all titles together count as one name."""
+"""A name that no offer has is looked up again after this at the earliest; all titles together count as one name."""
 _LOOKED_UP_KEPT: Final = 1000
 _PARTITION: Final = "offer"
 
 
 class UnreadableOffer(InvalidOffer):
-    """A stored offer is none that this release reads. `row` is its key."""
+    """This release can't read a stored offer. `row` is its key."""
 
     def __init__(self, row: str, why: str) -> None:
         super().__init__(f"stored offer: {row} is not one that this release reads ({why}); remove it and set it anew")
@@ -54,19 +53,22 @@ class StoredOffer:
 
 
 class Offers:
-    """The offers' table, read once in `CACHE_SECONDS`; what is known is used for as long again where it can't be read."""
+    """The offers' table, as cached here (`route`, `all`, `known`) and as stored now (`renew`, `read`, `stored`, `get`).
+
+    The cache is read once in `CACHE_SECONDS`. Where the table can't be read, the cached offers are used for as long again.
+    """
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._kept = CachedValue[tuple[StoredOffer, ...]](fresh_for(CACHE_SECONDS), StorageBusy)
+        self._cached = CachedValue[tuple[StoredOffer, ...]](fresh_for(CACHE_SECONDS), StorageBusy)
         self._looked_up: dict[int, datetime] = {}
-        """Hash of a name that meant no offer, and when that was found."""
+        """Hash of a name that no offer has, and when it was last looked up."""
 
-    def of(self, references: OfferReferences) -> Offer | None:
+    def route(self, references: OfferReferences) -> Offer | None:
         """The offer that takes a lead, None for none.
 
-        A name that this instance does not know may be that of an offer of the last minute: the table is read once more before a
-        later name or the default offer decides.
+        An offer of the last minute may have a name that this instance does not know. So the table is read again before a later
+        name or the default offer decides.
         """
         offers, now = self.all(), clock.now()
         unknown = {hash(name) for name in references.unknown(offers)}
@@ -80,34 +82,31 @@ class Offers:
     def all(self) -> list[Offer]:
         """The offers, at most a minute old.
 
-        One that can't be read is left out with an alarm, and then the default offer too: a lead of the one must not end in the
-        other's CRM. It waits as unrouted instead.
+        An offer that can't be read is left out with an alarm. The default offer is then left out, too: leads of the unreadable
+        offer must not go to the default offer's CRM. They wait as unrouted.
         """
-        return [stored.offer for stored in self._fresh()]
+        return [stored.offer for stored in self.known()]
 
     def renew(self) -> list[Offer]:
-        """The offers as they are stored now, which every thread then uses; left out is what `all` leaves out."""
-        return [stored.offer for stored in self._kept.renew(self._usable)]
+        """Read the table into the cache. Returns the offers as `all` does."""
+        return [stored.offer for stored in self._cached.renew(self._usable)]
 
-    def known(self) -> list[StoredOffer]:
+    def known(self) -> tuple[StoredOffer, ...]:
         """The offers of `all`, each with the time of its last change."""
-        return list(self._fresh())
+        return self._cached.get(self._usable)
 
     def changed_at(self) -> datetime | None:
         """When an offer was last set; None without offers."""
-        return max((stored.changed_at for stored in self._fresh()), default=None)
-
-    def _fresh(self) -> tuple[StoredOffer, ...]:
-        return self._kept.get(self._usable)
+        return max((stored.changed_at for stored in self.known()), default=None)
 
     def _usable(self) -> tuple[StoredOffer, ...]:
-        readable, unreadable = self.found()
+        readable, unreadable = self.read()
         for one in unreadable:
             emit(Event.OFFER_UNREADABLE, row=one.row)
         return tuple(stored for stored in readable if not unreadable or stored.offer.id != DEFAULT_OFFER)
 
-    def found(self) -> tuple[list[StoredOffer], list[UnreadableOffer]]:
-        """The offers as they are stored now, by id, and what stands there that this release can't read."""
+    def read(self) -> tuple[list[StoredOffer], list[UnreadableOffer]]:
+        """The stored offers, by id, and those that this release can't read."""
         readable: list[StoredOffer] = []
         unreadable: list[UnreadableOffer] = []
         for entity in self._table.query(f"PartitionKey eq '{_PARTITION}'"):
@@ -118,19 +117,11 @@ class Offers:
         return sorted(readable, key=lambda stored: stored.offer.id), unreadable
 
     def stored(self) -> list[StoredOffer]:
-        """The offers as they are stored now, by id. Raises `UnreadableOffer` for one that this release can't read."""
-        readable, unreadable = self.found()
+        """The stored offers, by id. Raises `UnreadableOffer` where this release can't read one."""
+        readable, unreadable = self.read()
         if unreadable:
             raise unreadable[0]
         return readable
-
-    def each(self) -> Iterator[tuple[str, "Offer | UnreadableOffer"]]:
-        """Row and offer of everything that is stored, with the error in the place of what this release can't read."""
-        for entity in self._table.query(f"PartitionKey eq '{_PARTITION}'"):
-            try:
-                yield entity["RowKey"], _stored(entity).offer
-            except UnreadableOffer as error:
-                yield entity["RowKey"], error
 
     def get(self, offer_id: str) -> StoredOffer | None:
         entity = self._table.get(_PARTITION, key_part(offer_id.strip()))
@@ -175,8 +166,8 @@ class Offers:
         return True
 
     def forget(self) -> None:
-        """Read the table anew at the next use."""
-        self._kept.forget()
+        """Read the table at the next use."""
+        self._cached.forget()
 
 
 def _stored(entity: Any) -> StoredOffer:

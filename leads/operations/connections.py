@@ -144,7 +144,7 @@ def view_connections(app: App, offers: Iterable[Offer], waiting: Mapping[str, in
 def _all(app: App) -> list[ConnectionView]:
     """With an offer that can't be read the others' connections still can be looked at and paused."""
     waiting = Counter(item.connection for item in undelivered(app.ledger) if item.state is State.PARKED)
-    return view_connections(app, (stored.offer for stored in app.offers.found()[0]), waiting)
+    return view_connections(app, (stored.offer for stored in app.offers.read()[0]), waiting)
 
 
 def _found(app: App, connection_id: str) -> ConnectionView:

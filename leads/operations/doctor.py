@@ -30,7 +30,7 @@ from leads.health.lead_counts import COUNTS_TABLE
 from leads.ledger.queries import unreadable_rows
 from leads.ledger.transactions import LEDGER_TABLE
 from leads.offers.model import DestinationConfig, Offer, by_connection
-from leads.offers.table import OFFERS_TABLE, UnreadableOffer
+from leads.offers.table import OFFERS_TABLE
 from leads.operations.operation import Nothing
 from leads.operations.validation import apart
 from leads.platform import deadline
@@ -241,14 +241,14 @@ class _Examination:
         if OFFERS_TABLE not in self.readable:
             yield _note(Area.OFFERS, "all", "not looked at, nor at their secrets and connections: they can't be read")
             return
-        for row, offer in self.app.offers.each():
-            if isinstance(offer, UnreadableOffer):
-                remedy = f"python -m leads offers remove '{row}', then set it anew; or go back to the newer release"
-                yield _wrong(Area.OFFERS, row, "is stored, and this release can't read it", remedy)
-            else:
-                self.offers.append(offer)
-                names = ", ".join(config.name for config in offer.destinations)
-                yield _fine(Area.OFFERS, offer.id, f"goes to {names}")
+        stored, unreadable = self.app.offers.read()
+        for offer in (each.offer for each in stored):
+            self.offers.append(offer)
+            names = ", ".join(config.name for config in offer.destinations)
+            yield _fine(Area.OFFERS, offer.id, f"goes to {names}")
+        for one in unreadable:
+            remedy = f"python -m leads offers remove '{one.row}', then set it anew; or go back to the newer release"
+            yield _wrong(Area.OFFERS, one.row, "is stored, and this release can't read it", remedy)
         if not self.offers:
             remedy = "python -m leads offers connect ID"
             yield _wrong(Area.OFFERS, "all", "none is configured: every lead waits as unrouted", remedy)

@@ -71,7 +71,7 @@ class Status(BaseModel):
 
 def show_status(app: App, request: Nothing) -> Status:
     """Show offers, connections, what waits, what was delivered, and what needs a person."""
-    stored, unreadable = app.offers.found()
+    stored, unreadable = app.offers.read()
     offers = [each.offer for each in stored]
     undelivered = _Undelivered.of(app)
     connections = view_connections(app, offers, undelivered.parked)

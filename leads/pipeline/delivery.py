@@ -185,7 +185,7 @@ def _drop(message: Message, why: str) -> None:
 
 def _route(app: App, record: LeadRecord, message: Message) -> None:
     assert record.lead is not None  # noqa: S101
-    offer = app.offers.of(record.references)
+    offer = app.offers.route(record.references)
     record.stage = offer.stage(record.lead) if offer else stage_of(record.lead.action)
     if offer is None:
         _conclude(app, record, message, State.UNROUTED, "no configured offer takes this lead")

@@ -124,7 +124,7 @@ def _plan(app: App, record: LeadRecord, name: str, *, force: bool) -> Replay:
 
 def _goes_nowhere(app: App, record: LeadRecord) -> bool:
     """Whether it has an offer of which no destination admits it."""
-    offer = app.offers.of(record.references)
+    offer = app.offers.route(record.references)
     if offer is None or record.lead is None:
         return False
     stage = offer.stage(record.lead)

@@ -69,7 +69,7 @@ def offers(table: OffersTable) -> Offers:
 
 def taken(offers: Offers, *names: str) -> str:
     """The offer that takes a lead with these names in its address, source, product and title."""
-    offer = offers.of(OfferReferences(*names))
+    offer = offers.route(OfferReferences(*names))
     return offer.id if offer else ""
 
 
