@@ -18,15 +18,9 @@ from benchmarks.side import prepare
 from benchmarks.typical import DESTINATION, OFFER, delivered
 from leads.core.identity import customer_hash, customer_identity, fingerprint, new_lead_id
 from leads.core.states import State
-from leads.ledger.rows import (
-    CustomerRow,
-    LeadRecord,
-    RecentLead,
-    customer_key,
-    lead_entity,
-    listing_entity,
-    todo_entity,
-)
+from leads.ledger.customer_rows import CustomerRow, RecentLead, customer_key
+from leads.ledger.rows import LeadRecord, lead_entity, listing_entity
+from leads.ledger.todo_rows import todo_entity
 from leads.ledger.transactions import LEDGER_TABLE
 from tools.azurite import Azurite
 

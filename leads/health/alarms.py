@@ -13,7 +13,8 @@ from typing import Any, Final
 from leads.core import clock
 from leads.platform.events import Event, emit, named
 from leads.platform.row_reading import read_each, read_optional_time, read_time, reads
-from leads.platform.storage import Conflict, Table, if_unchanged, key_part, replacing
+from leads.platform.storage import Conflict, Table, if_unchanged, replacing
+from leads.platform.table_format import key_part
 
 ALARMS_TABLE: Final = "LeadAlarms"
 TELLING_TAKES: Final = timedelta(minutes=2)

@@ -10,7 +10,8 @@ from typing import Final
 from leads.destinations.limits import DailyQuota
 from leads.health.connections import Connections
 from leads.offers.model import Offer
-from leads.platform.storage import Table, key_part
+from leads.platform.storage import Table
+from leads.platform.table_format import key_part
 
 CEILING: Final = "ceiling"
 """The type of the connection behind which the leads over an offer's ceiling are parked."""

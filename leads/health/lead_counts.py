@@ -15,7 +15,8 @@ from leads.core.silence import WEEKS_AT_MOST
 from leads.ledger.queries import arrivals
 from leads.ledger.transactions import Ledger
 from leads.platform.row_reading import read_each, read_time, reads
-from leads.platform.storage import Operation, Table, key_part
+from leads.platform.storage import Operation, Table
+from leads.platform.table_format import key_part
 
 COUNTS_TABLE: Final = "LeadCounts"
 LATE: Final = timedelta(hours=2)

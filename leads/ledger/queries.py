@@ -9,10 +9,10 @@ from typing import Any
 
 from leads.core.identity import complement, customer_of, received_at_of
 from leads.core.states import State
-from leads.ledger.rows import Todo, read_todo, todo_prefix
+from leads.ledger.todo_rows import Todo, read_todo, todo_prefix
 from leads.ledger.transactions import Ledger
 from leads.platform.row_reading import UnreadableRow, read_each, read_optional_time, read_time, reads, unreadable
-from leads.platform.storage import key_part, keys_beginning
+from leads.platform.table_format import key_part, keys_beginning
 from leads.platform.threads import map_in_order
 
 PARTITIONS = "0123456789abcdef"

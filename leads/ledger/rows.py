@@ -4,18 +4,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 
-from leads.core.identity import complement, customer_of, partition_of, received_at_of
+from leads.core.identity import complement, customer_of, partition_of
 from leads.core.lead import Lead, Stage, known_action, known_source
 from leads.core.messages import Imported
 from leads.core.routing import OfferReferences
 from leads.core.states import DONE, FINAL, MOST_URGENT_FIRST, ON_THE_QUEUE, State
 from leads.platform.row_reading import read_optional_time, read_time, reads
-from leads.platform.storage import joined_text, key_part, text_columns
+from leads.platform.table_format import joined_text, key_part, text_columns
 
 BODY_CHUNK = 60_000
 """Bytes of a binary column, which holds 64 KiB."""
@@ -170,77 +169,6 @@ class LeadRecord:
         return OfferReferences.of(self.lead, self.url_offer) if self.lead else OfferReferences(self.url_offer)
 
 
-@dataclass(frozen=True, slots=True)
-class RecentLead:
-    """A lead in its customer's row, by which a redelivery is told from a repeat. `claim` is the newest attempt's token.
-
-    `action_fingerprint` (column `journey`) is the same for every lead of this action and offer: it identifies an imported lead.
-    `stored_by` is the destination that has stored the lead and has not settled it yet.
-    """
-
-    fingerprint: str
-    lead_id: str
-    at: datetime
-    claim: str = ""
-    action_fingerprint: Annotated[str, Field(alias="journey")] = ""
-    imported: bool = False
-    stored_by: str = ""
-
-
-_RECENT_LEADS = TypeAdapter(tuple[RecentLead, ...])
-
-
-@dataclass(frozen=True, slots=True)
-class CustomerRow:
-    """A customer within one record scope. `claim` is the token of the attempt under way, "" if there is none.
-
-    `idempotency_key` is a random UUID that the row has from the first claim on, and another one once it was refused; `memory` is
-    the destination's own.
-    """
-
-    partition: str
-    row: str
-    claim: str = ""
-    record_id: str = ""
-    idempotency_key: str = ""
-    memory: Mapping[str, str] = field(default_factory=dict)
-    recent: tuple[RecentLead, ...] = ()
-    etag: str = ""
-    held: bool = False
-
-    def entity(self) -> dict[str, Any]:
-        return {
-            "PartitionKey": self.partition,
-            "RowKey": self.row,
-            "claim": self.claim,
-            "record_id": self.record_id,
-            "idempotency_key": self.idempotency_key,
-            "memory": json.dumps(dict(self.memory)),
-            "recent": _RECENT_LEADS.dump_json(self.recent, by_alias=True).decode(),
-        }
-
-
-def customer_key(customer_hash: str, scope: str) -> tuple[str, str]:
-    """PartitionKey and RowKey of a customer within a record scope."""
-    return customer_hash[0], f"cust;{customer_hash};{key_part(scope)}"
-
-
-@reads("customer")
-def read_customer(entity: Mapping[str, Any], *, etag: str, held: bool) -> CustomerRow:
-    """The customer's row; `held` says whether its claim still runs."""
-    return CustomerRow(
-        partition=entity["PartitionKey"],
-        row=entity["RowKey"],
-        claim=entity.get("claim", ""),
-        record_id=entity.get("record_id", ""),
-        idempotency_key=entity.get("idempotency_key", ""),
-        memory=json.loads(entity.get("memory") or "{}"),
-        recent=_RECENT_LEADS.validate_json(entity.get("recent") or "[]"),
-        etag=etag,
-        held=held,
-    )
-
-
 def lead_key(lead_id: str) -> tuple[str, str]:
     return partition_of(lead_id), f"lead;{complement(lead_id)}"
 
@@ -248,15 +176,6 @@ def lead_key(lead_id: str) -> tuple[str, str]:
 def listing_key(lead_id: str, offer: str) -> tuple[str, str]:
     """Keys of the projection from which lists are read: by offer, newest first, without personal data."""
     return partition_of(lead_id), f"offer;{key_part(offer or UNROUTED_OFFER)};{complement(lead_id)}"
-
-
-def todo_prefix(state: State, connection: str | None = None) -> str:
-    return f"todo;{state};" if connection is None else f"todo;{state};{connection or '-'};"
-
-
-def todo_key(lead_id: str, delivery: Delivery) -> tuple[str, str]:
-    """Keys of the row that says that a delivery is still to be done: by state and connection, oldest first."""
-    return partition_of(lead_id), f"{todo_prefix(delivery.state, delivery.connection)}{lead_id};{delivery.destination}"
 
 
 def same_in_lists(one: LeadRecord, other: LeadRecord) -> bool:
@@ -354,72 +273,6 @@ def _summary(record: LeadRecord) -> dict[str, Any]:
     elif record.emptied_at is not None:
         summary |= {"source": record.source, "is_test": record.is_test}
     return summary
-
-
-def todo_entity(record: LeadRecord, delivery: Delivery) -> dict[str, Any]:
-    """The row for `watch`. It holds no personal data, but what an unrouted lead can be routed by."""
-    entity = keys(todo_key(record.lead_id, delivery)) | {
-        "lead_id": record.lead_id,
-        "destination": delivery.destination,
-        "seq": delivery.seq,
-        "offer": record.offer,
-        "updated_at": delivery.updated_at or record.received_at,
-    }
-    if delivery.next_at is not None:
-        entity["next_at"] = delivery.next_at
-    if delivery.state is State.UNROUTED:
-        references = record.references
-        entity |= {
-            "partly_done": record.partly_done,
-            "ref_url": references.url,
-            "ref_source": references.lead_source[:REFERENCE_KEPT],
-            "ref_product": references.product_id[:REFERENCE_KEPT],
-            "ref_title": references.title[:REFERENCE_KEPT],
-        }
-    return entity
-
-
-@dataclass(frozen=True)
-class Todo:
-    """An undelivered lead and destination as `watch` sees it. `partly_done`: see `LeadRecord`."""
-
-    lead_id: str
-    state: State
-    connection: str
-    destination: str
-    seq: int
-    offer: str
-    updated_at: datetime
-    next_at: datetime | None
-    references: OfferReferences
-    partly_done: bool = False
-
-    @cached_property
-    def received_at(self) -> datetime:
-        return received_at_of(self.lead_id)
-
-
-@reads("undelivered lead")
-def read_todo(entity: Mapping[str, Any]) -> Todo:
-    _, state, connection, _ = entity["RowKey"].split(";", 3)
-    received_at_of(entity["lead_id"])
-    return Todo(
-        lead_id=entity["lead_id"],
-        state=State(state),
-        connection="" if connection == "-" else connection,
-        destination=entity["destination"],
-        seq=entity["seq"],
-        offer=entity.get("offer", ""),
-        updated_at=read_time(entity, "updated_at"),
-        next_at=read_optional_time(entity, "next_at"),
-        references=OfferReferences(
-            entity.get("ref_url", ""),
-            entity.get("ref_source", ""),
-            entity.get("ref_product", ""),
-            entity.get("ref_title", ""),
-        ),
-        partly_done=entity.get("partly_done", False),
-    )
 
 
 def body_entity(lead_id: str, body: bytes) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from leads.core import clock
 from leads.platform.cached_value import CachedValue, fresh_for
-from leads.platform.storage import AnswerTime, Conflict, StorageBusy, Table, odata_time, replacing
+from leads.platform.storage import AnswerTime, Conflict, StorageBusy, Table, replacing
+from leads.platform.table_format import odata_time
 
 CACHE_SECONDS: Final = 60
 RECENT: Final = timedelta(days=8)

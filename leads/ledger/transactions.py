@@ -3,7 +3,7 @@
 A lead's rows and its customer's stand in one partition, so that whatever belongs together changes in one transaction.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,36 +12,29 @@ from uuid import uuid4
 
 from leads.core.lead_parsing import UnreadableLead, parse_kept
 from leads.core.outcomes import Delivered
-from leads.core.states import UNDELIVERED, State
+from leads.core.states import State
 from leads.ledger.abandoned_claims import GivenUp
-from leads.ledger.rows import (
-    UNROUTED_OFFER,
-    CustomerRow,
-    Delivery,
-    LeadRecord,
-    RecentLead,
-    body_entity,
-    body_key,
-    copied,
-    customer_key,
-    keys,
-    lead_entity,
-    lead_key,
-    listing_entity,
-    listing_key,
-    read_body,
-    read_customer,
-    read_lead,
-    same_in_lists,
-    todo_entity,
-    todo_key,
+from leads.ledger.customer_rows import CustomerRow, RecentLead, customer_key, read_customer
+from leads.ledger.operations import (
+    Change,
+    creating,
+    customer_operation,
+    emptying_operations,
+    lead_operations,
+    merging,
+    new_customer,
+    stored_as,
+    with_change,
+    with_delivered,
+    with_recent_lead,
 )
-from leads.platform.storage import AnswerTime, Conflict, Operation, Table, if_unchanged, keys_beginning, replacing
+from leads.ledger.rows import LeadRecord, body_entity, body_key, keys, lead_entity, lead_key, read_body, read_lead
+from leads.platform.storage import AnswerTime, Conflict, Operation, Table, if_unchanged, replacing
+from leads.platform.table_format import keys_beginning
 
 LEDGER_TABLE = "LeadLedger"
 CLAIM_LEASE_SECONDS = 240
 """A claim ends by itself after this long: above any send (150 s), below `functionTimeout` (300 s)."""
-RECENT_KEPT = 8
 LEADS_IN_A_TRANSACTION = 40
 """A transaction holds 4 MiB, and what is kept of a lead with ten destinations and all their attempts may be 60 KB."""
 OPERATIONS_IN_A_TRANSACTION = 100
@@ -67,10 +60,6 @@ class Claim:
 
     customer: CustomerRow
     token: str
-
-
-Change = Callable[[LeadRecord], None]
-"""Alters a record in place."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +104,7 @@ class Ledger:
 
     def keep_unreadable(self, record: LeadRecord, body: bytes) -> None:
         """Keep a body that can't be read, with a record that lists it. Does nothing if it is kept already."""
-        operations = [*_lead_operations(record), _create(body_entity(record.lead_id, body))]
+        operations = [*lead_operations(record), creating(body_entity(record.lead_id, body))]
         try:
             self.table.write(operations)
         except Conflict:
@@ -131,7 +120,7 @@ class Ledger:
             gone = record.emptied(at, reason)
             if record.emptied_at is not None:
                 return gone
-            operations = _emptying(record, gone)
+            operations = emptying_operations(record, gone)
             while True:
                 try:
                     gone.etag = self.table.write(operations)[0]
@@ -140,14 +129,14 @@ class Ledger:
                         break
                     operations.pop(conflict.index)  # a row that was to go is gone
                     continue
-                gone.stored = _stored_as(gone)
+                gone.stored = stored_as(gone)
                 return gone
             record = self._must_read(record.lead_id)
         raise LedgerBusy(record.lead_id)
 
     def empty_all(self, records: Sequence[LeadRecord], at: datetime, reason: str) -> None:
         """As `empty`, for leads of one partition, many in a transaction."""
-        emptying = [(record, _emptying(record, record.emptied(at, reason))) for record in records]
+        emptying = [(record, emptying_operations(record, record.emptied(at, reason))) for record in records]
         for first in range(0, len(emptying), LEADS_IN_A_TRANSACTION):
             part = emptying[first : first + LEADS_IN_A_TRANSACTION]
             operations = [operation for _, own in part for operation in own]
@@ -180,7 +169,7 @@ class Ledger:
             ("delete", {"PartitionKey": customer.partition, "RowKey": customer.row}, if_unchanged(customer.etag))
         ]
         for record in unwritten:
-            operations += _emptying(record, record.emptied(at, reason))
+            operations += emptying_operations(record, record.emptied(at, reason))
         self.table.write(operations)
 
     def customer(self, customer_hash: str, scope: str) -> CustomerRow | None:
@@ -205,7 +194,7 @@ class Ledger:
         customer and to judge again. Its claim may be this one: an earlier try of the same request, whose answer was lost.
         """
         token = seen.claim
-        customer = _with_recent_lead(known or _new_customer(customer_hash, scope), seen)
+        customer = with_recent_lead(known or new_customer(customer_hash, scope), seen)
         if known is None:
             return self._first_claim(customer, token)
         operations = [("update", customer.entity(), replacing(known.etag)), self._touch(record)]
@@ -222,7 +211,9 @@ class Ledger:
         """Write that a destination has stored a lead before its further steps are tried; the claim goes on."""
         customer = claim.customer
         for _ in range(TRIES):
-            learnt = _learnt(customer, done, lead_id, stored_by=destination, overlapped=customer is not claim.customer)
+            learnt = with_delivered(
+                customer, done, lead_id, stored_by=destination, overlapped=customer is not claim.customer
+            )
             try:
                 etags = self.table.write([("update", learnt.entity(), replacing(customer.etag))])
             except Conflict:
@@ -248,7 +239,7 @@ class Ledger:
 
     def _first_claim(self, customer: CustomerRow, token: str) -> Claim:
         try:
-            etags = self.table.write([_create(customer.entity())])
+            etags = self.table.write([creating(customer.entity())])
         except Conflict:
             raise CustomerChanged from None
         return Claim(replace(customer, etag=etags[0]), token)
@@ -256,8 +247,8 @@ class Ledger:
     def _touch(self, record: LeadRecord) -> Operation:
         """Bind the claim to the lead's row: it is written, or unchanged since it was read."""
         if not record.etag:
-            return _create(lead_entity(record, whole=True) | {"listed": ""})
-        return ("update", keys(lead_key(record.lead_id)), _merging(record.etag))
+            return creating(lead_entity(record, whole=True) | {"listed": ""})
+        return ("update", keys(lead_key(record.lead_id)), merging(record.etag))
 
     def settle(
         self,
@@ -279,14 +270,14 @@ class Ledger:
         ours = claim is not None
         exact = True
         for _ in range(TRIES):
-            changed = _changed(record, change)
-            operations = _lead_operations(changed, delete_todos=exact)
+            changed = with_change(record, change)
+            operations = lead_operations(changed, delete_todos=exact)
             if customer is not None:
                 # Another attempt that has the claim meanwhile has sent under the same key, and may have lost its answer.
                 known = replace(customer, idempotency_key=str(uuid4())) if key_refused and ours else customer
                 operations.insert(
                     0,
-                    _customer_operation(
+                    customer_operation(
                         known, record.lead_id, delivered, release=ours, overlapped=customer is not begun
                     ),
                 )
@@ -305,7 +296,7 @@ class Ledger:
                     exact = False  # a to-do or listing row was removed by hand: what remains to say does not need it
                 continue
             changed.etag = etags[0 if customer is None else 1]
-            changed.stored = _stored_as(changed)
+            changed.stored = stored_as(changed)
             return changed
         raise LedgerBusy(record.lead_id)
 
@@ -314,7 +305,7 @@ class Ledger:
         together: list[_Prepared] = []
         operations = 0
         for record, change in changes:
-            own = _lead_operations(_changed(record, change))
+            own = lead_operations(with_change(record, change))
             operations += len(own)
             if operations > OPERATIONS_IN_A_TRANSACTION:
                 self._settle_together(together)
@@ -351,87 +342,6 @@ class Ledger:
 
 class CustomerChanged(Exception):
     """The customer's row is not what it was taken for: read it, and claim with what it says."""
-
-
-def _new_customer(customer_hash: str, scope: str) -> CustomerRow:
-    partition, row = customer_key(customer_hash, scope)
-    return CustomerRow(partition, row, idempotency_key=str(uuid4()))
-
-
-def _with_recent_lead(customer: CustomerRow, seen: RecentLead) -> CustomerRow:
-    others = tuple(known for known in customer.recent if known.lead_id != seen.lead_id)
-    stored_by = next((known.stored_by for known in customer.recent if known.lead_id == seen.lead_id), "")
-    recent = (*others, replace(seen, stored_by=stored_by))
-    return replace(customer, claim=seen.claim, recent=recent[-RECENT_KEPT:])
-
-
-def _customer_operation(
-    customer: CustomerRow, lead_id: str, delivered: Delivered | None, *, release: bool, overlapped: bool
-) -> Operation:
-    settled = _learnt(customer, delivered, lead_id, overlapped=overlapped) if delivered is not None else customer
-    settled = replace(settled, claim="" if release else customer.claim)
-    return ("update", settled.entity(), replacing(customer.etag))
-
-
-def _learnt(
-    customer: CustomerRow, delivered: Delivered, lead_id: str, *, stored_by: str = "", overlapped: bool
-) -> CustomerRow:
-    """The customer with what an attempt at this lead has left."""
-    memory = customer.memory if delivered.memory is None else delivered.memory
-    if overlapped:
-        memory = {**customer.memory, **memory}  # what the other attempt has left since is not forgotten
-    recent = tuple(replace(seen, stored_by=stored_by) if seen.lead_id == lead_id else seen for seen in customer.recent)
-    return replace(customer, record_id=delivered.record_id or customer.record_id, memory=memory, recent=recent)
-
-
-def _changed(record: LeadRecord, change: Change) -> LeadRecord:
-    changed = record.copy()
-    change(changed)
-    if changed.emptied_at is not None:
-        changed.close(changed.emptied_at, "its personal data has been removed")
-    return changed
-
-
-def _lead_operations(record: LeadRecord, *, delete_todos: bool = True) -> list[Operation]:
-    whole = not record.etag
-    entity = lead_entity(record, whole=whole)
-    listed_before, deliveries_before = record.stored
-    operations = [_create(entity) if whole else ("update", entity, _merging(record.etag))]
-    operations.append(("upsert", listing_entity(record), replacing()))
-    wanted = {todo_key(record.lead_id, d): d for d in record.deliveries.values() if d.state in UNDELIVERED}
-    stored = {todo_key(record.lead_id, d) for d in deliveries_before.values() if d.state in UNDELIVERED}
-    operations += [("upsert", todo_entity(record, delivery), replacing()) for delivery in wanted.values()]
-    if delete_todos:
-        operations += [("delete", keys(key), {}) for key in stored - set(wanted)]
-        if listed_before and listed_before != (record.offer or UNROUTED_OFFER):
-            operations.append(("delete", keys(listing_key(record.lead_id, listed_before)), {}))
-    return operations
-
-
-def _emptying(record: LeadRecord, gone: LeadRecord) -> list[Operation]:
-    entity = lead_entity(gone, whole=True)
-    operations = [("update", entity, replacing(record.etag)) if record.etag else _create(entity)]
-    if not record.etag or not same_in_lists(record, gone):
-        operations.append(("upsert", listing_entity(gone), replacing()))
-    waiting = [delivery for delivery in record.stored[1].values() if delivery.state in UNDELIVERED]
-    operations += [("delete", keys(todo_key(record.lead_id, delivery)), {}) for delivery in waiting]
-    if record.has_body:
-        operations.append(("delete", keys(body_key(record.lead_id)), {}))
-    return operations
-
-
-def _stored_as(record: LeadRecord) -> tuple[str, dict[str, Delivery]]:
-    return record.offer or UNROUTED_OFFER, copied(record.deliveries)
-
-
-def _create(entity: dict[str, Any]) -> Operation:
-    return ("create", entity, {})
-
-
-def _merging(etag: str) -> dict[str, Any]:
-    from azure.data.tables import UpdateMode
-
-    return replacing(etag) | {"mode": UpdateMode.MERGE}
 
 
 def _etag(entity: Any) -> str:

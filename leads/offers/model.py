@@ -25,7 +25,7 @@ from leads.core.routing import DEFAULT_OFFER
 from leads.destinations.base import MappingValue, secret_references, secret_settings
 from leads.destinations.follow_up import FollowUp
 from leads.platform.settings import SecretReference
-from leads.platform.storage import key_part
+from leads.platform.table_format import key_part
 
 _CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f]")
 

@@ -12,16 +12,8 @@ from leads.core.routing import DEFAULT_OFFER, OfferReferences, route
 from leads.offers.model import InvalidOffer, Offer
 from leads.platform.cached_value import CachedValue, fresh_for
 from leads.platform.events import Event, emit
-from leads.platform.storage import (
-    Conflict,
-    StorageBusy,
-    Table,
-    if_unchanged,
-    joined_text,
-    key_part,
-    replacing,
-    text_columns,
-)
+from leads.platform.storage import Conflict, StorageBusy, Table, if_unchanged, replacing
+from leads.platform.table_format import joined_text, key_part, text_columns
 
 OFFERS_TABLE: Final = "LeadOffers"
 CACHE_SECONDS: Final = 60

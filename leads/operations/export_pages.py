@@ -22,7 +22,7 @@ from leads.ledger.queries import PARTITIONS, received_between
 from leads.ledger.rows import UNROUTED_OFFER, LeadRecord, read_lead
 from leads.ledger.transactions import Ledger
 from leads.platform.row_reading import read_each
-from leads.platform.storage import key_part
+from leads.platform.table_format import key_part
 
 LEADS_A_PAGE: Final = 500
 _FORM: Final = re.compile(r"|[0-9a-f]:(?:[0-9a-f-]{32})?")

@@ -23,7 +23,8 @@ from leads.operations.problems import Invalid
 from leads.operations.steps import INVALID_CURSOR, Step, StepDone
 from leads.pipeline.importing import Judged, MixedDates, Reading, Row, Verdict, compare, fit_for, in_one_order, take_in
 from leads.platform.settings import SettingsError
-from leads.platform.storage import odata_time, saying_why
+from leads.platform.storage import saying_why
+from leads.platform.table_format import odata_time
 
 ROWS_AT_ONCE: Final = 500
 _SKEW: Final = timedelta(days=1)

@@ -9,7 +9,8 @@ from leads.app import App
 from leads.core.lead import TEXT_FIELDS
 from leads.core.states import State
 from leads.ledger.queries import todo_after
-from leads.ledger.rows import LeadRecord, Todo
+from leads.ledger.rows import LeadRecord
+from leads.ledger.todo_rows import Todo
 from leads.operations.leads import Moment, in_order, known_lead, lead_of
 from leads.operations.operation import ALL_SAID, BODY, PATH, Body, Request
 from leads.operations.problems import Invalid, NotFound

@@ -17,7 +17,8 @@ from leads.core.problems import code_location
 from leads.core.states import State
 from leads.destinations.base import OWN_OUTAGE_SECONDS, SEND_SECONDS, Customer, OutgoingLead
 from leads.destinations.follow_up import follow_up_of
-from leads.ledger.rows import CustomerRow, Delivery, LeadRecord, RecentLead
+from leads.ledger.customer_rows import CustomerRow, RecentLead
+from leads.ledger.rows import Delivery, LeadRecord
 from leads.ledger.transactions import TRIES, Claim, CustomerChanged
 from leads.offers.model import DestinationConfig, Offer
 from leads.pipeline import settling

@@ -27,8 +27,8 @@ from leads.core.lead_parsing import UnreadableLead, holds_a_field, parse_record
 from leads.core.messages import Imported, Message
 from leads.core.routing import OfferReferences, route
 from leads.core.states import State
+from leads.ledger.customer_rows import RecentLead
 from leads.ledger.queries import Known, within
-from leads.ledger.rows import RecentLead
 from leads.offers.model import Offer
 from leads.pipeline.attempt import IMPORT_WINDOW
 from leads.pipeline.intake import MAX_BODY_BYTES, put_on_the_queue

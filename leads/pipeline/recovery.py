@@ -18,7 +18,7 @@ from leads.core.states import State
 from leads.health.connections import Connection, Connections
 from leads.health.daily_ceiling import CEILING, Ceilings
 from leads.ledger.queries import Backlog, bodies
-from leads.ledger.rows import Todo
+from leads.ledger.todo_rows import Todo
 from leads.ledger.transactions import Ledger
 from leads.offers.model import Offer, offer_by_id
 from leads.offers.table import CACHE_SECONDS

@@ -12,8 +12,10 @@ from leads.core import clock
 from leads.core.messages import Message, encode
 from leads.core.states import State
 from leads.health.connections import Connections
-from leads.ledger.rows import Delivery, LeadRecord, Todo
-from leads.ledger.transactions import Change, Ledger
+from leads.ledger.operations import Change
+from leads.ledger.rows import Delivery, LeadRecord
+from leads.ledger.todo_rows import Todo
+from leads.ledger.transactions import Ledger
 from leads.offers.model import offer_by_id
 from leads.offers.table import Offers
 from leads.platform import deadline

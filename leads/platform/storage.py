@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
-from urllib.parse import quote, urlsplit
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue import LinearRetry, QueueClient, QueueMessage, TextBase64EncodePolicy
@@ -21,13 +20,6 @@ LEADS_QUEUE = "leads"
 POISON_QUEUE = "leads-poison"
 NOTICES_QUEUE = "leads-notices"
 NEVER = -1
-CHUNK = 16_000
-"""Characters of a text column. A string property holds 32,768 UTF-16 code units (Microsoft Learn, "Understanding the
-Table service data model"), and a character can be two of them."""
-
-KEY_PART = 160
-"""Characters of a key's part; a longer one ends in its hash."""
-
 _NO_MESSAGE = "00000000-0000-0000-0000-000000000000"
 _NO_RECEIPT = "AgAAAAMAAAAAAAAAAAAAAAAAAAA="
 
@@ -338,26 +330,6 @@ def table_client(
     return TableClient(endpoint, name, credential=credential, **options)
 
 
-def account_of(address: str) -> tuple[str, int | None, str]:
-    """What tells storage accounts apart by the address of their tables: host, port and, of an emulator, the name in the path.
-
-    The same for the secondary host, a private link, any case, scheme or signature (Microsoft Learn, "Azure Storage redundancy",
-    section "Read access to data in the secondary region", and "Use private endpoints for Azure Storage").
-    """
-    parts = urlsplit(address)
-    name, _, domain = (parts.hostname or "").partition(".")
-    host = f"{name.removesuffix('-secondary')}.{domain.removeprefix('privatelink.')}"
-    in_path = parts.path.strip("/").partition("/")[0].lower().removesuffix("-secondary")
-    port = None if parts.port in {80, 443} else parts.port
-    return "127.0.0.1" if host == "localhost." else host, port, in_path
-
-
-def has_same_host(address: str, own: str) -> bool:
-    """Whether an address is of the host that the operator has named for tables, and no less safe on its way."""
-    same = account_of(address)[:2] == account_of(own)[:2]
-    return same and urlsplit(address).scheme in {"https", urlsplit(own).scheme}
-
-
 class AnswerTime:
     """Storage's own time: given as `raw_response_hook`, it has the time of the last answer in `at`."""
 
@@ -367,51 +339,3 @@ class AnswerTime:
         from email.utils import parsedate_to_datetime
 
         self.at = parsedate_to_datetime(response.http_response.headers["Date"])
-
-
-def keys_beginning(prefix: str) -> str:
-    """An OData condition on row keys that begin with a prefix; it ends in `;`, and `<` is the character after that."""
-    return f"RowKey ge '{prefix}' and RowKey lt '{prefix[:-1]}<'"
-
-
-def odata_time(moment: datetime) -> str:
-    """A moment as an OData condition names it, to the second."""
-    return f"datetime'{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}'"
-
-
-def key_part(text: str) -> str:
-    """`text` as a part of a table key: lower case, with `=XX` for every byte that a key refuses, that separates parts, or
-    that ends a text in an OData condition.
-
-    Keys refuse `/ \\ # ?` and control characters and hold 512 characters (Microsoft Learn, "Understanding the Table
-    service data model"); a longer text keeps its beginning and ends in its hash.
-    """
-    lowered = text.lower()
-    encoded = lowered[: KEY_PART + 1]
-    if not _plain(encoded):
-        encoded = quote(encoded, safe=" !$&()*+,:@", errors="surrogatepass").replace("%", "=")
-    if len(encoded) <= KEY_PART:
-        return encoded
-    from hashlib import sha256
-
-    return f"{encoded[:100]}=={sha256(lowered.encode(errors='surrogatepass')).hexdigest()}"
-
-
-def _plain(text: str) -> bool:
-    return text.isascii() and text.replace(".", "").replace("-", "").replace("_", "").isalnum()
-
-
-def text_columns(name: str, text: str) -> dict[str, str]:
-    """A text as columns of at most `CHUNK` characters: `name`, `name_2`, `name_3` …"""
-    pieces = [text[start : start + CHUNK] for start in range(0, len(text), CHUNK)] or [""]
-    return {name if number == 1 else f"{name}_{number}": piece for number, piece in enumerate(pieces, 1)}
-
-
-def joined_text(entity: Mapping[str, Any], name: str) -> str:
-    """The text that `text_columns` split, or ""."""
-    text = str(entity.get(name, ""))
-    number = 2
-    while (column := f"{name}_{number}") in entity:
-        text += str(entity[column])
-        number += 1
-    return text

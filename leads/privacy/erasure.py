@@ -14,16 +14,9 @@ from typing import Any, Final
 from leads.app import App
 from leads.core.identity import customer_of, received_at_of
 from leads.core.states import FINAL, UNDELIVERED, State
-from leads.ledger.rows import (
-    ERASED_ON_REQUEST,
-    CustomerRow,
-    Delivery,
-    LeadRecord,
-    body_key,
-    lead_key,
-    read_lead,
-    todo_key,
-)
+from leads.ledger.customer_rows import CustomerRow
+from leads.ledger.rows import ERASED_ON_REQUEST, Delivery, LeadRecord, body_key, lead_key, read_lead
+from leads.ledger.todo_rows import todo_key
 from leads.ledger.tombstones import CACHE_SECONDS, Tombstone
 from leads.ledger.transactions import LEDGER_TABLE, TRIES, LedgerBusy
 from leads.offers.model import DestinationConfig, offer_by_id
@@ -31,7 +24,8 @@ from leads.pipeline.delivery import new_record
 from leads.platform.events import Event, emit
 from leads.platform.row_reading import read_each
 from leads.platform.steps import isolated
-from leads.platform.storage import Conflict, keys_beginning, odata_time
+from leads.platform.storage import Conflict
+from leads.platform.table_format import keys_beginning, odata_time
 from leads.privacy.email_matcher import EmailMatcher
 from leads.privacy.personal_data_search import (
     CustomerTrace,

@@ -20,11 +20,13 @@ from leads.core.lead import Lead
 from leads.core.lead_parsing import UnreadableLead, parse_kept
 from leads.core.messages import Message, MessageTooNew, MessageUnreadable, bytes_of, decode
 from leads.core.states import State
+from leads.ledger.customer_rows import CustomerRow
 from leads.ledger.queries import PARTITIONS
-from leads.ledger.rows import CustomerRow, LeadRecord, read_body, read_lead
+from leads.ledger.rows import LeadRecord, read_body, read_lead
 from leads.ledger.transactions import Ledger
 from leads.platform.row_reading import UnreadableRow, read_each
-from leads.platform.storage import LEADS_QUEUE, POISON_QUEUE, Queue, StorageError, keys_beginning
+from leads.platform.storage import LEADS_QUEUE, POISON_QUEUE, Queue, StorageError
+from leads.platform.table_format import keys_beginning
 from leads.privacy.email_matcher import EmailMatcher
 
 QUEUES: Final = (LEADS_QUEUE, POISON_QUEUE)

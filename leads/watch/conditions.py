@@ -12,7 +12,7 @@ from leads.health.alarms import Alarm, Change
 from leads.health.connections import Connection
 from leads.health.daily_ceiling import CEILING
 from leads.ledger.queries import Backlog
-from leads.ledger.rows import Todo
+from leads.ledger.todo_rows import Todo
 from leads.offers.model import Offer
 from leads.offers.usage import Uses, named
 from leads.platform import deadline

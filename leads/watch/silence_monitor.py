@@ -15,7 +15,8 @@ from leads.health.alarms import Alarm
 from leads.health.lead_counts import COUNTS_TABLE
 from leads.offers.table import StoredOffer
 from leads.platform.events import Event, emit
-from leads.platform.storage import StorageError, Table, key_part, replacing
+from leads.platform.storage import StorageError, Table, replacing
+from leads.platform.table_format import key_part
 
 LISTENED_EVERY_MINUTES: Final = 15
 DOUBTED_FOR: Final = timedelta(days=365)

@@ -15,7 +15,7 @@ from leads.core.identity import customer_hash, customer_identity
 from leads.core.messages import Message, decode, encode
 from leads.core.states import State
 from leads.ledger import transactions
-from leads.ledger.rows import RecentLead
+from leads.ledger.customer_rows import RecentLead
 from leads.ledger.transactions import Claim, Ledger
 from leads.pipeline.delivery import deliver, new_record
 from leads.platform.settings import Settings

@@ -38,7 +38,7 @@ from leads.destinations.vendors.salesforce.errors import refusal_of
 from leads.operations.export_pages import safe_cell
 from leads.pipeline.http import plain_words
 from leads.pipeline.intake import MAX_BODY_BYTES, KeptUnreadable, accept
-from leads.platform.storage import key_part, text_columns
+from leads.platform.table_format import key_part, text_columns
 from leads.platform.tracing import begin
 from leads.privacy.email_matcher import EmailMatcher
 

@@ -9,7 +9,8 @@ import pytest
 from leads.core.identity import customer_hash, customer_identity, new_lead_id
 from leads.core.lead import Lead
 from leads.core.outcomes import Delivered
-from leads.ledger.rows import LeadRecord, RecentLead
+from leads.ledger.customer_rows import RecentLead
+from leads.ledger.rows import LeadRecord
 from leads.ledger.transactions import LEDGER_TABLE, CustomerChanged, LeadKnown, Ledger
 from leads.platform.settings import read_settings
 from leads.platform.storage import Storage

@@ -13,29 +13,23 @@ from hypothesis import strategies as st
 from leads.core.identity import new_lead_id, partition_of
 from leads.core.lead import Lead, Stage
 from leads.core.states import FINAL, UNDELIVERED, State
+from leads.ledger.customer_rows import CustomerRow, RecentLead, customer_key, read_customer
 from leads.ledger.rows import (
     MAX_ATTEMPTS_KEPT,
     AttemptLog,
-    CustomerRow,
     Delivery,
     LeadRecord,
-    RecentLead,
     body_entity,
     body_key,
-    customer_key,
     lead_entity,
     lead_key,
     listing_entity,
     listing_key,
     read_body,
-    read_customer,
     read_lead,
-    read_todo,
-    todo_entity,
-    todo_key,
-    todo_prefix,
 )
-from leads.platform.storage import CHUNK, joined_text, key_part, text_columns
+from leads.ledger.todo_rows import read_todo, todo_entity, todo_key, todo_prefix
+from leads.platform.table_format import CHUNK, joined_text, key_part, text_columns
 from tests.support.strategies import destination_names, hashes, lead_ids, leads, moments, text, wild_text
 
 FORBIDDEN = set("/\\#?") | {chr(code) for code in [*range(0x20), *range(0x7F, 0xA0)]}

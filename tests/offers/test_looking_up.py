@@ -13,7 +13,8 @@ from leads.core.routing import OfferReferences
 from leads.offers.model import read_offer
 from leads.offers.table import CACHE_SECONDS, LOOKED_UP_AGAIN, Offers
 from leads.platform import cached_value
-from leads.platform.storage import StorageError, text_columns
+from leads.platform.storage import StorageError
+from leads.platform.table_format import text_columns
 
 DESTINATION = {"name": "table", "type": "azure_table"}
 

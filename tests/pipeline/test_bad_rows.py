@@ -15,7 +15,8 @@ from leads.core.states import State
 from leads.health.alarms import ALARMS_TABLE
 from leads.health.connections import CONNECTIONS_TABLE
 from leads.health.lead_counts import COUNTS_TABLE
-from leads.ledger.rows import LeadRecord, lead_key, todo_key
+from leads.ledger.rows import LeadRecord, lead_key
+from leads.ledger.todo_rows import todo_key
 from leads.operations.doctor import Level, examine_deployment
 from leads.operations.export_pages import Wanted, export
 from leads.operations.leads import LeadFilter, list_leads

@@ -16,7 +16,8 @@ from leads.core.messages import Message, bytes_of, encode
 from leads.core.outcomes import Delivered
 from leads.core.states import State
 from leads.ledger import transactions as ledger_module
-from leads.ledger.rows import LeadRecord, RecentLead
+from leads.ledger.customer_rows import RecentLead
+from leads.ledger.rows import LeadRecord
 from leads.ledger.transactions import Ledger, LedgerBusy
 from leads.pipeline.delivery import deliver
 from leads.platform.storage import Table

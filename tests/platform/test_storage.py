@@ -30,7 +30,6 @@ from leads.pipeline.intake import accept
 from leads.platform.azure_transport import BoundedTransport
 from leads.platform.settings import Settings
 from leads.platform.storage import (
-    CHUNK,
     TABLE_TIMEOUTS,
     AnswerTime,
     Conflict,
@@ -41,13 +40,9 @@ from leads.platform.storage import (
     Table,
     if_unchanged,
     is_our_fault,
-    joined_text,
-    key_part,
-    keys_beginning,
-    odata_time,
     replacing,
-    text_columns,
 )
+from leads.platform.table_format import CHUNK, joined_text, key_part, keys_beginning, odata_time, text_columns
 from tests.fakes.tls import make_authority
 from tests.fakes.webhook import Receiver
 from tests.support.account import named_parts

@@ -24,7 +24,8 @@ from leads.offers.model import Offer, read_offer
 from leads.pipeline.delivery import deliver
 from leads.pipeline.intake import accept
 from leads.platform.settings import Settings, read_settings
-from leads.platform.storage import LEADS_QUEUE, Queue, Storage, keys_beginning
+from leads.platform.storage import LEADS_QUEUE, Queue, Storage
+from leads.platform.table_format import keys_beginning
 from leads.watch import tick
 
 LEAD: dict[str, Any] = {

@@ -16,7 +16,8 @@ from leads.destinations import connection_of
 from leads.destinations.base import CheckResult
 from leads.health.connections import CONNECTIONS_TABLE
 from leads.ledger.queries import PARTITIONS
-from leads.ledger.rows import Delivery, LeadRecord, todo_entity
+from leads.ledger.rows import Delivery, LeadRecord
+from leads.ledger.todo_rows import todo_entity
 from leads.ledger.transactions import Ledger
 from leads.pipeline.intake import KeptUnreadable
 from leads.platform import deadline

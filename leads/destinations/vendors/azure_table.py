@@ -40,16 +40,9 @@ from leads.platform.azure_transport import BoundedTransport, NotAllowed
 from leads.platform.libraries import is_unanswered
 from leads.platform.secrets import signed_until
 from leads.platform.settings import CONNECTION_STRING, OptionalSecret, Settings, SettingsError
-from leads.platform.storage import (
-    TABLE_TIMEOUTS,
-    account_of,
-    has_same_host,
-    joined_text,
-    make_table,
-    saying_why,
-    table_client,
-    text_columns,
-)
+from leads.platform.storage import TABLE_TIMEOUTS, make_table, saying_why, table_client
+from leads.platform.storage_accounts import account_of, has_same_host
+from leads.platform.table_format import joined_text, text_columns
 
 CREATED_TIME_FORMAT = "%m/%d/%Y %H:%M:%S"
 OWN_CONNECTION_STRING: Final = "env:LeadsStorage"

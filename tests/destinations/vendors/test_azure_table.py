@@ -26,7 +26,8 @@ from leads.destinations.base import Context, Customer, OutgoingLead
 from leads.destinations.vendors.azure_table import AzureTable, to_entity
 from leads.platform.secrets import KeptSecret, Secrets
 from leads.platform.settings import Settings
-from leads.platform.storage import Storage, joined_text
+from leads.platform.storage import Storage
+from leads.platform.table_format import joined_text
 from tests.support.account import named_parts, rows
 from tests.support.in_time import in_time
 from tests.support.pipeline import Pipeline, a_lead

@@ -10,7 +10,8 @@ from leads.destinations import make
 from leads.destinations.base import Context
 from leads.platform.secrets import Secrets
 from leads.platform.settings import read_settings
-from leads.platform.storage import Storage, account_of
+from leads.platform.storage import Storage
+from leads.platform.storage_accounts import account_of
 
 KEY = "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 BY_KEY = f"DefaultEndpointsProtocol=https;AccountName=contoso;{KEY};EndpointSuffix=core.windows.net"

@@ -1,0 +1,83 @@
+"""A customer's row: who has the claim, what the destination remembers, and the customer's recent leads."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
+
+from leads.platform.row_reading import reads
+from leads.platform.table_format import key_part
+
+
+@dataclass(frozen=True, slots=True)
+class RecentLead:
+    """A lead in its customer's row, by which a redelivery is told from a repeat. `claim` is the newest attempt's token.
+
+    `action_fingerprint` (column `journey`) is the same for every lead of this action and offer: it identifies an imported lead.
+    `stored_by` is the destination that has stored the lead and has not settled it yet.
+    """
+
+    fingerprint: str
+    lead_id: str
+    at: datetime
+    claim: str = ""
+    action_fingerprint: Annotated[str, Field(alias="journey")] = ""
+    imported: bool = False
+    stored_by: str = ""
+
+
+_RECENT_LEADS = TypeAdapter(tuple[RecentLead, ...])
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerRow:
+    """A customer within one record scope. `claim` is the token of the attempt under way, "" if there is none.
+
+    `idempotency_key` is a random UUID that the row has from the first claim on, and another one once it was refused; `memory` is
+    the destination's own.
+    """
+
+    partition: str
+    row: str
+    claim: str = ""
+    record_id: str = ""
+    idempotency_key: str = ""
+    memory: Mapping[str, str] = field(default_factory=dict)
+    recent: tuple[RecentLead, ...] = ()
+    etag: str = ""
+    held: bool = False
+
+    def entity(self) -> dict[str, Any]:
+        return {
+            "PartitionKey": self.partition,
+            "RowKey": self.row,
+            "claim": self.claim,
+            "record_id": self.record_id,
+            "idempotency_key": self.idempotency_key,
+            "memory": json.dumps(dict(self.memory)),
+            "recent": _RECENT_LEADS.dump_json(self.recent, by_alias=True).decode(),
+        }
+
+
+def customer_key(customer_hash: str, scope: str) -> tuple[str, str]:
+    """PartitionKey and RowKey of a customer within a record scope."""
+    return customer_hash[0], f"cust;{customer_hash};{key_part(scope)}"
+
+
+@reads("customer")
+def read_customer(entity: Mapping[str, Any], *, etag: str, held: bool) -> CustomerRow:
+    """The customer's row; `held` says whether its claim still runs."""
+    return CustomerRow(
+        partition=entity["PartitionKey"],
+        row=entity["RowKey"],
+        claim=entity.get("claim", ""),
+        record_id=entity.get("record_id", ""),
+        idempotency_key=entity.get("idempotency_key", ""),
+        memory=json.loads(entity.get("memory") or "{}"),
+        recent=_RECENT_LEADS.validate_json(entity.get("recent") or "[]"),
+        etag=etag,
+        held=held,
+    )
