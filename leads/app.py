@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from leads.ledger.transactions import Ledger
     from leads.offers.model import DestinationConfig
     from leads.offers.table import Offers
-    from leads.platform.slots import Customers, Slots
+    from leads.platform.slots import CustomerTurns, Slots
 
 
 class App:
@@ -109,10 +109,10 @@ class App:
         return Slots(self.settings.connection_slots, self.settings.slow_slots)
 
     @once
-    def customers(self) -> "Customers":
-        from leads.platform.slots import Customers
+    def customers(self) -> "CustomerTurns":
+        from leads.platform.slots import CustomerTurns
 
-        return Customers()
+        return CustomerTurns()
 
     @once
     def ceilings(self) -> "Ceilings":

@@ -180,7 +180,7 @@ class DeliveryAttempt(UnsettledAttempt):
                 return None
             if known is not None and known.claim != self.token:
                 if known.held and not is_of_earlier_reception(self.message.reception, known.claim):
-                    raise self.app.customers.taken(self.turn)
+                    raise self.app.customers.claimed_elsewhere(self.turn)
                 self.cut_off = self.may_have_sent = self._was_cut_off(known)
             try:
                 self.claim = self.app.ledger.claim(self.record, key, scope, known, this)
@@ -188,7 +188,7 @@ class DeliveryAttempt(UnsettledAttempt):
                 known = self.app.ledger.customer(key, scope)
             else:
                 return self._customer(key, self.claim)
-        raise self.app.customers.taken(self.turn)
+        raise self.app.customers.claimed_elsewhere(self.turn)
 
     def _customer(self, key: str, claim: Claim) -> Customer:
         row = claim.customer

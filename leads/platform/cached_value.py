@@ -1,4 +1,4 @@
-"""What many threads use and one of them reads for all: no lock is held while it does."""
+"""A value that many threads use and one of them reads for all. No lock is held while it reads."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -12,26 +12,26 @@ from leads.core import clock
 from leads.platform import deadline
 
 QUICK_SECONDS: Final = 1.0
-"""A failure that came as quickly as this is the reading thread's alone: it may have been a moment's, and the next one asks
-for itself. One that took longer is everybody's."""
+"""A failure that came this quickly is raised in the reading thread alone, and the next thread reads again. A slower failure is
+raised in all threads that wait."""
 PAUSE: Final = timedelta(seconds=5)
-"""After a failure that took longer nobody asks for so long."""
+"""After a slower failure no thread reads for this long."""
 WAIT_SECONDS: Final = 60.0
-"""A thread waits for others that read no longer than this, nor past its own deadline."""
+"""A thread waits this long at most for another one's reading, and never past its own deadline."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """Until when a value need not be read anew, and until when it may be used where it can't be."""
+    """Until when a value is not read again, and until when it may be used if it can't be read."""
 
     fresh_until: datetime
     usable_until: datetime
 
 
 def fresh_for(seconds: float) -> Callable[[object], Lifetime]:
-    """Fresh for so many seconds, usable for twice as many."""
+    """Fresh for this many seconds, usable for twice as many."""
 
     def lasts(_: object) -> Lifetime:
         now = clock.now()
@@ -41,23 +41,23 @@ def fresh_for(seconds: float) -> Callable[[object], Lifetime]:
 
 
 class CachedValue(Generic[T]):
-    """A value, never None, that is read at its first use and whenever it is not fresh any more.
+    """A value, never None, that is read at its first use and whenever it is no longer fresh.
 
-    One thread reads. The others take what is known while it may be used, else they wait for the one.
+    One thread reads. The others use the known value while it is usable, else they wait for the reading thread.
     """
 
     def __init__(self, lasts: Callable[[T], Lifetime], too_late: Callable[[], Exception]) -> None:
-        """`too_late` makes what is raised where others read for too long."""
+        """`too_late` makes the exception of a thread that has waited too long for another."""
         self._lasts = lasts
         self._too_late = too_late
         self._lock = Lock()
         self._known: tuple[T, Lifetime] | None = None
         self._reading: Future[T | None] | None = None
-        """The reading under way, or one that has failed for everybody; its result is None where it failed quickly."""
+        """The reading under way, or the last one if it failed for all threads. Its result is None if it failed quickly."""
         self._failed_at: datetime | None = None
 
     def get(self, read: Callable[[], T]) -> T:
-        """The value. Raises what `read` raises, in this thread or in the one that has just asked."""
+        """The value. Raises what `read` raises, in this thread or in the one that reads for it."""
         wait_until = monotonic() + min(WAIT_SECONDS, deadline.remaining())
         while True:
             with self._lock:
@@ -79,9 +79,9 @@ class CachedValue(Generic[T]):
                 return value
 
     def renew(self, read: Callable[[], T]) -> T:
-        """The value as it is from now on, whatever is known: read by this thread, and then what the others use.
+        """The value, read by this thread even if a fresh one is known; the other threads use it from then on.
 
-        Raises what `read` raises, and `too_late` where a reading has just failed for everybody.
+        Raises what `read` raises, and `too_late` if a reading has just failed for all threads.
         """
         with self._lock:
             if self._failed_at is not None and clock.now() - self._failed_at < PAUSE:
@@ -91,12 +91,12 @@ class CachedValue(Generic[T]):
         return self._read_for_all(read, reading, None)
 
     def peek(self) -> T | None:
-        """What is known, however old."""
+        """The known value, however old; None without one."""
         known = self._known
         return known[0] if known is not None else None
 
     def forget(self) -> None:
-        """What is known, or being read at this moment, is not what the next use gets."""
+        """Drop the known value and the reading under way: the next use reads again."""
         with self._lock:
             self._known = self._reading = self._failed_at = None
 
@@ -124,7 +124,7 @@ class CachedValue(Generic[T]):
         return value
 
     def _read_by_another(self, reading: "Future[T | None]", wait_until: float) -> T | None:
-        """What another thread reads. None: it failed quickly, or there is no more time for others."""
+        """The value that another thread reads; None if it failed quickly."""
         try:
             error = reading.exception(max(0.0, wait_until - monotonic()))
         except TimeoutError:

@@ -1,6 +1,6 @@
-"""When what is under way has to be over: whatever waits for others, waits no longer than that.
+"""Deadlines: nothing waits past the deadline of the work that it is part of.
 
-A deadline holds for the thread that sets it. What runs in other threads for it takes it along with the context (`copy_context`).
+A deadline holds for the thread that sets it. Work that it hands to other threads takes the deadline along (`copy_context`).
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _ends_at: ContextVar[float] = ContextVar("deadline", default=inf)
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """What the block does has to be over in so many seconds, or sooner where the deadline around it is sooner."""
+    """A deadline for the block, in this many seconds or at the deadline around it, whichever is sooner."""
     token = _ends_at.set(min(_ends_at.get(), monotonic() + seconds))
     try:
         yield
@@ -25,7 +25,7 @@ def within(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def leaving(seconds: float) -> Iterator[None]:
-    """What the block does has to be over so many seconds before the deadline around it."""
+    """A deadline for the block, this many seconds before the deadline around it."""
     token = _ends_at.set(_ends_at.get() - seconds)
     try:
         yield

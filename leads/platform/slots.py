@@ -1,6 +1,7 @@
-"""Turns: who of this process has now what not all can have at once, and when the others come back for it.
+"""Slots of connections and turns of customers: limits on what this process does at the same time.
 
-Whoever does not get a turn waits for it in place where that is over in a moment, else comes back: the later, the more do.
+An attempt that gets no turn waits for it if that takes a moment. Otherwise its message is put back on the queue, for longer the
+more messages wait.
 """
 
 import random
@@ -15,20 +16,20 @@ from typing import Final
 from leads.platform import deadline
 
 QUICK_SECONDS: Final = 1.0
-"""Turns that take longer are slow: nobody waits in place for one, and all slow connections together leave room for others."""
+"""Turns that take longer are slow: no attempt waits for one, and all slow connections together leave room for others."""
 TURNS_REMEMBERED: Final = 10
-UNKNOWN_SECONDS: Final = 0.25
-"""How long a turn is taken to last of which nothing is known yet."""
-BACK_IN_SECONDS: Final = (2, 10)
-BACK_AT_LATEST_SECONDS: Final = 300
-"""However many wait: nobody knows whether the vendor is quick again meanwhile."""
-WAITING_IN_PLACE: Final = 4
-"""Leads of one customer that wait in place for their turn: enough that it passes from one to the next without a gap."""
+ASSUMED_SECONDS: Final = 0.25
+"""The assumed length of a turn before the first one has ended."""
+RETRY_IN_SECONDS: Final = (2, 10)
+RETRY_AT_LATEST_SECONDS: Final = 300
+"""However many wait: the vendor may be quick again by then."""
+MAX_WAITING: Final = 4
+"""Leads of one customer that wait for their turn in a thread: enough that the turn passes from one to the next without a gap."""
 CUSTOMERS_REMEMBERED: Final = 1000
 
 
 class TryLater(Exception):
-    """It is not its turn. `seconds`: when to come back."""
+    """The message can't be handled now. `seconds`: after how long to try again."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__(f"in {seconds} s")
@@ -36,29 +37,29 @@ class TryLater(Exception):
 
 
 class NoFreeSlot(TryLater):
-    """The connection has as many sends under way on this instance as it may."""
+    """All slots of the connection on this instance are in use."""
 
 
 class ClaimHeld(TryLater):
-    """Another attempt has the customer at the moment."""
+    """Another attempt has claimed the customer."""
 
 
 def short_delay() -> int:
-    """Seconds after which something is tried again that is in the way for a moment."""
-    return random.randint(*BACK_IN_SECONDS)  # noqa: S311 - spreads load, keeps no secret
+    """Random seconds until the next try, where the obstacle lasts a moment."""
+    return random.randint(*RETRY_IN_SECONDS)  # noqa: S311 - spreads load, keeps no secret
 
 
 class Line:
-    """Those of this process that want one thing: some have it, some wait for it in place, the others come back for it."""
+    """The attempts of this process that want one thing: some hold it, some wait in their threads, the others were put back."""
 
     def __init__(self) -> None:
         self.waiting = 0
-        self.found_taken = 0
-        """How often another process has turned out to have it: those that wait in place then would wait for that."""
+        self.claimed_elsewhere = 0
+        """How often another process turned out to hold it: attempts stop waiting then."""
         self._begun: dict[object, float] = {}
         self._took: deque[float] = deque(maxlen=TURNS_REMEMBERED)
         self._served_until = 0.0
-        """When all that come back will have had their turn, as things go."""
+        """When all that were put back will have had their turn, at the present pace."""
 
     @property
     def holders(self) -> int:
@@ -70,15 +71,15 @@ class Line:
         return turn
 
     def end(self, turn: object, *, counts: bool) -> None:
-        """`counts`: how long the turn took says something about the next ones."""
+        """`counts`: the turn's length is taken as a measure of the next ones."""
         took = monotonic() - self._begun.pop(turn)
         if counts:
             self._took.append(took)
 
     def seconds(self) -> float:
-        """How long a turn takes, by the last ones and by the oldest one under way."""
+        """The expected length of a turn: the mean of the last ones, or the age of the oldest one under way if that is longer."""
         now = monotonic()
-        usual = fmean(self._took) if self._took else UNKNOWN_SECONDS
+        usual = fmean(self._took) if self._took else ASSUMED_SECONDS
         return max(usual, now - min(self._begun.values(), default=now))
 
     @property
@@ -87,30 +88,29 @@ class Line:
 
     @property
     def is_quick(self) -> bool:
-        """Whether that is known: neither is true of one that has served nobody yet."""
+        """Whether turns are known to be quick. A line that has served no attempt yet is neither quick nor slow."""
         return bool(self._took) and not self.is_slow
 
     @property
     def is_wanted(self) -> bool:
         return bool(self._begun) or self.waiting > 0 or monotonic() < self._served_until
 
-    def back_in(self, at_once: int) -> int:
-        """When the next one that can't wait in place comes back, in seconds, where `at_once` have their turn side by side."""
+    def retry_in(self, at_once: int) -> int:
+        """Seconds until the next try of an attempt that can't wait, if `at_once` attempts hold the thing at the same time."""
         now = monotonic()
         self._served_until = max(self._served_until, now) + self.seconds() / at_once
         backlog = self._served_until - now
-        if backlog > BACK_AT_LATEST_SECONDS:
-            self._served_until = now + BACK_AT_LATEST_SECONDS
-            backlog = BACK_AT_LATEST_SECONDS * random.uniform(0.5, 1)  # noqa: S311 - spreads load, keeps no secret
+        if backlog > RETRY_AT_LATEST_SECONDS:
+            self._served_until = now + RETRY_AT_LATEST_SECONDS
+            backlog = RETRY_AT_LATEST_SECONDS * random.uniform(0.5, 1)  # noqa: S311 - spreads load, keeps no secret
         return round(backlog) + short_delay()
 
 
 class Slots:
-    """How many sends each connection has under way on this instance.
+    """Limits how many sends each connection has under way on this instance.
 
-    A quick connection may have `at_most`. The slow ones, and those that are not known yet, share `slow_at_most`, and may begin
-    with one each in what is left but one. So the instance goes on with other leads, for the host hands it more only while it
-    has few in hand.
+    A quick connection may have `at_most`. Slow and unknown connections share `slow_at_most`; the first send of each may also use
+    all other slots but one. So the instance stays free for other leads: the host hands it more only while it holds few.
     """
 
     def __init__(self, at_most: int, slow_at_most: int) -> None:
@@ -121,16 +121,16 @@ class Slots:
 
     @contextmanager
     def slot(self, connection_id: str) -> Iterator[None]:
-        """Hold one of the connection's slots. Raises `NoFreeSlot`; where the connection is quick, after a short wait.
+        """Hold one of the connection's slots. Raises `NoFreeSlot`, for a quick connection after a short wait.
 
-        The wait lets the sends of a quick vendor queue up in place: putting their messages back would cost more than it saves.
+        Sends to a quick vendor wait in their threads: putting their messages back would cost more than it saves.
         """
         with self._changed:
             line = self._lines[connection_id]
             if not _wait(self._changed, line, lambda: self._is_free(line)):
-                raise NoFreeSlot(line.back_in(self._share(line)))
+                raise NoFreeSlot(line.retry_in(self._share(line)))
             turn = line.begin()
-        with _ending(self._changed, line, turn):
+        with _ending_turn(self._changed, line, turn):
             yield
 
     def _is_free(self, line: Line) -> bool:
@@ -150,8 +150,8 @@ class Slots:
         return [line for line in self._lines.values() if not line.is_quick]
 
 
-class Customers:
-    """One lead of a customer at a time, and the next one right after it, without asking storage who has the customer."""
+class CustomerTurns:
+    """One lead of a customer at a time in this process, and the next one right after it, without a request to storage."""
 
     def __init__(self) -> None:
         self._changed = Condition()
@@ -159,26 +159,26 @@ class Customers:
 
     @contextmanager
     def turn(self, customer: str) -> Iterator[bool]:
-        """Have a customer to oneself in this process. Raises `ClaimHeld` where others have it, after a short wait if any.
+        """Hold the customer's turn. Raises `ClaimHeld` if other leads of the customer have it, after a short wait at most.
 
-        Yields whether other leads of the customer want it, too, or did a moment ago.
+        Yields whether other leads of the customer want the turn as well, or did a moment ago.
         """
         with self._changed:
             line = self._line(customer)
-            had_others = line.is_wanted
-            full = line.waiting >= WAITING_IN_PLACE
+            contended = line.is_wanted
+            full = line.waiting >= MAX_WAITING
             if full or not _wait(self._changed, line, lambda: not line.holders):
-                raise ClaimHeld(line.back_in(1))
+                raise ClaimHeld(line.retry_in(1))
             turn = line.begin()
-        with _ending(self._changed, line, turn):
-            yield had_others
+        with _ending_turn(self._changed, line, turn):
+            yield contended
 
-    def taken(self, customer: str) -> ClaimHeld:
-        """An attempt of another process has the customer whose turn it is here. Returns what to raise then."""
+    def claimed_elsewhere(self, customer: str) -> ClaimHeld:
+        """An attempt of another process has claimed the customer. Returns the exception to raise."""
         with self._changed:
             line = self._line(customer)
-            line.found_taken += 1
-            return ClaimHeld(line.back_in(1))
+            line.claimed_elsewhere += 1
+            return ClaimHeld(line.retry_in(1))
 
     def _line(self, customer: str) -> Line:
         if customer not in self._lines:
@@ -189,14 +189,14 @@ class Customers:
 
 
 def _wait(changed: Condition, line: Line, is_free: Callable[[], bool]) -> bool:
-    """Wait in place for a turn, holding the lock of `changed` in between. Returns whether there is one."""
+    """Wait for a turn; the lock of `changed` is held on return. Returns whether there is one."""
     wait_until = monotonic() + min(QUICK_SECONDS, deadline.remaining())
-    found_taken = line.found_taken
+    claimed_elsewhere = line.claimed_elsewhere
     line.waiting += 1
     try:
-        while line.found_taken != found_taken or not is_free():
+        while line.claimed_elsewhere != claimed_elsewhere or not is_free():
             left = wait_until - monotonic()
-            if left <= 0 or line.is_slow or line.found_taken != found_taken:
+            if left <= 0 or line.is_slow or line.claimed_elsewhere != claimed_elsewhere:
                 return False
             changed.wait(left)
         return True
@@ -205,8 +205,8 @@ def _wait(changed: Condition, line: Line, is_free: Callable[[], bool]) -> bool:
 
 
 @contextmanager
-def _ending(changed: Condition, line: Line, turn: object) -> Iterator[None]:
-    """The turn ends with the block. Only one that went through says how long turns take."""
+def _ending_turn(changed: Condition, line: Line, turn: object) -> Iterator[None]:
+    """The turn ends with the block. Only a turn without an exception counts for how long turns take."""
     done = False
     try:
         yield

@@ -1,4 +1,4 @@
-"""Steps of a timer: each has a deadline of its own, and what goes wrong with one, or with one thing in it, ends no other."""
+"""Steps of a timer. Each has a deadline of its own; a fault in one step, or in one item of a step, does not stop the others."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,13 +22,13 @@ class Step:
 
 
 def carry_out(step: Step) -> Exception | None:
-    """Run a step within its deadline. Returns what it has raised, unless that was for want of time; both are logged."""
+    """Run a step within its deadline. Returns what it raised, or None if it ran out of time; both are logged."""
     with deadline.within(step.seconds):
         try:
             step.run()
         except NotDoneInTime as late:
             overran(step, str(late))
-        except Exception as error:  # noqa: BLE001 - the steps after it are not to suffer from it
+        except Exception as error:  # noqa: BLE001 - a fault in one step must not stop the next
             if deadline.remaining() <= 0:
                 overran(step, code_location(error))
             else:
@@ -44,7 +44,7 @@ def overran(step: Step, why: str) -> None:
 
 @contextmanager
 def isolated(what: str) -> Iterator[None]:
-    """For one of many things: a fault with it is logged and ends the block, nothing else. Storage that does not answer raises."""
+    """For one item of many: a fault is logged and ends the block alone. Storage that does not answer still raises."""
     try:
         yield
     except UnreadableRow as unreadable:

@@ -13,11 +13,11 @@ import pytest
 from leads.platform import slots as turns
 from leads.platform.settings import FETCHED_BESIDE, read_settings
 from leads.platform.slots import (
-    BACK_AT_LATEST_SECONDS,
-    BACK_IN_SECONDS,
-    WAITING_IN_PLACE,
+    MAX_WAITING,
+    RETRY_AT_LATEST_SECONDS,
+    RETRY_IN_SECONDS,
     ClaimHeld,
-    Customers,
+    CustomerTurns,
     NoFreeSlot,
     Slots,
     TryLater,
@@ -26,7 +26,7 @@ from tools.host import ROOT
 
 AT_MOST, SLOW_AT_MOST = 16, 12
 QUICK, SLOW = 0.1, 20.0
-SHORTEST, LONGEST = BACK_IN_SECONDS
+SHORTEST, LONGEST = RETRY_IN_SECONDS
 
 
 class CutOff(Exception):
@@ -162,8 +162,8 @@ def test_no_lead_stays_away_longer_than_some_minutes_and_a_thousand_do_not_come_
     send(slots, time, "slow", SLOW)
     with holding(slots, "slow", SLOW_AT_MOST):
         back = [refused(slots, "slow") for _ in range(1000)]
-    assert max(back) <= BACK_AT_LATEST_SECONDS + LONGEST + 1
-    late = [seconds for seconds in back if seconds > BACK_AT_LATEST_SECONDS / 2]
+    assert max(back) <= RETRY_AT_LATEST_SECONDS + LONGEST + 1
+    late = [seconds for seconds in back if seconds > RETRY_AT_LATEST_SECONDS / 2]
     assert len(set(late)) > 50, "spread over minutes"
 
 
@@ -211,18 +211,18 @@ def test_the_numbers_go_with_what_the_host_hands_out() -> None:
 
 
 @pytest.fixture
-def customers(time: Time) -> Customers:
-    return Customers()
+def customers(time: Time) -> CustomerTurns:
+    return CustomerTurns()
 
 
-def customer_refused(customers: Customers, customer: str) -> int:
+def customer_refused(customers: CustomerTurns, customer: str) -> int:
     with pytest.raises(ClaimHeld) as held, customers.turn(customer):
         pass
     return held.value.seconds
 
 
 def in_place(
-    customers: Customers, count: int, found: Callable[[], Exception] | None = None
+    customers: CustomerTurns, count: int, found: Callable[[], Exception] | None = None
 ) -> tuple[list[bool], list[int]]:
     """So many leads of a customer come while it is another one's turn, which ends with what is `found`.
 
@@ -233,14 +233,14 @@ def in_place(
 
     def one() -> None:
         try:
-            with customers.turn("ada") as had_others:
-                served.append(had_others)
+            with customers.turn("ada") as contended:
+                served.append(contended)
         except TryLater as not_now:
             back.append(not_now.seconds)
 
     threads = [Thread(target=one) for _ in range(count)]
-    with suppress(ClaimHeld), customers.turn("ada") as had_others, customers.turn("grace"):
-        assert not had_others
+    with suppress(ClaimHeld), customers.turn("ada") as contended, customers.turn("grace"):
+        assert not contended
         for thread in threads:
             thread.start()
         while customers._lines["ada"].waiting + len(back) < count:
@@ -252,27 +252,27 @@ def in_place(
     return served, back
 
 
-def test_the_turn_passes_to_those_that_wait_in_place_and_the_others_come_back(customers: Customers) -> None:
+def test_the_turn_passes_to_those_that_wait_in_place_and_the_others_come_back(customers: CustomerTurns) -> None:
     served, back = in_place(customers, 20)
-    assert served == [True] * WAITING_IN_PLACE
-    assert len(back) == 20 - WAITING_IN_PLACE
+    assert served == [True] * MAX_WAITING
+    assert len(back) == 20 - MAX_WAITING
 
 
-def test_leads_of_a_customer_whose_turns_take_long_do_not_wait_in_place(customers: Customers, time: Time) -> None:
+def test_leads_of_a_customer_whose_turns_take_long_do_not_wait_in_place(customers: CustomerTurns, time: Time) -> None:
     with customers.turn("ada"):
         time.passed += SLOW
         back = [customer_refused(customers, "ada") for _ in range(10)]
     assert back[-1] > 9 * SLOW, "the more wait, the later they come back"
 
 
-def test_nobody_waits_in_place_for_a_customer_that_another_process_has(customers: Customers) -> None:
-    served, back = in_place(customers, 3, lambda: customers.taken("ada"))
+def test_nobody_waits_in_place_for_a_customer_that_another_process_has(customers: CustomerTurns) -> None:
+    served, back = in_place(customers, 3, lambda: customers.claimed_elsewhere("ada"))
     assert (served, len(back)) == ([], 3)
     with customers.turn("ada"):
         pass
 
 
-def test_customers_that_nobody_waits_for_are_forgotten(customers: Customers) -> None:
+def test_customers_that_nobody_waits_for_are_forgotten(customers: CustomerTurns) -> None:
     with customers.turn("kept"):
         for number in range(3 * turns.CUSTOMERS_REMEMBERED):
             with customers.turn(f"customer {number}"):
