@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks.filled import PARKED_CONNECTION, filled
+from benchmarks.filled import PARKED_CONNECTION, ledger_rows
 from leads import destinations
 from leads.core.states import State
 from leads.platform.slots import Slots
+from leads.platform.storage import make_table
 from tests.support.logs import logged
 from tests.support.pipeline import Pipeline, a_lead, crm, deliver_at_once, text_of
 from tests.support.vendor import Vendor
@@ -112,26 +113,29 @@ def test_a_weekend_of_60_hours_without_the_crm_costs_no_lead(
     assert pipeline.states() == {State.DELIVERED: len(leads)}
 
 
-def test_20_000_parked_leads_come_back_at_the_set_pace(monkeypatch: pytest.MonkeyPatch, vendor: Vendor) -> None:
+def test_20_000_parked_leads_come_back_at_the_set_pace(
+    pipeline: Pipeline, second: Pipeline, monkeypatch: pytest.MonkeyPatch, vendor: Vendor
+) -> None:
     pace = 0.5
-    with filled([20_000], parked=20_000) as (storage,):
-        first = Pipeline(storage, monkeypatch)
-        instances = [first, Pipeline(storage, monkeypatch, first.clock)]
-        config = crm(vendor.url, pace=pace)
-        monkeypatch.setattr(destinations, "connection_of", lambda type_name, settings: PARKED_CONNECTION)
-        first.offer(config)
-        put: list[str] = []
-        for watching in (instances, instances[:1]):
-            first.clock.time += timedelta(minutes=1)
-            for instance in watching:
-                instance.watch()
-            messages = [(due, text) for instance in instances for due, text in instance.queue.delayed]
-            messages += [(first.clock.now(), text_of(message)) for message in first.messages()]
-            delays = sorted((due - first.clock.now()).total_seconds() for due, _ in messages)
-            assert len(messages) == pace * 60, "one minute's worth, also where two instances watch"
-            assert delays == [number / pace for number in range(len(messages))], "spread over the minute"
-            put += [json.loads(text)["lead_id"] for _, text in sorted(messages)]
-            for instance in instances:
-                instance.queue.delayed.clear()
-        assert put == sorted(put), "oldest first"
-        assert len(set(put)) == len(put)
+    instances = [pipeline, second]
+    make_table(pipeline.app.ledger.table.client)
+    for row in ledger_rows(20_000, parked=20_000):
+        pipeline.app.ledger.table.client.create_entity(row)
+    config = crm(vendor.url, pace=pace)
+    monkeypatch.setattr(destinations, "connection_of", lambda type_name, settings: PARKED_CONNECTION)
+    pipeline.offer(config)
+    put: list[str] = []
+    for watching in (instances, instances[:1]):
+        pipeline.clock.time += timedelta(minutes=1)
+        for instance in watching:
+            instance.watch()
+        messages = [(due, text) for instance in instances for due, text in instance.queue.delayed]
+        messages += [(pipeline.clock.now(), text_of(message)) for message in pipeline.messages()]
+        delays = sorted((due - pipeline.clock.now()).total_seconds() for due, _ in messages)
+        assert len(messages) == pace * 60, "one minute's worth, also where two instances watch"
+        assert delays == [number / pace for number in range(len(messages))], "spread over the minute"
+        put += [json.loads(text)["lead_id"] for _, text in sorted(messages)]
+        for instance in instances:
+            instance.queue.delayed.clear()
+    assert put == sorted(put), "oldest first"
+    assert len(set(put)) == len(put)
