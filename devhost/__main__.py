@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 from devhost.clock import Clock
@@ -17,9 +18,8 @@ from devhost.dispatcher import Dispatcher
 from devhost.errors import HostEnd, StartError
 from devhost.functions import App, Setup
 from devhost.host import ABOUT, Host, Options
-from devhost.hostjson import HostJson, read_host_json
+from devhost.hostjson import read_host_json
 from devhost.logs import log_to_stderr
-from devhost.queues import LEASE_SECONDS
 from devhost.times import Times
 
 TIMES = tuple(field.name for field in fields(Times))
@@ -51,37 +51,22 @@ def _run(options: argparse.Namespace) -> None:
     clock = Clock(options.clock_factor, time.time() if options.clock_epoch is None else options.clock_epoch)
     setup = Setup(app_dir, tuple(options.modules), clock, options.lease_seconds, options.log_level)
     times = Times(**dict(options.times))
-    current_function: Callable[[], str | None] = _nothing_runs_here
+    function_timeout = host_json.function_timeout
+    make_app: Callable[[], App]
     if options.in_process:
         from devhost.runtime import current_function
-    log = log_to_stderr(options.log_level, current_function)
+        from devhost.worker import load
+
+        log = log_to_stderr(options.log_level, current_function)
+        make_app = partial(load, setup, function_timeout)
+    else:
+        log = log_to_stderr(options.log_level, lambda: None)  # no function runs in this process
+        make_app = partial(Dispatcher, setup, function_timeout, times)
     try:
-        app = _load(setup, host_json) if options.in_process else Dispatcher(setup, host_json.function_timeout, times)
-        asyncio.run(Host(app, host_json, _host_options(options), clock, times, os.environ).run())
+        host_options = Options(**{field.name: getattr(options, field.name) for field in fields(Options)})
+        asyncio.run(Host(make_app(), host_json, host_options, clock, times, os.environ).run())
     finally:
         log.stop()
-
-
-def _load(setup: Setup, host_json: HostJson) -> App:
-    from devhost.worker import load
-
-    return load(setup, host_json.function_timeout)
-
-
-def _nothing_runs_here() -> None:
-    """The function that runs in the host's process, where there is a worker process."""
-
-
-def _host_options(options: argparse.Namespace) -> Options:
-    return Options(
-        port=options.port,
-        function_key=options.function_key,
-        ready_file=options.ready_file,
-        http=not options.no_http,
-        queues=not options.no_queues,
-        timers=not options.no_timers,
-        lease_seconds=options.lease_seconds or LEASE_SECONDS,
-    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,9 +105,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="write base_url, keys and pid here as JSON once ready; removed at the end",
     )
-    add("--no-http", action="store_true", help="do not serve HTTP functions")
-    add("--no-queues", action="store_true", help="do not run queue functions")
-    add("--no-timers", action="store_true", help="do not run timer functions")
+    add("--no-http", dest="http", action="store_false", help="do not serve HTTP functions")
+    add("--no-queues", dest="queues", action="store_false", help="do not run queue functions")
+    add("--no-timers", dest="timers", action="store_false", help="do not run timer functions")
     add(
         "--in-process",
         action="store_true",

@@ -1,4 +1,4 @@
-"""How host and worker process talk: one pickled object after another over a socket that only these two hold."""
+"""The connection of host and worker process: pickled objects over a socket that only these two hold."""
 
 from __future__ import annotations
 

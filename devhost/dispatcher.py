@@ -76,7 +76,7 @@ class Worker:
         return cls(channel, process, on_end), functions
 
     def call(self, method: str, args: Any, kwargs: Any) -> tuple[asyncio.Future[Any], Callable[[], None]]:
-        """Begin a call; its result is None where the process dies by itself. The other thing kills a process that still calls."""
+        """Begin a call. Returns its result (None: the process died by itself) and what kills the process while it still runs."""
         number = next(self._numbers)
         answer = self._calls[number] = asyncio.get_running_loop().create_future()
         self._channel.send((number, method, args, kwargs))
@@ -90,7 +90,7 @@ class Worker:
             self.process.kill()
 
     async def close(self) -> None:
-        """Hang up, so that it prints what it has to print; kill it where it does not end."""
+        """Close the connection, so that the process prints what is left and ends; kill it where it does not."""
         if self.ended.is_set():
             return
         self._listening.cancel()
@@ -184,4 +184,4 @@ class Dispatcher(App):
 
 
 def _nothing() -> None:
-    """What there is to kill before a call has begun."""
+    """Before a call has begun there is no process to kill."""

@@ -32,15 +32,15 @@ ABOUT = (
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for. `port` 0 takes a free one; `lease_seconds` is the queue lease."""
+    """What the command line asks for. `port` 0 takes a free one; `lease_seconds` is the queue lease, None the host's own."""
 
-    port: int = 7071
-    function_key: str | None = None
-    ready_file: Path | None = None
-    http: bool = True
-    queues: bool = True
-    timers: bool = True
-    lease_seconds: int = LEASE_SECONDS
+    port: int
+    function_key: str | None
+    ready_file: Path | None
+    http: bool
+    queues: bool
+    timers: bool
+    lease_seconds: int | None
 
 
 class Listener(Protocol):
@@ -123,8 +123,9 @@ class Host:
         queues = self._host_json.queues
         delay = self._clock.storage_seconds(int(queues.visibility_timeout))
         options = queues.model_copy(update={"visibility_timeout": delay})
+        lease = self._options.lease_seconds or LEASE_SECONDS
         return [
-            QueueListener(self._app, function, self._service(function, session), options, self._options.lease_seconds)
+            QueueListener(self._app, function, self._service(function, session), options, lease)
             for function in self._app.of_type("queueTrigger")
         ]
 

@@ -28,7 +28,7 @@ class Printing:
         return self.log_file.read_text("utf-8", "replace")
 
     def says(self, text: str, within: float = 30.0) -> bool:
-        """Whether it prints this within so many seconds: what functions log is printed a moment later."""
+        """Whether this is printed within so many seconds. What functions log is printed a moment later."""
         deadline = time.monotonic() + within
         while text not in self.log:
             if time.monotonic() > deadline:

@@ -64,7 +64,7 @@ class QueueListener:
         function: Function,
         service: Service,
         options: QueueOptions,
-        lease_seconds: int = LEASE_SECONDS,
+        lease_seconds: int,
     ) -> None:
         self._app = app
         self._function = function

@@ -21,10 +21,10 @@ H = TypeVar("H", bound=Host)
 
 
 class Supervisor(Generic[H]):
-    """Keeps a host running that `start` gives: wherever it has ended, it is started again, until the end of the block.
+    """Calls `start` for a host, and again whenever that host has ended, until the end of the block.
 
-    `hosts` are all that there were, the present one last. A start that fails with RuntimeError is tried again; `problem`
-    is what the last one failed with, "" where it has come up.
+    `hosts` has every host so far, the running one last. A start that raises RuntimeError is tried again. `problem` is the
+    text of the last such error, "" after a start that succeeded.
     """
 
     def __init__(self, start: Callable[[], H], pause: float = 0.1) -> None:

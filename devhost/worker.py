@@ -39,11 +39,9 @@ def load(setup: Setup, function_timeout: float | None = None) -> LoadedApp:
 
 
 def serve(end: socket.socket) -> NoReturn:
-    """Be the worker process of the host at the other end, until that hangs up."""
+    """Be the worker process of the host at the other end of the socket, until the host closes it."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(
-            number, signal.SIG_IGN
-        )  # they are sent to the host and what it started; the host says what happens
+        signal.signal(number, signal.SIG_IGN)  # the host gets them, too, and decides
     (size,) = SIZE.unpack(end.recv(SIZE.size, socket.MSG_WAITALL))
     setup: Setup = pickle.loads(end.recv(size, socket.MSG_WAITALL))
     log = log_to_stderr(setup.log_level, current_function)
