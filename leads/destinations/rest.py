@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from leads.destinations.base import MASK, PreviewedRequest
 from leads.destinations.http import MAX_ANSWER_BYTES, READ_SECONDS, Answer, HttpClient
-from leads.destinations.tokens import TokenSource
+from leads.destinations.tokens import Token, TokenSource
 from leads.destinations.vendor_errors import UNREADABLE, VendorError, with_fresh_token
 
 T = TypeVar("T")
@@ -72,10 +72,16 @@ class RestClient(ABC):
 
         A request whose token is refused is sent once more with a new one, also where `read` finds that refusal.
         """
-        return with_fresh_token(self._tokens, lambda token: read(self._answer(request, token.value, at_most)))
 
-    def _answer(self, request: ApiRequest, token: str, at_most: int) -> Answer:
-        answer = self._http.request(
+        def send(token: Token) -> T:
+            answer = self._exchange(request, token.value, at_most)
+            self.raise_refusal(answer)
+            return read(answer)
+
+        return with_fresh_token(self._tokens, send)
+
+    def _exchange(self, request: ApiRequest, token: str, at_most: int) -> Answer:
+        return self._http.request(
             request.method,
             self._base_url + request.path,
             headers=self._headers(request, token),
@@ -83,8 +89,6 @@ class RestClient(ABC):
             read_seconds=self.read_seconds,
             at_most=at_most,
         )
-        self.raise_refusal(answer)
-        return answer
 
     def _headers(self, request: ApiRequest, token: str) -> dict[str, str]:
         return {**self.headers, "Authorization": f"Bearer {token}", **request.headers}

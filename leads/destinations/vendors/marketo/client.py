@@ -3,15 +3,15 @@
 Source: Adobe Marketo Engage Developer Guide, "REST API", "Leads", "Lead Database" (section "Long URIs"), "List Membership".
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from leads.destinations.http import MAX_ANSWER_BYTES, Answer, HttpClient
+from leads.destinations.http import Answer, HttpClient
 from leads.destinations.limits import Slot
+from leads.destinations.rest import FORM, ApiRequest, RestClient, json_object, json_request
 from leads.destinations.tokens import TokenSource
-from leads.destinations.vendor_errors import UNREADABLE, VendorError, with_fresh_token
+from leads.destinations.vendor_errors import UNREADABLE, VendorError
 from leads.destinations.vendors.marketo.errors import problem_of, record_problem
 
 SYNC_SECONDS: Final = 95.0
@@ -23,26 +23,28 @@ STORED: Final = frozenset({"created", "updated", "added", "memberof"})
 _LEADS: Final = "/rest/v1/leads.json"
 
 
-class Client:
-    """An instance, with a token that is renewed once where it is refused.
+class Client(RestClient):
+    """An instance. Requests raise `RateLimited`, too, where a call's turn does not come in time."""
 
-    Raises `VendorError`, `NoAnswer`, `NoToken`; `RateLimited` where a call's turn does not come in time.
-    """
+    read_seconds = SYNC_SECONDS
 
     def __init__(self, base_url: str, http: HttpClient, tokens: TokenSource, slot: Slot) -> None:
-        self._base_url = base_url
-        self._http = http
-        self._tokens = tokens
+        super().__init__(base_url, http, tokens)
         self._slot = slot
+
+    def raise_refusal(self, answer: Answer) -> None:
+        if problem := problem_of(answer):
+            raise VendorError(problem)
 
     def get(self, path: str) -> list[dict[str, Any]]:
         """What a path without anything personal names."""
-        return self._results("GET", path, at_most=DESCRIPTION_BYTES)
+        return self.request(ApiRequest("GET", path), _results, DESCRIPTION_BYTES)
 
     def persons(self, by: str, value: str, fields: Sequence[str]) -> list[dict[str, Any]]:
         """The persons with this value. The filter travels in a body: an address is written into too many logs."""
         form = {"filterType": by, "filterValues": value, "fields": ",".join(fields)}
-        return self._results("POST", f"{_LEADS}?_method=GET", "application/x-www-form-urlencoded", urlencode(form))
+        search = ApiRequest("POST", f"{_LEADS}?_method=GET", urlencode(form).encode(), {"Content-Type": FORM})
+        return self.request(search, _results)
 
     def sync(self, action: str, lookup_field: str, person: Mapping[str, Any], partition: str | None = None) -> str:
         """Create or update one person. Returns its ID; a record that Marketo skips is `VendorError`."""
@@ -53,7 +55,7 @@ class Client:
 
     def may_write(self) -> None:
         """Ask to write nobody: what is refused for the lack of a right is `VendorError` with code 603."""
-        self._results("POST", _LEADS, "application/json", json.dumps({"action": "updateOnly", "input": []}))
+        self._post(_LEADS, {"action": "updateOnly", "input": []})
 
     def submit(self, form_id: int, program_id: int | None, fields: Mapping[str, Any]) -> str:
         """Fill out a form for one person. Returns the person's ID."""
@@ -65,45 +67,25 @@ class Client:
     def add_to_list(self, list_id: str, person_id: str) -> None:
         """Make a person a member of a static list, if it is none yet."""
         # With the content type of JSON and no body, Marketo answers 400 (github.com/Marketo/REST-Sample-Code, issue 5).
-        body = json.dumps({"input": [{"id": int(person_id)}]})
-        _stored(self._results("POST", f"/rest/v1/lists/{list_id}/leads.json", "application/json", body))
+        _stored(self._post(f"/rest/v1/lists/{list_id}/leads.json", {"input": [{"id": int(person_id)}]}))
 
     def _write(self, path: str, body: Mapping[str, Any]) -> str:
-        record = _stored(self._results("POST", path, "application/json", json.dumps(body)))
+        record = _stored(self._post(path, body))
         if not isinstance(record.get("id"), int):
             raise VendorError(UNREADABLE)
         return str(record["id"])
 
-    def _results(
-        self, method: str, path: str, content_type: str = "", body: str = "", at_most: int = MAX_ANSWER_BYTES
-    ) -> list[dict[str, Any]]:
-        answer = with_fresh_token(
-            self._tokens,
-            lambda token: self._send(method, path, headers_of(content_type, token.value), body, at_most),
-        )
-        results = answer.json().get("result")
-        return [item for item in results if isinstance(item, dict)] if isinstance(results, list) else []
+    def _post(self, path: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return self.request(json_request("POST", path, body, content_type="application/json"), _results)
 
-    def _send(self, method: str, path: str, headers: Mapping[str, str], body: str, at_most: int) -> Answer:
-        answer = self._slot.call(
-            lambda: self._http.request(
-                method,
-                self._base_url + path,
-                headers=headers,
-                body=body,
-                read_seconds=SYNC_SECONDS,
-                at_most=at_most,
-            )
-        )
-        if problem := problem_of(answer):
-            raise VendorError(problem)
-        return answer
+    def _exchange(self, request: ApiRequest, token: str, at_most: int) -> Answer:
+        # A refusal is raised after the call: it is an answer, and its end is known.
+        return self._slot.call(lambda: super(Client, self)._exchange(request, token, at_most))
 
 
-def headers_of(content_type: str, token: str) -> dict[str, str]:
-    """The headers of every request; `content_type` is that of its body, "" if it has none."""
-    own = {"Accept": "application/json", "Authorization": f"Bearer {token}"}
-    return {**own, **({"Content-Type": content_type} if content_type else {})}
+def _results(answer: Answer) -> list[dict[str, Any]]:
+    results = json_object(answer).get("result")
+    return [item for item in results if isinstance(item, dict)] if isinstance(results, list) else []
 
 
 def _stored(records: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,13 +1,12 @@
-"""What would be sent to an instance that knows nothing of the customer yet: the requests are written down instead."""
+"""What would be sent to an instance that knows nothing of the customer yet."""
 
 import json
 from collections.abc import Iterable
-from typing import Any, Final
-from urllib.parse import parse_qsl
+from typing import Final
 
-from leads.destinations.base import MASK, PreviewedRequest
-from leads.destinations.http import MAX_ANSWER_BYTES
-from leads.destinations.vendors.marketo.client import Client, headers_of
+from leads.destinations.http import Answer
+from leads.destinations.rest import ApiRequest, PreviewingClient
+from leads.destinations.vendors.marketo.client import Client
 from leads.destinations.vendors.marketo.fields import Catalogue, Field, FormField
 from leads.destinations.vendors.marketo.sending import Known
 
@@ -23,27 +22,16 @@ _NOTES: Final = {
 """What to say of a request, by a part of its path."""
 
 
-class PreviewClient(Client):
-    """A client that sends nothing. It answers as Marketo does where all goes well."""
+class PreviewClient(PreviewingClient, Client):
+    """Answers as Marketo does where all goes well."""
 
-    def __init__(self, base_url: str) -> None:
-        self.requests: list[PreviewedRequest] = []
-        self._url = base_url
+    def note(self, request: ApiRequest) -> str:
+        return next((note for part, note in _NOTES.items() if part in request.path), "")
 
-    def _results(
-        self,
-        method: str,
-        path: str,
-        content_type: str = "",
-        body: str = "",
-        at_most: int = MAX_ANSWER_BYTES,  # noqa: ARG002 - as it is asked for
-    ) -> list[dict[str, Any]]:
-        is_search = "_method=GET" in path
-        shown = dict(parse_qsl(body)) if is_search else json.loads(body or "null")
-        note = next((note for part, note in _NOTES.items() if part in path), "")
-        headers = headers_of(content_type, MASK)
-        self.requests.append(PreviewedRequest(method, self._url + path, headers, shown, note=note))
-        return [] if is_search else [{"id": NEW_PERSON, "status": "created"}]
+    def answer(self, request: ApiRequest) -> Answer:
+        is_search = "_method=GET" in request.path
+        made = [] if is_search else [{"id": NEW_PERSON, "status": "created"}]
+        return Answer(200, {}, json.dumps({"success": True, "result": made}).encode())
 
 
 class AssumedFields(Known):

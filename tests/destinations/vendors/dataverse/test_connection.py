@@ -53,15 +53,6 @@ def test_a_throttled_lead_waits_as_long_as_it_is_told(pipeline: Pipeline, dynami
     assert state(pipeline, lead) is State.DELIVERED
 
 
-def test_an_expired_token_is_renewed_within_the_attempt(pipeline: Pipeline, dynamics: Dataverse) -> None:
-    deliver(pipeline)
-    dynamics.entra.revoke_tokens()
-    lead = deliver(pipeline, "PLT")
-    assert state(pipeline, lead) is State.DELIVERED
-    assert len(pipeline.delivery(lead).attempts) == 1
-    assert tokens(dynamics) == 2
-
-
 def test_one_token_serves_many_leads_and_offers(pipeline: Pipeline, dynamics: Dataverse) -> None:
     pipeline.offer(crm(dynamics, mapping={"jobtitle": None}), offer_id="contoso.other", titles=["Other"])
     deliver(pipeline)

@@ -1019,15 +1019,6 @@ def tokens(marketo: Marketo) -> int:
     return sum(request.path == "/identity/oauth/token" for request in marketo.journal)
 
 
-def test_an_expired_token_is_renewed_within_the_attempt(pipeline: Pipeline, marketo: Marketo) -> None:
-    deliver(pipeline)
-    marketo.revoke_tokens()
-    lead = deliver(pipeline, "PLT")
-    assert state(pipeline, lead) is State.DELIVERED
-    assert len(pipeline.delivery(lead).attempts) == 1
-    assert tokens(marketo) == 2
-
-
 def test_a_token_is_asked_for_once_in_its_life_however_near_its_end(pipeline: Pipeline, marketo: Marketo) -> None:
     for seconds in (0, 3500, 50, 60):
         pipeline.advance(seconds)
