@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MappingValue = str | int | float | bool | None
-"""What a field of the vendor is filled with: a template, a constant, or None for a default that is taken out."""
+"""What fills a vendor's field: a template or a constant. None takes a default out."""
 
 
 OWN_OUTAGE_SECONDS: Final = 60
 """`Retry.after` where something of the app's own did not answer."""
 
 SEND_SECONDS: Final = 150
-"""All of a `send`, however many requests it takes: its deadline (`leads.platform.deadline`)."""
+"""The deadline of a `send` with all its requests (`leads.platform.deadline`)."""
 
 CHECK_SECONDS: Final = 60
-"""All of a `check`; less where what asks for it has to be over before."""
+"""The deadline of a `check` with all its requests. A caller that ends sooner sets an earlier one."""
 
 
 def _remember_nothing(done: Delivered) -> None:
@@ -47,11 +47,11 @@ def _remember_nothing(done: Delivered) -> None:
 class Customer:
     """Whom the lead is from, within the destination's record scope. `record_id` is "" until a first lead is delivered.
 
-    `idempotency_key` is a random UUID (version 4), stored before the first send and the same until an outcome says that it was
-    refused; `memory` is what the newest `Delivered` left.
+    `idempotency_key` is a random UUID (version 4). It is stored before the first send and stays until an outcome says that it
+    was refused. `memory` is that of the newest `Delivered`.
 
-    A destination that can't repeat its first step calls `remember` with what that came to before it tries the next one. If the
-    attempt ends there, the next one finds `stored`, and `record_id` and `memory` as they were left.
+    A destination that can't repeat its first step calls `remember` with the result before it begins the next step. If the attempt
+    ends there, the next one finds `stored` set, and `record_id` and `memory` of that result.
     """
 
     key: str
@@ -85,8 +85,8 @@ class OutgoingLead:
 class PreviewedRequest:
     """A request that `send` would make, for a person to read, with secrets masked.
 
-    `body` is decoded where it is JSON or a form. `parts` are the requests inside of a batch and stand for its body. `note` says
-    what a request is for where it does not speak for itself.
+    `body` is decoded where it is JSON or a form. `parts` are the requests inside of a batch and stand for its body. `note`
+    explains the request where that is needed.
     """
 
     method: str
@@ -165,10 +165,10 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """Whether leads can be sent over a connection: it is not `ok` where something is known to stand against all of them.
+    """Whether leads can be sent over a connection. It is not `ok` where something is known to prevent all leads.
 
-    `problem`: what to change. Where it is `ok`, what leads are stored without, or what the check could not find out: an answer
-    that can't be used says nothing against the connection. `transient`: the vendor is only out of reach for now.
+    `problem` says what to change. With `ok` it says what leads are stored without, or what the check could not find out: an
+    answer that can't be read proves nothing against the connection. `transient`: the vendor is only out of reach for now.
     """
 
     ok: bool
@@ -189,7 +189,7 @@ class Destination(ABC):
     """The parts of a `FollowUp` that this type can do."""
 
     replay_warning: ClassVar[str]
-    """What it means that a lead is sent again which was delivered: a sentence for a person who is about to do it."""
+    """What happens if a delivered lead is sent again: a sentence for the person who is about to do it."""
 
     follow_up_ids: ClassVar[Mapping[str, tuple[str, str]]] = {}
     """For the parts of a follow-up that are the vendor's IDs: the pattern of one, and what it must be in words."""
@@ -255,8 +255,10 @@ class Destination(ABC):
         return ""
 
     def remove_own_record(self, record_id: str, received_at: datetime, *, dry_run: bool = False) -> bool:
-        """Remove the record where it stands in the app's own storage. False: it is elsewhere, or that can't be told, and it is a
-        matter for a person there."""
+        """Remove the record where it stands in the app's own storage.
+
+        Returns False where it is elsewhere, or may be: then a person has to remove it there.
+        """
         del record_id, received_at, dry_run
         return False
 

@@ -1,7 +1,7 @@
 """What a later stage changes in a record that is there: one rule for every CRM.
 
-Nothing that a person may have edited: empty fields are filled, the rating is raised from what it was set to by us, and our own
-do-not-contact flags are taken back if nobody else has touched the record. With the policy `overwrite`, every mapped field.
+Nothing that a person may have edited is changed. Empty fields are filled. The rating rises if the present one is ours. Our own
+do-not-contact flags are cleared if nobody else has touched the record. The policy `overwrite` replaces every mapped field.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from leads.destinations.base import OutgoingLead
 
 CONFLICTS_AT_MOST: Final = 3
-"""So often others may have changed the record between the look at it and the write, before the write does without changes."""
+"""After so many conflicts with other people's changes, the stage is written without changes to the record."""
 
 REFUSES_CHANGES: Final = frozenset(
     {
@@ -29,7 +29,7 @@ REFUSES_CHANGES: Final = frozenset(
         ErrorKind.ALREADY_THERE,
     }
 )
-"""Refusals that may be about what would be changed."""
+"""Refusals that may be about the changes to the record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,10 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """A record as it stands: the values that were asked for, whether we have made it, and what we know of it from before.
+    """A record as it was read.
 
-    `edited`: somebody else has touched it since. `last_rating`: what we have rated it last.
+    `values` are those that were asked for. `ours`: the app has made the record. `edited`: somebody else has touched it since.
+    `last_rating` is the rating that the app gave it last.
     """
 
     values: Mapping[str, Any]
@@ -62,9 +63,9 @@ class Existing:
 
 
 class WithoutChanges:
-    """Whether a stage is stored without what it would change in the record: the stage counts for more than the change.
+    """Whether a stage is stored without its changes to the record. The stage counts for more than the changes.
 
-    It is, once the vendor has refused the change for good, or others were quicker `CONFLICTS_AT_MOST` times.
+    That is decided once the vendor has refused the changes for good, or after `CONFLICTS_AT_MOST` conflicts.
     """
 
     def __init__(self) -> None:
@@ -72,7 +73,7 @@ class WithoutChanges:
         self._conflicts = 0
 
     def decide(self, refusal: ErrorKind) -> bool:
-        """Whether this refusal of the last try's changes makes the next try do without them."""
+        """Count a refusal of the last try. Returns whether the next try leaves the changes out because of it."""
         self._conflicts += refusal is ErrorKind.CHANGED_MEANWHILE
         if self.decided or not (refusal in REFUSES_CHANGES or self._conflicts >= CONFLICTS_AT_MOST):
             return False
@@ -103,5 +104,5 @@ def changes_to(
 
 
 def _fills(value: Any, present: Any) -> bool:
-    """Whether a field holds nothing yet, or only a placeholder, that the value is more than."""
+    """Whether the field is empty or holds a placeholder, and the value is more than a placeholder."""
     return present in (None, "", NOT_PROVIDED) and value != NOT_PROVIDED

@@ -1,7 +1,7 @@
 """Templates over a lead and its customer, `"{first_name} {last_name}"`, and the field mappings that are made of them.
 
-A template holds text and names in braces (`{{` and `}}` are braces themselves). What a customer wrote is inserted as text and is
-never read as a template.
+A template holds text, and names in braces. `{{` and `}}` stand for braces. A customer's own words are inserted as text and never
+read as a template.
 """
 
 from collections.abc import Callable, Mapping

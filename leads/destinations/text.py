@@ -89,7 +89,7 @@ def _is_free_mail(domain: str) -> bool:
 
 
 def truncate(text: str, limit: int) -> str:
-    """The text with at most `limit` UTF-16 code units, which is how CRMs count; a shortened one ends in an ellipsis."""
+    """The text with at most `limit` UTF-16 code units, as CRMs count. A shortened text ends in an ellipsis."""
     if 2 * len(text) <= limit:
         return text  # even if each character took two
     units = text.encode("utf-16-le", "surrogatepass")
@@ -101,7 +101,7 @@ def truncate(text: str, limit: int) -> str:
 def fit_fields(
     fields: Mapping[str, Any], lengths: Mapping[str, int], whole_or_not_at_all: Container[str]
 ) -> dict[str, Any]:
-    """The fields as a vendor's can hold them: texts cut to their lengths, but for those that would be wrong if shortened."""
+    """The fields with their texts cut to the vendor's lengths. A text that must not be shortened is left out instead."""
     shortened = {
         name: truncate(value, lengths[name]) if isinstance(value, str) and name in lengths else value
         for name, value in fields.items()

@@ -31,7 +31,7 @@ class NoToken(Exception):
 class TokenSource:
     """The token of one credential, shared by all threads. `fetch` gets a new one or raises `NoToken`.
 
-    A vendor that gives the same token again until it has ended is asked `renewed_before` = 0 before its end.
+    `renewed_before` is 0 for a vendor that repeats its token until that has ended.
     """
 
     def __init__(self, fetch: Callable[[], Token], renewed_before: timedelta = RENEWED_BEFORE) -> None:

@@ -1,6 +1,6 @@
-"""Requests that a vendor refused or did not answer: what that means for the lead, and for a check of the connection.
+"""What a vendor's refusal, or no answer at all, means for the lead and for a check of the connection.
 
-Each vendor's module holds its own table of codes (code → kind and words); what follows from a kind is the same for all of them.
+Each vendor's module holds its own table of codes: code → kind and words. What follows from a kind is the same for all vendors.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from leads.platform.settings import SettingsError
 T = TypeVar("T")
 
 KEY_VAULT: Final = "key_vault"
-"""The code of a lead whose secret could not be read, because Key Vault or the identity's token endpoint did not answer."""
+"""The code of a lead whose secret could not be read: Key Vault, or the identity's token endpoint, did not answer."""
 
 
 class ErrorKind(Enum):
@@ -50,7 +50,7 @@ class Problem:
     fields: tuple[str, ...] = ()
 
     def outcome(self) -> Outcome:
-        """What it means for the lead, where the sender knows nothing better."""
+        """What it means for the lead, unless the vendor's own code decides otherwise."""
         match self.kind:
             case ErrorKind.SETTINGS | ErrorKind.SIGN_IN_AGAIN | ErrorKind.GONE:
                 return Misconfigured(
@@ -79,7 +79,7 @@ FAILURES: Final = (VendorError, NoToken, NoAnswer, SettingsError)
 
 
 def outcome_of(failure: Exception, wrong_address: str) -> Outcome:
-    """What one of `FAILURES` means for a lead whose second try would find what the first may have stored.
+    """What one of `FAILURES` means for a lead that may safely be sent again.
 
     `wrong_address` is for a person: that the address is not the vendor's, and which setting to check.
     """
@@ -109,7 +109,7 @@ def unanswered(error: NoAnswer, wrong_address: str) -> Misconfigured | Retry:
 
 
 def check_result(outcome: Outcome, out_of_reach: str, addresses: str = "url") -> CheckResult:
-    """A check that ended in this outcome. `out_of_reach` says which party did not answer, `addresses` which settings name it."""
+    """The result of a check with this outcome. `out_of_reach` says who did not answer, `addresses` which settings name it."""
     match outcome:
         case Delivered() | Skipped():
             return CheckResult(ok=True)
@@ -129,10 +129,10 @@ def check_result(outcome: Outcome, out_of_reach: str, addresses: str = "url") ->
 def check_of(
     needed: Sequence[Callable[[], str]], extras: Sequence[Callable[[], str]], judged: Callable[[Exception], CheckResult]
 ) -> CheckResult:
-    """A check made of parts, each of which returns what to change, "" if nothing. `judged` says what one of `FAILURES` means.
+    """A check made of parts. Each part returns what to change, "" if nothing. `judged` says what one of `FAILURES` means.
 
-    The first part shows whether the vendor answers. From then on an answer that can't be used (too large, unreadable, late) says
-    nothing against the connection. `extras` are what a lead is stored without if it has to be, such as an owner.
+    The first part shows whether the vendor answers. After it, an answer that can't be used (too large, unreadable, late) proves
+    nothing against the connection. `extras` check what leads can be stored without, such as an owner.
     """
     notes: list[CheckResult] = []
     for number, part in enumerate([*needed, *extras]):
@@ -154,7 +154,7 @@ def check_of(
 
 
 def _speaks_against(failure: Exception, *, is_first: bool) -> bool:
-    """Whether what a part of a check has raised stands against the connection, or shows that the vendor is out of reach."""
+    """Whether a failed part proves that the connection can't be used, or that the vendor is out of reach."""
     outcome = outcome_of(failure, "")
     is_unusable = isinstance(outcome, Rejected) or outcome == Retry(Failure.ANSWER_TOO_LARGE)
     return isinstance(outcome, Misconfigured) or (is_first and not is_unusable)

@@ -5,20 +5,19 @@ created only: whatever is sent twice is there once. What belongs to a stage is s
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from leads.core.outcomes import Outcome
 from leads.destinations.base import (
     CheckResult,
     Customer,
-    Destination,
     DestinationSettings,
     MappingValue,
     OutgoingLead,
-    PreviewedRequest,
 )
+from leads.destinations.crm import Crm
 from leads.destinations.mapping import names_in
-from leads.destinations.vendor_errors import FAILURES, check_of, check_result, outcome_of
+from leads.destinations.tokens import TokenSource
+from leads.destinations.vendor_errors import check_of, check_result, outcome_of
 from leads.destinations.vendors.dataverse.checks import Checking
 from leads.destinations.vendors.dataverse.client import Client
 from leads.destinations.vendors.dataverse.columns import Lengths
@@ -28,10 +27,9 @@ from leads.destinations.vendors.dataverse.records import BIND, DEFAULT_MAPPING
 from leads.destinations.vendors.dataverse.sending import Sending
 from leads.destinations.vendors.dataverse.settings import GUID, DataverseSettings
 from leads.destinations.vendors.dataverse.sign_in import token_source
-from leads.platform.once import once
 
 
-class Dataverse(Destination):
+class Dataverse(Crm):
     """See the module."""
 
     Settings: ClassVar[type[DestinationSettings]] = DataverseSettings
@@ -39,6 +37,9 @@ class Dataverse(Destination):
         "Dynamics 365 has the record and its notes already: nothing is written twice, unless people have deleted them."
     )
     settings: DataverseSettings
+    wrong_address = WRONG_ADDRESS
+    client_class = Client
+    preview_class = PreviewClient
     default_mapping: ClassVar[Mapping[str, MappingValue] | None] = DEFAULT_MAPPING
     follow_ups: ClassVar[frozenset[str]] = frozenset({"rating", "owner", "queue", "task", "campaign"})
     follow_up_ids: ClassVar[Mapping[str, tuple[str, str]]] = {
@@ -62,9 +63,8 @@ class Dataverse(Destination):
             words = "write the address of one record, such as /campaigns(ID), without fields of the lead"
             raise ValueError(f"is a lookup: {words}")
 
-    @once
-    def client(self) -> Client:
-        return Client(self.settings.base_url, self.http, token_source(self.settings, self.context, self.http))
+    def token_source(self) -> TokenSource:
+        return token_source(self.settings, self.context, self.http)
 
     @property
     def lengths(self) -> Lengths:
@@ -79,18 +79,7 @@ class Dataverse(Destination):
         checking = Checking(self.client, self.mapping, self.follow_up)
         return check_of(checking.needed, checking.extras, _judged)
 
-    def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
-        try:
-            return self._sending(self.client, outgoing, customer).run()
-        except FAILURES as error:
-            return outcome_of(error, WRONG_ADDRESS)
-
-    def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
-        client = PreviewClient(self.settings.base_url)
-        self._sending(client, outgoing, customer).run()
-        return client.requests
-
-    def _sending(self, client: Client, outgoing: OutgoingLead, customer: Customer) -> Sending:
+    def sending(self, client: Any, outgoing: OutgoingLead, customer: Customer) -> Sending:
         scope = self.record_scope(outgoing.offer, outgoing.destination)
         return Sending(self.settings, self.mapping, self.lengths, client, scope, outgoing, customer)
 

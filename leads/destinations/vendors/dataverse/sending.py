@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from leads.core.outcomes import Delivered, Outcome, Retry, Skipped
+from leads.core.outcomes import Delivered, Outcome, Retry
 from leads.destinations.base import Customer, MappingValue, OutgoingLead
 from leads.destinations.changes import REFUSES_CHANGES, Existing, WithoutChanges, changes_to
-from leads.destinations.follow_up import REAL_INTEREST, FollowUp, is_hotter
+from leads.destinations.crm import CrmSending
+from leads.destinations.follow_up import FollowUp, is_hotter
 from leads.destinations.mapping import render, render_mapping
-from leads.destinations.text import CONTACT_ASKED_FOR, fit_fields
+from leads.destinations.text import fit_fields
 from leads.destinations.vendor_errors import UNREADABLE, ErrorKind, Problem, VendorError
 from leads.destinations.vendors.dataverse.client import Client, Write
 from leads.destinations.vendors.dataverse.columns import Lengths
@@ -27,7 +28,6 @@ from leads.destinations.vendors.dataverse.records import (
 )
 from leads.destinations.vendors.dataverse.settings import DataverseSettings
 
-_TRIES: Final = 10
 _MERGES_FOLLOWED: Final = 5
 _CONDITIONAL: Final = "If-Match"
 _CHANGES: Final = "changes"
@@ -35,8 +35,11 @@ _TARGETS: Final = "targets"
 _REFUSES_TARGETS: Final = frozenset({ErrorKind.GONE, ErrorKind.SETTINGS, ErrorKind.LEAD})
 
 
-class Sending:
-    """Finds or makes the customer's record and adds the stage; what a refusal teaches counts from the next try on."""
+class Sending(CrmSending[LeadRow]):
+    """See `leads.destinations.crm`."""
+
+    vendor = "Dynamics"
+    vocabulary = VOCABULARY
 
     def __init__(
         self,
@@ -48,12 +51,10 @@ class Sending:
         outgoing: OutgoingLead,
         customer: Customer,
     ) -> None:
+        super().__init__(settings, mapping, outgoing, customer)
         self._settings = settings
-        self._mapping = mapping
         self._lengths = lengths
         self._client = client
-        self._outgoing = outgoing
-        self._customer = customer
         self._without_changes = WithoutChanges()
         self._without_targets = False
         self._without_queue = ""
@@ -65,19 +66,14 @@ class Sending:
         self._merges_followed = 0
         self._first_id = computed_id("lead", scope, customer.key)
 
-    def run(self) -> Outcome:
-        code = ""
-        for _ in range(_TRIES):
-            self._found_id, self._sent = "", ()
-            try:
-                return self._deliver()
-            except VendorError as refused:
-                code = refused.problem.code
-                if not self._learnt_from(refused.problem):
-                    raise
-        return Retry(code)
+    def _begin(self) -> None:
+        self._found_id, self._sent = "", ()
 
     # what a refusal teaches
+
+    def _learn(self, refused: VendorError) -> None:
+        if not self._learnt_from(refused.problem):
+            raise refused
 
     def _learnt_from(self, problem: Problem) -> bool:
         """Whether the next try does otherwise, because of this refusal of the last one."""
@@ -135,19 +131,12 @@ class Sending:
         ]
         return [f"Dynamics did not take {part}." for part in refused]
 
-    def _deliver(self) -> Outcome:
-        found = self._find()
-        if found is not None:
-            return self._add_stage(found)
-        if self._customer.record_id and self._settings.deleted_records == "skip":
-            return Skipped("the customer's record was deleted in Dynamics (setting deleted_records)", "deleted")
-        return self._create()
+    def _outcome_code(self) -> str:
+        return self._code
 
     # find
 
-    def _find(self) -> LeadRow | None:
-        if self._customer.record_id:
-            return self._read(self._customer.record_id)
+    def _search(self) -> LeadRow | None:
         if not (lookup := self._lookup()):
             return None
         rows = self._client.query("leads", lookup)
@@ -186,9 +175,8 @@ class Sending:
 
     # create
 
-    def _create(self) -> Outcome:
-        before = self._customer.record_id
-        lead_id = computed_id("lead again", before) if before else self._first_id
+    def _create(self, instead_of: str) -> Outcome:
+        lead_id = computed_id("lead again", instead_of) if instead_of else self._first_id
         try:
             self._write(self._creation(lead_id))
         except VendorError as refused:
@@ -197,10 +185,10 @@ class Sending:
             if refused.problem.kind is not ErrorKind.DUPLICATE_RULE:
                 raise
             if self._settings.duplicate_detection == "delivered":
-                return Delivered(before, "duplicate_rule")
+                return Delivered(instead_of, "duplicate_rule")
             self._write(self._creation(lead_id, detect=False))
             self._code = "duplicate_rule"
-        return self._delivered(lead_id, self._follow_up.rating or "", made=lead_id, edited=False)
+        return self._delivered(lead_id, self._follow_up.rating or "", made=lead_id)
 
     def _creation(self, lead_id: str, *, detect: bool = True) -> list[Write]:
         """The record with its first stage. `detect`: as far as the settings ask the environment's duplicate rules."""
@@ -219,12 +207,11 @@ class Sending:
         self._found_id = found.id
         ours = found.id in {self._first_id, self._customer.memory.get("made")}
         edited = found.touched_by_others or self._customer.memory.get("edited") == "yes"
-        existing = Existing(found.row, ours, edited, self._customer.memory.get("rating", ""))
+        existing = Existing(found.row, ours, edited, self._last_rating)
         may_change = found.is_open and not self._without_changes.decided
         changes = changes_to(existing, self._fields(), self._outgoing, VOCABULARY) if may_change else {}
         update = [Write("leads", found.id, changes, {_CONDITIONAL: found.etag})] if changes else []
-        asked_for = self._outgoing.stage in REAL_INTEREST and VOCABULARY.says_do_not_contact({**found.row, **changes})
-        remarks = [*self._remarks, *([CONTACT_ASKED_FOR] if asked_for else [])]
+        remarks = [*self._remarks, *self._contact_remark({**found.row, **changes})]
         rating = self._follow_up.rating or ""
         if self._write_to_first_place(found, remarks, update):
             raised = RATING_COLUMN in changes and update[0] in self._sent
@@ -280,10 +267,6 @@ class Sending:
         task = self._follow_up.task
         subject = render(task.subject, self._outgoing, self._customer) if task else ""
         return stage_writes(place, self._outgoing, self._follow_up, subject, remarks or self._remarks)
-
-    def _delivered(self, lead_id: str, rating: str, *, made: str, edited: bool) -> Delivered:
-        """What the next lead has to know: the rating that is ours, the record that is, and whether a person was ever in it."""
-        return Delivered(lead_id, self._code, {"rating": rating, "made": made, "edited": "yes" if edited else ""})
 
 
 class _Refused:

@@ -15,14 +15,14 @@ from leads.core.outcomes import Outcome
 from leads.destinations.base import (
     CheckResult,
     Customer,
-    Destination,
     DestinationSettings,
     MappingValue,
     OutgoingLead,
-    PreviewedRequest,
 )
+from leads.destinations.crm import Crm
 from leads.destinations.follow_up import FollowUp
-from leads.destinations.vendor_errors import FAILURES, UNREADABLE, check_of, check_result, outcome_of
+from leads.destinations.tokens import TokenSource
+from leads.destinations.vendor_errors import UNREADABLE, check_of, check_result, outcome_of
 from leads.destinations.vendors.salesforce.client import Client, equals, select
 from leads.destinations.vendors.salesforce.errors import WRONG_ADDRESS, Refusal
 from leads.destinations.vendors.salesforce.fields import LeadFields
@@ -31,12 +31,11 @@ from leads.destinations.vendors.salesforce.records import DEFAULT_MAPPING, is_us
 from leads.destinations.vendors.salesforce.sending import Sending
 from leads.destinations.vendors.salesforce.settings import SalesforceSettings, id_pattern
 from leads.destinations.vendors.salesforce.sign_in import token_source
-from leads.platform.once import once
 
 _TASK_FIELDS: Final = ("WhoId", "Subject", "Description")
 
 
-class Salesforce(Destination):
+class Salesforce(Crm):
     """See the module."""
 
     Settings: ClassVar[type[DestinationSettings]] = SalesforceSettings
@@ -44,6 +43,9 @@ class Salesforce(Destination):
         "Salesforce has the record and its tasks already: nothing is written twice, unless people have deleted them."
     )
     settings: SalesforceSettings
+    wrong_address = WRONG_ADDRESS
+    client_class = Client
+    preview_class = PreviewClient
     default_mapping: ClassVar[Mapping[str, MappingValue] | None] = DEFAULT_MAPPING
     follow_ups: ClassVar[frozenset[str]] = frozenset({"rating", "owner", "task", "campaign"})
     follow_up_ids: ClassVar[Mapping[str, tuple[str, str]]] = {
@@ -66,9 +68,8 @@ class Salesforce(Destination):
         if not re.fullmatch(r"[A-Za-z]\w*", name):
             raise ValueError("is no field of leads: write its API name, such as Offer__c")
 
-    @once
-    def client(self) -> Client:
-        return Client(self.settings.base_url, self.http, token_source(self.settings, self.context, self.http))
+    def token_source(self) -> TokenSource:
+        return token_source(self.settings, self.context, self.http)
 
     @property
     def fields(self) -> LeadFields:
@@ -85,19 +86,11 @@ class Salesforce(Destination):
         targets = [partial(self._missing_target, client, stage, wanted) for stage, wanted in self.follow_up.items()]
         return check_of([partial(part, client) for part in needed], targets, _judged)
 
-    def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
-        try:
-            return self._sending(self.client, outgoing, customer).run()
-        except FAILURES as error:
-            of_key = isinstance(error, Refusal) and error.of_key
-            return replace(outcome_of(error, WRONG_ADDRESS), key_refused=of_key)
+    def outcome_of(self, failure: Exception) -> Outcome:
+        of_key = isinstance(failure, Refusal) and failure.of_key
+        return replace(super().outcome_of(failure), key_refused=of_key)
 
-    def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
-        client = PreviewClient(self.settings.base_url)
-        self._sending(client, outgoing, customer).run()
-        return client.requests
-
-    def _sending(self, client: Client, outgoing: OutgoingLead, customer: Customer) -> Sending:
+    def sending(self, client: Any, outgoing: OutgoingLead, customer: Customer) -> Sending:
         scope = self.record_scope(outgoing.offer, outgoing.destination)
         return Sending(self.settings, client, self.fields, self.mapping, scope, outgoing, customer)
 

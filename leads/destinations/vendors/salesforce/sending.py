@@ -5,13 +5,14 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
 
-from leads.core.outcomes import Delivered, Misconfigured, Outcome, Rejected, Retry, Skipped
+from leads.core.outcomes import Delivered, Misconfigured, Outcome, Rejected
 from leads.destinations.base import Customer, MappingValue, OutgoingLead
 from leads.destinations.changes import Existing, changes_to
-from leads.destinations.follow_up import REAL_INTEREST, is_hotter
+from leads.destinations.crm import CrmSending
+from leads.destinations.follow_up import is_hotter
 from leads.destinations.mapping import render, render_mapping
-from leads.destinations.text import CONTACT_ASKED_FOR, fit_fields, summary, truncate
-from leads.destinations.vendor_errors import ErrorKind
+from leads.destinations.text import fit_fields, summary, truncate
+from leads.destinations.vendor_errors import ErrorKind, VendorError
 from leads.destinations.vendors.salesforce.client import Client, Write, equals
 from leads.destinations.vendors.salesforce.errors import CHANGED_MEANWHILE, OWNER_REFUSED, Refusal
 from leads.destinations.vendors.salesforce.fields import LeadFields
@@ -40,7 +41,6 @@ from leads.destinations.vendors.salesforce.records import (
 )
 from leads.destinations.vendors.salesforce.settings import SalesforceSettings
 
-_TRIES: Final = 10
 _MERGES_FOLLOWED: Final = 5
 _FIRST_CHOICE: Final = "ORDER BY IsConverted ASC, LastModifiedDate DESC LIMIT 10"
 _NOT_ASSIGNED: Final = {"Sforce-Auto-Assign": "FALSE"}
@@ -48,15 +48,18 @@ _DUPLICATE_ALLOWED: Final = {"Sforce-Duplicate-Rule-Header": "allowSave=true"}
 _CLOSED_TO_US: Final = frozenset({ErrorKind.SETTINGS, ErrorKind.GONE, ErrorKind.LEAD, ErrorKind.FIELD})
 _CODE_CHARACTERS: Final = 100
 
-_SKIPPED: Final = Skipped("the customer's record was deleted in Salesforce (setting deleted_records)", "deleted")
 _NOT_VISIBLE: Final = Misconfigured(
     "The app's user can't see the leads that it has made: give it View All on leads, as the set-up guide says.",
     "not_visible",
 )
 
 
-class Sending:
-    """Finds or makes the customer's record and adds the stage; what a refusal teaches counts from the next try on."""
+class Sending(CrmSending[LeadRecord]):
+    """See `leads.destinations.crm`; what refusals teach is kept in `Lessons`."""
+
+    vendor = "Salesforce"
+    vocabulary = VOCABULARY
+    code_of_last_try = CHANGED_MEANWHILE
 
     def __init__(
         self,
@@ -68,12 +71,10 @@ class Sending:
         outgoing: OutgoingLead,
         customer: Customer,
     ) -> None:
+        super().__init__(settings, mapping, outgoing, customer)
         self._settings = settings
         self._client = client
         self._known = known
-        self._mapping = mapping
-        self._outgoing = outgoing
-        self._customer = customer
         self._first_id = computed_id("lead", scope, customer.key)
         self._lessons = Lessons(client, known, mapping, settings.external_id_field)
         self._made = ""
@@ -81,22 +82,13 @@ class Sending:
         self._closed: list[Refusal] = []
         """Why the places that a stage was to be added to did not take it."""
 
-    def run(self) -> Outcome:
-        for _ in range(_TRIES):
-            self._lessons.begin()
-            try:
-                return self._deliver()
-            except Refusal as refusal:
-                self._lessons.take(refusal)
-        return Retry(CHANGED_MEANWHILE)
+    def _begin(self) -> None:
+        self._lessons.begin()
 
-    def _deliver(self) -> Outcome:
-        before = self._customer.record_id
-        found = self._read(before) if before else None
-        if found is None and before and self._settings.deleted_records == "skip":
-            return _SKIPPED
-        found = found or self._search()
-        return self._add_stage(found) if found else self._make(before)
+    def _learn(self, refused: VendorError) -> None:
+        if not isinstance(refused, Refusal):
+            raise refused
+        self._lessons.take(refused)
 
     # find
 
@@ -122,6 +114,9 @@ class Sending:
         found = [LeadRecord(row) for row in rows]
         return next((lead for lead in found if self._has_our_key(lead)), found[0] if found else None)
 
+    def _instead_of_deleted(self) -> LeadRecord | None:
+        return self._search()
+
     def _selection(self, condition: str) -> str:
         key = self._settings.external_id_field
         columns = lead_columns([*self._mapping, *([key] if key else [])])
@@ -133,10 +128,9 @@ class Sending:
 
     # make
 
-    def _make(self, instead_of: str) -> Outcome:
-        """Make the customer's record; `instead_of` is the one that can't be used any more."""
+    def _create(self, instead_of: str) -> Outcome:
         try:
-            told = self._create(instead_of)
+            told = self._make(instead_of)
         except Refusal as refusal:
             if refusal.problem.kind is ErrorKind.DUPLICATE_RULE:
                 outcome = self._resolve_duplicate(instead_of, refusal)
@@ -151,8 +145,8 @@ class Sending:
         found = self._read(self._made)
         return self._add_stage(found) if found else _NOT_VISIBLE
 
-    def _create(self, instead_of: str) -> bool:
-        """Create the record, once. Returns whether it holds this lead's whole story."""
+    def _make(self, instead_of: str) -> bool:
+        """Make the record, once. Returns whether it holds this lead's whole story."""
         fields = self._new_fields()
         told = marker(self._outgoing) in str(fields.get("Description")) and self._fits
         if key := self._settings.external_id_field:
@@ -202,17 +196,17 @@ class Sending:
     def _resolve_duplicate(self, instead_of: str, refusal: Refusal) -> Outcome:
         self._duplicate = True
         if self._settings.duplicate_rules == "delivered":
-            return Delivered(self._customer.record_id, self._said)
+            return Delivered(self._customer.record_id, self._outcome_code())
         if self._settings.duplicate_rules == "allow" and not self._lessons.duplicate_allowed:
             self._lessons.duplicate_allowed = True
-            return self._make(instead_of)
+            return self._create(instead_of)
         # A rule that blocks can't be overruled: the lead is added to what the rule has found.
         for lead_id in filter(is_lead, refusal.duplicates):
             if found := self._read(lead_id):
                 return self._add_stage(found)
         for contact_id in filter(is_contact, refusal.duplicates):
             if self._added_to(Place("Contact", contact_id), None, {}):
-                return Delivered(self._customer.record_id, self._said)
+                return Delivered(self._customer.record_id, self._outcome_code())
         return Rejected(refusal.problem.words, refusal.problem.code)
 
     # add a stage
@@ -224,14 +218,14 @@ class Sending:
         )
         # Our own changes, those of a try whose answer was lost, too, hide from the record that a person was there before.
         hidden = bool(memory.get("edited")) or (stored_before and bool(self._customer.record_id))
-        existing = Existing(found.row, ours, ours and (found.touched_by_others or hidden), memory.get("rating", ""))
+        existing = Existing(found.row, ours, ours and (found.touched_by_others or hidden), self._last_rating)
         changes = self._changes(existing) if found.is_open and not self._lessons.without_changes.decided else {}
         self._closed.clear()
         if not any(self._added_to(place, found, changes) for place in found.places):
             if refusal := next(filter(self._lessons.to_leave_out, self._closed), None):
                 raise refusal
             # It was converted, and what it became is deleted or closed to us.
-            return _SKIPPED if self._settings.deleted_records == "skip" else self._make(found.id)
+            return self._skipped() if self._skips_deleted else self._create(found.id)
         rating = VOCABULARY.rating_in({**found.row, **changes})
         is_ours = (
             RATING_FIELD in changes
@@ -338,20 +332,12 @@ class Sending:
 
     def _remarks(self, values: Mapping[str, Any]) -> Sequence[str]:
         """What a person should know beyond the lead's story; `values` are the record's as they will be."""
-        remarks = []
-        if self._outgoing.stage in REAL_INTEREST and VOCABULARY.says_do_not_contact(values):
-            remarks.append(CONTACT_ASKED_FOR)
+        remarks = self._contact_remark(values)
         if left_out := self._lessons.left_out:
             remarks.append(f"Salesforce did not take these fields, so they were left out: {', '.join(left_out)}.")
         return remarks
 
-    def _delivered(self, record_id: str, rating: str, made: str, *, edited: bool = False) -> Delivered:
-        memory = {"rating": rating, "made": made, "edited": "yes" if edited else ""}
-        return Delivered(record_id, self._said, memory)
-
-    @property
-    def _said(self) -> str:
-        """The outcome's code."""
+    def _outcome_code(self) -> str:
         left_out = self._lessons.left_out
         said = ["duplicate_rule"] * self._duplicate + ([f"left_out:{','.join(left_out)}"] if left_out else [])
         return " ".join(said)[:_CODE_CHARACTERS]

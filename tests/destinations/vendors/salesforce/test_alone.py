@@ -712,8 +712,11 @@ def test_a_field_that_is_hidden_later_is_learnt_whatever_the_language(org: Sales
     assert isinstance(outcome, Delivered) and outcome.code == "left_out:Title"
 
 
-@pytest.mark.parametrize("code", ["CANNOT_EXECUTE_FLOW_TRIGGER", "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY"])
-def test_a_field_that_a_flow_or_trigger_names_is_left_out(org: Salesforce, alone: Alone, code: str) -> None:
+@pytest.mark.parametrize(
+    "code",
+    ["CANNOT_EXECUTE_FLOW_TRIGGER", "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "FIELD_CUSTOM_VALIDATION_EXCEPTION"],
+)
+def test_a_field_that_a_flow_trigger_or_rule_names_is_left_out(org: Salesforce, alone: Alone, code: str) -> None:
     org.validation_rule = lambda table, values: (
         VendorError(400, code, "Nein", "Phone") if table == "Lead" and "Phone" in values else None
     )
@@ -721,18 +724,7 @@ def test_a_field_that_a_flow_or_trigger_names_is_left_out(org: Salesforce, alone
     refused(org, alone)
 
 
-def test_a_validation_rule_that_names_a_field_is_met_without_it(org: Salesforce, alone: Alone) -> None:
-    def rule(table: str, values: Any) -> VendorError | None:
-        if table == "Lead" and "Phone" in values:
-            return VendorError(400, "FIELD_CUSTOM_VALIDATION_EXCEPTION", "Write +1 (617) …", "Phone")
-        return None
-
-    org.validation_rule = rule
-    alone.send()
-    refused(org, alone)
-
-
-def test_one_that_names_none_is_a_dead_letter_with_its_reason(org: Salesforce, alone: Alone) -> None:
+def test_a_validation_rule_that_names_no_field_is_a_dead_letter_with_its_reason(org: Salesforce, alone: Alone) -> None:
     org.validation_rule = lambda table, values: VendorError(
         400, "FIELD_CUSTOM_VALIDATION_EXCEPTION", "No leads, O'Neil!"
     )

@@ -1,0 +1,165 @@
+"""A lead on its way to a CRM: find the customer's record, make it where there is none, add the stage, remember what was done.
+
+A CRM's own class says how each of these steps is done, and what the next try does otherwise after a refusal.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
+
+from leads.core.outcomes import Delivered, Outcome, Retry, Skipped
+from leads.destinations.base import Customer, Destination, MappingValue, OutgoingLead, PreviewedRequest
+from leads.destinations.changes import Vocabulary
+from leads.destinations.follow_up import REAL_INTEREST
+from leads.destinations.rest import PreviewingClient, RestClient
+from leads.destinations.text import CONTACT_ASKED_FOR
+from leads.destinations.tokens import TokenSource
+from leads.destinations.vendor_errors import FAILURES, VendorError, outcome_of
+from leads.platform.once import once
+
+TRIES: Final = 10
+
+Record = TypeVar("Record")
+
+
+class CrmSettings(Protocol):
+    """What the steps need to know of a CRM's settings."""
+
+    @property
+    def deleted_records(self) -> str: ...
+
+
+class CrmSending(ABC, Generic[Record]):
+    """One lead; its client raises `FAILURES`. What a refusal teaches counts from the next try on."""
+
+    vendor: ClassVar[str]
+    """The CRM's name, for a person."""
+
+    vocabulary: ClassVar[Vocabulary]
+
+    code_of_last_try: ClassVar[str] = ""
+    """The code of a lead that was refused at every try; "" for that of the last refusal."""
+
+    def __init__(
+        self,
+        settings: CrmSettings,
+        mapping: Mapping[str, MappingValue],
+        outgoing: OutgoingLead,
+        customer: Customer,
+    ) -> None:
+        self._mapping = mapping
+        self._outgoing = outgoing
+        self._customer = customer
+        self._skips_deleted = settings.deleted_records == "skip"
+
+    def run(self) -> Outcome:
+        code = ""
+        for _ in range(TRIES):
+            self._begin()
+            try:
+                return self._deliver()
+            except VendorError as refused:
+                self._learn(refused)
+                code = refused.problem.code
+        return Retry(self.code_of_last_try or code)
+
+    def _deliver(self) -> Outcome:
+        before = self._customer.record_id
+        found = self._read(before) if before else self._search()
+        if found is None and before:
+            if self._skips_deleted:
+                return self._skipped()
+            found = self._instead_of_deleted()
+        return self._add_stage(found) if found else self._create(before)
+
+    # what a CRM does in its own way
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Another try begins."""
+
+    @abstractmethod
+    def _learn(self, refused: VendorError) -> None:
+        """Note what the next try does otherwise. Raises the refusal if there is nothing to try."""
+
+    @abstractmethod
+    def _read(self, record_id: str) -> Record | None:
+        """The record, or the one that it was merged into; None if it was deleted."""
+
+    @abstractmethod
+    def _search(self) -> Record | None:
+        """A record of the customer's that others have made, where the settings ask for it."""
+
+    def _instead_of_deleted(self) -> Record | None:
+        """Another record of a customer whose record was deleted. By default a new one is made."""
+        return None
+
+    @abstractmethod
+    def _create(self, instead_of: str) -> Outcome:
+        """Make the record under a key that can be computed again; `instead_of` is one that can't be used any more, or ""."""
+
+    @abstractmethod
+    def _add_stage(self, found: Record) -> Outcome:
+        """Add the lead's stage to the record, once."""
+
+    @abstractmethod
+    def _outcome_code(self) -> str:
+        """What was left out or met on the way, "" if nothing."""
+
+    # what all of them do
+
+    @property
+    def _last_rating(self) -> str:
+        """What we have rated the record last."""
+        return self._customer.memory.get("rating", "")
+
+    def _contact_remark(self, values: Mapping[str, Any]) -> list[str]:
+        """What to tell a person where the customer asks for contact, but the record's values say not to."""
+        asks = self._outgoing.stage in REAL_INTEREST
+        return [CONTACT_ASKED_FOR] if asks and self.vocabulary.says_do_not_contact(values) else []
+
+    def _delivered(self, record_id: str, rating: str, *, made: str, edited: bool = False) -> Delivered:
+        """What the next lead has to know: the rating that is ours, the record that is, and whether a person was ever in it."""
+        memory = {"rating": rating, "made": made, "edited": "yes" if edited else ""}
+        return Delivered(record_id, self._outcome_code(), memory)
+
+    def _skipped(self) -> Skipped:
+        return Skipped(f"the customer's record was deleted in {self.vendor} (setting deleted_records)", "deleted")
+
+
+class Crm(Destination):
+    """A destination whose leads are sent by a `CrmSending`."""
+
+    wrong_address: ClassVar[str]
+    """For a person: the address is not the vendor's, and which setting to check."""
+
+    client_class: ClassVar[type[RestClient]]
+    preview_class: ClassVar[type[PreviewingClient]]
+
+    @once
+    def client(self) -> Any:
+        """The connection's client."""
+        return self.client_class(self.settings.base_url, self.http, self.token_source())
+
+    @abstractmethod
+    def token_source(self) -> TokenSource:
+        """The source of the credential's tokens, one for all destinations that use it."""
+
+    @abstractmethod
+    def sending(self, client: Any, outgoing: OutgoingLead, customer: Customer) -> CrmSending[Any]:
+        """The steps of one lead, over this client or one that only writes requests down."""
+
+    def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
+        try:
+            return self.sending(self.client, outgoing, customer).run()
+        except FAILURES as failure:
+            return self.outcome_of(failure)
+
+    def outcome_of(self, failure: Exception) -> Outcome:
+        """What one of `FAILURES` means for the lead."""
+        return outcome_of(failure, self.wrong_address)
+
+    def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
+        client = self.preview_class(self.settings.base_url)
+        self.sending(client, outgoing, customer).run()
+        return client.requests
