@@ -12,7 +12,7 @@ from leads.core.lead_parsing import parse_body
 from leads.core.messages import Message, Reception, encode
 from leads.core.states import State
 from leads.destinations.base import Customer, OutgoingLead
-from leads.destinations.vendors.azure_table import to_entity
+from leads.destinations.vendors.azure_table.rows import to_entity
 from leads.ledger.customer_rows import CustomerRow, RecentLead, customer_key
 from leads.ledger.rows import AttemptLog, Delivery, LeadRecord, lead_entity, listing_entity
 from leads.pipeline.attempt import new_token

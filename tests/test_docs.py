@@ -30,7 +30,7 @@ from leads.destinations.http import Answer
 from leads.destinations.mapping import FIELDS, check_template
 from leads.destinations.vendor_errors import ErrorKind, Problem
 from leads.destinations.vendors import salesforce_web_to_lead as web_to_lead
-from leads.destinations.vendors.azure_table import to_entity
+from leads.destinations.vendors.azure_table.rows import to_entity
 from leads.destinations.vendors.dataverse.errors import CODES, ENTRA_CODES
 from leads.destinations.vendors.dataverse.records import DEFAULT_MAPPING, DO_NOT_CONTACT, RATING_COLUMN
 from leads.destinations.vendors.marketo import RATE_LIMIT

@@ -16,7 +16,8 @@ from leads.core.lead import TEXT_FIELDS
 from leads.core.lead_fields import is_tables_own
 from leads.core.messages import Imported
 from leads.core.states import State
-from leads.destinations.vendors.azure_table import AzureTable, AzureTableSettings, from_entity, offer_of
+from leads.destinations.vendors.azure_table import AzureTable, AzureTableSettings
+from leads.destinations.vendors.azure_table.rows import from_entity, offer_of
 from leads.operations.leads import Moment, in_order
 from leads.operations.operation import BODY, Body, Request
 from leads.operations.problems import Invalid

@@ -32,7 +32,7 @@ from leads.core.routing import OfferReferences, route
 from leads.destinations import text as words
 from leads.destinations.http import Answer
 from leads.destinations.vendors import salesforce_web_to_lead
-from leads.destinations.vendors.azure_table import from_entity
+from leads.destinations.vendors.azure_table.rows import from_entity
 from leads.destinations.vendors.dataverse.errors import problem_of
 from leads.destinations.vendors.salesforce.errors import refusal_of
 from leads.operations.export_pages import safe_cell

@@ -57,7 +57,7 @@ def unnamed_storage() -> Iterator[tuple[str, str]]:
         for call in ast.walk(module):
             opens = isinstance(call, ast.Call) and getattr(call.func, "attr", "") in {"queue", "table"}
             if isinstance(call, ast.Call) and opens and (named := ast.unparse(call.args[0])) not in known:
-                yield path.name, named
+                yield str(path.relative_to(ROOT / "leads")), named
 
 
 def functions() -> set[str]:

@@ -208,7 +208,10 @@ def test_every_queue_and_table_of_the_code_is_made_and_no_other(deployment: Depl
 
 
 def test_every_queue_and_table_that_the_code_opens_is_known() -> None:
-    assert set(code.unnamed_storage()) == {("doctor.py", "name"), ("azure_table.py", "self.settings.table")}
+    assert set(code.unnamed_storage()) == {
+        ("operations/doctor.py", "name"),
+        ("destinations/vendors/azure_table/__init__.py", "self.settings.table"),
+    }
     assert set(doctor.QUEUES) == code.queues()
     assert {*doctor.TABLES, AzureTableSettings.model_fields["table"].default} == code.tables()
 

@@ -18,7 +18,7 @@ from leads.core.identity import customer_of, new_lead_id, partition_of
 from leads.core.lead import Lead, Stage
 from leads.core.lead_parsing import parse_record
 from leads.destinations.base import Customer, OutgoingLead
-from leads.destinations.vendors.azure_table import from_entity, to_entity
+from leads.destinations.vendors.azure_table.rows import from_entity, to_entity
 from leads.pipeline.importing import BadRow, Candidate, Reading, Row, read_row
 from tests.support.strategies import json_values, leads, moments
 

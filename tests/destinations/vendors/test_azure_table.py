@@ -23,7 +23,8 @@ from leads.core.outcomes import Delivered, Misconfigured, Rejected, Retry
 from leads.core.states import State
 from leads.destinations import make, read_settings
 from leads.destinations.base import Context, Customer, OutgoingLead
-from leads.destinations.vendors.azure_table import AzureTable, to_entity
+from leads.destinations.vendors.azure_table import AzureTable
+from leads.destinations.vendors.azure_table.rows import to_entity
 from leads.platform.secrets import KeptSecret, Secrets
 from leads.platform.settings import Settings
 from leads.platform.storage import Storage
