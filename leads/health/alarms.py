@@ -1,7 +1,7 @@
-"""Alarms that last: one row for each that is on, so that whichever instance sees a change first says so, and no other.
+"""Lasting alarms, a row for each that is on. The instance that sees a change first logs it, and no other does.
 
-What an alarm is about stands in the catalogue (`leads.platform.events`). The log gets one event when it begins and one when it
-ends; the notification webhook, where there is one, gets both as well, a minute later again where it did not answer.
+The catalogue (`leads.platform.events`) says what an alarm is about. The log gets an event when an alarm begins and one when it
+ends. The notification webhook, where one is configured, gets both too; a post that failed is retried.
 """
 
 import json
@@ -17,8 +17,8 @@ from leads.platform.storage import Conflict, Table, if_unchanged, replacing
 from leads.platform.table_format import key_part
 
 ALARMS_TABLE: Final = "LeadAlarms"
-TELLING_TAKES: Final = timedelta(minutes=2)
-"""For this long nobody else tells what one instance has begun to tell."""
+NOTIFY_LEASE: Final = timedelta(minutes=2)
+"""For this long only the instance that holds the lease sends the notification."""
 _PARTITION: Final = "alarm"
 
 Value = str | int | float
@@ -26,7 +26,7 @@ Value = str | int | float
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something that is the matter now. `logged` says that whatever happened has logged the event, at that moment."""
+    """A condition that holds now. `logged`: whatever caused it has already logged the event."""
 
     event: Event
     fields: Mapping[str, Value]
@@ -49,13 +49,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """An alarm as it is stored. `told` = its beginning was told; `telling_at` = when somebody began to tell."""
+    """A stored alarm. `notified`: the webhook has got its beginning. `leased_at`: when an instance began to notify.
+
+    Their columns are named `told` and `telling_at`.
+    """
 
     key: str
     change: Change
     logged: bool = False
-    told: bool = False
-    telling_at: datetime | None = None
+    notified: bool = False
+    leased_at: datetime | None = None
     etag: str = ""
 
     @property
@@ -69,15 +72,12 @@ class Alarms:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def on(self) -> list[Change]:
+    def active(self) -> list[Change]:
         """The alarms that are on, oldest first."""
         return sorted((row.change for row in self._rows() if row.is_on), key=lambda change: change.began_at)
 
-    def update(self, active: Iterable[Alarm], looked_at: Collection[Event], *, is_told: bool) -> None:
-        """Make what is stored agree with what is the matter now, and log what has changed.
-
-        Alarms of events that were not `looked_at` stay as they are. `is_told`: somebody is told besides the log, by `tell`.
-        """
+    def update(self, active: Iterable[Alarm], checked: Collection[Event], *, has_webhook: bool) -> None:
+        """Store and log which alarms have begun or ended. Alarms of events that were not `checked` stay as they are."""
         wanted = {alarm.key: alarm for alarm in active}
         rows = {row.key: row for row in self._rows()}
         now = clock.now()
@@ -86,41 +86,41 @@ class Alarms:
             if known is None or not known.is_on:
                 self._begin(alarm, known, now)
         for key, row in rows.items():
-            if row.is_on and key not in wanted and row.change.event in looked_at:
-                self._end(row, now, is_told=is_told)
+            if row.is_on and key not in wanted and row.change.event in checked:
+                self._end(row, now, has_webhook=has_webhook)
 
-    def tell(self, tell: Callable[[list[Change]], bool]) -> None:
-        """Tell what has begun or ended and was not told yet. `tell` returns whether it worked; else it is told again later."""
+    def notify(self, post: Callable[[list[Change]], bool]) -> None:
+        """Post the changes that were not posted yet. `post` returns whether it worked; if not, a later call retries."""
         now = clock.now()
-        waiting = [row for row in self._rows() if not (row.is_on and row.told)]
-        free = [row for row in waiting if row.telling_at is None or now - row.telling_at >= TELLING_TAKES]
-        ours = [taken for row in free if (taken := self._write(replace(row, telling_at=now), row))]
-        if not ours or not tell([row.change for row in ours]):
+        waiting = [row for row in self._rows() if not (row.is_on and row.notified)]
+        free = [row for row in waiting if row.leased_at is None or now - row.leased_at >= NOTIFY_LEASE]
+        ours = [taken for row in free if (taken := self._write(replace(row, leased_at=now), row))]
+        if not ours or not post([row.change for row in ours]):
             return
         for row in ours:
             if row.is_on:
-                self._write(replace(row, told=True, telling_at=None), row)
+                self._write(replace(row, notified=True, leased_at=None), row)
             else:
                 self._remove(row)
 
     def _begin(self, alarm: Alarm, ended: _Row | None, now: datetime) -> None:
         row = _Row(alarm.key, Change(alarm.event, alarm.fields, now), alarm.logged)
-        if ended is not None:  # nobody has heard of its end yet, so it goes on
+        if ended is not None:  # its end was not posted yet, so the alarm goes on
             row = replace(ended, change=replace(ended.change, ended_at=None))
         if self._write(row, ended) and not alarm.logged:
             emit(alarm.event, **alarm.fields)
 
-    def _end(self, row: _Row, now: datetime, *, is_told: bool) -> None:
-        if row.told and is_told:
+    def _end(self, row: _Row, now: datetime, *, has_webhook: bool) -> None:
+        if row.notified and has_webhook:
             ended = bool(self._write(replace(row, change=replace(row.change, ended_at=now)), row))
-        else:  # nobody has heard of it
+        else:  # its beginning was not posted either
             ended = self._remove(row)
         end = row.change.event.end
         if ended and end is not None and not row.logged:
             emit(end, **{name: row.change.fields[name] for name in row.change.event.about})
 
     def _write(self, row: _Row, before: _Row | None) -> _Row | None:
-        """The row as it is stored now; None if somebody else has changed it."""
+        """The row as it is stored now; None if another instance has changed it."""
         entity = _entity(row)
         try:
             etags = self._table.write(
@@ -144,7 +144,7 @@ class Alarms:
 
 
 def _entity(row: _Row) -> dict[str, Any]:
-    moments = {"ended_at": row.change.ended_at, "telling_at": row.telling_at}
+    moments = {"ended_at": row.change.ended_at, "telling_at": row.leased_at}
     return {
         "PartitionKey": _PARTITION,
         "RowKey": row.key,
@@ -152,7 +152,7 @@ def _entity(row: _Row) -> dict[str, Any]:
         "fields": json.dumps(dict(row.change.fields)),
         "began_at": row.change.began_at,
         "logged": row.logged,
-        "told": row.told,
+        "told": row.notified,
         **{name: moment for name, moment in moments.items() if moment is not None},
     }
 
@@ -164,5 +164,5 @@ def _read(entity: Any) -> _Row | None:
         return None
     fields, began_at = json.loads(entity["fields"]), read_time(entity, "began_at")
     change = Change(event, dict(fields), began_at, read_optional_time(entity, "ended_at"))
-    telling_at = read_optional_time(entity, "telling_at")
-    return _Row(entity["RowKey"], change, entity["logged"], entity["told"], telling_at, entity.metadata["etag"])
+    leased_at = read_optional_time(entity, "telling_at")
+    return _Row(entity["RowKey"], change, entity["logged"], entity["told"], leased_at, entity.metadata["etag"])

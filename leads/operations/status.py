@@ -92,7 +92,7 @@ def show_status(app: App, request: Nothing) -> Status:
             *([] if offers or unreadable else ["no offer is configured: every lead is kept as unrouted until one is"]),
             *(_in_words(c) for c in connections if c.paused and c.used_by and c.type != CEILING),
             *(f"{_CALLS[state]}: {undelivered.calling[state]}" for state in _CALLS if undelivered.calling[state]),
-            *(alarm.event.in_words(alarm.fields) for alarm in app.alarms.on() if alarm.event not in _TOLD_ALREADY),
+            *(alarm.event.in_words(alarm.fields) for alarm in app.alarms.active() if alarm.event not in _TOLD_ALREADY),
         ],
     )
 

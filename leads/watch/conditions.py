@@ -67,7 +67,7 @@ def _condition(look: _Look, *events: Event) -> _Condition:
 def _raise(app: App, *conditions: _Condition) -> None:
     """Those that can't be told now stay as they are, and keep no other from being raised."""
     active: list[Alarm] = []
-    looked_at: set[Event] = set()
+    checked: set[Event] = set()
     fault: Exception | None = None
     with deadline.leaving(UPDATE_SECONDS):
         for events, look in conditions:
@@ -75,10 +75,10 @@ def _raise(app: App, *conditions: _Condition) -> None:
                 with isolated("alarms"):
                     if (found := look()) is not None:
                         active += list(found)
-                        looked_at |= events
+                        checked |= events
             except (StorageError, NotDoneInTime) as error:
                 fault = error
-    app.alarms.update(active, looked_at, is_told=bool(app.settings.notify_webhook))
+    app.alarms.update(active, checked, has_webhook=bool(app.settings.notify_webhook))
     if fault is not None:
         raise fault
 
@@ -130,10 +130,10 @@ def _over_ceiling(connections: Iterable[Connection], offers: Iterable[Offer]) ->
             yield Alarm(Event.OFFER_OVER_CEILING, {"offer": offer.id, "ceiling": offer.policies.daily_ceiling or 0})
 
 
-# --- Telling ------------------------------------------------------------------------------------------------------------
+# --- Notification -----------------------------------------------------------------------------------------------------
 
 
-def tell(app: App) -> None:
+def notify(app: App) -> None:
     """Post what has begun or ended to the notification webhook, where there is one."""
     reference = app.settings.notify_webhook
     if not reference:
@@ -145,7 +145,7 @@ def tell(app: App) -> None:
             emit(Event.NOTICE_FAILED, what="alarms", why=why)
         return not why
 
-    app.alarms.tell(post)
+    app.alarms.notify(post)
 
 
 def notice_of(changes: list[Change]) -> notifications.Notice:

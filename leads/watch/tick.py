@@ -92,7 +92,7 @@ def later_steps(tick: Tick) -> list[Step]:
         Step(
             "connections to open", 30, lambda: recovery.reopen(app.connections, app.ceilings, offers, connections, uses)
         ),
-        Step("telling", 45, lambda: conditions.tell(app)),
+        Step("telling", 45, lambda: conditions.notify(app)),
         Step("silence and expiry", 52, lambda: conditions.raise_slow_alarms(app, offers)),
         Step("announcements", ANNOUNCE_SECONDS, lambda: announce(app, offers)),
     ]

@@ -266,14 +266,6 @@ def test_a_probe_that_is_rejected_does_not_open_the_connection(routed: Pipeline,
     assert not connection(routed).paused
 
 
-def test_a_connection_without_parked_leads_opens_when_its_check_passes(routed: Pipeline, vendor: Vendor) -> None:
-    routed.app.connections.pause(
-        routed.app.destination(routed.app.offers.all()[0].destinations[0]).connection, "recording", "r"
-    )
-    routed.tick()
-    assert not connection(routed).paused
-
-
 def test_what_waits_for_a_try_hours_ahead_is_sent_within_minutes_of_the_return(
     routed: Pipeline, vendor: Vendor
 ) -> None:
@@ -393,18 +385,6 @@ def test_offers_with_the_same_settings_share_one_connection(pipeline: Pipeline, 
     pipeline.run()
     assert pipeline.delivery(lead, "other").state is State.PARKED
     assert len(vendor.calls) == 1
-
-
-def test_a_changed_connection_takes_over_what_was_parked_behind_the_old_one(pipeline: Pipeline, vendor: Vendor) -> None:
-    pipeline.offer(crm(vendor.url))
-    vendor.refuses()
-    lead = pipeline.post()
-    pipeline.run()
-    with Vendor() as replacement:
-        pipeline.offer(crm(replacement.url))
-        pipeline.tick(2)
-        assert pipeline.delivery(lead).state is State.DELIVERED
-        assert replacement.records == {lead: 1}
 
 
 def test_a_success_counts_here_at_once_and_on_other_instances_once_it_is_recorded(

@@ -89,7 +89,7 @@ def test_each_of_them_is_an_alarm_that_names_the_sender(post: Post, caplog: pyte
 def test_it_is_an_alarm_until_a_day_has_passed_without_another(post: Post, pipeline: Pipeline) -> None:
     post(CHUNKED)
     pipeline.tick()
-    (change,) = pipeline.app.alarms.on()
+    (change,) = pipeline.app.alarms.active()
     assert (change.event.value, change.fields) == ("body_without_length", {"user_agent": "Sender/1.0 (Contoso)"})
     assert calls(pipeline) == ["body_without_length"]
     pipeline.clock.time += WITHOUT_LENGTH_FOR - timedelta(minutes=2)

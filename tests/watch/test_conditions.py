@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from leads.core.states import State
-from leads.health.alarms import TELLING_TAKES
+from leads.health.alarms import NOTIFY_LEASE
 from leads.health.connections import CHECKED_AFTER
 from leads.ledger.rows import LeadRecord
 from leads.pipeline.intake import KeptUnreadable
@@ -202,7 +202,7 @@ def test_the_alarm_of_a_connection_ends_when_its_offer_has_another_address_and_i
         routed.offer(crm(moved.url))
         routed.tick(3)
         assert moved.records == dict.fromkeys(leads, 1)
-    assert routed.app.alarms.on() == []
+    assert routed.app.alarms.active() == []
     assert sorted(alarms_posted(told)) == [
         *(("connection_paused", False), ("connection_paused", True)),
         *(("leads_wait_long", False), ("leads_wait_long", True)),
@@ -230,7 +230,7 @@ def test_a_webhook_that_does_not_answer_is_told_later(
     routed.tick(2)
     assert logged(caplog, "notice_failed")[0] == {"what": "alarms", "why": "500"}
     told.status = 202
-    routed.tick(int(TELLING_TAKES.total_seconds() // 60) + 1)
+    routed.tick(int(NOTIFY_LEASE.total_seconds() // 60) + 1)
     assert alarms_posted(told) == [("leads_need_a_person", False)]
 
 

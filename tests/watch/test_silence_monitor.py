@@ -241,28 +241,6 @@ def test_an_offer_that_falls_silent_is_an_alarm_once_and_its_next_lead_ends_it(
     assert silences(caplog) == (1, 1)
 
 
-def test_two_instances_raise_and_end_an_alarm_once(
-    listening: Pipeline, second: Pipeline, vendor: Vendor, caplog: pytest.LogCaptureFixture
-) -> None:
-    listening.offer(crm(vendor.url), policies={"expected_silence_hours": 24})
-
-    def both_watch() -> None:
-        threads = [threading.Thread(target=instance.watch) for instance in (listening, second)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-    lead_comes(listening)
-    listening.clock.time = MONDAY.replace(minute=0) + DAY + 2 * HOUR
-    both_watch()
-    assert silences(caplog) == (1, 0)
-    lead_comes(listening)
-    listening.clock.time += 15 * MINUTE
-    both_watch()
-    assert silences(caplog) == (1, 1)
-
-
 def test_an_alarm_that_is_over_soon_is_remembered_and_the_next_silence_has_to_be_twice_as_long(
     listening: Pipeline, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:

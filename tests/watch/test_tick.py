@@ -178,7 +178,7 @@ def test_an_alarm_that_can_not_be_looked_for_stays_as_it_is_and_keeps_no_other_f
     routed.run()
     routed.clock.time += timedelta(minutes=61)
     routed.watch()
-    assert [change.event for change in routed.app.alarms.on()] == ["connection_paused", "leads_wait_long"]
+    assert [change.event for change in routed.app.alarms.active()] == ["connection_paused", "leads_wait_long"]
 
     def fail(*_: object) -> Iterator[Any]:
         raise KeyError
@@ -188,7 +188,7 @@ def test_an_alarm_that_can_not_be_looked_for_stays_as_it_is_and_keeps_no_other_f
         routed.post(b'{"UserDetails": ')
     routed.tick()
     on = ["connection_paused", "leads_wait_long", "leads_need_a_person"]
-    assert [change.event for change in routed.app.alarms.on()] == on
+    assert [change.event for change in routed.app.alarms.active()] == on
     assert [event["what"] for event in logged(caplog, "step_failed")] == ["alarms"]
 
 
