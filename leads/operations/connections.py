@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from leads.app import App
 from leads.core import clock
 from leads.core.states import State
-from leads.health.connections import Connection
+from leads.health.connection import Connection
 from leads.health.daily_ceiling import CEILING
 from leads.ledger.queries import undelivered
 from leads.offers.model import Offer, by_connection

@@ -24,7 +24,8 @@ from leads.destinations.base import secret_references
 from leads.destinations.checking import check_connection
 from leads.destinations.limits import ALLOWANCES_TABLE
 from leads.health.alarms import ALARMS_TABLE
-from leads.health.connections import CONNECTIONS_TABLE, Connection
+from leads.health.connection import Connection
+from leads.health.connections import CONNECTIONS_TABLE
 from leads.health.empty_bodies import WITHOUT_LENGTH_FOR
 from leads.health.lead_counts import COUNTS_TABLE
 from leads.ledger.queries import unreadable_rows

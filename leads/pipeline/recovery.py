@@ -15,7 +15,8 @@ from leads.core import clock
 from leads.core.identity import EARLIEST, partition_of
 from leads.core.routing import route
 from leads.core.states import State
-from leads.health.connections import Connection, Connections
+from leads.health.connection import Connection
+from leads.health.connections import Connections
 from leads.health.daily_ceiling import CEILING, Ceilings
 from leads.ledger.queries import Backlog, bodies
 from leads.ledger.todo_rows import Todo

@@ -95,7 +95,9 @@ class UnsettledAttempt:
     def _note_success(self) -> None:
         try:
             connections = self.app.connections
-            connections.succeeded(self.destination.connection, self.config.type, self.record.lead_id, self.began_at)
+            connections.record_success(
+                self.destination.connection, self.config.type, self.record.lead_id, self.began_at
+            )
         except StorageError as error:
             emit(Event.STORAGE_UNAVAILABLE, what="connections", why=type(error).__name__)
 
@@ -111,7 +113,7 @@ class UnsettledAttempt:
         if is_at_fault:
             return
         # Reported after the dead letter is written: the attempt that pauses the connection then finds this one and parks it.
-        for delivery in connections.refused(
+        for delivery in connections.record_refusal(
             connection_id, self.config.type, self.record.lead_id, self.name, outcome.code, reason_with_code(outcome)
         ):
             lead_id, _, destination = delivery.partition("/")
@@ -148,7 +150,7 @@ class UnsettledAttempt:
         worked = paused = False
         if not outcome.ours:
             worked = previous is not None and connections.succeeded_since(self.destination.connection, previous)
-            paused = connections.failed(
+            paused = connections.record_failure(
                 self.destination.connection,
                 self.config.type,
                 first=previous is None,

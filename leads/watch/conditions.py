@@ -9,7 +9,7 @@ from leads.app import App
 from leads.core import clock
 from leads.core.states import ALARMING, State
 from leads.health.alarms import Alarm, Change
-from leads.health.connections import Connection
+from leads.health.connection import Connection
 from leads.health.daily_ceiling import CEILING
 from leads.ledger.queries import Backlog
 from leads.ledger.todo_rows import Todo

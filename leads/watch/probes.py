@@ -16,7 +16,7 @@ from leads.core.messages import Message, encode
 from leads.core.states import State
 from leads.destinations.base import CheckResult
 from leads.destinations.checking import check_connection
-from leads.health.connections import Connection
+from leads.health.connection import Connection
 from leads.ledger.queries import Backlog
 from leads.offers.model import DestinationConfig
 from leads.offers.usage import Uses
@@ -104,7 +104,7 @@ def _send_one(app: App, connection: Connection, backlog: Backlog) -> None:
         app.connections.reopen(connection.id)
         return
     item = waiting[0]
-    app.connections.note_probe(connection.id, item.lead_id)
+    app.connections.record_probe(connection.id, item.lead_id)
     # The row stays parked: only the outcome moves it, and a lost probe costs nothing.
     app.queue.put(encode(Message(item.lead_id, item.destination, item.seq + 1, probe=True)))
 
@@ -112,7 +112,7 @@ def _send_one(app: App, connection: Connection, backlog: Backlog) -> None:
 def _check(app: App, connection: Connection, config: DestinationConfig, backlog: Backlog) -> None:
     """Find out before a lead does. Its turn is noted first: one that is never done with must not come first each time."""
     del backlog
-    app.connections.note_check(connection.id, config.type)
+    app.connections.record_check(connection.id, config.type)
     check = _checked(app, config)
     emit(Event.CONNECTION_CHECKED, connection=connection.id, type=config.type, ok=check.ok, code=check.code)
     if not check.ok and not check.transient:

@@ -11,7 +11,7 @@ from typing import Final
 
 from leads.app import App
 from leads.core import clock
-from leads.health.connections import Connection
+from leads.health.connection import Connection
 from leads.ledger.queries import Backlog
 from leads.offers.model import Offer, by_connection
 from leads.offers.usage import Uses

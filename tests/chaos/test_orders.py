@@ -21,7 +21,7 @@ def test_every_order_of_every_message_ends_in_one_delivery(fresh_storage: str, m
         pipeline = Pipeline(fresh_storage, monkeypatch)
         pipeline.offer(crm(vendor.url))
         # The connection is well for others: or else it would pause, and nothing of an order be left to see.
-        monkeypatch.setattr("leads.health.connections.FAILURES_UNTIL_PAUSE", 10_000)
+        monkeypatch.setattr("leads.health.connection.FAILURES_UNTIL_PAUSE", 10_000)
         vendor.answer = lambda call: RETRY if vendor.keys().count(call.key) <= FAILURES else DELIVERED
         for order in ORDERS:
             _try(pipeline, vendor, order)

@@ -13,7 +13,7 @@ from azure.core.exceptions import ServiceRequestError
 from leads.core.outcomes import Outcome
 from leads.core.states import State
 from leads.destinations.base import CheckResult
-from leads.health import connections as connections_module
+from leads.health.connection import FAILURES_UNTIL_PAUSE, Connection
 from leads.pipeline.delivery import deliver
 from leads.platform import slots
 from tests.support.pipeline import Pipeline, a_lead, crm, text_of
@@ -21,7 +21,7 @@ from tests.support.recording import Recording
 from tests.support.vendor import DELIVERED, MISCONFIGURED, REJECTED, RETRY, Call, Vendor
 
 
-def connection(pipeline: Pipeline) -> connections_module.Connection:
+def connection(pipeline: Pipeline) -> Connection:
     return pipeline.app.connections.stored()[0]
 
 
@@ -106,10 +106,7 @@ def test_the_apps_own_storage_that_fails_within_a_send_is_not_held_against_the_c
 
     with monkeypatch.context() as patch:
         patch.setattr(Recording, "send", send)
-        leads = [
-            routed.post(a_lead(f"c{number}@example.com"))
-            for number in range(connections_module.FAILURES_UNTIL_PAUSE + 1)
-        ]
+        leads = [routed.post(a_lead(f"c{number}@example.com")) for number in range(FAILURES_UNTIL_PAUSE + 1)]
         routed.run()
     assert {routed.delivery(lead).state for lead in leads} == {State.RETRY}
     assert not routed.app.connections.stored()

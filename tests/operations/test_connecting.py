@@ -296,11 +296,11 @@ def test_neither_a_success_nor_a_failure_nor_a_probe_ends_or_renames_a_persons_p
 ) -> None:
     connections, found = routed.app.connections, the_connection(routed)
     pause(routed)
-    connections.succeeded(found.id, found.type, "", routed.clock.now())
+    connections.record_success(found.id, found.type, "", routed.clock.now())
     connections.pause(found.id, found.type, "the secret has expired")
     connections.reopen(found.id)
     for _ in range(6):
-        connections.failed(found.id, found.type, first=False, reason="503")
+        connections.record_failure(found.id, found.type, first=False, reason="503")
     after = the_connection(routed)
     assert (after.by_person, after.health) == (True, "paused by a person: maintenance until six")
 

@@ -11,7 +11,7 @@ import pytest
 
 from leads.core.states import State
 from leads.health.alarms import NOTIFY_LEASE
-from leads.health.connections import CHECKED_AFTER
+from leads.health.connection import CHECKED_AFTER
 from leads.ledger.rows import LeadRecord
 from leads.pipeline.intake import KeptUnreadable
 from leads.platform.settings import read_settings

@@ -13,7 +13,7 @@ from pytest_httpserver import HTTPServer
 from leads.core.states import State
 from leads.destinations.base import CheckResult
 from leads.destinations.http import MAX_ANSWER_BYTES
-from leads.health.connections import FAILURES_UNTIL_PAUSE
+from leads.health.connection import FAILURES_UNTIL_PAUSE
 from leads.offers.model import InvalidOffer, read_offer
 from leads.platform.settings import read_settings
 from tests.fakes.dataverse import CAMPAIGN, CLIENT, QUEUE, TEAM, TENANT, Dataverse, Throttle

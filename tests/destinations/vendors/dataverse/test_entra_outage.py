@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from leads.core.states import State
-from leads.health.connections import FAILURES_UNTIL_PAUSE
+from leads.health.connection import FAILURES_UNTIL_PAUSE
 from tests.fakes.dataverse import Dataverse
 from tests.fakes.https_server import Broken, Fault, Response
 from tests.fakes.tls import Authority

@@ -9,7 +9,7 @@ import pytest
 
 from leads.core.states import State
 from leads.destinations.base import OWN_OUTAGE_SECONDS
-from leads.health.connections import FAILURES_UNTIL_PAUSE
+from leads.health.connection import FAILURES_UNTIL_PAUSE
 from tests.fakes.dataverse import Dataverse
 from tests.fakes.https_server import Broken, Fault, Response
 from tests.fakes.key_vault import Identity, Kept, KeyVault, reach
