@@ -21,7 +21,7 @@ from leads.operations.people import (
 )
 from leads.operations.problems import Invalid
 from leads.privacy.email_matcher import EmailMatcher
-from leads.privacy.erasure import HandedOver, Trail
+from leads.privacy.erasure import ErasureEntry, HandedOver
 
 
 def access(context: typer.Context, after: After = "") -> None:
@@ -65,7 +65,7 @@ def erase(
         "Erase all that is held about this address, for good?", otherwise="--yes"
     ):
         raise typer.Abort
-    trails: list[Trail] = []
+    trails: list[ErasureEntry] = []
     handed_over: list[HandedOver] = []
     looked_at = 0
     for step in in_steps(
@@ -86,7 +86,7 @@ def erase(
     return NEEDS_A_PERSON if _left(trails, handed_over) else DONE
 
 
-def _left(trails: list[Trail], handed_over: list[HandedOver]) -> int:
+def _left(trails: list[ErasureEntry], handed_over: list[HandedOver]) -> int:
     """How much of what is listed is not erased."""
     return sum(trail.left for trail in trails) + sum(not one.removed for one in handed_over)
 
@@ -100,7 +100,7 @@ def _address() -> str:
         raise Invalid(f"e-mail: {error}; it is read from standard input") from None
 
 
-def _print(trails: list[Trail], handed_over: list[HandedOver], looked_at: int, *, dry_run: bool) -> None:
+def _print(trails: list[ErasureEntry], handed_over: list[HandedOver], looked_at: int, *, dry_run: bool) -> None:
     would = " What would be done:" if dry_run and trails else ""
     print_line(f"{looked_at} rows and messages looked through, {len(trails)} of them about this person.{would}")
     for trail in trails:

@@ -19,14 +19,14 @@ from leads.operations.problems import Invalid, Unavailable
 from leads.operations.steps import INVALID_CURSOR, Part, Step, StepDone
 from leads.privacy import erasure, personal_data_search
 from leads.privacy.email_matcher import EmailMatcher
-from leads.privacy.erasure import HandedOver, Trail, handed_over_of
-from leads.privacy.personal_data_search import CustomerTrace, LeadTrace, MessageTrace, Place, WrongPlace
+from leads.privacy.erasure import ErasureEntry, HandedOver, handed_over_of
+from leads.privacy.personal_data_search import Cursor, FoundCustomer, FoundLead, FoundMessage, InvalidCursor
 
 STEP_SECONDS: Final = 10.0
 FOUND_A_STEP: Final = 200
 _DRY: Final = "dry-run:"
 """What lies before the place that a dry run has come to is not erased, so no erasure may go on from there."""
-PartT = TypeVar("PartT", erasure.Erased, personal_data_search.Looked)
+PartT = TypeVar("PartT", erasure.ErasurePart, personal_data_search.SearchPart)
 
 
 def _is_address(text: str) -> str:
@@ -67,7 +67,7 @@ class ShowCustomer(Request):
 class ErasedPart(StepDone):
     """What one step has done, or would do, and how many rows and messages it has looked at. No personal data."""
 
-    traces: list[Trail]
+    traces: list[ErasureEntry]
     handed_over: list[HandedOver]
     looked_at: int
 
@@ -127,14 +127,14 @@ def erase_customer(app: App, request: EraseCustomer) -> ErasedPart:
     if asked.after and asked.after.startswith(_DRY) != asked.dry_run:
         raise Invalid("after: is where an erasure that was a dry run has ended, or one that was none; leave it out")
     after = asked.after.removeprefix(_DRY)
-    at, place = _place(after) if after else (app.tombstones.storage_time(), Place())
+    at, cursor = _cursor(after) if after else (app.tombstones.storage_time(), Cursor())
     try:
-        done, end = _a_step(erasure.erase(app, EmailMatcher(asked.email), at, place, dry_run=asked.dry_run))
+        done, end = _a_step(erasure.erase(app, EmailMatcher(asked.email), at, cursor, dry_run=asked.dry_run))
     except LedgerBusy:
         raise Unavailable("A lead of this person is being changed by others over and over. Ask again.") from None
     return ErasedPart(
         next=f"{mark}{at.isoformat()}|{end}" if end else None,
-        traces=[trail for part in done for trail in part.trails],
+        traces=[entry for part in done for entry in part.entries],
         handed_over=[one for part in done for one in part.handed_over],
         looked_at=sum(part.count for part in done),
     )
@@ -142,10 +142,10 @@ def erase_customer(app: App, request: EraseCustomer) -> ErasedPart:
 
 def show_customer(app: App, request: ShowCustomer) -> HeldPart:
     """Show all that is held about an e-mail address: a part with each request. Personal data."""
-    at, place = _place(request.access.after) if request.access.after else (clock.now(), Place())
+    at, cursor = _cursor(request.access.after) if request.access.after else (clock.now(), Cursor())
     matcher = EmailMatcher(request.access.email)
     tombstone = app.tombstones.get(matcher.customer)
-    found, end = _a_step(personal_data_search.search(app, matcher, place))
+    found, end = _a_step(personal_data_search.search(app, matcher, cursor))
     held = HeldPart(
         next=f"{at.isoformat()}|{end}" if end else None,
         email=matcher.email,
@@ -157,37 +157,37 @@ def show_customer(app: App, request: ShowCustomer) -> HeldPart:
         looked_at=sum(part.count for part in found),
     )
     for part in found:
-        for trace in part.traces:
+        for trace in part.found:
             _add(app, held, trace)
     return held
 
 
-def _a_step(parts: Iterable[PartT]) -> tuple[list[PartT], Place | None]:
+def _a_step(parts: Iterable[PartT]) -> tuple[list[PartT], Cursor | None]:
     """As many parts as a request may take, and where the next one goes on; None = all is done."""
     ends_at = time.monotonic() + STEP_SECONDS
     done: list[PartT] = []
     found = 0
     for part in parts:
         done.append(part)
-        found += len(part.trails) if isinstance(part, erasure.Erased) else len(part.traces)
+        found += len(part.entries) if isinstance(part, erasure.ErasurePart) else len(part.found)
         if time.monotonic() >= ends_at or found >= FOUND_A_STEP:
-            return done, part.place
+            return done, part.cursor
     return done, None
 
 
-def _place(after: str) -> tuple[datetime, Place]:
+def _cursor(after: str) -> tuple[datetime, Cursor]:
     """When the first step began, and how far the one before has come."""
-    moment, _, place = after.partition("|")
+    moment, _, cursor = after.partition("|")
     try:
         at = datetime.fromisoformat(moment)
-        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC), Place.parse(place)
-    except (ValueError, WrongPlace, OverflowError):
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC), Cursor.parse(cursor)
+    except (ValueError, InvalidCursor, OverflowError):
         raise Invalid(INVALID_CURSOR) from None
 
 
-def _add(app: App, held: HeldPart, trace: personal_data_search.Trace) -> None:
+def _add(app: App, held: HeldPart, trace: personal_data_search.Found) -> None:
     match trace:
-        case CustomerTrace(row):
+        case FoundCustomer(row):
             held.customers.append(
                 CustomerView(
                     key=f"{row.partition} / {row.row}",
@@ -196,9 +196,9 @@ def _add(app: App, held: HeldPart, trace: personal_data_search.Trace) -> None:
                     last_leads=[seen.lead_id for seen in row.recent],
                 )
             )
-        case LeadTrace(record, "mention"):
+        case FoundLead(record, "mention"):
             held.mentions.append(record.lead_id)
-        case LeadTrace(record, body=body):
+        case FoundLead(record, body=body):
             held.leads.append(
                 HeldLead(
                     place=LEDGER_TABLE,
@@ -209,7 +209,7 @@ def _add(app: App, held: HeldPart, trace: personal_data_search.Trace) -> None:
                     handed_over=list(handed_over_of(app, record)),
                 )
             )
-        case MessageTrace(queue, stored, message, lead, is_own):
+        case FoundMessage(queue, stored, message, lead, is_own):
             if is_own or message is None:
                 lead_id = message.lead_id if message else ""
                 held.messages.append(

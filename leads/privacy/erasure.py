@@ -1,9 +1,10 @@
-"""Erasure: a customer's personal data goes from all that the app keeps; what stands in their CRM is named for a person there.
+"""Erasure removes a customer's personal data from all that the app keeps, and lists what a person has to erase in CRMs.
 
-First comes the tombstone, so that nothing of them comes back from a queue. Then each trace goes in a transaction of its own:
-whatever is cut off goes on where it was, or from the beginning, with the same result. What is being sent at that moment is
-delivered or not, and writes nothing back: its customer's row is gone and its lead's row is emptied. What a worker has in hand
-before it has written anything is emptied by `watch` some minutes later.
+The tombstone is written first, so that nothing of the customer comes back from a queue. Then each row or message goes in a
+transaction of its own. An erasure that was cut off can go on or start again, with the same result.
+
+A lead that is being sent at that moment is delivered or not. Nothing of it is written back, because its customer's row is gone
+and its own row is emptied. `watch` empties some minutes later what a worker had read, but not yet written.
 """
 
 from collections.abc import Iterator
@@ -28,23 +29,23 @@ from leads.platform.storage import Conflict
 from leads.platform.table_format import keys_beginning, odata_time
 from leads.privacy.email_matcher import EmailMatcher
 from leads.privacy.personal_data_search import (
-    CustomerTrace,
-    LeadTrace,
-    Looked,
-    MessageTrace,
-    Place,
-    Trace,
+    Cursor,
+    Found,
+    FoundCustomer,
+    FoundLead,
+    FoundMessage,
+    SearchPart,
     queue_of,
     search,
 )
 
 SETTLED_AFTER: Final = timedelta(seconds=CACHE_SECONDS) + timedelta(minutes=9)
-"""By then every instance knows of a tombstone, and what it had in hand before has ended."""
+"""After this time every instance has read the tombstone, and has finished what it had begun before."""
 _DONE: Final = FINAL - {State.ERASED}
 
 
 @dataclass(frozen=True, slots=True)
-class Trail:
+class ErasureEntry:
     """Something that was held: table or queue, keys, and what was done, or would be. `left`: nothing was, and `what` says why."""
 
     place: str
@@ -73,65 +74,65 @@ class HandedOver:
 
 
 @dataclass(frozen=True, slots=True)
-class Erased:
-    """What one part of an erasure has done, how far it has come, and how much it has looked at."""
+class ErasurePart:
+    """What a part of an erasure has done. `cursor`: where the next part begins. `count`: rows and messages that were read."""
 
-    place: Place
-    trails: tuple[Trail, ...]
+    cursor: Cursor
+    entries: tuple[ErasureEntry, ...]
     handed_over: tuple[HandedOver, ...]
     count: int
 
 
-def erase(app: App, matcher: EmailMatcher, at: datetime, place: Place, *, dry_run: bool) -> Iterator[Erased]:
-    """Erase all that was received up to `at`, from a place on. With `dry_run` only say what would be done."""
+def erase(app: App, matcher: EmailMatcher, at: datetime, cursor: Cursor, *, dry_run: bool) -> Iterator[ErasurePart]:
+    """Erase all that was received up to `at`, from the cursor on. With `dry_run`, only say what would be done."""
     app.offers.renew()  # a destination of the last minute may hold a row in the app's own storage
-    if not place.part and not dry_run:
+    if not cursor.part and not dry_run:
         app.tombstones.put(matcher.customer, at)
-    for looked in search(app, matcher, place):
-        yield _erased(app, matcher, at, looked, dry_run=dry_run)
+    for part in search(app, matcher, cursor):
+        yield _erased(app, matcher, at, part, dry_run=dry_run)
 
 
-def _erased(app: App, matcher: EmailMatcher, at: datetime, looked: Looked, *, dry_run: bool) -> Erased:
-    trails: list[Trail] = []
+def _erased(app: App, matcher: EmailMatcher, at: datetime, part: SearchPart, *, dry_run: bool) -> ErasurePart:
+    entries: list[ErasureEntry] = []
     handed_over: list[HandedOver] = []
-    for trace in looked.traces:
-        if _is_newer(trace, at):
+    for found in part.found:
+        if _is_newer(found, at):
             continue
-        match trace:
-            case CustomerTrace(row):
-                trails += _forget_customer(app, row, at, dry_run=dry_run)
-            case LeadTrace(record) if record.emptied_at == at:
-                continue  # this erasure has told of it, where it found the body or the customer's row
-            case LeadTrace(record, "mention"):
-                trails.append(_mention(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), record.lead_id))
-            case LeadTrace(record, "damaged"):
+        match found:
+            case FoundCustomer(row):
+                entries += _forget_customer(app, row, at, dry_run=dry_run)
+            case FoundLead(record) if record.emptied_at == at:
+                continue  # listed already, with the body or the customer's row
+            case FoundLead(record, "mention"):
+                entries.append(_mention(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), record.lead_id))
+            case FoundLead(record, "damaged"):
                 what = "this release can't read it, so it is left as it is: erase again with the release that wrote it"
-                trails.append(Trail(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), what, left=True))
-            case LeadTrace(record):
+                entries.append(ErasureEntry(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), what, left=True))
+            case FoundLead(record):
                 record.customer = matcher.customer  # by which a second run finds it
                 handed_over += [_remove_own(app, one, record, dry_run=dry_run) for one in handed_over_of(app, record)]
-                trails += _empty(app, record, at, dry_run=dry_run)
-            case MessageTrace():
-                trails.append(_take_from_queue(app, trace, at, dry_run=dry_run))
-    return Erased(looked.place, tuple(trails), tuple(handed_over), looked.count)
+                entries += _empty(app, record, at, dry_run=dry_run)
+            case FoundMessage():
+                entries.append(_take_from_queue(app, found, at, dry_run=dry_run))
+    return ErasurePart(part.cursor, tuple(entries), tuple(handed_over), part.count)
 
 
-def _mention(place: str, key: str, lead_id: str) -> Trail:
+def _mention(place: str, key: str, lead_id: str) -> ErasureEntry:
     """Another person's text is not rewritten: whether the address has to go from there is for a person to decide."""
     what = (
         f"another person's lead that mentions the address, {lead_id}: decide whether the address has to go from there"
     )
-    return Trail(place, key, what, left=True)
+    return ErasureEntry(place, key, what, left=True)
 
 
-def _is_newer(trace: Trace, at: datetime) -> bool:
-    """Whether it has come since the erasure began."""
-    match trace:
-        case CustomerTrace(row):
+def _is_newer(found: Found, at: datetime) -> bool:
+    """Whether it was received after the erasure began."""
+    match found:
+        case FoundCustomer(row):
             received_at = min((seen.at for seen in row.recent), default=None)
-        case LeadTrace(record):
+        case FoundLead(record):
             received_at = record.received_at
-        case MessageTrace(message=message):
+        case FoundMessage(message=message):
             received_at = message.received_at if message else None
     return received_at is not None and received_at > at
 
@@ -139,16 +140,16 @@ def _is_newer(trace: Trace, at: datetime) -> bool:
 # --- The ledger ---------------------------------------------------------------------------------------------------------
 
 
-def _forget_customer(app: App, row: CustomerRow, at: datetime, *, dry_run: bool) -> list[Trail]:
-    """Remove the customer's row. Whoever is sending one of their leads finds the row gone, and the lead's emptied."""
+def _forget_customer(app: App, row: CustomerRow, at: datetime, *, dry_run: bool) -> list[ErasureEntry]:
+    """Remove the customer's row. A worker that is sending a lead of theirs finds this row gone, and the lead's row emptied."""
     what = "removed: the record's id, the destination's memory, the fingerprints of the last leads"
     if row.claim:
         what += (
             "; a lead is being sent at this moment, or was cut off: erase again in ten minutes to see where it has gone"
         )
-    trail = Trail(LEDGER_TABLE, f"{row.partition} / {row.row}", what)
+    entry = ErasureEntry(LEDGER_TABLE, f"{row.partition} / {row.row}", what)
     if dry_run:
-        return [trail]
+        return [entry]
     unwritten: list[LeadRecord] = []
     for _ in range(TRIES):
         recent = [seen.lead_id for seen in row.recent if seen.at <= at]
@@ -164,7 +165,7 @@ def _forget_customer(app: App, row: CustomerRow, at: datetime, *, dry_run: bool)
     else:
         raise LedgerBusy(row.row)
     in_hand = "its message is in the hands of a worker, which finds it emptied"
-    return [trail, *(Trail(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), in_hand) for record in unwritten)]
+    return [entry, *(ErasureEntry(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), in_hand) for record in unwritten)]
 
 
 def _hash_of(row: CustomerRow) -> str:
@@ -175,30 +176,32 @@ def _unwritten(lead_id: str, row: CustomerRow) -> LeadRecord:
     return LeadRecord(lead_id, received_at_of(lead_id), None, customer=_hash_of(row))
 
 
-def _empty(app: App, record: LeadRecord, at: datetime, *, dry_run: bool) -> list[Trail]:
-    """Empty the lead's rows. Says so of what is emptied already, too: a second run tells all again."""
+def _empty(app: App, record: LeadRecord, at: datetime, *, dry_run: bool) -> list[ErasureEntry]:
+    """Empty the lead's rows. Rows that are empty already are listed too, so that a second run lists everything again."""
     waits = [delivery for delivery in record.deliveries.values() if delivery.state not in _DONE]
     what = "emptied: its state, times and record ids are kept" + ("; it is not sent any more" if waits else "")
-    trails = [Trail(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), what)]
-    trails += [
-        Trail(LEDGER_TABLE, " / ".join(todo_key(record.lead_id, delivery)), "removed")
+    entries = [ErasureEntry(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), what)]
+    entries += [
+        ErasureEntry(LEDGER_TABLE, " / ".join(todo_key(record.lead_id, delivery)), "removed")
         for delivery in record.stored[1].values()
         if delivery.state in UNDELIVERED
     ]
     if record.has_body:
-        trails.append(Trail(LEDGER_TABLE, " / ".join(body_key(record.lead_id)), "removed: the body as it was received"))
+        entries.append(
+            ErasureEntry(LEDGER_TABLE, " / ".join(body_key(record.lead_id)), "removed: the body as it was received")
+        )
     if not dry_run:
         app.ledger.empty(record, at, ERASED_ON_REQUEST)
         if (waits or not record.deliveries) and record.emptied_at is None:
             emit(Event.LEAD_EMPTIED, record.traceparent, lead_id=record.lead_id)
-    return trails
+    return entries
 
 
 # --- What was handed to destinations ------------------------------------------------------------------------------------
 
 
 def handed_over_of(app: App, record: LeadRecord) -> Iterator[HandedOver]:
-    """What destinations were given of a lead, or may have been."""
+    """The destinations that were given the lead, or may have been."""
     for name, delivery in sorted(record.deliveries.items()):
         if name and (delivery.state is State.DELIVERED or delivery.attempts):
             yield _handed_over(record, delivery, _config(app, record.offer, name), app)
@@ -228,12 +231,12 @@ def _handed_over(record: LeadRecord, delivery: Delivery, config: DestinationConf
 
 
 def _remove_own(app: App, one: HandedOver, record: LeadRecord, *, dry_run: bool) -> HandedOver:
-    """Remove what a destination holds in the app's own storage."""
+    """Remove the row that a destination has written to the app's own storage."""
     config = _config(app, one.offer, one.destination)
     if config is None:
         return one
     destination = app.destination(config)
-    # An attempt whose answer was lost can have written the row, too.
+    # An attempt without an answer can have written the row, too.
     removed = destination.remove_own_record(one.record_id or record.lead_id, record.received_at, dry_run=dry_run)
     return replace(one, removed=removed)
 
@@ -241,33 +244,33 @@ def _remove_own(app: App, one: HandedOver, record: LeadRecord, *, dry_run: bool)
 # --- The queues ---------------------------------------------------------------------------------------------------------
 
 
-def _take_from_queue(app: App, trace: MessageTrace, at: datetime, *, dry_run: bool) -> Trail:
-    key = trace.message.lead_id if trace.message else f"message {trace.stored.id}"
-    if trace.message is None:
-        return _left_or_removed(app, trace, key, dry_run=dry_run)
-    if not trace.is_own:
-        return _mention(trace.queue, key, trace.message.lead_id)
+def _take_from_queue(app: App, found: FoundMessage, at: datetime, *, dry_run: bool) -> ErasureEntry:
+    key = found.message.lead_id if found.message else f"message {found.stored.id}"
+    if found.message is None:
+        return _left_or_removed(app, found, key, dry_run=dry_run)
+    if not found.is_own:
+        return _mention(found.queue, key, found.message.lead_id)
     if not dry_run:
-        app.ledger.empty(new_record(trace.message, trace.lead), at, ERASED_ON_REQUEST)
-        emit(Event.LEAD_EMPTIED, trace.message.traceparent, lead_id=trace.message.lead_id)
-        queue_of(app, trace.queue).delete(trace.stored)
-    return Trail(trace.queue, key, "removed; the ledger keeps the lead without the person, and it is not sent")
+        app.ledger.empty(new_record(found.message, found.lead), at, ERASED_ON_REQUEST)
+        emit(Event.LEAD_EMPTIED, found.message.traceparent, lead_id=found.message.lead_id)
+        queue_of(app, found.queue).delete(found.stored)
+    return ErasureEntry(found.queue, key, "removed; the ledger keeps the lead without the person, and it is not sent")
 
 
-def _left_or_removed(app: App, trace: MessageTrace, key: str, *, dry_run: bool) -> Trail:
-    """A message that can't be read is no lead that could still be sent, unless a newer release can read it."""
-    if trace.too_new:
-        return Trail(trace.queue, key, "a message of a newer release: erase again with that release", left=True)
+def _left_or_removed(app: App, found: FoundMessage, key: str, *, dry_run: bool) -> ErasureEntry:
+    """Remove a message that can't be decoded, unless a newer release can decode it and send its lead."""
+    if found.too_new:
+        return ErasureEntry(found.queue, key, "a message of a newer release: erase again with that release", left=True)
     if not dry_run:
-        queue_of(app, trace.queue).delete(trace.stored)
-    return Trail(trace.queue, key, "removed: bytes that can't be read")
+        queue_of(app, found.queue).delete(found.stored)
+    return ErasureEntry(found.queue, key, "removed: bytes that can't be read")
 
 
 # --- What was under way -------------------------------------------------------------------------------------------------
 
 
 def look_after(app: App, now: datetime) -> None:
-    """Empty what a worker had in hand when its customer was erased, and has written since. One request if there is none."""
+    """Empty leads that a worker had read before their customer was erased, and wrote after it. One request if there are none."""
     for tombstone in app.tombstones.unsettled():
         if now - tombstone.at >= SETTLED_AFTER:
             with isolated("an erasure to look after"):

@@ -1,7 +1,7 @@
-"""Traces: all that is held about an e-mail address, part after part, each with where to go on behind it.
+"""Finds all that is held about an e-mail address, part after part. A cursor says where the next part begins.
 
-Looked through are the customer's rows, every lead and body in the ledger, because an address can stand in another person's lead
-or in a body that nobody can read, and what is visible on the queues.
+The search reads the customer's rows, every lead and body in the ledger, and the visible messages on the queues. It reads every
+lead because an address can stand in another person's lead, or in a body that can't be parsed.
 """
 
 import re
@@ -30,40 +30,40 @@ from leads.platform.table_format import keys_beginning
 from leads.privacy.email_matcher import EmailMatcher
 
 QUEUES: Final = (LEADS_QUEUE, POISON_QUEUE)
-"""Those whose messages can hold a lead; the others only name one."""
+"""Their messages can hold a lead. Messages on other queues only name one."""
 HIDDEN_SECONDS: Final = 20
-"""For at most so long messages that were looked at are hidden from who is to handle them."""
+"""Visibility timeout of the messages that are read here: for so long no worker receives them."""
 RELEASED_AT_MOST: Final = 320
-"""Of more messages the first ones come back by themselves."""
+"""So many messages are made visible again after the search. Others become visible when their timeout ends."""
 LEADS_A_PAGE: Final = 500
 BODIES_A_PAGE: Final = 15
 """A body has up to 256 KiB, and an answer of the service up to 4 MiB."""
 _BATCH: Final = 32
 
-Whose = Literal["own", "unreadable", "mention", "damaged"]
-"""The person's own lead; a body that can't be read and holds the address; another person's lead that mentions it; a lead with the
-address whose row this release can't read."""
+Relation = Literal["own", "unreadable", "mention", "damaged"]
+"""own: the person's lead. unreadable: a body with the address that can't be parsed. mention: another person's lead that contains
+the address. damaged: a lead with the address whose row this release can't read."""
 
 
 @dataclass(frozen=True, slots=True)
-class CustomerTrace:
+class FoundCustomer:
     """What is remembered of the customer within one record scope."""
 
     row: CustomerRow
 
 
 @dataclass(frozen=True, slots=True)
-class LeadTrace:
+class FoundLead:
     """A lead; `body` is what was received where that is kept apart. `record.etag` is "" if the ledger knows the body alone."""
 
     record: LeadRecord
-    whose: Whose
+    relation: Relation
     body: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class MessageTrace:
-    """A message that holds the address. `message` is None where it is none that this release reads."""
+class FoundMessage:
+    """A message that contains the address. `message` is None if this release can't decode it."""
 
     queue: str
     stored: QueueMessage
@@ -73,15 +73,15 @@ class MessageTrace:
     too_new: bool = False
 
 
-Trace = CustomerTrace | LeadTrace | MessageTrace
+Found = FoundCustomer | FoundLead | FoundMessage
 
 
-class WrongPlace(ValueError):
-    """This is no place that a search has come to."""
+class InvalidCursor(ValueError):
+    """Malformed cursor."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Cursor:
     """How far a search has come: the partition or queue that it is in, and the last row key there or the messages left."""
 
     part: str = ""
@@ -90,10 +90,10 @@ class Place:
     _FORM = re.compile(r"[0-9a-f]:[a-z]*(?:;[0-9a-f-]{32})?|leads:[0-9]{0,9}|leads-poison:[0-9]{0,9}")
 
     @classmethod
-    def parse(cls, text: str) -> "Place":
-        """Raises `WrongPlace`."""
+    def parse(cls, text: str) -> "Cursor":
+        """Raises `InvalidCursor`."""
         if not cls._FORM.fullmatch(text):
-            raise WrongPlace(text)
+            raise InvalidCursor(text)
         part, _, after = text.partition(":")
         return cls(part, after)
 
@@ -102,45 +102,45 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """What a search has found, and that it has come to a place; `count` is how much it has looked at on the way there."""
+class SearchPart:
+    """What was found since the last part. `cursor`: where the next part begins. `count`: rows and messages that were read."""
 
-    place: Place
-    traces: tuple[Trace, ...] = ()
+    cursor: Cursor
+    found: tuple[Found, ...] = ()
     count: int = 0
 
 
-def search(app: App, matcher: EmailMatcher, place: Place) -> Iterator[Looked]:
-    """Go on from a place to the end, a request or a few at a time."""
-    if not place.part:
+def search(app: App, matcher: EmailMatcher, cursor: Cursor) -> Iterator[SearchPart]:
+    """Search from the cursor to the end, with one request or a few for each part."""
+    if not cursor.part:
         rows = app.ledger.customers(matcher.customer)
-        place = Place(PARTITIONS[0])
-        yield Looked(place, tuple(map(CustomerTrace, rows)), len(rows))
-    if place.part not in QUEUES:
-        for partition in PARTITIONS[PARTITIONS.index(place.part) :]:
-            after = place.after if partition == place.part else ""
+        cursor = Cursor(PARTITIONS[0])
+        yield SearchPart(cursor, tuple(map(FoundCustomer, rows)), len(rows))
+    if cursor.part not in QUEUES:
+        for partition in PARTITIONS[PARTITIONS.index(cursor.part) :]:
+            after = cursor.after if partition == cursor.part else ""
             if not after.startswith("lead;"):
                 yield from _bodies(app.ledger, matcher, partition, after)
                 after = ""
             yield from _leads(app.ledger, matcher, partition, after)
-        place = Place(QUEUES[0])
-    for name in QUEUES[QUEUES.index(place.part) :]:
-        yield from _messages(app, matcher, name, place.after if name == place.part else "")
+        cursor = Cursor(QUEUES[0])
+    for name in QUEUES[QUEUES.index(cursor.part) :]:
+        yield from _messages(app, matcher, name, cursor.after if name == cursor.part else "")
 
 
 # --- The ledger ---------------------------------------------------------------------------------------------------------
 
 
-def _bodies(ledger: Ledger, matcher: EmailMatcher, partition: str, after: str) -> Iterator[Looked]:
-    """What stands in rows of its own: large bodies, and those that can't be read."""
+def _bodies(ledger: Ledger, matcher: EmailMatcher, partition: str, after: str) -> Iterator[SearchPart]:
+    """Bodies in rows of their own: large ones, and those that can't be parsed."""
     condition = _between(partition, "body;", after)
     for page in ledger.table.pages(condition, page_size=BODIES_A_PAGE):
         if page:
             found = read_each(page, partial(_in_body, ledger, matcher))
-            yield Looked(Place(partition, page[-1]["RowKey"]), _with_originals(ledger, matcher, found), len(page))
+            yield SearchPart(Cursor(partition, page[-1]["RowKey"]), _with_originals(ledger, matcher, found), len(page))
 
 
-def _in_body(ledger: Ledger, matcher: EmailMatcher, row: Any) -> LeadTrace | None:
+def _in_body(ledger: Ledger, matcher: EmailMatcher, row: Any) -> FoundLead | None:
     body = read_body(row)
     if not matcher.matches_body(body):
         return None
@@ -148,9 +148,9 @@ def _in_body(ledger: Ledger, matcher: EmailMatcher, row: Any) -> LeadTrace | Non
     record = ledger.read(lead_id) or LeadRecord(lead_id, received_at_of(lead_id), None, has_body=True)
     lead = record.lead or _lead_in(body, record)
     if lead is None:
-        return LeadTrace(record, "unreadable", body)
+        return FoundLead(record, "unreadable", body)
     record.lead = lead
-    return LeadTrace(record, "own" if matcher.owns(lead, lead_id) else "mention", body)
+    return FoundLead(record, "own" if matcher.owns(lead, lead_id) else "mention", body)
 
 
 def _lead_in(body: bytes, record: LeadRecord) -> Lead | None:
@@ -163,53 +163,53 @@ def _lead_in(body: bytes, record: LeadRecord) -> Lead | None:
         return None
 
 
-def _leads(ledger: Ledger, matcher: EmailMatcher, partition: str, after: str) -> Iterator[Looked]:
+def _leads(ledger: Ledger, matcher: EmailMatcher, partition: str, after: str) -> Iterator[SearchPart]:
     """Leads whose row holds what they say, and those of the customer that are emptied already."""
     condition = f"{_between(partition, 'lead;', after)} and (lead ge '' or customer eq '{matcher.customer}')"
     for page in ledger.table.pages(condition, page_size=LEADS_A_PAGE):
         if page:
             found = read_each(page, partial(_in_lead, ledger, matcher))
-            yield Looked(Place(partition, page[-1]["RowKey"]), _with_originals(ledger, matcher, found), len(page))
+            yield SearchPart(Cursor(partition, page[-1]["RowKey"]), _with_originals(ledger, matcher, found), len(page))
 
 
-def _in_lead(ledger: Ledger, matcher: EmailMatcher, row: Any) -> LeadTrace | None:
+def _in_lead(ledger: Ledger, matcher: EmailMatcher, row: Any) -> FoundLead | None:
     try:
         record = read_lead(row, row.metadata["etag"])
     except UnreadableRow:
         if row.get("customer") != matcher.customer and not matcher.matches_body(repr(dict(row)).encode()):
             raise
         lead_id = complement(row["RowKey"].removeprefix("lead;"))
-        return LeadTrace(LeadRecord(lead_id, received_at_of(lead_id), None), "damaged")
+        return FoundLead(LeadRecord(lead_id, received_at_of(lead_id), None), "damaged")
     if record.has_body:
         return _in_lead_of_body(ledger, matcher, record)
     if record.lead is None:
-        return LeadTrace(record, "own") if record.emptied_at and record.customer == matcher.customer else None
+        return FoundLead(record, "own") if record.emptied_at and record.customer == matcher.customer else None
     if matcher.owns(record.lead, record.lead_id):
-        return LeadTrace(record, "own")
-    return LeadTrace(record, "mention") if matcher.matches_lead(record.lead) else None
+        return FoundLead(record, "own")
+    return FoundLead(record, "mention") if matcher.matches_lead(record.lead) else None
 
 
-def _in_lead_of_body(ledger: Ledger, matcher: EmailMatcher, record: LeadRecord) -> LeadTrace | None:
-    """The customer's lead whose body stands apart, unless the address in it has been found there already."""
+def _in_lead_of_body(ledger: Ledger, matcher: EmailMatcher, record: LeadRecord) -> FoundLead | None:
+    """The customer's lead with a body in a row of its own, unless `_bodies` has found the address there."""
     body = ledger.body(record.lead_id)
     if record.customer != matcher.customer or (body is not None and matcher.matches_body(body)):
         return None
-    return LeadTrace(ledger.read(record.lead_id) or record, "own", body)
+    return FoundLead(ledger.read(record.lead_id) or record, "own", body)
 
 
-def _with_originals(ledger: Ledger, matcher: EmailMatcher, found: Iterable[LeadTrace | None]) -> tuple[LeadTrace, ...]:
-    """What was found, and the leads that stand beside those of the person that are their corrections."""
-    traces = [trace for trace in found if trace]
-    corrected = [trace.record.corrects for trace in traces if trace.whose == "own" and trace.record.corrects]
-    originals = [LeadTrace(one, "own", ledger.body(lead_id)) for lead_id in corrected if (one := ledger.read(lead_id))]
-    return (*traces, *(trace for trace in originals if not _is_found_by_itself(matcher, trace)))
+def _with_originals(ledger: Ledger, matcher: EmailMatcher, found: Iterable[FoundLead | None]) -> tuple[FoundLead, ...]:
+    """What was found, and the original of each lead of the person that is a correction."""
+    leads = [lead for lead in found if lead]
+    corrected = [lead.record.corrects for lead in leads if lead.relation == "own" and lead.record.corrects]
+    originals = [FoundLead(one, "own", ledger.body(lead_id)) for lead_id in corrected if (one := ledger.read(lead_id))]
+    return (*leads, *(lead for lead in originals if not _is_found_by_itself(matcher, lead)))
 
 
-def _is_found_by_itself(matcher: EmailMatcher, trace: LeadTrace) -> bool:
-    record = trace.record
+def _is_found_by_itself(matcher: EmailMatcher, found: FoundLead) -> bool:
+    record = found.record
     if record.lead is not None:
         return matcher.owns(record.lead, record.lead_id)
-    return record.customer == matcher.customer or (trace.body is not None and matcher.matches_body(trace.body))
+    return record.customer == matcher.customer or (found.body is not None and matcher.matches_body(found.body))
 
 
 def _between(partition: str, prefix: str, after: str) -> str:
@@ -220,8 +220,8 @@ def _between(partition: str, prefix: str, after: str) -> str:
 # --- The queues ---------------------------------------------------------------------------------------------------------
 
 
-def _messages(app: App, matcher: EmailMatcher, name: str, left: str) -> Iterator[Looked]:
-    """Every message that is visible, once: as many as there were when the search began. Then they can be seen again."""
+def _messages(app: App, matcher: EmailMatcher, name: str, left: str) -> Iterator[SearchPart]:
+    """Read as many messages as were visible when the search began, each once. Then make them visible again."""
     queue = queue_of(app, name)
     remaining = int(left) if left else queue.depth()
     hidden: deque[QueueMessage] = deque(maxlen=RELEASED_AT_MOST)
@@ -230,9 +230,9 @@ def _messages(app: App, matcher: EmailMatcher, name: str, left: str) -> Iterator
             hidden.extend(messages)
             remaining = max(0, remaining - len(messages))
             found = (_in_message(app, matcher, name, message) for message in messages)
-            yield Looked(Place(name, str(remaining)), tuple(filter(None, found)), len(messages))
+            yield SearchPart(Cursor(name, str(remaining)), tuple(filter(None, found)), len(messages))
     finally:
-        with suppress(StorageError):  # they come back by themselves, too
+        with suppress(StorageError):  # they become visible by themselves, too
             for message in hidden:
                 queue.show_again(message)
 
@@ -242,13 +242,13 @@ def queue_of(app: App, name: str) -> Queue:
     return app.poison if name == POISON_QUEUE else app.storage.queue(LEADS_QUEUE, encoded=False)
 
 
-def _in_message(app: App, matcher: EmailMatcher, name: str, stored: QueueMessage) -> MessageTrace | None:
+def _in_message(app: App, matcher: EmailMatcher, name: str, stored: QueueMessage) -> FoundMessage | None:
     raw = bytes_of(stored.content)
     try:
         message = decode(raw)
     except (MessageTooNew, MessageUnreadable) as why:
         too_new = isinstance(why, MessageTooNew)
-        return MessageTrace(name, stored, too_new=too_new) if matcher.matches_body(raw) else None
+        return FoundMessage(name, stored, too_new=too_new) if matcher.matches_body(raw) else None
     lead = message.lead
     if message.has_body and (body := app.ledger.body(message.lead_id)):
         with suppress(UnreadableLead):
@@ -256,5 +256,5 @@ def _in_message(app: App, matcher: EmailMatcher, name: str, stored: QueueMessage
     if lead is None:
         return None
     if matcher.owns(lead, message.lead_id):
-        return MessageTrace(name, stored, message, lead, is_own=True)
-    return MessageTrace(name, stored, message, lead) if matcher.matches_lead(lead) else None
+        return FoundMessage(name, stored, message, lead, is_own=True)
+    return FoundMessage(name, stored, message, lead) if matcher.matches_lead(lead) else None
