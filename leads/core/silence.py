@@ -1,7 +1,7 @@
-"""Whether an offer's silence is unusual, by the leads that it usually gets. Pure: no clock, no I/O.
+"""Decides whether an offer has been without leads for unusually long. Pure: no clock, no I/O.
 
-A silence is measured in the leads that would have come meanwhile, by the offer's own weekdays and hours. docs/silence.md says why
-the numbers below are what they are, and what comes of them over a year.
+A silence is measured in the leads that were to be expected, by the offer's own weekdays and hours. docs/silence.md has the reason
+for each number, and the false alarms and late ones of a simulated year.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,28 +14,28 @@ from typing import Final
 
 LEADS_NEEDED: Final = 20
 WEEKS_NEEDED: Final = 2
-"""Real leads within a year, and how long they have to have come: before that, an offer is new or rare and is not judged."""
+"""An offer with fewer real leads in a year, or a shorter history, is not judged."""
 USUAL_HOURS: Final = 22.5
-"""No silence is unusual before that, however many leads an offer gets."""
+"""No shorter silence is unusual, however many leads an offer gets."""
 PROMISED_GAPS: Final = 12
-"""A stop is found before so many leads have failed to come."""
+"""A stop is found before so many leads are missing."""
 ERRORS_ALLOWED: Final = 2.0
 RHYTHM_ERROR: Final = 0.08
-"""How far expectations are off beside what chance does to the leads that they are learned from."""
+"""Relative error of what is expected, beside the error by chance of the leads that it is learned from."""
 DOUBT: Final = 2
-"""How much longer a silence has to be once an alarm has been raised that may have been none."""
+"""Factor for the expected leads after an alarm that may have been a false one."""
 
 WEEKS: Final = 12
 WEEKS_AT_MOST: Final = 52
 ENOUGH_LEADS: Final = 40
-"""What is learned from: the last `WEEKS`, and more of them until they have so many leads."""
+"""The rhythm is learned from the last `WEEKS`, and from earlier ones until there are so many leads."""
 SLOW: Final = 0.5
 SLOW_GAPS: Final = 12
 SLOW_DAYS: Final = 3
-"""A quiet season: less than `SLOW` of what was expected came over the last gaps, and over that many days."""
+"""A quiet season: over the last `SLOW_GAPS` leads and `SLOW_DAYS`, less than `SLOW` of the expected leads came."""
 YEAR_END: Final = ((12, 18), (1, 3))
 YEAR_END_SHARE: Final = 0.5
-"""Between these days so much of the usual is expected."""
+"""From the first to the last of these days, this share of the usual leads is expected."""
 _NO_LEADS: Final = (0,) * 24
 
 Days = Mapping[date, Sequence[int]]
@@ -44,7 +44,7 @@ Days = Mapping[date, Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """How long an offer has been silent. `expected` leads would have come meanwhile; None where hours alone decide."""
+    """How long an offer has been silent. `expected`: the leads that usually come in that time; None if set hours decide."""
 
     since: datetime
     hours: float
@@ -53,11 +53,11 @@ class Silence:
 
 
 def judge(days: Days, now: datetime, *, is_doubted: bool = False) -> Silence | None:
-    """The silence since an offer's last lead, judged by its history; None if that is too short to judge by.
+    """The silence since an offer's last lead, judged by its history; None if the history is too short.
 
-    With `is_doubted` a silence has to be longer to be unusual: an earlier alarm of this offer may have been none.
+    `is_doubted`: an earlier alarm of this offer may have been a false one, so the silence has to be longer.
     """
-    last = last_heard(days, now)
+    last = last_lead_at(days, now)
     if last is None:
         return None
     weeks = _weeks_before(last.date(), days)
@@ -80,7 +80,7 @@ def judge_by_hours(since: datetime, now: datetime, usual_hours: float) -> Silenc
     return Silence(since, hours, None, hours >= usual_hours)
 
 
-def last_heard(days: Days, now: datetime) -> datetime | None:
+def last_lead_at(days: Days, now: datetime) -> datetime | None:
     """The end of the last hour with a lead, `now` if that is the present one; None if there never was a lead."""
     for day in sorted(days, reverse=True):
         for hour in reversed(range(24)):
@@ -120,7 +120,7 @@ def _weeks_before(end: date, days: Days) -> list[_Week]:
 
 
 def _usual(weeks: list[_Week]) -> list[_Week]:
-    """Without those of campaigns, outages and quiet seasons."""
+    """The weeks without campaigns, outages and quiet seasons."""
     middle = median(map(_leads_of, weeks))
     usual = [week for week in weeks if _is_usual(_leads_of(week), middle)]
     return usual if any(map(_leads_of, usual)) else weeks

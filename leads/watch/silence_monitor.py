@@ -1,6 +1,6 @@
-"""Listens whether leads come: counts them, and says which offers are silent though some should have come.
+"""Counts leads, and raises an alarm for offers that stopped receiving them.
 
-An alarm that has been over soon may have been none. So it is remembered, and for a year the offer has to be silent for longer.
+An alarm that ended soon may have been a false one. It is stored, and for a year the offer's next silence has to last longer.
 """
 
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from typing import Any, Final
 from leads.app import App
 from leads.core import clock
 from leads.core.routing import DEFAULT_OFFER
-from leads.core.silence import Days, Silence, judge, judge_by_hours, last_heard
+from leads.core.silence import Days, Silence, judge, judge_by_hours, last_lead_at
 from leads.health.alarms import Alarm
 from leads.health.lead_counts import COUNTS_TABLE
 from leads.offers.table import StoredOffer
@@ -18,16 +18,16 @@ from leads.platform.events import Event, emit
 from leads.platform.storage import StorageError, Table, replacing
 from leads.platform.table_format import key_part
 
-LISTENED_EVERY_MINUTES: Final = 15
+CHECKED_EVERY_MINUTES: Final = 15
 DOUBTED_FOR: Final = timedelta(days=365)
 OVER_SOON: Final = 2
-"""An alarm was over soon if the silence lasted less than so many times as long as when it was raised."""
+"""An alarm ended soon if the whole silence lasted less than so many times as long as it had when the alarm was raised."""
 _PARTITION: Final = "silence"
 
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """An offer's present silence, if it is unusual (since when; when that was found), and when an alarm was over soon."""
+    """`since`, `found_at`: when the present unusual silence began, and was found. `doubted_at`: when an alarm ended soon."""
 
     since: datetime | None = None
     found_at: datetime | None = None
@@ -35,18 +35,18 @@ class _Memory:
 
 
 def silence_alarms(app: App) -> list[Alarm] | None:
-    """The offers whose silence is unusual. None if it is not the time to look, or can't be told now: nothing has changed then."""
+    """An alarm for each offer with an unusual silence. None = not looked for now: alarms stay as they are."""
     now = clock.now()
-    if now.minute % LISTENED_EVERY_MINUTES:
+    if now.minute % CHECKED_EVERY_MINUTES:
         return None
     try:
-        return _listen(app, now)
+        return _silent_offers(app, now)
     except StorageError as error:
         emit(Event.STORAGE_UNAVAILABLE, what="counts", why=type(error).__name__)
         return None
 
 
-def _listen(app: App, now: datetime) -> list[Alarm] | None:
+def _silent_offers(app: App, now: datetime) -> list[Alarm] | None:
     counts = app.counts.count(now)
     if counts.until != now:
         return None
@@ -59,7 +59,7 @@ def _listen(app: App, now: datetime) -> list[Alarm] | None:
         silence = _silence(stored, days, memory, now, app.offers.changed_at())
         if silence is not None and silence.is_unusual:
             alarms.append(_alarm(offer.id, silence))
-        remembered = _remembered(memory, silence, last_heard(days, now), now)
+        remembered = _remembered(memory, silence, last_lead_at(days, now), now)
         if remembered != memory:
             table.write([("upsert", _entity(offer.id, remembered), replacing())])
     return alarms
@@ -68,14 +68,14 @@ def _listen(app: App, now: datetime) -> list[Alarm] | None:
 def _silence(
     stored: StoredOffer, days: Days, memory: _Memory, now: datetime, changed_at: datetime | None
 ) -> Silence | None:
-    """The offer's silence; None where it is not to be judged. `changed_at` is when any offer was changed last."""
+    """The offer's silence; None if it is not judged. `changed_at`: when any offer was changed last."""
     policies = stored.offer.policies
     if policies.silence == "ignore":
         return None
     if policies.expected_silence_hours is not None:
-        return judge_by_hours(last_heard(days, now) or stored.changed_at, now, policies.expected_silence_hours)
+        return judge_by_hours(last_lead_at(days, now) or stored.changed_at, now, policies.expected_silence_hours)
     if stored.offer.id == DEFAULT_OFFER and memory.since is None and changed_at is not None:
-        # Its leads may go to another offer since then, so what it got before says nothing about what it is to get.
+        # Since then its leads may go to another offer, so older leads do not show how many are to be expected.
         days = {day: leads for day, leads in days.items() if day > changed_at.date()}
     doubted = memory.doubted_at is not None and now - memory.doubted_at < DOUBTED_FOR
     return judge(days, now, is_doubted=doubted)
@@ -88,17 +88,17 @@ def _alarm(offer_id: str, silence: Silence) -> Alarm:
     return Alarm(Event.OFFER_SILENT, fields)
 
 
-# --- What is remembered -------------------------------------------------------------------------------------------------
+# --- What is stored ---------------------------------------------------------------------------------------------------
 
 
-def _remembered(memory: _Memory, silence: Silence | None, heard: datetime | None, now: datetime) -> _Memory:
+def _remembered(memory: _Memory, silence: Silence | None, last_lead: datetime | None, now: datetime) -> _Memory:
     if silence is not None and silence.is_unusual:
         return memory if memory.since else replace(memory, since=silence.since, found_at=now)
     if memory.since is None or memory.found_at is None:
         return memory
     soon = now - memory.since < OVER_SOON * (memory.found_at - memory.since)
-    was_heard = heard is not None and heard > memory.since
-    return _Memory(doubted_at=now if soon and was_heard else memory.doubted_at)
+    has_ended = last_lead is not None and last_lead > memory.since
+    return _Memory(doubted_at=now if soon and has_ended else memory.doubted_at)
 
 
 def _memories(table: Table) -> dict[str, _Memory]:

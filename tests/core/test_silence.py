@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leads.core.silence import DOUBT, LEADS_NEEDED, USUAL_HOURS, Silence, judge, judge_by_hours, last_heard
+from leads.core.silence import DOUBT, LEADS_NEEDED, USUAL_HOURS, Silence, judge, judge_by_hours, last_lead_at
 
 MONDAY = date(2026, 3, 2)
 HOUR = timedelta(hours=1)
@@ -134,11 +134,12 @@ def test_set_hours_alone_decide_where_somebody_has_set_them() -> None:
 
 
 def test_a_silence_begins_with_the_end_of_the_hour_of_the_last_lead() -> None:
-    days = {MONDAY: leads_at(7, 9)}
-    assert last_heard(days, at(MONDAY, 12)) == at(MONDAY, 10)
-    assert last_heard(days, at(MONDAY, 9) + HOUR / 4) == at(MONDAY, 9) + HOUR / 4
-    assert last_heard(days, at(MONDAY, 8)) == at(MONDAY, 8)
-    assert last_heard(days, at(MONDAY, 5)) is None
+    days = {MONDAY: leads_at(7, 9), MONDAY - timedelta(days=3): leads_at(23)}
+    assert last_lead_at(days, at(MONDAY, 12)) == at(MONDAY, 10)
+    assert last_lead_at(days, at(MONDAY, 9) + HOUR / 4) == at(MONDAY, 9) + HOUR / 4
+    assert last_lead_at(days, at(MONDAY, 8)) == at(MONDAY, 8)
+    assert last_lead_at(days, at(MONDAY, 5)) == at(MONDAY - timedelta(days=2))
+    assert last_lead_at(days, at(MONDAY - timedelta(days=4))) is None
 
 
 # --- Whatever the history -----------------------------------------------------------------------------------------------
@@ -176,22 +177,3 @@ def test_a_longer_silence_is_never_less_of_an_alarm(
     assert longer is not None
     assert longer.since == silence.since
     assert (longer.hours, longer.expected, longer.is_unusual) >= (silence.hours, silence.expected, silence.is_unusual)
-
-
-@given(histories, moments, st.booleans())
-def test_doubt_never_makes_an_alarm(days: dict[date, list[int]], now: datetime, doubted: bool) -> None:
-    in_doubt, silence = judge(days, now, is_doubted=True), judge(days, now)
-    assert (in_doubt is None) == (silence is None)
-    assert in_doubt is None or silence is None or in_doubt.is_unusual <= silence.is_unusual
-
-
-@given(histories, moments, st.integers(1, 300), st.integers(0, 23))
-def test_leads_that_are_found_to_have_come_earlier_end_no_silence(
-    days: dict[date, list[int]], now: datetime, days_before: int, hour: int
-) -> None:
-    heard = last_heard(days, now)
-    if heard is not None:
-        earlier = heard.date() - timedelta(days=days_before)
-        known = days.get(earlier, [0] * 24)
-        more = days | {earlier: [*known[:hour], known[hour] + 5, *known[hour + 1 :]]}
-        assert last_heard(more, now) == heard
