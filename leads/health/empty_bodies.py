@@ -1,7 +1,7 @@
-"""Requests to the intake that came without a body, noted so that people hear of them: what they were to bring is lost.
+"""Notes of requests to the intake without a body. They raise an alarm, because the lead of such a request is lost.
 
-A note is one write, made only where such a request is answered. Its key says which minute of an hour it was, so that the next
-hour's notes replace it: however many requests come, the notes stay few and nobody has to remove them.
+A note is one write when such a request is answered. Its key holds the minute of the hour, so that notes of the next hour replace
+it. So the notes stay few, and need no removal.
 """
 
 from collections import Counter
@@ -18,11 +18,11 @@ from leads.platform.row_reading import read_each, read_time, reads
 from leads.platform.storage import Table, replacing
 
 SEVERAL: Final = 3
-"""So many requests without a body within an hour are an alarm."""
+"""This number of empty bodies within an hour raises an alarm."""
 NOTED_A_MINUTE: Final = SEVERAL
-"""So many of one minute an instance notes, of each kind; with those of other instances a few may count as one."""
+"""Notes of each kind that an instance writes in a minute. Notes of two instances can have the same key."""
 WITHOUT_LENGTH_FOR: Final = timedelta(hours=24)
-"""For so long after the last one, leads that come without a length are an alarm."""
+"""How long a body without a length keeps its alarm on."""
 _HOUR: Final = timedelta(hours=1)
 _PARTITION: Final = "empty_body"
 
@@ -43,7 +43,7 @@ def _read(row: Any) -> Note | None:
 
 
 class EmptyBodies:
-    """The notes, which stand beside the alarms."""
+    """The notes, in the alarms' table."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -61,13 +61,13 @@ class EmptyBodies:
             self._table.write([("upsert", entity, replacing())])
 
     def notes(self) -> list[Note]:
-        """Those that are kept, newest first."""
+        """All notes, newest first."""
         entities = self._table.query(f"PartitionKey eq '{_PARTITION}'")
         notes = [note for note in read_each(entities, _read) if note]
         return sorted(notes, key=lambda note: note.at, reverse=True)
 
     def alarms(self) -> Iterator[Alarm]:
-        """What of them a person has to hear of now."""
+        """The alarms that the notes raise now."""
         now, notes = clock.now(), self.notes()
         without_length = [note for note in notes if note.event is Event.BODY_WITHOUT_LENGTH]
         if without_length and now - without_length[0].at < WITHOUT_LENGTH_FOR:

@@ -1,7 +1,7 @@
-"""How many leads came in: per offer and hour, real ones apart from test leads, without personal data and for good.
+"""Counts of leads by offer and hour, real ones apart from test leads. They hold no personal data and are kept for good.
 
-They are counted from what the ledger lists; nothing is written while a lead is delivered. To count an hour again gives the same,
-so it does not matter how often that is done, or by how many instances at once.
+Leads are counted from the ledger's listing; a delivery writes nothing for it. Counting an hour again gives the same result, so
+it may be repeated, and several instances may count at once.
 """
 
 from collections import defaultdict
@@ -21,13 +21,13 @@ from leads.platform.table_format import key_part
 COUNTS_TABLE: Final = "LeadCounts"
 LATE: Final = timedelta(hours=2)
 LATE_ONCE_A_DAY: Final = timedelta(days=2)
-"""How long after a lead came in the ledger may learn of it, for the lead to be counted: each time, and once a day."""
+"""How far back leads are counted again, for those that reached the ledger late: each time, and once a day."""
 LEADS_AT_ONCE: Final = 100_000
-"""More are not looked through again for those that came late, nor caught up at once after a stop."""
+"""Of more leads, late ones are not counted, and a backlog is counted in several calls."""
 FEW_LEADS: Final = 1_000
-"""Where a span holds fewer, the next one that is caught up is twice as long: a request for each partition reads them all."""
+"""After a span with fewer leads the next span is twice as long: one request for each partition reads them all."""
 LOOKED_BACK: Final = timedelta(weeks=WEEKS_AT_MOST + 8)
-"""How far back counts are read: what a silence is judged by, and a few weeks of silence."""
+"""How far back counts are read: the history of a silence, and a few weeks of silence."""
 _DAY: Final = timedelta(days=1)
 _PARTITION: Final = "month"
 _COUNTED_UNTIL: Final = "until"
@@ -74,9 +74,9 @@ class LeadCounts:
         self._ledger = ledger
 
     def count(self, now: datetime) -> Counts:
-        """Count what came in since the last time, and what came late. Returns the counts of a year and some weeks.
+        """Count the leads since the last call, and late ones. Returns the counts of a year and some weeks.
 
-        After a long stop their `until` can be earlier than now: the rest follows at the next call.
+        After a long stop `until` can be earlier than now. The next call counts on.
         """
         counts = self._read(now)
         known_until = min(now, counts.until or now)
@@ -99,7 +99,7 @@ class LeadCounts:
         return _read_until(entity) if entity else None
 
     def _count_span(self, counts: Counts, changed: set[tuple[str, date]], start: datetime, end: datetime) -> int:
-        """Count whole hours anew, the last one as far as it has come. Adds to `changed` the days that are not as stored."""
+        """Count whole hours again, and the last one up to now. Adds the days that differ from the stored ones to `changed`."""
         found: defaultdict[tuple[str, date], Day] = defaultdict(Day)
         leads = 0
         for lead in arrivals(self._ledger, start, end):
@@ -152,7 +152,7 @@ def _read_days(row: Any) -> tuple[str, dict[date, Day]]:
 
 
 def _start(counts: Counts, known_until: datetime, now: datetime) -> datetime:
-    """From where on to count: so far back that what came late is counted, too, unless that is too many leads."""
+    """Where counting begins: far enough back for late leads, unless those are too many leads."""
     this_hour, today = known_until.replace(minute=0, second=0, microsecond=0), _midnight(now)
     start = max(today, this_hour - LATE) if known_until >= today else _midnight(known_until - LATE_ONCE_A_DAY)
     return start if counts.since(start.date()) < LEADS_AT_ONCE else this_hour

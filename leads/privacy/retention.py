@@ -1,8 +1,7 @@
-"""Retention: personal data of leads goes once its time is over; what is left says that a lead came, and what became of it.
+"""Retention removes personal data of leads after its period. The rest of a lead stays: that it came, and what became of it.
 
-Once a day all leads that are old enough are gone through, a part every few minutes of `watch`. Storage itself picks those that
-still hold personal data, so that the emptied ones cost nothing. A part that is cut off, or that two instances do at once, is
-done again and finds nothing more to do.
+A pass over all leads that are old enough begins once a day, and `watch` does a part of it every few minutes. The query selects
+the leads that still hold personal data, so that emptied ones cost nothing. A part may be cut off, or done by two instances.
 """
 
 import time
@@ -32,7 +31,7 @@ _KEY: Final = {"PartitionKey": "sweep", "RowKey": "retention"}
 
 @dataclass(frozen=True, slots=True)
 class Periods:
-    """How long personal data is kept, by offer; `unrouted` is for what has none. None = for good."""
+    """Days for which personal data is kept, by offer. `unrouted`: of leads without an offer. None = for good."""
 
     policies: dict[str, Policies]
     unrouted: int | None
@@ -47,19 +46,19 @@ class Periods:
             return None
         if not record.offer:
             return self.unrouted
-        # The leads of an offer that was removed go by what an offer says by default.
+        # Leads of a removed offer have the default periods.
         policies = self.policies.get(record.offer.casefold(), _DEFAULT)
         return policies.dead_letter_retention_days if states & LEFT_TO_A_PERSON else policies.retention_days
 
     def is_over(self, record: LeadRecord, now: datetime) -> bool:
-        """Whether the time of a lead is over, counted from when it was settled."""
+        """Whether the period of a lead is over, counted from when it was settled."""
         days = self.days(record)
         settled_at = max((d.updated_at or record.received_at for d in record.deliveries.values()), default=now)
         return days is not None and now - settled_at >= timedelta(days=days)
 
     @property
     def shortest(self) -> int | None:
-        """What is younger need not be looked at; None = all is kept for good."""
+        """The shortest period: younger leads are not read. None = everything is kept for good."""
         every = [self.unrouted]
         for policies in (*self.policies.values(), _DEFAULT):
             every += [policies.retention_days, policies.dead_letter_retention_days]

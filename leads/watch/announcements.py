@@ -1,7 +1,7 @@
-"""Announcements: each delivered lead of an offer that asks for it, to people in a chat or to a program.
+"""Announces delivered leads of an offer to a chat or a program, if the offer asks for it.
 
-The delivery only puts a note on a queue; `watch` reads it, looks the lead up and posts. What can't be posted is tried again for
-a day. A lead is announced once for each destination, twice where a worker is killed at the wrong moment.
+A delivery only puts a note on a queue. `watch` reads the note, reads the lead and posts it, and retries for a day. A lead is
+announced once for each destination, or twice if a worker is killed between the post and the removal of the note.
 """
 
 import json
@@ -31,10 +31,10 @@ BATCHES_A_TICK: Final = 10
 AT_ONCE: Final = 8
 POST_SECONDS: Final = 30
 REMOVE_SECONDS: Final = 10
-"""What is left at least for removing the notes of a post: one that stays is posted again."""
+"""Time that must be left for removing the notes of a post: a note that stays is posted again."""
 ANNOUNCE_SECONDS: Final = 52
 HIDDEN_SECONDS: Final = 300
-"""How long a note rests after a failure, and far longer than it can be in hand: nobody else sees it meanwhile."""
+"""Visibility timeout of a note, and so the delay after a failure. Far longer than a tick holds it."""
 KEPT_FOR: Final = timedelta(days=1)
 
 
@@ -48,9 +48,9 @@ class _Delivered:
 
 
 def announce(app: App, offers: Sequence[Offer]) -> None:
-    """Post what has been delivered since the last tick, at most `BATCHES_A_TICK` batches of it, within `ANNOUNCE_SECONDS`.
+    """Post the deliveries since the last tick: at most `BATCHES_A_TICK` batches, within `ANNOUNCE_SECONDS`.
 
-    Raises `NotDoneInTime` for what is left to the next tick.
+    Raises `NotDoneInTime` if some are left to the next tick.
     """
     announcing = {offer.id.casefold(): offer for offer in offers if offer.announce}
     if not announcing:
@@ -76,7 +76,7 @@ def announce(app: App, offers: Sequence[Offer]) -> None:
 def _by_offer(
     app: App, messages: Sequence[QueueMessage], announcing: Mapping[str, Offer]
 ) -> dict[str, list["_Delivered"]]:
-    """What the notes are about; those that nobody is to hear of are removed."""
+    """The deliveries to announce, by offer. Other notes are removed."""
     waiting: dict[str, list[_Delivered]] = {}
     for message in messages:
         found = None
@@ -90,7 +90,7 @@ def _by_offer(
 
 
 def _announce(app: App, offer: Offer, delivered: Sequence["_Delivered"]) -> int:
-    """Post them, where there is the time for posting and for removing the notes. Returns how many are left."""
+    """Post an offer's deliveries if there is time for that and for removing the notes. Returns how many are left."""
     if deadline.remaining() < POST_SECONDS + REMOVE_SECONDS:
         for one in delivered:
             app.notices.show_again(one.message)
@@ -101,7 +101,7 @@ def _announce(app: App, offer: Offer, delivered: Sequence["_Delivered"]) -> int:
 
 
 def _delivered(app: App, message: QueueMessage) -> _Delivered | None:
-    """What a note is about; None where there is nothing to tell, or it has become old."""
+    """The delivery that a note names; None if there is nothing to announce, or the note is too old."""
     try:
         note = json.loads(message.content)
         lead_id, destination = note["lead_id"], str(note["destination"])

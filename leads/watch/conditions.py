@@ -1,4 +1,4 @@
-"""What a person has to hear of: which alarms are on, and the webhook that is told of them."""
+"""Decides which alarms are on, and posts those that begin or end to the notification webhook."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,22 +25,22 @@ from leads.watch.silence_monitor import silence_alarms
 
 WAIT_IS_LONG: Final = timedelta(hours=1)
 CALLS_FOR: Final = timedelta(days=30)
-"""How long a lead that nobody mends calls for a person: one that is left as it is must not do so for ever."""
+"""How long a lead that needs a person raises an alarm. One that nobody fixes must not raise it for ever."""
 COUNTED_AT_MOST: Final = 1000
 WAITING_COUNTED: Final = 100
 """How many of the leads behind a connection an alarm counts."""
 UPDATE_SECONDS: Final = 5
-"""What is left for storing and logging what was found."""
+"""Time that is left for storing and logging the alarms."""
 
 
 _Look = Callable[[], Iterable[Alarm] | None]
-"""Says which alarms are on; None = it can't be told now."""
+"""Returns the alarms that are on; None = not known now."""
 _Condition = tuple[frozenset[Event], _Look]
-"""The events of alarms, and what looks for them."""
+"""The events of alarms, and the function that looks for them."""
 
 
 def raise_alarms(app: App, offers: list[Offer], connections: list[Connection], uses: Uses, backlog: Backlog) -> None:
-    """Log which alarms have begun or ended since the last tick, as far as the app's own storage tells."""
+    """Store and log the alarms that have begun or ended since the last tick. Reads the app's own storage alone."""
     _raise(
         app,
         _condition(lambda: _paused(connections, uses, backlog), Event.CONNECTION_PAUSED),
@@ -52,7 +52,7 @@ def raise_alarms(app: App, offers: list[Offer], connections: list[Connection], u
 
 
 def raise_slow_alarms(app: App, offers: list[Offer]) -> None:
-    """The same of alarms for which Key Vault is read, or many leads are counted."""
+    """The same for alarms that read Key Vault, or count many leads."""
     _raise(
         app,
         _condition(lambda: expiry.alarms(app, offers), Event.SECRET_EXPIRING),
@@ -65,7 +65,7 @@ def _condition(look: _Look, *events: Event) -> _Condition:
 
 
 def _raise(app: App, *conditions: _Condition) -> None:
-    """Those that can't be told now stay as they are, and keep no other from being raised."""
+    """An alarm that is not known now stays as it is. A look that fails does not stop the others."""
     active: list[Alarm] = []
     checked: set[Event] = set()
     fault: Exception | None = None
@@ -177,5 +177,5 @@ def _line(change: Change) -> notifications.Line:
 
 
 def _event(change: Change) -> Event:
-    """What is told of: that it has begun, or ended."""
+    """The event that a change is shown as: the alarm's own, or that of its end."""
     return (change.event.end if change.ended_at else None) or change.event

@@ -1,4 +1,4 @@
-"""When the secrets of destinations expire: as the offer says, as Key Vault knows, or as the secret itself tells."""
+"""When secrets of destinations expire: by the offer, by Key Vault, or by the secret itself (a shared access signature)."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -30,7 +30,7 @@ class Expiry:
 
 
 def expiries(app: App, offers: list[Offer]) -> Iterator[Expiry]:
-    """The secrets whose expiry is known. A secret that can't be read now is left out: the connection's check says so."""
+    """The secrets with a known expiry. A secret that can't be read is left out: the connection's check reports it."""
     for offer in offers:
         for config in offer.destinations:
             settings = read_settings(config.type, config.settings)
@@ -49,7 +49,7 @@ def _earliest(app: App, config: DestinationConfig, name: str, reference: str) ->
 
 
 def alarms(app: App, offers: list[Offer]) -> Iterator[Alarm]:
-    """A warning for each time that is to be warned of and has come: 30, 7 and 1 days before."""
+    """An alarm for each of the 30, 7 and 1 days before an expiry that has come."""
     now = clock.now()
     for expiry in expiries(app, offers):
         for within in WARNED_DAYS_BEFORE:

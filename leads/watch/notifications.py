@@ -1,4 +1,4 @@
-"""What is posted to a chat: alarms to the publisher's own webhook, delivered leads to an offer's.
+"""Posts to chats: alarms to the publisher's webhook, delivered leads to an offer's.
 
 Shapes: Microsoft Learn, "Create incoming webhooks with Workflows for Microsoft Teams" (a message with an Adaptive Card);
 Slack, "Sending messages using incoming webhooks"; a plain JSON object for everything else. Links: Microsoft Learn, "Text
@@ -17,7 +17,7 @@ from leads.platform.secrets import Secrets
 from leads.platform.settings import Settings, SettingsError
 
 LINES_AT_MOST: Final = 25
-"""A card of Teams holds 28 KB; the rest is counted."""
+"""A card of Teams holds 28 KB. Further lines are only counted."""
 _LINE_CHARACTERS: Final = 500
 _LOOK: Final = "open the record"
 _TEAMS_HOSTS: Final = (".logic.azure.com", ".powerplatform.com", ".webhook.office.com", ".powerautomate.com")
@@ -26,7 +26,7 @@ _SLACK_HOSTS: Final = ("hooks.slack.com", "hooks.slack-gov.com")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A thing to be said, and the address at which a person can look at it, "" where there is none."""
+    """A line of text, and the address of what it is about; "" = no link."""
 
     text: str
     link: str = ""
@@ -34,7 +34,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A title, a line for each thing to be said, and the same as data for a program."""
+    """A title and lines for people, and the same as data for a program."""
 
     title: str
     lines: Sequence[Line]
@@ -42,7 +42,7 @@ class Notice:
 
 
 def format_of(url: str) -> NoticeFormat:
-    """The format that an address asks for by its host."""
+    """The format that the host of an address takes."""
     host = urlsplit(url).hostname or ""
     if host in _SLACK_HOSTS:
         return "slack"
@@ -81,7 +81,7 @@ def _teams_line(line: Line) -> str:
 
 
 def _slack_text(text: str) -> str:
-    """Slack reads `&`, `<` and `>` as its own (Slack, "Formatting text for app surfaces")."""
+    """`&`, `<` and `>` are control characters (Slack, "Formatting text for app surfaces")."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -91,7 +91,7 @@ def _teams_text(text: str) -> str:
 
 
 def post(settings: Settings, secrets: Secrets, reference: str, notice: Notice, kind: NoticeFormat | None = None) -> str:
-    """Post a notice to the webhook that a secret reference names. Returns "" or why it did not work, without its address."""
+    """Post a notice to the webhook that a secret reference names. Returns "" or why it failed, without the address."""
     try:
         url = secrets.read(reference)
     except SettingsError as error:

@@ -1,4 +1,4 @@
-"""Poison: what the host gave up on moves from its queue to the ledger."""
+"""Moves messages that the host gave up on from the poison queue to the ledger."""
 
 from datetime import timedelta
 from typing import Final
@@ -22,17 +22,17 @@ CRASH_DELAYS: Final = (timedelta(hours=1), timedelta(hours=6), timedelta(hours=2
 POISON_BATCH: Final = 32
 POISON_HIDDEN_SECONDS: Final = 120
 POISON_AGAIN_SECONDS: Final = 300
-"""After this time a poison message that could not be recorded is looked at again."""
+"""Delay until a poison message that could not be recorded is read again."""
 DRAIN_SECONDS: Final = 100
-"""Below the time for which the messages of a batch are hidden: nobody else has one of them meanwhile."""
+"""Below the visibility timeout of a batch, so that no other instance receives its messages."""
 RECORD_SECONDS: Final = 10
-"""What is left at least for a message before it is begun."""
+"""Time that must be left before a message is begun."""
 
 
 def drain_poison(app: App) -> None:
-    """Move what the host gave up on from the poison queue to the ledger; a message is deleted only after that.
+    """Record each poison message in the ledger, then delete it. What does not fit into `DRAIN_SECONDS` waits for the next tick.
 
-    What does not fit into `DRAIN_SECONDS` is left to the next tick. Raises what storage raises that does not answer.
+    Raises the storage error if storage does not answer.
     """
     fault = carry_out(Step("poison", DRAIN_SECONDS, lambda: _drain(app)))
     if fault is not None:
@@ -52,7 +52,7 @@ def _drain(app: App) -> None:
 
 
 def _is_kept(app: App, stored: str) -> bool:
-    """Record one poison message. Returns whether it was: what is wrong with one keeps no other from the ledger."""
+    """Whether the message was recorded. A message that fails does not stop the others."""
     with isolated("poison"):
         if _keep(app, stored):
             return True
@@ -111,13 +111,13 @@ def _record_crash(app: App, message: Message) -> None:
 
 
 def _lead_in(app: App, message: Message) -> Lead | None:
-    """The lead that a first message brings, or whose body the ledger keeps."""
+    """The lead in a first message, or in the body that the ledger keeps for it."""
     body = app.ledger.body(message.lead_id) if message.has_body else None
     return parse_kept(body) if body else message.lead
 
 
 def _crashed_deliveries(record: LeadRecord, message: Message) -> list[str]:
-    """What a poison message was about: one destination, or all that the lead has (the lead itself while it has none)."""
+    """The deliveries that the message was for: one, or all of the lead. "" = the lead itself while it has no destination."""
     if message.destination:
         return [message.destination]
     return [name for name in record.deliveries if name] or [""]

@@ -1,7 +1,7 @@
-"""Probes: `watch` asks the vendors of connections that are paused, and of those over which nothing went for a while.
+"""Probes: `watch` asks the vendors of paused connections, and of connections without a recent delivery.
 
-They are asked side by side, and first those that were asked longest ago: where some hang, every one has its turn within a few
-ticks. Whose turn it was stands in the table, for all instances.
+Vendors are asked side by side, those first that were asked longest ago. So each has its turn within a few ticks even if some
+hang. The times are stored, for all instances.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,17 +27,17 @@ from leads.platform.threads import NotDoneInTime, map_as_done
 
 AT_ONCE: Final = 16
 ANSWER_SECONDS: Final = 40
-"""All of a check; less than elsewhere, so that a tick with vendors that hang is over before the next one is due."""
+"""Deadline of a check. It is shorter than elsewhere, so that a tick ends before the next one even if vendors hang."""
 NOTING_SECONDS: Final = 8
-"""What is left at least for what a check means: the connection's row, and the lead that probes it."""
+"""Time that must be left for the result of a check: the connection's row, and the lead that probes it."""
 BEGIN_SECONDS: Final = 4
 ASK_SECONDS: Final = ANSWER_SECONDS + NOTING_SECONDS + BEGIN_SECONDS
-"""A check is not begun without the time for all of it: cut short it would say nothing, and yet have had its turn."""
+"""A check begins only if there is time for all of it. Cut short, it would say nothing and still have had its turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """A connection whose vendor is to be asked."""
+    """A connection that is due for a check or a probe."""
 
     connection: Connection
     config: DestinationConfig
@@ -46,7 +46,7 @@ class _Asking:
 
 
 def ask_vendors(app: App, connections: Sequence[Connection], uses: Uses, backlog: Backlog) -> None:
-    """Ask those whose time has come. Raises `NotDoneInTime` if not all were reached."""
+    """Check or probe the connections that are due. Raises `NotDoneInTime` if some were not reached."""
     due = sorted(_due(connections, uses), key=lambda asking: asking.last_asked)
     reached = sum(map_as_done(lambda asking: _ask(app, asking, backlog), due, at_most=AT_ONCE, seconds=ASK_SECONDS))
     if reached < len(due):
@@ -71,7 +71,7 @@ def _last_asked(connection: Connection) -> datetime:
 
 
 def _ask(app: App, asking: _Asking, backlog: Backlog) -> bool:
-    """Returns whether there was the time for it."""
+    """Returns whether there was time for it."""
     if deadline.remaining() < ANSWER_SECONDS + NOTING_SECONDS:
         return False
     with isolated("asking a vendor"):
@@ -85,7 +85,7 @@ def _checked(app: App, config: DestinationConfig) -> CheckResult:
 
 
 def _probe(app: App, connection: Connection, config: DestinationConfig, backlog: Backlog) -> None:
-    """`check()`, then one lead; whoever delivers it opens the connection. Another lead next time, if this one fails."""
+    """`check()`, then send one lead. Its delivery opens the connection. If it fails, the next probe is another lead."""
     if not app.connections.claim_probe(connection.id, config.type):
         return
     app.secrets.forget()
@@ -105,12 +105,12 @@ def _send_one(app: App, connection: Connection, backlog: Backlog) -> None:
         return
     item = waiting[0]
     app.connections.record_probe(connection.id, item.lead_id)
-    # The row stays parked: only the outcome moves it, and a lost probe costs nothing.
+    # The row stays parked until the outcome, so that a lost probe costs nothing.
     app.queue.put(encode(Message(item.lead_id, item.destination, item.seq + 1, probe=True)))
 
 
 def _check(app: App, connection: Connection, config: DestinationConfig, backlog: Backlog) -> None:
-    """Find out before a lead does. Its turn is noted first: one that is never done with must not come first each time."""
+    """Check an open connection before a lead needs it. Its turn is stored first, in case the check never ends."""
     del backlog
     app.connections.record_check(connection.id, config.type)
     check = _checked(app, config)

@@ -1,7 +1,7 @@
-"""A tick of the timer `watch`: a list of steps, each with a deadline of its own, in the order of the harm that is done without.
+"""A tick of the timer `watch`: steps with a deadline each, the most urgent first.
 
-What moves leads and raises alarms comes first, and waits for the app's own storage alone. What waits for others runs side by
-side after that, so that none of it waits for another's vendor.
+The first steps send leads on and raise alarms. They wait for the app's own storage alone. The later steps also wait for vendors,
+chats and Key Vault, and run side by side, so that none waits for another's vendor.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,12 +28,12 @@ WATCH_SECONDS: Final = 180
 READ_SECONDS: Final = 25
 PRIVACY_EVERY_MINUTES: Final = 5
 PRIVACY_AT_MINUTE: Final = 3
-"""Of these minutes; not that in which leads are counted."""
+"""In each five minutes; leads are counted in another one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What a tick knows when it begins. `uses` holds each connection that is in use."""
+    """What the steps of a tick share. `uses`: the destinations of each connection in use."""
 
     app: App
     offers: list[Offer]
@@ -43,9 +43,9 @@ class Tick:
 
 
 def watch(app: App) -> None:
-    """One tick, within `WATCH_SECONDS`: send on what waits, say what is the matter, ask vendors, and look after the rest.
+    """One tick, within `WATCH_SECONDS`: send waiting leads on, raise alarms, ask vendors, and do the housekeeping.
 
-    Raises what the first step has raised that failed, after the others were carried out; what its deadline cut off is logged.
+    A step that fails does not stop the others. The first error is raised at the end; a step past its deadline is logged.
     """
     with deadline.within(WATCH_SECONDS):
         with deadline.within(READ_SECONDS):
@@ -58,7 +58,7 @@ def watch(app: App) -> None:
 
 
 def begun(app: App) -> Tick:
-    """A tick at its beginning: with what its steps share, as it is stored now."""
+    """A new tick, with offers, connections and the backlog as they are stored now."""
     app.offers.forget()
     app.connections.forget()
     offers = app.offers.all()
@@ -69,7 +69,7 @@ def begun(app: App) -> Tick:
 
 
 def first_steps(tick: Tick) -> list[Step]:
-    """What is done one after the other. A tick has the time for all of them, and for the longest of the later ones."""
+    """Steps in sequence. A tick has the time for all of them, and for the longest of the later ones."""
     app, offers, uses, connections, backlog = tick.app, tick.offers, tick.uses, tick.connections, tick.backlog
     redrive = partial(redriving.redrive, app.queue, app.ledger, app.offers)
     return [
@@ -85,7 +85,7 @@ def first_steps(tick: Tick) -> list[Step]:
 
 
 def later_steps(tick: Tick) -> list[Step]:
-    """What is done side by side."""
+    """Steps that run side by side."""
     app, offers, uses, connections = tick.app, tick.offers, tick.uses, tick.connections
     steps = [
         Step("vendors", ASK_SECONDS, lambda: ask_vendors(app, connections, uses, tick.backlog)),
