@@ -199,7 +199,10 @@ class _Reading:
         return True
 
     def _text(self, value: object) -> str:
-        text = text_of(value)
+        text = value if type(value) is str else text_of(value)
+        # Nearly all text is printable, and printable text holds nothing to clean.
+        if text.isprintable():
+            return text.strip()
         cleaned = without_controls(text)
         if cleaned != text:
             self.altered = True

@@ -133,5 +133,4 @@ def text_of(value: object) -> str:
 
 def without_controls(text: str) -> str:
     """The text without control characters; lone surrogates become U+FFFD."""
-    # Nearly all text is printable, and printable text holds nothing to clean.
-    return text if text.isprintable() else _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))
+    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", text))

@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from leads.core.identity import customer_of
 from leads.core.lead import TEXT_FIELDS
 from leads.core.lead_parsing import parse_body
-from leads.core.messages import Message, encode
 from leads.core.states import State
 from leads.operations.imports import ImportRows, RowsToImport, import_rows
 from leads.operations.leads import ShowLead, show_lead
@@ -28,7 +26,6 @@ from leads.operations.replay import (
     replay_leads,
 )
 from leads.operations.wire import read_json
-from leads.pipeline.delivery import deliver
 from leads.pipeline.intake import KeptUnreadable
 from tests.support.command_line import Run, one_line, run_against
 from tests.support.pipeline import Killed, Pipeline, a_lead, crm
@@ -513,14 +510,3 @@ def test_a_lead_is_written_as_a_body_that_reads_the_same() -> None:
     lead = parse_body(json.dumps(body).encode())
     assert parse_body(json.dumps(lead.to_body()).encode()) == lead
     assert read_json(json.dumps(lead.to_body()).encode()) == body
-
-
-def test_a_message_of_the_release_before_is_understood(routed: Pipeline, vendor: Vendor) -> None:
-    lead = parse_body(json.dumps(a_lead()).encode())
-    now = routed.clock.now()
-    lead_id = f"{now:%Y%m%d%H%M%S000}-0123456789ab"
-    lead_id = f"{lead_id}-{customer_of(lead, lead_id)[0]}"
-    wire = json.loads(encode(Message(lead_id, received_at=now, lead=lead)))
-    assert not {"imported", "corrects", "only"} & wire.keys()
-    deliver(routed.app, json.dumps(wire))
-    assert vendor.keys() == [lead_id]
