@@ -45,6 +45,11 @@ OWN_ENDPOINT = f"AccountName=devstoreaccount1;AccountKey={KEY};QueueEndpoint=htt
             {"LeadsStorage__queueServiceUri": "https://q.example.com/", "LeadsStorage__clientId": "client"},
             Account("q", "https://q.example.com", client_id="client"),
         ),
+        (
+            "blob",
+            {"LeadsStorage__accountName": "leads"},
+            Account("leads", "https://leads.blob.core.windows.net"),
+        ),
         ("queue", {}, None),
     ],
 )
