@@ -6,20 +6,19 @@ app: the host counts it, and moves the message to the poison queue in the end.
 
 from base64 import b64encode
 from dataclasses import replace
-from datetime import timedelta
 from typing import Final
 
 from leads.app import App
 from leads.core import clock
-from leads.core.identity import customer_of
-from leads.core.lead import Lead, stage_of
+from leads.core.lead import stage_of
 from leads.core.lead_parsing import parse_kept
 from leads.core.messages import Message, MessageTooNew, MessageUnreadable, Reception, decode, encode
 from leads.core.states import State
-from leads.ledger.rows import ERASED_ON_REQUEST, Delivery, LeadRecord
+from leads.ledger.rows import Delivery, LeadRecord
 from leads.ledger.transactions import TRIES, LeadKnown, LedgerBusy
 from leads.offers.model import DestinationConfig, Offer, offer_by_id
 from leads.pipeline.attempt import attempt
+from leads.pipeline.new_leads import drop_if_erased, new_record
 from leads.platform import deadline
 from leads.platform.events import Event, emit
 from leads.platform.row_reading import UnreadableRow
@@ -35,8 +34,6 @@ LEDGER_DOWN_SECONDS: Final = 60
 TOO_NEW_SECONDS: Final = 300
 MAX_DEFERRALS: Final = 10
 """How often a message is put back for a minute until the ledger knows its lead: longer than `functionTimeout` and any lease."""
-JUST_RECEIVED: Final = timedelta(seconds=5)
-"""Younger leads skip the tombstone lookup."""
 
 
 def deliver(app: App, text: str, reception: Reception | None = None) -> None:
@@ -90,7 +87,7 @@ def _deliver(app: App, message: Message) -> None:
         _wait_for_the_ledger(app, message)
         return
     follow(record.traceparent)  # only a lead's first message brings it
-    if drop_if_erased(app, record):
+    if drop_if_erased(app.tombstones, app.ledger, record):
         return
     for _ in range(TRIES):
         try:
@@ -119,37 +116,6 @@ def _record_of(app: App, message: Message) -> LeadRecord | None:
     if lead is None or message.received_at is None:
         return app.ledger.read(message.lead_id)
     return new_record(message, lead)
-
-
-def drop_if_erased(app: App, record: LeadRecord) -> bool:
-    """Whether the customer of a new lead was erased after it was received. If so, its record is written without personal data.
-
-    A lead younger than `JUST_RECEIVED` is not looked up: `erasure.look_after` finds it if the erasure came at the same moment.
-    """
-    if record.etag or record.lead is None or clock.now() - record.received_at < JUST_RECEIVED:
-        return False
-    customer = customer_of(record.lead, record.lead_id)
-    if not app.tombstones.cover(customer, record.received_at):
-        return False
-    app.ledger.empty(record, clock.now(), ERASED_ON_REQUEST)
-    emit(Event.LEAD_EMPTIED, lead_id=record.lead_id)
-    return True
-
-
-def new_record(message: Message, lead: Lead | None) -> LeadRecord:
-    """A record for intake's message; it is not stored yet."""
-    assert message.received_at is not None  # noqa: S101
-    return LeadRecord(
-        lead_id=message.lead_id,
-        received_at=message.received_at,
-        lead=lead,
-        url_offer=message.offer,
-        has_body=message.has_body,
-        traceparent=message.traceparent,
-        imported=message.imported,
-        corrects=message.corrects,
-        only=message.only,
-    )
 
 
 def _advance(app: App, record: LeadRecord, message: Message) -> None:

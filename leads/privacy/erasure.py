@@ -21,7 +21,7 @@ from leads.ledger.todo_rows import todo_key
 from leads.ledger.tombstones import CACHE_SECONDS, Tombstone
 from leads.ledger.transactions import LEDGER_TABLE, TRIES, LedgerBusy
 from leads.offers.model import DestinationConfig, offer_by_id
-from leads.pipeline.delivery import new_record
+from leads.pipeline.new_leads import new_record
 from leads.platform.events import Event, emit
 from leads.platform.row_reading import read_each
 from leads.platform.steps import isolated

@@ -11,8 +11,8 @@ from leads.core.messages import Message, MessageTooNew, MessageUnreadable, bytes
 from leads.core.states import State
 from leads.ledger.rows import Delivery, LeadRecord
 from leads.ledger.transactions import LeadKnown
-from leads.pipeline.delivery import drop_if_erased, new_record
 from leads.pipeline.intake import keep_unreadable
+from leads.pipeline.new_leads import drop_if_erased, new_record
 from leads.platform import deadline
 from leads.platform.events import Event, emit
 from leads.platform.steps import Step, carry_out, isolated
@@ -84,7 +84,7 @@ def _record_crash(app: App, message: Message) -> None:
         return  # a later message of a lead that the ledger has forgotten
     if record is None:
         record = new_record(message, _lead_in(app, message))
-        if drop_if_erased(app, record):
+        if drop_if_erased(app.tombstones, app.ledger, record):
             return
     now = clock.now()
     concluded: list[tuple[str, Delivery]] = []

@@ -17,7 +17,8 @@ from leads.core.states import State
 from leads.ledger import transactions
 from leads.ledger.customer_rows import RecentLead
 from leads.ledger.transactions import Claim, Ledger
-from leads.pipeline.delivery import deliver, new_record
+from leads.pipeline.delivery import deliver
+from leads.pipeline.new_leads import new_record
 from leads.platform.settings import Settings
 from tests.support.pipeline import Pipeline, a_lead, crm, text_of
 from tests.support.vendor import MISCONFIGURED, RETRY, Vendor
