@@ -1,7 +1,7 @@
-"""The daily ceiling of an offer: what is over it is accepted and parked, so that a flood at the intake is none in the CRM.
+"""The daily ceiling of an offer: leads over it are accepted and parked, so that a flood at the intake does not reach the CRM.
 
-Instances count for themselves and add what they have counted to a shared count in steps of a hundredth of the ceiling: that
-costs next to nothing, and lets through a hundredth too much for each instance.
+Each instance counts for itself and adds its count to a shared one in steps of a hundredth of the ceiling. So counting costs next
+to nothing, and each instance may let through a hundredth too much.
 """
 
 from threading import Lock
@@ -35,7 +35,7 @@ class Ceilings:
         if self._connections.get(offer.ceiling_connection).paused:
             return True
         if counted := self._to_add(offer, ceiling):
-            until = self._budget(offer, ceiling).add(counted)
+            until = self._quota(offer, ceiling).add(counted)
             if until is not None:
                 reason = f"over the offer's daily ceiling of {ceiling} leads; it goes on at {until:%Y-%m-%d %H:%M} UTC"
                 self._connections.pause(offer.ceiling_connection, CEILING, reason, quietly=True)
@@ -44,7 +44,7 @@ class Ceilings:
     def reopen_if_room(self, offer: Offer) -> bool:
         """Let what is parked go where the shared count and the ceiling, as they are now, leave room. Raises `StorageError`."""
         ceiling = offer.policies.daily_ceiling
-        if ceiling is not None and self._budget(offer, ceiling).used_up_until() is not None:
+        if ceiling is not None and self._quota(offer, ceiling).used_up_until() is not None:
             return False
         self._connections.reopen(offer.ceiling_connection, quietly=True)
         return True
@@ -57,5 +57,5 @@ class Ceilings:
             self._counted[offer.id] = counted
             return 0
 
-    def _budget(self, offer: Offer, ceiling: int) -> DailyQuota:
+    def _quota(self, offer: Offer, ceiling: int) -> DailyQuota:
         return DailyQuota(self._table, CEILING, key_part(offer.id), ceiling)

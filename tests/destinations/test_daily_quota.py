@@ -1,4 +1,4 @@
-"""A daily budget that all instances share: never more than the limit in any 24 hours, whoever takes at the same moment."""
+"""A daily quota that all instances share: never more than the limit in any 24 hours, whoever takes at the same moment."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     return made
 
 
-def budget(connection_string: str, limit: int, account: str = "00Dxx0000001gER") -> DailyQuota:
-    """A budget as an instance makes it when it starts."""
+def quota(connection_string: str, limit: int, account: str = "00Dxx0000001gER") -> DailyQuota:
+    """A quota as an instance makes it when it starts."""
     storage = Storage(Settings.model_validate({"LeadsStorage": connection_string}))
     return DailyQuota(storage.table(ALLOWANCES_TABLE), "vendor", account, limit)
 
@@ -58,7 +58,7 @@ def take_all(taking: DailyQuota) -> int:
 
 
 def test_no_more_than_the_limit_is_given_out_and_it_says_until_when(fresh_storage: str, time: Time) -> None:
-    shared = budget(fresh_storage, 3)
+    shared = quota(fresh_storage, 3)
     assert take_all(shared) == 3
     with pytest.raises(UsedUp) as used_up:
         shared.take()
@@ -72,7 +72,7 @@ def test_no_more_than_the_limit_is_given_out_and_it_says_until_when(fresh_storag
 
 
 def test_each_hour_comes_free_by_itself(fresh_storage: str, time: Time) -> None:
-    shared = budget(fresh_storage, 5)
+    shared = quota(fresh_storage, 5)
     for _ in range(2):
         shared.take()
     time.now += timedelta(hours=3)
@@ -83,25 +83,25 @@ def test_each_hour_comes_free_by_itself(fresh_storage: str, time: Time) -> None:
 
 
 def test_instances_and_accounts_count_together_and_apart(fresh_storage: str, time: Time) -> None:
-    first, second = budget(fresh_storage, 4), budget(fresh_storage, 4)
+    first, second = quota(fresh_storage, 4), quota(fresh_storage, 4)
     for taking in (first, second, first):
         taking.take()
     assert take_all(second) == 1
     assert take_all(first) == 0
-    assert take_all(budget(fresh_storage, 4, "00Dxx0000001gEr")) == 4
+    assert take_all(quota(fresh_storage, 4, "00Dxx0000001gEr")) == 4
 
 
 def test_a_limit_that_was_lowered_waits_until_there_is_room_below_it(fresh_storage: str, time: Time) -> None:
     for _ in range(3):
-        take_all(budget(fresh_storage, 2))
+        take_all(quota(fresh_storage, 2))
         time.now += timedelta(hours=1)
-    more = budget(fresh_storage, 4)
+    more = quota(fresh_storage, 4)
     assert take_all(more) == 2
-    assert budget(fresh_storage, 1).used_up_until() == datetime(2026, 2, 1, 18, 5, tzinfo=UTC)
+    assert quota(fresh_storage, 1).used_up_until() == datetime(2026, 2, 1, 18, 5, tzinfo=UTC)
 
 
 def test_what_was_not_used_is_given_back(fresh_storage: str, time: Time) -> None:
-    first, second = budget(fresh_storage, 1), budget(fresh_storage, 1)
+    first, second = quota(fresh_storage, 1), quota(fresh_storage, 1)
     taken = first.take()
     assert take_all(second) == 0
     first.give_back(taken)
@@ -112,7 +112,7 @@ def test_what_was_not_used_is_given_back(fresh_storage: str, time: Time) -> None
 def test_while_nobody_else_takes_one_costs_one_request(
     fresh_storage: str, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shared = budget(fresh_storage, 10)
+    shared = quota(fresh_storage, 10)
     shared.take()
     requests: list[str] = []
     for name in ("get", "write"):
@@ -131,13 +131,13 @@ def counted(method: Callable[..., Any], calls: list[str]) -> Callable[..., Any]:
 
 
 def test_threads_and_instances_at_once_get_no_more_than_the_limit(fresh_storage: str) -> None:
-    instances = [budget(fresh_storage, 40) for _ in range(3)]
+    instances = [quota(fresh_storage, 40) for _ in range(3)]
     with ThreadPoolExecutor(12) as threads:
         assert sum(threads.map(take_all, instances * 4)) == 40
 
 
 def _take_all_in_a_process(connection_string: str) -> int:
-    shared = budget(connection_string, 60)
+    shared = quota(connection_string, 60)
     with ThreadPoolExecutor(4) as threads:
         return sum(threads.map(take_all, [shared] * 4))
 
@@ -151,7 +151,7 @@ def test_processes_at_once_get_no_more_than_the_limit(fresh_storage: str) -> Non
 def test_storage_that_does_not_answer_is_an_error_and_what_it_may_have_counted_is_read_again(
     fresh_storage: str, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shared = budget(fresh_storage, 5)
+    shared = quota(fresh_storage, 5)
     shared.take()
     write = Table.write
 
@@ -170,7 +170,7 @@ def test_no_thread_waits_long_behind_one_that_storage_keeps_waiting(
     fresh_storage: str, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "_LINE_SECONDS", 0.05)
-    shared = budget(fresh_storage, 5)
+    shared = quota(fresh_storage, 5)
     with shared._in_line(), ThreadPoolExecutor(1) as threads, pytest.raises(StorageBusy):
         threads.submit(shared.take).result()
 

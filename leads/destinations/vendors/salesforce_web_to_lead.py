@@ -1,6 +1,6 @@
-"""Salesforce Web-to-Lead: each lead handed over as a web form, with nothing but the organization's ID. Unconfirmed.
+"""Salesforce Web-to-Lead: posts each lead as a web form, with the organization's ID as the only credential. Unconfirmed.
 
-Salesforce answers 200 whatever becomes of a lead, and has no key by which it could tell a second try. Sources: Salesforce Help,
+Salesforce answers 200 whatever becomes of a lead, and has no key by which to recognise a second try. Sources: Salesforce Help,
 "How many leads can we capture from our website?" (500 in 24 hours, then a queue), "What happens to my web leads / cases if
 Salesforce is experiencing difficulty?" (they are kept, at this address alone), 000387310 (duplicate rules block); Salesforce,
 "Troubleshoot AppExchange Leads" (a country that is not in the picklist); names and lengths of fields: the generated form.
@@ -53,10 +53,10 @@ DEFAULT_MAPPING: Final[Mapping[str, MappingValue]] = {
     "rating": "{rating_name}",
     "description": "{story}",
 }
-"""Without a country: where an organization has picklists of countries, one that is written otherwise costs the whole lead."""
+"""There is no country: where an organization has picklists of countries, any other spelling costs the whole lead."""
 
 REQUIRED: Final = {"last_name": NOT_PROVIDED, "company": NOT_PROVIDED}
-"""Without them there is no lead, and nobody is told."""
+"""Without one of them Salesforce makes no lead and reports no error."""
 
 DO_NOT_CONTACT: Final = {"emailOptOut": "1", "faxOptOut": "1", "doNotCall": "1"}
 
@@ -76,21 +76,21 @@ LENGTHS: Final[Mapping[str, int]] = {
     "lead_source": 40,
     "description": 32_000,
 }
-"""What the generated form admits, although some columns hold more: a text that is too long costs the whole lead."""
+"""What the generated form admits, although some columns hold more. A text that is too long costs the whole lead."""
 
-WHOLE_OR_NOT_AT_ALL: Final = frozenset({"email", "phone", "mobile", "url"})
-"""A shortened address or number would be a wrong one: it is left to the description, which has everything."""
+NOT_TRUNCATED: Final = frozenset({"email", "phone", "mobile", "url"})
+"""A truncated address or number would be wrong. Such a field is left out; the description has the whole value."""
 
 _EMAIL: Final = re.compile(
     r"[\w!#$%&'*+/=?^`{|}~-][\w.!#$%&'*+/=?^`{|}~-]*@([A-Za-z0-9-]+\.)+[A-Za-z][A-Za-z0-9-]+", re.ASCII
 )
-"""What Salesforce takes for an address (Salesforce Help, 000001145), without comments and international ones."""
+"""E-mail addresses that Salesforce accepts (Salesforce Help, 000001145), without comments and international addresses."""
 
 _SUFFIX: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 
 
 def id_suffix(short: str) -> str:
-    """The three characters that make 18 of an ID's 15: one for each five, which says which of them are capital letters."""
+    """The last three characters of an ID of 18. Each one encodes which of five characters are capital letters."""
     fives = (short[start : start + 5] for start in (0, 5, 10))
     return "".join(_SUFFIX[sum(1 << place for place, letter in enumerate(five) if letter.isupper())] for five in fives)
 
@@ -100,7 +100,7 @@ def _has_right_suffix(identifier: str) -> bool:
 
 
 class WebToLeadSettings(DestinationSettings):
-    """Whose form it is, and how much it takes. There is no secret."""
+    """Which organization's form it is, and how many leads it takes. There is no secret."""
 
     oid: str = Field(
         title="Organization ID",
@@ -149,7 +149,7 @@ class WebToLead(Destination):
     @classmethod
     def connection_key(cls, settings: DestinationSettings) -> tuple[str, ...]:
         assert isinstance(settings, WebToLeadSettings)  # noqa: S101
-        # A connection whose limit is lower is used up earlier: it must not pause the others.
+        # A connection with a lower limit is used up earlier. It must not pause the others.
         return (settings.url, settings.organization, str(settings.daily_limit))
 
     @classmethod
@@ -166,17 +166,17 @@ class WebToLead(Destination):
         return False
 
     @once
-    def budget(self) -> DailyQuota:
+    def quota(self) -> DailyQuota:
         def make() -> DailyQuota:
             table = self.context.storage.table(ALLOWANCES_TABLE)
             return DailyQuota(table, "web_to_lead", self.settings.organization, self.settings.daily_limit)
 
-        return self.context.shared(("daily budget", self.connection), make)
+        return self.context.shared(("daily quota", self.connection), make)
 
     def check(self) -> CheckResult:
         """Whether something is left of the daily limit, and the address answers. Nothing shows whether it takes leads."""
         try:
-            until = self.budget.used_up_until()
+            until = self.quota.used_up_until()
         except StorageError:
             return CheckResult(
                 ok=False, problem="the app's own storage did not answer", code=NO_ALLOWANCE, transient=True
@@ -201,7 +201,7 @@ class WebToLead(Destination):
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
         fields = self._fields(outgoing, customer)
         try:
-            taken = self.budget.take()
+            taken = self.quota.take()
         except UsedUp as used_up:
             return Misconfigured(self._used_up(used_up.until), DAILY_LIMIT)
         except StorageError:
@@ -227,7 +227,7 @@ class WebToLead(Destination):
 
     def _give_back(self, taken: str) -> None:
         try:
-            self.budget.give_back(taken)
+            self.quota.give_back(taken)
         except StorageError as error:
             emit(Event.STORAGE_UNAVAILABLE, what="allowances", why=type(error).__name__)
 
@@ -242,7 +242,7 @@ destination = WebToLead
 
 
 def form(mapping: Mapping[str, MappingValue], outgoing: OutgoingLead, customer: Customer) -> dict[str, str]:
-    """The lead as fields of the form. The mapping has the last word, but what Salesforce insists on is always there."""
+    """The lead as fields of the form. The mapping decides, but the fields that Salesforce requires are always there."""
     fields = dict(DO_NOT_CONTACT) if outgoing.set_do_not_contact else {}
     if outgoing.follow_up.campaign:
         fields["Campaign_ID"] = outgoing.follow_up.campaign
@@ -251,17 +251,17 @@ def form(mapping: Mapping[str, MappingValue], outgoing: OutgoingLead, customer: 
 
 
 def _fitted(name: str, value: str | float | bool) -> str:
-    """A field's text as the form can hold it; "" is left out, as a box that is not ticked."""
+    """A field's text as the form can hold it. "" stands for a field that is left out, such as a box that is not ticked."""
     if isinstance(value, bool):
         return "1" if value else ""
     text = truncate(str(value), LENGTHS[name]) if name in LENGTHS else str(value)
-    if name in WHOLE_OR_NOT_AT_ALL and text != str(value):
+    if name in NOT_TRUNCATED and text != str(value):
         return ""
     return text if name != "email" or _EMAIL.fullmatch(text) else ""
 
 
 def encode(fields: Mapping[str, str]) -> str:
-    """A form's body. Half a surrogate pair becomes a question mark: no encoding has it."""
+    """A form's body. Half a surrogate pair has no encoding and becomes a question mark."""
     return urlencode(fields, encoding="utf-8", errors="replace")
 
 
@@ -271,8 +271,8 @@ _NOT_THERE: Final = frozenset({301, 307, 308, 404, 410})
 def classify(answer: Answer) -> Outcome:
     """What the answer to a form means (RFC 9110, section 15). Salesforce itself documents none.
 
-    A status by which a gateway may speak for a server that has acted leaves the outcome unknown, and so does the redirect by
-    which the handler of a form sends a browser on. The header is undocumented: public integrations read it as "no lead was made".
+    The outcome is unknown after a status that a gateway may send for a server that has acted, and after the redirect by which a
+    form's handler sends a browser on. The header is undocumented: public integrations read it as "no lead was made".
     """
     status, code = answer.status, str(answer.status)
     if 200 <= status < 300:

@@ -1,7 +1,7 @@
 """Webhook: each lead as a signed JSON POST to an HTTPS endpoint (Standard Webhooks).
 
-The id that the receiver can tell a repeated call by is the same over all tries of a lead. Signatures are made as in the
-"Standard Webhooks" specification, version 1.0.0: HMAC-SHA256 over `id.timestamp.body`.
+All tries of a lead have the same id, by which the receiver recognises a repeated call. Signatures follow the "Standard Webhooks"
+specification, version 1.0.0: HMAC-SHA256 over `id.timestamp.body`.
 """
 
 import base64
@@ -83,7 +83,7 @@ class WebhookSettings(DestinationSettings):
 
 
 class Webhook(Destination):
-    """Posts each lead under the id `lead id` + `_` + destination name, without a dot, which parts what is signed."""
+    """Posts each lead under the id `lead id` + `_` + destination name. The id has no dot: dots separate what is signed."""
 
     Settings: ClassVar[type[DestinationSettings]] = WebhookSettings
     replay_warning = "The receiver is called again with the same webhook-id: what it does then is up to it."
@@ -96,14 +96,14 @@ class Webhook(Destination):
         return (settings.url, settings.secret, *sorted(headers))
 
     def check(self) -> CheckResult:
-        """Whether the host can be reached over TLS and every secret can be read; nothing is posted."""
+        """Whether every secret can be read, and the host be reached over TLS. Nothing is posted."""
         try:
             self._keys()
             self._own_headers()
             self.http.request("HEAD", self.settings.url)
         except FAILURES as error:
             if isinstance(error, NoAnswer) and error.sent:
-                # It was reached: many an endpoint that takes calls has no answer to any other method.
+                # The endpoint was reached: many endpoints answer no method but POST.
                 return CheckResult(ok=True, problem="the endpoint has no answer to HEAD", code=error.failure)
             return check_result(outcome_of(error, WRONG_ADDRESS), "the endpoint did not answer")
         return CheckResult(ok=True)
@@ -126,7 +126,7 @@ class Webhook(Destination):
         return [PreviewedRequest("POST", self.settings.url, headers, json.loads(body))]
 
     def _message(self, outgoing: OutgoingLead, customer: Customer) -> tuple[str, bytes]:
-        """The call's id, the same at every try, and its body."""
+        """The call's id, the same for every try, and its body."""
         body = json.dumps(self._payload(outgoing, customer), ensure_ascii=False).encode()
         return f"{outgoing.lead_id}_{outgoing.destination}", body
 
@@ -151,7 +151,7 @@ destination = Webhook
 
 
 def payload(outgoing: OutgoingLead, customer: Customer) -> dict[str, Any]:
-    """The documented body, version `PAYLOAD_VERSION`: fields may be added to it, none is renamed or taken away."""
+    """The documented body, version `PAYLOAD_VERSION`. Fields may be added; none is renamed or removed."""
     lead = outgoing.lead
     return {
         "type": "lead.received",
@@ -228,7 +228,7 @@ def classify(answer: Answer, message_id: str) -> Outcome:
         return Misconfigured("The endpoint refuses the call: check its secret and the headers.", code)
     if status in {404, 405, 410}:
         return Misconfigured("There is no such endpoint, or it takes no POST: check the address.", code)
-    # Receivers with a Standard Webhooks library answer 400 to a wrong signature, too.
+    # Receivers with a Standard Webhooks library answer 400 to a wrong signature as well.
     return Rejected("The endpoint does not accept this lead.", code, doubtful=status != 413)
 
 
