@@ -4,17 +4,17 @@ A CRM's own class says how each of these steps is done, and what the next try do
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 from leads.core.outcomes import Delivered, Outcome, Retry, Skipped
-from leads.destinations.base import Customer, Destination, MappingValue, OutgoingLead, PreviewedRequest
+from leads.destinations.base import CheckResult, Customer, Destination, MappingValue, OutgoingLead, PreviewedRequest
 from leads.destinations.changes import Vocabulary
 from leads.destinations.follow_up import REAL_INTEREST
 from leads.destinations.rest import PreviewingClient, RestClient
 from leads.destinations.text import CONTACT_ASKED_FOR
 from leads.destinations.tokens import TokenSource
-from leads.destinations.vendor_errors import FAILURES, VendorError, outcome_of
+from leads.destinations.vendor_errors import FAILURES, VendorError, check_of, check_result, outcome_of
 from leads.platform.once import once
 
 TRIES: Final = 10
@@ -133,6 +133,12 @@ class Crm(Destination):
     wrong_address: ClassVar[str]
     """For a person: the address is not the vendor's, and which setting to check."""
 
+    out_of_reach: ClassVar[str]
+    """For a person: who did not answer a check."""
+
+    addresses: ClassVar[str] = "url"
+    """The settings that name the vendor's addresses."""
+
     client_class: ClassVar[type[RestClient]]
     preview_class: ClassVar[type[PreviewingClient]]
 
@@ -144,6 +150,18 @@ class Crm(Destination):
     @abstractmethod
     def token_source(self) -> TokenSource:
         """The source of the credential's tokens, one for all destinations that use it."""
+
+    @abstractmethod
+    def parts_of_check(self) -> tuple[Sequence[Callable[[], str]], Sequence[Callable[[], str]]]:
+        """What leads need, and what they can be stored without (`check_of`)."""
+
+    def check(self) -> CheckResult:
+        """Sign in, and look whether the rights, fields and follow-up targets that leads need are there."""
+        return check_of(*self.parts_of_check(), self.result_of)
+
+    def result_of(self, failure: Exception) -> CheckResult:
+        """What one of `FAILURES` means for a check."""
+        return check_result(self.outcome_of(failure), self.out_of_reach, self.addresses)
 
     @abstractmethod
     def sending(self, client: Any, outgoing: OutgoingLead, customer: Customer) -> CrmSending[Any]:

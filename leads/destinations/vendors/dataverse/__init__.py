@@ -4,11 +4,10 @@ A record and the notes, tasks and queue items of a stage have ids that are compu
 created only: whatever is sent twice is there once. What belongs to a stage is stored in one change set, whole or not at all.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from leads.destinations.base import (
-    CheckResult,
     Customer,
     DestinationSettings,
     MappingValue,
@@ -17,7 +16,6 @@ from leads.destinations.base import (
 from leads.destinations.crm import Crm
 from leads.destinations.mapping import names_in
 from leads.destinations.tokens import TokenSource
-from leads.destinations.vendor_errors import check_of, check_result, outcome_of
 from leads.destinations.vendors.dataverse.checks import Checking
 from leads.destinations.vendors.dataverse.client import Client
 from leads.destinations.vendors.dataverse.columns import Lengths
@@ -38,6 +36,8 @@ class Dataverse(Crm):
     )
     settings: DataverseSettings
     wrong_address = WRONG_ADDRESS
+    out_of_reach = "the environment, or its sign-in, did not answer"
+    addresses = "url, and authority if it is set"
     client_class = Client
     preview_class = PreviewClient
     default_mapping: ClassVar[Mapping[str, MappingValue] | None] = DEFAULT_MAPPING
@@ -74,10 +74,9 @@ class Dataverse(Crm):
     def record_link(self, record_id: str) -> str:
         return f"{self.settings.base_url}/main.aspx?pagetype=entityrecord&etn=lead&id={record_id}"
 
-    def check(self) -> CheckResult:
-        """Sign in, and look whether the rights, columns and follow-up targets that leads need are there."""
+    def parts_of_check(self) -> tuple[Sequence[Callable[[], str]], Sequence[Callable[[], str]]]:
         checking = Checking(self.client, self.mapping, self.follow_up)
-        return check_of(checking.needed, checking.extras, _judged)
+        return checking.needed, checking.extras
 
     def sending(self, client: Any, outgoing: OutgoingLead, customer: Customer) -> Sending:
         scope = self.record_scope(outgoing.offer, outgoing.destination)
@@ -85,8 +84,3 @@ class Dataverse(Crm):
 
 
 destination = Dataverse
-
-
-def _judged(failure: Exception) -> CheckResult:
-    words = "the environment, or its sign-in, did not answer"
-    return check_result(outcome_of(failure, WRONG_ADDRESS), words, "url, and authority if it is set")

@@ -5,7 +5,7 @@ transaction, whole or not at all, after a look whether it is there: whatever is 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Final
@@ -22,7 +22,7 @@ from leads.destinations.base import (
 from leads.destinations.crm import Crm
 from leads.destinations.follow_up import FollowUp
 from leads.destinations.tokens import TokenSource
-from leads.destinations.vendor_errors import UNREADABLE, check_of, check_result, outcome_of
+from leads.destinations.vendor_errors import UNREADABLE
 from leads.destinations.vendors.salesforce.client import Client, equals, select
 from leads.destinations.vendors.salesforce.errors import WRONG_ADDRESS, Refusal
 from leads.destinations.vendors.salesforce.fields import LeadFields
@@ -44,6 +44,7 @@ class Salesforce(Crm):
     )
     settings: SalesforceSettings
     wrong_address = WRONG_ADDRESS
+    out_of_reach = "Salesforce did not answer"
     client_class = Client
     preview_class = PreviewClient
     default_mapping: ClassVar[Mapping[str, MappingValue] | None] = DEFAULT_MAPPING
@@ -79,12 +80,14 @@ class Salesforce(Crm):
     def record_link(self, record_id: str) -> str:
         return f"{self.settings.base_url}/{record_id}"
 
-    def check(self) -> CheckResult:
-        """Sign in, and look whether the rights, fields and follow-up targets that leads need are there."""
-        client = self.client
+    def parts_of_check(self) -> tuple[Sequence[Callable[[], str]], Sequence[Callable[[], str]]]:
         needed = (self._problem_with_leads, self._problem_with_tasks, self._problem_with_rule)
-        targets = [partial(self._missing_target, client, stage, wanted) for stage, wanted in self.follow_up.items()]
-        return check_of([partial(part, client) for part in needed], targets, _judged)
+        targets = [partial(self._missing_target, stage, wanted) for stage, wanted in self.follow_up.items()]
+        return needed, targets
+
+    def result_of(self, failure: Exception) -> CheckResult:
+        found = super().result_of(failure)
+        return replace(found, problem=WRONG_ADDRESS, transient=False) if found.code == UNREADABLE.code else found
 
     def outcome_of(self, failure: Exception) -> Outcome:
         of_key = isinstance(failure, Refusal) and failure.of_key
@@ -94,8 +97,8 @@ class Salesforce(Crm):
         scope = self.record_scope(outgoing.offer, outgoing.destination)
         return Sending(self.settings, client, self.fields, self.mapping, scope, outgoing, customer)
 
-    def _problem_with_leads(self, client: Client) -> str:
-        description = client.describe("Lead")
+    def _problem_with_leads(self) -> str:
+        description = self.client.describe("Lead")
         self.fields.learn(description)
         if problem := _lacking("Lead", description, ("queryable", "createable", "updateable")):
             return problem
@@ -105,8 +108,8 @@ class Salesforce(Crm):
             problem = self.fields.problem_with_search()
         return problem or self.fields.problem_with(self.mapping, DEFAULT_MAPPING)
 
-    def _problem_with_tasks(self, client: Client) -> str:
-        description = client.describe("Task")
+    def _problem_with_tasks(self) -> str:
+        description = self.client.describe("Task")
         if problem := _lacking("Task", description, ("queryable", "createable")):
             return problem
         writable = {field.get("name") for field in description.get("fields") or [] if field.get("createable")}
@@ -115,22 +118,24 @@ class Salesforce(Crm):
             f"The app's user may not write {', '.join(hidden)} of tasks: give it the permission set." if hidden else ""
         )
 
-    def _problem_with_rule(self, client: Client) -> str:
+    def _problem_with_rule(self) -> str:
         rule = self.settings.assignment
         if rule not in {"on", "off"}:
-            found = client.query(select("AssignmentRule", ["Id"], equals("Id", rule), equals("SobjectType", "Lead")))
+            found = self.client.query(
+                select("AssignmentRule", ["Id"], equals("Id", rule), equals("SobjectType", "Lead"))
+            )
             if not found:
                 return "assignment: Salesforce has no assignment rule for leads with this ID."
         return ""
 
-    def _missing_target(self, client: Client, stage: Stage, wanted: FollowUp) -> str:
+    def _missing_target(self, stage: Stage, wanted: FollowUp) -> str:
         for name, query, missing in _targets(wanted):
-            found = client.query(query)
+            found = self.client.query(query)
             if not found:
                 return f"follow_up.{stage}.{name}: {missing}"
             if found[0].get("IsActive") is False:
                 return f"follow_up.{stage}.{name}: the user with this ID is disabled: activate it, or name another one."
-        if wanted.campaign and not client.describe("CampaignMember").get("createable"):
+        if wanted.campaign and not self.client.describe("CampaignMember").get("createable"):
             words = "the app's user may not add members: it has to be a Marketing User, with the right on campaigns."
             return f"follow_up.{stage}.campaign: {words}"
         return ""
@@ -139,11 +144,6 @@ class Salesforce(Crm):
 destination = Salesforce
 
 _RIGHT_NAMES: Final = {"queryable": "Read", "createable": "Create", "updateable": "Edit"}
-
-
-def _judged(failure: Exception) -> CheckResult:
-    found = check_result(outcome_of(failure, WRONG_ADDRESS), "Salesforce did not answer")
-    return replace(found, problem=WRONG_ADDRESS, transient=False) if found.code == UNREADABLE.code else found
 
 
 def _lacking(name: str, description: Mapping[str, Any], rights: tuple[str, ...]) -> str:

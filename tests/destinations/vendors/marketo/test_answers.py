@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,9 +17,10 @@ from leads.core.outcomes import Misconfigured, Retry
 from leads.destinations.base import OutgoingLead
 from leads.destinations.http import Answer
 from leads.destinations.limits import RateLimit
-from leads.destinations.tokens import NoToken
-from leads.destinations.vendor_errors import ErrorKind
+from leads.destinations.tokens import NoToken, Token, TokenSource
+from leads.destinations.vendor_errors import ErrorKind, VendorError
 from leads.destinations.vendors.marketo import RATE_LIMIT
+from leads.destinations.vendors.marketo.client import Client
 from leads.destinations.vendors.marketo.errors import CODES, WAITS, problem_of, record_problem
 from leads.destinations.vendors.marketo.fields import Field, catalogue, form_fields
 from leads.destinations.vendors.marketo.journey import EARLIER, STAGES_KEPT, as_text, with_stage
@@ -230,3 +232,25 @@ def test_an_instance_has_one_name_however_it_is_written() -> None:
 
 def test_the_rate_limit_is_what_adobe_advises() -> None:
     assert RateLimit(at_once=5, calls=50, seconds=20.0, longest_call=90.0) == RATE_LIMIT
+
+
+def test_a_refused_call_has_ended_as_any_other_where_the_limit_counts_it() -> None:
+    ended: list[int] = []
+
+    class Slot:
+        def call(self, request: Callable[[], Answer]) -> Answer:
+            found = request()
+            ended.append(found.status)
+            return found
+
+    class Http:
+        def request(self, *_: Any, **__: Any) -> Answer:
+            return answer({"success": False, "errors": [{"code": "1003"}]})
+
+    http: Any = Http()
+    slot: Any = Slot()
+    tokens = TokenSource(lambda: Token("token", START + timedelta(days=36500)))
+    client = Client("https://123-abc-456.mktorest.com", http, tokens, slot)
+    with pytest.raises(VendorError):
+        client.may_write()
+    assert ended == [200]
