@@ -228,6 +228,14 @@ def story(text: str) -> list[tuple[int, str, float]]:
 @example(story("a first_call, a lose_the_next_answer, a close, a first_call, a close, a first_call"), [0.0, 0.0])
 @example(story("a first_call, a lose_the_next_request, a close, b first_call, a first_call, a call"), [0.0, 0.0])
 @example(story("a first_call, b wait 115, b first_call, b close, b first_call, a call, a call"), [0.0, 0.0])
+@example(
+    story("a first_call, a first_call, b wait 121, b first_call, b call, b first_call, b call, a call, a call"),
+    [0.0, 9.0],
+)
+@example(
+    story("a first_call, a call, a lose_the_next_request, a close, a first_call, a call, a first_call, a call"),
+    [0.0, 0.0],
+)
 @settings(max_examples=200)
 def test_whatever_becomes_of_processes_the_vendor_sees_no_more_than_the_limit(
     todo: list[tuple[int, str, float]], offsets: list[float]
