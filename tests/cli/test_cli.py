@@ -281,6 +281,7 @@ def test_the_module_runs_as_a_process(pipeline: Pipeline, vendor: Vendor, fresh_
     assert "No offer is configured" in ran.out
 
 
+@pytest.mark.server
 def test_storage_that_refuses_connections_is_said_so_in_one_line() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -314,6 +315,7 @@ def test_a_wrong_key_is_said_so(fresh_storage: str) -> None:
     assert one_line(ran, 3).startswith("LeadsStorage: the storage account refuses (403 ")
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     ("environment", "problem"),
     [

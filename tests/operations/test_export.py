@@ -191,6 +191,7 @@ def test_killed_and_run_again_the_file_is_the_same(
         assert {row["lead_id"] for row in csv.DictReader(text)} == set(filled.values())
 
 
+@pytest.mark.server
 def test_memory_stays_flat_however_many_leads_there_are(tmp_path: Path) -> None:
     few, many = (20_000, 200_000) if os.environ.get("WHOLE_SIZE") else (4_000, 40_000)
     peaks = {}
