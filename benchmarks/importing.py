@@ -14,7 +14,7 @@ from benchmarks.effort import Effort
 from benchmarks.report import Result, Target, compared_result, result
 from benchmarks.rounds import compare
 from benchmarks.side import accounts, app_on
-from leads.operations.imports import ImportRows, RowsToImport, import_rows
+from leads.operations.imports import RowsToImport, import_rows
 from leads.pipeline.importing import AT_ONCE
 from leads.platform.storage import LEADS_QUEUE
 
@@ -29,9 +29,9 @@ def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
         numbers = itertools.count()
         began = datetime.now(UTC) - timedelta(days=40)
 
-        def wanted(count: int) -> ImportRows:
+        def wanted(count: int) -> RowsToImport:
             rows = [{"number": number, "record": _record(number, began)} for number in itertools.islice(numbers, count)]
-            return ImportRows(wanted=RowsToImport.model_validate({"rows": rows}))
+            return RowsToImport.model_validate({"rows": rows})
 
         def import_some() -> list[float]:
             request = wanted(effort.imported_rows)

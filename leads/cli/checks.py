@@ -20,7 +20,7 @@ from leads.offers.model import Offer
 from leads.operations.connections import list_connections
 from leads.operations.leads import DeliveryView, LeadView, ShowLead, show_lead
 from leads.operations.operation import Nothing
-from leads.operations.preview import Preview, PreviewedDestination, PreviewLead, WantedPreview, preview_lead
+from leads.operations.preview import Preview, PreviewedDestination, WantedPreview, preview_lead
 from leads.operations.problems import Invalid, NotFound
 from leads.operations.status import show_status
 from leads.operations.test_lead import (
@@ -148,7 +148,7 @@ def offers_preview(
         offer_id=offer_id,
         offer=_from_file(file, offer_id) if file else None,
     )
-    found = ask(context, preview_lead, PreviewLead(wanted=wanted))
+    found = ask(context, preview_lead, wanted)
     if as_json:
         print_json(found)
     else:

@@ -13,7 +13,7 @@ from leads.cli.leads import InState, OfOffer, Since, Until
 from leads.cli.output import json_text, print_line
 from leads.cli.prompts import DONE, asked, confirmed
 from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
-from leads.operations.export import Export, ExportLeads, export_leads
+from leads.operations.export import Export, export_leads
 from leads.operations.export_pages import csv_header, csv_line
 from leads.operations.problems import Invalid
 
@@ -52,10 +52,7 @@ def export(
         print_line("Nothing was exported.", err=True)
         return DONE
     wanted = asked(Export, offer=offer, state=state, since=since, until=until, dry_run=dry_run)
-    # A time such as 3d is fixed with the first step, not anew with each.
-    steps = in_steps(
-        context, export_leads, lambda place: ExportLeads(export=wanted.model_copy(update={"after": place})), after
-    )
+    steps = in_steps(context, export_leads, wanted, after)
     count = 0
     write = _csv if kind == "csv" else _json
     with _opened("" if dry_run else output, adding=bool(after)) as file:

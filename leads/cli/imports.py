@@ -18,12 +18,9 @@ from leads.core.states import FINAL
 from leads.operations.imports import (
     ROWS_AT_ONCE,
     ImportedFromTable,
-    ImportRows,
-    ImportTable,
     JudgedRow,
     JudgedRows,
     NumberedRow,
-    ReconcileRows,
     Rows,
     RowsToImport,
     TableToImport,
@@ -92,7 +89,7 @@ def import_csv(
 
     def take_in(batch: Rows) -> JudgedRows:
         wanted = RowsToImport(**batch.model_dump(), policy="record" if only_record else "send", dry_run=dry_run)
-        return ask(context, import_rows, ImportRows(wanted=wanted))
+        return ask(context, import_rows, wanted)
 
     done = _in_batches(found, reading, take_in)
     _print_doubts(found, reading)
@@ -152,9 +149,7 @@ def import_from_table(
         dry_run=dry_run,
     )
     total = ImportedFromTable(next=None, imported=0, known=0, bad=[], unknown_columns=[])
-    for step in in_steps(
-        context, import_table, lambda place: ImportTable(wanted=which.model_copy(update={"after": place})), after
-    ):
+    for step in in_steps(context, import_table, which, after):
         total.imported, total.known, total.bad = (
             total.imported + step.imported,
             total.known + step.known,
@@ -191,7 +186,7 @@ def reconcile(
     """
     found = read_csv(read_bytes(file))
     reading = _reading(found, columns, offer, dates, time)
-    done = _in_batches(found, reading, lambda batch: ask(context, reconcile_rows, ReconcileRows(wanted=batch)))
+    done = _in_batches(found, reading, lambda batch: ask(context, reconcile_rows, batch))
     _print_doubts(found, reading)
     if as_json:
         print_json(done)
@@ -211,7 +206,7 @@ def _bring_in(context: typer.Context, found: CsvFile, reading: Rows, missing: se
     wanted = CsvFile(found.columns, [(number, record) for number, record in found.rows if number in missing])
     count = 0
     for batch in _batches(wanted, reading):
-        rows = ask(context, import_rows, ImportRows(wanted=RowsToImport(**batch.model_dump()))).rows
+        rows = ask(context, import_rows, RowsToImport(**batch.model_dump())).rows
         count += sum(row.verdict is Verdict.MISSING for row in rows)
         show_progress(f"{count} of {len(missing)} imported")
     end_progress()

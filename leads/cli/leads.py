@@ -163,8 +163,7 @@ def leads_show(
     lead = ask(context, show_lead, ShowLead(lead_id=lead_id))
     said = ask(context, show_person, ShowLead(lead_id=lead_id)) if person else None
     if as_json:
-        more = {"person": said.model_dump(mode="json")} if said else {}
-        print_json(lead.model_dump(mode="json") | more)
+        print_json(dict(lead) | ({"person": said} if said else {}))
         return
     _print_lead(lead)
     if said:

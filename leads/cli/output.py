@@ -47,7 +47,7 @@ def value_of(value: JsonValue) -> str:
 
 
 def json_text(what: object, indent: int | None = 2) -> str:
-    """A model, a dataclass, or whatever holds some, as JSON that can't steer a terminal."""
+    """Models, dataclasses and plain values as JSON that can't steer a terminal."""
     text = json.dumps(to_jsonable_python(what), ensure_ascii=False, indent=indent)
     return _UNSAFE_IN_A_TERMINAL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 

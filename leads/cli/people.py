@@ -13,9 +13,7 @@ from leads.cli.prompts import DONE, NEEDS_A_PERSON, confirmed
 from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
 from leads.operations.people import (
     Access,
-    EraseCustomer,
     Erasure,
-    ShowCustomer,
     erase_customer,
     show_customer,
 )
@@ -35,9 +33,7 @@ def access(context: typer.Context, after: After = "") -> None:
     email = _address()
     held: dict[str, Any] = {}
     looked_at = 0
-    for step in in_steps(
-        context, show_customer, lambda place: ShowCustomer(access=Access(email=email, after=place)), after
-    ):
+    for step in in_steps(context, show_customer, Access(email=email), after):
         part = step.model_dump(mode="json", exclude={"next", "looked_at"})
         held = {name: held.get(name, []) + value if isinstance(value, list) else value for name, value in part.items()}
         looked_at += step.looked_at
@@ -68,12 +64,7 @@ def erase(
     trails: list[ErasureEntry] = []
     handed_over: list[HandedOver] = []
     looked_at = 0
-    for step in in_steps(
-        context,
-        erase_customer,
-        lambda place: EraseCustomer(erasure=Erasure(email=email, dry_run=dry_run, after=place)),
-        after,
-    ):
+    for step in in_steps(context, erase_customer, Erasure(email=email, dry_run=dry_run), after):
         trails += step.traces
         handed_over += step.handed_over
         looked_at += step.looked_at

@@ -16,7 +16,6 @@ from leads.operations.replay import (
     BulkReplayFilter,
     ReplayedLead,
     ReplayLead,
-    ReplayMany,
     ReplayOptions,
     replay_lead,
     replay_leads,
@@ -127,9 +126,7 @@ def _will(dry_run: bool) -> str:
 
 def _many(context: typer.Context, which: BulkReplayFilter, after: str, as_json: bool) -> int:
     found: list[Replay] = []
-    for step in in_steps(
-        context, replay_leads, lambda place: ReplayMany(many=which.model_copy(update={"after": place})), after
-    ):
+    for step in in_steps(context, replay_leads, which, after):
         found += step.deliveries
         show_progress(f"{len(found)} leads")
     end_progress()

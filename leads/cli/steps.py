@@ -10,10 +10,10 @@ from leads.app import App
 from leads.cli import hints
 from leads.cli.output import print_line
 from leads.cli.prompts import ask
-from leads.cli.transport import RequestT
 from leads.operations.problems import Invalid
-from leads.operations.steps import StepDone
+from leads.operations.steps import Part, StepDone
 
+PartT = TypeVar("PartT", bound=Part)
 StepT = TypeVar("StepT", bound=StepDone)
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
@@ -25,14 +25,17 @@ After = Annotated[
 
 def in_steps(
     context: typer.Context,
-    run: Callable[[App, RequestT], StepT],
-    request: Callable[[str], RequestT],
+    run: Callable[[App, PartT], StepT],
+    request: PartT,
     after: str = "",
 ) -> Iterator[StepT]:
-    """The answer of every step, from `after` on. `request` makes the request of a step from where it begins."""
+    """The answer of every step, from `after` on.
+
+    A time such as 3d is fixed once, in `request`, and not anew with each step.
+    """
     try:
         while True:
-            step = ask(context, run, request(after))
+            step = ask(context, run, request.model_copy(update={"after": after}))
             yield step
             if step.next is None:
                 return

@@ -34,7 +34,7 @@ class Listed:
     stage: str
     source: str
     state: State
-    states: str
+    destinations: dict[str, str]
     is_test: bool
     unconfirmed: bool
 
@@ -300,7 +300,7 @@ def _listed(row: Any) -> Listed:
         stage=row.get("stage", ""),
         source=row.get("source", ""),
         state=State(row["state"]),
-        states=row.get("states", ""),
+        destinations=dict(pair.split("=", 1) for pair in row.get("states", "").split(",") if pair),
         is_test=row.get("is_test", False),
         unconfirmed=row.get("unconfirmed", False),
     )

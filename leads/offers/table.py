@@ -37,7 +37,7 @@ class OfferChanged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredOffer:
-    """An offer with the ETag under which it is stored and the time of its last change."""
+    """An offer as it is stored. `etag` changes with every change of the offer."""
 
     offer: Offer
     etag: str

@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -17,28 +16,15 @@ from leads.app import App
 from leads.core.identity import complement
 from leads.core.lead import TEXT_FIELDS, Lead
 from leads.core.lenient_json import text_of_body
-from leads.core.states import State
 from leads.ledger.queries import PARTITIONS, received_between
 from leads.ledger.rows import UNROUTED_OFFER, LeadRecord, read_lead
 from leads.ledger.transactions import Ledger
+from leads.operations.leads import LeadCriteria
 from leads.platform.row_reading import read_each
 from leads.platform.table_format import key_part
 
 LEADS_A_PAGE: Final = 500
 _FORM: Final = re.compile(r"|[0-9a-f]:(?:[0-9a-f-]{32})?")
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which leads: of an offer ("-" = of none), in a state, received in a time span; None = all."""
-
-    offer: str | None = None
-    state: State | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-    def includes(self, record: LeadRecord) -> bool:
-        return self.offer is None or key_part(record.offer or UNROUTED_OFFER) == key_part(self.offer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +40,7 @@ class WrongPlace(ValueError):
     """This is no place that an export has come to."""
 
 
-def export(app: App, wanted: Wanted, place: str = "") -> Iterator[Exported]:
+def export(app: App, wanted: LeadCriteria, place: str = "") -> Iterator[Exported]:
     """Every lead that is wanted, from a place on: newest first within each of the ledger's sixteen parts.
 
     Raises `WrongPlace`.
@@ -68,16 +54,16 @@ def export(app: App, wanted: Wanted, place: str = "") -> Iterator[Exported]:
             yield from read_each(page, partial(_exported, app.ledger, wanted, partition))
 
 
-def _condition(wanted: Wanted, partition: str, after: str) -> str:
+def _condition(wanted: LeadCriteria, partition: str, after: str) -> str:
     condition = f"PartitionKey eq '{partition}' and {received_between('lead;', wanted.since, wanted.until)}"
     condition += f" and RowKey gt 'lead;{complement(after)}'" if after else ""
     return condition + (f" and state eq '{wanted.state}'" if wanted.state else "")
 
 
-def _exported(ledger: Ledger, wanted: Wanted, partition: str, row: Any) -> Exported:
+def _exported(ledger: Ledger, wanted: LeadCriteria, partition: str, row: Any) -> Exported:
     record = read_lead(row, row.metadata["etag"])
     place = f"{partition}:{record.lead_id}"
-    if not wanted.includes(record):
+    if wanted.offer is not None and key_part(record.offer or UNROUTED_OFFER) != key_part(wanted.offer):
         return Exported(place, None)
     if not record.has_body:
         return Exported(place, record)

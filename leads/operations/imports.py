@@ -4,10 +4,10 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
-from pydantic import BaseModel, Field, JsonValue, field_validator, model_validator
+from pydantic import BaseModel, Field, JsonValue, field_validator
 
 from leads.app import App
 from leads.core.columns import field_of_column, fields_in
@@ -18,8 +18,8 @@ from leads.core.messages import Imported
 from leads.core.states import State
 from leads.destinations.vendors.azure_table import AzureTable, AzureTableSettings
 from leads.destinations.vendors.azure_table.rows import from_entity, offer_of
-from leads.operations.leads import Moment, in_order
-from leads.operations.operation import BODY, Body, Request
+from leads.operations.leads import Moment, TimeSpan
+from leads.operations.operation import Body
 from leads.operations.problems import Invalid
 from leads.operations.steps import INVALID_CURSOR, Step, StepDone
 from leads.pipeline.importing import Judged, MixedDates, Reading, Row, Verdict, compare, fit_for, in_one_order, take_in
@@ -84,18 +84,6 @@ class RowsToImport(Rows):
     dry_run: bool = Field(default=False, description="Only say what would be done.")
 
 
-class ImportRows(Request):
-    """Which rows, and what is done with them."""
-
-    wanted: Annotated[RowsToImport, BODY]
-
-
-class ReconcileRows(Request):
-    """Which rows to compare."""
-
-    wanted: Annotated[Rows, BODY]
-
-
 class JudgedRow(BaseModel):
     """What is to be said of a row.
 
@@ -117,24 +105,13 @@ class JudgedRows(BaseModel):
     unknown_columns: list[str]
 
 
-class TableToImport(_Reading, Step):
+class TableToImport(TimeSpan, _Reading, Step):
     """Another `MarketplaceLeads` table, and what is to be done with the leads that the app lacks."""
 
     source: AzureTableSettings = Field(description="Which table: as the settings of the destination type azure_table.")
     since: Moment | None = Field(default=None, description="Only leads since then, by their own time.")
     until: Moment | None = Field(default=None, description="Only leads until then, by their own time.")
     policy: Policy = "send"
-
-    @model_validator(mode="after")
-    def _a_span(self) -> Self:
-        in_order(self.since, self.until)
-        return self
-
-
-class ImportTable(Request):
-    """Which table, and what is done with its leads."""
-
-    wanted: Annotated[TableToImport, BODY]
 
 
 class ImportedFromTable(StepDone):
@@ -146,18 +123,17 @@ class ImportedFromTable(StepDone):
     unknown_columns: list[str]
 
 
-def import_rows(app: App, request: ImportRows) -> JudgedRows:
+def import_rows(app: App, request: RowsToImport) -> JudgedRows:
     """Import rows of a list, such as Partner Center's: what the app lacks is put on the queue, bad rows are told one by one."""
-    wanted = request.wanted
-    judged = fit_for(Imported(wanted.policy), _judged(app, wanted))
-    if not wanted.dry_run:
-        take_in(app, judged, Imported(wanted.policy))
-    return _view(judged, wanted)
+    judged = fit_for(Imported(request.policy), _judged(app, request))
+    if not request.dry_run:
+        take_in(app, judged, Imported(request.policy))
+    return _view(judged, request)
 
 
-def reconcile_rows(app: App, request: ReconcileRows) -> JudgedRows:
+def reconcile_rows(app: App, request: Rows) -> JudgedRows:
     """Compare rows of a list with the ledger: which never arrived, and where the others stand. Nothing is changed."""
-    return _view(_judged(app, request.wanted, thoroughly=True), request.wanted)
+    return _view(_judged(app, request, thoroughly=True), request)
 
 
 def _judged(app: App, wanted: Rows, *, thoroughly: bool = False) -> list[Judged]:
@@ -205,19 +181,18 @@ def unknown_columns(records: Iterable[Mapping[str, Any]], columns: Mapping[str, 
 # --- Another table ------------------------------------------------------------------------------------------------------
 
 
-def import_table(app: App, request: ImportTable) -> ImportedFromTable:
+def import_table(app: App, request: TableToImport) -> ImportedFromTable:
     """Import another `MarketplaceLeads` table, of Microsoft's connector or of this app: up to 500 rows with each request."""
-    wanted = request.wanted
-    entities, place = _page(app, wanted)
+    entities, place = _page(app, request)
     rows = [
         Row(number, from_entity(entity), entity["RowKey"], entity.metadata["timestamp"], offer_of(entity))
         for number, entity in enumerate(entities, 1)
     ]
-    reading = Reading(wanted.columns, offer=wanted.offer.strip())
-    compared = [each for each in compare(app, rows, reading) if _in_span(each, wanted)]
-    judged = fit_for(Imported(wanted.policy), compared)
-    if not wanted.dry_run:
-        take_in(app, judged, Imported(wanted.policy))
+    reading = Reading(request.columns, offer=request.offer.strip())
+    compared = [each for each in compare(app, rows, reading) if _in_span(each, request)]
+    judged = fit_for(Imported(request.policy), compared)
+    if not request.dry_run:
+        take_in(app, judged, Imported(request.policy))
     counted = Counter(each.verdict for each in judged)
     bad = [f"{each.row.key}: {each.reason}" for each in judged if each.verdict is Verdict.BAD]
     return ImportedFromTable(
@@ -225,15 +200,12 @@ def import_table(app: App, request: ImportTable) -> ImportedFromTable:
         imported=counted[Verdict.MISSING],
         known=counted[Verdict.KNOWN] + counted[Verdict.TWICE],
         bad=bad,
-        unknown_columns=unknown_columns((row.record for row in rows), wanted.columns),
+        unknown_columns=unknown_columns((row.record for row in rows), request.columns),
     )
 
 
 def _in_span(judged: Judged, wanted: TableToImport) -> bool:
-    if judged.candidate is None:
-        return True
-    at = judged.candidate.received_at
-    return (wanted.since is None or at >= wanted.since) and (wanted.until is None or at < wanted.until)
+    return judged.candidate is None or wanted.holds(judged.candidate.received_at)
 
 
 def _page(app: App, wanted: TableToImport) -> tuple[list[Any], dict[str, str] | None]:

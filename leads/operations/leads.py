@@ -2,9 +2,8 @@
 
 import json
 import re
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 from pydantic import (
     AfterValidator,
@@ -66,37 +65,51 @@ Moment = Annotated[
 ]
 
 
-def in_order(since: datetime | None, until: datetime | None) -> None:
-    """Raises ValueError for a time span that ends before it begins."""
-    if since and until and since > until:
-        raise ValueError("since: is later than until; exchange them")
+class TimeSpan(BaseModel):
+    """When the leads that are meant were received."""
 
-
-class LeadFilter(Request):
-    """Which leads to list."""
-
-    offer: Annotated[str | None, QUERY] = Field(
-        default=None, description="Only leads of this offer; - is the unrouted ones."
-    )
-    state: Annotated[State | None, QUERY] = Field(default=None, description="Only leads in this state.")
     since: Annotated[Moment | None, QUERY] = Field(
         default=None, description="Only leads received since: 2026-01-31, 2026-01-31T14:00Z, 2h, 3d."
     )
     until: Annotated[Moment | None, QUERY] = Field(
         default=None, description="Only leads received until then; written like since."
     )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.since and self.until and self.since > self.until:
+            raise ValueError("since: is later than until; exchange them")
+        return self
+
+    def holds(self, at: datetime) -> bool:
+        return (self.since is None or at >= self.since) and (self.until is None or at < self.until)
+
+
+class LeadCriteria(TimeSpan):
+    """Which leads are meant."""
+
+    offer: Annotated[str | None, QUERY] = Field(
+        default=None, description="Only leads of this offer; - is the unrouted ones."
+    )
+    state: Annotated[State | None, QUERY] = Field(default=None, description="Only leads in this state.")
+
+
+class LeadFilter(LeadCriteria, Request):
+    """Which leads to list."""
+
     limit: Annotated[int, QUERY] = Field(default=50, ge=1, le=MAX_PAGE, description=f"How many, at most {MAX_PAGE}.")
     after: Annotated[str, AfterValidator(_lead_id), QUERY] = Field(
         default="", description="Go on after this lead id, the last one of the page before."
     )
 
-    @model_validator(mode="after")
-    def _a_span(self) -> "LeadFilter":
-        in_order(self.since, self.until)
-        return self
+
+class _View(BaseModel):
+    """What is shown of a row of the ledger."""
+
+    model_config = ConfigDict(from_attributes=True)
 
 
-class LeadLine(BaseModel):
+class LeadLine(_View):
     """A lead in a list. `destinations` holds the state of each that the lead goes to; `unconfirmed` is as in `DeliveryView`."""
 
     lead_id: str
@@ -117,10 +130,8 @@ class LeadPage(BaseModel):
     after: str | None
 
 
-class AttemptView(BaseModel):
+class AttemptView(_View):
     """One try: when, what came of it, the vendor's code for it, and when the next one was due."""
-
-    model_config = ConfigDict(from_attributes=True)
 
     at: datetime
     outcome: str
@@ -129,7 +140,7 @@ class AttemptView(BaseModel):
     milliseconds: int
 
 
-class DeliveryView(BaseModel):
+class DeliveryView(_View):
     """A lead's way to one destination; `destination` is "" while the lead is not routed.
 
     `unconfirmed`: it was handed over, and the vendor does not say whether a record came of it.
@@ -215,7 +226,10 @@ def list_leads(app: App, request: LeadFilter) -> LeadPage:
     criteria = request.model_dump() | {"limit": request.limit + 1}
     found = queries.newest(app.ledger, **criteria)
     page = found[: request.limit]
-    return LeadPage(leads=[_line(lead) for lead in page], after=page[-1].lead_id if len(found) > len(page) else None)
+    return LeadPage(
+        leads=[LeadLine.model_validate(lead) for lead in page],
+        after=page[-1].lead_id if len(found) > len(page) else None,
+    )
 
 
 def show_lead(app: App, request: ShowLead) -> LeadView:
@@ -239,11 +253,6 @@ def known_lead(app: App, lead_id: str) -> LeadRecord:
     if record is None:
         raise NotFound("lead_id: no lead of this id is known; one that came in just now may still be on the queue")
     return record
-
-
-def _line(lead: queries.Listed) -> LeadLine:
-    states = dict(pair.split("=", 1) for pair in lead.states.split(",") if pair)
-    return LeadLine.model_validate(asdict(lead) | {"destinations": states})
 
 
 def lead_view(record: LeadRecord) -> LeadView:

@@ -1,7 +1,6 @@
 """Offers: list, show, set, remove."""
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote
 
@@ -24,18 +23,10 @@ IfMatch = Annotated[
 ]
 
 
-class OfferView(BaseModel):
-    """An offer as it is stored. `etag` changes with every change of the offer."""
-
-    offer: Offer
-    etag: str
-    changed_at: datetime
-
-
 class OfferList(BaseModel):
     """All offers, by id."""
 
-    offers: list[OfferView]
+    offers: list[StoredOffer]
 
 
 class ShowOffer(Request):
@@ -94,19 +85,12 @@ class RemoveOffer(Request):
 
 def list_offers(app: App, request: Nothing) -> OfferList:
     """List the offers, each with its ETag."""
-    return OfferList(
-        offers=[
-            OfferView(offer=stored.offer, etag=stored.etag, changed_at=stored.changed_at)
-            for stored in app.offers.stored()
-        ]
-    )
+    return OfferList(offers=list(app.offers.stored()))
 
 
 def show_offer(app: App, request: ShowOffer) -> ShownOffer:
     """Show an offer as `PUT` takes it; the header ETag says which version."""
-    stored = app.offers.get(request.offer_id)
-    if stored is None:
-        raise NotFound(no_offer(request.offer_id))
+    stored = stored_offer(app, request.offer_id)
     return ShownOffer(offer=stored.offer, etag=stored.etag)
 
 
@@ -167,6 +151,14 @@ def _differ(before: object, after: object) -> bool:
     if before is _MISSING or after is _MISSING:
         return any(value not in (_MISSING, None, []) for value in (before, after))
     return before != after
+
+
+def stored_offer(app: App, offer_id: str) -> StoredOffer:
+    """The offer of this id. Raises `NotFound`."""
+    stored = app.offers.get(offer_id)
+    if stored is None:
+        raise NotFound(no_offer(offer_id))
+    return stored
 
 
 def no_offer(offer_id: str) -> str:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from leads import destinations
-from leads.operations.operation import Operation, Place, travelling, whole_body
+from leads.operations.operation import Body, Operation, Place, travelling, whole_body
 from leads.operations.problems import PROBLEMS
 
 KEY_HEADER: Final = "x-functions-key"
@@ -74,10 +74,11 @@ def _described(operation: Operation[Any, Any], schemas: "_Schemas") -> Schema:
         | {"401": {"description": "The key is missing, or it is that of another function"}}
         | {str(status): _PROBLEM | {"description": _WORDS[status]} for status in sorted(operation.problems)},
     }
-    for name, place, info in fields:
-        if place is Place.BODY:
-            content = {"application/json": {"schema": _without_default(asked["properties"][name])}}
-            described["requestBody"] = {"required": info.is_required(), "content": content}
+    if operation.takes_body:
+        field = whole_body(operation.request)
+        schema = asked["properties"][field] if field else {"$ref": _PREFIX + schemas.name(operation.request)}
+        content = {"application/json": {"schema": _without_default(schema)}}
+        described["requestBody"] = {"required": operation.needs_body, "content": content}
     return described
 
 
@@ -113,7 +114,11 @@ class _Schemas:
         }
         self._all: dict[str, Schema] = definitions["$defs"]
         # What only says where fields travel is no body of its own.
-        taken_apart = {self._names[model] for model in modes if modes[model] == "validation" or whole_body(model)}
+        taken_apart = {
+            self._names[model]
+            for model in modes
+            if whole_body(model) or (modes[model] == "validation" and not issubclass(model, Body))
+        }
         self.components = {name: schema for name, schema in self._all.items() if name not in taken_apart}
         self.components |= _by_type(self.components.pop("DestinationConfig"))
 

@@ -7,7 +7,7 @@ from enum import Enum, auto
 from functools import cached_property
 from typing import Any, Final, Generic, TypeVar, get_type_hints
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from leads.app import App
@@ -47,10 +47,8 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, validate_by_name=True, validate_by_alias=True)
 
 
-class Body(BaseModel):
-    """Base of what is a body by itself."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+class Body(Request):
+    """Base of what is a body as a whole: a request, or the field `BODY` of one."""
 
 
 class Nothing(Request):
@@ -101,6 +99,21 @@ class Operation(Generic[RequestT, AnswerT]):
         found = self._hints["return"]
         return None if found is type(None) else found
 
+    @property
+    def takes_body(self) -> bool:
+        return issubclass(self.request, Body) or whole_body(self.request) is not None
+
+    @cached_property
+    def needs_body(self) -> bool:
+        """Whether a request without a body is wrong."""
+        if (name := whole_body(self.request)) is not None:
+            return self.request.model_fields[name].is_required()
+        try:
+            self.request.model_validate({})
+        except ValidationError:
+            return self.takes_body
+        return False
+
     @cached_property
     def _hints(self) -> dict[str, Any]:
         return get_type_hints(self.run)
@@ -121,11 +134,13 @@ class Operation(Generic[RequestT, AnswerT]):
         found |= {Forbidden.status} if self.personal else set()
         found |= {NotFound.status} if PATH in places else set()
         found |= {Changed.status} if HEADER in places else set()
-        return frozenset(found | ({LengthRequired.status, TooLarge.status} if BODY in places else set()))
+        return frozenset(found | ({LengthRequired.status, TooLarge.status} if self.takes_body else set()))
 
 
 def travelling(model: type[BaseModel]) -> Iterator[tuple[str, Place, FieldInfo]]:
-    """The model's fields that say where they travel: name, place and field."""
+    """The model's fields that say where they travel: name, place and field. Those of a `Body` stand in the body."""
+    if issubclass(model, Body):
+        return
     for name, info in model.model_fields.items():
         for place in info.metadata:
             if isinstance(place, Place):

@@ -14,7 +14,7 @@ from leads.core.lenient_json import text_of_body
 from leads.ledger.rows import lead_key
 from leads.ledger.transactions import LEDGER_TABLE, LedgerBusy
 from leads.operations.leads import LeadView, lead_view
-from leads.operations.operation import ALL_SAID, BODY, Request
+from leads.operations.operation import ALL_SAID
 from leads.operations.problems import Invalid, Unavailable
 from leads.operations.steps import INVALID_CURSOR, Part, Step, StepDone
 from leads.privacy import erasure, personal_data_search
@@ -50,18 +50,6 @@ class Access(Part):
     """Whose data is asked for."""
 
     email: Email
-
-
-class EraseCustomer(Request):
-    """Who is to be erased."""
-
-    erasure: Annotated[Erasure, BODY]
-
-
-class ShowCustomer(Request):
-    """About whom."""
-
-    access: Annotated[Access, BODY]
 
 
 class ErasedPart(StepDone):
@@ -120,16 +108,15 @@ class HeldPart(StepDone):
     looked_at: int
 
 
-def erase_customer(app: App, request: EraseCustomer) -> ErasedPart:
+def erase_customer(app: App, request: Erasure) -> ErasedPart:
     """Erase a customer by e-mail address: a part with each request. Tells each row, and which records remain in CRMs."""
-    asked = request.erasure
-    mark = _DRY if asked.dry_run else ""
-    if asked.after and asked.after.startswith(_DRY) != asked.dry_run:
+    mark = _DRY if request.dry_run else ""
+    if request.after and request.after.startswith(_DRY) != request.dry_run:
         raise Invalid("after: is where an erasure that was a dry run has ended, or one that was none; leave it out")
-    after = asked.after.removeprefix(_DRY)
+    after = request.after.removeprefix(_DRY)
     at, cursor = _cursor(after) if after else (app.tombstones.storage_time(), Cursor())
     try:
-        done, end = _a_step(erasure.erase(app, EmailMatcher(asked.email), at, cursor, dry_run=asked.dry_run))
+        done, end = _a_step(erasure.erase(app, EmailMatcher(request.email), at, cursor, dry_run=request.dry_run))
     except LedgerBusy:
         raise Unavailable("A lead of this person is being changed by others over and over. Ask again.") from None
     return ErasedPart(
@@ -140,10 +127,10 @@ def erase_customer(app: App, request: EraseCustomer) -> ErasedPart:
     )
 
 
-def show_customer(app: App, request: ShowCustomer) -> HeldPart:
+def show_customer(app: App, request: Access) -> HeldPart:
     """Show all that is held about an e-mail address: a part with each request. Personal data."""
-    at, cursor = _cursor(request.access.after) if request.access.after else (clock.now(), Cursor())
-    matcher = EmailMatcher(request.access.email)
+    at, cursor = _cursor(request.after) if request.after else (clock.now(), Cursor())
+    matcher = EmailMatcher(request.email)
     tombstone = app.tombstones.get(matcher.customer)
     found, end = _a_step(personal_data_search.search(app, matcher, cursor))
     held = HeldPart(

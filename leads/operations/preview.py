@@ -16,7 +16,7 @@ from leads.destinations.base import Customer, NotSendable, PreviewedRequest
 from leads.offers.model import DestinationConfig, Offer
 from leads.operations.leads import lead_of
 from leads.operations.offers import no_offer
-from leads.operations.operation import BODY, Body, Request
+from leads.operations.operation import Body
 from leads.operations.problems import NotFound
 from leads.operations.validation import apart
 from leads.pipeline.attempt import outgoing_lead
@@ -52,12 +52,6 @@ class WantedPreview(Body):
         return self
 
 
-class PreviewLead(Request):
-    """Which lead, and through which offer."""
-
-    wanted: Annotated[WantedPreview, BODY] = WantedPreview()
-
-
 class PreviewedDestination(BaseModel):
     """What a destination would send. `skipped` says why it would not, `problem` why that can't be told."""
 
@@ -80,13 +74,12 @@ class Preview(BaseModel):
     destinations: list[PreviewedDestination]
 
 
-def preview_lead(app: App, request: PreviewLead) -> Preview:
+def preview_lead(app: App, request: WantedPreview) -> Preview:
     """Show the requests that a customer's first lead would make at each destination, secrets masked. Nothing is sent."""
-    wanted = request.wanted
-    offers = _offers(app, wanted)
-    named = wanted.offer.id if wanted.offer else wanted.offer_id.strip()
+    offers = _offers(app, request)
+    named = request.offer.id if request.offer else request.offer_id.strip()
     chosen = _named(named, offers)
-    lead = _lead(wanted, chosen)
+    lead = _lead(request, chosen)
     offer = route(OfferReferences.of(lead, named), offers)
     stage = offer.stage(lead) if offer else stage_of(lead.action)
     lead_id = new_lead_id(clock.now(), lead)

@@ -11,7 +11,7 @@ from leads.core.states import State
 from leads.ledger.queries import todo_after
 from leads.ledger.rows import LeadRecord
 from leads.ledger.todo_rows import Todo
-from leads.operations.leads import Moment, in_order, known_lead, lead_of
+from leads.operations.leads import TimeSpan, known_lead, lead_of
 from leads.operations.operation import ALL_SAID, BODY, PATH, Body, Request
 from leads.operations.problems import Invalid, NotFound
 from leads.operations.steps import INVALID_CURSOR, Step, StepDone
@@ -67,7 +67,7 @@ class ReplayedLead(BaseModel):
     deliveries: list[Replay]
 
 
-class BulkReplayFilter(Step):
+class BulkReplayFilter(TimeSpan, Step):
     """Which leads are to be sent again: at least one of offer, connection, destination, since and until."""
 
     state: Literal["dead_letter", "held", "crashed", "retry"] = Field(
@@ -78,29 +78,19 @@ class BulkReplayFilter(Step):
         default=None, max_length=100, pattern=r"^[a-z0-9:._=!-]*$", description="Only leads of this connection."
     )
     destination: str | None = Field(default=None, description="Only to the destination of this name.")
-    since: Moment | None = Field(default=None, description="Only leads received since: 2026-01-31, 2h, 3d.")
-    until: Moment | None = Field(default=None, description="Only leads received until then; written like since.")
 
     @model_validator(mode="after")
     def _some(self) -> Self:
         if not (self.offer or self.connection or self.destination or self.since or self.until):
             raise ValueError("offer: say which leads, by offer, connection, destination, since or until")
-        in_order(self.since, self.until)
         return self
 
     def want(self, item: Todo) -> bool:
         return (
             (self.offer is None or item.offer.casefold() == self.offer.strip().casefold())
             and (self.destination is None or item.destination == self.destination)
-            and (self.since is None or item.received_at >= self.since)
-            and (self.until is None or item.received_at < self.until)
+            and self.holds(item.received_at)
         )
-
-
-class ReplayMany(Request):
-    """Which leads are to be sent again."""
-
-    many: Annotated[BulkReplayFilter, BODY]
 
 
 class ReplayedMany(StepDone):
@@ -128,18 +118,17 @@ def replay_lead(app: App, request: ReplayLead) -> ReplayedLead:
     )
 
 
-def replay_leads(app: App, request: ReplayMany) -> ReplayedMany:
+def replay_leads(app: App, request: BulkReplayFilter) -> ReplayedMany:
     """Send again what was given up: a part with each request, oldest first within a sixteenth of the ledger, at a steady pace."""
-    many = request.many
-    begun, place = _place(many.after)
+    begun, place = _place(request.after)
     try:
-        found = list(islice(todo_after(app.ledger, State(many.state), many.connection, place), EXAMINED_A_STEP))
+        found = list(islice(todo_after(app.ledger, State(request.state), request.connection, place), EXAMINED_A_STEP))
     except ValueError:
         raise Invalid(INVALID_CURSOR) from None
-    wanted = [(cursor, item) for cursor, item in found if many.want(item)]
+    wanted = [(cursor, item) for cursor, item in found if request.want(item)]
     now, later = wanted[:LEADS_A_STEP], wanted[LEADS_A_STEP:]
     again = ((item.lead_id, item.destination) for _, item in now)
-    plans = list(replay.in_bulk(app, again, begun, dry_run=many.dry_run))
+    plans = list(replay.in_bulk(app, again, begun, dry_run=request.dry_run))
     sent = sum(not plan.kept for plan in plans)
     end = now[-1][0] if later else found[-1][0] if len(found) == EXAMINED_A_STEP else None
     return ReplayedMany(

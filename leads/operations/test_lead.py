@@ -14,7 +14,7 @@ from leads.core.outcomes import Delivered
 from leads.destinations.answers import last_answer, listen
 from leads.destinations.base import SEND_SECONDS, Customer
 from leads.offers.model import Offer
-from leads.operations.offers import OfferId, no_offer
+from leads.operations.offers import OfferId, stored_offer
 from leads.operations.operation import BODY, Body, Request
 from leads.operations.preview import Action
 from leads.operations.problems import NotFound
@@ -54,9 +54,7 @@ class SentTestLead(BaseModel):
 
 def send_test_lead(app: App, request: SendTestLead) -> SentTestLead:
     """Send a test lead as the marketplace does, to a stored offer; its state is asked for like any lead's."""
-    stored = app.offers.get(request.offer_id)
-    if stored is None:
-        raise NotFound(no_offer(request.offer_id))
+    stored = stored_offer(app, request.offer_id)
     mark = make_mark(clock.now())
     body = make_body(mark, request.test_lead.action, stored.offer)
     receipt = accept(app, json.dumps(body).encode(), stored.offer.id)

@@ -12,7 +12,7 @@ from leads.destinations.answers import last_answer, listen
 from leads.destinations.base import CHECK_SECONDS, Context, Destination
 from leads.destinations.checking import check_connection
 from leads.offers.model import DestinationConfig
-from leads.operations.offers import OfferId, no_offer
+from leads.operations.offers import OfferId, stored_offer
 from leads.operations.operation import BODY, QUERY, Request
 from leads.operations.problems import NotFound
 from leads.platform.secrets import Secrets
@@ -66,9 +66,7 @@ class ValidateDestination(Request):
 
 def validate_offer(app: App, request: ValidateOffer) -> Validation:
     """Check the destinations of a stored offer: sign in, look, write no lead."""
-    stored = app.offers.get(request.offer_id)
-    if stored is None:
-        raise NotFound(no_offer(request.offer_id))
+    stored = stored_offer(app, request.offer_id)
     chosen = [config for config in stored.offer.destinations if request.destination in {"", config.name}]
     if not chosen:
         raise NotFound("destination: the offer has none of that name; show the offer to see the names there are")

@@ -9,7 +9,18 @@ from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel, TypeAdapter
 
-from leads.operations.operation import BODY, HEADER, PATH, QUERY, Operation, RequestT, travelling, whole_body
+from leads.operations.operation import (
+    BODY,
+    HEADER,
+    PATH,
+    QUERY,
+    Body,
+    Nothing,
+    Operation,
+    RequestT,
+    travelling,
+    whole_body,
+)
 from leads.operations.problems import Invalid, LengthRequired, TooLarge
 
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -54,19 +65,28 @@ def read_request(
     """The request that was sent. Raises `Invalid`, pydantic's error, `LengthRequired` or `TooLarge`."""
     model = operation.request
     values: dict[str, Any] = dict(segments) | _asked(query)
+    has_body = _has_body(operation, headers, body)
     for name, place, info in travelling(model):
         if place is HEADER and (value := headers.get((info.alias or name).lower())) is not None:
             values[info.alias or name] = value.strip()
-        elif place is BODY and not body and headers.get("transfer-encoding"):
-            raise LengthRequired(
-                "Content-Length: is missing (Transfer-Encoding: chunked), and the platform hands on no such body; send it with "
-                "its length, as a whole and not as a stream"
-            )
-        elif place is BODY and (body.strip() or info.is_required()):
+        elif place is BODY and has_body:
             # On its own, so that an error names a field of the body and not the body itself.
             wanted: Any = info.annotation
             values[name] = TypeAdapter(wanted).validate_python(_object(body))
-    return model.model_validate(values)
+    if not issubclass(model, Body):
+        return model.model_validate(values)
+    found = model.model_validate(_object(body) if has_body else {})
+    Nothing.model_validate(values)  # its fields do not stand in the query
+    return found
+
+
+def _has_body(operation: Operation[Any, Any], headers: Mapping[str, str], body: bytes) -> bool:
+    if operation.takes_body and not body and headers.get("transfer-encoding"):
+        raise LengthRequired(
+            "Content-Length: is missing (Transfer-Encoding: chunked), and the platform hands on no such body; send it with "
+            "its length, as a whole and not as a stream"
+        )
+    return bool(body.strip()) or operation.needs_body
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -86,6 +106,8 @@ def write_request(operation: Operation[RequestT, Any], request: RequestT) -> Sen
     """The request as it is sent. Raises `Invalid` for what no address can hold."""
     path, query, headers, body = operation.path, {}, {}, b""
     wire = request.model_dump(mode="json")
+    if isinstance(request, Body):
+        body = json.dumps(wire, ensure_ascii=False).encode()
     for name, place, info in travelling(type(request)):
         value = wire[name]
         if place is PATH:

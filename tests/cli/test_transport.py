@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from leads.cli.transport import KEY_VARIABLE, TOKEN_VARIABLE, Deployed, OutOfReach, read_key, read_url
 from leads.operations.imports import ROWS_AT_ONCE
 from leads.operations.offers import OfferList, RemoveOffer, ShowOffer, list_offers, remove_offer, show_offer
-from leads.operations.operation import Nothing, Operation, whole_body
+from leads.operations.operation import Nothing, Operation
 from leads.operations.problems import Changed, Invalid, NotFound, Unavailable
 from leads.operations.table import OPERATIONS
 from leads.operations.wire import read_request
@@ -139,7 +139,7 @@ def test_every_body_is_sent_with_its_length(site: Site, operation: Operation[Any
     assert "transfer-encoding" not in headers
     assert headers.get("content-length", "0") == str(len(sent))
     assert ("content-length" in headers) is (method != "GET")
-    assert bool(sent) is (whole_body(operation.request) is not None)
+    assert bool(sent) is operation.takes_body
 
 
 @pytest.mark.parametrize(("status", "kind"), [(400, Invalid), (404, NotFound), (412, Changed), (503, Unavailable)])

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from leads.operations import export as steps
-from leads.operations.export import Export, ExportLeads, export_leads
+from leads.operations.export import Export, export_leads
 from leads.operations.problems import Invalid
 from leads.pipeline.intake import keep_unreadable
 from tests.chaos.every_request import KillAt
@@ -124,7 +124,7 @@ def test_step_after_step_each_lead_comes_once(
     assert exported(run).keys() == set(filled.values())
     found, after = [], ""
     while True:
-        page = export_leads(pipeline.app, ExportLeads(export=Export(after=after)))
+        page = export_leads(pipeline.app, Export(after=after))
         found += [lead["lead_id"] for lead in page.leads]
         if page.next is None:
             break
@@ -166,7 +166,7 @@ def test_what_is_wrong_is_said_in_a_line(run: Run, pipeline: Pipeline, tmp_path:
     assert one_line(run("export", "--output", str(tmp_path / "x"), "--after", "0:"), 2).startswith("--after: ")
     for after in ("x", "0", "0:'", "g:"):
         with pytest.raises(Invalid, match=r"^after: "):
-            export_leads(pipeline.app, ExportLeads(export=Export(after=after)))
+            export_leads(pipeline.app, Export(after=after))
 
 
 @pytest.mark.storage("azurite")

@@ -19,7 +19,7 @@ from leads.destinations import MODULES, destination_class
 from leads.destinations.base import MASK, Customer, PreviewedRequest
 from leads.destinations.vendors.marketo.records import DEFAULT_MAPPING
 from leads.offers.model import Offer, read_offer
-from leads.operations.preview import Preview, PreviewLead, WantedPreview, preview_lead
+from leads.operations.preview import Preview, WantedPreview, preview_lead
 from leads.operations.problems import Invalid, NotFound, TooLarge
 from leads.pipeline.attempt import outgoing_lead
 from tests.destinations.faults.subjects import SECRETS, SUBJECTS, Subject, running
@@ -39,7 +39,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 def preview(pipeline: Pipeline, **wanted: Any) -> Preview:
-    return preview_lead(pipeline.app, PreviewLead(wanted=WantedPreview.model_validate(wanted)))
+    return preview_lead(pipeline.app, WantedPreview.model_validate(wanted))
 
 
 # What is shown is what is sent

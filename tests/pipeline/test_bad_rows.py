@@ -18,11 +18,11 @@ from leads.health.lead_counts import COUNTS_TABLE
 from leads.ledger.rows import LeadRecord, lead_key
 from leads.ledger.todo_rows import todo_key
 from leads.operations.doctor import Level, examine_deployment
-from leads.operations.export_pages import Wanted, export
-from leads.operations.leads import LeadFilter, list_leads
+from leads.operations.export_pages import export
+from leads.operations.leads import LeadCriteria, LeadFilter, list_leads
 from leads.operations.operation import Nothing
 from leads.operations.problems import Unreadable, problem_of
-from leads.operations.replay import BulkReplayFilter, ReplayMany, replay_leads
+from leads.operations.replay import BulkReplayFilter, replay_leads
 from leads.operations.status import show_status
 from leads.platform.row_reading import UnreadableRow
 from leads.platform.storage import make_table
@@ -72,7 +72,7 @@ def test_a_row_that_can_not_be_read_ends_no_list_tick_or_export(
     damage(pipeline, ALARMS_TABLE, ("empty_body", "x"), {"event": "body_empty", "at": "yesterday"})
     damage(pipeline, COUNTS_TABLE, ("month", f"{pipeline.clock.now():%Y-%m};x"), {"real_01": "many"})
     assert [lead.lead_id for lead in list_leads(pipeline.app, LeadFilter()).leads] == [good]
-    assert [one.record.lead_id for one in export(pipeline.app, Wanted()) if one.record] == [good]
+    assert [one.record.lead_id for one in export(pipeline.app, LeadCriteria()) if one.record] == [good]
     show_status(pipeline.app, Nothing())
     pipeline.tick(20)  # counts, retention and erasure have their turn
     assert [fields["offer"] for fields in logged(caplog, "leads_need_a_person")] == ["contoso.crm"]
@@ -95,7 +95,7 @@ def test_a_lead_whose_row_can_not_be_read_waits_for_the_release_that_wrote_it(
         pipeline.app.ledger.read(bad)
     assert isinstance(problem_of(caught.value), Unreadable)
     many = BulkReplayFilter.model_validate({"offer": "contoso.crm"})
-    plans = replay_leads(pipeline.app, ReplayMany(many=many)).deliveries
+    plans = replay_leads(pipeline.app, many).deliveries
     assert {one.lead_id: bool(one.kept) for one in plans} == {bad: True, good: False}
     again = encode(Message(bad, "crm", 5))
     pipeline.queue.put(again)

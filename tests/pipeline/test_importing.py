@@ -19,8 +19,6 @@ from leads.core.states import State
 from leads.ledger.queries import arrivals, newest
 from leads.operations.imports import (
     ImportedFromTable,
-    ImportRows,
-    ImportTable,
     JudgedRows,
     RowsToImport,
     TableToImport,
@@ -56,10 +54,10 @@ def a_row(
     return row | ({"Created date": created} if created else {}) | more
 
 
-def rows(*records: dict[str, str], **wanted: Any) -> ImportRows:
+def rows(*records: dict[str, str], **wanted: Any) -> RowsToImport:
     numbered = [{"number": number, "record": record} for number, record in enumerate(records, 2)]
     columns = {"Created date": "created_time"}
-    return ImportRows(wanted=RowsToImport.model_validate({"rows": numbered, "columns": columns, **wanted}))
+    return RowsToImport.model_validate({"rows": numbered, "columns": columns, **wanted})
 
 
 def verdicts(found: JudgedRows) -> list[Verdict]:
@@ -71,7 +69,7 @@ def import_all(pipeline: Pipeline, **wanted: Any) -> ImportedFromTable:
     total = ImportedFromTable(next="", imported=0, known=0, bad=[], unknown_columns=[])
     while total.next is not None:
         asked = TableToImport.model_validate({**wanted, "after": total.next})
-        step = import_table(pipeline.app, ImportTable(wanted=asked))
+        step = import_table(pipeline.app, asked)
         total.imported, total.known, total.next = total.imported + step.imported, total.known + step.known, step.next
         total.bad += step.bad
     return total
@@ -93,9 +91,7 @@ def test_a_row_is_delivered_as_imported_with_its_own_time(routed: Pipeline, vend
 
 def test_a_dry_run_says_the_same_and_takes_nothing_in(routed: Pipeline) -> None:
     wanted = rows(a_row(at=routed.clock.now()), a_row(at=routed.clock.now(), email="grace@example.com"))
-    dry = import_rows(
-        routed.app, wanted.model_copy(update={"wanted": wanted.wanted.model_copy(update={"dry_run": True})})
-    )
+    dry = import_rows(routed.app, wanted.model_copy(update={"dry_run": True}))
     assert routed.queue.depth() == 0
     assert import_rows(routed.app, wanted) == dry
     assert routed.queue.depth() == 2
@@ -426,7 +422,7 @@ def test_many_rows_go_in_steps_and_to_begin_anew_does_no_harm(
     at = f"{datetime.now(UTC):{FORM}}"
     monkeypatch.setattr("leads.operations.imports.ROWS_AT_ONCE", 30)
     old.submit_transaction([("create", microsofts(number, at, f"a{number}@example.com")) for number in range(70)])
-    step = import_table(routed.app, ImportTable(wanted=TableToImport.model_validate(SOURCE)))
+    step = import_table(routed.app, TableToImport.model_validate(SOURCE))
     assert (step.imported, bool(step.next)) == (30, True)
     assert import_all(routed, **SOURCE).imported == 70, "none of them is in the ledger yet"
     routed.run()
@@ -448,7 +444,7 @@ def test_a_table_that_can_not_be_read_is_said(
     routed: Pipeline, old: TableClient, wanted: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(Invalid, match=problem):
-        import_table(routed.app, ImportTable(wanted=TableToImport.model_validate(wanted)))
+        import_table(routed.app, TableToImport.model_validate(wanted))
 
 
 # At the shell

@@ -13,7 +13,7 @@ import pytest
 
 from leads.core.states import State
 from leads.ledger.queries import newest
-from leads.operations.imports import ImportRows, JudgedRows, ReconcileRows, RowsToImport, import_rows, reconcile_rows
+from leads.operations.imports import JudgedRows, RowsToImport, import_rows, reconcile_rows
 from leads.operations.problems import Invalid
 from leads.pipeline.importing import Verdict
 from tests.support.command_line import Run, one_line, run_against
@@ -28,9 +28,9 @@ def a_row(at: datetime, **cells: str) -> dict[str, str]:
     return {"Email": "ada@example.com", "CreatedTime": f"{at:%Y-%m-%d %H:%M:%S}"} | cells
 
 
-def rows(*records: dict[str, str], **wanted: Any) -> ImportRows:
+def rows(*records: dict[str, str], **wanted: Any) -> RowsToImport:
     numbered = [{"number": number, "record": record} for number, record in enumerate(records, 2)]
-    return ImportRows(wanted=RowsToImport.model_validate({"rows": numbered, **wanted}))
+    return RowsToImport.model_validate({"rows": numbered, **wanted})
 
 
 def verdicts(found: JudgedRows) -> list[Verdict]:
@@ -56,7 +56,7 @@ def test_a_delivered_lead_is_known_although_its_row_says_less(
     lead = routed.post(a_lead(action=action))
     routed.run()
     wanted = rows(a_row(routed.clock.now() - timedelta(hours=9), **cells))
-    found = reconcile_rows(routed.app, ReconcileRows(wanted=wanted.wanted))
+    found = reconcile_rows(routed.app, wanted)
     assert [(row.verdict, row.lead_id, row.state) for row in found.rows] == [(Verdict.KNOWN, lead, State.DELIVERED)]
     assert verdicts(import_rows(routed.app, wanted)) == [Verdict.KNOWN]
     assert routed.run() == 0
@@ -119,8 +119,8 @@ def test_what_customers_rows_remember_is_found_without_an_action_or_offer(routed
     for entity in list(table.query_entities("RowKey lt 'b' or RowKey gt 'd'")):
         table.delete_entity(entity)
     at = routed.clock.now()
-    wanted = rows(a_row(at), a_row(at, **{"Call to action": "Get it now"}), a_row(at, Action="PLT")).wanted
-    found = reconcile_rows(routed.app, ReconcileRows(wanted=wanted))
+    wanted = rows(a_row(at), a_row(at, **{"Call to action": "Get it now"}), a_row(at, Action="PLT"))
+    found = reconcile_rows(routed.app, wanted)
     assert verdicts(found) == [Verdict.KNOWN, Verdict.KNOWN, Verdict.MISSING]
 
 

@@ -12,7 +12,7 @@ import pytest
 from leads.core.lead import TEXT_FIELDS
 from leads.core.lead_parsing import parse_body
 from leads.core.states import State
-from leads.operations.imports import ImportRows, RowsToImport, import_rows
+from leads.operations.imports import RowsToImport, import_rows
 from leads.operations.leads import ShowLead, show_lead
 from leads.operations.problems import Invalid, NotFound
 from leads.operations.replay import (
@@ -20,7 +20,6 @@ from leads.operations.replay import (
     ReplayedLead,
     ReplayedMany,
     ReplayLead,
-    ReplayMany,
     ReplayOptions,
     replay_lead,
     replay_leads,
@@ -38,11 +37,9 @@ def again(pipeline: Pipeline, lead_id: str, **wanted: Any) -> ReplayedLead:
 
 def many(pipeline: Pipeline, **wanted: Any) -> list[ReplayedMany]:
     """Every step."""
-    steps = [replay_leads(pipeline.app, ReplayMany(many=BulkReplayFilter.model_validate(wanted)))]
+    steps = [replay_leads(pipeline.app, BulkReplayFilter.model_validate(wanted))]
     while (place := steps[-1].next) is not None:
-        steps.append(
-            replay_leads(pipeline.app, ReplayMany(many=BulkReplayFilter.model_validate({**wanted, "after": place})))
-        )
+        steps.append(replay_leads(pipeline.app, BulkReplayFilter.model_validate({**wanted, "after": place})))
     return steps
 
 
@@ -207,7 +204,7 @@ def only_recorded(pipeline: Pipeline) -> str:
         "columns": {"Created date": "created_time"},
         "policy": "record",
     }
-    (row,) = import_rows(pipeline.app, ImportRows(wanted=RowsToImport.model_validate(wanted))).rows
+    (row,) = import_rows(pipeline.app, RowsToImport.model_validate(wanted)).rows
     pipeline.run()
     assert pipeline.delivery(row.lead_id).reason == "imported: only recorded"
     return row.lead_id
@@ -463,10 +460,10 @@ def test_a_choice_that_can_not_be_meant_is_refused(wanted: dict[str, Any], probl
 @pytest.mark.parametrize("after", ["x", "1:", "1:z/todo;", "1:0/x' or '1", "-1:0/todo", "1:0"])
 def test_a_made_up_place_is_refused(routed: Pipeline, after: str) -> None:
     if after == "1:":
-        assert replay_leads(routed.app, ReplayMany(many=BulkReplayFilter(offer="x", after=after))).sent == 0
+        assert replay_leads(routed.app, BulkReplayFilter(offer="x", after=after)).sent == 0
         return
     with pytest.raises(Invalid, match="after: is not what a step has answered as next"):
-        replay_leads(routed.app, ReplayMany(many=BulkReplayFilter(offer="x", after=after)))
+        replay_leads(routed.app, BulkReplayFilter(offer="x", after=after))
 
 
 # At the shell

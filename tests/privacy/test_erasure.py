@@ -23,11 +23,9 @@ from leads.ledger.tombstones import Tombstone
 from leads.ledger.transactions import LEDGER_TABLE, LedgerBusy
 from leads.operations.people import (
     Access,
-    EraseCustomer,
     ErasedPart,
     Erasure,
     HeldPart,
-    ShowCustomer,
     erase_customer,
     show_customer,
 )
@@ -92,7 +90,7 @@ def erase(pipeline: Pipeline, email: str = EMAIL, *, dry_run: bool = False) -> E
     whole = ErasedPart(next=None, traces=[], handed_over=[], looked_at=0)
     after = ""
     while True:
-        step = erase_customer(pipeline.app, EraseCustomer(erasure=Erasure(email=email, dry_run=dry_run, after=after)))
+        step = erase_customer(pipeline.app, Erasure(email=email, dry_run=dry_run, after=after))
         whole.traces += step.traces
         whole.handed_over += step.handed_over
         whole.looked_at += step.looked_at
@@ -102,7 +100,7 @@ def erase(pipeline: Pipeline, email: str = EMAIL, *, dry_run: bool = False) -> E
 
 
 def access(pipeline: Pipeline, email: str = EMAIL) -> HeldPart:
-    step = show_customer(pipeline.app, ShowCustomer(access=Access(email=email)))
+    step = show_customer(pipeline.app, Access(email=email))
     assert step.next is None
     return step
 
@@ -526,8 +524,8 @@ def test_no_erasure_goes_on_where_a_dry_run_has_ended(routed: Pipeline, monkeypa
             erase_customer(routed.app, asked(dry_run=not dry, after=after))
 
 
-def asked(*, dry_run: bool, after: str = "") -> EraseCustomer:
-    return EraseCustomer(erasure=Erasure(email=EMAIL, dry_run=dry_run, after=after))
+def asked(*, dry_run: bool, after: str = "") -> Erasure:
+    return Erasure(email=EMAIL, dry_run=dry_run, after=after)
 
 
 def test_access_tells_all_that_is_held_and_after_an_erasure_what_is_left(
@@ -566,4 +564,4 @@ def test_what_is_no_address_or_no_place_is_refused_without_being_repeated(pipeli
         assert wrong not in str(refused.value) or wrong in {"@", "ada"}
     for after in ("x", "2026-01-01", "2026-01-01T00:00:00+00:00|x:y", "2026-01-01T00:00:00+00:00|0:lead;' or 'a"):
         with pytest.raises(Invalid, match=r"^after: "):
-            erase_customer(pipeline.app, EraseCustomer(erasure=Erasure(email=EMAIL, after=after)))
+            erase_customer(pipeline.app, Erasure(email=EMAIL, after=after))

@@ -19,7 +19,7 @@ from devhost.runtime import LoadedApp
 from devhost.urls import path_of
 from leads.app import examined_app
 from leads.operations.doctor import Diagnosis, examine_deployment
-from leads.operations.operation import Nothing, Operation, whole_body
+from leads.operations.operation import Nothing, Operation
 from leads.operations.table import OPERATIONS
 from tests.support.pipeline import LEAD, Pipeline, a_lead
 from tests.support.process_app import forget_app
@@ -247,7 +247,7 @@ def test_a_body_that_nobody_could_mean_is_too_large(ask: Ask) -> None:
     problem(ask("PUT", "/offers/a.b", b" " * (1024 * 1024 + 1)), 413, "body")
 
 
-@pytest.mark.parametrize("operation", [op for op in OPERATIONS if whole_body(op.request)], ids=lambda op: op.name)
+@pytest.mark.parametrize("operation", [op for op in OPERATIONS if op.takes_body], ids=lambda op: op.name)
 def test_a_body_that_came_without_its_length_is_asked_for_once_more_with_it(
     ask: Ask, operation: Operation[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
