@@ -15,13 +15,15 @@ ONLY_QUEUES = ("--no-http", "--no-timers")
 
 def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
     """Two rows."""
-    with accounts(2) as storages:
-        first, second = storages
-        with running(OURS, first, *ONLY_QUEUES) as ours, running(FLOOR, second, *ONLY_QUEUES) as floor:
-            drain_ours, drain_floor = (draining(side, effort.delivered_leads) for side in (ours, floor))
-            for warm_up in (drain_ours, drain_floor):
-                warm_up()
-            speed, work = compare(drain_ours, drain_floor, effort, tell)
+    with (
+        accounts(2) as (first, second),
+        running(OURS, first, *ONLY_QUEUES) as ours,
+        running(FLOOR, second, *ONLY_QUEUES) as floor,
+    ):
+        drain_ours, drain_floor = (draining(side, effort.delivered_leads) for side in (ours, floor))
+        for warm_up in (drain_ours, drain_floor):
+            warm_up()
+        speed, work = compare(drain_ours, drain_floor, effort, tell)
     return [
         compared_result("delivery, leads/s", speed, Target("≥", 0.85)),
         compared_result("own CPU a delivery, ms", work, Target("≤", 1.3)),

@@ -22,8 +22,7 @@ REPEATS = 8
 
 def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
     """Three rows."""
-    with accounts(3) as storages:
-        first, second, third = storages
+    with accounts(3) as (first, second, third):
         with running(OURS, first, *ONLY_HTTP) as ours, running(FLOOR, second, *ONLY_HTTP) as floor:
             bodies = [body(number) for number in range(effort.intake_leads)]
             for side in (ours, floor):

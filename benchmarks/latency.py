@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.effort import Effort
 from benchmarks.report import Result, Target, result
-from benchmarks.side import OURS, Side, accounts, app_on, post_one, running
+from benchmarks.side import OURS, Side, accounts, app_on, running
 from benchmarks.typical import body
 
 WARM_UP = 3
@@ -16,13 +16,11 @@ WARM_UP = 3
 
 def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
     """Two rows."""
-    with accounts(1) as storages:
-        storage = storages[0]
-        with running(OURS, storage) as side:
-            accepted = _post_paced(side, effort, tell)
-            side.wait_until_empty()
-            rows = app_on(storage).storage.table("MarketplaceLeads")
-            arrived = {row["RowKey"]: _written_at(row) for row in rows.client.list_entities()}
+    with accounts(1) as (storage,), running(OURS, storage) as side:
+        accepted = _post_paced(side, effort, tell)
+        side.wait_until_empty()
+        rows = app_on(storage).storage.table("MarketplaceLeads")
+        arrived = {row["RowKey"]: _written_at(row) for row in rows.client.list_entities()}
     seconds = [arrived[lead_id] - answered for lead_id, answered in accepted.items()]
     percentiles = quantiles(seconds, n=100, method="inclusive")
     note = f"slowest of {len(seconds)}: {max(seconds):.2f} s"
@@ -43,12 +41,9 @@ def _post_paced(side: Side, effort: Effort, tell: Callable[[str], None]) -> dict
     for number in range(-WARM_UP, effort.paced_leads):
         second_ends = time.monotonic() + effort.pace_seconds
         time.sleep(random.uniform(0, effort.pace_seconds))
-        connection = side.connect()  # an idle one would have been closed
-        lead_id = post_one(connection, body(number + WARM_UP))
-        answered = time.time()
-        connection.close()
+        lead_id = side.post_alone(body(number + WARM_UP))
         if number >= 0:
-            accepted[lead_id] = answered
+            accepted[lead_id] = time.time()
         if number % 10 == 0:
             tell(f"lead {number} of {effort.paced_leads}")
         time.sleep(max(0.0, second_ends - time.monotonic()))

@@ -13,23 +13,14 @@ from benchmarks.report import Result, Target, result
 from benchmarks.side import OURS, accounts, prepare
 from benchmarks.typical import body
 from devhost.runtime import load_app
+from tests.support.pipeline import TestClock
 from tests.support.process_app import forget_app
 from tests.support.worker_log import Line, WorkerLog, deliver_visible, leads_queue, tick, worker_log
 
 
-class _Clock:
-    """The app's time."""
-
-    def __init__(self) -> None:
-        self.time = datetime.now(UTC)
-
-    def now(self) -> datetime:
-        return self.time
-
-
 def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
     """Four rows."""
-    clock = _Clock()
+    clock = TestClock(datetime.now(UTC))
     with (
         accounts(1) as (storage,),
         patch.dict(os.environ, {"LeadsStorage": storage}),
@@ -70,7 +61,7 @@ def _delivered(storage: str, leads: int, log: WorkerLog) -> list[Line]:
     return log.take()
 
 
-def _idle(clock: _Clock, minutes: int, log: WorkerLog) -> list[Line]:
+def _idle(clock: TestClock, minutes: int, log: WorkerLog) -> list[Line]:
     app = load_app(OURS)
     for _ in range(minutes):
         clock.time += timedelta(minutes=1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.effort import Effort
 from benchmarks.report import Result, Target, result
-from benchmarks.side import OURS, Side, accounts, app_on, post_one, running, wait_until
+from benchmarks.side import OURS, Side, accounts, app_on, running, wait_until
 from benchmarks.typical import OFFER, body
 from leads.offers.model import read_offer
 from leads.pipeline.intake import accept
@@ -31,9 +31,8 @@ def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
         time.sleep(effort.slow_seconds)
         return DELIVERED
 
-    with accounts(2) as storages, Vendor(take) as quick, Vendor(take_slowly) as slow:
+    with accounts(2) as (first, second), Vendor(take) as quick, Vendor(take_slowly) as slow:
         offer = {"id": OFFER, "titles": ["Contoso CRM"], "destinations": [crm(quick.url)]}
-        first, second = storages
         with (
             running(OURS, first, *RECORDING, offer=offer) as alone,
             running(OURS, second, *RECORDING, offer=offer) as beside,
@@ -69,9 +68,8 @@ def _post_in_turns(
     for number in range(effort.quick_leads):
         for side, own in zip(sides, accepted, strict=True):
             time.sleep(random.uniform(0, effort.pace_seconds))
-            connection = side.connect()
-            own[post_one(connection, body(effort.slow_leads + number))] = time.monotonic()
-            connection.close()
+            lead_id = side.post_alone(body(effort.slow_leads + number))
+            own[lead_id] = time.monotonic()
         if number % 10 == 0:
             tell(f"lead {number} of {effort.quick_leads}")
     leads = accepted[0].keys() | accepted[1].keys()

@@ -28,8 +28,7 @@ class RefuseRows(Rule):
 
 def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
     """Four rows."""
-    with accounts(2) as storages:
-        first, second = storages
+    with accounts(2) as (first, second):
         rule = RefuseRows()
         with Proxy(first, rule) as proxy, running(OURS, proxy.connection_string, "--no-timers") as side:
             case = _Case(proxy, side, effort.counted_leads, tell)

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -101,6 +101,11 @@ class Side:
             started = time.perf_counter()
             list(pool.map(_post_all, connections, shares))
             return time.perf_counter() - started
+
+    def post_alone(self, body: bytes) -> str:
+        """Post one lead over a connection of its own, since an idle one would have been closed; its id."""
+        with closing(self.connect()) as connection:
+            return post_one(connection, body)
 
     def connect(self) -> http.client.HTTPConnection:
         address = urlsplit(self.host.base_url)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from ipaddress import ip_network
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,15 +21,11 @@ from benchmarks.report import Result, Target, compared_result, result
 from benchmarks.rounds import Measure, compare
 from benchmarks.side import FLOOR, OURS, accounts, running
 from benchmarks.typical import DESTINATION, OFFER, OFFER_SETTINGS, body
-from leads import destinations
 from leads.core.lead import Stage
 from leads.core.lead_parsing import parse_body
 from leads.core.outcomes import Delivered
-from leads.destinations.base import Context, Customer, Destination, OutgoingLead
+from leads.destinations.base import Customer, Destination, OutgoingLead
 from leads.destinations.limits import ALLOWANCES_TABLE, RateLimit, RateLimiter
-from leads.platform.secrets import Secrets
-from leads.platform.settings import Settings
-from leads.platform.storage import Storage
 from tests.fakes import marketo
 from tests.fakes.dataverse import Dataverse
 from tests.fakes.https_server import Request, Response, VendorServer
@@ -38,6 +33,7 @@ from tests.fakes.marketo import Marketo
 from tests.fakes.salesforce import Salesforce
 from tests.fakes.tls import make_authority
 from tests.fakes.web_to_lead import OID
+from tests.support.destination import Instance
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 CRMS = {"Dynamics 365": "dataverse", "Salesforce": "salesforce"}
@@ -129,23 +125,21 @@ def vendor_process() -> Iterator[Vendors]:
 # --- One send ---------------------------------------------------------------------------------------------------------------
 
 
-def _context(vendor: Vendors, storage: str = "") -> Context:
-    settings = Settings.model_validate({"LEADS_CA_BUNDLE": vendor.bundle, "LeadsStorage": storage})
-    settings = settings.model_copy(update={"allowed_networks": (ip_network("127.0.0.0/8"),)})
-    return Context(settings, Secrets(settings, SECRETS), Storage(settings))
+def _made(vendor: Vendors, type_name: str, settings: Mapping[str, Any], storage: str = "") -> Destination:
+    return Instance(vendor.bundle, SECRETS, storage).make({"type": type_name, "settings": settings})
 
 
 def _webhook(vendor: Vendors) -> Destination:
-    return destinations.make("webhook", {"url": vendor.hook, "secret": "env:LEADS_SECRET_WEBHOOK"}, _context(vendor))
+    return _made(vendor, "webhook", {"url": vendor.hook, "secret": "env:LEADS_SECRET_WEBHOOK"})
 
 
 def _crm(vendor: Vendors, crm: str, **settings: str) -> Destination:
-    return destinations.make(CRMS[crm], {**vendor.settings[crm], **settings}, _context(vendor))
+    return _made(vendor, CRMS[crm], {**vendor.settings[crm], **settings})
 
 
 def _form(vendor: Vendors, storage: str) -> Destination:
     given = {"oid": OID, "url": vendor.hook, "daily_limit": 100_000}
-    return destinations.make("salesforce_web_to_lead", given, _context(vendor, storage))
+    return _made(vendor, "salesforce_web_to_lead", given, storage)
 
 
 def _counting(storage: str) -> Callable[[], object]:
@@ -157,11 +151,13 @@ def _counting(storage: str) -> Callable[[], object]:
 
 def _marketo(vendor: Vendors, storage: str) -> Destination:
     """With a rate limit that holds up no measurement, kept as in the app."""
-    context = _context(vendor, storage)
+    instance = Instance(vendor.bundle, SECRETS, storage)
     plenty = RateLimit(at_once=5, calls=1000, seconds=0.001, longest_call=90)
-    table = context.storage.table(ALLOWANCES_TABLE)
-    context.shared(("marketo limiter", marketo.MUNCHKIN), lambda: RateLimiter(table, "marketo;benchmark", plenty))
-    return destinations.make("marketo", vendor.settings["Marketo"], context)
+    table = instance.context.storage.table(ALLOWANCES_TABLE)
+    instance.context.shared(
+        ("marketo limiter", marketo.MUNCHKIN), lambda: RateLimiter(table, "marketo;benchmark", plenty)
+    )
+    return instance.make({"type": "marketo", "settings": vendor.settings["Marketo"]})
 
 
 _NUMBERS = itertools.count()
@@ -278,14 +274,13 @@ def _speed(vendor: Vendors, effort: Effort, tell: Callable[[str], None]) -> Resu
     settings = {"url": vendor.hook, "secret": "env:LEADS_SECRET_WEBHOOK"}
     offer = OFFER_SETTINGS | {"destinations": [{"name": DESTINATION, "type": "webhook", "settings": settings}]}
     environment = vendor.environment | {"FLOOR_VENDOR": vendor.hook}
-    with accounts(2) as storages:
-        first, second = storages
-        with (
-            running(OURS, first, *ONLY_QUEUES, offer=offer, environment=environment) as ours,
-            running(FLOOR, second, *ONLY_QUEUES, environment=environment) as floor,
-        ):
-            sides: list[Measure] = [draining(side, effort.delivered_leads) for side in (ours, floor)]
-            for warm_up in sides:
-                warm_up()
-            speed = compare(sides[0], sides[1], effort, tell)[0]
+    with (
+        accounts(2) as (first, second),
+        running(OURS, first, *ONLY_QUEUES, offer=offer, environment=environment) as ours,
+        running(FLOOR, second, *ONLY_QUEUES, environment=environment) as floor,
+    ):
+        sides: list[Measure] = [draining(side, effort.delivered_leads) for side in (ours, floor)]
+        for warm_up in sides:
+            warm_up()
+        speed = compare(sides[0], sides[1], effort, tell)[0]
     return compared_result("delivery to a webhook, leads/s", speed, Target("≥", 0.85))

@@ -14,20 +14,19 @@ from tests.support.proxy import Proxy, Request, Rule
 
 def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
     """Two rows."""
-    with accounts(2) as storages:
-        first, second = storages
-        with (
-            Proxy(first) as many_proxy,
-            Proxy(second) as few_proxy,
-            running(OURS, many_proxy.connection_string, *ONLY_QUEUES) as many,
-            running(OURS, few_proxy.connection_string, *ONLY_QUEUES) as few,
-        ):
-            tell(f"putting {effort.waiting_many} messages")
-            of_many = _delivering(many, first, many_proxy, effort.waiting_many, effort)
-            of_few = _delivering(few, second, few_proxy, effort.waiting, effort)
-            for warm_up in (of_many, of_few):
-                warm_up()
-            requests, cpu = compare(of_many, of_few, effort, tell)
+    with (
+        accounts(2) as (first, second),
+        Proxy(first) as many_proxy,
+        Proxy(second) as few_proxy,
+        running(OURS, many_proxy.connection_string, *ONLY_QUEUES) as many,
+        running(OURS, few_proxy.connection_string, *ONLY_QUEUES) as few,
+    ):
+        tell(f"putting {effort.waiting_many} messages")
+        of_many = _delivering(many, first, many_proxy, effort.waiting_many, effort)
+        of_few = _delivering(few, second, few_proxy, effort.waiting, effort)
+        for warm_up in (of_many, of_few):
+            warm_up()
+        requests, cpu = compare(of_many, of_few, effort, tell)
     target = Target("≤", 1.05)
     numbers = f"{effort.waiting_many:,} waiting against {effort.waiting:,}"
     return [

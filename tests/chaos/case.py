@@ -6,7 +6,6 @@ import json
 import time
 from base64 import b64decode
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Self
 
 from azure.storage.queue import QueueClient, TextBase64EncodePolicy
@@ -21,7 +20,7 @@ from leads.pipeline.delivery import deliver
 from leads.pipeline.intake import accept
 from leads.platform.settings import Settings
 from leads.platform.storage import LEADS_QUEUE, POISON_QUEUE, TABLE_TIMEOUTS, Queue
-from tests.chaos.workers import ROOT, ForkServer, Worker
+from tests.chaos.workers import ForkServer, Worker
 from tests.support.pipeline import a_lead, crm
 from tests.support.proxy import Proxy, Rule
 from tests.support.vendor import Vendor
@@ -44,15 +43,6 @@ def patient_app(connection_string: str) -> App:
         client = QueueClient.from_connection_string(connection_string, name, message_encode_policy=encoding)
         app.__dict__[part] = Queue(client)
     return app
-
-
-def app_with_tries(folder: Path, tries: int) -> Path:
-    """The app in this folder, with a host.json by which a message goes to the poison queue after so many failures."""
-    settings = json.loads((ROOT / "host.json").read_text())
-    settings["extensions"]["queues"]["maxDequeueCount"] = tries
-    (folder / "host.json").write_text(json.dumps(settings))
-    (folder / "function_app.py").write_text((ROOT / "function_app.py").read_text())
-    return folder
 
 
 class Case:

@@ -15,8 +15,9 @@ from typing import Literal
 
 from devhost.clock import Clock
 from leads.core.states import State
-from tests.chaos.case import Case, app_with_tries, states
+from tests.chaos.case import Case, states
 from tests.chaos.workers import ForkServer, Worker
+from tests.support.app_folder import app_folder
 from tests.support.pipeline import a_lead
 from tests.support.proxy import Kill, Request, Rule
 from tests.support.vendor import DELIVERED, KEY_REFUSED
@@ -91,12 +92,21 @@ class Scenario:
         """What is particular to this scenario in the end."""
 
 
-class FirstLead(Scenario):
-    name = "first lead of a customer"
+class Posted(Scenario):
+    """A lead of a new customer, for these destinations."""
+
+    def __init__(self, name: str, *destinations: str, description: str = "Please call") -> None:
+        self.name = name
+        self._destinations = destinations or ("crm",)
+        self._description = description
 
     def prepare(self, case: Case) -> None:
-        case.offer("crm")
-        case.post()
+        case.offer(*self._destinations)
+        case.post(Description=self._description)
+
+    def check(self, case: Case) -> None:
+        for vendor in case.vendors.values():
+            assert {call.lead["description"] for call in vendor.calls} == {self._description}
 
 
 class LaterStage(Scenario):
@@ -125,25 +135,6 @@ class Retried(Scenario):
         vendor.answer = lambda call: (
             KEY_REFUSED if call.idempotency_key == vendor.calls[0].idempotency_key else DELIVERED
         )
-        case.post()
-
-
-class LargeBody(Scenario):
-    name = "a body above 48 KiB"
-
-    def prepare(self, case: Case) -> None:
-        case.offer("crm")
-        case.post(Description="x" * 60_000)
-
-    def check(self, case: Case) -> None:
-        assert all(len(call.lead["description"]) == 60_000 for call in case.vendors["crm"].calls)
-
-
-class TwoDestinations(Scenario):
-    name = "two destinations"
-
-    def prepare(self, case: Case) -> None:
-        case.offer("crm", "hub")
         case.post()
 
 
@@ -188,7 +179,7 @@ class Poison(Scenario):
     name = "poison that is drained"
 
     def __init__(self, folder: Path) -> None:
-        self._app = app_with_tries(folder, 1)
+        self._app = app_folder(folder, queues={"maxDequeueCount": 1})
 
     def prepare(self, case: Case) -> None:
         case.arguments = (*case.arguments, "--app-dir", str(self._app))

@@ -8,8 +8,8 @@ a worker has ended. Its end, and that of whoever started it, is the end of all w
 from __future__ import annotations
 
 import contextlib
-import email.generator
 import gc
+import importlib
 import json
 import logging
 import os
@@ -23,40 +23,30 @@ import time
 from pathlib import Path
 from typing import Any
 
-import azure.core.rest._requests_basic
-import azure.data.tables
-import azure.storage.queue
-import iso3166
-import requests
-
 import devhost.__main__
 import devhost.dispatcher
 import devhost.worker
-import function_app
-import leads.operations.http
-import leads.pipeline.delivery
-import leads.watch.poison
-import leads.watch.tick
-import tests.support.recording
 
 PRELOADED = (
-    email.generator,
-    azure.core.rest._requests_basic,
-    iso3166,
-    azure.data.tables,
-    azure.storage.queue,
-    requests,
-    function_app,
-    leads.pipeline.delivery,
-    leads.operations.http,
-    leads.watch.poison,
-    leads.watch.tick,
-    tests.support.recording,
+    "email.generator",
+    "azure.core.rest._requests_basic",
+    "azure.data.tables",
+    "azure.storage.queue",
+    "iso3166",
+    "requests",
+    "function_app",
+    "leads.operations.http",
+    "leads.pipeline.delivery",
+    "leads.watch.poison",
+    "leads.watch.tick",
+    "tests.support.recording",
 )
 
 
 def main() -> None:
     """Serve until standard input ends."""
+    for name in PRELOADED:
+        importlib.import_module(name)
     platform.platform()  # the SDK's user agent asks for it, and the first answer costs a process
     gc.freeze()
     wake_up, tell = os.pipe()

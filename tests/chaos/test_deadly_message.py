@@ -6,7 +6,8 @@ from pathlib import Path
 
 from devhost.supervisor import Supervisor
 from leads.core.states import State
-from tests.chaos.case import Case, app_with_tries
+from tests.chaos.case import Case
+from tests.support.app_folder import app_folder
 
 DEADLY = "deadly@example.com"
 TRIES = 7
@@ -21,7 +22,7 @@ def test_its_tries_are_some_host_lives_then_it_is_poison_and_each_neighbour_arri
     deaths.touch()
     case.lease_seconds = 10  # no death but those that are meant
     case.mode = ("--time", "restart=0.2", "--time", "second_restart=0.5")
-    case.arguments = ("--no-http", "--app-dir", str(app_with_tries(tmp_path, TRIES)))
+    case.arguments = ("--no-http", "--app-dir", str(app_folder(tmp_path, queues={"maxDequeueCount": TRIES})))
     case.env = {
         "CHAOS_DEADLY": DEADLY,
         "CHAOS_DEATHS": str(deaths),

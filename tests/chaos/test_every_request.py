@@ -18,28 +18,26 @@ import pytest
 from devhost.clock import Clock
 from tests.chaos.every_request import (
     WAYS,
-    FirstLead,
     Intake,
-    LargeBody,
     LaterStage,
     Misconfigured,
     Outcome,
     Poison,
+    Posted,
     Retried,
     Runs,
     Scenario,
-    TwoDestinations,
     Unrouted,
 )
 from tests.chaos.workers import ForkServer
 
 SCENARIOS: dict[str, Callable[[Path], Scenario]] = {
-    "first_lead": lambda folder: FirstLead(),
+    "first_lead": lambda folder: Posted("first lead of a customer"),
     "later_stage": lambda folder: LaterStage(),
     "retry": lambda folder: Retried(),
     "misconfigured": lambda folder: Misconfigured(),
-    "large_body": lambda folder: LargeBody(),
-    "two_destinations": lambda folder: TwoDestinations(),
+    "large_body": lambda folder: Posted("a body above 48 KiB", description="x" * 60_000),
+    "two_destinations": lambda folder: Posted("two destinations", "crm", "hub"),
     "unrouted": lambda folder: Unrouted(),
     "poison": Poison,
     "intake": lambda folder: Intake("intake", "Please call"),

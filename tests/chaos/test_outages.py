@@ -19,9 +19,10 @@ from devhost.supervisor import Supervisor
 from leads.core.messages import decode
 from leads.core.states import State
 from leads.ledger import queries
-from tests.chaos.case import LEASE_SECONDS, LONG_LEASE_SECONDS, Case, app_with_tries
+from tests.chaos.case import LEASE_SECONDS, LONG_LEASE_SECONDS, Case
 from tests.chaos.workers import ForkServer, Worker
 from tests.support import proxy
+from tests.support.app_folder import app_folder
 from tests.support.pipeline import a_lead
 from tests.support.proxy import Break, Fault, Proxy, Request, Rule, Service
 from tests.support.running_app import Answer
@@ -229,7 +230,7 @@ def test_a_message_of_version_1_is_delivered_and_so_is_its_retry(case: Case) -> 
     ids=["not base64", "not JSON", "no lead id", "not UTF-8"],
 )
 def test_what_can_not_be_read_is_kept_for_a_person(stored: str, kept: bytes, case: Case, tmp_path: Path) -> None:
-    case.arguments = ("--no-http", "--app-dir", str(app_with_tries(tmp_path, 1)))
+    case.arguments = ("--no-http", "--app-dir", str(app_folder(tmp_path, queues={"maxDequeueCount": 1})))
     case.offer("crm")
     lead_id = case.post()
     put_raw(case, stored)

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from devhost.process import ROOT
 from tests.support.running_app import Answer
 
-ROOT = Path(__file__).resolve().parents[2]
 ALWAYS = ("--port", "0", "--time", "timer_lease=15", "--time", "timer_look=1")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from base64 import b64encode
 from contextlib import ExitStack
@@ -15,10 +14,10 @@ from leads.offers.model import read_offer
 from leads.platform.settings import FETCHED_BESIDE
 from tests.e2e.conftest import app_on
 from tests.fakes.tls import make_authority, never_answer, raw_server
+from tests.support.app_folder import app_folder
 from tests.support.pipeline import a_lead, crm
 from tests.support.running_app import RunningApp, running_app
 from tests.support.vendor import DELIVERED, Call, Vendor
-from tools.host import ROOT
 
 FUNCTION_TIMEOUT = "00:00:15"
 """A second and more above the deadline of a delivery in `tests.support.short_deadlines`, which only the worker may import."""
@@ -28,19 +27,15 @@ SLOW = 40
 """More than an instance has in hand at once."""
 
 
-def app_with_time_limit(folder: Path) -> Path:
-    """The app with a `functionTimeout` that goes with the short times of its deliveries."""
-    settings = json.loads((ROOT / "host.json").read_text())
-    settings["functionTimeout"] = FUNCTION_TIMEOUT
-    (folder / "host.json").write_text(json.dumps(settings))
-    (folder / "function_app.py").write_text((ROOT / "function_app.py").read_text())
-    return folder
-
-
 @pytest.mark.devhost("shorten the time limits of the app and the host")
 def test_a_vendor_that_hangs_takes_no_other_lead_with_it(fresh_storage: str, tmp_path: Path) -> None:
     authority = make_authority(tmp_path)
-    options = ("--app-dir", str(app_with_time_limit(tmp_path)), "--with", "tests.support.short_deadlines")
+    options = (
+        "--app-dir",
+        str(app_folder(tmp_path, functionTimeout=FUNCTION_TIMEOUT)),
+        "--with",
+        "tests.support.short_deadlines",
+    )
     with Vendor() as quick, raw_server(authority.server_context(), never_answer) as hung:
         webhook = {"name": "hook", "type": "webhook", "settings": {"url": hung.url, "secret": "env:LEADS_SECRET_HOOK"}}
         offers = app_on(fresh_storage).offers

@@ -116,19 +116,16 @@ def gzip_bomb(sock: socket.socket, _: bytes) -> None:
     sock.sendall(lines.encode() + body)
 
 
-def drip(sock: socket.socket, _: bytes) -> None:
+def drip(sock: socket.socket, _: bytes, begin: bytes = b"X-Slow: ") -> None:
     """A byte every now and then, without an end."""
-    sock.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    sock.sendall(b"HTTP/1.1 200 OK\r\n" + begin)
     for _number in range(600):
         sock.sendall(b"x")
         time.sleep(0.05)
 
 
-def drip_the_body(sock: socket.socket, _: bytes) -> None:
-    sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-    for _number in range(600):
-        sock.sendall(b"x")
-        time.sleep(0.05)
+def drip_the_body(sock: socket.socket, request: bytes) -> None:
+    drip(sock, request, b"\r\n")
 
 
 def endless(sock: socket.socket, _: bytes) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from leads.destinations.vendors.azure_table import AzureTableSettings
 from leads.platform.events import Event
 from leads.platform.settings import Settings
+from tests.infra.bicep import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DEPLOYED = [ROOT / "function_app.py", *sorted((ROOT / "leads").rglob("*.py"))]
 
 

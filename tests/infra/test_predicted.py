@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +13,9 @@ from leads.operations import doctor
 from leads.platform.settings import read_settings
 from leads.platform.storage import LEADS_QUEUE, Storage
 from tests.infra import code, promises
-from tests.infra.bicep import PARAMETERS, Compiler, Deployment
+from tests.infra.bicep import PARAMETERS, ROOT, Compiler, Deployment
 from tests.infra.conftest import Predicted
 
-ROOT = Path(__file__).resolve().parents[2]
 HOST = json.loads((ROOT / "host.json").read_text())
 
 

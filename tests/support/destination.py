@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import sha256
 from ipaddress import ip_network
 from itertools import count
@@ -38,15 +39,19 @@ class Instance:
 
     bundle: str
     secrets: dict[str, str]
+    storage: str = ""
+
+    @cached_property
+    def context(self) -> Context:
+        settings = Settings.model_validate({"LEADS_CA_BUNDLE": self.bundle, "LeadsStorage": self.storage})
+        settings = settings.model_copy(update={"allowed_networks": (ip_network("127.0.0.0/8"),)})
+        return Context(settings, Secrets(settings, self.secrets), Storage(settings))
 
     def make(self, config: Mapping[str, Any]) -> Destination:
         """The destination of an offer's entry."""
-        settings = Settings.model_validate({"LEADS_CA_BUNDLE": self.bundle})
-        settings = settings.model_copy(update={"allowed_networks": (ip_network("127.0.0.0/8"),)})
-        context = Context(settings, Secrets(settings, self.secrets), Storage(settings))
         wanted = {Stage(stage): FollowUp.model_validate(asked) for stage, asked in config.get("follow_up", {}).items()}
         destinations.check_follow_ups(config["type"], wanted)
-        return destinations.make(config["type"], config["settings"], context, config.get("mapping"), wanted)
+        return destinations.make(config["type"], config["settings"], self.context, config.get("mapping"), wanted)
 
 
 @dataclass

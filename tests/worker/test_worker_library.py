@@ -14,9 +14,9 @@ from azure.data.tables import TableClient
 from azure.storage.queue import QueueClient
 
 from devhost.errors import StartError
+from devhost.process import ROOT
 from devhost.runtime import LoadedApp, load_app
 from tests.support.logs import logged
-from tests.worker.conftest import ROOT
 
 LEAD = json.dumps(
     {
