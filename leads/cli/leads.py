@@ -111,14 +111,16 @@ def _follow(context: typer.Context, which: LeadFilter, as_json: bool) -> None:
     """Print what is new until Ctrl-C, which is the way to end it and no failure."""
     try:
         shown = _print_new(ask(context, list_leads, which).leads, {}, as_json)
+        rest = POLL_SECONDS
         while True:
+            time.sleep(rest)
             began = time.monotonic()
             oldest = min((lead.received_at for lead in shown.values()), default=which.since)
             page = _patiently(context, which.model_copy(update={"since": which.since or oldest, "limit": MAX_PAGE}))
             if page:
                 shown = _print_new(page.leads, shown, as_json)
             # However long an answer takes, four fifths of the time are the storage's own.
-            time.sleep(max(POLL_SECONDS, 4 * (time.monotonic() - began)))
+            rest = max(POLL_SECONDS, 4 * (time.monotonic() - began))
     except KeyboardInterrupt:
         return
 

@@ -118,7 +118,7 @@ def process(*arguments: str, environment: Mapping[str, str], python: tuple[str, 
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=600,
         check=False,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
