@@ -21,7 +21,7 @@ from leads.core.problems import code_location
 from leads.destinations import read_settings
 from leads.destinations.answers import last_answer, listen
 from leads.destinations.base import secret_references
-from leads.destinations.checking import check_connection
+from leads.destinations.bounded_calls import check_connection
 from leads.destinations.limits import ALLOWANCES_TABLE
 from leads.health.alarms import ALARMS_TABLE
 from leads.health.connection import Connection

@@ -12,7 +12,8 @@ from leads.core import clock
 from leads.core.identity import customer_of
 from leads.core.outcomes import Delivered
 from leads.destinations.answers import last_answer, listen
-from leads.destinations.base import SEND_SECONDS, Customer
+from leads.destinations.base import Customer
+from leads.destinations.bounded_calls import send_lead
 from leads.offers.model import Offer
 from leads.operations.offers import OfferId, stored_offer
 from leads.operations.operation import BODY, Body, Request
@@ -21,7 +22,6 @@ from leads.operations.problems import NotFound
 from leads.operations.validation import apart
 from leads.pipeline.attempt import outgoing_lead
 from leads.pipeline.intake import accept
-from leads.platform import deadline
 
 _YEAR_1: Final = datetime(1, 1, 1, tzinfo=UTC)
 """Where .NET's ticks of 100 ns begin."""
@@ -93,8 +93,7 @@ def send_once_more(app: App, request: SendOnceMore) -> SentOnceMore:
     outgoing = outgoing_lead(
         stored.offer, config, lead, lead_id=record.lead_id, received_at=record.received_at, stage=record.stage
     )
-    with deadline.within(SEND_SECONDS):
-        outcome = destination.send(outgoing, customer)
+    outcome = send_lead(destination, outgoing, customer)
     if isinstance(outcome, Delivered):
         return SentOnceMore(says=f"sent once more from this machine, and taken. {destination.replay_warning}")
     person = (lead.first_name, lead.last_name, lead.email, lead.phone, lead.company, lead.title, lead.description)

@@ -12,10 +12,10 @@ from leads.core import clock
 from leads.core.identity import action_fingerprint, customer_of, fingerprint, similar_action_fingerprints
 from leads.core.lead import Lead, Stage
 from leads.core.messages import Imported, Message, Reception
-from leads.core.outcomes import Delivered, Outcome, Retry, Unknown
-from leads.core.problems import code_location
+from leads.core.outcomes import Delivered, Outcome, Unknown
 from leads.core.states import State
-from leads.destinations.base import OWN_OUTAGE_SECONDS, SEND_SECONDS, Customer, OutgoingLead
+from leads.destinations.base import SEND_SECONDS, Customer, OutgoingLead
+from leads.destinations.bounded_calls import send_lead
 from leads.destinations.follow_up import follow_up_of
 from leads.ledger.customer_rows import CustomerRow, RecentLead
 from leads.ledger.rows import Delivery, LeadRecord
@@ -247,13 +247,7 @@ class DeliveryAttempt(UnsettledAttempt):
             stage=self.record.stage,
             repeat_of=self.delivery().repeat_of,
         )
-        with deadline.within(SEND_SECONDS):
-            try:
-                return self.destination.send(outgoing, customer)
-            except StorageError as error:  # the app's own storage failed, not the vendor
-                return Retry(type(error).__name__, OWN_OUTAGE_SECONDS, ours=True)
-            except Exception as error:  # noqa: BLE001 - a fault in one destination must not take others' messages to poison
-                return Retry(code_location(error))
+        return send_lead(self.destination, outgoing, customer)
 
 
 def is_redelivery(other: RecentLead, this: RecentLead, action_fingerprints: Collection[str]) -> bool:

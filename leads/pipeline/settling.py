@@ -11,7 +11,7 @@ from leads.core.messages import Message, encode, encode_notice
 from leads.core.outcomes import Delivered, Misconfigured, Outcome, Rejected, Retry, Skipped, Unknown
 from leads.core.states import State
 from leads.destinations.base import Destination
-from leads.destinations.checking import check_connection
+from leads.destinations.bounded_calls import check_connection
 from leads.ledger.rows import AttemptLog, Delivery, LeadRecord
 from leads.ledger.transactions import Claim
 from leads.offers.model import DestinationConfig, Offer

@@ -15,7 +15,7 @@ from leads.core.identity import EARLIEST
 from leads.core.messages import Message, encode
 from leads.core.states import State
 from leads.destinations.base import CheckResult
-from leads.destinations.checking import check_connection
+from leads.destinations.bounded_calls import check_connection
 from leads.health.connection import Connection
 from leads.ledger.queries import Backlog
 from leads.offers.model import DestinationConfig

@@ -16,6 +16,7 @@ from leads.core.identity import new_lead_id
 from leads.core.lead_parsing import parse_body
 from leads.core.messages import Message, encode
 from leads.core.states import State
+from leads.destinations import bounded_calls
 from leads.operations import http as manage
 from leads.operations.http import answer_manage
 from leads.operations.table import OPERATIONS
@@ -111,7 +112,8 @@ DEADLINE = 4.0
 def short_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "DELIVERY_SECONDS", DEADLINE)
     monkeypatch.setattr(delivery, "PUT_BACK_SECONDS", DEADLINE / 4)
-    monkeypatch.setattr(attempt, "SEND_SECONDS", DEADLINE / 4)
+    for module in (attempt, bounded_calls):
+        monkeypatch.setattr(module, "SEND_SECONDS", DEADLINE / 4)
     monkeypatch.setattr(settling, "SETTLE_SECONDS", DEADLINE / 4)
 
 

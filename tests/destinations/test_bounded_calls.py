@@ -14,7 +14,7 @@ from leads.destinations.base import (
     OutgoingLead,
     PreviewedRequest,
 )
-from leads.destinations.checking import check_connection
+from leads.destinations.bounded_calls import check_connection
 from leads.destinations.http import Failure, HttpClient, NoAnswer
 
 NOTHING: dict[str, CheckResult] = {}
@@ -51,7 +51,7 @@ def test_what_a_check_says_is_what_it_says() -> None:
 def test_a_check_that_raises_stands_against_nothing_and_says_where_without_the_data() -> None:
     found = check_connection(Anything(lambda: NOTHING["marker@example.com"]))
     assert found.ok and "fault" in found.problem
-    assert found.code.startswith("KeyError at test_checking.py:")
+    assert found.code.startswith("KeyError at test_bounded_calls.py:")
     assert "marker" not in repr(found)
 
 
