@@ -28,16 +28,8 @@ T = TypeVar("T")
 MappingValue = str | int | float | bool | None
 """What fills a vendor's field: a template or a constant. None takes a default out."""
 
-
 OWN_OUTAGE_SECONDS: Final = 60
 """`Retry.after` where something of the app's own did not answer."""
-
-SEND_SECONDS: Final = 150
-"""The deadline of a `send` with all its requests (`leads.platform.deadline`)."""
-
-CHECK_SECONDS: Final = 60
-"""The deadline of a `check` with all its requests. A caller that ends sooner sets an earlier one."""
-
 
 def _remember_nothing(done: Delivered) -> None:
     del done

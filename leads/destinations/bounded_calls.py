@@ -1,11 +1,11 @@
 """How the app calls a destination: within a time of its own, and a fault in its code stops nothing else."""
 
+from typing import Final
+
 from leads.core.outcomes import Outcome, Retry
 from leads.core.problems import code_location
 from leads.destinations.base import (
-    CHECK_SECONDS,
     OWN_OUTAGE_SECONDS,
-    SEND_SECONDS,
     CheckResult,
     Customer,
     Destination,
@@ -13,6 +13,11 @@ from leads.destinations.base import (
 )
 from leads.platform import deadline
 from leads.platform.storage import StorageError
+
+SEND_SECONDS: Final = 150
+"""The deadline of a `send` with all its requests (`leads.platform.deadline`)."""
+CHECK_SECONDS: Final = 60
+"""The deadline of a `check` with all its requests. A caller that ends sooner sets an earlier one."""
 
 
 def check_connection(destination: Destination) -> CheckResult:

@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 from leads import destinations
 from leads.app import App
 from leads.destinations.answers import last_answer, listen
-from leads.destinations.base import CHECK_SECONDS, Context, Destination
-from leads.destinations.bounded_calls import check_connection
+from leads.destinations.base import Context, Destination
+from leads.destinations.bounded_calls import CHECK_SECONDS, check_connection
 from leads.offers.model import DestinationConfig
 from leads.operations.offers import OfferId, stored_offer
 from leads.operations.operation import BODY, QUERY, Request

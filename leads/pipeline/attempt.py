@@ -14,8 +14,8 @@ from leads.core.lead import Lead, Stage
 from leads.core.messages import Imported, Message, Reception
 from leads.core.outcomes import Delivered, Outcome, Unknown
 from leads.core.states import State
-from leads.destinations.base import SEND_SECONDS, Customer, OutgoingLead
-from leads.destinations.bounded_calls import send_lead
+from leads.destinations import bounded_calls
+from leads.destinations.base import Customer, OutgoingLead
 from leads.destinations.follow_up import follow_up_of
 from leads.ledger.customer_rows import CustomerRow, RecentLead
 from leads.ledger.rows import Delivery, LeadRecord
@@ -136,7 +136,7 @@ class DeliveryAttempt(UnsettledAttempt):
 
     def run(self) -> None:
         try:
-            with deadline.leaving(SEND_SECONDS + settling.SETTLE_SECONDS):
+            with deadline.leaving(bounded_calls.SEND_SECONDS + settling.SETTLE_SECONDS):
                 customer = self._claim()
             if customer is not None:
                 self._carry_out(customer)
@@ -247,7 +247,7 @@ class DeliveryAttempt(UnsettledAttempt):
             stage=self.record.stage,
             repeat_of=self.delivery().repeat_of,
         )
-        return send_lead(self.destination, outgoing, customer)
+        return bounded_calls.send_lead(self.destination, outgoing, customer)
 
 
 def is_redelivery(other: RecentLead, this: RecentLead, action_fingerprints: Collection[str]) -> bool:

@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 from leads.core.outcomes import Delivered
 from leads.destinations.base import (
-    CHECK_SECONDS,
     CheckResult,
     Customer,
     Destination,
@@ -14,7 +13,7 @@ from leads.destinations.base import (
     OutgoingLead,
     PreviewedRequest,
 )
-from leads.destinations.bounded_calls import check_connection
+from leads.destinations.bounded_calls import CHECK_SECONDS, check_connection
 from leads.destinations.http import Failure, HttpClient, NoAnswer
 
 NOTHING: dict[str, CheckResult] = {}

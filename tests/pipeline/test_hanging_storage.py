@@ -20,7 +20,7 @@ from leads.destinations import bounded_calls
 from leads.operations import http as manage
 from leads.operations.http import answer_manage
 from leads.operations.table import OPERATIONS
-from leads.pipeline import attempt, delivery, http, settling
+from leads.pipeline import delivery, http, settling
 from leads.pipeline.delivery import deliver
 from leads.pipeline.http import answer_status
 from leads.platform.settings import Settings
@@ -112,8 +112,7 @@ DEADLINE = 4.0
 def short_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "DELIVERY_SECONDS", DEADLINE)
     monkeypatch.setattr(delivery, "PUT_BACK_SECONDS", DEADLINE / 4)
-    for module in (attempt, bounded_calls):
-        monkeypatch.setattr(module, "SEND_SECONDS", DEADLINE / 4)
+    monkeypatch.setattr(bounded_calls, "SEND_SECONDS", DEADLINE / 4)
     monkeypatch.setattr(settling, "SETTLE_SECONDS", DEADLINE / 4)
 
 

@@ -11,7 +11,7 @@ import pytest
 from devhost.hostjson import parse_host_json
 from leads.cli.transport import ANSWER_SECONDS
 from leads.core import clock
-from leads.destinations.base import CHECK_SECONDS, SEND_SECONDS
+from leads.destinations.bounded_calls import CHECK_SECONDS, SEND_SECONDS
 from leads.ledger.transactions import CLAIM_LEASE_SECONDS
 from leads.operations.table import OPERATIONS
 from leads.pipeline import http
