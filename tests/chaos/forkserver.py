@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,9 @@ def _be_a_worker(order: dict[str, Any]) -> None:
         os.environ.update(order["env"])
         devhost.dispatcher.start_process = ForkedProcess
         status = devhost.__main__.main(order["arguments"])
+    except BaseException:
+        traceback.print_exc()
+        raise
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -105,6 +109,7 @@ class ForkedProcess:
     def __init__(self, end: socket.socket) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
+        self._status: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
             try:
@@ -118,12 +123,15 @@ class ForkedProcess:
             os.kill(self.pid, signal.SIGKILL)
 
     def wait(self, timeout: float | None = None) -> int:
-        """The exit status; raises subprocess.TimeoutExpired, as `subprocess.Popen` does."""
+        """The exit status, however often it is asked for; raises subprocess.TimeoutExpired, as `subprocess.Popen` does."""
+        if self._status is not None:
+            return self._status
         deadline = time.monotonic() + (60 if timeout is None else timeout)
         while time.monotonic() < deadline:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
-                return os.waitstatus_to_exitcode(status)
+                self._status = os.waitstatus_to_exitcode(status)
+                return self._status
             time.sleep(0.005)
         raise subprocess.TimeoutExpired("a forked worker", deadline)
 

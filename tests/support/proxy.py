@@ -243,6 +243,13 @@ class Proxy:
             await asyncio.sleep(0.001)
         self.killed.set()
 
+    async def kill_workers(self) -> None:
+        while not self.pid:
+            await asyncio.sleep(0.001)
+        with contextlib.suppress(psutil.NoSuchProcess):  # the host or its worker has just ended
+            for child in psutil.Process(self.pid).children():
+                child.kill()
+
     def add(self, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
 
@@ -308,8 +315,7 @@ class _Connection:
                 await self._proxy.kill(request)
                 raise _Broken
             case KillWorker():
-                for child in psutil.Process(self._proxy.pid).children():
-                    child.kill()
+                await self._proxy.kill_workers()
                 raise _Broken
             case Break():
                 raise _Broken
