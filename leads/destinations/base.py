@@ -31,6 +31,7 @@ MappingValue = str | int | float | bool | None
 OWN_OUTAGE_SECONDS: Final = 60
 """`Retry.after` where something of the app's own did not answer."""
 
+
 def _remember_nothing(done: Delivered) -> None:
     del done
 
