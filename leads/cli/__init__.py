@@ -29,7 +29,7 @@ from leads.cli import (  # two of them add their commands to `offers`
 )
 from leads.cli.output import printable
 from leads.cli.prompts import BAD_INPUT, CHANGED_MEANWHILE, INTERRUPTED, NOT_FOUND, OUT_OF_REACH
-from leads.cli.transport import APP_VARIABLE, KEY_VARIABLE, TOKEN_VARIABLE, Deployed, Directly, OutOfReach
+from leads.cli.transport import APP_VARIABLE, KEY_VARIABLE, TOKEN_VARIABLE, HttpTransport, OutOfReach, StorageTransport
 from leads.core.problems import first_problem
 from leads.operations.problems import FAILURES, Changed, NotFound, Unavailable
 from leads.platform.libraries import quiet_libraries
@@ -95,7 +95,7 @@ def reached(
     ] = "",
 ) -> None:
     """Choose how the app is reached."""
-    context.obj = Deployed(app) if app else Directly()
+    context.obj = HttpTransport(app) if app else StorageTransport()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

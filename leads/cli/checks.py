@@ -12,7 +12,7 @@ from leads.cli.files import read_bytes, read_offers
 from leads.cli.offers import group
 from leads.cli.output import AsJson, json_text, print_json, print_line, print_table, printable, time_of, with_answer
 from leads.cli.prompts import DONE, NEEDS_A_PERSON, OfferId, ask
-from leads.cli.transport import Directly
+from leads.cli.transport import StorageTransport
 from leads.core.lenient_json import text_of_body
 from leads.core.states import RESTING, State
 from leads.destinations.base import PreviewedRequest
@@ -97,7 +97,7 @@ def print_validation(context: typer.Context, found: Sequence[Validated]) -> None
     """A line for each destination, and what to change."""
     rows = [(each.destination, each.type, _verdict(each), f"{each.milliseconds} ms") for each in found]
     print_table(("destination", "type", "result", "took"), rows, "result")
-    if any(not each.ok for each in found) and isinstance(context.obj, Directly):
+    if any(not each.ok for each in found) and isinstance(context.obj, StorageTransport):
         print_line(
             "Checked from this machine; --app URL checks where the app runs, with its settings and network.", err=True
         )
@@ -227,7 +227,7 @@ def offers_test(
     carries the mark MSFT_TEST_ and a number, by which it can be found and removed. Exit status 5 if it has not arrived in
     time; it is tried on all the same.
     """
-    if show_answer and not isinstance(context.obj, Directly):
+    if show_answer and not isinstance(context.obj, StorageTransport):
         raise Invalid(
             "--show-answer: sends from this machine, and no answer comes over HTTP; leave out --app or --show-answer"
         )

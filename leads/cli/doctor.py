@@ -9,7 +9,7 @@ from rich.text import Text
 from leads.cli import hints
 from leads.cli.output import AsJson, print_json, print_line, print_table, printable, with_answer
 from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask
-from leads.cli.transport import Directly
+from leads.cli.transport import StorageTransport
 from leads.operations.doctor import Finding, Level, examine_deployment
 from leads.operations.operation import Nothing
 
@@ -40,7 +40,7 @@ def doctor(
         print_table(("", "area", "about", "found, and what to do"), [_row(finding) for finding in shown])
         print_line("")
     print_line(_summary(found.findings))
-    if found.needs_a_person and isinstance(context.obj, Directly):
+    if found.needs_a_person and isinstance(context.obj, StorageTransport):
         print_line(
             "Looked at from this machine; --app URL asks the deployed app, with its settings and network.", err=True
         )

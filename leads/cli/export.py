@@ -11,7 +11,7 @@ import typer
 
 from leads.cli.leads import InState, OfOffer, Since, Until
 from leads.cli.output import json_text, print_line
-from leads.cli.prompts import DONE, asked, confirmed
+from leads.cli.prompts import DONE, confirm, from_flags
 from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
 from leads.operations.export import Export, export_leads
 from leads.operations.export_pages import csv_header, csv_line
@@ -48,10 +48,10 @@ def export(
     """
     kind = _kind(format, output)
     is_taken = not dry_run and output != "-" and Path(output).exists()
-    if is_taken and not yes and not confirmed(f"Replace {output}, which is there already?", otherwise="--yes"):
+    if is_taken and not yes and not confirm(f"Replace {output}, which is there already?", otherwise="--yes"):
         print_line("Nothing was exported.", err=True)
         return DONE
-    wanted = asked(Export, offer=offer, state=state, since=since, until=until, dry_run=dry_run)
+    wanted = from_flags(Export, offer=offer, state=state, since=since, until=until, dry_run=dry_run)
     steps = in_steps(context, export_leads, wanted, after)
     count = 0
     write = _csv if kind == "csv" else _json

@@ -10,7 +10,7 @@ import typer
 from leads.cli.csv_file import CsvFile, read_csv
 from leads.cli.files import read_bytes
 from leads.cli.output import AsJson, print_json, print_line, print_table
-from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask, asked
+from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask, from_flags
 from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
 from leads.core.columns import fields_in, time_in
 from leads.core.dates import DateOrder, is_either_way, read_date
@@ -138,7 +138,7 @@ def import_from_table(
     python -m leads import table --connection env:LEADS_SECRET_OLD_STORAGE --only-record
     """
     source = {"table": table, "connection_string": connection, "table_service_uri": account}
-    which = asked(
+    which = from_flags(
         TableToImport,
         source={name: value for name, value in source.items() if value},
         since=since,
@@ -196,13 +196,13 @@ def reconcile(
         _print_undelivered(done.rows)
         _print_counts(done.rows, "never arrived")
     if bring_in:
-        _bring_in(context, found, reading, {row.number for row in done.rows if row.verdict is Verdict.MISSING})
+        _import_missing(context, found, reading, {row.number for row in done.rows if row.verdict is Verdict.MISSING})
     left = {Verdict.BAD} if bring_in else {Verdict.BAD, Verdict.MISSING}
     needed = any(row.verdict in left or _undelivered(row) for row in done.rows)
     return NEEDS_A_PERSON if needed else DONE
 
 
-def _bring_in(context: typer.Context, found: CsvFile, reading: Rows, missing: set[int]) -> None:
+def _import_missing(context: typer.Context, found: CsvFile, reading: Rows, missing: set[int]) -> None:
     wanted = CsvFile(found.columns, [(number, record) for number, record in found.rows if number in missing])
     count = 0
     for batch in _batches(wanted, reading):
@@ -233,7 +233,7 @@ def _reading(
     mapped = _mapped(columns)
     if missing := [name for name in mapped if name not in found.columns]:
         raise Invalid(f"--map: the file has no column {missing[0]}; it has {', '.join(found.columns)}")
-    reading = asked(Rows, rows=[], columns=mapped, offer=offer, time=time, dates=dates)
+    reading = from_flags(Rows, rows=[], columns=mapped, offer=offer, time=time, dates=dates)
     if not fields_in(found.columns, mapped):
         raise Invalid(
             f"FILE: none of its columns is known ({', '.join(found.columns)}); "

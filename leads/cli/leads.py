@@ -7,7 +7,7 @@ import typer
 
 from leads.cli import hints
 from leads.cli.output import AsJson, json_text, print_fields, print_json, print_line, print_table, state_of, time_of
-from leads.cli.prompts import ask, asked, none_with
+from leads.cli.prompts import ask, from_flags, nothing_found
 from leads.cli.transport import OutOfReach
 from leads.core.states import State
 from leads.operations.leads import (
@@ -74,7 +74,7 @@ def leads_list(
 
     With --follow the oldest comes first, and --json prints a line of JSON for each change.
     """
-    which = asked(LeadFilter, offer=offer, state=state, since=since, until=until, limit=limit, after=after)
+    which = from_flags(LeadFilter, offer=offer, state=state, since=since, until=until, limit=limit, after=after)
     if follow:
         if until or after:
             raise Invalid("--follow: goes on without an end; leave out --until and --after")
@@ -84,7 +84,7 @@ def leads_list(
     if as_json:
         print_json(page)
     else:
-        print_page(page, none_with("leads", which.model_dump(exclude={"limit"})))
+        print_page(page, nothing_found("leads", which.model_dump(exclude={"limit"})))
 
 
 def print_page(page: LeadPage, otherwise: str = "") -> None:

@@ -9,7 +9,7 @@ import typer
 from leads.cli import hints
 from leads.cli.files import STANDARD_INPUT, read_offers
 from leads.cli.output import AsJson, print_json, print_line, print_table, time_of, value_of
-from leads.cli.prompts import CHANGED_MEANWHILE, DONE, NEEDS_A_PERSON, OfferId, ask, confirmed
+from leads.cli.prompts import CHANGED_MEANWHILE, DONE, NEEDS_A_PERSON, OfferId, ask, confirm
 from leads.cli.settings import Setting, settings_of
 from leads.cli.steps import Yes
 from leads.offers.model import Offer
@@ -224,7 +224,7 @@ def offers_apply(
         return DONE
     if dry_run:
         return NEEDS_A_PERSON
-    if not yes and not confirmed("Save this?", otherwise="--yes", from_standard_input=file == STANDARD_INPUT):
+    if not yes and not confirm("Save this?", otherwise="--yes", from_standard_input=file == STANDARD_INPUT):
         print_line("Nothing was saved.")
         return DONE
     return save_all(context, to_do)
@@ -241,7 +241,7 @@ def offers_remove(context: typer.Context, offer_id: OfferId, yes: Yes = False) -
     except (Unreadable, UnreadableOffer):
         etag = ""
     _tell_what_waits(context, [offer_id])
-    if not yes and not confirmed(f"Remove the offer {offer_id}?", otherwise="--yes"):
+    if not yes and not confirm(f"Remove the offer {offer_id}?", otherwise="--yes"):
         print_line("Nothing was removed.")
         return DONE
     return save_all(context, [Planned(offer_id, None, etag, [])])

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from leads.cli.output import AsJson, print_json, print_line, print_table
-from leads.cli.prompts import DONE, NEEDS_A_PERSON, confirmed
+from leads.cli.prompts import DONE, NEEDS_A_PERSON, confirm
 from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
 from leads.operations.people import (
     Access,
@@ -57,9 +57,7 @@ def erase(
     not been delivered is not sent any more. It can't be undone; it can be done again, and goes on where it was cut off.
     """
     email = _address()
-    if not (dry_run or yes) and not confirmed(
-        "Erase all that is held about this address, for good?", otherwise="--yes"
-    ):
+    if not (dry_run or yes) and not confirm("Erase all that is held about this address, for good?", otherwise="--yes"):
         raise typer.Abort
     trails: list[ErasureEntry] = []
     handed_over: list[HandedOver] = []

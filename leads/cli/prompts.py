@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from leads.app import App
 from leads.cli.output import time_of
-from leads.cli.transport import AnswerT, Reach, RequestT
+from leads.cli.transport import AnswerT, RequestT, Transport
 from leads.operations.problems import Invalid
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -28,16 +28,16 @@ OfferId = Annotated[str, typer.Argument(metavar="ID", help="The offer's id: publ
 
 def ask(context: typer.Context, run: Callable[[App, RequestT], AnswerT], request: RequestT) -> AnswerT:
     """Carry out an operation, wherever the command line has been told to."""
-    reach: Reach = context.obj
-    return reach.ask(run, request)
+    transport: Transport = context.obj
+    return transport.ask(run, request)
 
 
-def asked(model: type[ModelT], **flags: object) -> ModelT:
+def from_flags(model: type[ModelT], **flags: object) -> ModelT:
     """What is asked for by the flags that were given; the others are as the model has them. Raises pydantic's error."""
     return model.model_validate({name: value for name, value in flags.items() if value is not None})
 
 
-def none_with(what: str, wanted: Mapping[str, object]) -> str:
+def nothing_found(what: str, wanted: Mapping[str, object]) -> str:
     """Says that there is nothing of what was asked for: nothing is wrong with asking."""
     named = [f"{name.replace('_', ' ')} {_shown(value)}" for name, value in wanted.items() if value not in {None, ""}]
     return f"No {what}{' with ' if named else ''}{', '.join(named)}."
@@ -47,7 +47,7 @@ def _shown(value: object) -> str:
     return f"{time_of(value)} UTC" if isinstance(value, datetime) else str(value)
 
 
-def confirmed(question: str, *, otherwise: str, from_standard_input: bool = False) -> bool:
+def confirm(question: str, *, otherwise: str, from_standard_input: bool = False) -> bool:
     """Ask at the terminal, with no as the answer of who only presses Enter. Raises `Invalid` where nobody can be asked."""
     if from_standard_input or not sys.stdin.isatty():
         raise Invalid(f"{otherwise}: is needed here, because there is nobody to ask: {question}")

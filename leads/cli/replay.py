@@ -7,7 +7,7 @@ import typer
 from leads.cli import hints
 from leads.cli.files import read_bytes
 from leads.cli.output import AsJson, print_json, print_line, print_table
-from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask, asked, confirmed, none_with
+from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask, confirm, from_flags, nothing_found
 from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
 from leads.core.lenient_json import text_of_body
 from leads.core.states import State
@@ -82,8 +82,8 @@ def replay(
         raise Invalid("LEAD: is missing; --force, --fields and --lead are for one lead")
     if to is None and all(value is None for value in many.values()):
         raise Invalid("LEAD: is missing; or say which leads, with --offer, --connection, --to, --since or --until")
-    which = asked(BulkReplayFilter, **many, destination=to, state=state, dry_run=dry_run)
-    if not (dry_run or yes) and not confirmed("Send these leads again? (--dry-run shows them)", otherwise="--yes"):
+    which = from_flags(BulkReplayFilter, **many, destination=to, state=state, dry_run=dry_run)
+    if not (dry_run or yes) and not confirm("Send these leads again? (--dry-run shows them)", otherwise="--yes"):
         return 0
     return _many(context, which, after, as_json)
 
@@ -139,5 +139,7 @@ def _many(context: typer.Context, which: BulkReplayFilter, after: str, as_json: 
         sent = sum(not each.kept for each in found)
         again = "would be sent again" if which.dry_run else "sent again"
         wanted = which.model_dump(exclude={"after", "dry_run"})
-        print_line(f"{sent} {again}, {len(found) - sent} left as they are." if found else none_with("leads", wanted))
+        print_line(
+            f"{sent} {again}, {len(found) - sent} left as they are." if found else nothing_found("leads", wanted)
+        )
     return DONE

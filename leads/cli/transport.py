@@ -39,14 +39,14 @@ class OutOfReach(Exception):
     """The deployed app can't be asked. The text says why in one line, and what to do."""
 
 
-class Reach(Protocol):
+class Transport(Protocol):
     """Carries out operations."""
 
     def ask(self, run: Callable[[App, RequestT], AnswerT], request: RequestT) -> AnswerT:
         """What the operation `run` answers. Raises what `leads.operations.problems.FAILURES` lists, or `OutOfReach`."""
 
 
-class Directly:
+class StorageTransport:
     """By the storage account itself, with the person's own Azure login or a connection string."""
 
     @cached_property
@@ -58,13 +58,13 @@ class Directly:
         return run(examined_app() if operation and operation.examines else self.app, request)
 
 
-class Deployed:
+class HttpTransport:
     """By the management API of a deployed app, with the key of its function `manage`."""
 
     def __init__(self, url: str) -> None:
         self.url = read_url(url)
         self._session = requests.Session()
-        self._session.auth = _as_it_is  # or a .netrc would have a say in it
+        self._session.auth = _without_changes  # or a .netrc would have a say in it
 
     def ask(self, run: Callable[[App, RequestT], AnswerT], request: RequestT) -> AnswerT:
         operation: Operation[RequestT, AnswerT] = BY_FUNCTION[run]
@@ -143,13 +143,13 @@ def read_key() -> str:
 _WHERE_KEYS_ARE: Final = "az functionapp function keys list -g GROUP -n APP --function-name manage"
 
 
-def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+def _without_changes(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
 def _refused(answer: requests.Response, url: str) -> Problem | OutOfReach:
     """The operation's own problem, or why it was not even asked."""
-    told = _told(answer)
+    told = _problem_details(answer)
     status = answer.status_code
     if told and status in _PROBLEMS and (told.get("field") or status != 404):
         field, detail = told.get("field"), str(told.get("detail", ""))
@@ -173,7 +173,7 @@ def _refused(answer: requests.Response, url: str) -> Problem | OutOfReach:
     return OutOfReach(f"{url} answers {status}; try again, then look at the app's log")
 
 
-def _told(answer: requests.Response) -> dict[str, Any]:
+def _problem_details(answer: requests.Response) -> dict[str, Any]:
     """The problem that the app tells of, {} where it is not the app that answers."""
     if not answer.headers.get("Content-Type", "").startswith("application/problem+json"):
         return {}

@@ -33,7 +33,7 @@ from leads.ledger.transactions import LEDGER_TABLE
 from leads.offers.model import DestinationConfig, Offer, by_connection
 from leads.offers.table import OFFERS_TABLE
 from leads.operations.operation import Nothing
-from leads.operations.validation import apart
+from leads.operations.validation import isolated_destination
 from leads.platform import deadline
 from leads.platform.events import Event
 from leads.platform.row_reading import UnreadableRow
@@ -147,7 +147,7 @@ class _Examination:
 
     def findings(self) -> Iterator[Finding]:
         wrong = read_usable_settings()[1]
-        yield from (_wrong(Area.SETTINGS, *_parted(problem)) for problem in wrong)
+        yield from (_wrong(Area.SETTINGS, *_split_problem(problem)) for problem in wrong)
         if self._has_storage():
             yield from self._storage()
         elif not any(problem.startswith("LeadsStorage") for problem in wrong):
@@ -155,12 +155,12 @@ class _Examination:
             yield _wrong(
                 Area.SETTINGS, "LeadsStorage", says, "set it to a connection string, or LeadsStorage__accountName"
             )
-        yield from _as_far_as_possible(Area.TABLES, self._rows)
-        yield from _as_far_as_possible(Area.OFFERS, self._offers)
-        yield from _as_far_as_possible(Area.SECRETS, self._secrets)
-        yield from _as_far_as_possible(Area.CONNECTIONS, self._connections)
-        yield from _as_far_as_possible(Area.INTAKE, self._intake)
-        yield from _as_far_as_possible(Area.APP, self._watch)
+        yield from _guarded(Area.TABLES, self._rows)
+        yield from _guarded(Area.OFFERS, self._offers)
+        yield from _guarded(Area.SECRETS, self._secrets)
+        yield from _guarded(Area.CONNECTIONS, self._connections)
+        yield from _guarded(Area.INTAKE, self._intake)
+        yield from _guarded(Area.APP, self._watch)
         yield from self._unread()
 
     # settings, identity
@@ -317,7 +317,7 @@ class _Examination:
         references = secret_references(read_settings(config.type, config.settings)).values()
         if not self.missing_secrets.isdisjoint(references):
             return _note(Area.CONNECTIONS, about, "not asked: a secret of it can't be read")
-        destination = apart(self.app, config, self.app.secrets)
+        destination = isolated_destination(self.app, config, self.app.secrets)
         heard = listen(destination)
         found = check_connection(destination)
         answer = "" if found.ok else last_answer(heard, destination)
@@ -401,7 +401,7 @@ def _usable(connection: Connection, about: str, offer: str, problem: str) -> Fin
     return _fine(Area.CONNECTIONS, about, "works")
 
 
-def _as_far_as_possible(area: Area, step: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+def _guarded(area: Area, step: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
         yield from step()
     except Exception as error:  # noqa: BLE001 - whatever it is, the rest is looked at
@@ -419,7 +419,7 @@ def _has_endpoints(settings: Settings) -> bool:
     return bool(settings.storage_account_name or (settings.storage_queue_uri and settings.storage_table_uri))
 
 
-def _parted(problem: str) -> tuple[str, str, str]:
+def _split_problem(problem: str) -> tuple[str, str, str]:
     """A wrong setting's name, what is wrong, and what to do: a problem begins with the field and ends with the fix."""
     name, _, says = problem.partition(": ")
     return name, says, "correct it: until then leads are answered 503, and none is delivered"

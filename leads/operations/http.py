@@ -39,12 +39,12 @@ def _answer_manage(req: func.HttpRequest) -> func.HttpResponse:
         return problem(405, "Method not allowed", f"This address takes {allowed}, not {req.method}.", headers=headers)
     operation, segments = found[req.method]
     try:
-        return _carried_out(operation, segments, req)
+        return _run(operation, segments, req)
     except FAILURES as failure:
         return _refused(problem_of(failure), failure)
 
 
-def _carried_out(operation: Operation[Any, Any], segments: dict[str, str], req: func.HttpRequest) -> func.HttpResponse:
+def _run(operation: Operation[Any, Any], segments: dict[str, str], req: func.HttpRequest) -> func.HttpResponse:
     headers = {name.lower(): value for name, value in req.headers.items()}
     if operation.personal and not get_app().settings.personal_data_over_http:
         raise Forbidden(NOT_OVER_HTTP)

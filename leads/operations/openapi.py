@@ -7,12 +7,12 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from leads import destinations
-from leads.operations.operation import Body, Operation, Place, travelling, whole_body
+from leads.operations.operation import Body, Location, Operation, located_fields, whole_body
 from leads.operations.problems import PROBLEMS
 
 KEY_HEADER: Final = "x-functions-key"
 _PREFIX: Final = "#/components/schemas/"
-_PLACES: Final = {Place.PATH: "path", Place.QUERY: "query", Place.HEADER: "header"}
+_LOCATIONS: Final = {Location.PATH: "path", Location.QUERY: "query", Location.HEADER: "header"}
 _WORDS: Final = {200: "Done", 201: "Created", 202: "Accepted", 204: "Removed"} | {
     problem.status: problem.title for problem in PROBLEMS
 }
@@ -55,20 +55,20 @@ def describe(operations: Sequence[Operation[Any, Any]], base: str) -> Schema:
 
 def _described(operation: Operation[Any, Any], schemas: "_Schemas") -> Schema:
     asked = schemas.of(operation.request)
-    fields = list(travelling(operation.request))
+    fields = list(located_fields(operation.request))
     described: Schema = {
         "operationId": operation.name,
         "summary": operation.summary,
         "parameters": [
             {
                 "name": info.alias or name,
-                "in": _PLACES[place],
+                "in": _LOCATIONS[place],
                 "required": info.is_required(),
                 "description": info.description or "",
                 "schema": _without_null(asked["properties"][name]),
             }
             for name, place, info in fields
-            if place in _PLACES
+            if place in _LOCATIONS
         ],
         "responses": {str(status): _answer(operation, status, schemas) for status in operation.statuses}
         | {"401": {"description": "The key is missing, or it is that of another function"}}
@@ -90,8 +90,8 @@ def _answer(operation: Operation[Any, Any], status: int, schemas: "_Schemas") ->
     schema = answered["properties"][body] if body else {"$ref": _PREFIX + schemas.name(model)}
     headers = {
         name: {"required": True, "schema": answered["properties"][name]}
-        for name, place, _ in travelling(model)
-        if place is Place.HEADER
+        for name, place, _ in located_fields(model)
+        if place is Location.HEADER
     }
     return described | {"content": {"application/json": {"schema": schema}}} | ({"headers": headers} if headers else {})
 

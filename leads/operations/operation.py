@@ -18,7 +18,7 @@ LONG_SECONDS: Final = 130.0
 """For what asks vendors or writes many leads; the command line waits for 150 seconds."""
 
 
-class Place(Enum):
+class Location(Enum):
     """Where a field travels, as its annotation says: `offer_id: Annotated[str, PATH]`."""
 
     PATH = auto()
@@ -27,13 +27,13 @@ class Place(Enum):
     BODY = auto()
 
 
-PATH: Final = Place.PATH
+PATH: Final = Location.PATH
 """A segment of the address."""
-QUERY: Final = Place.QUERY
+QUERY: Final = Location.QUERY
 """A parameter of the query."""
-HEADER: Final = Place.HEADER
+HEADER: Final = Location.HEADER
 """A header, named by the field's alias."""
-BODY: Final = Place.BODY
+BODY: Final = Location.BODY
 """The whole body. An answer without such a field is the body itself; its header fields stand in both."""
 
 
@@ -129,7 +129,7 @@ class Operation(Generic[RequestT, AnswerT]):
     @property
     def problems(self) -> frozenset[int]:
         """Every status of a problem that the app answers; the host adds 401 for a wrong key."""
-        places = {place for _, place, _ in travelling(self.request)}
+        places = {place for _, place, _ in located_fields(self.request)}
         found = {Invalid.status, Unavailable.status, *self.also}
         found |= {Forbidden.status} if self.personal else set()
         found |= {NotFound.status} if PATH in places else set()
@@ -137,16 +137,16 @@ class Operation(Generic[RequestT, AnswerT]):
         return frozenset(found | ({LengthRequired.status, TooLarge.status} if self.takes_body else set()))
 
 
-def travelling(model: type[BaseModel]) -> Iterator[tuple[str, Place, FieldInfo]]:
+def located_fields(model: type[BaseModel]) -> Iterator[tuple[str, Location, FieldInfo]]:
     """The model's fields that say where they travel: name, place and field. Those of a `Body` stand in the body."""
     if issubclass(model, Body):
         return
     for name, info in model.model_fields.items():
         for place in info.metadata:
-            if isinstance(place, Place):
+            if isinstance(place, Location):
                 yield name, place, info
 
 
 def whole_body(model: type[BaseModel]) -> str | None:
     """The name of the field that is the whole body, if there is one."""
-    return next((name for name, place, _ in travelling(model) if place is BODY), None)
+    return next((name for name, place, _ in located_fields(model) if place is BODY), None)

@@ -18,7 +18,7 @@ from leads.operations.leads import lead_of
 from leads.operations.offers import no_offer
 from leads.operations.operation import Body
 from leads.operations.problems import NotFound
-from leads.operations.validation import apart
+from leads.operations.validation import isolated_destination
 from leads.pipeline.attempt import outgoing_lead
 from leads.platform.settings import SettingsError
 
@@ -145,7 +145,7 @@ def _previewed(app: App, offer: Offer, config: DestinationConfig, lead: Lead, le
     requests: list[PreviewedRequest] = []
     problem = ""
     try:
-        requests = [] if skipped else apart(app, config).preview(outgoing, customer)
+        requests = [] if skipped else isolated_destination(app, config).preview(outgoing, customer)
     except (NotSendable, SettingsError) as error:
         problem = str(error)
     except Exception as error:  # noqa: BLE001 - a fault in one type is its answer, and the others' stay

@@ -19,7 +19,7 @@ from leads.operations.offers import OfferId, stored_offer
 from leads.operations.operation import BODY, Body, Request
 from leads.operations.preview import Action
 from leads.operations.problems import NotFound
-from leads.operations.validation import apart
+from leads.operations.validation import isolated_destination
 from leads.pipeline.attempt import outgoing_lead
 from leads.pipeline.intake import accept
 
@@ -85,7 +85,7 @@ def send_once_more(app: App, request: SendOnceMore) -> SentOnceMore:
     config = stored.offer.destination(request.destination) if stored else None
     if record is None or record.lead is None or stored is None or config is None:
         raise NotFound("The test lead, or the destination that it was for, is there no more")
-    lead, destination = record.lead, apart(app, config)
+    lead, destination = record.lead, isolated_destination(app, config)
     heard = listen(destination)
     key = customer_of(lead, record.lead_id)
     row = app.ledger.customer(key, destination.record_scope(stored.offer.id, config.name))

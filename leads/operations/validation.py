@@ -78,7 +78,7 @@ def validate_destination(app: App, request: ValidateDestination) -> Validation:
     return _validate(app, [request.destination])
 
 
-def apart(app: App, config: DestinationConfig, secrets: Secrets | None = None) -> Destination:
+def isolated_destination(app: App, config: DestinationConfig, secrets: Secrets | None = None) -> Destination:
     """The destination of a configuration, sharing nothing with those that deliver: no token or connection, nor the secrets
     that are read already unless they are given."""
     context = Context(app.settings, secrets or Secrets(app.settings), app.storage)
@@ -92,7 +92,7 @@ def _validate(app: App, configs: Sequence[DestinationConfig]) -> Validation:
 
 
 def _check(app: App, config: DestinationConfig) -> Validated:
-    destination = apart(app, config)
+    destination = isolated_destination(app, config)
     heard = listen(destination)
     started = time.monotonic()
     result = check_connection(destination)

@@ -18,7 +18,7 @@ from leads.operations.operation import (
     Nothing,
     Operation,
     RequestT,
-    travelling,
+    located_fields,
     whole_body,
 )
 from leads.operations.problems import Invalid, LengthRequired, TooLarge
@@ -64,9 +64,9 @@ def read_request(
 ) -> RequestT:
     """The request that was sent. Raises `Invalid`, pydantic's error, `LengthRequired` or `TooLarge`."""
     model = operation.request
-    values: dict[str, Any] = dict(segments) | _asked(query)
+    values: dict[str, Any] = dict(segments) | _without_key(query)
     has_body = _has_body(operation, headers, body)
-    for name, place, info in travelling(model):
+    for name, place, info in located_fields(model):
         if place is HEADER and (value := headers.get((info.alias or name).lower())) is not None:
             values[info.alias or name] = value.strip()
         elif place is BODY and has_body:
@@ -96,7 +96,7 @@ def _object(body: bytes) -> dict[str, Any]:
     return decoded
 
 
-def _asked(query: Mapping[str, str]) -> dict[str, str]:
+def _without_key(query: Mapping[str, str]) -> dict[str, str]:
     """The query without the function key and without what was left blank."""
     named = {name.lower(): value for name, value in query.items()}
     return {name: value for name, value in named.items() if value and name not in _KEY_PARAMETERS}
@@ -108,7 +108,7 @@ def write_request(operation: Operation[RequestT, Any], request: RequestT) -> Sen
     wire = request.model_dump(mode="json")
     if isinstance(request, Body):
         body = json.dumps(wire, ensure_ascii=False).encode()
-    for name, place, info in travelling(type(request)):
+    for name, place, info in located_fields(type(request)):
         value = wire[name]
         if place is PATH:
             if value in _DOTS:
@@ -129,7 +129,7 @@ def write_answer(operation: Operation[Any, Any], answer: BaseModel | None) -> Se
         return Sent(status=operation.status)
     headers = {
         info.alias or name: str(getattr(answer, name))
-        for name, place, info in travelling(type(answer))
+        for name, place, info in located_fields(type(answer))
         if place is HEADER
     }
     body = whole_body(type(answer))
@@ -146,7 +146,7 @@ def read_answer(operation: Operation[Any, Any], headers: Mapping[str, str], body
     if name is None:
         return model.model_validate_json(body)
     values: dict[str, Any] = {name: TypeAdapter(Any).validate_json(body)}
-    for header, place, info in travelling(model):
+    for header, place, info in located_fields(model):
         if place is HEADER:
             values[info.alias or header] = headers.get((info.alias or header).lower(), "")
     return model.model_validate(values)

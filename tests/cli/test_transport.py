@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leads.cli.transport import KEY_VARIABLE, TOKEN_VARIABLE, Deployed, OutOfReach, read_key, read_url
+from leads.cli.transport import KEY_VARIABLE, TOKEN_VARIABLE, HttpTransport, OutOfReach, read_key, read_url
 from leads.operations.imports import ROWS_AT_ONCE
 from leads.operations.offers import OfferList, RemoveOffer, ShowOffer, list_offers, remove_offer, show_offer
 from leads.operations.operation import Nothing, Operation
@@ -79,7 +79,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 def refused(site: Site, kind: type[Exception] = OutOfReach) -> str:
     """The one line of a question that fails."""
     with pytest.raises(kind) as raised:
-        Deployed(site.url).ask(list_offers, Nothing())
+        HttpTransport(site.url).ask(list_offers, Nothing())
     line = str(raised.value)
     assert len(line.splitlines()) == 1
     assert KEY not in line
@@ -87,7 +87,7 @@ def refused(site: Site, kind: type[Exception] = OutOfReach) -> str:
 
 
 def test_a_question_carries_the_key_in_a_header_and_the_answer_comes_back_as_its_model(site: Site) -> None:
-    assert Deployed(site.url + "/").ask(list_offers, Nothing()) == OfferList(offers=[])
+    assert HttpTransport(site.url + "/").ask(list_offers, Nothing()) == OfferList(offers=[])
     method, path, headers, body = site.requests[0]
     assert (method, path, body) == ("GET", "/api/manage/offers", b"")
     assert headers["x-functions-key"] == KEY
@@ -96,20 +96,20 @@ def test_a_question_carries_the_key_in_a_header_and_the_answer_comes_back_as_its
 
 def test_a_token_goes_along_where_entra_id_stands_in_front(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TOKEN_VARIABLE, "t0ken")
-    Deployed(site.url).ask(list_offers, Nothing())
+    HttpTransport(site.url).ask(list_offers, Nothing())
     assert site.requests[0][2]["authorization"] == "Bearer t0ken"
 
 
 def test_a_netrc_of_the_machine_has_no_say(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login ada password s3cret")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    Deployed(site.url).ask(list_offers, Nothing())
+    HttpTransport(site.url).ask(list_offers, Nothing())
     assert "authorization" not in site.requests[0][2]
 
 
 def test_names_are_encoded_and_versions_travel_as_headers(site: Site) -> None:
     site.answer = (204, {}, b"")
-    Deployed(site.url).ask(remove_offer, RemoveOffer(offer_id="a/b ?#%x", if_match='W/"x"'))
+    HttpTransport(site.url).ask(remove_offer, RemoveOffer(offer_id="a/b ?#%x", if_match='W/"x"'))
     method, path, headers, _ = site.requests[0]
     assert (method, path, headers["if-match"]) == ("DELETE", "/api/manage/offers/a%2Fb%20%3F%23%25x", 'W/"x"')
 
@@ -134,7 +134,7 @@ def test_every_body_is_sent_with_its_length(site: Site, operation: Operation[Any
     segments = {part[1:-1]: "a.b" for part in operation.path.split("/") if part.startswith("{")}
     site.problem(503, "Ask again.")
     with pytest.raises(Unavailable):
-        Deployed(site.url).ask(operation.run, read_request(operation, segments, {}, {}, body))
+        HttpTransport(site.url).ask(operation.run, read_request(operation, segments, {}, {}, body))
     ((method, _, headers, sent),) = site.requests
     assert "transfer-encoding" not in headers
     assert headers.get("content-length", "0") == str(len(sent))
@@ -196,7 +196,7 @@ def test_nobody_at_the_address_is_said_so(monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.raises(
             OutOfReach, match=r"does not answer \(ConnectionError\); check the address and the network$"
         ):
-            Deployed(url).ask(show_offer, ShowOffer(offer_id="a.b"))
+            HttpTransport(url).ask(show_offer, ShowOffer(offer_id="a.b"))
 
 
 @pytest.mark.parametrize(
@@ -251,5 +251,5 @@ def test_a_key_is_never_guessed(monkeypatch: pytest.MonkeyPatch, site: Site) -> 
         read_key()
     monkeypatch.setenv(KEY_VARIABLE, "two words")
     with pytest.raises(SettingsError, match=r"^LEADS_APP_KEY: holds a character that none has"):
-        Deployed(site.url).ask(list_offers, Nothing())
+        HttpTransport(site.url).ask(list_offers, Nothing())
     assert site.requests == []

@@ -31,7 +31,7 @@ from leads.operations.offers import (
     show_offer,
 )
 from leads.operations.openapi import describe
-from leads.operations.operation import BODY, PATH, Body, Operation, Place, Request, travelling
+from leads.operations.operation import BODY, PATH, Body, Location, Operation, Request, located_fields
 from leads.operations.preview import WantedPreview
 from leads.operations.problems import Invalid, Problem, TooLarge
 from leads.operations.table import BASE, BY_FUNCTION, OPERATIONS
@@ -54,7 +54,7 @@ def test_an_address_and_a_method_mean_one_operation_and_so_does_a_function() -> 
 
 @by_name
 def test_every_field_says_where_it_travels(operation: Operation[Any, Any]) -> None:
-    places = {name: place for name, place, _ in travelling(operation.request)}
+    places = {name: place for name, place, _ in located_fields(operation.request)}
     if not issubclass(operation.request, Body):
         assert places.keys() == operation.request.model_fields.keys()
     assert {name for name, place in places.items() if place is PATH} == {
@@ -232,9 +232,11 @@ def test_the_document_has_every_operation_with_its_statuses(operation: Operation
     described = DOCUMENT["paths"][operation.path or "/"][operation.method.lower()]
     assert described["operationId"] == operation.name
     assert {int(status) for status in described["responses"]} == {*operation.statuses, *operation.problems, 401}
-    places = {Place.PATH: "path", Place.QUERY: "query", Place.HEADER: "header"}
+    places = {Location.PATH: "path", Location.QUERY: "query", Location.HEADER: "header"}
     assert {(each["name"], each["in"]) for each in described["parameters"]} == {
-        (info.alias or name, places[place]) for name, place, info in travelling(operation.request) if place in places
+        (info.alias or name, places[place])
+        for name, place, info in located_fields(operation.request)
+        if place in places
     }
     assert ("requestBody" in described) == operation.takes_body
 
