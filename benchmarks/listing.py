@@ -47,15 +47,17 @@ def _requests(storage: str, effort: Effort, tell: Callable[[str], None]) -> tupl
             return proxy.counts().total()
 
         of_offer = LeadFilter(offer=OFFER)
-        leads_of_offer = list_leads(app, of_offer).leads
+        leads_of_offer = list_leads(app.ledger, of_offer).leads
         return (
-            requests("newest of an offer", lambda: len(list_leads(app, of_offer).leads), len(leads_of_offer)),
+            requests("newest of an offer", lambda: len(list_leads(app.ledger, of_offer).leads), len(leads_of_offer)),
             requests(
                 "parked of a connection",
                 lambda: len(todo(app.ledger, State.PARKED, PARKED_CONNECTION)),
                 effort.parked,
             ),
             requests(
-                "a lead by id", lambda: int(show_lead(app, ShowLead(lead_id=leads_of_offer[-1].lead_id)) is not None), 1
+                "a lead by id",
+                lambda: int(show_lead(app.ledger, ShowLead(lead_id=leads_of_offer[-1].lead_id)) is not None),
+                1,
             ),
         )

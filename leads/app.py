@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from leads.platform.once import once
 from leads.platform.secrets import Secrets
-from leads.platform.settings import Settings, read_settings, read_usable_settings
+from leads.platform.settings import Settings, SettingsError, read_settings, read_usable_settings
 from leads.platform.storage import (
     CLI_TIMEOUTS,
     INTAKE_TIMEOUTS,
@@ -101,6 +101,13 @@ class App:
             return named(connection_id, by_connection(self.offers.all()))
         except StorageError:
             return {}
+
+    def last_refusal(self, connection_id: str) -> str:
+        """What the last delivery over a connection was refused with, "" if it came through or storage can't say."""
+        try:
+            return self.connections.get(connection_id).last_refusal
+        except (StorageError, SettingsError):
+            return ""  # what is not saved can be checked without the app's storage, too
 
     @once
     def slots(self) -> "Slots":

@@ -301,10 +301,12 @@ def _conclude(context: typer.Context, lead: LeadView) -> int:
 
 def _show_answers(context: typer.Context, lead: LeadView) -> None:
     """Send the lead once more to each destination that has not taken it, and say what is answered."""
+    transport: StorageTransport = context.obj
+    app = transport.app
     for delivery in lead.deliveries:
         if delivery.destination and delivery.state not in {State.DELIVERED, State.SKIPPED}:
             request = SendOnceMore(lead_id=lead.lead_id, destination=delivery.destination)
-            sent = ask(context, send_once_more, request)
+            sent = send_once_more(app.ledger, app.offers, app.context, request)
             print_line(f"{delivery.destination}: {with_answer(sent.says, sent.answer)}", err=True)
 
 

@@ -8,9 +8,9 @@ from typing import Annotated, Final, TypeVar
 import typer
 from pydantic import BaseModel
 
-from leads.app import App
 from leads.cli.output import time_of
 from leads.cli.transport import AnswerT, RequestT, Transport
+from leads.operations.operation import Parts
 from leads.operations.problems import Invalid
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -26,7 +26,7 @@ INTERRUPTED: Final = 130
 OfferId = Annotated[str, typer.Argument(metavar="ID", help="The offer's id: publisher.offer, or *.")]
 
 
-def ask(context: typer.Context, run: Callable[[App, RequestT], AnswerT], request: RequestT) -> AnswerT:
+def ask(context: typer.Context, run: Callable[[*Parts, RequestT], AnswerT], request: RequestT) -> AnswerT:
     """Carry out an operation, wherever the command line has been told to."""
     transport: Transport = context.obj
     return transport.ask(run, request)

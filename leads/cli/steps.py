@@ -6,10 +6,10 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from leads.app import App
 from leads.cli import hints
 from leads.cli.output import print_line
 from leads.cli.prompts import ask
+from leads.operations.operation import Parts
 from leads.operations.problems import Invalid
 from leads.operations.steps import Part, StepDone
 
@@ -25,7 +25,7 @@ After = Annotated[
 
 def in_steps(
     context: typer.Context,
-    run: Callable[[App, PartT], StepT],
+    run: Callable[[*Parts, PartT], StepT],
     request: PartT,
     after: str = "",
 ) -> Iterator[StepT]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from leads.app import App, examined_app
 from leads.operations.openapi import KEY_HEADER
-from leads.operations.operation import Operation, Request
+from leads.operations.operation import Operation, Parts, Request
 from leads.operations.problems import PROBLEMS, Problem
 from leads.operations.table import BASE, BY_FUNCTION
 from leads.operations.wire import read_answer, write_request
@@ -42,7 +42,7 @@ class OutOfReach(Exception):
 class Transport(Protocol):
     """Carries out operations."""
 
-    def ask(self, run: Callable[[App, RequestT], AnswerT], request: RequestT) -> AnswerT:
+    def ask(self, run: Callable[[*Parts, RequestT], AnswerT], request: RequestT) -> AnswerT:
         """What the operation `run` answers. Raises what `leads.operations.problems.FAILURES` lists, or `OutOfReach`."""
 
 
@@ -53,9 +53,9 @@ class StorageTransport:
     def app(self) -> App:
         return App(read_settings(), CLI_TIMEOUTS)
 
-    def ask(self, run: Callable[[App, RequestT], AnswerT], request: RequestT) -> AnswerT:
-        operation = BY_FUNCTION.get(run)
-        return run(examined_app() if operation and operation.examines else self.app, request)
+    def ask(self, run: Callable[[*Parts, RequestT], AnswerT], request: RequestT) -> AnswerT:
+        operation: Operation[RequestT, AnswerT] = BY_FUNCTION[run]
+        return operation.carry_out(examined_app() if operation.examines else self.app, request)
 
 
 class HttpTransport:
@@ -66,7 +66,7 @@ class HttpTransport:
         self._session = requests.Session()
         self._session.auth = _without_changes  # or a .netrc would have a say in it
 
-    def ask(self, run: Callable[[App, RequestT], AnswerT], request: RequestT) -> AnswerT:
+    def ask(self, run: Callable[[*Parts, RequestT], AnswerT], request: RequestT) -> AnswerT:
         operation: Operation[RequestT, AnswerT] = BY_FUNCTION[run]
         sent = write_request(operation, request)
         answer = self._send(operation.method, sent.path, {**sent.headers, **self._credentials}, sent.body)

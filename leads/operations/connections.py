@@ -7,13 +7,15 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from leads.app import App
 from leads.core import clock
 from leads.core.states import State
 from leads.health.connection import Connection
+from leads.health.connections import Connections
 from leads.health.daily_ceiling import CEILING
 from leads.ledger.queries import undelivered
+from leads.ledger.transactions import Ledger
 from leads.offers.model import Offer, by_connection
+from leads.offers.table import Offers
 from leads.offers.usage import named
 from leads.operations.operation import BODY, PATH, Body, Nothing, Request
 from leads.operations.problems import Invalid, NotFound, Unavailable
@@ -95,32 +97,40 @@ class ResumeConnection(ShowConnection):
     """Which connection."""
 
 
-def list_connections(app: App, request: Nothing) -> ConnectionList:
+def list_connections(connections: Connections, offers: Offers, ledger: Ledger, request: Nothing) -> ConnectionList:
     """List the connections with their health and the destinations that use them."""
-    return ConnectionList(connections=_all(app))
+    return ConnectionList(connections=_all(connections, offers, ledger))
 
 
-def show_connection(app: App, request: ShowConnection) -> ConnectionView:
+def show_connection(
+    connections: Connections, offers: Offers, ledger: Ledger, request: ShowConnection
+) -> ConnectionView:
     """Show a connection: its health, the last lead that came through, and when the app asks the vendor next."""
-    return _found(app, request.connection_id)
+    return _found(_all(connections, offers, ledger), request.connection_id)
 
 
-def pause_connection(app: App, request: PauseConnection) -> ConnectionView:
+def pause_connection(
+    connections: Connections, offers: Offers, ledger: Ledger, request: PauseConnection
+) -> ConnectionView:
     """Pause a connection: its leads are parked, and nothing is sent or probed until it is resumed."""
-    found = _to_be_changed(app, request.connection_id)
-    app.connections.pause_by_person(found.id, found.type, request.note.note)
-    return _changed(app, found.id, by_person=True)
+    found = _to_be_changed(_all(connections, offers, ledger), request.connection_id)
+    connections.pause_by_person(found.id, found.type, request.note.note)
+    return _changed(_all(connections, offers, ledger), found.id, by_person=True)
 
 
-def resume_connection(app: App, request: ResumeConnection) -> ConnectionView:
+def resume_connection(
+    connections: Connections, offers: Offers, ledger: Ledger, request: ResumeConnection
+) -> ConnectionView:
     """Resume a connection: new leads are sent at once, and the parked ones at the connection's pace."""
-    found = _to_be_changed(app, request.connection_id)
+    found = _to_be_changed(_all(connections, offers, ledger), request.connection_id)
     if found.paused:
-        app.connections.resume(found.id)
-    return _changed(app, found.id, by_person=False)
+        connections.resume(found.id)
+    return _changed(_all(connections, offers, ledger), found.id, by_person=False)
 
 
-def view_connections(app: App, offers: Iterable[Offer], waiting: Mapping[str, int]) -> list[ConnectionView]:
+def view_connections(
+    stored: Iterable[Connection], offers: Iterable[Offer], waiting: Mapping[str, int]
+) -> list[ConnectionView]:
     """Those in use by the offers, and those that have a history; what waits for an offer's daily ceiling while it does.
 
     `waiting` is how many leads are parked behind each.
@@ -132,7 +142,7 @@ def view_connections(app: App, offers: Iterable[Offer], waiting: Mapping[str, in
         for key, using in uses.items()
     }
     used |= {offer.ceiling_connection: (CEILING, [Use(offer=offer.id, destination="")]) for offer in offers}
-    known = {connection.id: connection for connection in app.connections.stored()}
+    known = {connection.id: connection for connection in stored}
     known |= {key: Connection(key, type_name) for key, (type_name, _) in used.items() if key not in known}
     shown = [key for key, connection in known.items() if connection.type != CEILING or connection.paused]
     return [
@@ -141,29 +151,29 @@ def view_connections(app: App, offers: Iterable[Offer], waiting: Mapping[str, in
     ]
 
 
-def _all(app: App) -> list[ConnectionView]:
+def _all(connections: Connections, offers: Offers, ledger: Ledger) -> list[ConnectionView]:
     """With an offer that can't be read the others' connections still can be looked at and paused."""
-    waiting = Counter(item.connection for item in undelivered(app.ledger) if item.state is State.PARKED)
-    return view_connections(app, (stored.offer for stored in app.offers.read()[0]), waiting)
+    waiting = Counter(item.connection for item in undelivered(ledger) if item.state is State.PARKED)
+    return view_connections(connections.stored(), (stored.offer for stored in offers.read()[0]), waiting)
 
 
-def _found(app: App, connection_id: str) -> ConnectionView:
-    for view in _all(app):
+def _found(views: Iterable[ConnectionView], connection_id: str) -> ConnectionView:
+    for view in views:
         if view.id == connection_id.strip().lower():
             return view
     raise NotFound("connection_id: there is no such connection; list the connections to see the ids there are")
 
 
-def _to_be_changed(app: App, connection_id: str) -> ConnectionView:
-    view = _found(app, connection_id)
+def _to_be_changed(views: Iterable[ConnectionView], connection_id: str) -> ConnectionView:
+    view = _found(views, connection_id)
     if view.type == CEILING:
         raise Invalid("connection_id: leads wait here for an offer's daily ceiling; set its policy daily_ceiling")
     return view
 
 
-def _changed(app: App, connection_id: str, *, by_person: bool) -> ConnectionView:
+def _changed(views: Iterable[ConnectionView], connection_id: str, *, by_person: bool) -> ConnectionView:
     """The connection after a change. Raises `Unavailable` where others have changed its row all the while."""
-    view = _found(app, connection_id)
+    view = _found(views, connection_id)
     if view.by_person is not by_person:
         raise Unavailable("connection_id: others were changing the connection at the same moment; try again")
     return view

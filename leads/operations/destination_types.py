@@ -6,7 +6,6 @@ from typing import Annotated
 from pydantic import BaseModel, Field, JsonValue
 
 from leads import destinations
-from leads.app import App
 from leads.operations.operation import PATH, Nothing, Request
 from leads.operations.problems import NotFound
 
@@ -31,12 +30,12 @@ class ShowDestinationType(Request):
     type: Annotated[str, PATH, Field(min_length=1, description="The type's name, such as azure_table.")]
 
 
-def list_destination_types(app: App, request: Nothing) -> DestinationTypeList:
+def list_destination_types(request: Nothing) -> DestinationTypeList:
     """List the destination types with the JSON Schema of their settings."""
     return DestinationTypeList(destination_types=[describe(name) for name in sorted(destinations.MODULES)])
 
 
-def show_destination_type(app: App, request: ShowDestinationType) -> DestinationType:
+def show_destination_type(request: ShowDestinationType) -> DestinationType:
     """Show a destination type with the JSON Schema of its settings."""
     if request.type not in destinations.MODULES:
         raise NotFound(f"type: there is no such destination type; use one of {', '.join(sorted(destinations.MODULES))}")

@@ -317,7 +317,7 @@ class _Examination:
         references = secret_references(read_settings(config.type, config.settings)).values()
         if not self.missing_secrets.isdisjoint(references):
             return _note(Area.CONNECTIONS, about, "not asked: a secret of it can't be read")
-        destination = isolated_destination(self.app, config, self.app.secrets)
+        destination = isolated_destination(self.app.context, config, self.app.secrets)
         heard = listen(destination)
         found = check_connection(destination)
         answer = "" if found.ok else last_answer(heard, destination)

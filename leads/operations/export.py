@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from leads.app import App
+from leads.ledger.transactions import Ledger
 from leads.operations import export_pages
 from leads.operations.export_pages import as_object
 from leads.operations.leads import LeadCriteria
@@ -34,13 +34,13 @@ class ExportedPage(StepDone):
     count: int
 
 
-def export_leads(app: App, request: Export) -> ExportedPage:
+def export_leads(ledger: Ledger, request: Export) -> ExportedPage:
     """Export leads with what they say, newest first within each sixteenth of the ledger: a page with each request."""
     ends_at = time.monotonic() + STEP_SECONDS
     page = ExportedPage(next=None, leads=[], count=0)
     characters = 0
     try:
-        for number, found in enumerate(export_pages.export(app, request, request.after), 1):
+        for number, found in enumerate(export_pages.export(ledger, request, request.after), 1):
             if found.record is not None:
                 page.count += 1
                 if not request.dry_run:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from leads.app import App
 from leads.core.identity import complement
 from leads.core.lead import TEXT_FIELDS, Lead
 from leads.core.lenient_json import text_of_body
@@ -40,7 +39,7 @@ class WrongPlace(ValueError):
     """This is no place that an export has come to."""
 
 
-def export(app: App, wanted: LeadCriteria, place: str = "") -> Iterator[Exported]:
+def export(ledger: Ledger, wanted: LeadCriteria, place: str = "") -> Iterator[Exported]:
     """Every lead that is wanted, from a place on: newest first within each of the ledger's sixteen parts.
 
     Raises `WrongPlace`.
@@ -50,8 +49,8 @@ def export(app: App, wanted: LeadCriteria, place: str = "") -> Iterator[Exported
     first, _, after = place.partition(":")
     for partition in PARTITIONS[PARTITIONS.index(first) if first else 0 :]:
         condition = _condition(wanted, partition, after if partition == first else "")
-        for page in app.ledger.table.pages(condition, page_size=LEADS_A_PAGE):
-            yield from read_each(page, partial(_exported, app.ledger, wanted, partition))
+        for page in ledger.table.pages(condition, page_size=LEADS_A_PAGE):
+            yield from read_each(page, partial(_exported, ledger, wanted, partition))
 
 
 def _condition(wanted: LeadCriteria, partition: str, after: str) -> str:

@@ -51,7 +51,7 @@ def _run(operation: Operation[Any, Any], segments: dict[str, str], req: func.Htt
     request = read_request(operation, segments, req.params, headers, req.get_body())
     app = examined_app() if operation.examines else get_app()
     with deadline.within(operation.seconds):
-        sent = write_answer(operation, operation.run(app, request))
+        sent = write_answer(operation, operation.carry_out(app, request))
     return func.HttpResponse(
         sent.body or None,
         status_code=sent.status,

@@ -16,7 +16,6 @@ from pydantic import (
     model_validator,
 )
 
-from leads.app import App
 from leads.core import clock
 from leads.core.identity import is_lead_id
 from leads.core.lead import Lead
@@ -24,6 +23,7 @@ from leads.core.lead_parsing import UnreadableLead, parse_body
 from leads.core.states import State
 from leads.ledger import queries
 from leads.ledger.rows import LeadRecord
+from leads.ledger.transactions import Ledger
 from leads.operations.operation import PATH, QUERY, Request
 from leads.operations.problems import Invalid, NotFound, TooLarge
 from leads.pipeline.intake import MAX_BODY_BYTES
@@ -221,10 +221,10 @@ def lead_of(given: JsonValue) -> Lead:
         raise Invalid(f"lead: {why.detail}") from None
 
 
-def list_leads(app: App, request: LeadFilter) -> LeadPage:
+def list_leads(ledger: Ledger, request: LeadFilter) -> LeadPage:
     """List leads, newest first. One that came in just now may still be on the queue, where no list sees it."""
     criteria = request.model_dump() | {"limit": request.limit + 1}
-    found = queries.newest(app.ledger, **criteria)
+    found = queries.newest(ledger, **criteria)
     page = found[: request.limit]
     return LeadPage(
         leads=[LeadLine.model_validate(lead) for lead in page],
@@ -232,24 +232,24 @@ def list_leads(app: App, request: LeadFilter) -> LeadPage:
     )
 
 
-def show_lead(app: App, request: ShowLead) -> LeadView:
+def show_lead(ledger: Ledger, request: ShowLead) -> LeadView:
     """Show where a lead stands, with every attempt."""
-    return lead_view(known_lead(app, request.lead_id))
+    return lead_view(known_lead(ledger, request.lead_id))
 
 
-def show_person(app: App, request: ShowLead) -> Person:
+def show_person(ledger: Ledger, request: ShowLead) -> Person:
     """Show what the customer said: personal data."""
-    record = known_lead(app, request.lead_id)
+    record = known_lead(ledger, request.lead_id)
     if record.lead is None:
-        return Person(body=(app.ledger.body(record.lead_id) or b"").decode(errors="backslashreplace"))
+        return Person(body=(ledger.body(record.lead_id) or b"").decode(errors="backslashreplace"))
     return Person.model_validate(record.lead.model_dump(include=set(Person.model_fields)))
 
 
-def known_lead(app: App, lead_id: str) -> LeadRecord:
+def known_lead(ledger: Ledger, lead_id: str) -> LeadRecord:
     """The lead of this id. Raises `NotFound`."""
     if not is_lead_id(lead_id):
         raise NotFound("lead_id: is no lead's id; they look like 20260131235959999-0123456789ab-c")
-    record = app.ledger.read(lead_id)
+    record = ledger.read(lead_id)
     if record is None:
         raise NotFound("lead_id: no lead of this id is known; one that came in just now may still be on the queue")
     return record

@@ -6,9 +6,8 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, Field, JsonValue
 
-from leads.app import App
 from leads.offers.model import InvalidOffer, Offer, read_offer
-from leads.offers.table import OfferChanged, StoredOffer
+from leads.offers.table import OfferChanged, Offers, StoredOffer
 from leads.operations.operation import BODY, HEADER, PATH, Nothing, Request
 from leads.operations.problems import Changed, NotFound
 
@@ -83,26 +82,26 @@ class RemoveOffer(Request):
     if_match: IfMatch = None
 
 
-def list_offers(app: App, request: Nothing) -> OfferList:
+def list_offers(offers: Offers, request: Nothing) -> OfferList:
     """List the offers, each with its ETag."""
-    return OfferList(offers=list(app.offers.stored()))
+    return OfferList(offers=list(offers.stored()))
 
 
-def show_offer(app: App, request: ShowOffer) -> ShownOffer:
+def show_offer(offers: Offers, request: ShowOffer) -> ShownOffer:
     """Show an offer as `PUT` takes it; the header ETag says which version."""
-    stored = stored_offer(app, request.offer_id)
+    stored = stored_offer(offers, request.offer_id)
     return ShownOffer(offer=stored.offer, etag=stored.etag)
 
 
-def set_offer(app: App, request: SetOffer) -> SavedOffer:
+def set_offer(offers: Offers, request: SetOffer) -> SavedOffer:
     """Create or replace an offer; every instance knows of it within a minute. `If-Match` and `If-None-Match: *` are heeded."""
     offer = _named(request.offer_id, request.offer)
-    stored = app.offers.get(offer.id)
+    stored = offers.get(offer.id)
     _check_version(stored, request.if_match, must_be_new=request.if_none_match is not None)
     if stored and stored.offer == offer:
         return SavedOffer(id=offer.id, result="unchanged", changes=[], etag=stored.etag)
     try:
-        saved = app.offers.save(offer, _expected(stored, request))
+        saved = offers.save(offer, _expected(stored, request))
     except OfferChanged:
         raise Changed(_CHANGED if stored else _EXISTS) from None
     if stored is None:
@@ -110,12 +109,12 @@ def set_offer(app: App, request: SetOffer) -> SavedOffer:
     return SavedOffer(id=offer.id, result="changed", changes=changes(stored.offer, offer), etag=saved)
 
 
-def remove_offer(app: App, request: RemoveOffer) -> None:
+def remove_offer(offers: Offers, request: RemoveOffer) -> None:
     """Remove an offer; what is not delivered becomes unrouted. `If-Match` is heeded."""
     if request.if_match is not None:
-        _check_version(app.offers.get(request.offer_id), request.if_match)
+        _check_version(offers.get(request.offer_id), request.if_match)
     try:
-        removed = app.offers.remove(request.offer_id, None if request.if_match == "*" else request.if_match)
+        removed = offers.remove(request.offer_id, None if request.if_match == "*" else request.if_match)
     except OfferChanged:
         raise Changed(_CHANGED) from None
     if not removed:
@@ -153,9 +152,9 @@ def _differ(before: object, after: object) -> bool:
     return before != after
 
 
-def stored_offer(app: App, offer_id: str) -> StoredOffer:
+def stored_offer(offers: Offers, offer_id: str) -> StoredOffer:
     """The offer of this id. Raises `NotFound`."""
-    stored = app.offers.get(offer_id)
+    stored = offers.get(offer_id)
     if stored is None:
         raise NotFound(no_offer(offer_id))
     return stored

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import cached_property
-from typing import Any, Final, Generic, TypeVar, get_type_hints
+from typing import Any, Final, Generic, TypeVar, TypeVarTuple, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -57,12 +57,19 @@ class Nothing(Request):
 
 RequestT = TypeVar("RequestT", bound=Request)
 AnswerT = TypeVar("AnswerT", bound=BaseModel | None)
+Parts = TypeVarTuple("Parts")
+"""What an operation's function takes before its request."""
+
+
+def _no_parts(_: App) -> tuple[()]:
+    return ()
 
 
 @dataclass(frozen=True)
 class Operation(Generic[RequestT, AnswerT]):
     """`run` with its address below /api/manage. Its name, summary and models are the function's own.
 
+    `parts` hands over the parts of the app that `run` takes before the request.
     `created` says of an answer that something new was made. `also` are statuses of problems beside those that follow from the
     request's fields. `examines` says that it looks for what is wrong with the deployment: it gets an app of its own, made from
     those settings that are right. `personal`: it answers personal data, which goes out over HTTP only where a setting allows it.
@@ -71,13 +78,18 @@ class Operation(Generic[RequestT, AnswerT]):
 
     method: str
     path: str
-    run: Callable[[App, RequestT], AnswerT]
+    run: Callable[..., AnswerT]
+    parts: Callable[[App], tuple[Any, ...]] = _no_parts
     status: int = 200
     created: Callable[[Any], bool] | None = None
     also: frozenset[int] = field(default=frozenset())
     examines: bool = False
     personal: bool = False
     seconds: float = USUAL_SECONDS
+
+    def carry_out(self, app: App, request: RequestT) -> AnswerT:
+        """Run it with the app's parts."""
+        return self.run(*self.parts(app), request)
 
     @property
     def name(self) -> str:

@@ -5,15 +5,15 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, Field, JsonValue, model_validator
 
-from leads.app import App
 from leads.core import clock
 from leads.core.identity import customer_of, new_lead_id, received_at_of
 from leads.core.lead import Lead, stage_of
 from leads.core.lead_parsing import parse_body
 from leads.core.problems import code_location
 from leads.core.routing import DEFAULT_OFFER, OfferReferences, route
-from leads.destinations.base import Customer, NotSendable, PreviewedRequest
+from leads.destinations.base import Context, Customer, NotSendable, PreviewedRequest
 from leads.offers.model import DestinationConfig, Offer
+from leads.offers.table import Offers
 from leads.operations.leads import lead_of
 from leads.operations.offers import no_offer
 from leads.operations.operation import Body
@@ -74,9 +74,9 @@ class Preview(BaseModel):
     destinations: list[PreviewedDestination]
 
 
-def preview_lead(app: App, request: WantedPreview) -> Preview:
+def preview_lead(stored_offers: Offers, context: Context, request: WantedPreview) -> Preview:
     """Show the requests that a customer's first lead would make at each destination, secrets masked. Nothing is sent."""
-    offers = _offers(app, request)
+    offers = _offers(stored_offers, request)
     named = request.offer.id if request.offer else request.offer_id.strip()
     chosen = _named(named, offers)
     lead = _lead(request, chosen)
@@ -90,13 +90,15 @@ def preview_lead(app: App, request: WantedPreview) -> Preview:
         stage=stage,
         country_code=lead.country_code,
         is_test=lead.is_test,
-        destinations=[_previewed(app, offer, config, lead, lead_id) for config in offer.destinations] if offer else [],
+        destinations=[_previewed(context, offer, config, lead, lead_id) for config in offer.destinations]
+        if offer
+        else [],
     )
 
 
-def _offers(app: App, wanted: WantedPreview) -> list[Offer]:
+def _offers(offers: Offers, wanted: WantedPreview) -> list[Offer]:
     """The stored offers, with the one that need not be saved in the place of its namesake."""
-    stored = [stored.offer for stored in app.offers.stored()]
+    stored = [stored.offer for stored in offers.stored()]
     if wanted.offer is None:
         return stored
     return [*(offer for offer in stored if offer.id.casefold() != wanted.offer.id.casefold()), wanted.offer]
@@ -136,7 +138,9 @@ def sample_lead(action: str, offer: Offer | None) -> dict[str, Any]:
     }
 
 
-def _previewed(app: App, offer: Offer, config: DestinationConfig, lead: Lead, lead_id: str) -> PreviewedDestination:
+def _previewed(
+    context: Context, offer: Offer, config: DestinationConfig, lead: Lead, lead_id: str
+) -> PreviewedDestination:
     stage = offer.stage(lead)
     skipped = offer.refusal(lead, stage) or config.when.refusal(lead, stage)
     customer = Customer(customer_of(lead, lead_id), "", IDEMPOTENCY_KEY)
@@ -145,7 +149,7 @@ def _previewed(app: App, offer: Offer, config: DestinationConfig, lead: Lead, le
     requests: list[PreviewedRequest] = []
     problem = ""
     try:
-        requests = [] if skipped else isolated_destination(app, config).preview(outgoing, customer)
+        requests = [] if skipped else isolated_destination(context, config).preview(outgoing, customer)
     except (NotSendable, SettingsError) as error:
         problem = str(error)
     except Exception as error:  # noqa: BLE001 - a fault in one type is its answer, and the others' stay

@@ -103,7 +103,7 @@ class ReplayedMany(StepDone):
 
 def replay_lead(app: App, request: ReplayLead) -> ReplayedLead:
     """Send a lead again, as it is or corrected; what was delivered is not sent twice, unless forced."""
-    record, again = known_lead(app, request.lead_id), request.again
+    record, again = known_lead(app.ledger, request.lead_id), request.again
     if again.fields or again.lead is not None:
         return _corrected(app, record, again)
     try:

@@ -7,15 +7,19 @@ from typing import Final
 
 from pydantic import BaseModel, Field
 
-from leads.app import App
 from leads.core import clock
 from leads.core.identity import received_at_of
 from leads.core.states import DELIVERABLE, TRIED_AGAIN, UNDELIVERED, State
+from leads.health.alarms import Alarms
+from leads.health.connections import Connections
 from leads.health.daily_ceiling import CEILING
 from leads.ledger import queries
+from leads.ledger.transactions import Ledger
+from leads.offers.table import Offers
 from leads.operations.connections import ConnectionView, view_connections
 from leads.operations.operation import Nothing
 from leads.platform.events import Event
+from leads.platform.storage import Queue
 from leads.watch.conditions import CALLS_FOR
 
 COUNTED_AT_MOST: Final = 1000
@@ -69,14 +73,22 @@ class Status(BaseModel):
     needs_a_person: list[str]
 
 
-def show_status(app: App, request: Nothing) -> Status:
+def show_status(
+    stored_offers: Offers,
+    health: Connections,
+    ledger: Ledger,
+    alarms: Alarms,
+    queue: Queue,
+    poison: Queue,
+    request: Nothing,
+) -> Status:
     """Show offers, connections, what waits, what was delivered, and what needs a person."""
-    stored, unreadable = app.offers.read()
+    stored, unreadable = stored_offers.read()
     offers = [each.offer for each in stored]
-    undelivered = _Undelivered.of(app)
-    connections = view_connections(app, offers, undelivered.parked)
+    undelivered = _Undelivered.of(ledger)
+    connections = view_connections(health.stored(), offers, undelivered.parked)
     day = clock.now() - timedelta(hours=24)
-    recent = queries.newest(app.ledger, since=day, limit=COUNTED_AT_MOST)
+    recent = queries.newest(ledger, since=day, limit=COUNTED_AT_MOST)
     return Status(
         offers=[offer.id for offer in offers],
         connections=connections,
@@ -86,13 +98,13 @@ def show_status(app: App, request: Nothing) -> Status:
         last_24_hours=Counter(lead.state for lead in recent),
         unconfirmed_of_last_24_hours=sum(lead.unconfirmed for lead in recent if lead.state is State.DELIVERED),
         waiting_by_offer=undelivered.by_offer,
-        queue=Queues(leads=app.queue.depth(), poison=app.poison.depth()),
+        queue=Queues(leads=queue.depth(), poison=poison.depth()),
         needs_a_person=[
             *map(str, unreadable),
             *([] if offers or unreadable else ["no offer is configured: every lead is kept as unrouted until one is"]),
             *(_in_words(c) for c in connections if c.paused and c.used_by and c.type != CEILING),
             *(f"{_CALLS[state]}: {undelivered.calling[state]}" for state in _CALLS if undelivered.calling[state]),
-            *(alarm.event.in_words(alarm.fields) for alarm in app.alarms.active() if alarm.event not in _TOLD_ALREADY),
+            *(alarm.event.in_words(alarm.fields) for alarm in alarms.active() if alarm.event not in _TOLD_ALREADY),
         ],
     )
 
@@ -117,10 +129,10 @@ class _Undelivered:
     next_retry_at: datetime | None = None
 
     @classmethod
-    def of(cls, app: App) -> "_Undelivered":
+    def of(cls, ledger: Ledger) -> "_Undelivered":
         """One pass over what may be very many."""
         found, since = cls(), clock.now() - CALLS_FOR
-        for item in queries.undelivered(app.ledger):
+        for item in queries.undelivered(ledger):
             found.counts[item.state] += 1
             if item.state is State.PARKED:
                 found.parked[item.connection] += 1

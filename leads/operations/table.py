@@ -5,7 +5,6 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, JsonValue
 
-from leads.app import App
 from leads.operations import (
     connections,
     destination_types,
@@ -51,7 +50,7 @@ class Document(BaseModel):
     document: Annotated[dict[str, JsonValue], BODY]
 
 
-def list_operations(app: App, request: Nothing) -> Index:
+def list_operations(request: Nothing) -> Index:
     """List what there is to ask."""
     return Index(
         operations=[
@@ -61,7 +60,7 @@ def list_operations(app: App, request: Nothing) -> Index:
     )
 
 
-def show_openapi(app: App, request: Nothing) -> Document:
+def show_openapi(request: Nothing) -> Document:
     """Show this interface as an OpenAPI 3.1 document."""
     return Document(document=openapi.describe(OPERATIONS, BASE))
 
@@ -69,36 +68,82 @@ def show_openapi(app: App, request: Nothing) -> Document:
 OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     Operation("GET", "", list_operations),
     Operation("GET", "/openapi.json", show_openapi),
-    Operation("GET", "/status", status.show_status),
-    Operation("GET", "/doctor", doctor.examine_deployment, examines=True, seconds=LONG_SECONDS),
-    Operation("GET", "/offers", offers.list_offers, also=STORED),
-    Operation("GET", "/offers/{offer_id}", offers.show_offer, also=STORED),
-    Operation("PUT", "/offers/{offer_id}", offers.set_offer, created=offers.is_new, also=STORED),
-    Operation("DELETE", "/offers/{offer_id}", offers.remove_offer, status=204, also=STORED),
-    Operation("POST", "/offers/{offer_id}/validate", validation.validate_offer, also=STORED, seconds=LONG_SECONDS),
-    Operation("POST", "/offers/{offer_id}/test-leads", test_lead.send_test_lead, status=202, also=STORED),
-    Operation("POST", "/validate", validation.validate_destination, seconds=LONG_SECONDS),
-    Operation("POST", "/preview", preview.preview_lead, also=STORED | {NotFound.status}),
+    Operation(
+        "GET",
+        "/status",
+        status.show_status,
+        lambda app: (app.offers, app.connections, app.ledger, app.alarms, app.queue, app.poison),
+    ),
+    Operation("GET", "/doctor", doctor.examine_deployment, lambda app: (app,), examines=True, seconds=LONG_SECONDS),
+    Operation("GET", "/offers", offers.list_offers, lambda app: (app.offers,), also=STORED),
+    Operation("GET", "/offers/{offer_id}", offers.show_offer, lambda app: (app.offers,), also=STORED),
+    Operation(
+        "PUT", "/offers/{offer_id}", offers.set_offer, lambda app: (app.offers,), created=offers.is_new, also=STORED
+    ),
+    Operation("DELETE", "/offers/{offer_id}", offers.remove_offer, lambda app: (app.offers,), status=204, also=STORED),
+    Operation(
+        "POST",
+        "/offers/{offer_id}/validate",
+        validation.validate_offer,
+        lambda app: (app.offers, app.context, app.last_refusal),
+        also=STORED,
+        seconds=LONG_SECONDS,
+    ),
+    Operation(
+        "POST",
+        "/offers/{offer_id}/test-leads",
+        test_lead.send_test_lead,
+        lambda app: (app, app.offers),
+        status=202,
+        also=STORED,
+    ),
+    Operation(
+        "POST",
+        "/validate",
+        validation.validate_destination,
+        lambda app: (app.context, app.last_refusal),
+        seconds=LONG_SECONDS,
+    ),
+    Operation(
+        "POST", "/preview", preview.preview_lead, lambda app: (app.offers, app.context), also=STORED | {NotFound.status}
+    ),
     Operation("GET", "/destination-types", destination_types.list_destination_types),
     Operation("GET", "/destination-types/{type}", destination_types.show_destination_type),
-    Operation("GET", "/connections", connections.list_connections),
-    Operation("GET", "/connections/{connection_id}", connections.show_connection),
-    Operation("POST", "/connections/{connection_id}/pause", connections.pause_connection),
-    Operation("POST", "/connections/{connection_id}/resume", connections.resume_connection),
-    Operation("GET", "/leads", leads.list_leads),
-    Operation("GET", "/leads/{lead_id}", leads.show_lead),
-    Operation("POST", "/leads/{lead_id}/replay", replay.replay_lead),
-    Operation("POST", "/replay", replay.replay_leads, seconds=LONG_SECONDS),
-    Operation("POST", "/import/rows", imports.import_rows, seconds=LONG_SECONDS),
-    Operation("POST", "/import/table", imports.import_table, seconds=LONG_SECONDS),
-    Operation("POST", "/reconcile", imports.reconcile_rows, seconds=LONG_SECONDS),
-    Operation("GET", "/leads/{lead_id}/person", leads.show_person, personal=True),
-    Operation("POST", "/export", export.export_leads, personal=True, seconds=LONG_SECONDS),
-    Operation("POST", "/access", people.show_customer, personal=True, seconds=LONG_SECONDS),
-    Operation("POST", "/erasures", people.erase_customer, seconds=LONG_SECONDS),
+    Operation(
+        "GET", "/connections", connections.list_connections, lambda app: (app.connections, app.offers, app.ledger)
+    ),
+    Operation(
+        "GET",
+        "/connections/{connection_id}",
+        connections.show_connection,
+        lambda app: (app.connections, app.offers, app.ledger),
+    ),
+    Operation(
+        "POST",
+        "/connections/{connection_id}/pause",
+        connections.pause_connection,
+        lambda app: (app.connections, app.offers, app.ledger),
+    ),
+    Operation(
+        "POST",
+        "/connections/{connection_id}/resume",
+        connections.resume_connection,
+        lambda app: (app.connections, app.offers, app.ledger),
+    ),
+    Operation("GET", "/leads", leads.list_leads, lambda app: (app.ledger,)),
+    Operation("GET", "/leads/{lead_id}", leads.show_lead, lambda app: (app.ledger,)),
+    Operation("POST", "/leads/{lead_id}/replay", replay.replay_lead, lambda app: (app,)),
+    Operation("POST", "/replay", replay.replay_leads, lambda app: (app,), seconds=LONG_SECONDS),
+    Operation("POST", "/import/rows", imports.import_rows, lambda app: (app,), seconds=LONG_SECONDS),
+    Operation("POST", "/import/table", imports.import_table, lambda app: (app,), seconds=LONG_SECONDS),
+    Operation("POST", "/reconcile", imports.reconcile_rows, lambda app: (app,), seconds=LONG_SECONDS),
+    Operation("GET", "/leads/{lead_id}/person", leads.show_person, lambda app: (app.ledger,), personal=True),
+    Operation("POST", "/export", export.export_leads, lambda app: (app.ledger,), personal=True, seconds=LONG_SECONDS),
+    Operation("POST", "/access", people.show_customer, lambda app: (app,), personal=True, seconds=LONG_SECONDS),
+    Operation("POST", "/erasures", people.erase_customer, lambda app: (app,), seconds=LONG_SECONDS),
 )
 
-BY_FUNCTION: Final[Mapping[Callable[[App, Any], Any], Operation[Any, Any]]] = {
+BY_FUNCTION: Final[Mapping[Callable[..., Any], Operation[Any, Any]]] = {
     operation.run: operation for operation in OPERATIONS
 }
 """The operation that a function carries out."""

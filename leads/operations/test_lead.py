@@ -12,9 +12,11 @@ from leads.core import clock
 from leads.core.identity import customer_of
 from leads.core.outcomes import Delivered
 from leads.destinations.answers import last_answer, listen
-from leads.destinations.base import Customer
+from leads.destinations.base import Context, Customer
 from leads.destinations.bounded_calls import send_lead
+from leads.ledger.transactions import Ledger
 from leads.offers.model import Offer
+from leads.offers.table import Offers
 from leads.operations.offers import OfferId, stored_offer
 from leads.operations.operation import BODY, Body, Request
 from leads.operations.preview import Action
@@ -52,9 +54,9 @@ class SentTestLead(BaseModel):
     mark: str
 
 
-def send_test_lead(app: App, request: SendTestLead) -> SentTestLead:
+def send_test_lead(app: App, offers: Offers, request: SendTestLead) -> SentTestLead:
     """Send a test lead as the marketplace does, to a stored offer; its state is asked for like any lead's."""
-    stored = stored_offer(app, request.offer_id)
+    stored = stored_offer(offers, request.offer_id)
     mark = make_mark(clock.now())
     body = make_body(mark, request.test_lead.action, stored.offer)
     receipt = accept(app, json.dumps(body).encode(), stored.offer.id)
@@ -75,20 +77,20 @@ class SentOnceMore(BaseModel):
     answer: str = ""
 
 
-def send_once_more(app: App, request: SendOnceMore) -> SentOnceMore:
+def send_once_more(ledger: Ledger, offers: Offers, context: Context, request: SendOnceMore) -> SentOnceMore:
     """Send a test lead to a destination from here, under the key of its last attempt, to see what is answered.
 
     The ledger does not learn of it. No operation over HTTP: what an endpoint answers is for who sends.
     """
-    record = app.ledger.read(request.lead_id)
-    stored = app.offers.get(record.offer) if record else None
+    record = ledger.read(request.lead_id)
+    stored = offers.get(record.offer) if record else None
     config = stored.offer.destination(request.destination) if stored else None
     if record is None or record.lead is None or stored is None or config is None:
         raise NotFound("The test lead, or the destination that it was for, is there no more")
-    lead, destination = record.lead, isolated_destination(app, config)
+    lead, destination = record.lead, isolated_destination(context, config)
     heard = listen(destination)
     key = customer_of(lead, record.lead_id)
-    row = app.ledger.customer(key, destination.record_scope(stored.offer.id, config.name))
+    row = ledger.customer(key, destination.record_scope(stored.offer.id, config.name))
     customer = Customer(key, row.record_id, row.idempotency_key, row.memory) if row else Customer(key, "", str(uuid4()))
     outgoing = outgoing_lead(
         stored.offer, config, lead, lead_id=record.lead_id, received_at=record.received_at, stage=record.stage

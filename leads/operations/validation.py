@@ -1,27 +1,28 @@
 """Validation: whether a destination's connection is usable, and if not, what to change."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final
 
 from pydantic import BaseModel, Field
 
 from leads import destinations
-from leads.app import App
 from leads.destinations.answers import last_answer, listen
 from leads.destinations.base import Context, Destination
 from leads.destinations.bounded_calls import CHECK_SECONDS, check_connection
 from leads.offers.model import DestinationConfig
+from leads.offers.table import Offers
 from leads.operations.offers import OfferId, stored_offer
 from leads.operations.operation import BODY, QUERY, Request
 from leads.operations.problems import NotFound
 from leads.platform.secrets import Secrets
-from leads.platform.settings import SettingsError
-from leads.platform.storage import StorageError
 from leads.platform.threads import map_in_order
 
 VALIDATION_SECONDS: Final = CHECK_SECONDS + 10
 """All destinations of an offer are checked at once."""
+
+LastRefusal = Callable[[str], str]
+"""Of a connection's id: what the last delivery over it was refused with, "" if it came through or nobody knows."""
 
 
 class Validated(BaseModel):
@@ -64,35 +65,37 @@ class ValidateDestination(Request):
     destination: Annotated[DestinationConfig, BODY]
 
 
-def validate_offer(app: App, request: ValidateOffer) -> Validation:
+def validate_offer(offers: Offers, context: Context, last_refusal: LastRefusal, request: ValidateOffer) -> Validation:
     """Check the destinations of a stored offer: sign in, look, write no lead."""
-    stored = stored_offer(app, request.offer_id)
+    stored = stored_offer(offers, request.offer_id)
     chosen = [config for config in stored.offer.destinations if request.destination in {"", config.name}]
     if not chosen:
         raise NotFound("destination: the offer has none of that name; show the offer to see the names there are")
-    return _validate(app, chosen)
+    return _validate(context, last_refusal, chosen)
 
 
-def validate_destination(app: App, request: ValidateDestination) -> Validation:
+def validate_destination(context: Context, last_refusal: LastRefusal, request: ValidateDestination) -> Validation:
     """Check a destination that need not be saved: sign in, look, write no lead."""
-    return _validate(app, [request.destination])
+    return _validate(context, last_refusal, [request.destination])
 
 
-def isolated_destination(app: App, config: DestinationConfig, secrets: Secrets | None = None) -> Destination:
+def isolated_destination(context: Context, config: DestinationConfig, secrets: Secrets | None = None) -> Destination:
     """The destination of a configuration, sharing nothing with those that deliver: no token or connection, nor the secrets
     that are read already unless they are given."""
-    context = Context(app.settings, secrets or Secrets(app.settings), app.storage)
-    return destinations.make(config.type, config.settings, context, config.mapping, config.follow_up)
+    isolated = Context(context.settings, secrets or Secrets(context.settings), context.storage)
+    return destinations.make(config.type, config.settings, isolated, config.mapping, config.follow_up)
 
 
-def _validate(app: App, configs: Sequence[DestinationConfig]) -> Validation:
-    checks = map_in_order(lambda config: _check(app, config), configs, at_most=len(configs), seconds=VALIDATION_SECONDS)
-    found = list(checks)
+def _validate(context: Context, last_refusal: LastRefusal, configs: Sequence[DestinationConfig]) -> Validation:
+    def check(config: DestinationConfig) -> Validated:
+        return _check(context, last_refusal, config)
+
+    found = list(map_in_order(check, configs, at_most=len(configs), seconds=VALIDATION_SECONDS))
     return Validation(ok=all(each.ok for each in found), destinations=found)
 
 
-def _check(app: App, config: DestinationConfig) -> Validated:
-    destination = isolated_destination(app, config)
+def _check(context: Context, last_refusal: LastRefusal, config: DestinationConfig) -> Validated:
+    destination = isolated_destination(context, config)
     heard = listen(destination)
     started = time.monotonic()
     result = check_connection(destination)
@@ -105,14 +108,7 @@ def _check(app: App, config: DestinationConfig) -> Validated:
         problem=result.problem,
         code=result.code,
         transient=result.transient,
-        refusal=_refusal(app, destination.connection),
+        refusal=last_refusal(destination.connection),
         answer="" if result.ok else last_answer(heard, destination),
         milliseconds=round(took * 1000),
     )
-
-
-def _refusal(app: App, connection: str) -> str:
-    try:
-        return app.connections.get(connection).last_refusal
-    except (StorageError, SettingsError):
-        return ""  # what is not saved can be checked without the app's storage, too

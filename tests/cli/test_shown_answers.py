@@ -121,8 +121,8 @@ def test_validate_and_doctor_show_the_answer_at_the_shell_and_not_in_json_or_ove
         assert "hush" not in shown.out
         assert "client_secret=***" in shown.out
         assert "expired" not in run(*words, "--json").out
-    app = examined_app()
-    for found in (validate_offer(app, ValidateOffer(offer_id="contoso.crm")), examine_deployment(app, Nothing())):
+    validated = pipeline.ask(validate_offer, ValidateOffer(offer_id="contoso.crm"))
+    for found in (validated, examine_deployment(examined_app(), Nothing())):
         assert "token expired" not in found.model_dump_json()
         assert "'answer'" not in repr(type(found).model_json_schema(mode="serialization"))
 

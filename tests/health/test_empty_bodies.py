@@ -59,7 +59,7 @@ def about_the_intake(pipeline: Pipeline) -> Finding:
 
 def calls(pipeline: Pipeline) -> list[str]:
     """The alarms that `status` names."""
-    needs = show_status(pipeline.app, Nothing()).needs_a_person
+    needs = pipeline.ask(show_status, Nothing()).needs_a_person
     return [name[0] for text in needs if (name := re.match("bod(y|ies)_[a-z_]+", text))]
 
 

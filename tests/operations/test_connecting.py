@@ -43,13 +43,13 @@ from tests.support.vendor import RETRY, Vendor
 
 
 def validated(pipeline: Pipeline, offer_id: str = "contoso.crm", destination: str = "") -> Validation:
-    return validate_offer(pipeline.app, ValidateOffer(offer_id=offer_id, destination=destination))
+    return pipeline.ask(validate_offer, ValidateOffer(offer_id=offer_id, destination=destination))
 
 
 def checked(pipeline: Pipeline, type_name: str, **settings: Any) -> Any:
     """The answer for one destination that is not saved."""
     config = DestinationConfig.model_validate({"name": "new", "type": type_name, "settings": settings})
-    (found,) = validate_destination(pipeline.app, ValidateDestination(destination=config)).destinations
+    (found,) = pipeline.ask(validate_destination, ValidateDestination(destination=config)).destinations
     return found
 
 
@@ -166,7 +166,7 @@ def test_a_validation_reads_secrets_anew_and_leaves_what_delivers_alone(
 
 def sent(pipeline: Pipeline, offer_id: str = "contoso.crm", action: str = "INS") -> SentTestLead:
     request = SendTestLead(offer_id=offer_id, test_lead=TestLead(action=action))
-    return send_test_lead(pipeline.app, request)
+    return pipeline.ask(send_test_lead, request)
 
 
 def test_a_mark_is_the_moment_in_the_ticks_of_net() -> None:
@@ -242,17 +242,17 @@ def test_a_destination_that_another_instance_knows_of_is_not_taken_for_removed(
 
 
 def the_connection(pipeline: Pipeline) -> ConnectionView:
-    (found,) = list_connections(pipeline.app, Nothing()).connections
+    (found,) = pipeline.ask(list_connections, Nothing()).connections
     return found
 
 
 def pause(pipeline: Pipeline, note: str = "maintenance until six") -> ConnectionView:
     request = PauseConnection(connection_id=the_connection(pipeline).id, note=Note(note=note))
-    return pause_connection(pipeline.app, request)
+    return pipeline.ask(pause_connection, request)
 
 
 def resume(pipeline: Pipeline) -> ConnectionView:
-    return resume_connection(pipeline.app, ResumeConnection(connection_id=the_connection(pipeline).id))
+    return pipeline.ask(resume_connection, ResumeConnection(connection_id=the_connection(pipeline).id))
 
 
 def test_a_person_pauses_a_connection_and_its_leads_wait_until_a_person_resumes_it(
@@ -269,7 +269,7 @@ def test_a_person_pauses_a_connection_and_its_leads_wait_until_a_person_resumes_
     routed.tick(3)
     assert [routed.delivery(lead).state for lead in leads] == [State.PARKED] * 4
     assert (len(vendor.calls), vendor.checks) == (1, 0), "nothing is sent, and nothing is probed"
-    assert show_status(routed.app, Nothing()).needs_a_person == [
+    assert routed.ask(show_status, Nothing()).needs_a_person == [
         f"connection {paused.id} (contoso.crm crm; 127.0.0.1) is paused by a person: maintenance until six; leads that wait: 4"
     ]
     assert resume(routed).health == "working"
@@ -356,7 +356,7 @@ def test_resuming_what_is_open_changes_nothing(routed: Pipeline, vendor: Vendor)
 def test_a_connection_that_there_is_not_is_not_found(routed: Pipeline) -> None:
     for connection_id in ("0" * 16, "x", "../status"):
         with pytest.raises(NotFound, match=r"^connection_id: "):
-            resume_connection(routed.app, ResumeConnection(connection_id=connection_id))
+            routed.ask(resume_connection, ResumeConnection(connection_id=connection_id))
 
 
 @pytest.mark.parametrize("note", ["", " \n", "x" * 501, "\x1b"])

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from leads.cli.transport import StorageTransport
 from leads.operations import export as steps
 from leads.operations.export import Export, export_leads
 from leads.operations.problems import Invalid
@@ -124,7 +125,7 @@ def test_step_after_step_each_lead_comes_once(
     assert exported(run).keys() == set(filled.values())
     found, after = [], ""
     while True:
-        page = export_leads(pipeline.app, Export(after=after))
+        page = pipeline.ask(export_leads, Export(after=after))
         found += [lead["lead_id"] for lead in page.leads]
         if page.next is None:
             break
@@ -138,15 +139,15 @@ def test_cut_off_it_says_where_to_go_on_and_the_file_is_whole_then(
     monkeypatch.setattr(steps, "LEADS_A_STEP", 2)
     whole, file = tmp_path / "whole.csv", tmp_path / "leads.csv"
     run("export", "--output", str(whole))
-    real, calls = export_leads, []
+    real, calls = StorageTransport.ask, []
 
-    def breaks(app: Any, request: Any) -> Any:
+    def breaks(transport: StorageTransport, run: Any, request: Any) -> Any:
         calls.append(request)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return real(app, request)
+        return real(transport, run, request)
 
-    monkeypatch.setattr("leads.cli.export.export_leads", breaks)
+    monkeypatch.setattr(StorageTransport, "ask", breaks)
     cut = run("export", "--output", str(file))
     assert cut.status == 130
     assert not file.exists()
@@ -166,7 +167,7 @@ def test_what_is_wrong_is_said_in_a_line(run: Run, pipeline: Pipeline, tmp_path:
     assert one_line(run("export", "--output", str(tmp_path / "x"), "--after", "0:"), 2).startswith("--after: ")
     for after in ("x", "0", "0:'", "g:"):
         with pytest.raises(Invalid, match=r"^after: "):
-            export_leads(pipeline.app, Export(after=after))
+            pipeline.ask(export_leads, Export(after=after))
 
 
 @pytest.mark.storage("azurite")

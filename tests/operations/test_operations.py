@@ -58,27 +58,27 @@ def an_offer(offer_id: str = "contoso.crm", **more: Any) -> Offer:
 
 def put(pipeline: Pipeline, offer: Offer, **versions: Any) -> SavedOffer:
     body = OfferBody.model_validate(offer.model_dump())
-    return set_offer(pipeline.app, SetOffer(offer_id=offer.id, offer=body, **versions))
+    return pipeline.ask(set_offer, SetOffer(offer_id=offer.id, offer=body, **versions))
 
 
 def delete(pipeline: Pipeline, offer_id: str, if_match: str | None = None) -> None:
-    remove_offer(pipeline.app, RemoveOffer(offer_id=offer_id, if_match=if_match))
+    pipeline.ask(remove_offer, RemoveOffer(offer_id=offer_id, if_match=if_match))
 
 
 def stored(pipeline: Pipeline) -> list[Offer]:
-    return [view.offer for view in list_offers(pipeline.app, Nothing()).offers]
+    return [view.offer for view in pipeline.ask(list_offers, Nothing()).offers]
 
 
 def listed(pipeline: Pipeline, **criteria: Any) -> list[str]:
-    return [lead.lead_id for lead in list_leads(pipeline.app, LeadFilter.model_validate(criteria)).leads]
+    return [lead.lead_id for lead in pipeline.ask(list_leads, LeadFilter.model_validate(criteria)).leads]
 
 
 def shown(pipeline: Pipeline, lead_id: str) -> LeadView:
-    return show_lead(pipeline.app, ShowLead(lead_id=lead_id))
+    return pipeline.ask(show_lead, ShowLead(lead_id=lead_id))
 
 
 def status(pipeline: Pipeline) -> Status:
-    return show_status(pipeline.app, Nothing())
+    return pipeline.ask(show_status, Nothing())
 
 
 # Offers
@@ -89,13 +89,13 @@ def test_an_offer_is_set_shown_listed_and_removed_whatever_its_id(pipeline: Pipe
     offer = an_offer(offer_id, titles=["One", "'Two' 🎈"])
     saved = put(pipeline, offer)
     assert saved.result == "created"
-    found = show_offer(pipeline.app, ShowOffer(offer_id=offer_id.upper()))
+    found = pipeline.ask(show_offer, ShowOffer(offer_id=offer_id.upper()))
     assert (found.offer, found.etag) == (offer, saved.etag)
     assert stored(pipeline) == [offer]
     delete(pipeline, offer_id)
     assert stored(pipeline) == []
     with pytest.raises(NotFound, match=r"^offer: "):
-        show_offer(pipeline.app, ShowOffer(offer_id=offer_id))
+        pipeline.ask(show_offer, ShowOffer(offer_id=offer_id))
     with pytest.raises(NotFound):
         delete(pipeline, offer_id)
 
@@ -218,7 +218,7 @@ def test_any_json_is_an_offer_that_comes_back_the_same_or_is_refused_in_one_line
         assert len(str(error).splitlines()) == 1
         return
     put(pipeline, offer)
-    assert show_offer(pipeline.app, ShowOffer(offer_id=offer.id)).offer == offer
+    assert pipeline.ask(show_offer, ShowOffer(offer_id=offer.id)).offer == offer
 
 
 @given(st.binary(max_size=100) | JSON.map(lambda value: json.dumps(value).encode()))
@@ -250,14 +250,14 @@ def test_a_stored_offer_of_another_release_is_named(pipeline: Pipeline) -> None:
 
 
 def test_a_destination_type_shows_its_settings_as_json_schema(pipeline: Pipeline) -> None:
-    types = list_destination_types(pipeline.app, Nothing()).destination_types
+    types = pipeline.ask(list_destination_types, Nothing()).destination_types
     found = {kind.type: kind for kind in types}["azure_table"]
     properties: Any = found.settings_schema["properties"]
     assert properties["table"]["default"] == "MarketplaceLeads"
     assert "secret-reference" in json.dumps(properties["connection_string"])
-    assert found == show_destination_type(pipeline.app, ShowDestinationType(type="azure_table"))
+    assert found == pipeline.ask(show_destination_type, ShowDestinationType(type="azure_table"))
     with pytest.raises(NotFound, match="use one of azure_table"):
-        show_destination_type(pipeline.app, ShowDestinationType(type="azure-table"))
+        pipeline.ask(show_destination_type, ShowDestinationType(type="azure-table"))
 
 
 # Leads
@@ -292,7 +292,7 @@ def test_pages_meet_without_a_gap_or_an_overlap(routed: Pipeline) -> None:
         routed.advance(1)
     pages, after = [], ""
     while True:
-        page = list_leads(routed.app, LeadFilter(after=after, limit=3, offer="contoso.crm"))
+        page = routed.ask(list_leads, LeadFilter(after=after, limit=3, offer="contoso.crm"))
         pages.append([lead.lead_id for lead in page.leads])
         if page.after is None:
             break
@@ -304,7 +304,7 @@ def test_pages_meet_without_a_gap_or_an_overlap(routed: Pipeline) -> None:
 def test_a_page_that_ends_with_the_last_lead_has_no_next_one(routed: Pipeline) -> None:
     routed.post()
     routed.run()
-    assert list_leads(routed.app, LeadFilter(limit=1)).after is None
+    assert routed.ask(list_leads, LeadFilter(limit=1)).after is None
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_a_lead_shows_every_attempt_and_no_personal_data_unless_asked(routed: Pi
     assert found.named_offer == {"title": "Contoso CRM"}
     for personal in ("ada@example.com", "O'Neil", "Example Works", "16175555555", "Please call", "gold"):
         assert personal not in found.model_dump_json()
-        assert personal in show_person(routed.app, ShowLead(lead_id=lead_id)).model_dump_json()
+        assert personal in routed.ask(show_person, ShowLead(lead_id=lead_id)).model_dump_json()
 
 
 def test_an_unreadable_lead_shows_its_body_only_when_the_person_is_asked_for(pipeline: Pipeline) -> None:
@@ -360,7 +360,7 @@ def test_an_unreadable_lead_shows_its_body_only_when_the_person_is_asked_for(pip
         pipeline.post(b'{"UserDetails": {"Email": "ada@example.com"')
     lead_id = listed(pipeline, state="unreadable")[0]
     assert "ada@example.com" not in shown(pipeline, lead_id).model_dump_json()
-    assert show_person(pipeline.app, ShowLead(lead_id=lead_id)).body == '{"UserDetails": {"Email": "ada@example.com"'
+    assert pipeline.ask(show_person, ShowLead(lead_id=lead_id)).body == '{"UserDetails": {"Email": "ada@example.com"'
 
 
 def test_a_lead_that_is_not_there_is_not_found(pipeline: Pipeline) -> None:
@@ -368,7 +368,7 @@ def test_a_lead_that_is_not_there_is_not_found(pipeline: Pipeline) -> None:
         with pytest.raises(NotFound, match=r"^lead_id: "):
             shown(pipeline, lead_id)
         with pytest.raises(NotFound, match=r"^lead_id: "):
-            show_person(pipeline.app, ShowLead(lead_id=lead_id))
+            pipeline.ask(show_person, ShowLead(lead_id=lead_id))
 
 
 # Status
@@ -448,8 +448,8 @@ def test_status_tells_when_the_next_of_those_that_failed_is_tried_again(routed: 
 
 def test_a_connections_health_names_the_last_lead_and_the_next_probe(routed: Pipeline, vendor: Vendor) -> None:
     def view() -> ConnectionView:
-        (found,) = list_connections(routed.app, Nothing()).connections
-        assert found == show_connection(routed.app, ShowConnection(connection_id=found.id.upper()))
+        (found,) = routed.ask(list_connections, Nothing()).connections
+        assert found == routed.ask(show_connection, ShowConnection(connection_id=found.id.upper()))
         return found
 
     assert view().next_check_at == routed.clock.now(), "what was never asked is asked at once"
@@ -472,7 +472,7 @@ def test_a_connections_health_names_the_last_lead_and_the_next_probe(routed: Pip
         worked_at + timedelta(seconds=60),
         routed.clock.now() + timedelta(minutes=1),
     )
-    pause_connection(routed.app, PauseConnection(connection_id=seen.id, note=Note(note="until six")))
+    routed.ask(pause_connection, PauseConnection(connection_id=seen.id, note=Note(note="until six")))
     assert view().next_check_at is None, "nobody asks while a person has paused it"
 
 
@@ -519,7 +519,7 @@ def test_what_waits_for_a_daily_ceiling_is_shown_while_it_does_and_is_no_connect
     assert ceiling.health.startswith("paused: over the offer's daily ceiling of 1 leads; it goes on at ")
     assert [use.offer for use in ceiling.used_by] == ["contoso.crm"]
     with pytest.raises(Invalid, match=r"^connection_id: leads wait here for an offer's daily ceiling"):
-        resume_connection(pipeline.app, ResumeConnection(connection_id=ceiling.id))
+        pipeline.ask(resume_connection, ResumeConnection(connection_id=ceiling.id))
     pipeline.tick()
     assert any(told.startswith("offer_over_ceiling (offer contoso.crm, ") for told in status(pipeline).needs_a_person)
     pipeline.offer(crm(vendor.url))

@@ -39,7 +39,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 def preview(pipeline: Pipeline, **wanted: Any) -> Preview:
-    return preview_lead(pipeline.app, WantedPreview.model_validate(wanted))
+    return pipeline.ask(preview_lead, WantedPreview.model_validate(wanted))
 
 
 # What is shown is what is sent

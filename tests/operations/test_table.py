@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 from urllib.parse import parse_qsl, unquote
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from leads.app import App
 from leads.core.states import State
 from leads.destinations import MODULES
 from leads.offers.model import read_offer
@@ -36,6 +38,7 @@ from leads.operations.preview import WantedPreview
 from leads.operations.problems import Invalid, Problem, TooLarge
 from leads.operations.table import BASE, BY_FUNCTION, OPERATIONS
 from leads.operations.wire import MAX_BODY_BYTES, match, read_answer, read_request, write_answer, write_request
+from leads.platform.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = describe(OPERATIONS, BASE)
@@ -64,6 +67,17 @@ def test_every_field_says_where_it_travels(operation: Operation[Any, Any]) -> No
     assert issubclass(operation.request, Request)
     assert operation.answer is None or issubclass(operation.answer, BaseModel)
     assert operation.summary.endswith(".")
+
+
+@by_name
+def test_a_function_gets_the_parts_that_it_names_in_that_order(operation: Operation[Any, Any]) -> None:
+    *wanted, request = inspect.signature(operation.run).parameters
+    hints = get_type_hints(operation.run)
+    parts = operation.parts(App(Settings.model_validate({"LeadsStorage": "UseDevelopmentStorage=true"})))
+    assert request == "request"
+    assert len(parts) == len(wanted)
+    for name, part in zip(wanted, parts, strict=True):
+        assert isinstance(part, get_origin(hints[name]) or hints[name])
 
 
 def test_the_function_app_takes_the_methods_of_the_table_and_no_other() -> None:

@@ -71,9 +71,9 @@ def test_a_row_that_can_not_be_read_ends_no_list_tick_or_export(
     damage(pipeline, ALARMS_TABLE, ("alarm", "leads_wait_long;x"), {"event": "leads_wait_long", "fields": "{"})
     damage(pipeline, ALARMS_TABLE, ("empty_body", "x"), {"event": "body_empty", "at": "yesterday"})
     damage(pipeline, COUNTS_TABLE, ("month", f"{pipeline.clock.now():%Y-%m};x"), {"real_01": "many"})
-    assert [lead.lead_id for lead in list_leads(pipeline.app, LeadFilter()).leads] == [good]
-    assert [one.record.lead_id for one in export(pipeline.app, LeadCriteria()) if one.record] == [good]
-    show_status(pipeline.app, Nothing())
+    assert [lead.lead_id for lead in pipeline.ask(list_leads, LeadFilter()).leads] == [good]
+    assert [one.record.lead_id for one in export(pipeline.app.ledger, LeadCriteria()) if one.record] == [good]
+    pipeline.ask(show_status, Nothing())
     pipeline.tick(20)  # counts, retention and erasure have their turn
     assert [fields["offer"] for fields in logged(caplog, "leads_need_a_person")] == ["contoso.crm"]
     reported = {fields["what"] for fields in logged(caplog, "rows_unreadable")}
@@ -95,7 +95,7 @@ def test_a_lead_whose_row_can_not_be_read_waits_for_the_release_that_wrote_it(
         pipeline.app.ledger.read(bad)
     assert isinstance(problem_of(caught.value), Unreadable)
     many = BulkReplayFilter.model_validate({"offer": "contoso.crm"})
-    plans = replay_leads(pipeline.app, many).deliveries
+    plans = pipeline.ask(replay_leads, many).deliveries
     assert {one.lead_id: bool(one.kept) for one in plans} == {bad: True, good: False}
     again = encode(Message(bad, "crm", 5))
     pipeline.queue.put(again)
@@ -132,7 +132,7 @@ def test_a_message_that_nobody_foresaw_is_kept_and_ends_nothing(
     routed.run()
     drain_poison(routed.app)
     assert routed.record(lead_id).state is State.CRASHED, "a real lead, behind it"
-    kept = list_leads(routed.app, LeadFilter(state=State.UNREADABLE)).leads
+    kept = routed.ask(list_leads, LeadFilter(state=State.UNREADABLE)).leads
     assert [routed.app.ledger.body(one.lead_id) for one in kept] == [pill.encode()] * 2
     routed.tick()
     assert routed.app.poison.depth() == 0

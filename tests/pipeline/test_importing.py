@@ -69,7 +69,7 @@ def import_all(pipeline: Pipeline, **wanted: Any) -> ImportedFromTable:
     total = ImportedFromTable(next="", imported=0, known=0, bad=[], unknown_columns=[])
     while total.next is not None:
         asked = TableToImport.model_validate({**wanted, "after": total.next})
-        step = import_table(pipeline.app, asked)
+        step = pipeline.ask(import_table, asked)
         total.imported, total.known, total.next = total.imported + step.imported, total.known + step.known, step.next
         total.bad += step.bad
     return total
@@ -80,20 +80,20 @@ def import_all(pipeline: Pipeline, **wanted: Any) -> ImportedFromTable:
 
 def test_a_row_is_delivered_as_imported_with_its_own_time(routed: Pipeline, vendor: Vendor) -> None:
     at = routed.clock.now() - timedelta(days=30)
-    found = import_rows(routed.app, rows(a_row(at=at)))
+    found = routed.ask(import_rows, rows(a_row(at=at)))
     assert verdicts(found) == [Verdict.MISSING]
     routed.run()
     lead = found.rows[0].lead_id
-    shown = show_lead(routed.app, ShowLead(lead_id=lead))
+    shown = routed.ask(show_lead, ShowLead(lead_id=lead))
     assert (shown.state, shown.imported, shown.received_at) == (State.DELIVERED, "send", at)
     assert vendor.calls[0].lead["email"] == "ada@example.com"
 
 
 def test_a_dry_run_says_the_same_and_takes_nothing_in(routed: Pipeline) -> None:
     wanted = rows(a_row(at=routed.clock.now()), a_row(at=routed.clock.now(), email="grace@example.com"))
-    dry = import_rows(routed.app, wanted.model_copy(update={"dry_run": True}))
+    dry = routed.ask(import_rows, wanted.model_copy(update={"dry_run": True}))
     assert routed.queue.depth() == 0
-    assert import_rows(routed.app, wanted) == dry
+    assert routed.ask(import_rows, wanted) == dry
     assert routed.queue.depth() == 2
 
 
@@ -101,8 +101,8 @@ def test_what_was_delivered_is_recognised_and_not_sent(routed: Pipeline, vendor:
     lead = routed.post()
     routed.run()
     for hours in (-34, 0, 20):
-        found = import_rows(
-            routed.app, rows(a_row(at=routed.clock.now() + timedelta(hours=hours) - timedelta(hours=1)))
+        found = routed.ask(
+            import_rows, rows(a_row(at=routed.clock.now() + timedelta(hours=hours) - timedelta(hours=1)))
         )
         assert [(row.verdict, row.lead_id, row.state) for row in found.rows] == [(Verdict.KNOWN, lead, State.DELIVERED)]
     assert routed.run() == 0
@@ -125,14 +125,14 @@ def test_another_action_customer_day_or_offer_is_another_lead(
     routed.post()
     routed.run()
     at = routed.clock.now() - timedelta(hours=other.pop("hours", 0))
-    assert verdicts(import_rows(routed.app, rows(a_row(at=at, **other)))) == [Verdict.MISSING]
+    assert verdicts(routed.ask(import_rows, rows(a_row(at=at, **other)))) == [Verdict.MISSING]
     routed.run()
     assert len(vendor.calls) == 2
 
 
 def test_a_lead_that_is_still_on_the_queue_is_recognised_when_it_is_delivered(routed: Pipeline, vendor: Vendor) -> None:
     routed.post()
-    found = import_rows(routed.app, rows(a_row(at=routed.clock.now())))
+    found = routed.ask(import_rows, rows(a_row(at=routed.clock.now())))
     assert verdicts(found) == [Verdict.MISSING], "no list sees what is on the queue"
     routed.run()
     assert len(vendor.calls) == 1
@@ -140,7 +140,7 @@ def test_a_lead_that_is_still_on_the_queue_is_recognised_when_it_is_delivered(ro
 
 
 def test_the_lead_itself_coming_after_its_import_is_recognised(routed: Pipeline, vendor: Vendor) -> None:
-    import_rows(routed.app, rows(a_row(at=routed.clock.now() - timedelta(hours=2))))
+    routed.ask(import_rows, rows(a_row(at=routed.clock.now() - timedelta(hours=2))))
     routed.run()
     late = routed.post()
     routed.run()
@@ -151,10 +151,10 @@ def test_the_lead_itself_coming_after_its_import_is_recognised(routed: Pipeline,
 def test_imported_twice_or_listed_twice_it_is_one_lead(routed: Pipeline, vendor: Vendor) -> None:
     at = routed.clock.now() - timedelta(days=40)
     wanted = rows(a_row(at=at), a_row(at=at))
-    assert verdicts(import_rows(routed.app, wanted)) == [Verdict.MISSING, Verdict.TWICE]
-    import_rows(routed.app, wanted)
+    assert verdicts(routed.ask(import_rows, wanted)) == [Verdict.MISSING, Verdict.TWICE]
+    routed.ask(import_rows, wanted)
     routed.run()
-    assert verdicts(import_rows(routed.app, wanted)) == [Verdict.KNOWN, Verdict.TWICE]
+    assert verdicts(routed.ask(import_rows, wanted)) == [Verdict.KNOWN, Verdict.TWICE]
     assert routed.run() == 0
     assert len(vendor.calls) == 1
 
@@ -163,14 +163,14 @@ def test_leads_without_a_person_stay_apart(routed: Pipeline, vendor: Vendor) -> 
     at = routed.clock.now() - timedelta(days=40)
     shared = {"Email": "", "Offer name": "Contoso CRM", "Created date": f"{at:{FORM}}"}
     anonymous = [shared | {"Notes": note} for note in ("a", "b")]
-    assert verdicts(import_rows(routed.app, rows(*anonymous))) == [Verdict.MISSING] * 2
+    assert verdicts(routed.ask(import_rows, rows(*anonymous))) == [Verdict.MISSING] * 2
     routed.run()
     assert len(vendor.calls) == 2
 
 
 def test_only_recorded_leads_are_not_sent_and_known_ever_after(routed: Pipeline, vendor: Vendor) -> None:
     at = routed.clock.now() - timedelta(hours=3)
-    lead = import_rows(routed.app, rows(a_row(at=at), policy="record")).rows[0].lead_id
+    lead = routed.ask(import_rows, rows(a_row(at=at), policy="record")).rows[0].lead_id
     routed.run()
     assert (routed.record(lead).state, routed.delivery(lead).reason) == (State.SKIPPED, "imported: only recorded")
     again = routed.post()
@@ -182,7 +182,7 @@ def test_only_recorded_leads_are_not_sent_and_known_ever_after(routed: Pipeline,
 def test_only_recorded_leads_do_not_wait_for_a_paused_connection(routed: Pipeline, vendor: Vendor) -> None:
     [config] = routed.app.offers.all()[0].destinations
     routed.app.connections.pause_by_person(routed.app.destination(config).connection, "recording", "maintenance")
-    lead = import_rows(routed.app, rows(a_row(at=routed.clock.now()), policy="record")).rows[0].lead_id
+    lead = routed.ask(import_rows, rows(a_row(at=routed.clock.now()), policy="record")).rows[0].lead_id
     routed.run()
     assert routed.record(lead).state is State.SKIPPED
 
@@ -192,14 +192,14 @@ def test_imports_are_neither_counted_as_arrivals_nor_held_back_by_the_daily_ceil
 ) -> None:
     routed.offer(crm(vendor.url), policies={"daily_ceiling": 1})
     now = routed.clock.now()
-    import_rows(routed.app, rows(*[a_row(f"a{number}@example.com", at=now - timedelta(days=1)) for number in range(3)]))
+    routed.ask(import_rows, rows(*[a_row(f"a{number}@example.com", at=now - timedelta(days=1)) for number in range(3)]))
     routed.run()
     assert len(vendor.calls) == 3
     assert list(arrivals(routed.app.ledger, now - timedelta(days=2), now + timedelta(days=1))) == []
 
 
 def test_an_imported_lead_without_an_offer_waits_for_one(pipeline: Pipeline, vendor: Vendor) -> None:
-    import_rows(pipeline.app, rows(a_row(at=pipeline.clock.now() - timedelta(days=9))))
+    pipeline.ask(import_rows, rows(a_row(at=pipeline.clock.now() - timedelta(days=9))))
     pipeline.run()
     pipeline.offer(crm(vendor.url))
     pipeline.tick()
@@ -216,7 +216,7 @@ def test_bad_rows_are_told_and_the_others_are_taken_in(routed: Pipeline) -> None
         {"Email address": " ", "Created date": ""},
         a_row("d@example.com", at=now, Notes="x" * 300_000),
     )
-    found = import_rows(routed.app, rows(*records))
+    found = routed.ask(import_rows, rows(*records))
     assert verdicts(found) == [Verdict.MISSING, *[Verdict.BAD] * 5]
     reasons = [row.reason for row in found.rows[1:]]
     assert reasons[0].startswith("created_time is no time")
@@ -226,13 +226,13 @@ def test_bad_rows_are_told_and_the_others_are_taken_in(routed: Pipeline) -> None
 
 
 def test_rows_without_a_time_get_the_one_that_is_given(routed: Pipeline) -> None:
-    found = import_rows(routed.app, rows(a_row(), time="2026-10-01"))
+    found = routed.ask(import_rows, rows(a_row(), time="2026-10-01"))
     routed.run()
     assert routed.record(found.rows[0].lead_id).received_at == datetime(2026, 10, 1, tzinfo=UTC)
 
 
 def test_unknown_columns_are_named_and_kept_with_the_lead(routed: Pipeline, vendor: Vendor) -> None:
-    found = import_rows(routed.app, rows(a_row(at=routed.clock.now(), Notes="", Budget="9")))
+    found = routed.ask(import_rows, rows(a_row(at=routed.clock.now(), Notes="", Budget="9")))
     assert found.unknown_columns == ["Budget", "Stage"]
     routed.run()
     assert vendor.calls[0].lead["extra"] == {"Stage": "Open", "Budget": "9"}
@@ -241,7 +241,7 @@ def test_unknown_columns_are_named_and_kept_with_the_lead(routed: Pipeline, vend
 def test_columns_are_mapped_or_left_out(routed: Pipeline, vendor: Vendor) -> None:
     columns = {"When": "created_time", "Firma": "company", "Stage": ""}
     record = a_row(When=f"{routed.clock.now():{FORM}}", Firma="Beispiel GmbH")
-    found = import_rows(routed.app, rows(record, columns=columns))
+    found = routed.ask(import_rows, rows(record, columns=columns))
     routed.run()
     assert found.unknown_columns == []
     assert (vendor.calls[0].lead["company"], vendor.calls[0].lead.get("extra", {})) == ("Beispiel GmbH", {})
@@ -253,7 +253,7 @@ def test_columns_called_offer_and_action_are_what_people_mean_by_them(routed: Pi
     """An offer by its id, too."""
     at = routed.clock.now() - timedelta(days=40)
     record = {"Email": "ada@example.com", "Action": "PLT", "Offer": "Contoso.CRM", "CreatedTime": f"{at:{FORM}}"}
-    found = import_rows(routed.app, rows(record, columns={}))
+    found = routed.ask(import_rows, rows(record, columns={}))
     assert found.unknown_columns == []
     routed.run()
     assert (vendor.calls[0].stage, vendor.calls[0].lead["email"]) == ("contact_requested", "ada@example.com")
@@ -273,9 +273,9 @@ def test_killed_in_the_middle_and_run_again_each_lead_is_there_once(
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(importing, "put_on_the_queue", dies)
-        import_rows(routed.app, wanted)
+        routed.ask(import_rows, wanted)
     routed.step()
-    import_rows(routed.app, wanted)
+    routed.ask(import_rows, wanted)
     routed.run()
     assert sorted(Counter(call.lead["email"] for call in vendor.calls).values()) == [1] * 20
 
@@ -293,7 +293,7 @@ def test_what_is_on_the_queue_is_logged_although_storage_refuses_one_of_the_lead
 
     monkeypatch.setattr(importing, "put_on_the_queue", refused)
     with pytest.raises(ServiceResponseError):
-        import_rows(routed.app, rows(*[a_row(f"a{number}@example.com", at=at) for number in range(5)]))
+        routed.ask(import_rows, rows(*[a_row(f"a{number}@example.com", at=at) for number in range(5)]))
     assert len({event["lead_id"] for event in logged(caplog, "lead_imported")}) == routed.queue.depth() == 4
 
 
@@ -422,7 +422,7 @@ def test_many_rows_go_in_steps_and_to_begin_anew_does_no_harm(
     at = f"{datetime.now(UTC):{FORM}}"
     monkeypatch.setattr("leads.operations.imports.ROWS_AT_ONCE", 30)
     old.submit_transaction([("create", microsofts(number, at, f"a{number}@example.com")) for number in range(70)])
-    step = import_table(routed.app, TableToImport.model_validate(SOURCE))
+    step = routed.ask(import_table, TableToImport.model_validate(SOURCE))
     assert (step.imported, bool(step.next)) == (30, True)
     assert import_all(routed, **SOURCE).imported == 70, "none of them is in the ledger yet"
     routed.run()
@@ -444,7 +444,7 @@ def test_a_table_that_can_not_be_read_is_said(
     routed: Pipeline, old: TableClient, wanted: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(Invalid, match=problem):
-        import_table(routed.app, TableToImport.model_validate(wanted))
+        routed.ask(import_table, TableToImport.model_validate(wanted))
 
 
 # At the shell

@@ -56,9 +56,9 @@ def test_a_delivered_lead_is_known_although_its_row_says_less(
     lead = routed.post(a_lead(action=action))
     routed.run()
     wanted = rows(a_row(routed.clock.now() - timedelta(hours=9), **cells))
-    found = reconcile_rows(routed.app, wanted)
+    found = routed.ask(reconcile_rows, wanted)
     assert [(row.verdict, row.lead_id, row.state) for row in found.rows] == [(Verdict.KNOWN, lead, State.DELIVERED)]
-    assert verdicts(import_rows(routed.app, wanted)) == [Verdict.KNOWN]
+    assert verdicts(routed.ask(import_rows, wanted)) == [Verdict.KNOWN]
     assert routed.run() == 0
     assert len(vendor.calls) == 1
 
@@ -70,7 +70,7 @@ def test_another_action_is_another_lead(routed: Pipeline, cells: dict[str, str])
     routed.post(a_lead(action="Create"))
     routed.run()
     row = a_row(routed.clock.now(), **{"Offer name": "Contoso CRM"}, **cells)
-    assert verdicts(import_rows(routed.app, rows(row))) == [Verdict.MISSING]
+    assert verdicts(routed.ask(import_rows, rows(row))) == [Verdict.MISSING]
 
 
 @pytest.mark.parametrize("action", ["PLT", "XYZ"])
@@ -78,7 +78,7 @@ def test_a_lead_that_was_recorded_without_its_action_is_not_sent_when_it_comes(
     routed: Pipeline, vendor: Vendor, action: str
 ) -> None:
     row = a_row(routed.clock.now() - timedelta(hours=3), **{"Offer name": "Contoso CRM"})
-    import_rows(routed.app, rows(row, policy="record"))
+    routed.ask(import_rows, rows(row, policy="record"))
     routed.run()
     lead = routed.post(a_lead(action=action))
     routed.run()
@@ -91,7 +91,7 @@ def test_a_lead_that_was_recorded_by_the_words_for_its_action_is_not_sent_when_i
     routed: Pipeline, vendor: Vendor, word: str, code: str
 ) -> None:
     row = a_row(routed.clock.now(), **{"Offer name": "Contoso CRM", "Call to action": word})
-    import_rows(routed.app, rows(row, policy="record"))
+    routed.ask(import_rows, rows(row, policy="record"))
     routed.run()
     lead = routed.post(a_lead(action=code))
     routed.post(a_lead("grace@example.com", action=code))
@@ -107,7 +107,7 @@ def test_a_row_that_was_taken_for_missing_is_recognised_when_it_is_delivered(
     """The lead itself is still on the queue when the list is compared."""
     routed.post()
     row = a_row(routed.clock.now(), **{"Offer name": "Contoso CRM"}, **cells)
-    assert verdicts(import_rows(routed.app, rows(row))) == [Verdict.MISSING]
+    assert verdicts(routed.ask(import_rows, rows(row))) == [Verdict.MISSING]
     routed.run()
     assert len(vendor.calls) == 1
 
@@ -120,7 +120,7 @@ def test_what_customers_rows_remember_is_found_without_an_action_or_offer(routed
         table.delete_entity(entity)
     at = routed.clock.now()
     wanted = rows(a_row(at), a_row(at, **{"Call to action": "Get it now"}), a_row(at, Action="PLT"))
-    found = reconcile_rows(routed.app, wanted)
+    found = routed.ask(reconcile_rows, wanted)
     assert verdicts(found) == [Verdict.KNOWN, Verdict.KNOWN, Verdict.MISSING]
 
 
@@ -139,20 +139,20 @@ def test_words_for_an_action_give_its_stage(
     routed: Pipeline, vendor: Vendor, word: str, source: str, stage: str
 ) -> None:
     cells = {"Offer name": "Contoso CRM", "Call to action": word, "Lead Source": source}
-    import_rows(routed.app, rows(a_row(routed.clock.now(), **cells)))
+    routed.ask(import_rows, rows(a_row(routed.clock.now(), **cells)))
     routed.run()
     assert [call.stage for call in vendor.calls] == [stage]
 
 
 def test_a_row_that_names_no_offer_is_not_only_recorded_because_that_would_protect_nothing(routed: Pipeline) -> None:
     wanted = (a_row(routed.clock.now()), a_row(routed.clock.now(), Offer="contoso.crm", Email="b@example.com"))
-    found = import_rows(routed.app, rows(*wanted, policy="record"))
+    found = routed.ask(import_rows, rows(*wanted, policy="record"))
     assert verdicts(found) == [Verdict.BAD, Verdict.MISSING]
     assert (
         found.rows[0].reason == "names no offer, so its lead would be sent when it comes; name the offer with --offer"
     )
     assert (
-        verdicts(import_rows(routed.app, rows(*wanted, policy="record", offer="contoso.crm"))) == [Verdict.MISSING] * 2
+        verdicts(routed.ask(import_rows, rows(*wanted, policy="record", offer="contoso.crm"))) == [Verdict.MISSING] * 2
     )
 
 
@@ -161,13 +161,13 @@ def test_over_http_too_dates_in_two_orders_and_rows_without_an_address_are_refus
     with pytest.raises(
         Invalid, match="rows: the date of row 3 can only have the day first, that of row 4 can only have the month"
     ):
-        import_rows(routed.app, rows(*mixed))
+        routed.ask(import_rows, rows(*mixed))
     with pytest.raises(Invalid, match="rows: the date of row 3 can only have the day first, and mdy says otherwise"):
-        import_rows(routed.app, rows(*mixed[:2], dates="mdy"))
+        routed.ask(import_rows, rows(*mixed[:2], dates="mdy"))
     with pytest.raises(Invalid, match="rows: no column holds an e-mail address"):
-        import_rows(routed.app, rows({"Company": "Example Works", "CreatedTime": "2025-09-02"}))
+        routed.ask(import_rows, rows({"Company": "Example Works", "CreatedTime": "2025-09-02"}))
     assert routed.queue.depth() == 0
-    import_rows(routed.app, rows(*mixed[:2]))
+    routed.ask(import_rows, rows(*mixed[:2]))
     routed.run()
     assert {lead.received_at.month for lead in newest(routed.app.ledger)} == {9}
 

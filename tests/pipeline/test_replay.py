@@ -32,14 +32,14 @@ from tests.support.vendor import DELIVERED, REJECTED, RETRY, UNKNOWN, Vendor
 
 
 def again(pipeline: Pipeline, lead_id: str, **wanted: Any) -> ReplayedLead:
-    return replay_lead(pipeline.app, ReplayLead(lead_id=lead_id, again=ReplayOptions.model_validate(wanted)))
+    return pipeline.ask(replay_lead, ReplayLead(lead_id=lead_id, again=ReplayOptions.model_validate(wanted)))
 
 
 def many(pipeline: Pipeline, **wanted: Any) -> list[ReplayedMany]:
     """Every step."""
-    steps = [replay_leads(pipeline.app, BulkReplayFilter.model_validate(wanted))]
+    steps = [pipeline.ask(replay_leads, BulkReplayFilter.model_validate(wanted))]
     while (place := steps[-1].next) is not None:
-        steps.append(replay_leads(pipeline.app, BulkReplayFilter.model_validate({**wanted, "after": place})))
+        steps.append(pipeline.ask(replay_leads, BulkReplayFilter.model_validate({**wanted, "after": place})))
     return steps
 
 
@@ -82,10 +82,10 @@ def test_it_gets_a_whole_retry_budget_again(routed: Pipeline, vendor: Vendor) ->
 
 def test_a_dry_run_says_the_same_and_sends_nothing(routed: Pipeline, vendor: Vendor) -> None:
     [lead] = rejected(routed, vendor, a_lead())
-    before = show_lead(routed.app, ShowLead(lead_id=lead))
+    before = routed.ask(show_lead, ShowLead(lead_id=lead))
     assert again(routed, lead, dry_run=True).deliveries == again(routed, lead, dry_run=True).deliveries
     assert routed.run() == 0
-    assert show_lead(routed.app, ShowLead(lead_id=lead)) == before
+    assert routed.ask(show_lead, ShowLead(lead_id=lead)) == before
     assert again(routed, lead, dry_run=True) == again(routed, lead)
 
 
@@ -204,7 +204,7 @@ def only_recorded(pipeline: Pipeline) -> str:
         "columns": {"Created date": "created_time"},
         "policy": "record",
     }
-    (row,) = import_rows(pipeline.app, RowsToImport.model_validate(wanted)).rows
+    (row,) = pipeline.ask(import_rows, RowsToImport.model_validate(wanted)).rows
     pipeline.run()
     assert pipeline.delivery(row.lead_id).reason == "imported: only recorded"
     return row.lead_id
@@ -460,10 +460,10 @@ def test_a_choice_that_can_not_be_meant_is_refused(wanted: dict[str, Any], probl
 @pytest.mark.parametrize("after", ["x", "1:", "1:z/todo;", "1:0/x' or '1", "-1:0/todo", "1:0"])
 def test_a_made_up_place_is_refused(routed: Pipeline, after: str) -> None:
     if after == "1:":
-        assert replay_leads(routed.app, BulkReplayFilter(offer="x", after=after)).sent == 0
+        assert routed.ask(replay_leads, BulkReplayFilter(offer="x", after=after)).sent == 0
         return
     with pytest.raises(Invalid, match="after: is not what a step has answered as next"):
-        replay_leads(routed.app, BulkReplayFilter(offer="x", after=after))
+        routed.ask(replay_leads, BulkReplayFilter(offer="x", after=after))
 
 
 # At the shell

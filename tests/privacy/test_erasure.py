@@ -90,7 +90,7 @@ def erase(pipeline: Pipeline, email: str = EMAIL, *, dry_run: bool = False) -> E
     whole = ErasedPart(next=None, traces=[], handed_over=[], looked_at=0)
     after = ""
     while True:
-        step = erase_customer(pipeline.app, Erasure(email=email, dry_run=dry_run, after=after))
+        step = pipeline.ask(erase_customer, Erasure(email=email, dry_run=dry_run, after=after))
         whole.traces += step.traces
         whole.handed_over += step.handed_over
         whole.looked_at += step.looked_at
@@ -100,7 +100,7 @@ def erase(pipeline: Pipeline, email: str = EMAIL, *, dry_run: bool = False) -> E
 
 
 def access(pipeline: Pipeline, email: str = EMAIL) -> HeldPart:
-    step = show_customer(pipeline.app, Access(email=email))
+    step = pipeline.ask(show_customer, Access(email=email))
     assert step.next is None
     return step
 
@@ -517,11 +517,11 @@ def test_killed_after_any_change_and_run_again_it_ends_the_same(
 
 def test_no_erasure_goes_on_where_a_dry_run_has_ended(routed: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("leads.operations.people.STEP_SECONDS", 0)
-    first = {dry: erase_customer(routed.app, asked(dry_run=dry)).next or "" for dry in (True, False)}
+    first = {dry: routed.ask(erase_customer, asked(dry_run=dry)).next or "" for dry in (True, False)}
     for dry, after in first.items():
-        erase_customer(routed.app, asked(dry_run=dry, after=after))
+        routed.ask(erase_customer, asked(dry_run=dry, after=after))
         with pytest.raises(Invalid, match=r"^after: is where an erasure that was a dry run has ended"):
-            erase_customer(routed.app, asked(dry_run=not dry, after=after))
+            routed.ask(erase_customer, asked(dry_run=not dry, after=after))
 
 
 def asked(*, dry_run: bool, after: str = "") -> Erasure:
@@ -564,4 +564,4 @@ def test_what_is_no_address_or_no_place_is_refused_without_being_repeated(pipeli
         assert wrong not in str(refused.value) or wrong in {"@", "ada"}
     for after in ("x", "2026-01-01", "2026-01-01T00:00:00+00:00|x:y", "2026-01-01T00:00:00+00:00|0:lead;' or 'a"):
         with pytest.raises(Invalid, match=r"^after: "):
-            erase_customer(pipeline.app, Erasure(email=EMAIL, after=after))
+            pipeline.ask(erase_customer, Erasure(email=EMAIL, after=after))

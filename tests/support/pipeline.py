@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ from leads.core import clock
 from leads.core.messages import decode
 from leads.ledger.rows import Delivery, LeadRecord
 from leads.offers.model import Offer, read_offer
+from leads.operations.operation import AnswerT, Parts, RequestT
+from leads.operations.table import BY_FUNCTION
 from leads.pipeline.delivery import deliver
 from leads.pipeline.intake import accept
 from leads.platform.settings import Settings, read_settings
@@ -124,6 +126,11 @@ class Pipeline:
         """Take a lead in as the HTTP function does. Returns its id."""
         raw = body if isinstance(body, bytes) else json.dumps(body or a_lead()).encode()
         return accept(self.app, raw, offer).lead_id
+
+    def ask(self, run: Callable[[*Parts, RequestT], AnswerT], request: RequestT) -> AnswerT:
+        """What an operation answers."""
+        answer: AnswerT = BY_FUNCTION[run].carry_out(self.app, request)
+        return answer
 
     def messages(self) -> list[Any]:
         """What is visible on the queue, hidden from others for a while."""

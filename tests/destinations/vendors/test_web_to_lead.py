@@ -127,7 +127,7 @@ def test_it_is_reported_as_handed_over_and_unconfirmed(
     assert delivery.state is State.DELIVERED
     assert (delivery.attempts[-1].code, delivery.record_id) == (HANDED_OVER, "")
     assert status_of(pipeline.record(lead))["destinations"]["crm"]["unconfirmed"]
-    assert show_status(pipeline.app, Nothing()).unconfirmed_of_last_24_hours == 1
+    assert pipeline.ask(show_status, Nothing()).unconfirmed_of_last_24_hours == 1
     for command, said in (
         (["leads", "list"], "delivered (unconfirmed)"),
         (["leads", "show", lead], "delivered (unconfirmed)"),
@@ -520,14 +520,14 @@ def test_of_600_leads_in_a_day_500_are_sent_and_100_on_the_next_none_lost_and_no
             work(instances)
         an_hour()
     assert len(salesforce.leads) == 500
-    assert show_status(instances[0].app, Nothing()).undelivered[State.PARKED] == 100
+    assert instances[0].ask(show_status, Nothing()).undelivered[State.PARKED] == 100
     for _ in range(24):
         an_hour()
     assert len(salesforce.leads) == 600
     stories = "\n".join(made["description"] for made in salesforce.leads)
     assert Counter(re.findall(r"^Lead: (.+)$", stories, re.MULTILINE)) == dict.fromkeys(leads, 1)
     assert salesforce.pending == [], "never more than Salesforce takes"
-    assert not any(show_status(instances[0].app, Nothing()).undelivered.values())
+    assert not any(instances[0].ask(show_status, Nothing()).undelivered.values())
     assert len(posts(salesforce)) == len(leads)
     questions = len(salesforce.journal) - len(leads)
     assert questions <= 2 * 24 + 10, "one an hour while nothing is sent, and one each time the connection opens"

@@ -97,7 +97,7 @@ def test_a_refusal_is_not_heard_again_once_its_cause_is_gone(pipeline: Pipeline,
     lead = deliver(pipeline)
     org.validation_rule = lambda table, values: None
     if state(pipeline, lead) is State.DEAD_LETTER:
-        replay_lead(pipeline.app, ReplayLead(lead_id=lead))
+        pipeline.ask(replay_lead, ReplayLead(lead_id=lead))
     pipeline.advance(15)
     assert state(pipeline, lead) is State.DELIVERED
     assert len(org.leads) == 1
