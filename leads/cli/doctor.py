@@ -10,7 +10,8 @@ from leads.cli import hints
 from leads.cli.output import AsJson, print_json, print_line, print_table, printable, with_answer
 from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask
 from leads.cli.transport import StorageTransport
-from leads.operations.doctor import Finding, Level, examine_deployment
+from leads.operations.doctor import examine_deployment
+from leads.operations.findings import Finding, Level
 from leads.operations.operation import Nothing
 
 _STYLES: Final = {Level.WRONG: "red", Level.NOTE: "yellow", Level.FINE: "green"}

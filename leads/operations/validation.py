@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from leads import destinations
 from leads.destinations.answers import last_answer, listen
-from leads.destinations.base import Context, Destination
+from leads.destinations.base import CheckResult, Context, Destination
 from leads.destinations.bounded_calls import CHECK_SECONDS, check_connection
 from leads.offers.model import DestinationConfig
 from leads.offers.table import Offers
@@ -86,19 +86,25 @@ def isolated_destination(context: Context, config: DestinationConfig, secrets: S
     return destinations.make(config.type, config.settings, isolated, config.mapping, config.follow_up)
 
 
-def _validate(context: Context, last_refusal: LastRefusal, configs: Sequence[DestinationConfig]) -> Validation:
-    def check(config: DestinationConfig) -> Validated:
-        return _check(context, last_refusal, config)
+def check(destination: Destination) -> tuple[CheckResult, str]:
+    """What the check of an isolated destination finds, and an excerpt of what the vendor refused it with."""
+    heard = listen(destination)
+    result = check_connection(destination)
+    return result, "" if result.ok else last_answer(heard, destination)
 
-    found = list(map_in_order(check, configs, at_most=len(configs), seconds=VALIDATION_SECONDS))
+
+def _validate(context: Context, last_refusal: LastRefusal, configs: Sequence[DestinationConfig]) -> Validation:
+    def look(config: DestinationConfig) -> Validated:
+        return _validated(context, last_refusal, config)
+
+    found = list(map_in_order(look, configs, at_most=len(configs), seconds=VALIDATION_SECONDS))
     return Validation(ok=all(each.ok for each in found), destinations=found)
 
 
-def _check(context: Context, last_refusal: LastRefusal, config: DestinationConfig) -> Validated:
+def _validated(context: Context, last_refusal: LastRefusal, config: DestinationConfig) -> Validated:
     destination = isolated_destination(context, config)
-    heard = listen(destination)
     started = time.monotonic()
-    result = check_connection(destination)
+    result, answer = check(destination)
     took = time.monotonic() - started
     return Validated(
         destination=config.name,
@@ -109,6 +115,6 @@ def _check(context: Context, last_refusal: LastRefusal, config: DestinationConfi
         code=result.code,
         transient=result.transient,
         refusal=last_refusal(destination.connection),
-        answer="" if result.ok else last_answer(heard, destination),
+        answer=answer,
         milliseconds=round(took * 1000),
     )

@@ -55,7 +55,7 @@ def raise_slow_alarms(app: App, offers: list[Offer]) -> None:
     """The same for alarms that read Key Vault, or count many leads."""
     _raise(
         app,
-        _condition(lambda: expiry.alarms(app, offers), Event.SECRET_EXPIRING),
+        _condition(lambda: expiry.alarms(app.secrets, offers), Event.SECRET_EXPIRING),
         _condition(lambda: silence_alarms(app), Event.OFFER_SILENT),
     )
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Final
 
-from leads.app import App
 from leads.core import clock
 from leads.destinations import read_settings
 from leads.destinations.base import secret_references
 from leads.health.alarms import Alarm
 from leads.offers.model import DestinationConfig, Offer
 from leads.platform.events import Event
+from leads.platform.secrets import Secrets
 from leads.platform.settings import SettingsError
 
 WARNED_DAYS_BEFORE: Final = (30, 7, 1)
@@ -29,29 +29,29 @@ class Expiry:
     at: datetime
 
 
-def expiries(app: App, offers: list[Offer]) -> Iterator[Expiry]:
+def expiries(secrets: Secrets, offers: list[Offer]) -> Iterator[Expiry]:
     """The secrets with a known expiry. A secret that can't be read is left out: the connection's check reports it."""
     for offer in offers:
         for config in offer.destinations:
             settings = read_settings(config.type, config.settings)
             for name, reference in secret_references(settings).items():
-                if at := _earliest(app, config, name, reference):
+                if at := _earliest(secrets, config, name, reference):
                     yield Expiry(offer.id, config.name, name, reference, at)
 
 
-def _earliest(app: App, config: DestinationConfig, name: str, reference: str) -> datetime | None:
+def _earliest(secrets: Secrets, config: DestinationConfig, name: str, reference: str) -> datetime | None:
     known = []
     if day := config.secret_expires.get(name):
         known.append(datetime.combine(day, time(), UTC))
     with suppress(SettingsError):
-        known += app.secrets.expiries(reference)
+        known += secrets.expiries(reference)
     return min(known, default=None)
 
 
-def alarms(app: App, offers: list[Offer]) -> Iterator[Alarm]:
+def alarms(secrets: Secrets, offers: list[Offer]) -> Iterator[Alarm]:
     """An alarm for each of the 30, 7 and 1 days before an expiry that has come."""
     now = clock.now()
-    for expiry in expiries(app, offers):
+    for expiry in expiries(secrets, offers):
         for within in WARNED_DAYS_BEFORE:
             if expiry.at - now <= timedelta(days=within):
                 yield Alarm(

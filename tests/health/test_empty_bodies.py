@@ -18,7 +18,8 @@ import pytest
 
 from leads.app import App, get_app
 from leads.health.empty_bodies import NOTED_A_MINUTE, SEVERAL, WITHOUT_LENGTH_FOR
-from leads.operations.doctor import Area, Finding, Level, examine_deployment
+from leads.operations.doctor import examine_deployment
+from leads.operations.findings import Area, Finding, Level
 from leads.operations.operation import Nothing
 from leads.operations.status import show_status
 from leads.pipeline import http

@@ -16,7 +16,8 @@ import pytest
 from azure.core.exceptions import ClientAuthenticationError
 
 from leads.app import examined_app
-from leads.operations.doctor import QUEUES, TABLES, Area, Diagnosis, Finding, Level, examine_deployment
+from leads.operations.doctor import QUEUES, TABLES, Diagnosis, examine_deployment
+from leads.operations.findings import Area, Finding, Level
 from leads.operations.operation import Nothing
 from leads.platform.storage import make_table
 from tests.support.command_line import Run, run_against
