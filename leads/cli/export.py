@@ -13,8 +13,7 @@ from leads.cli.leads import InState, OfOffer, Since, Until
 from leads.cli.output import json_text, print_line
 from leads.cli.prompts import DONE, confirm, from_flags
 from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
-from leads.operations.export import Export, export_leads
-from leads.operations.export_pages import csv_header, csv_line
+from leads.operations.export import Export, csv_header, csv_line, export_leads
 from leads.operations.problems import Invalid
 
 _MARK: Final = "\N{BYTE ORDER MARK}"

@@ -1,7 +1,7 @@
 """Preview: a lead rendered as each destination would send it. Nothing is sent, looked up or kept."""
 
 import json
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, Field, JsonValue, model_validator
 
@@ -115,27 +115,25 @@ def _named(name: str, offers: list[Offer]) -> Offer | None:
 
 def _lead(wanted: WantedPreview, chosen: Offer | None) -> Lead:
     if wanted.lead is None:
-        return parse_body(json.dumps(sample_lead(wanted.action or "INS", chosen)).encode())
+        return parse_body(json.dumps(_sample(wanted.action or "INS", chosen).to_body()).encode())
     return lead_of(wanted.lead)
 
 
-def sample_lead(action: str, offer: Offer | None) -> dict[str, Any]:
-    """A made-up customer's lead as Partner Center posts it."""
-    return {
-        "UserDetails": {
-            "FirstName": "Robin",
-            "LastName": "O'Neil",
-            "Email": "robin.oneil@example.com",
-            "Phone": "+1 425 555 0100",
-            "Country": "US",
-            "Company": "Example Works",
-            "Title": "Head of Purchasing",
-        },
-        "LeadSource": "AzureMarketplace",
-        "ActionCode": action,
-        "OfferTitle": next(iter(offer.titles), offer.id) if offer else "",
-        "Description": "Please call me before noon.",
-    }
+def _sample(action: str, offer: Offer | None) -> Lead:
+    """A made-up customer's lead."""
+    return Lead(
+        first_name="Robin",
+        last_name="O'Neil",
+        email="robin.oneil@example.com",
+        phone="+1 425 555 0100",
+        country="US",
+        company="Example Works",
+        title="Head of Purchasing",
+        lead_source="AzureMarketplace",
+        action_code=action,
+        offer_title=next(iter(offer.titles), offer.id) if offer else "",
+        description="Please call me before noon.",
+    )
 
 
 def _previewed(

@@ -2,7 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 from uuid import uuid4
 
 from pydantic import BaseModel, Field
@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from leads.app import App
 from leads.core import clock
 from leads.core.identity import customer_of
+from leads.core.lead import Lead
 from leads.core.outcomes import Delivered
 from leads.destinations.answers import last_answer, listen
 from leads.destinations.base import Context, Customer
@@ -58,8 +59,8 @@ def send_test_lead(app: App, offers: Offers, request: SendTestLead) -> SentTestL
     """Send a test lead as the marketplace does, to a stored offer; its state is asked for like any lead's."""
     stored = stored_offer(offers, request.offer_id)
     mark = make_mark(clock.now())
-    body = make_body(mark, request.test_lead.action, stored.offer)
-    receipt = accept(app, json.dumps(body).encode(), stored.offer.id)
+    lead = _marked_lead(mark, request.test_lead.action, stored.offer)
+    receipt = accept(app, json.dumps(lead.to_body()).encode(), stored.offer.id)
     return SentTestLead(lead_id=receipt.lead_id, offer=stored.offer.id, mark=mark)
 
 
@@ -108,20 +109,18 @@ def make_mark(now: datetime) -> str:
     return f"MSFT_TEST_{(now - _YEAR_1) // timedelta(microseconds=1) * 10}"
 
 
-def make_body(mark: str, action: str, offer: Offer) -> dict[str, Any]:
-    """The body that Partner Center posts for *Validate* (the marketplace's lead management FAQ), its missing comma put in."""
-    return {
-        "UserDetails": {
-            "FirstName": mark,
-            "LastName": mark,
-            "Email": f"{mark}@test.com",
-            "Phone": "1234567890",
-            "Country": "US",
-            "Company": mark,
-            "Title": mark,
-        },
-        "LeadSource": "AzureMarketplace",
-        "ActionCode": action,
-        "OfferTitle": next(iter(offer.titles), offer.id),
-        "Description": mark,
-    }
+def _marked_lead(mark: str, action: str, offer: Offer) -> Lead:
+    """The lead that Partner Center posts for *Validate* (the marketplace's lead management FAQ)."""
+    return Lead(
+        first_name=mark,
+        last_name=mark,
+        email=f"{mark}@test.com",
+        phone="1234567890",
+        country="US",
+        company=mark,
+        title=mark,
+        lead_source="AzureMarketplace",
+        action_code=action,
+        offer_title=next(iter(offer.titles), offer.id),
+        description=mark,
+    )

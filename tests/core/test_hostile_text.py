@@ -36,7 +36,7 @@ from leads.destinations.vendors import salesforce_web_to_lead
 from leads.destinations.vendors.azure_table.rows import from_entity
 from leads.destinations.vendors.dataverse.errors import problem_of
 from leads.destinations.vendors.salesforce.errors import refusal_of
-from leads.operations.export_pages import safe_cell
+from leads.operations.export import safe_cell
 from leads.pipeline.http import plain_words
 from leads.pipeline.intake import MAX_BODY_BYTES, KeptUnreadable, accept
 from leads.platform.table_format import key_part, text_columns

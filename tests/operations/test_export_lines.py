@@ -17,7 +17,7 @@ from leads.core.lead import Lead
 from leads.core.lead_parsing import parse_record
 from leads.core.states import State
 from leads.ledger.rows import Delivery, LeadRecord
-from leads.operations.export_pages import COLUMNS, Exported, as_object, csv_header, csv_line, safe_cell
+from leads.operations.export import COLUMNS, Exported, as_object, csv_header, csv_line, safe_cell
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\n@x", "＝1", "−1", "|calc", "\0=1"]

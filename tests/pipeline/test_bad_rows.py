@@ -18,7 +18,7 @@ from leads.health.lead_counts import COUNTS_TABLE
 from leads.ledger.rows import LeadRecord, lead_key
 from leads.ledger.todo_rows import todo_key
 from leads.operations.doctor import examine_deployment
-from leads.operations.export_pages import export
+from leads.operations.export import export
 from leads.operations.findings import Level
 from leads.operations.leads import LeadCriteria, LeadFilter, list_leads
 from leads.operations.operation import Nothing
