@@ -5,7 +5,7 @@ do-not-contact flags are cleared if nobody else has touched the record. The poli
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from leads.destinations.follow_up import REAL_INTEREST, is_hotter
@@ -34,11 +34,14 @@ REFUSES_CHANGES: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """A vendor's names: the field of the rating, its value for each of ours, and the flags that say not to contact."""
+    """A vendor's names: the field of the rating, its value for each of ours, and the flags that say not to contact.
 
-    rating: str
-    ratings: Mapping[str, str | int]
-    do_not_contact: tuple[str, ...]
+    A vendor whose records have no such fields leaves them out.
+    """
+
+    rating: str = ""
+    ratings: Mapping[str, str | int] = field(default_factory=dict)
+    do_not_contact: tuple[str, ...] = ()
 
     def rating_in(self, values: Mapping[str, Any]) -> str:
         """Our name of a record's rating, "" where it has none of ours."""
@@ -95,7 +98,7 @@ def changes_to(
     rating, now = outgoing.follow_up.rating, vocabulary.rating_in(found.values)
     is_our_rating = found.ours and now != "" and now == found.last_rating
     may_rate = untouched or is_our_rating or not found.values.get(vocabulary.rating) or outgoing.overwrite
-    if rating and vocabulary.rating not in fields and may_rate and is_hotter(rating, now):
+    if rating and vocabulary.ratings and vocabulary.rating not in fields and may_rate and is_hotter(rating, now):
         changes[vocabulary.rating] = vocabulary.ratings[rating]
     if untouched and outgoing.stage in REAL_INTEREST:
         flags = [name for name in vocabulary.do_not_contact if found.values.get(name) and name not in fields]

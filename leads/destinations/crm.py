@@ -7,8 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
-from leads.core.outcomes import Delivered, Outcome, Retry, Skipped
-from leads.destinations.base import CheckResult, Customer, Destination, MappingValue, OutgoingLead, PreviewedRequest
+from leads.core.outcomes import Delivered, Outcome, Rejected, Retry, Skipped
+from leads.destinations.base import (
+    CheckResult,
+    Customer,
+    Destination,
+    MappingValue,
+    NotSendable,
+    OutgoingLead,
+    PreviewedRequest,
+)
 from leads.destinations.changes import Vocabulary
 from leads.destinations.follow_up import REAL_INTEREST
 from leads.destinations.rest import PreviewingClient, RestClient
@@ -179,5 +187,7 @@ class Crm(Destination):
 
     def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
         client = self.preview_class(self.settings.base_url)
-        self.sending(client, outgoing, customer).run()
+        outcome = self.sending(client, outgoing, customer).run()
+        if isinstance(outcome, Rejected):
+            raise NotSendable(outcome.reason)
         return client.requests

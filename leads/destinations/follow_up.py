@@ -1,6 +1,7 @@
 """Follow-up: what a CRM is to do about a lead, by the stage that the customer has reached."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -42,13 +43,19 @@ class Task(_Model):
     )
     due_hours: float = Field(24, gt=0, le=8760, description="Hours after the lead has arrived.")
 
+    def due_at(self, received_at: datetime) -> datetime:
+        """When the task of a lead that arrived then is due, in UTC."""
+        return received_at.astimezone(UTC) + timedelta(hours=self.due_hours)
+
 
 class FollowUp(_Model):
     """What is done about a lead of one stage. What is left out is not done; the rating then is the usual one."""
 
     rating: Rating | None = Field(None, description="hot, warm or cold. It is only ever raised.")
     owner: str = Field(
-        "", max_length=200, description="Whose a new record is, and each task: user:ID, team:ID or queue:ID."
+        "",
+        max_length=200,
+        description="Whose a new record is, and each task: user:ID, team:ID, queue:ID or an ID, by the CRM.",
     )
     queue: str = Field("", max_length=200, description="The queue that the task goes to, or else the record: its ID.")
     task: Task | None = Field(None, description="A task with a due date, for a person.")

@@ -67,6 +67,11 @@ def check_template(template: str) -> str:
     return template
 
 
+def is_template(value: "MappingValue") -> bool:
+    """Whether a field is filled with what the lead says, and not with a constant."""
+    return isinstance(value, str) and bool(names_in(value))
+
+
 def names_in(template: str) -> list[str]:
     """The names in braces. Raises ValueError where a brace is open."""
     return [name for _, name in _parts(template) if name is not None]

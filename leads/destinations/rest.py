@@ -34,7 +34,7 @@ class ApiRequest:
 def json_request(
     method: str,
     path: str,
-    body: Mapping[str, Any],
+    body: Any,
     headers: Mapping[str, str] | None = None,
     content_type: str = "application/json; charset=utf-8",
 ) -> ApiRequest:
@@ -48,6 +48,11 @@ def json_object(answer: Answer) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise VendorError(UNREADABLE)
     return body
+
+
+def json_objects(listed: Any) -> list[dict[str, Any]]:
+    """The objects of a list in an answer; none where it is no list."""
+    return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
 
 
 class RestClient(ABC):
@@ -67,14 +72,28 @@ class RestClient(ABC):
     def raise_refusal(self, answer: Answer) -> None:
         """Raises `VendorError` if the vendor refuses the request."""
 
+    def get_json(self, path: str) -> dict[str, Any]:
+        """The JSON object at an address."""
+        return self.request(ApiRequest("GET", path), json_object)
+
+    def send_json(self, method: str, path: str, body: Any) -> dict[str, Any]:
+        """The JSON object that answers a request with JSON."""
+        return self.request(json_request(method, path, body), json_object)
+
     def request(self, request: ApiRequest, read: Callable[[Answer], T], at_most: int = MAX_ANSWER_BYTES) -> T:
         """What `read` makes of the answer, of at most so many bytes.
 
         A request whose token is refused is sent once more with a new one, also where `read` finds that refusal.
         """
+        return self.request_with_token(lambda _: request, read, at_most)
+
+    def request_with_token(
+        self, build: Callable[[str], ApiRequest], read: Callable[[Answer], T], at_most: int = MAX_ANSWER_BYTES
+    ) -> T:
+        """The same for a request that holds its token in the body, too."""
 
         def send(token: Token) -> T:
-            answer = self._exchange(request, token.value, at_most)
+            answer = self._exchange(build(token.value), token.value, at_most)
             self.raise_refusal(answer)
             return read(answer)
 

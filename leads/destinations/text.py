@@ -59,6 +59,11 @@ def summary(outgoing: "OutgoingLead") -> str:
     return "\n".join([*lines, "", lead.note] if lead.note else lines)
 
 
+def marker(outgoing: "OutgoingLead") -> str:
+    """The line of a lead's summary by which a text that holds it is recognised."""
+    return f"Lead: {outgoing.lead_id}"
+
+
 def last_name(lead: Lead) -> str:
     """The last name, or a placeholder where a CRM insists on one."""
     return lead.last_name or NOT_PROVIDED

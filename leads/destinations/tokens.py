@@ -3,13 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Self
 
+from leads.core import clock
 from leads.core.outcomes import Misconfigured, Retry
 from leads.platform.cached_value import CachedValue, Lifetime
+from leads.platform.secrets import Secrets
 
 RENEWED_BEFORE: Final = timedelta(minutes=5)
 """How long before its end a token is replaced, where the vendor gives a new one then."""
+
+SECRET_KEPT: Final = timedelta(hours=1)
+"""How long a token that is a secret itself is used before the secret is read again; sooner where the vendor refuses it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,11 @@ class TokenSource:
         self._fetch = fetch
         self._renewed_before = renewed_before
         self._kept = CachedValue[Token](self._lasts, lambda: NoToken(Retry("sign_in_takes_long")))
+
+    @classmethod
+    def of_secret(cls, secrets: Secrets, reference: str) -> Self:
+        """The source of a token that a person has entered as a secret; it raises `SettingsError` where that is not there."""
+        return cls(lambda: Token(secrets.read(reference), clock.now() + SECRET_KEPT))
 
     def get(self) -> Token:
         """A token that is good for `renewed_before` at least. Raises `NoToken`, or what `fetch` raises."""

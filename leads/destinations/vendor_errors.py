@@ -160,6 +160,16 @@ def _speaks_against(failure: Exception, *, is_first: bool) -> bool:
     return isinstance(outcome, Misconfigured) or (is_first and not is_unusable)
 
 
+def unless_gone(read: Callable[[], T]) -> T | None:
+    """What a request reads; None where the vendor has nothing of that id. Raises the other `FAILURES`."""
+    try:
+        return read()
+    except VendorError as refused:
+        if refused.problem.kind is not ErrorKind.GONE:
+            raise
+        return None
+
+
 def with_fresh_token(tokens: TokenSource, send: Callable[[Token], T]) -> T:
     """Send with the credential's token, once more with a new one where the vendor refuses it. Raises what `send` raises."""
     token = tokens.get()

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from leads.core.lead import Stage
 from leads.destinations.base import MappingValue
 from leads.destinations.follow_up import FollowUp
-from leads.destinations.vendor_errors import UNREADABLE, ErrorKind, VendorError
+from leads.destinations.vendor_errors import UNREADABLE, VendorError, unless_gone
 from leads.destinations.vendors.dataverse.client import Client
 from leads.destinations.vendors.dataverse.columns import TABLE_PATH, described
 from leads.destinations.vendors.dataverse.errors import WRONG_ADDRESS
@@ -109,12 +109,9 @@ class Checking:
         return ""
 
     def _target(self, setting: str, path: str, looked: "_Looked") -> str:
-        try:
-            row = self._client.get(f"{path.removeprefix('/')}?$select={looked.column}")
-        except VendorError as refused:
-            if refused.problem.kind is ErrorKind.GONE:
-                return f"{setting}: Dynamics has none with this ID."
-            raise
+        row = unless_gone(partial(self._client.get, f"{path.removeprefix('/')}?$select={looked.column}"))
+        if row is None:
+            return f"{setting}: Dynamics has none with this ID."
         if looked.refuses(row.get(looked.column)):
             return f"{setting}: {looked.words}"
         if looked.needs_role and "prvReadLead" not in _privileges(self._client, path[-37:-1], ["prvReadLead"]):

@@ -6,7 +6,6 @@ Columns and lengths: the Common Data Model's `Lead`, and Microsoft Learn, "lead 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -169,7 +168,7 @@ def stage_writes(
         task: dict[str, Any] = {
             "subject": truncate(subject, _TASK_SUBJECT_CHARACTERS),
             "description": truncate(text, _TASK_TEXT_CHARACTERS),
-            "scheduledend": f"{outgoing.received_at + timedelta(hours=follow_up.task.due_hours):%Y-%m-%dT%H:%M:%SZ}",
+            "scheduledend": f"{follow_up.task.due_at(outgoing.received_at):%Y-%m-%dT%H:%M:%SZ}",
             "prioritycode": 2 if follow_up.rating == "hot" else 1,
             f"regardingobjectid_{place.table}_task@odata.bind": place.path,
         }

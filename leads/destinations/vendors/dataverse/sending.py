@@ -10,7 +10,7 @@ from leads.destinations.crm import CrmSending
 from leads.destinations.follow_up import FollowUp, is_hotter
 from leads.destinations.mapping import render, render_mapping
 from leads.destinations.text import fit_fields
-from leads.destinations.vendor_errors import UNREADABLE, ErrorKind, Problem, VendorError
+from leads.destinations.vendor_errors import UNREADABLE, ErrorKind, Problem, VendorError, unless_gone
 from leads.destinations.vendors.dataverse.client import Client, Write
 from leads.destinations.vendors.dataverse.columns import Lengths
 from leads.destinations.vendors.dataverse.errors import ABOUT_QUEUES, IN_A_QUEUE
@@ -157,12 +157,10 @@ class Sending(CrmSending[LeadRow]):
         }
 
     def _read(self, lead_id: str) -> LeadRow | None:
-        try:
-            row = self._client.get(f"leads({lead_id})?$select={state_columns(self._mapping)}")
-        except VendorError as refused:
-            if refused.problem.kind is ErrorKind.GONE:
-                return None
-            raise
+        path = f"leads({lead_id})?$select={state_columns(self._mapping)}"
+        row = unless_gone(lambda: self._client.get(path))
+        if row is None:
+            return None
         if not row.get("leadid"):
             raise VendorError(UNREADABLE)
         return self._survivor(LeadRow(row))

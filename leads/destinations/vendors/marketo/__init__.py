@@ -30,6 +30,7 @@ from leads.destinations.vendor_errors import (
     check_of,
     check_result,
     outcome_of,
+    unless_gone,
 )
 from leads.destinations.vendors.marketo.client import Client
 from leads.destinations.vendors.marketo.errors import NO_TURN, WRONG_ADDRESS
@@ -227,9 +228,4 @@ class _Checking:
         return "" if found else f"{setting}: Marketo has no static list with this ID."
 
     def _found(self, path: str) -> list[dict[str, Any]]:
-        try:
-            return self._client.get(path)
-        except VendorError as refused:
-            if refused.problem.kind is ErrorKind.GONE:
-                return []
-            raise
+        return unless_gone(partial(self._client.get, path)) or []

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from leads.destinations.http import Answer, HttpClient
 from leads.destinations.limits import Slot
-from leads.destinations.rest import FORM, ApiRequest, RestClient, json_object, json_request
+from leads.destinations.rest import FORM, ApiRequest, RestClient, json_object, json_objects, json_request
 from leads.destinations.tokens import TokenSource
 from leads.destinations.vendor_errors import UNREADABLE, VendorError
 from leads.destinations.vendors.marketo.errors import problem_of, record_problem
@@ -84,8 +84,7 @@ class Client(RestClient):
 
 
 def _results(answer: Answer) -> list[dict[str, Any]]:
-    results = json_object(answer).get("result")
-    return [item for item in results if isinstance(item, dict)] if isinstance(results, list) else []
+    return json_objects(json_object(answer).get("result"))
 
 
 def _stored(records: list[dict[str, Any]]) -> dict[str, Any]:

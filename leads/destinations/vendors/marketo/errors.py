@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from leads.destinations.http import Answer
+from leads.destinations.rest import json_objects
 from leads.destinations.vendor_errors import UNREADABLE, ErrorKind, Problem
 
 COMPANY_REFUSED: Final = "1021"
@@ -153,5 +154,5 @@ def _by_status(answer: Answer) -> Problem:
 
 
 def _codes(errors: Any) -> list[str]:
-    found = [error.get("code") for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
+    found = [error.get("code") for error in json_objects(errors)]
     return [str(code).strip()[:20] for code in found if isinstance(code, str | int) and str(code).strip()]

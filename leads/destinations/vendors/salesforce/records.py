@@ -14,7 +14,7 @@ from uuid import UUID
 from leads.destinations.base import MappingValue, OutgoingLead
 from leads.destinations.changes import Vocabulary
 from leads.destinations.follow_up import FollowUp
-from leads.destinations.text import chunk, headline, truncate
+from leads.destinations.text import chunk, headline, marker, truncate
 from leads.destinations.vendors.salesforce.client import equals, inert, select
 
 DEFAULT_MAPPING: Final[Mapping[str, MappingValue]] = {
@@ -68,11 +68,6 @@ def computed_id(*parts: str) -> str:
 def computed_key(*parts: str) -> str:
     """An idempotency key that can be computed again: an UUID in the form of version 4, as Salesforce wants it."""
     return str(UUID(bytes=sha256("\n".join(parts).encode()).digest()[:16], version=4))
-
-
-def marker(outgoing: OutgoingLead) -> str:
-    """The line of a lead's story by which its text is recognised."""
-    return f"Lead: {outgoing.lead_id}"
 
 
 # --- Queries ------------------------------------------------------------------------------------------------------------
@@ -193,7 +188,7 @@ def stage_tasks(place: Place, outgoing: OutgoingLead, text: str, owner: str, sub
         page = f" ({number}/{len(contents)})" if len(contents) > 1 else ""
         fields: dict[str, Any] = {**place.links, "Description": content}
         if task and number == 1:
-            due = outgoing.received_at.astimezone(UTC) + timedelta(hours=task.due_hours)
+            due = task.due_at(outgoing.received_at)
             fields["Subject"] = truncate(subject, _SUBJECT_CHARACTERS)
             fields["Priority"] = "High" if outgoing.follow_up.rating == "hot" else "Normal"
             fields["ActivityDate"] = f"{due:%Y-%m-%d}"

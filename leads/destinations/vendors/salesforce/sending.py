@@ -11,7 +11,7 @@ from leads.destinations.changes import Existing, changes_to
 from leads.destinations.crm import CrmSending
 from leads.destinations.follow_up import is_hotter
 from leads.destinations.mapping import render, render_mapping
-from leads.destinations.text import fit_fields, summary, truncate
+from leads.destinations.text import fit_fields, marker, summary, truncate
 from leads.destinations.vendor_errors import ErrorKind, VendorError
 from leads.destinations.vendors.salesforce.client import Client, Write, equals
 from leads.destinations.vendors.salesforce.errors import CHANGED_MEANWHILE, OWNER_REFUSED, Refusal
@@ -34,7 +34,6 @@ from leads.destinations.vendors.salesforce.records import (
     is_lead,
     is_user,
     lead_columns,
-    marker,
     owner_id,
     selection,
     stage_tasks,
