@@ -17,6 +17,7 @@ from leads.destinations.mapping import check_template, merge_mapping
 MODULES: dict[str, str] = {
     "azure_table": "leads.destinations.vendors.azure_table",
     "dataverse": "leads.destinations.vendors.dataverse",
+    "hubspot": "leads.destinations.vendors.hubspot",
     "marketo": "leads.destinations.vendors.marketo",
     "salesforce": "leads.destinations.vendors.salesforce",
     "salesforce_web_to_lead": "leads.destinations.vendors.salesforce_web_to_lead",

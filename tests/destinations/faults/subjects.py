@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from azure.data.tables import TableClient
 from tests.fakes import marketo, salesforce
 from tests.fakes.dataverse import CLIENT, TENANT, Dataverse
 from tests.fakes.https_server import Request, Response, VendorServer
+from tests.fakes.hubspot import HubSpot
 from tests.fakes.marketo import Marketo
 from tests.fakes.salesforce import Salesforce
 from tests.fakes.tls import Authority
@@ -56,6 +58,10 @@ class Subject(ABC):
     def is_write(self, request: Request) -> bool:
         """Whether a request stores a lead."""
         return request.method == "POST"
+
+    def as_previewed(self, body: bytes) -> bytes:
+        """A request's body with the ids that the vendor has given written as the preview writes them."""
+        return body
 
     def set_secret(self, which: str) -> None:
         """What the app's setting holds."""
@@ -155,12 +161,45 @@ class SalesforceSubject(Subject):
     def is_write(self, request: Request) -> bool:
         return request.path.endswith("/ui-api/records") or b"sobjects/Task" in request.body
 
+    def as_previewed(self, body: bytes) -> bytes:
+        return re.sub(rb"00Q\w{15}", b"00Q000000000000AAA", body)
+
     def accept_secret(self, which: str) -> None:
         self.vendor.secret = self.secret(which)
         self.vendor.revoke_tokens()
 
     def expire_tokens(self) -> None:
         self.vendor.revoke_tokens()
+
+
+class HubSpotSubject(Subject):
+    def __init__(self, authority: Authority, monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
+        super().__init__(monkeypatch)
+        self.vendor: HubSpot = HubSpot(authority)
+        self.vendor.token = self.secret("before")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        settings = {"service_key": f"env:{self.secret_setting}", "url": self.vendor.url}
+        return {"name": "crm", "type": "hubspot", "settings": settings}
+
+    def records(self) -> list[str]:
+        assert len(self.vendor.living()) <= 1, "one customer, one contact"
+        return [
+            unescape(note.properties["hs_note_body"].replace("<br>\n", "\n")) for note in self.vendor.notes.values()
+        ]
+
+    def is_write(self, request: Request) -> bool:
+        return request.path.endswith("/notes")
+
+    def secret(self, which: str) -> str:
+        return f"pat-na1-{SECRETS[which]}"
+
+    def as_previewed(self, body: bytes) -> bytes:
+        return re.sub(rb'"to": {"id": "\d+"}', b'"to": {"id": "<id of the contact>"}', body)
+
+    def accept_secret(self, which: str) -> None:
+        self.vendor.token = self.secret(which)
 
 
 class WebToLeadSubject(Subject):
@@ -212,6 +251,9 @@ class MarketoSubject(Subject):
 
     def is_write(self, request: Request) -> bool:
         return request.target == "/rest/v1/leads.json" and b'"input": []' not in request.body
+
+    def as_previewed(self, body: bytes) -> bytes:
+        return re.sub(rb'^{"input": \[{"id": \d+}\]}$', b'{"input": [{"id": 0}]}', body)
 
     def accept_secret(self, which: str) -> None:
         self.vendor.secret = self.secret(which)
@@ -282,6 +324,7 @@ _PASSED_ON = frozenset({"content-type", "etag", "date", "x-ms-version", "x-ms-re
 SUBJECTS: dict[str, Callable[[Authority, pytest.MonkeyPatch, str], Subject]] = {
     "azure_table": AzureTableSubject,
     "dataverse": DataverseSubject,
+    "hubspot": HubSpotSubject,
     "marketo": MarketoSubject,
     "salesforce": SalesforceSubject,
     "salesforce_web_to_lead": WebToLeadSubject,

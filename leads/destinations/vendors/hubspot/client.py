@@ -1,0 +1,110 @@
+"""Requests to HubSpot's API, and the client that writes them down instead.
+
+Sources (developers.hubspot.com): "Contacts", "Notes", "Tasks", "Associations", "Lists", "Properties", "Owners"; for the answer
+409 HubSpot/hubspot-api-php#59.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+from leads.destinations.http import Answer
+from leads.destinations.rest import ApiRequest, PreviewingClient, RestClient, json_object, json_request
+from leads.destinations.vendor_errors import VendorError
+from leads.destinations.vendors.hubspot.errors import problem_of
+
+VERSION: Final = "2026-09"
+"""Supported until about March 2028 (developers.hubspot.com, "Versioning")."""
+CONTACTS: Final = f"/crm/objects/{VERSION}/contacts"
+LISTS: Final = "/crm/lists/2026-03"
+NEW_CONTACT: Final = "<id of the contact>"
+_SCOPES_PATH: Final = "/oauth/v2/private-apps/get/access-token-info"
+_ASSOCIATIONS: Final[Mapping[str, int]] = {"notes": 202, "tasks": 204}
+_BODIES: Final[Mapping[str, str]] = {"notes": "hs_note_body", "tasks": "hs_task_body"}
+_A_PAGE: Final = 500
+_A_BATCH: Final = 100
+_EXISTING: Final = re.compile(r"Existing ID:\s*(\d+)")
+
+
+class EmailTaken(VendorError):
+    """Another contact has the e-mail address; `contact` is its id, "" where HubSpot does not say."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(problem_of(answer))
+        told = _EXISTING.search(answer.body.decode(errors="replace"))
+        self.contact = told.group(1) if told else ""
+
+
+class Client(RestClient):
+    """See the module."""
+
+    def raise_refusal(self, answer: Answer) -> None:
+        if answer.status == 409:
+            raise EmailTaken(answer)
+        if answer.status >= 300:
+            raise VendorError(problem_of(answer))
+
+    def contact(self, contact_id: str, names: Iterable[str]) -> dict[str, Any]:
+        """A contact with these properties and their history, and with the ids of its notes and tasks."""
+        asked = ",".join(names)
+        path = f"{CONTACTS}/{contact_id}?properties={asked}&propertiesWithHistory={asked}&associations=notes,tasks"
+        return self.get_json(path)
+
+    def with_email(self, email: str) -> str:
+        """The id of the contact with this e-mail address, as its first or a further one; "" if there is none."""
+        asked = {"idProperty": "email", "properties": ["email"], "inputs": [{"id": email}]}
+        found = self.send_json("POST", f"{CONTACTS}/batch/read", asked).get("results")
+        return str(found[0]["id"]) if found else ""
+
+    def activities(self, kind: str, contact: Mapping[str, Any], at_most: int) -> Iterator[str]:
+        """What the contact's newest notes or tasks say. Of more than 500 those that HubSpot lists first are looked through."""
+        page = (contact.get("associations") or {}).get(kind) or {}
+        if "paging" in page:
+            page = self.get_json(f"{CONTACTS}/{contact['id']}/associations/{kind}?limit={_A_PAGE}")
+        newest = sorted({str(each["id"]) for each in page.get("results") or []}, key=int, reverse=True)[:at_most]
+        for start in range(0, len(newest), _A_BATCH):
+            asked = {
+                "properties": [_BODIES[kind]],
+                "inputs": [{"id": each} for each in newest[start : start + _A_BATCH]],
+            }
+            answer = self.send_json("POST", f"/crm/objects/{VERSION}/{kind}/batch/read", asked)
+            yield from (str(each["properties"].get(_BODIES[kind])) for each in answer.get("results") or [])
+
+    def add_activity(self, kind: str, contact_id: str, body: str, properties: Mapping[str, str]) -> None:
+        """A note or a task of a contact."""
+        how = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": _ASSOCIATIONS[kind]}
+        association = {"to": {"id": contact_id}, "types": [how]}
+        content = {"properties": {**properties, _BODIES[kind]: body}, "associations": [association]}
+        self.send_json("POST", f"/crm/objects/{VERSION}/{kind}", content)
+
+    def add_to_list(self, list_id: str, contact_id: str) -> None:
+        self.send_json("PUT", f"{LISTS}/{list_id}/memberships/add", [contact_id])
+
+    def unsubscribe(self, email: str) -> None:
+        """Opt out of all e-mail. The address stands in the path: only Marketing Hub Enterprise may send it in a body."""
+        path = f"/communication-preferences/{VERSION}/statuses/{quote(email, safe='')}/unsubscribe-all?channel=EMAIL"
+        self.send_json("POST", path, {})
+
+    def properties(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The contact properties of these names, as far as there are any."""
+        asked = {"archived": False, "inputs": [{"name": name} for name in names]}
+        found = self.send_json("POST", f"/crm/properties/{VERSION}/contacts/batch/read", asked).get("results") or []
+        return {str(each.get("name")): each for each in found}
+
+    def scopes(self) -> list[str]:
+        """What the token may do."""
+        found = self.request_with_token(
+            lambda token: json_request("POST", _SCOPES_PATH, {"tokenKey": token}), json_object
+        )
+        return found.get("scopes") or []
+
+
+class PreviewClient(PreviewingClient, Client):
+    """Answers as HubSpot does where all goes well."""
+
+    def note(self, request: ApiRequest) -> str:
+        return "" if request.path == CONTACTS else f"The new contact's id is written as {NEW_CONTACT} here."
+
+    def answer(self, request: ApiRequest) -> Answer:  # noqa: ARG002 - it answers all of them alike
+        return Answer(201, {}, b'{"id": "%s"}' % NEW_CONTACT.encode())

@@ -1,0 +1,105 @@
+"""HubSpot's refusals: one table, to be held against HubSpot's. Its messages repeat customers' values: only codes and names leave.
+
+Sources (developers.hubspot.com): "Error handling", "API usage guidelines", "Using object APIs" (missing scopes), and of the
+changelog "CRM API write validation enforcement" (required properties, from version 2026-09 on).
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from leads.destinations.http import Answer
+from leads.destinations.rest import json_objects
+from leads.destinations.vendor_errors import ErrorKind, Problem
+
+OWNER: Final = "hubspot_owner_id"
+FORGOTTEN: Final = "gdpr_deleted"
+WRONG_ADDRESS: Final = "The address is not that of HubSpot's API: check url."
+_SIGN_IN: Final = (
+    "HubSpot refuses the token: enter that of a service key (pat-…), or the new one if the key was rotated."
+)
+_LEAD: Final = "HubSpot does not accept this lead."
+_REQUIRED: Final = "The account requires this of a new contact: fill it by the mapping, or make it optional"
+_ACCOUNTS_FAULT: Final[Mapping[str, str]] = {
+    "PROPERTY_DOESNT_EXIST": "HubSpot has no contact property of this name: take it out of the mapping, or make it",
+    "READ_ONLY_VALUE": "HubSpot sets this property itself: take it out of the mapping",
+    "MISSING_REQUIRED_PROPERTY": _REQUIRED,
+    "MISSING_CONDITIONAL_REQUIRED_PROPERTY": _REQUIRED,
+}
+_STATUSES: Final[Mapping[int, tuple[ErrorKind, str]]] = {
+    401: (ErrorKind.SIGN_IN_AGAIN, _SIGN_IN),
+    404: (ErrorKind.GONE, WRONG_ADDRESS),
+    409: (ErrorKind.ALREADY_THERE, ""),
+    **dict.fromkeys((408, 423, 429, 477), (ErrorKind.TRANSIENT, "")),
+}
+_SECONDS: Final[Mapping[str, float]] = {"SECONDLY": 1, "TEN_SECONDLY_ROLLING": 10, "DAILY": 3600}
+"""How long to wait by the policy of a 429, which names no time."""
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+
+
+def problem_of(answer: Answer) -> Problem:
+    """Why HubSpot refuses a request."""
+    body = answer.json()
+    said = body if isinstance(body, dict) else {}
+    code = _name(said.get("policyName")) or _name(said.get("category")) or str(answer.status)
+    if answer.status == 400 and said:
+        return _refused_values(said, code)
+    if answer.status == 403 and said:
+        return Problem(ErrorKind.SETTINGS, code, _missing_rights(said))
+    kind, words = _STATUSES.get(answer.status) or _of_class(answer.status, is_hubspots=bool(said))
+    return Problem(kind, code, words, answer.retry_after or _SECONDS.get(code))
+
+
+def _of_class(status: int, *, is_hubspots: bool) -> tuple[ErrorKind, str]:
+    """What any other status means. What is no JSON comes from something before HubSpot's API, such as "error code: 1015"."""
+    if status < 400:
+        return ErrorKind.SETTINGS, WRONG_ADDRESS
+    return (ErrorKind.LEAD, _LEAD) if status < 500 and is_hubspots else (ErrorKind.TRANSIENT, "")
+
+
+def _refused_values(body: Mapping[str, Any], category: str) -> Problem:
+    refused = list(_wrong_values(body))
+    codes = [code for code, _ in refused if code]
+    names = tuple(dict.fromkeys(name for _, name in refused if name))
+    ours = next((code for code in codes if code in _ACCOUNTS_FAULT), "")
+    if ours:
+        wrong = ", ".join(name for code, name in refused if code == ours)
+        return Problem(ErrorKind.SETTINGS, ours, f"{_ACCOUNTS_FAULT[ours]}: {wrong}.", fields=names)
+    if "INVALID_EMAIL" in codes:
+        return Problem(ErrorKind.LEAD, "INVALID_EMAIL", "HubSpot does not take the e-mail address.")
+    if "GDPR" in str(body.get("message")):
+        return Problem(ErrorKind.LEAD, FORGOTTEN, "The customer's data was deleted in HubSpot for good.")
+    return Problem(ErrorKind.FIELD if names else ErrorKind.LEAD, next(iter(codes), category), _LEAD, fields=names)
+
+
+def _wrong_values(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Code and property of each. Some addresses tell them as JSON inside of the message."""
+    for error in json_objects(body.get("errors")):
+        for name in _texts(error, "propertyName") or [""]:
+            yield _name(error.get("code")), _name(name)
+    _, bracket, listed = str(body.get("message")).partition("[")
+    try:
+        embedded = json_objects(json.loads(bracket + listed)) if bracket else []
+    except ValueError:
+        return
+    yield from ((_name(wrong.get("error")), _name(wrong.get("name"))) for wrong in embedded)
+
+
+def _missing_rights(body: Mapping[str, Any]) -> str:
+    kinds = ("requiredGranularScopes", "requiredScopes")
+    scopes = [scope for error in json_objects(body.get("errors")) for kind in kinds for scope in _texts(error, kind)]
+    names = ", ".join(dict.fromkeys(filter(None, map(_name, scopes))))
+    return f"HubSpot does not allow this: {f'add the scope {names} to' if names else 'check the rights of'} the service key."
+
+
+def _texts(error: Mapping[str, Any], name: str) -> list[str]:
+    """A list in an error's context."""
+    context = error.get("context")
+    listed = context.get(name) if isinstance(context, dict) else None
+    return [each for each in listed if isinstance(each, str)] if isinstance(listed, list) else []
+
+
+def _name(text: Any) -> str:
+    """A code or the name of a property; nothing else of an answer is repeated."""
+    return text if isinstance(text, str) and _NAME.fullmatch(text) else ""

@@ -1,0 +1,34 @@
+"""What a person enters to connect a HubSpot account."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from leads.destinations.base import DeletedRecords, DestinationSettings
+from leads.platform.settings import SecretReference
+
+
+class HubSpotSettings(DestinationSettings):
+    """Which account: that of the token."""
+
+    service_key: SecretReference = Field(
+        title="Service key",
+        description="Where the service key's token (pat-…) is kept: env:LEADS_SECRET_NAME or keyvault:NAME.",
+    )
+    deleted_records: DeletedRecords = "recreate"
+    do_not_contact: Literal["off", "unsubscribe"] = Field(
+        "off",
+        title="Do not contact",
+        description="With unsubscribe, policy dnc=flag opts the address out of all e-mail. No program can take that back.",
+    )
+    url: str = Field(
+        "https://api.hubapi.com",
+        title="URL",
+        pattern=r"^https://[A-Za-z0-9.-]+(:\d+)?/?$",
+        max_length=200,
+        description="Of HubSpot's API. All regions have the same: leave it as it is, such as https://api.hubapi.com.",
+    )
+
+    @property
+    def base_url(self) -> str:
+        return self.url.rstrip("/")
