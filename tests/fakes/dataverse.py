@@ -300,6 +300,12 @@ class Dataverse(VendorServer):
         """How many requests the environment has had, tokens left out."""
         return len(self.journal)
 
+    def set_secret(self, secret: str) -> None:
+        self.entra.set_secret(secret)
+
+    def revoke_tokens(self) -> None:
+        self.entra.revoke_tokens()
+
     # What a test does as a person
 
     def add_lead(self, **columns: Any) -> str:

@@ -131,6 +131,14 @@ class HubSpot(VendorServer):
         """Whether it tells wrong values inside of the message, as older addresses do."""
         self._ids = itertools.count(6001)
 
+    def settings(self, secret: str) -> dict[str, Any]:
+        """Of a destination that delivers here; `secret` refers to the token."""
+        return {"url": self.url, "service_key": secret}
+
+    def set_secret(self, secret: str) -> None:
+        """From now on this token alone is right."""
+        self.token = secret
+
     # what people do
 
     def add_contact(self, email: str, *, secondary: Sequence[str] = (), **values: str) -> Contact:

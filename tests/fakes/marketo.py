@@ -160,6 +160,10 @@ class Marketo(VendorServer):
         """Other integrations have made all calls of the day, which ends at midnight in US Central Standard Time."""
         self._used[self._day] = self.quota
 
+    def set_secret(self, secret: str) -> None:
+        """From now on this one alone is right."""
+        self.secret = secret
+
     def revoke_tokens(self) -> None:
         """Every token that was issued so far is refused from now on."""
         self.issued.clear()

@@ -267,6 +267,10 @@ class Salesforce(VendorServer):
     def turn_on_country_picklists(self, *codes: str) -> None:
         self.fields["Lead"]["CountryCode"] = Field("picklist", 10, codes or ("US", "DE", "IE"))
 
+    def set_secret(self, secret: str) -> None:
+        """From now on this one alone is right."""
+        self.secret = secret
+
     def revoke_tokens(self) -> None:
         """Every token that was issued so far is refused from now on."""
         self.sessions.clear()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from leads.core.identity import new_lead_id
 from leads.core.lead_parsing import parse_record
-from leads.destinations import MODULES, destination_class
+from leads.destinations import destination_class
 from leads.destinations.base import MASK, Customer, PreviewedRequest
 from leads.destinations.vendors.marketo.records import DEFAULT_MAPPING
 from leads.offers.model import Offer, read_offer
@@ -44,7 +44,7 @@ def preview(pipeline: Pipeline, **wanted: Any) -> Preview:
 # What is shown is what is sent
 
 
-@pytest.fixture(params=sorted(name for name, module in MODULES.items() if not module.startswith("tests.")))
+@pytest.fixture(params=sorted(SUBJECTS))
 def subject(
     request: pytest.FixtureRequest, authority: Authority, monkeypatch: pytest.MonkeyPatch, fresh_storage: str
 ) -> Iterator[Subject]:
