@@ -8,6 +8,7 @@ import typer
 from leads.cli import hints
 from leads.cli.output import AsJson, json_text, print_fields, print_json, print_line, print_table, state_of, time_of
 from leads.cli.prompts import ask, from_flags, nothing_found
+from leads.cli.steps import until_interrupted
 from leads.cli.transport import OutOfReach
 from leads.core.states import State
 from leads.operations.leads import (
@@ -109,11 +110,10 @@ def print_page(page: LeadPage, otherwise: str = "") -> None:
 
 def _follow(context: typer.Context, which: LeadFilter, as_json: bool) -> None:
     """Print what is new until Ctrl-C, which is the way to end it and no failure."""
-    try:
+    with until_interrupted() as interrupted:
         shown = _print_new(ask(context, list_leads, which).leads, {}, as_json)
         rest = POLL_SECONDS
-        while True:
-            time.sleep(rest)
+        while not interrupted(rest):
             began = time.monotonic()
             oldest = min((lead.received_at for lead in shown.values()), default=which.since)
             page = _patiently(context, which.model_copy(update={"since": which.since or oldest, "limit": MAX_PAGE}))
@@ -121,8 +121,6 @@ def _follow(context: typer.Context, which: LeadFilter, as_json: bool) -> None:
                 shown = _print_new(page.leads, shown, as_json)
             # However long an answer takes, four fifths of the time are the storage's own.
             rest = max(POLL_SECONDS, 4 * (time.monotonic() - began))
-    except KeyboardInterrupt:
-        return
 
 
 def _patiently(context: typer.Context, which: LeadFilter) -> LeadPage | None:

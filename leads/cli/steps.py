@@ -1,7 +1,10 @@
-"""Long work at the shell: step after step, with how far it has come, and how to take it up again where it is cut off."""
+"""Long work at the shell: step after step, with how far it has come, and how to end it or take it up again."""
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
 from typing import Annotated, TypeVar
 
 import typer
@@ -57,3 +60,31 @@ def show_progress(text: str) -> None:
 def end_progress() -> None:
     """Remove the line of `show_progress`."""
     show_progress("")
+
+
+@contextmanager
+def until_interrupted() -> Iterator[Callable[[float], bool]]:
+    """Gives a wait of so many seconds, which ends early, and says so, once somebody presses Ctrl-C.
+
+    A request that is under way is not interrupted. A second Ctrl-C interrupts as ever.
+    """
+    pressed: SimpleQueue[None] = (
+        SimpleQueue()
+    )  # unlike an Event, a signal handler may set it off: its put() never waits
+
+    def note(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        pressed.put(None)
+
+    def interrupted(seconds: float) -> bool:
+        try:
+            pressed.get(timeout=seconds)
+        except Empty:
+            return False
+        return True
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,15 @@ from leads.cli import checks, offers
 from leads.cli.settings import settings_of
 from leads.offers.model import read_offer
 from leads.operations.destination_types import describe
-from tests.support.command_line import ROOT, Run, at_a_terminal, environment_of, one_line, run_against, working
+from tests.support.command_line import (
+    ROOT,
+    Run,
+    at_a_terminal,
+    ctrl_c_during_the_answer,
+    one_line,
+    run_against,
+    working,
+)
 from tests.support.pipeline import Pipeline, a_lead, crm
 from tests.support.vendor import REJECTED, RETRY, Vendor
 
@@ -611,53 +616,37 @@ def test_a_connection_is_paused_and_resumed_at_a_shell(run: Run, pipeline: Pipel
 # Leads as they come
 
 
-@pytest.fixture
-def following(fresh_storage: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    started: list[subprocess.Popen[str]] = []
-
-    def follow(*arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "leads", "leads", "list", "--follow", *arguments]
-        environment = environment_of({"LeadsStorage": fresh_storage, "PYTHONUNBUFFERED": "1"})
-        started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True))
-        return started[-1]
-
-    yield follow
-    for process in started:
-        process.kill()
-        process.wait()
-
-
 @pytest.mark.storage("azurite")
 def test_leads_and_their_changes_are_shown_as_they_come_until_ctrl_c(
-    routed: Pipeline, vendor: Vendor, following: Callable[..., subprocess.Popen[str]]
+    routed: Pipeline, vendor: Vendor, fresh_storage: str
 ) -> None:
     vendor.answers(RETRY)
     lead = routed.post()
     routed.run()
-    shown = following()
-    assert shown.stdout
-    assert shown.stdout.readline().split()[2:] == [lead, "contoso.crm", "initial_interest", "retry"]
-    vendor.works()
-    routed.advance(15)
-    assert shown.stdout.readline().split()[2:] == [lead, "contoso.crm", "initial_interest", "delivered"]
-    newer = routed.post(a_lead("two@example.com", OfferTitle="[red]x\x1b[31m"))
-    routed.run()
-    assert shown.stdout.readline().split()[2:] == [newer, "-", "initial_interest", "unrouted"]
-    shown.send_signal(signal.SIGINT)
-    assert (shown.wait(30), shown.stdout.read()) == (0, "")
+    with at_a_terminal("leads", "list", "--follow", environment={"LeadsStorage": fresh_storage}) as terminal:
+        terminal.wait_for("retry\n")
+        vendor.works()
+        routed.advance(15)
+        terminal.wait_for("delivered\n")
+        newer = routed.post(a_lead("two@example.com", OfferTitle="[red]x\x1b[31m"))
+        routed.run()
+        terminal.wait_for("unrouted\n")
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.end() == 0
+    assert [line.split()[2:] for line in terminal.shown.splitlines()] == [
+        [lead, "contoso.crm", "initial_interest", "retry"],
+        [lead, "contoso.crm", "initial_interest", "delivered"],
+        [newer, "-", "initial_interest", "unrouted"],
+    ]
 
 
-@pytest.mark.storage("azurite")
-def test_what_follows_as_json_is_a_line_for_each_change(
-    routed: Pipeline, following: Callable[..., subprocess.Popen[str]]
-) -> None:
+def test_what_follows_as_json_is_a_line_for_each_lead_and_ctrl_c_loses_no_answer(run: Run, routed: Pipeline) -> None:
     lead = routed.post()
     routed.run()
-    shown = following("--json", "--state", "delivered")
-    assert shown.stdout
-    assert json.loads(shown.stdout.readline())["lead_id"] == lead
-    os.kill(shown.pid, signal.SIGINT)
-    assert shown.wait(30) == 0
+    with ctrl_c_during_the_answer():
+        followed = run("leads", "list", "--follow", "--json", "--state", "delivered")
+    assert (followed.status, followed.err) == (0, "")
+    assert json.loads(followed.out)["lead_id"] == lead
 
 
 def test_what_goes_on_without_an_end_takes_no_end(run: Run) -> None:

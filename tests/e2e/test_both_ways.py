@@ -6,14 +6,22 @@ import io
 import json
 import re
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from leads.cli.transport import KEY_VARIABLE, TOKEN_VARIABLE
-from tests.support.command_line import Ran, Run, at_a_terminal, command_names, one_line, process, run_against
+from tests.support.command_line import (
+    Ran,
+    Run,
+    at_a_terminal,
+    command_names,
+    ctrl_c_during_the_answer,
+    one_line,
+    process,
+    run_against,
+)
 from tests.support.pipeline import a_lead
 from tests.support.running_app import PERSONAL_DATA_OVER_HTTP, RunningApp, running_app
 
@@ -27,16 +35,6 @@ MOMENTS = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?Z?|\d\d/\d\d/\d{4} \d\d:\d\d:\d\d|MSFT_TEST_\d+"
     r"|\d{17}-[0-9a-f]{12}-[0-9a-f]|\d+(\.\d+)? m?s\b|\"milliseconds\": \d+|datetime[^\"]*|\"\d{8}\"| {2,}"
 )
-
-
-class Interrupted:
-    """Time in which somebody presses Ctrl-C as soon as there is nothing to do."""
-
-    monotonic = staticmethod(time.monotonic)
-
-    @staticmethod
-    def sleep(_: float) -> None:
-        raise KeyboardInterrupt
 
 
 def same(ran: Ran) -> tuple[int, list[str], list[str]]:
@@ -116,9 +114,8 @@ def test_every_command_says_the_same_directly_and_over_http(
     assert "ada@example.com" in both(0, "export", "--offer", "contoso.crm").out
     assert "Example Works" in both(0, "access", typed="ada@example.com").out
     assert lead in both(0, "erase", "--dry-run", typed="ada@example.com").out
-    with monkeypatch.context() as interrupted:
-        interrupted.setattr("leads.cli.leads.time", Interrupted)
-        both(0, "leads", "list", "--follow", "--json")
+    with ctrl_c_during_the_answer():
+        assert lead in both(0, "leads", "list", "--follow", "--json").out
     both(0, "status")
     both(0, "doctor", "--all")
     connection = json.loads(both(0, "connections", "list", "--json").out)[0]["id"]

@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Protocol
+from unittest.mock import patch
 
 import pytest
 import typer.main
 
 from leads import cli
+from leads.cli.prompts import ask
 from tests.support.markers import SECRETS, found_in
 from tests.support.memory import require_reachable
 from tests.support.pipeline import Pipeline
@@ -198,6 +200,19 @@ def at_a_terminal(*arguments: str, environment: Mapping[str, str]) -> Iterator[T
         terminal.process.kill()
         terminal.process.wait()
         os.close(terminal._screen)
+
+
+@contextmanager
+def ctrl_c_during_the_answer() -> Iterator[None]:
+    """Whoever lists leads in this process is interrupted, by a real signal, while the answer is on its way."""
+
+    def interrupted(*question: Any) -> Any:
+        answer = ask(*question)
+        signal.raise_signal(signal.SIGINT)
+        return answer
+
+    with patch("leads.cli.leads.ask", interrupted):
+        yield
 
 
 @contextmanager
