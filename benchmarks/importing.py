@@ -36,7 +36,7 @@ def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
         def import_some() -> list[float]:
             request = wanted(effort.imported_rows)
             started = time.perf_counter()
-            import_rows(app, request)
+            import_rows(app.ledger, app.offers, app.incoming, request)
             return [effort.imported_rows / (time.perf_counter() - started)]
 
         import_some()

@@ -5,13 +5,14 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from benchmarks.effort import Effort
 from benchmarks.report import Result, Target, compared_result, result
 from benchmarks.rounds import Measure, compare
 from benchmarks.side import FLOOR, OURS, Side, accounts, running, tally, wait_until
 from benchmarks.typical import body
+from leads.ledger.incoming import IncomingLeads
 from leads.pipeline.intake import accept
 from tests.support.proxy import Proxy
 
@@ -54,11 +55,13 @@ def _requests(storage: str, effort: Effort) -> Result:
 def _own_work(effort: Effort, tell: Callable[[str], None]) -> Result:
     """The whole of `accept` with a queue that does nothing; its log line is I/O and left out."""
     bodies = [body(number) for number in range(effort.intake_leads)] * REPEATS
-    app = cast(Any, SimpleNamespace(queue=SimpleNamespace(put=lambda _: None)))
+    queue: Any = SimpleNamespace(put=lambda _: None)
+    ledger: Any = None
+    incoming = IncomingLeads(lambda: queue, lambda: ledger)
 
     def ours() -> None:
         for raw in bodies:
-            accept(app, raw)
+            accept(incoming, raw)
 
     def floor() -> None:
         for raw in bodies:

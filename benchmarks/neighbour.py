@@ -56,7 +56,7 @@ def _let_wait(storage: str, slow: Vendor, effort: Effort) -> None:
     app = app_on(storage)
     app.offers.save(read_offer({"id": SLOW_OFFER, "destinations": [crm(slow.url)]}))
     for number in range(effort.slow_leads):
-        accept(app, body(number), SLOW_OFFER)
+        accept(app.incoming, body(number), SLOW_OFFER)
     wait_until(lambda: bool(slow.calls), "the first slow call")
 
 

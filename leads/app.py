@@ -5,6 +5,7 @@ from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
+from leads.ledger.incoming import IncomingLeads
 from leads.platform.once import once
 from leads.platform.secrets import Secrets
 from leads.platform.settings import Settings, SettingsError, read_settings, read_usable_settings
@@ -67,6 +68,10 @@ class App:
         from leads.ledger.transactions import LEDGER_TABLE, Ledger
 
         return Ledger(self._intake_storage.table(LEDGER_TABLE))
+
+    @once
+    def incoming(self) -> IncomingLeads:
+        return IncomingLeads(lambda: self.queue, lambda: self.intake_ledger)
 
     @once
     def _intake_storage(self) -> Storage:

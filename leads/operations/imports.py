@@ -2,27 +2,42 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
 from pydantic import BaseModel, Field, JsonValue, field_validator
 
-from leads.app import App
 from leads.core.columns import field_of_column, fields_in
 from leads.core.dates import DateOrder
 from leads.core.lead import TEXT_FIELDS
 from leads.core.lead_fields import is_tables_own
 from leads.core.messages import Imported
 from leads.core.states import State
+from leads.destinations.base import Context, Destination
 from leads.destinations.vendors.azure_table import AzureTable, AzureTableSettings
 from leads.destinations.vendors.azure_table.rows import from_entity, offer_of
+from leads.ledger.incoming import IncomingLeads
+from leads.ledger.transactions import Ledger
+from leads.offers.model import DestinationConfig
+from leads.offers.table import Offers
 from leads.operations.leads import Moment, TimeSpan
 from leads.operations.operation import Body
 from leads.operations.problems import Invalid
 from leads.operations.steps import INVALID_CURSOR, Step, StepDone
-from leads.pipeline.importing import Judged, MixedDates, Reading, Row, Verdict, compare, fit_for, in_one_order, take_in
+from leads.pipeline.importing import (
+    Judged,
+    MixedDates,
+    Reading,
+    Row,
+    Verdict,
+    compare,
+    fit_for,
+    in_one_order,
+    remembered,
+    take_in,
+)
 from leads.platform.settings import SettingsError
 from leads.platform.storage import saying_why
 from leads.platform.table_format import odata_time
@@ -123,20 +138,23 @@ class ImportedFromTable(StepDone):
     unknown_columns: list[str]
 
 
-def import_rows(app: App, request: RowsToImport) -> JudgedRows:
+def import_rows(ledger: Ledger, offers: Offers, incoming: IncomingLeads, request: RowsToImport) -> JudgedRows:
     """Import rows of a list, such as Partner Center's: what the app lacks is put on the queue, bad rows are told one by one."""
-    judged = fit_for(Imported(request.policy), _judged(app, request))
+    judged = fit_for(Imported(request.policy), _compared(ledger, offers, request))
     if not request.dry_run:
-        take_in(app, judged, Imported(request.policy))
+        take_in(incoming, judged, Imported(request.policy))
     return _view(judged, request)
 
 
-def reconcile_rows(app: App, request: Rows) -> JudgedRows:
+def reconcile_rows(
+    ledger: Ledger, offers: Offers, destination_of: Callable[[DestinationConfig], Destination], request: Rows
+) -> JudgedRows:
     """Compare rows of a list with the ledger: which never arrived, and where the others stand. Nothing is changed."""
-    return _view(_judged(app, request, thoroughly=True), request)
+    compared = _compared(ledger, offers, request)
+    return _view(remembered(ledger, offers.all(), destination_of, compared), request)
 
 
-def _judged(app: App, wanted: Rows, *, thoroughly: bool = False) -> list[Judged]:
+def _compared(ledger: Ledger, offers: Offers, wanted: Rows) -> list[Judged]:
     rows = [Row(row.number, row.record) for row in wanted.rows]
     if rows and not names_customers({name for row in rows for name in row.record}, wanted.columns):
         raise Invalid(
@@ -146,7 +164,7 @@ def _judged(app: App, wanted: Rows, *, thoroughly: bool = False) -> list[Judged]
         reading = in_one_order(rows, wanted.reading())
     except MixedDates as mixed:
         raise Invalid(f"rows: {mixed}") from None
-    return compare(app, rows, reading, thoroughly=thoroughly)
+    return compare(ledger, offers, rows, reading)
 
 
 def names_customers(names: Iterable[str], columns: Mapping[str, str]) -> bool:
@@ -181,18 +199,20 @@ def unknown_columns(records: Iterable[Mapping[str, Any]], columns: Mapping[str, 
 # --- Another table ------------------------------------------------------------------------------------------------------
 
 
-def import_table(app: App, request: TableToImport) -> ImportedFromTable:
+def import_table(
+    ledger: Ledger, offers: Offers, incoming: IncomingLeads, context: Context, request: TableToImport
+) -> ImportedFromTable:
     """Import another `MarketplaceLeads` table, of Microsoft's connector or of this app: up to 500 rows with each request."""
-    entities, place = _page(app, request)
+    entities, place = _page(context, request)
     rows = [
         Row(number, from_entity(entity), entity["RowKey"], entity.metadata["timestamp"], offer_of(entity))
         for number, entity in enumerate(entities, 1)
     ]
     reading = Reading(request.columns, offer=request.offer.strip())
-    compared = [each for each in compare(app, rows, reading) if _in_span(each, request)]
+    compared = [each for each in compare(ledger, offers, rows, reading) if _in_span(each, request)]
     judged = fit_for(Imported(request.policy), compared)
     if not request.dry_run:
-        take_in(app, judged, Imported(request.policy))
+        take_in(incoming, judged, Imported(request.policy))
     counted = Counter(each.verdict for each in judged)
     bad = [f"{each.row.key}: {each.reason}" for each in judged if each.verdict is Verdict.BAD]
     return ImportedFromTable(
@@ -208,9 +228,9 @@ def _in_span(judged: Judged, wanted: TableToImport) -> bool:
     return judged.candidate is None or wanted.holds(judged.candidate.received_at)
 
 
-def _page(app: App, wanted: TableToImport) -> tuple[list[Any], dict[str, str] | None]:
+def _page(context: Context, wanted: TableToImport) -> tuple[list[Any], dict[str, str] | None]:
     """A page of the table, and where the next one begins."""
-    source = AzureTable(wanted.source, app.context)
+    source = AzureTable(wanted.source, context)
     try:
         client = source.client()
         condition = f"Timestamp ge {odata_time(wanted.since - _SKEW)}" if wanted.since else ""

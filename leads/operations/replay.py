@@ -5,18 +5,21 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, Field, JsonValue, model_validator
 
-from leads.app import App
 from leads.core.lead import TEXT_FIELDS
 from leads.core.states import State
+from leads.ledger.incoming import IncomingLeads
 from leads.ledger.queries import todo_after
 from leads.ledger.rows import LeadRecord
 from leads.ledger.todo_rows import Todo
+from leads.ledger.transactions import Ledger
+from leads.offers.table import Offers
 from leads.operations.leads import TimeSpan, known_lead, lead_of
 from leads.operations.operation import ALL_SAID, BODY, PATH, Body, Request
 from leads.operations.problems import Invalid, NotFound
 from leads.operations.steps import INVALID_CURSOR, Step, StepDone
 from leads.pipeline import replay
 from leads.pipeline.replay import NoDestination, NotCorrectable, Replay
+from leads.platform.storage import Queue
 
 LEADS_A_STEP: Final = 50
 EXAMINED_A_STEP: Final = 2000
@@ -101,13 +104,17 @@ class ReplayedMany(StepDone):
     deliveries: list[Replay]
 
 
-def replay_lead(app: App, request: ReplayLead) -> ReplayedLead:
+def replay_lead(
+    queue: Queue, ledger: Ledger, offers: Offers, incoming: IncomingLeads, request: ReplayLead
+) -> ReplayedLead:
     """Send a lead again, as it is or corrected; what was delivered is not sent twice, unless forced."""
-    record, again = known_lead(app.ledger, request.lead_id), request.again
+    record, again = known_lead(ledger, request.lead_id), request.again
     if again.fields or again.lead is not None:
-        return _corrected(app, record, again)
+        return _corrected(incoming, ledger, record, again)
     try:
-        plans = replay.replay(app, record, again.destination, force=again.force, dry_run=again.dry_run)
+        plans = replay.replay(
+            queue, ledger, offers, record, again.destination, force=again.force, dry_run=again.dry_run
+        )
     except NoDestination as error:
         raise NotFound(f"destination: {error}") from None
     return ReplayedLead(
@@ -118,17 +125,17 @@ def replay_lead(app: App, request: ReplayLead) -> ReplayedLead:
     )
 
 
-def replay_leads(app: App, request: BulkReplayFilter) -> ReplayedMany:
+def replay_leads(queue: Queue, ledger: Ledger, offers: Offers, request: BulkReplayFilter) -> ReplayedMany:
     """Send again what was given up: a part with each request, oldest first within a sixteenth of the ledger, at a steady pace."""
     begun, place = _place(request.after)
     try:
-        found = list(islice(todo_after(app.ledger, State(request.state), request.connection, place), EXAMINED_A_STEP))
+        found = list(islice(todo_after(ledger, State(request.state), request.connection, place), EXAMINED_A_STEP))
     except ValueError:
         raise Invalid(INVALID_CURSOR) from None
     wanted = [(cursor, item) for cursor, item in found if request.want(item)]
     now, later = wanted[:LEADS_A_STEP], wanted[LEADS_A_STEP:]
     again = ((item.lead_id, item.destination) for _, item in now)
-    plans = list(replay.in_bulk(app, again, begun, dry_run=request.dry_run))
+    plans = list(replay.in_bulk(queue, ledger, offers, again, begun, dry_run=request.dry_run))
     sent = sum(not plan.kept for plan in plans)
     end = now[-1][0] if later else found[-1][0] if len(found) == EXAMINED_A_STEP else None
     return ReplayedMany(
@@ -147,7 +154,7 @@ def _place(after: str) -> tuple[int, str]:
     return int(begun or 0), place
 
 
-def _corrected(app: App, record: LeadRecord, again: ReplayOptions) -> ReplayedLead:
+def _corrected(incoming: IncomingLeads, ledger: Ledger, record: LeadRecord, again: ReplayOptions) -> ReplayedLead:
     if again.lead is not None:
         lead = lead_of(again.lead)
     elif record.lead is None:
@@ -158,7 +165,7 @@ def _corrected(app: App, record: LeadRecord, again: ReplayOptions) -> ReplayedLe
     else:
         lead = lead_of(record.lead.model_copy(update=again.fields).to_body())
     try:
-        lead_id = replay.correct(app, record, lead, dry_run=again.dry_run)
+        lead_id = replay.correct(incoming, ledger, record, lead, dry_run=again.dry_run)
     except NotCorrectable as error:
         raise Invalid(f"lead_id: {error}") from None
     return ReplayedLead(lead_id=record.lead_id, corrected_as=lead_id, sent=1, deliveries=[])

@@ -7,7 +7,6 @@ from uuid import uuid4
 
 from pydantic import BaseModel, Field
 
-from leads.app import App
 from leads.core import clock
 from leads.core.identity import customer_of
 from leads.core.lead import Lead
@@ -15,6 +14,7 @@ from leads.core.outcomes import Delivered
 from leads.destinations.answers import last_answer, listen
 from leads.destinations.base import Context, Customer
 from leads.destinations.bounded_calls import send_lead
+from leads.ledger.incoming import IncomingLeads
 from leads.ledger.transactions import Ledger
 from leads.offers.model import Offer
 from leads.offers.table import Offers
@@ -55,12 +55,12 @@ class SentTestLead(BaseModel):
     mark: str
 
 
-def send_test_lead(app: App, offers: Offers, request: SendTestLead) -> SentTestLead:
+def send_test_lead(offers: Offers, incoming: IncomingLeads, request: SendTestLead) -> SentTestLead:
     """Send a test lead as the marketplace does, to a stored offer; its state is asked for like any lead's."""
     stored = stored_offer(offers, request.offer_id)
     mark = make_mark(clock.now())
     lead = _marked_lead(mark, request.test_lead.action, stored.offer)
-    receipt = accept(app, json.dumps(lead.to_body()).encode(), stored.offer.id)
+    receipt = accept(incoming, json.dumps(lead.to_body()).encode(), stored.offer.id)
     return SentTestLead(lead_id=receipt.lead_id, offer=stored.offer.id, mark=mark)
 
 

@@ -69,7 +69,7 @@ def _answer_intake(req: func.HttpRequest, traceparent: str) -> func.HttpResponse
             headers={"Allow": "POST, GET, HEAD"},
         )
     try:
-        receipt = accept(get_app(), req.get_body(), url_offer(req), traceparent)
+        receipt = accept(get_app().incoming, req.get_body(), url_offer(req), traceparent)
     except BodyTooLarge:
         return problem(413, "The body is too large", f"A lead may have up to {MAX_BODY_BYTES} bytes.", field="body")
     except KeptUnreadable as kept:

@@ -1,13 +1,12 @@
 """Import: rows of a list or of another table become leads of this app, told from those that it has already."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final
 
-from leads.app import App
 from leads.core import clock
 from leads.core.actions import in_code, may_be_same
 from leads.core.columns import fields_of, time_in
@@ -27,11 +26,15 @@ from leads.core.lead_parsing import UnreadableLead, holds_a_field, parse_record
 from leads.core.messages import Imported, Message
 from leads.core.routing import OfferReferences, route
 from leads.core.states import State
+from leads.destinations.base import Destination
 from leads.ledger.customer_rows import RecentLead
+from leads.ledger.incoming import IncomingLeads
 from leads.ledger.queries import Known, within
-from leads.offers.model import Offer
+from leads.ledger.transactions import Ledger
+from leads.offers.model import DestinationConfig, Offer
+from leads.offers.table import Offers
 from leads.pipeline.attempt import IMPORT_WINDOW
-from leads.pipeline.intake import MAX_BODY_BYTES, put_on_the_queue
+from leads.pipeline.intake import MAX_BODY_BYTES
 from leads.platform.events import Event, emit
 from leads.platform.threads import map_in_order
 
@@ -194,9 +197,9 @@ def _lead_id(row: Row, lead: Lead, moment: datetime) -> str:
 # --- Comparing ----------------------------------------------------------------------------------------------------------
 
 
-def compare(app: App, rows: Iterable[Row], reading: Reading, *, thoroughly: bool = False) -> list[Judged]:
-    """Which rows the app has already, in the rows' order. `thoroughly` also asks for what customers' rows remember."""
-    app.offers.renew()
+def compare(ledger: Ledger, offers: Offers, rows: Iterable[Row], reading: Reading) -> list[Judged]:
+    """Which rows the app has already, in the rows' order."""
+    offers.renew()
     judged: list[Judged] = []
     seen: dict[str, int] = {}
     for row in rows:
@@ -212,21 +215,19 @@ def compare(app: App, rows: Iterable[Row], reading: Reading, *, thoroughly: bool
             continue
         seen[candidate.lead_id] = row.number
         judged.append(Judged(row, Verdict.MISSING, candidate))
-    judged = _found_in_the_ledger(app, judged)
-    return _remembered(app, judged) if thoroughly else judged
+    return _found_in_the_ledger(ledger, offers.all(), judged)
 
 
-def _found_in_the_ledger(app: App, judged: list[Judged]) -> list[Judged]:
+def _found_in_the_ledger(ledger: Ledger, offers: list[Offer], judged: list[Judged]) -> list[Judged]:
     missing = [each.missing for each in judged if each.missing]
     if not missing:
         return judged
     # The ledger can hold far more in this time than the list.
     known: dict[str, list[Known]] = {_customer_of(candidate): [] for candidate in missing}
     times = [candidate.received_at for candidate in missing]
-    for lead in within(app.ledger, min(times) - IMPORT_WINDOW, max(times) + IMPORT_WINDOW):
+    for lead in within(ledger, min(times) - IMPORT_WINDOW, max(times) + IMPORT_WINDOW):
         if lead.customer in known:
             known[lead.customer].append(lead)
-    offers = app.offers.all()
     return [_matched(each, known, offers) for each in judged]
 
 
@@ -260,9 +261,13 @@ def _matched(judged: Judged, known: Mapping[str, Sequence[Known]], offers: list[
     return replace(judged, verdict=Verdict.KNOWN, known_as=best.lead_id, state=best.state)
 
 
-def _remembered(app: App, judged: list[Judged]) -> list[Judged]:
+def remembered(
+    ledger: Ledger,
+    offers: list[Offer],
+    destination_of: Callable[[DestinationConfig], Destination],
+    judged: list[Judged],
+) -> list[Judged]:
     """What customers' rows still know of leads whose own rows are gone. Of a row that names no offer, each is asked."""
-    offers = app.offers.all()
 
     def ask(each: Judged) -> Judged:
         if (candidate := each.missing) is None:
@@ -270,18 +275,20 @@ def _remembered(app: App, judged: list[Judged]) -> list[Judged]:
         offer = _offer_of(candidate, offers)
         named = bool(candidate.references.names)
         asked = [offer] if offer else [] if named else offers
-        found = next((seen for one in asked for seen in _seen_of(app, candidate, one)), None)
+        found = next((seen for one in asked for seen in _seen_of(ledger, destination_of, candidate, one)), None)
         return replace(each, verdict=Verdict.KNOWN, known_as=found.lead_id) if found else each
 
     return list(map_in_order(ask, judged, at_most=AT_ONCE, seconds=IMPORT_SECONDS))
 
 
-def _seen_of(app: App, candidate: Candidate, offer: Offer) -> Iterator[RecentLead]:
+def _seen_of(
+    ledger: Ledger, destination_of: Callable[[DestinationConfig], Destination], candidate: Candidate, offer: Offer
+) -> Iterator[RecentLead]:
     """What the customer's rows at the offer's destinations remember of this lead."""
     wanted = similar_action_fingerprints(candidate.lead, offer.dedup_scope(candidate.offer))
     for config in offer.destinations:
-        scope = app.destination(config).record_scope(offer.id, config.name)
-        customer = app.ledger.customer(customer_of(candidate.lead, candidate.lead_id), scope)
+        scope = destination_of(config).record_scope(offer.id, config.name)
+        customer = ledger.customer(customer_of(candidate.lead, candidate.lead_id), scope)
         for seen in customer.recent if customer else ():
             if seen.action_fingerprint in wanted and abs(seen.at - candidate.received_at) <= IMPORT_WINDOW:
                 yield seen
@@ -301,22 +308,21 @@ def fit_for(policy: Imported, judged: list[Judged]) -> list[Judged]:
     ]
 
 
-def take_in(app: App, judged: Iterable[Judged], policy: Imported) -> None:
+def take_in(incoming: IncomingLeads, judged: Iterable[Judged], policy: Imported) -> None:
     """Put the leads that are missing on the queue. Done twice, it is done once: their ids are the same.
 
     Raises `StorageError` or `NotDoneInTime` where some are not on the queue.
     """
 
     def put(candidate: Candidate) -> str:
-        put_on_the_queue(
-            app,
+        incoming.put(
             Message(
                 candidate.lead_id,
                 received_at=candidate.received_at,
                 offer=candidate.offer,
                 lead=candidate.lead,
                 imported=policy,
-            ),
+            )
         )
         return candidate.lead_id
 

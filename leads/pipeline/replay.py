@@ -6,19 +6,21 @@ from hashlib import sha256
 from typing import Final
 
 from leads import destinations
-from leads.app import App
 from leads.core import clock
 from leads.core.identity import new_lead_id
 from leads.core.lead import Lead
 from leads.core.messages import Imported, Message
 from leads.core.states import CORRECTABLE, FINAL, State
+from leads.ledger.incoming import IncomingLeads
 from leads.ledger.rows import Delivery, LeadRecord
+from leads.ledger.transactions import Ledger
 from leads.offers.model import offer_by_id
-from leads.pipeline.intake import put_on_the_queue
+from leads.offers.table import Offers
 from leads.pipeline.recovery import DEFAULT_PACE
 from leads.pipeline.redriving import put_next
 from leads.platform.events import Event, emit
 from leads.platform.row_reading import UnreadableRow
+from leads.platform.storage import Queue
 
 READ_FIRST_SECONDS: Final = 3
 """How long the message waits for the ledger to know that something final is wanted again."""
@@ -59,7 +61,9 @@ class NotCorrectable(Exception):
 
 
 def replay(
-    app: App,
+    queue: Queue,
+    ledger: Ledger,
+    offers: Offers,
     record: LeadRecord,
     destination: str | None = None,
     *,
@@ -71,12 +75,12 @@ def replay(
 
     Done twice, the second message collapses with the first. With `force`, what was done with a destination is sent again, too.
     """
-    plans = [_plan(app, record, name, force=force) for name in _targets(app, record, destination)]
+    plans = [_plan(offers, record, name, force=force) for name in _targets(offers, record, destination)]
     for plan in plans:
         if plan.kept or dry_run:
             continue
         wait = max(delay, READ_FIRST_SECONDS) if plan.state in FINAL or _is_new(record, plan) else delay
-        put_next(app.queue, app.ledger, record, plan.destination, wait, forced=force)
+        put_next(queue, ledger, record, plan.destination, wait, forced=force)
         emit(
             Event.LEAD_REPLAYED,
             record.traceparent,
@@ -92,10 +96,10 @@ def _is_new(record: LeadRecord, plan: Replay) -> bool:
     return plan.destination not in record.deliveries
 
 
-def _targets(app: App, record: LeadRecord, destination: str | None) -> list[str]:
+def _targets(offers: Offers, record: LeadRecord, destination: str | None) -> list[str]:
     if destination is None:
         return [name for name in record.deliveries if name] or [""]
-    offer = offer_by_id(record.offer, app.offers.renew())
+    offer = offer_by_id(record.offer, offers.renew())
     configured = [config.name for config in offer.destinations] if offer else []
     known = sorted({*configured, *filter(None, record.deliveries)})
     if destination not in known:
@@ -103,7 +107,7 @@ def _targets(app: App, record: LeadRecord, destination: str | None) -> list[str]
     return [destination]
 
 
-def _plan(app: App, record: LeadRecord, name: str, *, force: bool) -> Replay:
+def _plan(offers: Offers, record: LeadRecord, name: str, *, force: bool) -> Replay:
     delivery = record.deliveries.get(name, Delivery(name))
     plan = Replay(record.lead_id, name, delivery.state)
     if record.emptied_at is not None:
@@ -117,44 +121,47 @@ def _plan(app: App, record: LeadRecord, name: str, *, force: bool) -> Replay:
         why = _ONLY_TO_RECORD
     if not force or why not in _OVERRULED:
         return replace(plan, kept=why)
-    if not name and _goes_nowhere(app, record):
+    if not name and _goes_nowhere(offers, record):
         return replace(plan, kept=_NOWHERE)
-    return replace(plan, twice=_sent_twice(app, record, name))
+    return replace(plan, twice=_sent_twice(offers, record, name))
 
 
-def _goes_nowhere(app: App, record: LeadRecord) -> bool:
+def _goes_nowhere(offers: Offers, record: LeadRecord) -> bool:
     """Whether it has an offer of which no destination admits it."""
-    offer = app.offers.route(record.references)
+    offer = offers.route(record.references)
     if offer is None or record.lead is None:
         return False
     stage = offer.stage(record.lead)
     return not any(config.when.admits(record.lead, stage) for config in offer.destinations)
 
 
-def _sent_twice(app: App, record: LeadRecord, name: str) -> str:
+def _sent_twice(offers: Offers, record: LeadRecord, name: str) -> str:
     """What it means at this destination to get a lead again."""
-    offer = offer_by_id(record.offer, app.offers.all())
+    offer = offer_by_id(record.offer, offers.all())
     config = offer.destination(name) if offer else None
     return destinations.destination_class(config.type).replay_warning if config else ""
 
 
-def in_bulk(app: App, found: Iterable[tuple[str, str]], begun: int, *, dry_run: bool) -> Iterator[Replay]:
+def in_bulk(
+    queue: Queue, ledger: Ledger, offers: Offers, found: Iterable[tuple[str, str]], begun: int, *, dry_run: bool
+) -> Iterator[Replay]:
     """Replay leads and destinations, staggered at the app's pace behind the `begun` ones that went before."""
     for lead_id, destination in found:
         try:
-            record = app.ledger.read(lead_id)
+            record = ledger.read(lead_id)
         except UnreadableRow as unreadable:
             unreadable.report()
             yield Replay(lead_id, destination, State.UNREADABLE, kept="this release can't read its row")
             continue
         if record is None or (destination and destination not in record.deliveries):
             continue
-        for plan in replay(app, record, destination or None, delay=int(begun / DEFAULT_PACE), dry_run=dry_run):
+        delay = int(begun / DEFAULT_PACE)
+        for plan in replay(queue, ledger, offers, record, destination or None, delay=delay, dry_run=dry_run):
             begun += not plan.kept
             yield plan
 
 
-def correct(app: App, record: LeadRecord, lead: Lead, *, dry_run: bool = False) -> str:
+def correct(incoming: IncomingLeads, ledger: Ledger, record: LeadRecord, lead: Lead, *, dry_run: bool = False) -> str:
     """Send the lead with corrections as a lead of its own, to where the original has not come, and settle the original.
 
     Returns the new lead's id, which is the same each time for the same correction: it can be done twice. Raises `NotCorrectable`.
@@ -177,7 +184,7 @@ def correct(app: App, record: LeadRecord, lead: Lead, *, dry_run: bool = False) 
         corrects=record.lead_id,
         only=tuple(sorted(delivery.destination for delivery in open_ones if delivery.destination)),
     )
-    put_on_the_queue(app, message)
+    incoming.put(message)
     now = clock.now()
 
     def change(current: LeadRecord) -> None:
@@ -186,6 +193,6 @@ def correct(app: App, record: LeadRecord, lead: Lead, *, dry_run: bool = False) 
                 delivery.state, delivery.next_at, delivery.updated_at = State.SKIPPED, None, now
                 delivery.reason = f"sent with corrections as {lead_id}"
 
-    app.ledger.settle(record, change)
+    ledger.settle(record, change)
     emit(Event.LEAD_CORRECTED, record.traceparent, lead_id=record.lead_id, offer=record.offer, corrected_as=lead_id)
     return lead_id

@@ -11,7 +11,6 @@ from leads.core.messages import Message, MessageTooNew, MessageUnreadable, bytes
 from leads.core.states import State
 from leads.ledger.rows import Delivery, LeadRecord
 from leads.ledger.transactions import LeadKnown
-from leads.pipeline.intake import keep_unreadable
 from leads.pipeline.new_leads import drop_if_erased, new_record
 from leads.platform import deadline
 from leads.platform.events import Event, emit
@@ -67,7 +66,7 @@ def _keep(app: App, stored: str) -> bool:
         emit(Event.MESSAGE_TOO_NEW)
         return False
     except MessageUnreadable as error:
-        keep_unreadable(app, raw, str(error))
+        app.incoming.keep_unreadable(raw, str(error))
         return True
     for _ in range(3):
         try:

@@ -98,7 +98,7 @@ class Case:
 
     def post(self, **changes: Any) -> str:
         """Take a lead in, without a worker. Returns its id."""
-        lead_id = accept(self.app, json.dumps(a_lead(**changes)).encode()).lead_id
+        lead_id = accept(self.app.incoming, json.dumps(a_lead(**changes)).encode()).lead_id
         self.accepted.append(lead_id)
         return lead_id
 

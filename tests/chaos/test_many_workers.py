@@ -297,7 +297,7 @@ def _post(case: Case, vendor: Vendor, rng: Random, actions: tuple[str, ...]) -> 
     wanted = [(f"c{number}@example.com", action) for number in range(vendor.customers) for action in actions]
     rng.shuffle(wanted)
     return {
-        accept(case.app, json.dumps(a_lead(email, action, Description=action)).encode()).lead_id: email
+        accept(case.app.incoming, json.dumps(a_lead(email, action, Description=action)).encode()).lead_id: email
         for email, action in wanted
     }
 

@@ -51,7 +51,7 @@ def test_four_workers_at_full_speed_use_the_allowance_and_never_exceed_it(
         marketo.latency = 0.05
         app.offers.save(read_offer(_offer(marketo)))
         for number in range(LEADS):
-            accept(app, json.dumps(a_lead(f"c{number}@example.com")).encode())
+            accept(app.incoming, json.dumps(a_lead(f"c{number}@example.com")).encode())
         env = {
             "LeadsStorage": storage,
             "AzureWebJobsStorage": "",

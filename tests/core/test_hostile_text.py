@@ -36,6 +36,7 @@ from leads.destinations.vendors import salesforce_web_to_lead
 from leads.destinations.vendors.azure_table.rows import from_entity
 from leads.destinations.vendors.dataverse.errors import problem_of
 from leads.destinations.vendors.salesforce.errors import refusal_of
+from leads.ledger.incoming import IncomingLeads
 from leads.operations.export import safe_cell
 from leads.pipeline.http import plain_words
 from leads.pipeline.intake import MAX_BODY_BYTES, KeptUnreadable, accept
@@ -107,10 +108,10 @@ def quietly(function: Callable[[str], object], *refusals: type[Exception]) -> Ca
 
 def take_in(body: bytes) -> None:
     """The intake without storage."""
-    ledger = SimpleNamespace(keep_body=lambda *_: None, keep_unreadable=lambda *_: None)
-    app: Any = SimpleNamespace(intake_ledger=ledger, queue=SimpleNamespace(put=lambda _: None))
+    ledger: Any = SimpleNamespace(keep_body=lambda *_: None, keep_unreadable=lambda *_: None)
+    queue: Any = SimpleNamespace(put=lambda _: None)
     try:
-        accept(app, body[:MAX_BODY_BYTES])
+        accept(IncomingLeads(lambda: queue, lambda: ledger), body[:MAX_BODY_BYTES])
     except (KeptUnreadable, UnreadableLead):
         return
 

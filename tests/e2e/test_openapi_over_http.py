@@ -33,7 +33,7 @@ EXAMPLES = 5
 def what_there_is(app: App) -> dict[str, str]:
     """An offer with its connection, and a lead that was delivered; by the names that stand in addresses."""
     app.offers.save(read_offer({"id": "contoso.crm", "destinations": [{"name": "table", "type": "azure_table"}]}))
-    lead = accept(app, json.dumps(a_lead()).encode(), "contoso.crm")
+    lead = accept(app.incoming, json.dumps(a_lead()).encode(), "contoso.crm")
     for message in app.queue.receive(32, 30):
         deliver(app, text_of(message))
         app.queue.delete(message)

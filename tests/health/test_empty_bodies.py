@@ -195,7 +195,7 @@ def test_where_storage_does_not_answer_the_sender_is_told_all_the_same(
 def test_a_lead_with_a_body_loads_nothing_of_this(fresh_storage: str) -> None:
     code = (
         "import sys, function_app; from leads.app import get_app; from leads.pipeline.intake import accept; "
-        """accept(get_app(), b'{"Email": "x"}'); """
+        """accept(get_app().incoming, b'{"Email": "x"}'); """
         "sys.exit(bool({'azure.data.tables', 'leads.health.alarms', 'leads.health.empty_bodies'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"LeadsStorage": fresh_storage}, cwd=ROOT)

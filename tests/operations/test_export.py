@@ -20,7 +20,6 @@ from leads.cli.transport import StorageTransport
 from leads.operations import export as steps
 from leads.operations.export import Export, export_leads
 from leads.operations.problems import Invalid
-from leads.pipeline.intake import keep_unreadable
 from tests.chaos.every_request import KillAt
 from tests.support.command_line import ROOT, Run, environment_of, one_line, process, run_against
 from tests.support.pipeline import Pipeline, a_lead, crm
@@ -50,7 +49,7 @@ def filled(pipeline: Pipeline, vendor: Vendor) -> dict[str, str]:
     found["refused"] = pipeline.post(a_lead("refused@example.com", OfferTitle="erp"))
     found["unrouted"] = pipeline.post(a_lead("unrouted@example.com", OfferTitle="Nobody's"))
     pipeline.run()
-    found["unreadable"] = keep_unreadable(pipeline.app, b"{not JSON", "it can't be read")
+    found["unreadable"] = pipeline.app.incoming.keep_unreadable(b"{not JSON", "it can't be read")
     assert len(found) == LEADS
     return found
 

@@ -16,6 +16,7 @@ from azure.core.exceptions import ServiceResponseError
 from azure.data.tables import TableClient
 
 from leads.core.states import State
+from leads.ledger.incoming import IncomingLeads
 from leads.ledger.queries import arrivals, newest
 from leads.operations.imports import (
     ImportedFromTable,
@@ -27,7 +28,6 @@ from leads.operations.imports import (
 )
 from leads.operations.leads import ShowLead, show_lead
 from leads.operations.problems import Invalid
-from leads.pipeline import importing, intake
 from leads.pipeline.importing import Verdict
 from tests.support.command_line import Run, one_line, run_against
 from tests.support.logs import logged
@@ -264,7 +264,7 @@ def test_killed_in_the_middle_and_run_again_each_lead_is_there_once(
 ) -> None:
     at = routed.clock.now() - timedelta(days=50)
     wanted = rows(*[a_row(f"a{number}@example.com", at=at) for number in range(20)])
-    put, count = intake.put_on_the_queue, iter(range(100))
+    put, count = IncomingLeads.put, iter(range(100))
 
     def dies(*arguments: Any) -> None:
         if next(count) == 7:
@@ -272,7 +272,7 @@ def test_killed_in_the_middle_and_run_again_each_lead_is_there_once(
         put(*arguments)
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(importing, "put_on_the_queue", dies)
+        patched.setattr(IncomingLeads, "put", dies)
         routed.ask(import_rows, wanted)
     routed.step()
     routed.ask(import_rows, wanted)
@@ -284,14 +284,14 @@ def test_what_is_on_the_queue_is_logged_although_storage_refuses_one_of_the_lead
     routed: Pipeline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     at = routed.clock.now()
-    put, count = intake.put_on_the_queue, iter(range(100))
+    put, count = IncomingLeads.put, iter(range(100))
 
     def refused(*arguments: Any) -> None:
         if next(count) == 2:
             raise ServiceResponseError("refused")
         put(*arguments)
 
-    monkeypatch.setattr(importing, "put_on_the_queue", refused)
+    monkeypatch.setattr(IncomingLeads, "put", refused)
     with pytest.raises(ServiceResponseError):
         routed.ask(import_rows, rows(*[a_row(f"a{number}@example.com", at=at) for number in range(5)]))
     assert len({event["lead_id"] for event in logged(caplog, "lead_imported")}) == routed.queue.depth() == 4

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from leads.ledger.incoming import IncomingLeads
 from leads.operations.http import answer_manage
 from leads.pipeline.http import USER_AGENT_CHARACTERS, answer_intake, answer_status, base_address, plain_words
 from leads.platform.settings import read_settings
@@ -84,6 +85,11 @@ def fail(*_: Any, **__: Any) -> NoReturn:
     raise KeyError("ada@example.com")
 
 
+def app_with(ledger: Any = None) -> Any:
+    """An app without a queue."""
+    return SimpleNamespace(incoming=IncomingLeads(fail, lambda: ledger))
+
+
 def to(path: str, /, **route: str) -> func.HttpRequest:
     url = f"https://contoso.azurewebsites.net/api/{path}"
     return func.HttpRequest(
@@ -98,10 +104,10 @@ def test_a_fault_of_the_app_is_answered_as_a_lead_that_is_to_be_sent_again(
     for broken in (
         "leads.pipeline.http.get_app",
         "leads.pipeline.http.accept",
-        "leads.pipeline.intake.encode",
+        "leads.ledger.incoming.encode",
         "leads.pipeline.intake.new_lead_id",
     ):
-        monkeypatch.setattr("leads.pipeline.http.get_app", object)
+        monkeypatch.setattr("leads.pipeline.http.get_app", app_with)
         monkeypatch.setattr(broken, fail)
         answer = answer_intake(to("leads"), "")
         assert (answer.status_code, answer.mimetype) == (503, "application/problem+json")
@@ -115,8 +121,8 @@ def test_a_fault_of_the_app_is_answered_as_a_lead_that_is_to_be_sent_again(
 def test_a_body_that_the_app_fails_to_read_is_kept_as_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would fail at each try, and nobody knows how often the sender makes one."""
     kept: list[bytes] = []
-    ledger = SimpleNamespace(keep_unreadable=lambda _, body: kept.append(body))
-    monkeypatch.setattr("leads.pipeline.http.get_app", lambda: SimpleNamespace(intake_ledger=ledger))
+    ledger: Any = SimpleNamespace(keep_unreadable=lambda _, body: kept.append(body))
+    monkeypatch.setattr("leads.pipeline.http.get_app", lambda: app_with(ledger))
     monkeypatch.setattr("leads.pipeline.intake.parse_body", fail)
     answer = answer_intake(to("leads"), "")
     assert (answer.status_code, kept) == (422, [b'{"Email": "a@example.com"}'])

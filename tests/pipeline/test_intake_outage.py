@@ -212,7 +212,7 @@ def test_a_lead_that_could_not_be_stored_is_a_storage_error(outage: str, kind: s
     with OUTAGES[outage]() as port:
         app = App(Settings.model_validate({"LeadsStorage": at(port)}))
         with pytest.raises(StorageError):
-            accept(app, BODIES[kind])
+            accept(app.incoming, BODIES[kind])
 
 
 @pytest.mark.usefixtures("short_deadline")

@@ -27,7 +27,7 @@ def trace(number: int) -> str:
 
 def post(pipeline: Pipeline, number: int, body: bytes | None = None) -> str:
     raw = body or json.dumps(a_lead(f"{number}@example.com")).encode()
-    return accept(pipeline.app, raw, "", f"00-{trace(number)}-b7ad6b7169203331-01").lead_id
+    return accept(pipeline.app.incoming, raw, "", f"00-{trace(number)}-b7ad6b7169203331-01").lead_id
 
 
 def about(caplog: pytest.LogCaptureFixture, lead_id: str) -> list[tuple[str, dict[str, Any]]]:

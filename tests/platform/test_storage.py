@@ -219,7 +219,7 @@ def test_the_largest_envelope_fits_on_the_queue_and_one_byte_more_would_not(stor
 def test_a_lead_about_as_large_as_an_envelope_is_accepted(fresh_storage: str, size: int) -> None:
     app = App(Settings.model_validate({"LeadsStorage": fresh_storage}))
     body = json.dumps({"Description": "é" * (size // 2)}, ensure_ascii=False).encode()
-    lead_id = accept(app, body).lead_id
+    lead_id = accept(app.incoming, body).lead_id
     message = decode(text_of(app.queue.receive(1, 30)[0]))
     assert message.lead_id == lead_id
     if message.has_body:

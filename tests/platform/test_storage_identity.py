@@ -173,7 +173,7 @@ def app_with(environ: dict[str, str], **table: str) -> App:
 
 def handled(app: App) -> str:
     """Take a lead in and deliver it. Returns its id."""
-    lead_id = accept(app, json.dumps(a_lead()).encode()).lead_id
+    lead_id = accept(app.incoming, json.dumps(a_lead()).encode()).lead_id
     for message in app.queue.receive(32, 30):
         deliver(app, text_of(message))
         app.queue.delete(message)
@@ -200,7 +200,7 @@ def test_a_lead_is_taken_in_and_delivered_by_identity_alone(account: str, tokens
 def test_the_account_name_alone_leads_to_azures_addresses(account: str, tokens: TokenEndpoint) -> None:
     # Not through the ledger: Azurite carries out no transactions under these names.
     app = App(read_settings(by_name(account)))
-    lead_id = accept(app, json.dumps(a_lead()).encode()).lead_id
+    lead_id = accept(app.incoming, json.dumps(a_lead()).encode()).lead_id
     assert [decode(text_of(message)).lead_id for message in app.queue.receive(32, 30)] == [lead_id]
     assert table_of(app).send(OUTGOING, Customer("key")) == Delivered(OUTGOING.lead_id, "created")
     assert [row["RowKey"] for row in rows(account)] == [OUTGOING.lead_id]
@@ -238,14 +238,14 @@ def test_storage_refuses_a_token_for_another_audience_so_the_lead_is_not_accepte
 ) -> None:
     tokens.audience = "https://vault.azure.net"
     with pytest.raises(StorageError):
-        accept(App(read_settings(by_address(account))), json.dumps(a_lead()).encode())
+        accept(App(read_settings(by_address(account))).incoming, json.dumps(a_lead()).encode())
 
 
 @pytest.mark.parametrize("status", [400, 500])
 def test_without_a_token_the_lead_is_refused(status: int, account: str, tokens: TokenEndpoint) -> None:
     tokens.status = status
     with in_time(), pytest.raises(StorageError):
-        accept(App(read_settings(by_address(account))), json.dumps(a_lead()).encode())
+        accept(App(read_settings(by_address(account))).incoming, json.dumps(a_lead()).encode())
 
 
 def test_a_token_endpoint_that_does_not_answer_is_given_up_on(account: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +253,7 @@ def test_a_token_endpoint_that_does_not_answer_is_given_up_on(account: str, monk
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}/msi/token")
         monkeypatch.setenv("IDENTITY_HEADER", HEADER)
         with in_time(), pytest.raises(StorageError):
-            accept(App(read_settings(by_address(account))), json.dumps(a_lead()).encode())
+            accept(App(read_settings(by_address(account))).incoming, json.dumps(a_lead()).encode())
 
 
 @pytest.mark.usefixtures("azures_names")

@@ -167,9 +167,7 @@ def test_nothing_of_a_customer_is_left_anywhere(
 
 
 def keep_unreadable(pipeline: Pipeline, body: bytes) -> str:
-    from leads.pipeline.intake import keep_unreadable as keep
-
-    return keep(pipeline.app, body, "it can't be read")
+    return pipeline.app.incoming.keep_unreadable(body, "it can't be read")
 
 
 def waiting_text(pipeline: Pipeline, action: str) -> str:
@@ -353,7 +351,7 @@ def test_what_was_corrected_goes_with_its_correction(pipeline: Pipeline, vendor:
     vendor.works()
     for lead_id in (mistyped, unreadable):
         fixed = parse_body(json.dumps(a_lead(EMAIL)).encode())
-        replay.correct(pipeline.app, pipeline.record(lead_id), fixed)
+        replay.correct(pipeline.app.incoming, pipeline.app.ledger, pipeline.record(lead_id), fixed)
         pipeline.run()
     erase(pipeline)
     assert leftovers(fresh_storage, [EMAIL, "ada@exmaple.com", "O'Neil"]) == []
@@ -365,12 +363,12 @@ def test_who_is_erased_does_not_come_back_by_an_import(pipeline: Pipeline, vendo
     erase(pipeline)
     row = importing.Row(1, hers(OfferTitle="Contoso CRM", CreatedTime="2026-01-31 14:00:00"))
     reading = importing.Reading({})
-    judged = importing.compare(pipeline.app, [row], reading)
-    importing.take_in(pipeline.app, judged, Imported.SEND)
+    judged = importing.compare(pipeline.app.ledger, pipeline.app.offers, [row], reading)
+    importing.take_in(pipeline.app.incoming, judged, Imported.SEND)
     pipeline.run()
     assert vendor.calls == []
     assert left(fresh_storage) == []
-    (again,) = importing.compare(pipeline.app, [row], reading)
+    (again,) = importing.compare(pipeline.app.ledger, pipeline.app.offers, [row], reading)
     assert (again.verdict, again.state) == (importing.Verdict.KNOWN, State.ERASED)
 
 

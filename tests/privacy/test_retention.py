@@ -13,7 +13,6 @@ from leads.core.lead import Lead
 from leads.core.states import State
 from leads.ledger.queries import Arrival, arrivals, newest
 from leads.pipeline import importing, replay
-from leads.pipeline.intake import keep_unreadable
 from leads.privacy import retention
 from tests.support.leftovers import leftovers
 from tests.support.logs import logged
@@ -83,7 +82,7 @@ def test_dead_letters_unrouted_and_unreadable_ones_go_after_their_own_periods_an
     refused = pipeline.post(a_lead())
     unrouted = pipeline.post(a_lead(OfferTitle="Nobody's"))
     pipeline.run()
-    unreadable = keep_unreadable(pipeline.app, b'{"Email": "ada@example.com"', "it can't be read")
+    unreadable = pipeline.app.incoming.keep_unreadable(b'{"Email": "ada@example.com"', "it can't be read")
     days_later(pipeline, 39)
     assert pipeline.record(refused).lead is not None
     days_later(pipeline, 2)
@@ -147,11 +146,12 @@ def test_a_list_that_is_imported_afterwards_is_known_still(pipeline: Pipeline, v
     days_later(pipeline, 91)
     assert pipeline.record(lead).emptied_at is not None
     row = importing.Row(1, a_lead(CreatedTime=f"{came:%Y-%m-%d %H:%M:%S}"))
-    (judged,) = importing.compare(pipeline.app, [row], importing.Reading({}))
+    (judged,) = importing.compare(pipeline.app.ledger, pipeline.app.offers, [row], importing.Reading({}))
     assert (judged.verdict, judged.known_as) == (importing.Verdict.KNOWN, lead)
     with pytest.raises(replay.NotCorrectable):
-        replay.correct(pipeline.app, pipeline.record(lead), Lead(email="ada@example.com"))
-    (plan,) = replay.replay(pipeline.app, pipeline.record(lead), force=True)
+        replay.correct(pipeline.app.incoming, pipeline.app.ledger, pipeline.record(lead), Lead(email="ada@example.com"))
+    app = pipeline.app
+    (plan,) = replay.replay(app.queue, app.ledger, app.offers, pipeline.record(lead), force=True)
     assert plan.kept == "its personal data has been removed"
 
 

@@ -125,7 +125,7 @@ class Pipeline:
     def post(self, body: dict[str, Any] | bytes | None = None, offer: str = "") -> str:
         """Take a lead in as the HTTP function does. Returns its id."""
         raw = body if isinstance(body, bytes) else json.dumps(body or a_lead()).encode()
-        return accept(self.app, raw, offer).lead_id
+        return accept(self.app.incoming, raw, offer).lead_id
 
     def ask(self, run: Callable[[*Parts, RequestT], AnswerT], request: RequestT) -> AnswerT:
         """What an operation answers."""

@@ -370,7 +370,7 @@ def test_neither_the_secret_nor_the_customer_is_in_log_or_ledger_error(
 
 def test_a_call_hands_on_the_trace_of_its_lead(pipeline: Pipeline, receiver: Receiver) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
-    accept(pipeline.app, json.dumps(a_lead()).encode(), "", f"00-{trace}-b7ad6b7169203331-01")
+    accept(pipeline.app.incoming, json.dumps(a_lead()).encode(), "", f"00-{trace}-b7ad6b7169203331-01")
     pipeline.run()
     pipeline.post(a_lead("2@example.com"))
     pipeline.run()

@@ -946,7 +946,7 @@ def test_what_a_form_was_filled_out_for_is_remembered_before_the_list_is_tried(
     assert (settled.state, settled.possibly_twice) == (State.DELIVERED, False)
     assert len(marketo.activities) == 1
     assert marketo.members() == [one(marketo)["id"]] == [int(settled.record_id)]
-    replay(pipeline.app, pipeline.record(lead), force=True)
+    replay(pipeline.queue, pipeline.app.ledger, pipeline.app.offers, pipeline.record(lead), force=True)
     pipeline.advance(5)
     assert len(marketo.activities) == 2, "what a person asks for is sent again"
 
