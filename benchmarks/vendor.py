@@ -29,6 +29,7 @@ from leads.destinations.limits import ALLOWANCES_TABLE, RateLimit, RateLimiter
 from tests.fakes import marketo
 from tests.fakes.dataverse import Dataverse
 from tests.fakes.https_server import Request, Response, VendorServer
+from tests.fakes.hubspot import HubSpot
 from tests.fakes.marketo import Marketo
 from tests.fakes.salesforce import Salesforce
 from tests.fakes.tls import make_authority
@@ -41,12 +42,13 @@ SECRETS = {"LEADS_SECRET_WEBHOOK": SECRET, "LEADS_SECRET_CRM": "the secret"}
 
 
 def measure(effort: Effort, tell: Callable[[str], None]) -> list[Result]:
-    """Fifteen rows."""
+    """Seventeen rows."""
     with vendor_process() as vendor, accounts(1) as (storage,):
         marketo = _marketo(vendor, storage)
         return [
             *(row for crm in CRMS for row in _requests(vendor, crm)),
             *_requests_of_marketo(vendor, marketo),
+            *_requests_of_hubspot(vendor),
             _own_work("a webhook call", _webhook(vendor), vendor, effort, tell),
             *(_own_work(f"a first lead to {crm}", _crm(vendor, crm), vendor, effort, tell) for crm in CRMS),
             _own_work("a Web-to-Lead form", _form(vendor, storage), vendor, effort, tell, _counting(storage)),
@@ -92,12 +94,15 @@ def _serve(line: Connection, folder: str) -> None:
         Dataverse(authority) as dynamics,
         Salesforce(authority) as salesforce,
         Marketo(authority) as instance,
+        HubSpot(authority) as account,
     ):
         instance.calls_in_20_seconds = instance.quota = sys.maxsize
-        crms: dict[str, Dataverse | Salesforce | Marketo] = {
+        account.token = SECRETS["LEADS_SECRET_CRM"]
+        crms: dict[str, Dataverse | Salesforce | Marketo | HubSpot] = {
             "Dynamics 365": dynamics,
             "Salesforce": salesforce,
             "Marketo": instance,
+            "HubSpot": account,
         }
         settings = {name: crm.settings("env:LEADS_SECRET_CRM") for name, crm in crms.items()}
         settings["Marketo"]["journey_field"] = "marketplaceJourney"
@@ -204,6 +209,17 @@ def _requests_of_marketo(vendor: Vendors, destination: Destination) -> list[Resu
         result("Marketo, requests for a customer's first lead", first, Target("=", 1, "ours")),
         result("Marketo, requests for a later stage", later, Target("=", 2, "ours")),
         result("Marketo, requests for a later stage that overwrites", overwriting, Target("=", 1, "ours")),
+    ]
+
+
+def _requests_of_hubspot(vendor: Vendors) -> list[Result]:
+    destination = _made(vendor, "hubspot", vendor.settings["HubSpot"])
+    outgoing, customer = _outgoing()
+    first, known = _counted(vendor, "HubSpot", destination, outgoing, customer)
+    later, _ = _counted(vendor, "HubSpot", destination, _later(outgoing), known)
+    return [
+        result("HubSpot, requests for a customer's first lead", first, Target("=", 2, "ours")),
+        result("HubSpot, requests for a later stage", later, Target("=", 3, "ours")),
     ]
 
 

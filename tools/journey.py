@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.fakes.dataverse import Dataverse
+from tests.fakes.hubspot import HubSpot, shown_note
 from tests.fakes.marketo import LIST, Marketo
 from tests.fakes.salesforce import Salesforce
 from tests.fakes.tls import make_authority
@@ -46,6 +47,7 @@ class StandIns:
     salesforce: Salesforce
     form: WebToLead
     marketo: Marketo
+    hubspot: HubSpot
     receiver: Receiver
     settings: dict[str, str]
 
@@ -55,6 +57,7 @@ class StandIns:
         dynamics = self.dynamics.settings("env:LEADS_SECRET_DEMO_DYNAMICS")
         salesforce = self.salesforce.settings("env:LEADS_SECRET_DEMO_SALESFORCE")
         marketo = self.marketo.settings("env:LEADS_SECRET_DEMO_MARKETO") | {"journey_field": JOURNEY_FIELD}
+        hubspot = self.hubspot.settings("env:LEADS_SECRET_DEMO_HUBSPOT")
         hook = {"url": self.receiver.url, "secret": "env:LEADS_SECRET_DEMO_WEBHOOK"}
         call_them = {"contact_requested": {"task": {"subject": "Call {first_name} {last_name}", "due_hours": 4}}}
         list_them = {"contact_requested": {"list": LIST}}
@@ -71,6 +74,7 @@ class StandIns:
                     "settings": {"oid": OID, "url": self.form.url},
                 },
                 {"name": "marketo", "type": "marketo", "settings": marketo, "follow_up": list_them},
+                {"name": "hubspot", "type": "hubspot", "settings": hubspot, "follow_up": call_them},
                 {"name": "hook", "type": "webhook", "settings": hook},
             ],
         }
@@ -88,6 +92,7 @@ def stand_ins() -> Iterator[StandIns]:
             Salesforce(authority) as org,
             WebToLead(authority) as form,
             Marketo(authority) as instance,
+            HubSpot(authority) as account,
             Receiver(authority, [webhook_secret]) as receiver,
         ):
             dynamics.entra.set_secret(client_secret)
@@ -98,9 +103,10 @@ def stand_ins() -> Iterator[StandIns]:
                 "LEADS_SECRET_DEMO_DYNAMICS": client_secret,
                 "LEADS_SECRET_DEMO_SALESFORCE": consumer_secret,
                 "LEADS_SECRET_DEMO_MARKETO": service_secret,
+                "LEADS_SECRET_DEMO_HUBSPOT": account.token,
                 "LEADS_SECRET_DEMO_WEBHOOK": webhook_secret,
             }
-            yield StandIns(dynamics, org, form, instance, receiver, settings)
+            yield StandIns(dynamics, org, form, instance, account, receiver, settings)
 
 
 def configure(vendors: StandIns, storage: str) -> None:
@@ -118,8 +124,7 @@ def show(vendors: StandIns, host: Host, storage: str, console: Console) -> bool:
     delivered = [_wait(host, _post(host, customer, action)) == "delivered" for action in STAGES]
     console.print(
         f"\n[bold]One customer's journey[/]: {len(STAGES)} leads to the {len(vendors.offer['destinations'])} destinations of "
-        f"offer {OFFER}. Dynamics 365, Salesforce, Marketo and the webhook's endpoint are stand-ins on this machine, not the "
-        "vendors' services."
+        f"offer {OFFER}. The vendors are stand-ins on this machine, not their services."
     )
     with TableClient.from_connection_string(storage, TABLE) as table:
         rows = [row for row in table.list_entities() if row["Email"] == customer]
@@ -129,16 +134,19 @@ def show(vendors: StandIns, host: Host, storage: str, console: Console) -> bool:
     forms = [made for made in vendors.form.leads if made["email"] == customer]
     console.print(_of_web_to_lead(forms))
     console.print(_of_marketo(vendors.marketo, customer))
+    console.print(_of_hubspot(vendors.hubspot, customer))
     calls = [record for record in vendors.receiver.records.values() if record["data"]["customer"]["email"] == customer]
     console.print(_of_webhook(calls))
     records = [row for row in vendors.dynamics.leads.values() if row["emailaddress1"] == customer]
     notes = [note for row in records for note in vendors.dynamics.notes(row["leadid"])]
     leads_in = [row for row in vendors.salesforce.leads if row["Email"] == customer]
     persons = [person for person in vendors.marketo.persons.values() if person["email"] == customer]
-    one_record = (len(records), len(leads_in), len(persons)) == (1, 1, 1)
-    told = (notes, _told(vendors.salesforce, leads_in), [stage for person in persons for stage in _stages(person)])
+    contacts = [contact for contact in vendors.hubspot.living() if contact.properties["email"] == customer]
+    one_record = (len(records), len(leads_in), len(persons), len(contacts)) == (1, 1, 1, 1)
+    stages = [stage for person in persons for stage in _stages(person)]
+    told = (notes, _notes(vendors.hubspot, customer), _told(vendors.salesforce, leads_in), stages)
     right = all(delivered) and one_record and all(len(found) == len(STAGES) for found in (rows, forms, calls, *told))
-    verdict = "Each lead arrived once in each destination; in Dynamics 365, Salesforce and Marketo they are one record."
+    verdict = "Each lead arrived once in each destination; in Dynamics 365, Salesforce, Marketo and HubSpot they are one record."
     console.print(verdict if right else "[bold red]Not every lead arrived once in each destination.[/]")
     return right
 
@@ -243,6 +251,27 @@ def _of_marketo(instance: Marketo, customer: str) -> Table:
 def _stages(person: dict[str, Any]) -> list[str]:
     """The lines of a person's journey, oldest first."""
     return str(person[JOURNEY_FIELD]).partition("\n\n")[0].split("\n")[::-1]
+
+
+def _of_hubspot(account: HubSpot, customer: str) -> Table:
+    table = _table("HubSpot (stand-in): one contact, a note for each stage", "", "", "")
+    for contact in account.living():
+        if contact.properties["email"] == customer:
+            values = contact.properties
+            table.add_row("contact", f"{values['firstname']} {values['lastname']}, {values['company']}", "")
+            for note in _notes(account, customer):
+                table.add_row("note", note.partition("\n")[0].removeprefix("Stage: "), "")
+            for task in account.tasks.values():
+                if task.contact == contact.id:
+                    said = task.properties
+                    table.add_row("task", said["hs_task_subject"], f"due {said['hs_timestamp']}")
+    return table
+
+
+def _notes(account: HubSpot, customer: str) -> list[str]:
+    """What the notes of a customer's contact say, oldest first."""
+    ids = {contact.id for contact in account.living() if contact.properties["email"] == customer}
+    return [shown_note(note) for note in account.notes.values() if note.contact in ids]
 
 
 def _of_webhook(calls: list[dict[str, Any]]) -> Table:

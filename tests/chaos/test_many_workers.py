@@ -26,7 +26,7 @@ from leads.pipeline.intake import accept
 from tests.chaos.case import Case
 from tests.chaos.storm import ACTIONS, StormRule, Weather, fast_clock
 from tests.chaos.workers import ForkServer
-from tests.fakes import dataverse, marketo, salesforce, web_to_lead
+from tests.fakes import dataverse, hubspot, marketo, salesforce, web_to_lead
 from tests.fakes.https_server import LOSE_ANSWER, Broken, Fault, Request, Response, VendorServer
 from tests.fakes.tls import Authority, make_authority
 from tests.support.pipeline import a_lead
@@ -171,6 +171,36 @@ class Salesforce(Crm):
         return sum(task["Status"] == "Not Started" for task in self.server.tasks())
 
 
+class HubSpot(Crm):
+    """Without a key: what is there already is told by HubSpot's refusal, and by the lead's id in a note or task."""
+
+    name = "HubSpot"
+    type = "hubspot"
+    throttled = hubspot.throttled("TEN_SECONDLY_ROLLING")
+
+    def __init__(self, authority: Authority) -> None:
+        self.server: hubspot.HubSpot = hubspot.HubSpot(authority)
+        self.server.token = "the secret"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.server.settings(SECRET)
+
+    def is_write(self, request: Request) -> bool:
+        return request.path.endswith(("/contacts", "/notes", "/tasks"))
+
+    def records(self) -> list[str]:
+        return [contact.properties["email"] for contact in self.server.living()]
+
+    def stages(self) -> list[tuple[str, str]]:
+        contacts = self.server.contacts
+        notes = self.server.notes.values()
+        return [(hubspot.shown_note(note), contacts[note.contact].properties["email"]) for note in notes]
+
+    def tasks(self) -> int:
+        return len(self.server.tasks)
+
+
 class WebToLead(Vendor):
     """Without a key: a lead is there twice at most, and only where it is marked."""
 
@@ -240,7 +270,7 @@ class Marketo(Crm):
         return len(self.server.members())
 
 
-@pytest.mark.parametrize("kind", [Dynamics, Marketo, Salesforce, WebToLead], ids=lambda kind: kind.type)
+@pytest.mark.parametrize("kind", [Dynamics, HubSpot, Marketo, Salesforce, WebToLead], ids=lambda kind: kind.type)
 def test_no_lead_is_lost_and_none_is_there_twice_unless_it_is_marked(
     kind: Callable[[Authority], Vendor],
     forks: ForkServer,

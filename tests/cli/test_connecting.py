@@ -275,6 +275,10 @@ ASKED: dict[str, dict[str, list[str]]] = {
         "client_secret": ["s3cret", "keyvault:crm_secret", "keyvault:crm-secret"],
         "match_existing": ["name", "off"],
     },
+    "hubspot": {
+        "service_key": ["", "pat-na1-s3cret", "keyvault:hubspot-service-key"],
+        "do_not_contact": ["on", "off"],
+    },
     "marketo": {
         "munchkin_id": ["", "12", "123-ABC-456"],
         "client_id": ["", "12345678-1234-1234-1234-123456789012"],

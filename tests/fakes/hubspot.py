@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from html import unescape
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -103,6 +104,11 @@ def migrating(seconds: int) -> Response:
     return Response(477, b"Migration in progress", {"Retry-After": str(seconds), "Content-Type": "text/plain"})
 
 
+def shown_note(note: Activity) -> str:
+    """A note as a person sees it."""
+    return unescape(note.properties["hs_note_body"].replace("<br>\n", "\n"))
+
+
 class HubSpot(VendorServer):
     """The account. Read and change `contacts`, `notes`, `tasks`, `properties` and `lists` at any time."""
 
@@ -138,6 +144,10 @@ class HubSpot(VendorServer):
     def set_secret(self, secret: str) -> None:
         """From now on this token alone is right."""
         self.token = secret
+
+    def requests(self) -> int:
+        """How many requests there were."""
+        return len(self.journal)
 
     # what people do
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from html import unescape
 
 from tests.destinations.faults.subjects.base import SECRETS, CrmSubject
 from tests.fakes.https_server import Request
-from tests.fakes.hubspot import HubSpot
+from tests.fakes.hubspot import HubSpot, shown_note
 
 
 class HubSpotSubject(CrmSubject):
@@ -18,7 +17,7 @@ class HubSpotSubject(CrmSubject):
     def records(self) -> list[str]:
         assert len(self.vendor.living()) <= 1, "one customer, one contact"
         notes = self.vendor.notes.values()
-        return [unescape(note.properties["hs_note_body"].replace("<br>\n", "\n")) for note in notes]
+        return [shown_note(note) for note in notes]
 
     def is_write(self, request: Request) -> bool:
         return request.path.endswith("/notes")

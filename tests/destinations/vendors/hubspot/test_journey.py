@@ -49,7 +49,7 @@ def pipeline(fresh_storage: str, authority: Authority, hubspot: HubSpot, monkeyp
 
 def crm(hubspot: HubSpot, **more: Any) -> dict[str, Any]:
     config: dict[str, Any] = {key: more.pop(key) for key in ("mapping", "follow_up") if key in more}
-    settings = {"service_key": "env:LEADS_SECRET_HUBSPOT", "url": hubspot.url, **more}
+    settings = hubspot.settings("env:LEADS_SECRET_HUBSPOT") | more
     return {"name": "crm", "type": "hubspot", "settings": settings, **config}
 
 
