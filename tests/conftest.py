@@ -25,13 +25,17 @@ EVERY_PYTHON = ("e2e", "worker")
 ACCOUNTS = 1000
 MEMORY, AZURITE = "memory", "azurite"
 LONGEST_FIRST = (
+    "chaos/test_every_request.py",
     "destinations/faults/test_faults.py",
     "e2e/test_leads_over_http.py",
+    "chaos/test_many_workers.py",
     "benchmarks/test_benchmarks.py",
     "tools/test_run.py",
+    "chaos/test_storm.py",
     "devhost/test_devhost_process.py",
     "devhost/test_devhost_outages.py",
     "devhost/test_devhost_worker.py",
+    "chaos/test_deadly_message.py",
     "cli/test_connecting.py",
     "chaos/test_commands.py",
     "e2e/test_openapi_over_http.py",
@@ -48,6 +52,7 @@ LONGEST_FIRST = (
     "destinations/vendors/test_webhook.py",
     "pipeline/test_hanging_storage.py",
     "cli/test_people.py",
+    "chaos/test_soak.py",
 )
 """Files that take ten seconds or more: begun last, they would leave the other processes with nothing to do in the end."""
 

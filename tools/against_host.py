@@ -125,7 +125,7 @@ def tests(target: Target) -> Row:
     started = time.monotonic()
     os.environ["HOST"] = target.name
     arguments = ["tests/e2e", "-n", str(TEST_PROCESSES), "--dist", "loadfile"]
-    totals, _ = check.pytest_totals(f"end-to-end tests on {target.name}", arguments)
+    totals = check.pytest_totals(f"end-to-end tests on {target.name}", arguments)
     numbers = f"{totals}; {time.monotonic() - started:.0f} s"
     return Row("end-to-end tests", "failed" if totals.failed else "passed", numbers)
 

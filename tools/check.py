@@ -23,7 +23,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TYPED = ("function_app.py", "leads", "devhost", "tools", "tests", "benchmarks")
-OK, TESTS_FAILED, NO_TESTS = 0, 1, 5  # pytest's exit statuses
 WITHOUT_SERVER = "not server"
 EVERY_PYTHON = "(not server or every_python)"
 # Tests wait for storage and timers more than they compute, so each core takes more than one.
@@ -43,12 +42,12 @@ class Totals:
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
 
 
-def run(title: str, command: list[str], passing: tuple[int, ...] = (0,)) -> int:
-    """Run one check with its output on the terminal. Returns its exit status; `passing` are those that are no failure."""
+def run(title: str, command: list[str]) -> int:
+    """Run one check with its output on the terminal. Returns its exit status."""
     print(f"=== {title}", flush=True)
     started = time.monotonic()
     status = subprocess.run([sys.executable, "-m", *command], cwd=ROOT).returncode
-    verdict = "passed" if status in passing else "FAILED"
+    verdict = "FAILED" if status else "passed"
     print(f"=== {title}: {verdict} in {time.monotonic() - started:.0f} s\n", flush=True)
     return status
 
@@ -64,31 +63,21 @@ def static_checks() -> dict[str, list[str]]:
 
 
 def run_tests(arguments: list[str], which: str) -> Totals:
-    """The tests that a marker expression chooses, in parallel, then of those the ones that start many processes."""
-    in_files = ["--dist", "loadfile", *arguments]
-    parallel = [
-        "-n",
-        str(WORKERS),
-        "--no-loadscope-reorder",
-        "-m",
-        " and ".join(filter(None, ("not alone and not real_time", which))),
-    ]
-    totals, status = pytest_totals("tests", [*parallel, *in_files])
-    if not which and status in (OK, TESTS_FAILED):  # otherwise they can't even be collected
-        alone = ["-n", str(min(3, WORKERS)), "-m", "alone", *in_files]
-        totals += pytest_totals("tests that run alone", alone, (OK, NO_TESTS))[0]
-    return totals
+    """The tests that a marker expression chooses, a file to a process; what measures real time is for `make soak`."""
+    chosen = " and ".join(filter(None, ("not real_time", which)))
+    in_files = ["-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder"]
+    return pytest_totals("tests", ["-m", chosen, *in_files, *arguments])
 
 
-def pytest_totals(title: str, arguments: list[str], passing: tuple[int, ...] = (OK,)) -> tuple[Totals, int]:
-    """The counts of a run of pytest, and its exit status."""
+def pytest_totals(title: str, arguments: list[str]) -> Totals:
+    """The counts of a run of pytest."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
-        status = run(title, ["pytest", "-q", f"--junitxml={report}", *arguments], passing)
+        status = run(title, ["pytest", "-q", f"--junitxml={report}", *arguments])
         totals = read_report(report.read_text()) if report.exists() else Totals()
-    if status not in passing and not totals.failed:
+    if status and not totals.failed:
         totals.failed = 1  # pytest itself failed, before or after the tests
-    return totals, status
+    return totals
 
 
 def read_report(text: str) -> Totals:

@@ -14,13 +14,6 @@ from tests.chaos.workers import ForkServer
 from tools.azurite import Azurite
 
 ACCOUNTS = 900
-MANY_PROCESSES = {
-    "test_deadly_message.py",
-    "test_every_request.py",
-    "test_many_workers.py",
-    "test_soak.py",
-    "test_storm.py",
-}
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +42,3 @@ def fast_clock() -> Iterator[Clock]:
 def case(forks: ForkServer, fast_clock: Clock, accounts: Iterator[str]) -> Iterator[Case]:
     with Case(next(accounts), forks, fast_clock) as running:
         yield running
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts many processes runs after all others: each would have to wait for the others' turns."""
-    for item in items:
-        if item.path.parent.name == "chaos" and item.path.name in MANY_PROCESSES:
-            item.add_marker(pytest.mark.alone)

@@ -325,7 +325,7 @@ def _run(scenario: Scenario, case: Case, outcome: Outcome) -> None:
     def advance() -> bool:
         nonlocal worker, seen, ticked
         if case.proxy.killed.is_set() and len(case.workers) == 1:
-            assert worker.ended.wait(10)
+            assert worker.ended.wait(60)
             lost.update(case.lost_calls())
             worker = case.start()
         assert not worker.ended.is_set() or len(case.workers) == 1, "the second worker ended by itself"

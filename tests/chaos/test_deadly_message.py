@@ -10,7 +10,7 @@ from tests.chaos.case import Case
 from tests.support.app_folder import app_folder
 
 DEADLY = "deadly@example.com"
-TRIES = 7
+TRIES = 4
 DEATHS_THAT_END_A_HOST = 3
 
 

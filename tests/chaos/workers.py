@@ -52,7 +52,7 @@ class Worker:
     def kill(self) -> None:
         """SIGKILL, if it has not ended, and wait until it has."""
         self._signal(signal.SIGKILL)
-        assert self.ended.wait(10), "a killed process has to end"
+        assert self.ended.wait(60), "a killed process has to end"
 
     def tick(self) -> None:
         """Let its timers fire (see tests/chaos/altered.py)."""
@@ -63,7 +63,7 @@ class Worker:
             with contextlib.suppress(ProcessLookupError):  # it has ended, and nobody has said so yet
                 os.kill(self.pid, number)
 
-    def ready(self, seconds: float = 20) -> dict[str, Any]:
+    def ready(self, seconds: float = 60) -> dict[str, Any]:
         """What devhost says once it is ready: `base_url`, `host_key`, …"""
         deadline = time.monotonic() + seconds
         while not self.ready_file.exists():
@@ -117,14 +117,14 @@ class ForkServer:
             assert self._process.stdin
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
             self._process.stdin.flush()
-        worker = self._workers[answer.get(timeout=30)]
+        worker = self._workers[answer.get(timeout=60)]
         worker.log_file, worker.ready_file = log, ready
         return worker
 
     def close(self) -> None:
         assert self._process.stdin
         self._process.stdin.close()
-        self._process.wait(20)
+        self._process.wait(60)
         self._folder.cleanup()
 
     def __enter__(self) -> Self:

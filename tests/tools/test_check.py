@@ -19,7 +19,7 @@ REPORT = """<testsuites><testsuite>
 </testsuite></testsuites>"""
 
 MARKERS = """def pytest_configure(config):
-    for name in ("alone", "real_time", "server", "every_python"):
+    for name in ("real_time", "server", "every_python"):
         config.addinivalue_line("markers", f"{name}: x")
 """
 
@@ -73,24 +73,21 @@ def test_the_last_line_is_the_totals_of_all_checks(
     assert run_check(quick, capfd)[:2] == (status, totals)
 
 
-def test_what_starts_many_processes_runs_after_the_others_and_what_measures_time_not_at_all(
-    quick: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_what_measures_time_is_left_out(quick: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (quick / "conftest.py").write_text(MARKERS)
     (quick / "test_it.py").write_text(
-        "import pytest\n@pytest.mark.alone\ndef test_a(): pass\ndef test_b(): pass\n"
-        "@pytest.mark.real_time\ndef test_c(): assert False, 'only in a soak'\n"
+        "import pytest\ndef test_a(): pass\n@pytest.mark.real_time\ndef test_b(): assert False, 'only in a soak'\n"
     )
-    status, totals, printed = run_check(quick, capfd)
-    assert (status, totals) == (0, "3 passed, 0 failed, 0 skipped")
-    assert printed.index("=== tests\n") < printed.index("=== tests that run alone\n")
+    assert run_check(quick, capfd)[:2] == (0, "2 passed, 0 failed, 0 skipped")
 
 
-def test_quick_leaves_them_out(quick: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quick_leaves_out_what_needs_a_server(
+    quick: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("QUICK", "1")
     (quick / "conftest.py").write_text(MARKERS)
     (quick / "test_it.py").write_text(
-        "import pytest\n@pytest.mark.alone\ndef test_a(): pass\ndef test_b(): pass\n"
-        "@pytest.mark.server\ndef test_c(): pass\n@pytest.mark.server\n@pytest.mark.every_python\ndef test_d(): pass\n"
+        "import pytest\ndef test_a(): pass\n@pytest.mark.server\ndef test_b(): assert False, 'not for a second Python'\n"
+        "@pytest.mark.server\n@pytest.mark.every_python\ndef test_c(): pass\n"
     )
     assert run_check(quick, capfd)[:2] == (0, "3 passed, 0 failed, 0 skipped")
