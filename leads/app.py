@@ -57,6 +57,11 @@ class App:
         return self.storage.queue(POISON_QUEUE, encoded=False)
 
     @once
+    def lead_queues(self) -> dict[str, Queue]:
+        """The queues whose messages can hold a lead, by name. Messages are read as they are stored."""
+        return {LEADS_QUEUE: self.storage.queue(LEADS_QUEUE, encoded=False), POISON_QUEUE: self.poison}
+
+    @once
     def ledger(self) -> "Ledger":
         from leads.ledger.transactions import LEDGER_TABLE, Ledger
 

@@ -1,7 +1,7 @@
 """Offers: which destinations their leads go to, by which policies; how a lead finds its offer; their table."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date
 from typing import Annotated, Literal
 
@@ -22,7 +22,7 @@ from leads.core.lead import Lead, Stage, stage_of
 from leads.core.messages import DESTINATION_NAME
 from leads.core.problems import all_problems
 from leads.core.routing import DEFAULT_OFFER
-from leads.destinations.base import MappingValue, secret_references, secret_settings
+from leads.destinations.base import Destination, MappingValue, secret_references, secret_settings
 from leads.destinations.follow_up import FollowUp
 from leads.platform.settings import SecretReference
 from leads.platform.table_format import key_part
@@ -128,6 +128,10 @@ class DestinationConfig(_Model):
                     f"those that do: {', '.join(sorted(secrets)) or 'none'}"
                 )
         return self
+
+
+DestinationOf = Callable[[DestinationConfig], Destination]
+"""The destination of a configuration, ready to send."""
 
 
 class Announcement(_Model):

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
@@ -15,12 +15,12 @@ from leads.core.lead import TEXT_FIELDS
 from leads.core.lead_fields import is_tables_own
 from leads.core.messages import Imported
 from leads.core.states import State
-from leads.destinations.base import Context, Destination
+from leads.destinations.base import Context
 from leads.destinations.vendors.azure_table import AzureTable, AzureTableSettings
 from leads.destinations.vendors.azure_table.rows import from_entity, offer_of
 from leads.ledger.incoming import IncomingLeads
 from leads.ledger.transactions import Ledger
-from leads.offers.model import DestinationConfig
+from leads.offers.model import DestinationOf
 from leads.offers.table import Offers
 from leads.operations.leads import Moment, TimeSpan
 from leads.operations.operation import Body
@@ -146,9 +146,7 @@ def import_rows(ledger: Ledger, offers: Offers, incoming: IncomingLeads, request
     return _view(judged, request)
 
 
-def reconcile_rows(
-    ledger: Ledger, offers: Offers, destination_of: Callable[[DestinationConfig], Destination], request: Rows
-) -> JudgedRows:
+def reconcile_rows(ledger: Ledger, offers: Offers, destination_of: DestinationOf, request: Rows) -> JudgedRows:
     """Compare rows of a list with the ledger: which never arrived, and where the others stand. Nothing is changed."""
     compared = _compared(ledger, offers, request)
     return _view(remembered(ledger, offers.all(), destination_of, compared), request)

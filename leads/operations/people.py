@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from leads.app import App
 from leads.core import clock
 from leads.core.lead import Lead
 from leads.core.lenient_json import text_of_body
@@ -21,6 +20,7 @@ from leads.privacy import erasure, personal_data_search
 from leads.privacy.email_matcher import EmailMatcher
 from leads.privacy.erasure import ErasureEntry, HandedOver, handed_over_of
 from leads.privacy.personal_data_search import Cursor, FoundCustomer, FoundLead, FoundMessage, InvalidCursor
+from leads.privacy.stores import PersonalDataStores
 
 STEP_SECONDS: Final = 10.0
 FOUND_A_STEP: Final = 200
@@ -108,15 +108,15 @@ class HeldPart(StepDone):
     looked_at: int
 
 
-def erase_customer(app: App, request: Erasure) -> ErasedPart:
+def erase_customer(stores: PersonalDataStores, request: Erasure) -> ErasedPart:
     """Erase a customer by e-mail address: a part with each request. Tells each row, and which records remain in CRMs."""
     mark = _DRY if request.dry_run else ""
     if request.after and request.after.startswith(_DRY) != request.dry_run:
         raise Invalid("after: is where an erasure that was a dry run has ended, or one that was none; leave it out")
     after = request.after.removeprefix(_DRY)
-    at, cursor = _cursor(after) if after else (app.tombstones.storage_time(), Cursor())
+    at, cursor = _cursor(after) if after else (stores.tombstones.storage_time(), Cursor())
     try:
-        done, end = _a_step(erasure.erase(app, EmailMatcher(request.email), at, cursor, dry_run=request.dry_run))
+        done, end = _a_step(erasure.erase(stores, EmailMatcher(request.email), at, cursor, dry_run=request.dry_run))
     except LedgerBusy:
         raise Unavailable("A lead of this person is being changed by others over and over. Ask again.") from None
     return ErasedPart(
@@ -127,12 +127,12 @@ def erase_customer(app: App, request: Erasure) -> ErasedPart:
     )
 
 
-def show_customer(app: App, request: Access) -> HeldPart:
+def show_customer(stores: PersonalDataStores, request: Access) -> HeldPart:
     """Show all that is held about an e-mail address: a part with each request. Personal data."""
     at, cursor = _cursor(request.after) if request.after else (clock.now(), Cursor())
     matcher = EmailMatcher(request.email)
-    tombstone = app.tombstones.get(matcher.customer)
-    found, end = _a_step(personal_data_search.search(app, matcher, cursor))
+    tombstone = stores.tombstones.get(matcher.customer)
+    found, end = _a_step(personal_data_search.search(stores, matcher, cursor))
     held = HeldPart(
         next=f"{at.isoformat()}|{end}" if end else None,
         email=matcher.email,
@@ -145,7 +145,7 @@ def show_customer(app: App, request: Access) -> HeldPart:
     )
     for part in found:
         for trace in part.found:
-            _add(app, held, trace)
+            _add(stores, held, trace)
     return held
 
 
@@ -172,7 +172,7 @@ def _cursor(after: str) -> tuple[datetime, Cursor]:
         raise Invalid(INVALID_CURSOR) from None
 
 
-def _add(app: App, held: HeldPart, trace: personal_data_search.Found) -> None:
+def _add(stores: PersonalDataStores, held: HeldPart, trace: personal_data_search.Found) -> None:
     match trace:
         case FoundCustomer(row):
             held.customers.append(
@@ -193,7 +193,7 @@ def _add(app: App, held: HeldPart, trace: personal_data_search.Found) -> None:
                     lead=lead_view(record),
                     said=_said(record.lead),
                     body=text_of_body(body)[0] if body else "",
-                    handed_over=list(handed_over_of(app, record)),
+                    handed_over=list(handed_over_of(stores, record)),
                 )
             )
         case FoundMessage(queue, stored, message, lead, is_own):

@@ -23,6 +23,7 @@ from leads.operations import (
 )
 from leads.operations.operation import BODY, LONG_SECONDS, Nothing, Operation
 from leads.operations.problems import NotFound, Unreadable
+from leads.privacy.stores import PersonalDataStores
 
 BASE: Final = "/api/manage"
 STORED: Final = frozenset({Unreadable.status})
@@ -164,8 +165,21 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     ),
     Operation("GET", "/leads/{lead_id}/person", leads.show_person, lambda app: (app.ledger,), personal=True),
     Operation("POST", "/export", export.export_leads, lambda app: (app.ledger,), personal=True, seconds=LONG_SECONDS),
-    Operation("POST", "/access", people.show_customer, lambda app: (app,), personal=True, seconds=LONG_SECONDS),
-    Operation("POST", "/erasures", people.erase_customer, lambda app: (app,), seconds=LONG_SECONDS),
+    Operation(
+        "POST",
+        "/access",
+        people.show_customer,
+        lambda app: (PersonalDataStores(app.ledger, app.tombstones, app.lead_queues, app.offers, app.destination),),
+        personal=True,
+        seconds=LONG_SECONDS,
+    ),
+    Operation(
+        "POST",
+        "/erasures",
+        people.erase_customer,
+        lambda app: (PersonalDataStores(app.ledger, app.tombstones, app.lead_queues, app.offers, app.destination),),
+        seconds=LONG_SECONDS,
+    ),
 )
 
 BY_FUNCTION: Final[Mapping[Callable[..., Any], Operation[Any, Any]]] = {

@@ -1,6 +1,6 @@
 """Import: rows of a list or of another table become leads of this app, told from those that it has already."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -26,12 +26,11 @@ from leads.core.lead_parsing import UnreadableLead, holds_a_field, parse_record
 from leads.core.messages import Imported, Message
 from leads.core.routing import OfferReferences, route
 from leads.core.states import State
-from leads.destinations.base import Destination
 from leads.ledger.customer_rows import RecentLead
 from leads.ledger.incoming import IncomingLeads
 from leads.ledger.queries import Known, within
 from leads.ledger.transactions import Ledger
-from leads.offers.model import DestinationConfig, Offer
+from leads.offers.model import DestinationOf, Offer
 from leads.offers.table import Offers
 from leads.pipeline.attempt import IMPORT_WINDOW
 from leads.pipeline.intake import MAX_BODY_BYTES
@@ -264,7 +263,7 @@ def _matched(judged: Judged, known: Mapping[str, Sequence[Known]], offers: list[
 def remembered(
     ledger: Ledger,
     offers: list[Offer],
-    destination_of: Callable[[DestinationConfig], Destination],
+    destination_of: DestinationOf,
     judged: list[Judged],
 ) -> list[Judged]:
     """What customers' rows still know of leads whose own rows are gone. Of a row that names no offer, each is asked."""
@@ -281,9 +280,7 @@ def remembered(
     return list(map_in_order(ask, judged, at_most=AT_ONCE, seconds=IMPORT_SECONDS))
 
 
-def _seen_of(
-    ledger: Ledger, destination_of: Callable[[DestinationConfig], Destination], candidate: Candidate, offer: Offer
-) -> Iterator[RecentLead]:
+def _seen_of(ledger: Ledger, destination_of: DestinationOf, candidate: Candidate, offer: Offer) -> Iterator[RecentLead]:
     """What the customer's rows at the offer's destinations remember of this lead."""
     wanted = similar_action_fingerprints(candidate.lead, offer.dedup_scope(candidate.offer))
     for config in offer.destinations:

@@ -12,14 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from leads.app import App
 from leads.core.identity import customer_of, received_at_of
 from leads.core.states import FINAL, UNDELIVERED, State
 from leads.ledger.customer_rows import CustomerRow
 from leads.ledger.rows import ERASED_ON_REQUEST, Delivery, LeadRecord, body_key, lead_key, read_lead
 from leads.ledger.todo_rows import todo_key
 from leads.ledger.tombstones import CACHE_SECONDS, Tombstone
-from leads.ledger.transactions import LEDGER_TABLE, TRIES, LedgerBusy
+from leads.ledger.transactions import LEDGER_TABLE, TRIES, Ledger, LedgerBusy
 from leads.offers.model import DestinationConfig, offer_by_id
 from leads.pipeline.new_leads import new_record
 from leads.platform.events import Event, emit
@@ -35,9 +34,9 @@ from leads.privacy.personal_data_search import (
     FoundLead,
     FoundMessage,
     SearchPart,
-    queue_of,
     search,
 )
+from leads.privacy.stores import PersonalDataStores
 
 SETTLED_AFTER: Final = timedelta(seconds=CACHE_SECONDS) + timedelta(minutes=9)
 """After this time every instance has read the tombstone, and has finished what it had begun before."""
@@ -83,16 +82,20 @@ class ErasurePart:
     count: int
 
 
-def erase(app: App, matcher: EmailMatcher, at: datetime, cursor: Cursor, *, dry_run: bool) -> Iterator[ErasurePart]:
+def erase(
+    stores: PersonalDataStores, matcher: EmailMatcher, at: datetime, cursor: Cursor, *, dry_run: bool
+) -> Iterator[ErasurePart]:
     """Erase all that was received up to `at`, from the cursor on. With `dry_run`, only say what would be done."""
-    app.offers.renew()  # a destination of the last minute may hold a row in the app's own storage
+    stores.offers.renew()  # a destination of the last minute may hold a row in the app's own storage
     if not cursor.part and not dry_run:
-        app.tombstones.put(matcher.customer, at)
-    for part in search(app, matcher, cursor):
-        yield _erased(app, matcher, at, part, dry_run=dry_run)
+        stores.tombstones.put(matcher.customer, at)
+    for part in search(stores, matcher, cursor):
+        yield _erased(stores, matcher, at, part, dry_run=dry_run)
 
 
-def _erased(app: App, matcher: EmailMatcher, at: datetime, part: SearchPart, *, dry_run: bool) -> ErasurePart:
+def _erased(
+    stores: PersonalDataStores, matcher: EmailMatcher, at: datetime, part: SearchPart, *, dry_run: bool
+) -> ErasurePart:
     entries: list[ErasureEntry] = []
     handed_over: list[HandedOver] = []
     for found in part.found:
@@ -100,7 +103,7 @@ def _erased(app: App, matcher: EmailMatcher, at: datetime, part: SearchPart, *, 
             continue
         match found:
             case FoundCustomer(row):
-                entries += _forget_customer(app, row, at, dry_run=dry_run)
+                entries += _forget_customer(stores.ledger, row, at, dry_run=dry_run)
             case FoundLead(record) if record.emptied_at == at:
                 continue  # listed already, with the body or the customer's row
             case FoundLead(record, "mention"):
@@ -110,10 +113,12 @@ def _erased(app: App, matcher: EmailMatcher, at: datetime, part: SearchPart, *, 
                 entries.append(ErasureEntry(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), what, left=True))
             case FoundLead(record):
                 record.customer = matcher.customer  # by which a second run finds it
-                handed_over += [_remove_own(app, one, record, dry_run=dry_run) for one in handed_over_of(app, record)]
-                entries += _empty(app, record, at, dry_run=dry_run)
+                handed_over += [
+                    _remove_own(stores, one, record, dry_run=dry_run) for one in handed_over_of(stores, record)
+                ]
+                entries += _empty(stores.ledger, record, at, dry_run=dry_run)
             case FoundMessage():
-                entries.append(_take_from_queue(app, found, at, dry_run=dry_run))
+                entries.append(_take_from_queue(stores, found, at, dry_run=dry_run))
     return ErasurePart(part.cursor, tuple(entries), tuple(handed_over), part.count)
 
 
@@ -140,7 +145,7 @@ def _is_newer(found: Found, at: datetime) -> bool:
 # --- The ledger ---------------------------------------------------------------------------------------------------------
 
 
-def _forget_customer(app: App, row: CustomerRow, at: datetime, *, dry_run: bool) -> list[ErasureEntry]:
+def _forget_customer(ledger: Ledger, row: CustomerRow, at: datetime, *, dry_run: bool) -> list[ErasureEntry]:
     """Remove the customer's row. A worker that is sending a lead of theirs finds this row gone, and the lead's row emptied."""
     what = "removed: the record's id, the destination's memory, the fingerprints of the last leads"
     if row.claim:
@@ -153,12 +158,12 @@ def _forget_customer(app: App, row: CustomerRow, at: datetime, *, dry_run: bool)
     unwritten: list[LeadRecord] = []
     for _ in range(TRIES):
         recent = [seen.lead_id for seen in row.recent if seen.at <= at]
-        unwritten = [_unwritten(lead_id, row) for lead_id in recent if app.ledger.read(lead_id) is None]
+        unwritten = [_unwritten(lead_id, row) for lead_id in recent if ledger.read(lead_id) is None]
         try:
-            app.ledger.forget_customer(row, unwritten, at, ERASED_ON_REQUEST)
+            ledger.forget_customer(row, unwritten, at, ERASED_ON_REQUEST)
             break
         except Conflict:
-            again = next((one for one in app.ledger.customers(_hash_of(row)) if one.row == row.row), None)
+            again = next((one for one in ledger.customers(_hash_of(row)) if one.row == row.row), None)
             if again is None:
                 break
             row = again
@@ -176,7 +181,7 @@ def _unwritten(lead_id: str, row: CustomerRow) -> LeadRecord:
     return LeadRecord(lead_id, received_at_of(lead_id), None, customer=_hash_of(row))
 
 
-def _empty(app: App, record: LeadRecord, at: datetime, *, dry_run: bool) -> list[ErasureEntry]:
+def _empty(ledger: Ledger, record: LeadRecord, at: datetime, *, dry_run: bool) -> list[ErasureEntry]:
     """Empty the lead's rows. Rows that are empty already are listed too, so that a second run lists everything again."""
     waits = [delivery for delivery in record.deliveries.values() if delivery.state not in _DONE]
     what = "emptied: its state, times and record ids are kept" + ("; it is not sent any more" if waits else "")
@@ -191,7 +196,7 @@ def _empty(app: App, record: LeadRecord, at: datetime, *, dry_run: bool) -> list
             ErasureEntry(LEDGER_TABLE, " / ".join(body_key(record.lead_id)), "removed: the body as it was received")
         )
     if not dry_run:
-        app.ledger.empty(record, at, ERASED_ON_REQUEST)
+        ledger.empty(record, at, ERASED_ON_REQUEST)
         if (waits or not record.deliveries) and record.emptied_at is None:
             emit(Event.LEAD_EMPTIED, record.traceparent, lead_id=record.lead_id)
     return entries
@@ -200,23 +205,25 @@ def _empty(app: App, record: LeadRecord, at: datetime, *, dry_run: bool) -> list
 # --- What was handed to destinations ------------------------------------------------------------------------------------
 
 
-def handed_over_of(app: App, record: LeadRecord) -> Iterator[HandedOver]:
+def handed_over_of(stores: PersonalDataStores, record: LeadRecord) -> Iterator[HandedOver]:
     """The destinations that were given the lead, or may have been."""
     for name, delivery in sorted(record.deliveries.items()):
         if name and (delivery.state is State.DELIVERED or delivery.attempts):
-            yield _handed_over(record, delivery, _config(app, record.offer, name), app)
+            yield _handed_over(record, delivery, _config(stores, record.offer, name), stores)
 
 
-def _config(app: App, offer_id: str, name: str) -> DestinationConfig | None:
-    offer = offer_by_id(offer_id, app.offers.all())
+def _config(stores: PersonalDataStores, offer_id: str, name: str) -> DestinationConfig | None:
+    offer = offer_by_id(offer_id, stores.offers.all())
     return offer.destination(name) if offer else None
 
 
-def _handed_over(record: LeadRecord, delivery: Delivery, config: DestinationConfig | None, app: App) -> HandedOver:
+def _handed_over(
+    record: LeadRecord, delivery: Delivery, config: DestinationConfig | None, stores: PersonalDataStores
+) -> HandedOver:
     record_id = delivery.record_id
     link = place = ""
     if config is not None and record_id:
-        destination = app.destination(config)
+        destination = stores.destination_of(config)
         link, place = destination.record_link(record_id), destination.record_place(record_id, record.received_at)
     return HandedOver(
         lead_id=record.lead_id,
@@ -230,12 +237,12 @@ def _handed_over(record: LeadRecord, delivery: Delivery, config: DestinationConf
     )
 
 
-def _remove_own(app: App, one: HandedOver, record: LeadRecord, *, dry_run: bool) -> HandedOver:
+def _remove_own(stores: PersonalDataStores, one: HandedOver, record: LeadRecord, *, dry_run: bool) -> HandedOver:
     """Remove the row that a destination has written to the app's own storage."""
-    config = _config(app, one.offer, one.destination)
+    config = _config(stores, one.offer, one.destination)
     if config is None:
         return one
-    destination = app.destination(config)
+    destination = stores.destination_of(config)
     # An attempt without an answer can have written the row, too.
     removed = destination.remove_own_record(one.record_id or record.lead_id, record.received_at, dry_run=dry_run)
     return replace(one, removed=removed)
@@ -244,58 +251,58 @@ def _remove_own(app: App, one: HandedOver, record: LeadRecord, *, dry_run: bool)
 # --- The queues ---------------------------------------------------------------------------------------------------------
 
 
-def _take_from_queue(app: App, found: FoundMessage, at: datetime, *, dry_run: bool) -> ErasureEntry:
+def _take_from_queue(stores: PersonalDataStores, found: FoundMessage, at: datetime, *, dry_run: bool) -> ErasureEntry:
     key = found.message.lead_id if found.message else f"message {found.stored.id}"
     if found.message is None:
-        return _left_or_removed(app, found, key, dry_run=dry_run)
+        return _left_or_removed(stores, found, key, dry_run=dry_run)
     if not found.is_own:
         return _mention(found.queue, key, found.message.lead_id)
     if not dry_run:
-        app.ledger.empty(new_record(found.message, found.lead), at, ERASED_ON_REQUEST)
+        stores.ledger.empty(new_record(found.message, found.lead), at, ERASED_ON_REQUEST)
         emit(Event.LEAD_EMPTIED, found.message.traceparent, lead_id=found.message.lead_id)
-        queue_of(app, found.queue).delete(found.stored)
+        stores.queues[found.queue].delete(found.stored)
     return ErasureEntry(found.queue, key, "removed; the ledger keeps the lead without the person, and it is not sent")
 
 
-def _left_or_removed(app: App, found: FoundMessage, key: str, *, dry_run: bool) -> ErasureEntry:
+def _left_or_removed(stores: PersonalDataStores, found: FoundMessage, key: str, *, dry_run: bool) -> ErasureEntry:
     """Remove a message that can't be decoded, unless a newer release can decode it and send its lead."""
     if found.too_new:
         return ErasureEntry(found.queue, key, "a message of a newer release: erase again with that release", left=True)
     if not dry_run:
-        queue_of(app, found.queue).delete(found.stored)
+        stores.queues[found.queue].delete(found.stored)
     return ErasureEntry(found.queue, key, "removed: bytes that can't be read")
 
 
 # --- What was under way -------------------------------------------------------------------------------------------------
 
 
-def look_after(app: App, now: datetime) -> None:
+def look_after(stores: PersonalDataStores, now: datetime) -> None:
     """Empty leads that a worker had read before their customer was erased, and wrote after it. One request if there are none."""
-    for tombstone in app.tombstones.unsettled():
+    for tombstone in stores.tombstones.unsettled():
         if now - tombstone.at >= SETTLED_AFTER:
             with isolated("an erasure to look after"):
-                _empty_late(app, tombstone, now)
-                app.tombstones.settle(tombstone)
+                _empty_late(stores, tombstone, now)
+                stores.tombstones.settle(tombstone)
 
 
-def _empty_late(app: App, tombstone: Tombstone, now: datetime) -> None:
+def _empty_late(stores: PersonalDataStores, tombstone: Tombstone, now: datetime) -> None:
     begun = tombstone.at - timedelta(minutes=1)  # storage has a clock of its own
     condition = (
         f"PartitionKey eq '{tombstone.customer[0]}' and {keys_beginning('lead;')} and Timestamp ge {odata_time(begun)}"
     )
-    rows: list[Any] = app.ledger.table.query(condition)
+    rows: list[Any] = stores.ledger.table.query(condition)
     for record in read_each(rows, lambda row: read_lead(row, row.metadata["etag"])):
-        whole = app.ledger.read(record.lead_id) if record.has_body else record
+        whole = stores.ledger.read(record.lead_id) if record.has_body else record
         if whole is None or whole.received_at > tombstone.at or not _is_of(whole, tombstone.customer):
             continue
-        for one in handed_over_of(app, whole):
-            _remove_own(app, one, whole, dry_run=False)
+        for one in handed_over_of(stores, whole):
+            _remove_own(stores, one, whole, dry_run=False)
         if whole.emptied_at is None:
-            app.ledger.empty(whole, now, ERASED_ON_REQUEST)
+            stores.ledger.empty(whole, now, ERASED_ON_REQUEST)
             emit(Event.LEAD_EMPTIED, lead_id=whole.lead_id)
-    for customer in app.ledger.customers(tombstone.customer):
+    for customer in stores.ledger.customers(tombstone.customer):
         if all(seen.at <= tombstone.at for seen in customer.recent):
-            _forget_customer(app, customer, tombstone.at, dry_run=False)
+            _forget_customer(stores.ledger, customer, tombstone.at, dry_run=False)
 
 
 def _is_of(record: LeadRecord, customer: str) -> bool:

@@ -14,7 +14,6 @@ from typing import Any, Final, Literal
 
 from azure.storage.queue import QueueMessage
 
-from leads.app import App
 from leads.core.identity import complement, received_at_of
 from leads.core.lead import Lead
 from leads.core.lead_parsing import UnreadableLead, parse_kept
@@ -25,9 +24,10 @@ from leads.ledger.queries import PARTITIONS
 from leads.ledger.rows import LeadRecord, read_body, read_lead
 from leads.ledger.transactions import Ledger
 from leads.platform.row_reading import UnreadableRow, read_each
-from leads.platform.storage import LEADS_QUEUE, POISON_QUEUE, Queue, StorageError
+from leads.platform.storage import LEADS_QUEUE, POISON_QUEUE, StorageError
 from leads.platform.table_format import keys_beginning
 from leads.privacy.email_matcher import EmailMatcher
+from leads.privacy.stores import PersonalDataStores
 
 QUEUES: Final = (LEADS_QUEUE, POISON_QUEUE)
 """Their messages can hold a lead. Messages on other queues only name one."""
@@ -110,22 +110,22 @@ class SearchPart:
     count: int = 0
 
 
-def search(app: App, matcher: EmailMatcher, cursor: Cursor) -> Iterator[SearchPart]:
+def search(stores: PersonalDataStores, matcher: EmailMatcher, cursor: Cursor) -> Iterator[SearchPart]:
     """Search from the cursor to the end, with one request or a few for each part."""
     if not cursor.part:
-        rows = app.ledger.customers(matcher.customer)
+        rows = stores.ledger.customers(matcher.customer)
         cursor = Cursor(PARTITIONS[0])
         yield SearchPart(cursor, tuple(map(FoundCustomer, rows)), len(rows))
     if cursor.part not in QUEUES:
         for partition in PARTITIONS[PARTITIONS.index(cursor.part) :]:
             after = cursor.after if partition == cursor.part else ""
             if not after.startswith("lead;"):
-                yield from _bodies(app.ledger, matcher, partition, after)
+                yield from _bodies(stores.ledger, matcher, partition, after)
                 after = ""
-            yield from _leads(app.ledger, matcher, partition, after)
+            yield from _leads(stores.ledger, matcher, partition, after)
         cursor = Cursor(QUEUES[0])
     for name in QUEUES[QUEUES.index(cursor.part) :]:
-        yield from _messages(app, matcher, name, cursor.after if name == cursor.part else "")
+        yield from _messages(stores, matcher, name, cursor.after if name == cursor.part else "")
 
 
 # --- The ledger ---------------------------------------------------------------------------------------------------------
@@ -220,16 +220,16 @@ def _between(partition: str, prefix: str, after: str) -> str:
 # --- The queues ---------------------------------------------------------------------------------------------------------
 
 
-def _messages(app: App, matcher: EmailMatcher, name: str, left: str) -> Iterator[SearchPart]:
+def _messages(stores: PersonalDataStores, matcher: EmailMatcher, name: str, left: str) -> Iterator[SearchPart]:
     """Read as many messages as were visible when the search began, each once. Then make them visible again."""
-    queue = queue_of(app, name)
+    queue = stores.queues[name]
     remaining = int(left) if left else queue.depth()
     hidden: deque[QueueMessage] = deque(maxlen=RELEASED_AT_MOST)
     try:
         while remaining > 0 and (messages := queue.receive(_BATCH, HIDDEN_SECONDS)):
             hidden.extend(messages)
             remaining = max(0, remaining - len(messages))
-            found = (_in_message(app, matcher, name, message) for message in messages)
+            found = (_in_message(stores.ledger, matcher, name, message) for message in messages)
             yield SearchPart(Cursor(name, str(remaining)), tuple(filter(None, found)), len(messages))
     finally:
         with suppress(StorageError):  # they become visible by themselves, too
@@ -237,12 +237,7 @@ def _messages(app: App, matcher: EmailMatcher, name: str, left: str) -> Iterator
                 queue.show_again(message)
 
 
-def queue_of(app: App, name: str) -> Queue:
-    """One of `QUEUES`; messages are read as they are stored."""
-    return app.poison if name == POISON_QUEUE else app.storage.queue(LEADS_QUEUE, encoded=False)
-
-
-def _in_message(app: App, matcher: EmailMatcher, name: str, stored: QueueMessage) -> FoundMessage | None:
+def _in_message(ledger: Ledger, matcher: EmailMatcher, name: str, stored: QueueMessage) -> FoundMessage | None:
     raw = bytes_of(stored.content)
     try:
         message = decode(raw)
@@ -250,7 +245,7 @@ def _in_message(app: App, matcher: EmailMatcher, name: str, stored: QueueMessage
         too_new = isinstance(why, MessageTooNew)
         return FoundMessage(name, stored, too_new=too_new) if matcher.matches_body(raw) else None
     lead = message.lead
-    if message.has_body and (body := app.ledger.body(message.lead_id)):
+    if message.has_body and (body := ledger.body(message.lead_id)):
         with suppress(UnreadableLead):
             lead = parse_kept(body)
     if lead is None:

@@ -5,12 +5,11 @@ the leads that still hold personal data, so that emptied ones cost nothing. A pa
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from leads.app import App
 from leads.core.identity import EARLIEST
 from leads.core.states import GOES_ON, LEFT_TO_A_PERSON
 from leads.ledger.queries import PARTITIONS, received_between
@@ -35,10 +34,6 @@ class Periods:
 
     policies: dict[str, Policies]
     unrouted: int | None
-
-    @classmethod
-    def of(cls, app: App, offers: Iterable[Offer]) -> "Periods":
-        return cls({o.id.casefold(): o.policies for o in offers}, app.settings.unrouted_retention_days or None)
 
     def days(self, record: LeadRecord) -> int | None:
         states = {delivery.state for delivery in record.deliveries.values()}
@@ -78,16 +73,19 @@ class Progress:
     etag: str = ""
 
 
-def sweep(app: App, offers: list[Offer], now: datetime) -> None:
-    """Do a part of the day's pass, if there is one to do: one request if there is none."""
-    table = app.ledger.table
+def sweep(ledger: Ledger, offers: list[Offer], unrouted_days: int, now: datetime) -> None:
+    """Do a part of the day's pass, if there is one to do: one request if there is none.
+
+    `unrouted_days`: how long leads without an offer are kept, 0 = for good.
+    """
+    table = ledger.table
     progress = _read(table)
     if progress is None or (not progress.partition and now - progress.begun_at >= BEGUN_EVERY):
         progress = Progress(now, PARTITIONS[0], etag=progress.etag if progress else "")
     if not progress.partition:
         return
-    periods = Periods.of(app, offers)
-    emptied, ended = _sweep_part(app.ledger, periods, progress, now)
+    periods = Periods({offer.id.casefold(): offer.policies for offer in offers}, unrouted_days or None)
+    emptied, ended = _sweep_part(ledger, periods, progress, now)
     if emptied:
         emit(Event.LEADS_EMPTIED, count=emptied)
     _write(table, ended)

@@ -20,6 +20,7 @@ from leads.platform import deadline
 from leads.platform.steps import Step, carry_out, overran
 from leads.platform.threads import NotDoneInTime, map_as_done
 from leads.privacy import erasure, retention
+from leads.privacy.stores import PersonalDataStores
 from leads.watch import conditions
 from leads.watch.announcements import ANNOUNCE_SECONDS, announce
 from leads.watch.probes import ASK_SECONDS, ask_vendors
@@ -100,8 +101,10 @@ def later_steps(tick: Tick) -> list[Step]:
     if now.minute == 0:
         steps.append(Step("bodies without a lead", 60, lambda: recovery.sweep_orphaned_bodies(app.queue, app.ledger)))
     if now.minute % PRIVACY_EVERY_MINUTES == PRIVACY_AT_MINUTE:
-        steps.append(Step("erasure", 75, lambda: erasure.look_after(app, now)))
-        steps.append(Step("retention", 60, lambda: retention.sweep(app, offers, now)))
+        stores = PersonalDataStores(app.ledger, app.tombstones, app.lead_queues, app.offers, app.destination)
+        unrouted_days = app.settings.unrouted_retention_days
+        steps.append(Step("erasure", 75, lambda: erasure.look_after(stores, now)))
+        steps.append(Step("retention", 60, lambda: retention.sweep(app.ledger, offers, unrouted_days, now)))
     return steps
 
 

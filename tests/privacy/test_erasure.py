@@ -34,6 +34,7 @@ from leads.pipeline import importing, replay
 from leads.pipeline.delivery import deliver
 from leads.platform.storage import Conflict, StorageError
 from leads.privacy import erasure, personal_data_search
+from leads.privacy.stores import PersonalDataStores
 from leads.watch.poison import drain_poison
 from tests.support.leftovers import leftovers
 from tests.support.logs import logged
@@ -313,7 +314,9 @@ def test_looking_after_an_erasure_does_not_undo_a_newer_one(
         empty_late(*arguments)
 
     monkeypatch.setattr(erasure, "_empty_late", while_erased_again)
-    erasure.look_after(routed.app, routed.clock.now())
+    app = routed.app
+    stores = PersonalDataStores(app.ledger, app.tombstones, app.lead_queues, app.offers, app.destination)
+    erasure.look_after(stores, routed.clock.now())
     newer = routed.app.tombstones.get(customer_hash(f"email:{EMAIL}"))
     assert newer is not None
     assert (newer.at > routed.clock.now(), newer.settled) == (True, False)

@@ -12,6 +12,7 @@ from leads.core.identity import customer_hash
 from leads.core.lead import Lead
 from leads.core.states import State
 from leads.ledger.queries import Arrival, arrivals, newest
+from leads.offers.model import Offer
 from leads.pipeline import importing, replay
 from leads.privacy import retention
 from tests.support.leftovers import leftovers
@@ -166,6 +167,11 @@ def test_leads_of_an_offer_that_was_removed_go_by_the_default(
     assert left(fresh_storage) == []
 
 
+def swept(pipeline: Pipeline, offers: list[Offer]) -> None:
+    unrouted_days = pipeline.app.settings.unrouted_retention_days
+    retention.sweep(pipeline.app.ledger, offers, unrouted_days, pipeline.clock.time)
+
+
 def many(pipeline: Pipeline, vendor: Vendor, number: int) -> None:
     pipeline.offer(crm(vendor.url))
     for one in range(number):
@@ -216,11 +222,11 @@ def test_killed_at_any_request_the_next_tick_ends_it(
             proxy.rule = rule
             died = False
             try:
-                retention.sweep(dying.app, offers, clock.time)
+                swept(dying, offers)
             except Exception:
                 died = True
         again = Pipeline(storage, monkeypatch, clock)
-        retention.sweep(again.app, again.app.offers.all(), clock.time)
+        swept(again, again.app.offers.all())
         assert left(storage) == [], f"killed at request {number}"
         assert len(again.app.ledger.table.query("emptied_at ge datetime'2000-01-01T00:00:00Z'")) == 5
         if not died:
@@ -238,11 +244,11 @@ def test_two_at_once_do_no_harm(pipeline: Pipeline, second: Pipeline, vendor: Ve
         for page in real(*arguments, **options):
             if not rows:
                 rows.append(page)
-                retention.sweep(pipeline.app, pipeline.app.offers.all(), pipeline.clock.time)
+                swept(pipeline, pipeline.app.offers.all())
             yield page
 
     second.app.ledger.table.pages = meanwhile  # type: ignore[method-assign]
-    retention.sweep(second.app, second.app.offers.all(), pipeline.clock.time)
+    swept(second, second.app.offers.all())
     assert rows
     assert left(fresh_storage) == []
     assert len(pipeline.app.ledger.table.query("emptied_at ge datetime'2000-01-01T00:00:00Z'")) == 20
