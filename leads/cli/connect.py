@@ -4,24 +4,25 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Final
 
 import typer
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from leads import destinations
-from leads.cli.checks import print_validation, send_and_wait, validate_unsaved
-from leads.cli.offers import Planned, group, save_all, show_plans
+from leads.cli.checks import OptionalId, print_validation, send_and_wait, validate_unsaved
+from leads.cli.offers import compare, group, save_all, show_plans, stored_offer
 from leads.cli.output import print_line, value_of
 from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask
 from leads.cli.settings import Setting, settings_of
 from leads.core.problems import problem_of_field
 from leads.offers.model import DestinationConfig, InvalidOffer, Offer, problem_of_id
 from leads.operations.destination_types import DestinationType, list_destination_types
-from leads.operations.offers import ShownOffer, ShowOffer, changes, check_offer, show_offer
+from leads.operations.offers import ShownOffer, check_offer
 from leads.operations.operation import Nothing
-from leads.operations.problems import Invalid, NotFound
+from leads.operations.problems import Invalid
 
 TEST_SECONDS: Final = 60
 NONE: Final = "-"
@@ -31,7 +32,7 @@ NONE: Final = "-"
 @group.command("connect")
 def offers_connect(
     context: typer.Context,
-    offer_id: Annotated[str, typer.Argument(metavar="ID", help="The offer's id: publisher.offer, or *.")] = "",
+    offer_id: OptionalId = "",
     type_name: Annotated[
         str, typer.Option("--type", metavar="TYPE", help="The destination type; `offers types` lists them.")
     ] = "",
@@ -71,8 +72,7 @@ def offers_connect(
     """
     if not yes and not sys.stdin.isatty():
         raise Invalid("--yes: is needed here, because there is nobody to ask; give the rest as flags, see --help")
-    given = Given(offer_id, type_name, name, _pairs(settings or []), titles or [])
-    dialogue = Dialogue(context, given, asks=not yes)
+    dialogue = Dialogue(context, not yes, offer_id.strip(), type_name, name, _pairs(settings or []), titles or [])
     offer, stored = dialogue.offer(validate)
     if offer is None:
         print_line("Nothing was saved.")
@@ -89,46 +89,39 @@ def _pairs(settings: list[str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What flags say, and need not be asked for."""
-
-    offer_id: str
-    type_name: str
-    name: str
-    settings: Mapping[str, str]
-    titles: list[str] = field(default_factory=list)
-
-
 class Dialogue:
-    """The questions, as far as flags do not answer them. Without a person to ask, what is missing is the default."""
+    """The questions, as far as flags do not answer them. Unless it `asks`, what is missing is the default."""
 
-    def __init__(self, context: typer.Context, given: Given, *, asks: bool) -> None:
-        self._context = context
-        self._given = given
-        self._asks = asks
+    context: typer.Context
+    asks: bool
+    given_id: str
+    given_type: str
+    given_name: str
+    given_settings: Mapping[str, str]
+    given_titles: list[str]
 
     def offer(self, validate: bool | None) -> tuple[Offer | None, ShownOffer | None]:
         """The offer as it is to be saved (None = it is not usable, and nobody is there to mend it), and as it is stored now."""
         offer_id = self._offer_id()
-        stored = self._stored(offer_id)
-        titles = self._given.titles or (self._titles() if stored is None else [])
+        stored = stored_offer(self.context, offer_id)
+        titles = self.given_titles or (self._titles() if stored is None else [])
         found = self._type()
         name = self._name(found.type, stored)
-        before = _stored_settings(stored, name, found.type)
-        answers = self._settings(found, before, _decoded_all(found, self._given.settings))
+        replaced = _replaced(stored, name, found.type)
+        answers = self._settings(found, replaced.get("settings", {}), _decoded_all(found, self.given_settings))
         while True:
-            config = {"name": name, "type": found.type, "settings": answers}
+            config = replaced | {"name": name, "type": found.type, "settings": answers}
             problem = ""
             try:
                 offer = _with(config, offer_id, titles, stored)
             except InvalidOffer as error:
-                if not self._asks:
+                if not self.asks:
                     raise
                 problem = str(error)
                 print_line(re.sub(r"^destinations\.\d+\.settings\.", "", problem))
             if not problem and self._is_usable(offer, name, validate):
                 return offer, stored
-            if not self._asks:
+            if not self.asks:
                 return None, stored
             if not problem and not typer.confirm("Change the settings?", default=True):
                 return offer, stored
@@ -136,42 +129,31 @@ class Dialogue:
 
     def finish(self, offer: Offer, stored: ShownOffer | None, test: bool | None) -> int:
         """Show the difference to what is stored, save, try. Returns the exit status."""
-        planned = (
-            Planned(offer.id, offer, stored.etag, changes(stored.offer, offer))
-            if stored
-            else Planned(offer.id, offer, "", [])
-        )
+        planned = compare(offer, stored)
         print_line("")
         show_plans([planned])
         if planned.verb != "unchanged" and not self._wants(None, "Save it?"):
             print_line("Nothing was saved.")
             return DONE
-        status = save_all(self._context, [planned])
+        status = save_all(self.context, [planned])
         if status == DONE and self._wants(test, "Send a test lead?", otherwise=False):
-            return send_and_wait(self._context, offer.id, "INS", TEST_SECONDS)
+            return send_and_wait(self.context, offer.id, "INS", TEST_SECONDS)
         return status
 
     # The offer
 
     def _offer_id(self) -> str:
-        given = self._given.offer_id.strip()
-        if given and (problem := problem_of_id(given)):
-            raise InvalidOffer(f"id: {problem}")
-        if given or not self._asks:
-            return given
+        if self.given_id:
+            if problem := problem_of_id(self.given_id):
+                raise InvalidOffer(f"id: {problem}")
+            return self.given_id
+        if not self.asks:
+            raise Invalid("ID: is missing; name the offer")
         print_line("Which offer? Its id is publisher.offer as in Partner Center; * stands for every other one.")
         return self._ask("Offer id", lambda text: _problem(Offer, {"id": text}, "id") or problem_of_id(text))
 
-    def _stored(self, offer_id: str) -> ShownOffer | None:
-        if not offer_id:
-            raise Invalid("ID: is missing; name the offer")
-        try:
-            return ask(self._context, show_offer, ShowOffer(offer_id=offer_id))
-        except NotFound:
-            return None
-
     def _titles(self) -> list[str]:
-        if not self._asks:
+        if not self.asks:
             return []
         print_line("")
         print_line("What is the offer called in the marketplace? Leads that come without an id are found by it.")
@@ -183,9 +165,9 @@ class Dialogue:
     # The destination
 
     def _type(self) -> DestinationType:
-        types = {found.type: found for found in ask(self._context, list_destination_types, Nothing()).destination_types}
-        chosen, known = self._given.type_name, ", ".join(types)
-        if not chosen and self._asks:
+        types = {found.type: found for found in ask(self.context, list_destination_types, Nothing()).destination_types}
+        chosen, known = self.given_type, ", ".join(types)
+        if not chosen and self.asks:
             print_line("")
             print_line("Where do its leads go?")
             for found in types.values():
@@ -196,8 +178,8 @@ class Dialogue:
         return types[chosen]
 
     def _name(self, type_name: str, stored: ShownOffer | None) -> str:
-        if self._given.name or not self._asks:
-            return self._given.name or type_name
+        if self.given_name or not self.asks:
+            return self.given_name or type_name
         print_line("")
         if stored:
             taken = ", ".join(config.name for config in stored.offer.destinations)
@@ -214,30 +196,21 @@ class Dialogue:
         """A value for each setting that has one. `before` is how they stand now, `given` are not asked for."""
         answers: dict[str, JsonValue] = {}
         for setting in settings_of(found):
-            if setting.name in given or not self._asks:
-                value = self._taken(found.type, setting, answers, given)
-            else:
-                value = self._asked(found.type, setting, answers, before.get(setting.name))
+            problem_of = partial(_problem_of_setting, found.type, setting, answers)
+            value: JsonValue = None
+            if setting.name in given:
+                value = given[setting.name]
+                if problem := problem_of(value):
+                    raise Invalid(f"--set {problem}")
+            elif self.asks:
+                value = self._asked(setting, before.get(setting.name), problem_of)
+            elif setting.required:
+                raise Invalid(f"--set {setting.name}=…: is needed. {setting.description}")
             if value is not None:
                 answers[setting.name] = value
         return answers
 
-    def _taken(
-        self, type_name: str, setting: Setting, answers: Mapping[str, JsonValue], given: Mapping[str, JsonValue]
-    ) -> JsonValue:
-        """What a flag says. Raises `Invalid` where that is wrong, or missing."""
-        if setting.name not in given:
-            if setting.required:
-                raise Invalid(f"--set {setting.name}=…: is needed. {setting.description}")
-            return None
-        value = given[setting.name]
-        if problem := _problem_of_setting(type_name, setting, answers, value):
-            raise Invalid(f"--set {problem}")
-        return value
-
-    def _asked(
-        self, type_name: str, setting: Setting, answers: Mapping[str, JsonValue], before: JsonValue
-    ) -> JsonValue:
+    def _asked(self, setting: Setting, before: JsonValue, problem_of: Callable[[JsonValue], str]) -> JsonValue:
         print_line("")
         print_line(f"{setting.title}: {setting.description}")
         default = before if before is not None else setting.default
@@ -255,7 +228,7 @@ class Dialogue:
             except ValueError as error:
                 problem = str(error)
             else:
-                problem = _problem_of_setting(type_name, setting, answers, value)
+                problem = problem_of(value)
             if not problem:
                 break
             print_line(problem if text else f"{setting.name}: is needed")
@@ -266,8 +239,8 @@ class Dialogue:
     def _is_usable(self, offer: Offer, name: str, validate: bool | None) -> bool:
         if not self._wants(validate, "\nCheck whether it is usable?", otherwise=False):
             return True
-        found = validate_unsaved(self._context, offer, name)
-        print_validation(self._context, found.destinations)
+        found = validate_unsaved(self.context, offer, name)
+        print_validation(self.context, found.destinations)
         return found.ok
 
     # Asking
@@ -284,7 +257,7 @@ class Dialogue:
         """What a flag says, else what the person says, else `otherwise`."""
         if flag is not None:
             return flag
-        return typer.confirm(question, default=True) if self._asks else otherwise
+        return typer.confirm(question, default=True) if self.asks else otherwise
 
 
 def where_secrets_go(value: JsonValue) -> Iterator[str]:
@@ -314,21 +287,18 @@ def _store(secret: str) -> Iterator[str]:
     yield f"    {command}; unset SECRET"
 
 
-def _stored_settings(stored: ShownOffer | None, name: str, type_name: str) -> Mapping[str, JsonValue]:
-    """The settings of the destination that is replaced, if it is of this type."""
+def _replaced(stored: ShownOffer | None, name: str, type_name: str) -> dict[str, Any]:
+    """The destination that is replaced, if it is of this type: what is not asked for (mapping, follow-up, pace) stays."""
     config = stored.offer.destination(name) if stored else None
-    return config.settings if config and config.type == type_name else {}
+    return config.model_dump(mode="json") if config and config.type == type_name else {}
 
 
 def _with(config: dict[str, Any], offer_id: str, titles: list[str], stored: ShownOffer | None) -> Offer:
     """The offer with this destination: in the place of the one of its name, or behind the others."""
     data: dict[str, Any] = stored.offer.model_dump(mode="json") if stored else {"id": offer_id, "destinations": []}
-    data["titles"] = list(dict.fromkeys([*data.get("titles", []), *titles]))
-    others = {each["name"]: each for each in data["destinations"]}
-    # What is not asked for (mapping, follow-up, pace) stays as it was while the type is the same.
-    kept = others.get(config["name"], {})
-    others[config["name"]] = (kept if kept.get("type") == config["type"] else {}) | config
-    return check_offer(data | {"destinations": list(others.values())})
+    by_name = {each["name"]: each for each in data["destinations"]} | {config["name"]: config}
+    titles = list(dict.fromkeys([*data.get("titles", []), *titles]))
+    return check_offer(data | {"titles": titles, "destinations": list(by_name.values())})
 
 
 def _decoded_all(found: DestinationType, given: Mapping[str, str]) -> dict[str, JsonValue]:

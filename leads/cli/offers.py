@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,6 +20,7 @@ from leads.operations.offers import (
     OfferBody,
     RemoveOffer,
     SetOffer,
+    ShownOffer,
     ShowOffer,
     changes,
     list_offers,
@@ -57,8 +58,8 @@ class Planned:
 
     id: str
     offer: Offer | None
-    etag: str
-    changes: list[Change]
+    etag: str = ""
+    changes: Sequence[Change] = ()
 
     @property
     def verb(self) -> str:
@@ -69,27 +70,34 @@ class Planned:
         return "change" if self.changes else "unchanged"
 
 
-def plan(context: typer.Context, offer: Offer) -> Planned:
-    """Compare an offer with the stored one."""
+def stored_offer(context: typer.Context, offer_id: str) -> ShownOffer | None:
+    """The offer as it is stored, if it is."""
     try:
-        stored = ask(context, show_offer, ShowOffer(offer_id=offer.id))
+        return ask(context, show_offer, ShowOffer(offer_id=offer_id))
     except NotFound:
-        return Planned(offer.id, offer, "", [])
-    return Planned(offer.id, offer, stored.etag, changes(stored.offer, offer))
+        return None
+
+
+def compare(offer: Offer, stored: ShownOffer | None) -> Planned:
+    """What is to be done so that the stored offer becomes this one."""
+    return Planned(offer.id, offer, stored.etag, changes(stored.offer, offer)) if stored else Planned(offer.id, offer)
+
+
+def _read_plans(context: typer.Context, file: str) -> list[Planned]:
+    return [compare(offer, stored_offer(context, offer.id)) for offer in read_offers(file)]
 
 
 def save(context: typer.Context, planned: Planned) -> None:
     """Carry it out. Raises `Changed` if the stored offer is no longer the one that it was compared with."""
     if planned.verb == "unchanged":
         return
+    seen = planned.etag or None
     if planned.offer is None:
-        ask(context, remove_offer, RemoveOffer(offer_id=planned.id, if_match=planned.etag or None))
+        ask(context, remove_offer, RemoveOffer(offer_id=planned.id, if_match=seen))
         return
     body = OfferBody.model_validate(planned.offer.model_dump())
-    if planned.etag:
-        ask(context, set_offer, SetOffer(offer_id=planned.id, offer=body, if_match=planned.etag))
-    else:
-        ask(context, set_offer, SetOffer(offer_id=planned.id, offer=body, if_none_match="*"))
+    only_new: Literal["*"] | None = None if seen else "*"
+    ask(context, set_offer, SetOffer(offer_id=planned.id, offer=body, if_match=seen, if_none_match=only_new))
 
 
 def save_all(context: typer.Context, plans: Sequence[Planned], *, with_changes: bool = False) -> int:
@@ -175,8 +183,7 @@ def offers_set(context: typer.Context, file: File) -> int:
 
     Nothing is saved unless all of it is right.
     """
-    plans = [plan(context, offer) for offer in read_offers(file)]
-    return save_all(context, plans, with_changes=True)
+    return save_all(context, _read_plans(context, file), with_changes=True)
 
 
 @group.command("apply")
@@ -212,11 +219,11 @@ def offers_apply(
 
     If somebody else saves one of the offers while the difference is on the screen, that offer is not overwritten.
     """
-    plans = [plan(context, offer) for offer in read_offers(file)]
+    plans = _read_plans(context, file)
     if remove_others:
         kept = {planned.id.casefold() for planned in plans}
         stored = ask(context, list_offers, Nothing()).offers
-        plans += [Planned(v.offer.id, None, v.etag, []) for v in stored if v.offer.id.casefold() not in kept]
+        plans += [Planned(v.offer.id, None, v.etag) for v in stored if v.offer.id.casefold() not in kept]
     show_plans(plans)
     _tell_what_waits(context, [planned.id for planned in plans if planned.offer is None])
     to_do = [planned for planned in plans if planned.verb != "unchanged"]
@@ -244,7 +251,7 @@ def offers_remove(context: typer.Context, offer_id: OfferId, yes: Yes = False) -
     if not yes and not confirm(f"Remove the offer {offer_id}?", otherwise="--yes"):
         print_line("Nothing was removed.")
         return DONE
-    return save_all(context, [Planned(offer_id, None, etag, [])])
+    return save_all(context, [Planned(offer_id, None, etag)])
 
 
 def _tell_what_waits(context: typer.Context, removed: Sequence[str]) -> None:
