@@ -10,7 +10,7 @@ from rich.text import Text
 from leads.cli import hints
 from leads.cli.files import read_bytes, read_offers
 from leads.cli.offers import group
-from leads.cli.output import AsJson, json_text, print_json, print_line, print_table, printable, time_of, with_answer
+from leads.cli.output import AsJson, json_text, print_json, print_line, print_table, printable, utc, with_answer
 from leads.cli.prompts import DONE, NEEDS_A_PERSON, OfferId, ask
 from leads.cli.transport import StorageTransport
 from leads.core.lenient_json import text_of_body
@@ -280,7 +280,7 @@ def _steps(lead: LeadView) -> Iterator[str]:
     for delivery in lead.deliveries:
         for attempt in delivery.attempts:
             code = f" ({attempt.code})" if attempt.code else ""
-            due = f", next try at {time_of(attempt.next_at)} UTC" if attempt.next_at else ""
+            due = f", next try at {utc(attempt.next_at)}" if attempt.next_at else ""
             yield f"{delivery.destination}: {attempt.outcome}{code}, {attempt.milliseconds} ms{due}"
         if delivery.state in RESTING and delivery.state not in {attempt.outcome for attempt in delivery.attempts}:
             yield f"{delivery.destination or 'no destination'}: {delivery.state}"

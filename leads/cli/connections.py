@@ -1,12 +1,11 @@
 """`connections`: what offers' destinations share, pausing one and resuming it."""
 
-from datetime import datetime
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from leads.cli.output import AsJson, print_fields, print_json, print_line, print_table, printable, time_of
+from leads.cli.output import AsJson, print_fields, print_json, print_line, print_table, printable, time_of, utc
 from leads.cli.prompts import ask
 from leads.operations.connections import (
     MAX_NOTE_CHARACTERS,
@@ -63,12 +62,12 @@ def connections_show(context: typer.Context, connection_id: ConnectionId, as_jso
             "connection": view.id,
             "type": view.type,
             "health": Text(printable(view.health), _style(view)),
-            "paused since": _moment(view.since),
+            "paused since": utc(view.since),
             "failures": f"{view.failures} in a row" if view.failures else "",
-            "last success": _moment(view.last_success_at),
+            "last success": utc(view.last_success_at),
             "last lead": view.last_lead,
-            "last failure": _moment(view.last_failure_at),
-            "next check": _moment(view.next_check_at),
+            "last failure": utc(view.last_failure_at),
+            "next check": utc(view.next_check_at),
             "used by": _uses(view),
             "host": view.host,
             "waiting": f"{view.waiting} leads" if view.waiting else "",
@@ -136,10 +135,6 @@ def _health(view: ConnectionView) -> Text:
 
 def _style(view: ConnectionView) -> str:
     return "red" if view.paused else "yellow" if view.failures else ""
-
-
-def _moment(moment: datetime | None) -> str:
-    return f"{time_of(moment)} UTC" if moment else ""
 
 
 def _uses(view: ConnectionView) -> str:

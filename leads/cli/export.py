@@ -12,7 +12,7 @@ import typer
 from leads.cli.leads import InState, OfOffer, Since, Until
 from leads.cli.output import json_text, print_line
 from leads.cli.prompts import DONE, confirm, from_flags
-from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
+from leads.cli.steps import After, DryRun, Yes, in_steps, show_progress
 from leads.operations.export import Export, csv_header, csv_line, export_leads
 from leads.operations.problems import Invalid
 
@@ -53,7 +53,7 @@ def export(
     wanted = from_flags(Export, offer=offer, state=state, since=since, until=until, dry_run=dry_run)
     steps = in_steps(context, export_leads, wanted, after)
     count = 0
-    write = _csv if kind == "csv" else _json
+    write = csv_line if kind == "csv" else _json
     with _opened("" if dry_run else output, adding=bool(after)) as file:
         if kind == "csv" and not after and not dry_run:
             file.write(("" if output == "-" else _MARK) + csv_header())
@@ -62,13 +62,8 @@ def export(
             file.flush()
             count += step.count
             show_progress(f"{count} leads")
-    end_progress()
     print_line(f"{count} leads{' would be exported' if dry_run else ''}", err=True)
     return DONE
-
-
-def _csv(lead: dict[str, Any]) -> str:
-    return csv_line(lead)
 
 
 def _json(lead: dict[str, Any]) -> str:

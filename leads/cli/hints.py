@@ -19,12 +19,14 @@ def remember(arguments: Sequence[str]) -> None:
 
 def command(*words: str) -> str:
     """A command with these words, on the app that this one is on."""
-    return shlex.join([*PROGRAM, *_app(), *words])
+    app, _ = _taken_out(_WHERE)
+    return shlex.join([*PROGRAM, *([_WHERE, app] if app else []), *words])
 
 
 def again(option: str, value: str) -> str:
     """The command that runs now, with another value of an option."""
-    return shlex.join([*PROGRAM, *_without(option, _GIVEN.get()), option, value])
+    _, others = _taken_out(option)
+    return shlex.join([*PROGRAM, *others, option, value])
 
 
 def here(text: str) -> str:
@@ -34,30 +36,19 @@ def here(text: str) -> str:
 
 def moved(option: str) -> str:
     """The command that runs now, with an option of the program itself where it belongs."""
-    given = _GIVEN.get()
-    others = _without(option, given)
-    return shlex.join([*PROGRAM, option, _value(option, given) or "URL", *others])
+    value, others = _taken_out(option)
+    return shlex.join([*PROGRAM, option, value or "URL", *others])
 
 
-def _app() -> list[str]:
-    value = _value(_WHERE, _GIVEN.get())
-    return [_WHERE, value] if value else []
-
-
-def _value(option: str, given: Sequence[str]) -> str:
-    for number, word in enumerate(given):
-        if word == option:
-            return given[number + 1] if number + 1 < len(given) else ""
-        if word.startswith(f"{option}="):
-            return word.removeprefix(f"{option}=")
-    return ""
-
-
-def _without(option: str, given: Sequence[str]) -> list[str]:
-    kept: list[str] = []
-    is_value = False
+def _taken_out(option: str) -> tuple[str, list[str]]:
+    """The option's value in the command that runs now, and the other arguments."""
+    value, others = "", []
+    given = iter(_GIVEN.get())
     for word in given:
-        if not is_value and word != option and not word.startswith(f"{option}="):
-            kept.append(word)
-        is_value = word == option
-    return kept
+        if word == option:
+            value = next(given, "")
+        elif word.startswith(f"{option}="):
+            value = word.removeprefix(f"{option}=")
+        else:
+            others.append(word)
+    return value, others

@@ -150,14 +150,11 @@ def import_from_table(
     )
     total = ImportedFromTable(next=None, imported=0, known=0, bad=[], unknown_columns=[])
     for step in in_steps(context, import_table, which, after):
-        total.imported, total.known, total.bad = (
-            total.imported + step.imported,
-            total.known + step.known,
-            total.bad + step.bad,
-        )
+        total.imported += step.imported
+        total.known += step.known
+        total.bad += step.bad
         total.unknown_columns = sorted({*total.unknown_columns, *step.unknown_columns})
         show_progress(f"{total.imported + total.known + len(total.bad)} rows")
-    end_progress()
     if as_json:
         print_json(total)
     else:
@@ -253,12 +250,15 @@ def _reading(
 
 def _in_batches(found: CsvFile, reading: Rows, judge: Callable[[Rows], JudgedRows]) -> JudgedRows:
     """What is to be said of every row of the file, in the file's order."""
-    rows = _bad(found)
+    rows = [
+        JudgedRow(number=number, verdict=Verdict.BAD, lead_id="", state=None, reason=why) for number, why in found.bad
+    ]
     for batch in _batches(found, reading):
         rows += judge(batch).rows
         show_progress(f"{len(rows)} of {len(found.rows) + len(found.bad)} rows")
     end_progress()
-    return JudgedRows(rows=sorted(rows, key=lambda row: row.number), unknown_columns=_unknown(found, reading))
+    unknown = unknown_columns((record for _, record in found.rows), reading.columns)
+    return JudgedRows(rows=sorted(rows, key=lambda row: row.number), unknown_columns=unknown)
 
 
 def _batches(found: CsvFile, reading: Rows) -> Iterator[Rows]:
@@ -279,16 +279,6 @@ def _batches(found: CsvFile, reading: Rows) -> Iterator[Rows]:
 def _moment(record: dict[str, str], reading: Rows) -> str:
     moment = read_date(time_in(record, reading.columns), reading.dates)
     return moment.isoformat() if moment else ""
-
-
-def _bad(found: CsvFile) -> list[JudgedRow]:
-    return [
-        JudgedRow(number=number, verdict=Verdict.BAD, lead_id="", state=None, reason=why) for number, why in found.bad
-    ]
-
-
-def _unknown(found: CsvFile, reading: Rows) -> list[str]:
-    return unknown_columns((record for _, record in found.rows), reading.columns)
 
 
 # --- Telling ------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,17 @@ from typing import Annotated, Final
 import typer
 
 from leads.cli import hints
-from leads.cli.output import AsJson, json_text, print_fields, print_json, print_line, print_table, state_of, time_of
+from leads.cli.output import (
+    AsJson,
+    json_text,
+    print_fields,
+    print_json,
+    print_line,
+    print_table,
+    state_of,
+    time_of,
+    utc,
+)
 from leads.cli.prompts import ask, from_flags, nothing_found
 from leads.cli.steps import until_interrupted
 from leads.cli.transport import OutOfReach
@@ -176,14 +186,14 @@ def _print_lead(lead: LeadView) -> None:
     print_fields(
         {
             "lead": lead.lead_id,
-            "received": f"{time_of(lead.received_at)} UTC",
+            "received": utc(lead.received_at),
             "offer": lead.offer or "none (unrouted)",
             "named by": named,
             "source": lead.source,
             "action": f"{lead.action or 'none'} ({lead.stage.replace('_', ' ')})",
             "imported": {"": "", "send": "yes", "record": "yes, to be recorded only"}[lead.imported],
             "corrects": lead.corrects,
-            "personal data": f"removed {time_of(lead.emptied_at)} UTC" if lead.emptied_at else "",
+            "personal data": f"removed {utc(lead.emptied_at)}" if lead.emptied_at else "",
             "state": state_of(lead.state, test=lead.is_test),
             "next step": next_step(lead),
         }
@@ -215,7 +225,7 @@ def _print_delivery(delivery: DeliveryView) -> None:
             "destination": delivery.destination,
             "state": state_of(delivery.state, unconfirmed=delivery.unconfirmed),
             "reason": delivery.reason,
-            "next try": f"{time_of(delivery.next_at)} UTC" if delivery.next_at else "",
+            "next try": utc(delivery.next_at),
             "record": delivery.record_id,
             "duplicate of": delivery.duplicate_of,
             "repeat of": delivery.repeat_of,

@@ -35,6 +35,11 @@ def time_of(moment: datetime | None) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if moment else ""
 
 
+def utc(moment: datetime | None) -> str:
+    """A time among others that may be missing: with the zone, or nothing."""
+    return f"{time_of(moment)} UTC" if moment else ""
+
+
 def state_of(state: State, *, test: bool = False, unconfirmed: bool = False) -> Text:
     marks = ("test" if test else "", "unconfirmed" if unconfirmed and state is State.DELIVERED else "")
     said = ", ".join(filter(None, marks))

@@ -10,7 +10,7 @@ import typer
 
 from leads.cli.output import AsJson, print_json, print_line, print_table
 from leads.cli.prompts import DONE, NEEDS_A_PERSON, confirm
-from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
+from leads.cli.steps import After, DryRun, Yes, in_steps, show_progress
 from leads.operations.people import (
     Access,
     Erasure,
@@ -38,7 +38,6 @@ def access(context: typer.Context, after: After = "") -> None:
         held = {name: held.get(name, []) + value if isinstance(value, list) else value for name, value in part.items()}
         looked_at += step.looked_at
         show_progress(f"{looked_at} rows and messages")
-    end_progress()
     print_json(held)
 
 
@@ -67,7 +66,6 @@ def erase(
         handed_over += step.handed_over
         looked_at += step.looked_at
         show_progress(f"{looked_at} rows and messages, {len(trails)} about this person")
-    end_progress()
     if as_json:
         print_json({"traces": trails, "handed_over": handed_over})
     else:

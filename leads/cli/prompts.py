@@ -8,7 +8,7 @@ from typing import Annotated, Final, TypeVar
 import typer
 from pydantic import BaseModel
 
-from leads.cli.output import time_of
+from leads.cli.output import utc
 from leads.cli.transport import AnswerT, RequestT, Transport
 from leads.operations.operation import Parts
 from leads.operations.problems import Invalid
@@ -44,7 +44,7 @@ def nothing_found(what: str, wanted: Mapping[str, object]) -> str:
 
 
 def _shown(value: object) -> str:
-    return f"{time_of(value)} UTC" if isinstance(value, datetime) else str(value)
+    return utc(value) if isinstance(value, datetime) else str(value)
 
 
 def confirm(question: str, *, otherwise: str, from_standard_input: bool = False) -> bool:

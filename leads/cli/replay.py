@@ -8,7 +8,7 @@ from leads.cli import hints
 from leads.cli.files import read_bytes
 from leads.cli.output import AsJson, print_json, print_line, print_table
 from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask, confirm, from_flags, nothing_found
-from leads.cli.steps import After, DryRun, Yes, end_progress, in_steps, show_progress
+from leads.cli.steps import After, DryRun, Yes, in_steps, show_progress
 from leads.core.lenient_json import text_of_body
 from leads.core.states import State
 from leads.operations.problems import Invalid
@@ -129,7 +129,6 @@ def _many(context: typer.Context, which: BulkReplayFilter, after: str, as_json: 
     for step in in_steps(context, replay_leads, which, after):
         found += step.deliveries
         show_progress(f"{len(found)} leads")
-    end_progress()
     if as_json:
         print_json(found)
     else:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from leads.cli import hints
 from leads.cli.connections import print_connections
-from leads.cli.output import AsJson, print_fields, print_json, print_line, printable, time_of
+from leads.cli.output import AsJson, print_fields, print_json, print_line, printable, utc
 from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask
 from leads.core.states import State
 from leads.operations.operation import Nothing
@@ -28,7 +28,7 @@ def status(context: typer.Context, as_json: AsJson = False) -> int:
             "last 24 hours": _recent(found),
             "undelivered": _counts(found.undelivered),
             "oldest": _oldest(found.oldest_undelivered),
-            "next retry": f"{time_of(found.next_retry_at)} UTC" if found.next_retry_at else "",
+            "next retry": utc(found.next_retry_at),
             "queue": f"{found.queue.leads} messages, {found.queue.poison} poison",
             "needs a person": Text("\n".join(map(printable, found.needs_a_person)) or "no", "red" if verdict else ""),
         }
@@ -55,4 +55,4 @@ def _counts(counts: Mapping[State, int], notes: Mapping[State, str] = MappingPro
 
 
 def _oldest(waiting: Waiting | None) -> str:
-    return f"{waiting.lead_id}, {waiting.state} since {time_of(waiting.received_at)} UTC" if waiting else ""
+    return f"{waiting.lead_id}, {waiting.state} since {utc(waiting.received_at)}" if waiting else ""

@@ -32,7 +32,7 @@ def in_steps(
     request: PartT,
     after: str = "",
 ) -> Iterator[StepT]:
-    """The answer of every step, from `after` on.
+    """The answer of every step, from `after` on. The line of `show_progress` is gone when they end.
 
     A time such as 3d is fixed once, in `request`, and not anew with each step.
     """
@@ -41,6 +41,7 @@ def in_steps(
             step = ask(context, run, request.model_copy(update={"after": after}))
             yield step
             if step.next is None:
+                end_progress()
                 return
             after = step.next
     except BaseException as error:

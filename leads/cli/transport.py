@@ -64,7 +64,7 @@ class HttpTransport:
     def __init__(self, url: str) -> None:
         self.url = read_url(url)
         self._session = requests.Session()
-        self._session.auth = _without_changes  # or a .netrc would have a say in it
+        self._session.auth = lambda request: request  # or a .netrc would have a say in it
 
     def ask(self, run: Callable[[*Parts, RequestT], AnswerT], request: RequestT) -> AnswerT:
         operation: Operation[RequestT, AnswerT] = BY_FUNCTION[run]
@@ -143,10 +143,6 @@ def read_key() -> str:
 _WHERE_KEYS_ARE: Final = "az functionapp function keys list -g GROUP -n APP --function-name manage"
 
 
-def _without_changes(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
-
-
 def _refused(answer: requests.Response, url: str) -> Problem | OutOfReach:
     """The operation's own problem, or why it was not even asked."""
     told = _problem_details(answer)
@@ -156,21 +152,18 @@ def _refused(answer: requests.Response, url: str) -> Problem | OutOfReach:
         return _PROBLEMS[status](f"{field}: {detail}" if field else detail)
     if told and status in {404, 405}:
         return OutOfReach(f"{url} has no such operation: it runs another release than this command line; use the same")
-    if status == 401:
-        return OutOfReach(f"{url} refuses the key (401); take that of the function manage: {_WHERE_KEYS_ARE}")
-    if status == 403:
-        return OutOfReach(
-            f"{url} refuses this machine or login (403); see its access restrictions, and {TOKEN_VARIABLE}"
-        )
-    if status in {404, 405}:
-        return OutOfReach(
-            f"{url} has no management API ({status}); check the address, and that the app is deployed there"
-        )
-    if 300 <= status < 400:
-        return OutOfReach(
-            f"{url} sends elsewhere ({status}); give the final address, and see {TOKEN_VARIABLE} for a login page"
-        )
-    return OutOfReach(f"{url} answers {status}; try again, then look at the app's log")
+    match status:
+        case 401:
+            why = f"refuses the key (401); take that of the function manage: {_WHERE_KEYS_ARE}"
+        case 403:
+            why = f"refuses this machine or login (403); see its access restrictions, and {TOKEN_VARIABLE}"
+        case 404 | 405:
+            why = f"has no management API ({status}); check the address, and that the app is deployed there"
+        case _ if 300 <= status < 400:
+            why = f"sends elsewhere ({status}); give the final address, and see {TOKEN_VARIABLE} for a login page"
+        case _:
+            why = f"answers {status}; try again, then look at the app's log"
+    return OutOfReach(f"{url} {why}")
 
 
 def _problem_details(answer: requests.Response) -> dict[str, Any]:
