@@ -21,7 +21,7 @@ from azure.storage.queue import QueueClient, TextBase64EncodePolicy
 from benchmarks.typical import OFFER_SETTINGS
 from devhost.process import ROOT, DevhostProcess
 from leads.app import App
-from leads.destinations.limits import ALLOWANCES_TABLE
+from leads.destinations.rate_limiter import ALLOWANCES_TABLE
 from leads.health.connections import CONNECTIONS_TABLE
 from leads.ledger.transactions import LEDGER_TABLE
 from leads.offers.model import read_offer

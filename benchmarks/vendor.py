@@ -25,7 +25,7 @@ from leads.core.lead import Stage
 from leads.core.lead_parsing import parse_body
 from leads.core.outcomes import Delivered
 from leads.destinations.base import Customer, Destination, OutgoingLead
-from leads.destinations.limits import ALLOWANCES_TABLE, RateLimit, RateLimiter
+from leads.destinations.rate_limiter import ALLOWANCES_TABLE, RateLimit, RateLimiter
 from tests.fakes import marketo
 from tests.fakes.dataverse import Dataverse
 from tests.fakes.https_server import Request, Response, VendorServer

@@ -133,7 +133,7 @@ class App:
 
     @once
     def ceilings(self) -> "Ceilings":
-        from leads.destinations.limits import ALLOWANCES_TABLE
+        from leads.destinations.rate_limiter import ALLOWANCES_TABLE
         from leads.health.daily_ceiling import Ceilings
 
         return Ceilings(self.storage.table(ALLOWANCES_TABLE), self.connections)

@@ -4,9 +4,11 @@ A CRM's own class says how each of these steps is done, and what the next try do
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
+from leads.core.lead import Stage
 from leads.core.outcomes import Delivered, Outcome, Rejected, Retry, Skipped
 from leads.destinations.base import (
     CheckResult,
@@ -18,11 +20,11 @@ from leads.destinations.base import (
     PreviewedRequest,
 )
 from leads.destinations.changes import Vocabulary
-from leads.destinations.follow_up import REAL_INTEREST
+from leads.destinations.follow_up import REAL_INTEREST, FollowUp
 from leads.destinations.rest import PreviewingClient, RestClient
 from leads.destinations.text import CONTACT_ASKED_FOR
 from leads.destinations.tokens import TokenSource
-from leads.destinations.vendor_errors import FAILURES, VendorError, check_of, check_result, outcome_of
+from leads.destinations.vendor_errors import FAILURES, UNREADABLE, VendorError, check_of, check_result, outcome_of
 from leads.platform.once import once
 
 TRIES: Final = 10
@@ -30,15 +32,43 @@ TRIES: Final = 10
 Record = TypeVar("Record")
 
 
-class CrmSettings(Protocol):
-    """What the steps need to know of a CRM's settings."""
+class Checks(ABC):
+    """What a check looks at. Each part says what to change, "" if nothing (`check_of`)."""
+
+    def __init__(self, destination: Any, client: Any) -> None:
+        self._settings = destination.settings
+        self._mapping: Mapping[str, MappingValue] = destination.mapping
+        self._follow_up: Mapping[Stage, FollowUp] = destination.follow_up
+        self._client = client
 
     @property
-    def deleted_records(self) -> str: ...
+    @abstractmethod
+    def needed(self) -> Sequence[Callable[[], str]]:
+        """What leads need. The first part shows whether the vendor answers."""
+
+    @property
+    @abstractmethod
+    def extras(self) -> Sequence[Callable[[], str]]:
+        """What leads can be stored without."""
 
 
-class CrmSending(ABC, Generic[Record]):
-    """One lead; its client raises `FAILURES`. What a refusal teaches counts from the next try on."""
+class LeadSending(ABC):
+    """One lead on its way to a CRM; its client raises `FAILURES`."""
+
+    def __init__(self, destination: Any, client: Any, outgoing: OutgoingLead, customer: Customer) -> None:
+        self._settings = destination.settings
+        self._mapping: Mapping[str, MappingValue] = destination.mapping
+        self._scope: str = destination.record_scope(outgoing.offer, outgoing.destination)
+        self._client = client
+        self._outgoing = outgoing
+        self._customer = customer
+
+    @abstractmethod
+    def run(self) -> Outcome: ...
+
+
+class CrmSending(LeadSending, Generic[Record]):
+    """Find the customer's record, make it, or add the stage. What a refusal teaches counts from the next try on."""
 
     vendor: ClassVar[str]
     """The CRM's name, for a person."""
@@ -47,18 +77,6 @@ class CrmSending(ABC, Generic[Record]):
 
     code_of_last_try: ClassVar[str] = ""
     """The code of a lead that was refused at every try; "" for that of the last refusal."""
-
-    def __init__(
-        self,
-        settings: CrmSettings,
-        mapping: Mapping[str, MappingValue],
-        outgoing: OutgoingLead,
-        customer: Customer,
-    ) -> None:
-        self._mapping = mapping
-        self._outgoing = outgoing
-        self._customer = customer
-        self._skips_deleted = settings.deleted_records == "skip"
 
     def run(self) -> Outcome:
         code = ""
@@ -117,6 +135,10 @@ class CrmSending(ABC, Generic[Record]):
     # what all of them do
 
     @property
+    def _skips_deleted(self) -> bool:
+        return bool(self._settings.deleted_records == "skip")
+
+    @property
     def _last_rating(self) -> str:
         """What we have rated the record last."""
         return self._customer.memory.get("rating", "")
@@ -136,7 +158,7 @@ class CrmSending(ABC, Generic[Record]):
 
 
 class Crm(Destination):
-    """A destination whose leads are sent by a `CrmSending`."""
+    """A destination whose leads are sent in steps, over a client that also serves for its check and its preview."""
 
     wrong_address: ClassVar[str]
     """For a person: the address is not the vendor's, and which setting to check."""
@@ -147,37 +169,60 @@ class Crm(Destination):
     addresses: ClassVar[str] = "url"
     """The settings that name the vendor's addresses."""
 
+    signs_in_elsewhere: ClassVar[bool] = False
+    """Whether tokens come from another address: what answers there says nothing of the vendor's own."""
+
     client_class: ClassVar[type[RestClient]]
     preview_class: ClassVar[type[PreviewingClient]]
+    checks_class: ClassVar[type[Checks]]
+    sending_class: ClassVar[type[LeadSending]]
 
     @once
     def client(self) -> Any:
         """The connection's client."""
         return self.client_class(self.settings.base_url, self.http, self.token_source())
 
+    @contextmanager
+    def connected(self, *, checking: bool = False) -> Iterator[Any]:
+        """The client of one lead or one check, for as long as the block lasts. Raises `FAILURES`."""
+        del checking
+        yield self.client
+
+    def unfit(self, outgoing: OutgoingLead) -> Rejected | None:
+        """Why the vendor can't hold the lead, as far as that is known without asking."""
+        del outgoing
+        return None
+
     @abstractmethod
     def token_source(self) -> TokenSource:
         """The source of the credential's tokens, one for all destinations that use it."""
 
-    @abstractmethod
-    def parts_of_check(self) -> tuple[Sequence[Callable[[], str]], Sequence[Callable[[], str]]]:
-        """What leads need, and what they can be stored without (`check_of`)."""
-
     def check(self) -> CheckResult:
         """Sign in, and look whether the rights, fields and follow-up targets that leads need are there."""
-        return check_of(*self.parts_of_check(), self.result_of)
+        try:
+            with self.connected(checking=True) as client:
+                checks = self.checks_class(self, client)
+                return check_of(checks.needed, checks.extras, self.result_of)
+        except FAILURES as failure:
+            return self.result_of(failure)
 
     def result_of(self, failure: Exception) -> CheckResult:
-        """What one of `FAILURES` means for a check."""
-        return check_result(self.outcome_of(failure), self.out_of_reach, self.addresses)
+        """What one of `FAILURES` means for a check. What answers and can't be read is not the vendor's address."""
+        found = check_result(self.outcome_of(failure), self.out_of_reach, self.addresses)
+        if found.code == UNREADABLE.code and not self.signs_in_elsewhere:
+            return CheckResult(ok=False, problem=self.wrong_address, code=found.code)
+        return found
 
-    @abstractmethod
-    def sending(self, client: Any, outgoing: OutgoingLead, customer: Customer) -> CrmSending[Any]:
-        """The steps of one lead, over this client or one that only writes requests down."""
+    def sending(self, client: Any, outgoing: OutgoingLead, customer: Customer) -> LeadSending:
+        """One lead, over this client or one that only writes requests down."""
+        return self.sending_class(self, client, outgoing, customer)
 
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
+        if refused := self.unfit(outgoing):
+            return refused
         try:
-            return self.sending(self.client, outgoing, customer).run()
+            with self.connected() as client:
+                return self.sending(client, outgoing, customer).run()
         except FAILURES as failure:
             return self.outcome_of(failure)
 
@@ -186,8 +231,8 @@ class Crm(Destination):
         return outcome_of(failure, self.wrong_address)
 
     def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
-        client = self.preview_class(self.settings.base_url)
-        outcome = self.sending(client, outgoing, customer).run()
+        client = self.preview_class(self.settings.base_url, self.http)
+        outcome = self.unfit(outgoing) or self.sending(client, outgoing, customer).run()
         if isinstance(outcome, Rejected):
             raise NotSendable(outcome.reason)
         return client.requests

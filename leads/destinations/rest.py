@@ -7,6 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, TypeVar
 from urllib.parse import parse_qsl
 
@@ -116,8 +117,8 @@ class RestClient(ABC):
 class PreviewingClient(RestClient):
     """Base of the clients that stand in for a vendor's own one: requests are written down, and none is sent."""
 
-    def __init__(self, base_url: str) -> None:
-        self._base_url = base_url
+    def __init__(self, base_url: str, http: HttpClient) -> None:
+        super().__init__(base_url, http, TokenSource(lambda: Token(MASK, datetime.max.replace(tzinfo=UTC))))
         self.requests: list[PreviewedRequest] = []
 
     @abstractmethod
@@ -128,22 +129,17 @@ class PreviewingClient(RestClient):
     def answer(self, request: ApiRequest) -> Answer:
         """What the vendor answers where it knows nothing of the customer and all goes well."""
 
-    def request(
-        self,
-        request: ApiRequest,
-        read: Callable[[Answer], T],
-        at_most: int = MAX_ANSWER_BYTES,  # noqa: ARG002 - as it is asked for
-    ) -> T:
+    def _exchange(self, request: ApiRequest, token: str, at_most: int) -> Answer:  # noqa: ARG002 - as it is asked for
         shown = PreviewedRequest(
             request.method,
             self._base_url + request.path,
-            self._headers(request, MASK),
+            self._headers(request, token),
             None if request.parts else _decoded(request),
             tuple(PreviewedRequest(part.method, part.path, part.headers, _decoded(part)) for part in request.parts),
             self.note(request),
         )
         self.requests.append(shown)
-        return read(self.answer(request))
+        return self.answer(request)
 
 
 def _decoded(request: ApiRequest) -> Any:

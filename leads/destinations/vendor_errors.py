@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from leads.core.outcomes import Delivered, Misconfigured, Outcome, Rejected, Retry, Skipped
 from leads.destinations.base import OWN_OUTAGE_SECONDS, CheckResult
 from leads.destinations.http import Failure, NoAnswer
+from leads.destinations.rate_limiter import NO_TURN, RateLimited
 from leads.destinations.tokens import NoToken, Token, TokenSource
 from leads.platform.secrets import SecretOutOfReach
 from leads.platform.settings import SettingsError
@@ -74,7 +75,7 @@ class VendorError(Exception):
         self.problem = problem
 
 
-FAILURES: Final = (VendorError, NoToken, NoAnswer, SettingsError)
+FAILURES: Final = (VendorError, NoToken, NoAnswer, SettingsError, RateLimited)
 """All that a request to a vendor may raise."""
 
 
@@ -90,6 +91,8 @@ def outcome_of(failure: Exception, wrong_address: str) -> Outcome:
             return failure.outcome
         case NoAnswer():
             return unanswered(failure, wrong_address)
+        case RateLimited():
+            return Retry(NO_TURN, ours=True)
         case SecretOutOfReach():
             return Retry(KEY_VAULT, OWN_OUTAGE_SECONDS, ours=True)
         case _:
@@ -118,6 +121,8 @@ def check_result(outcome: Outcome, out_of_reach: str, addresses: str = "url") ->
         case Retry(code=code) if code == KEY_VAULT:
             words = "Key Vault did not answer: check LEADS_KEY_VAULT_URI, its network, and the app's identity."
             return CheckResult(ok=False, problem=words, code=code, transient=True)
+        case Retry(code=code) if code == NO_TURN:
+            return CheckResult(ok=False, problem="too many calls are waiting for their turn", code=code, transient=True)
         case Retry(code=Failure.NO_SUCH_HOST):
             # Transient: whether the name is wrong or only the name service out of order can't be told apart.
             words = f"There is no host of that name: check {addresses}."
@@ -140,6 +145,8 @@ def check_of(
         try:
             problem = part()
             found = CheckResult(ok=not problem, problem=problem, code="check" if problem else "")
+        except RateLimited:
+            raise  # nor do the parts that follow get their turn
         except FAILURES as failure:
             found = judged(failure)
             if not (is_needed and _speaks_against(failure, is_first=number == 0)):

@@ -7,7 +7,7 @@ to nothing, and each instance may let through a hundredth too much.
 from threading import Lock
 from typing import Final
 
-from leads.destinations.limits import DailyQuota
+from leads.destinations.daily_quota import DailyQuota
 from leads.health.connections import Connections
 from leads.offers.model import Offer
 from leads.platform.storage import Table

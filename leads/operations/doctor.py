@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from leads.app import App
 from leads.core import clock
-from leads.destinations.limits import ALLOWANCES_TABLE
+from leads.destinations.rate_limiter import ALLOWANCES_TABLE
 from leads.health.alarms import ALARMS_TABLE
 from leads.health.connection import Connection
 from leads.health.connections import CONNECTIONS_TABLE

@@ -54,7 +54,7 @@ if "CHAOS_CLAIM_SECONDS" in os.environ:
     transactions.CLAIM_LEASE_SECONDS = int(os.environ["CHAOS_CLAIM_SECONDS"])
 
 if "CHAOS_RATE_LIMIT" in os.environ:
-    from leads.destinations.limits import RateLimit
+    from leads.destinations.rate_limiter import RateLimit
     from leads.destinations.vendors import marketo
 
     _at_once, _calls, *_seconds = os.environ["CHAOS_RATE_LIMIT"].split()

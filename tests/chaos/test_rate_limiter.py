@@ -24,7 +24,7 @@ import pytest
 from leads.app import App
 from leads.core import clock
 from leads.destinations.http import HttpClient, NoAnswer
-from leads.destinations.limits import ALLOWANCES_TABLE, RateLimit, RateLimited, RateLimiter
+from leads.destinations.rate_limiter import ALLOWANCES_TABLE, RateLimit, RateLimited, RateLimiter
 from leads.offers.model import read_offer
 from leads.pipeline.intake import accept
 from leads.platform.settings import Settings

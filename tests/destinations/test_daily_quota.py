@@ -15,8 +15,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from leads.core import clock
-from leads.destinations import limits
-from leads.destinations.limits import ALLOWANCES_TABLE, SKEW, DailyQuota, UsedUp
+from leads.destinations import daily_quota
+from leads.destinations.daily_quota import SKEW, DailyQuota, UsedUp
+from leads.destinations.rate_limiter import ALLOWANCES_TABLE
 from leads.platform.settings import Settings
 from leads.platform.storage import Storage, StorageBusy, StorageError, Table
 from tests.support.memory import memory_account
@@ -169,7 +170,7 @@ def test_storage_that_does_not_answer_is_an_error_and_what_it_may_have_counted_i
 def test_no_thread_waits_long_behind_one_that_storage_keeps_waiting(
     fresh_storage: str, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "_LINE_SECONDS", 0.05)
+    monkeypatch.setattr(daily_quota, "_LINE_SECONDS", 0.05)
     shared = quota(fresh_storage, 5)
     with shared._in_line(), ThreadPoolExecutor(1) as threads, pytest.raises(StorageBusy):
         threads.submit(shared.take).result()

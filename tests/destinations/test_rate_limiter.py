@@ -14,9 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from leads.destinations import limits
+from leads.destinations import rate_limiter
 from leads.destinations.http import Failure, NoAnswer
-from leads.destinations.limits import RateLimit, RateLimited, RateLimiter, Slot
+from leads.destinations.rate_limiter import RateLimit, RateLimited, RateLimiter, Slot
 from leads.platform import deadline
 from leads.platform.storage import Conflict, StorageError, Table
 
@@ -191,7 +191,7 @@ def world() -> Iterator[World]:
 def a_world() -> Iterator[World]:
     made = World()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "time", made)
+        patch.setattr(rate_limiter, "time", made)
         yield made
 
 

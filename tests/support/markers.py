@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from leads.destinations.limits import ALLOWANCES_TABLE
+from leads.destinations.rate_limiter import ALLOWANCES_TABLE
 from leads.health.alarms import ALARMS_TABLE
 from leads.health.connections import CONNECTIONS_TABLE
 from leads.health.lead_counts import COUNTS_TABLE

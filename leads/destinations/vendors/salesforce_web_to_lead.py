@@ -25,10 +25,11 @@ from leads.destinations.base import (
     OutgoingLead,
     PreviewedRequest,
 )
+from leads.destinations.daily_quota import DailyQuota, UsedUp
 from leads.destinations.follow_up import FollowUp
 from leads.destinations.http import Answer, NoAnswer
-from leads.destinations.limits import ALLOWANCES_TABLE, DailyQuota, UsedUp
 from leads.destinations.mapping import render_mapping
+from leads.destinations.rate_limiter import ALLOWANCES_TABLE
 from leads.destinations.text import NOT_PROVIDED, truncate
 from leads.destinations.vendor_errors import check_result, unanswered
 from leads.platform.events import Event, emit

@@ -4,15 +4,10 @@ A record and the notes, tasks and queue items of a stage have ids that are compu
 created only: whatever is sent twice is there once. What belongs to a stage is stored in one change set, whole or not at all.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
-from leads.destinations.base import (
-    Customer,
-    DestinationSettings,
-    MappingValue,
-    OutgoingLead,
-)
+from leads.destinations.base import DestinationSettings, MappingValue
 from leads.destinations.crm import Crm
 from leads.destinations.mapping import names_in
 from leads.destinations.tokens import TokenSource
@@ -38,8 +33,11 @@ class Dataverse(Crm):
     wrong_address = WRONG_ADDRESS
     out_of_reach = "the environment, or its sign-in, did not answer"
     addresses = "url, and authority if it is set"
+    signs_in_elsewhere = True
     client_class = Client
     preview_class = PreviewClient
+    checks_class = Checking
+    sending_class = Sending
     default_mapping: ClassVar[Mapping[str, MappingValue] | None] = DEFAULT_MAPPING
     follow_ups: ClassVar[frozenset[str]] = frozenset({"rating", "owner", "queue", "task", "campaign"})
     follow_up_ids: ClassVar[Mapping[str, tuple[str, str]]] = {
@@ -73,14 +71,6 @@ class Dataverse(Crm):
 
     def record_link(self, record_id: str) -> str:
         return f"{self.settings.base_url}/main.aspx?pagetype=entityrecord&etn=lead&id={record_id}"
-
-    def parts_of_check(self) -> tuple[Sequence[Callable[[], str]], Sequence[Callable[[], str]]]:
-        checking = Checking(self.client, self.mapping, self.follow_up)
-        return checking.needed, checking.extras
-
-    def sending(self, client: Any, outgoing: OutgoingLead, customer: Customer) -> Sending:
-        scope = self.record_scope(outgoing.offer, outgoing.destination)
-        return Sending(self.settings, self.mapping, self.lengths, client, scope, outgoing, customer)
 
 
 destination = Dataverse

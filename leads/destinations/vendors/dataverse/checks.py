@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from leads.core.lead import Stage
 from leads.destinations.base import MappingValue
+from leads.destinations.crm import Checks
 from leads.destinations.follow_up import FollowUp
 from leads.destinations.vendor_errors import UNREADABLE, VendorError, unless_gone
 from leads.destinations.vendors.dataverse.client import Client
@@ -43,15 +44,13 @@ _TAKES: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
 """What a column of a type is filled with; other types are left to Dynamics."""
 
 
-class Checking:
-    """What leads need of an environment, and what a follow-up names; each part says what to change, "" if nothing."""
+class Checking(Checks):
+    """What leads need of an environment, and what a follow-up names."""
 
-    def __init__(
-        self, client: Client, mapping: Mapping[str, MappingValue], follow_up: Mapping[Stage, FollowUp]
-    ) -> None:
-        self._client = client
-        self._mapping = mapping
-        self._follow_up = follow_up
+    _client: Client
+
+    def __init__(self, destination: Any, client: Client) -> None:
+        super().__init__(destination, client)
         self._user = ""
         self._held: Container[str] | None = None
 

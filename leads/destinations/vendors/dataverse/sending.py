@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from leads.core.outcomes import Delivered, Outcome, Retry
-from leads.destinations.base import Customer, MappingValue, OutgoingLead
+from leads.destinations.base import Customer, OutgoingLead
 from leads.destinations.changes import REFUSES_CHANGES, Existing, WithoutChanges, changes_to
 from leads.destinations.crm import CrmSending
 from leads.destinations.follow_up import FollowUp, is_hotter
@@ -41,20 +41,12 @@ class Sending(CrmSending[LeadRow]):
     vendor = "Dynamics"
     vocabulary = VOCABULARY
 
-    def __init__(
-        self,
-        settings: DataverseSettings,
-        mapping: Mapping[str, MappingValue],
-        lengths: Lengths,
-        client: Client,
-        scope: str,
-        outgoing: OutgoingLead,
-        customer: Customer,
-    ) -> None:
-        super().__init__(settings, mapping, outgoing, customer)
-        self._settings = settings
-        self._lengths = lengths
-        self._client = client
+    _settings: DataverseSettings
+    _client: Client
+
+    def __init__(self, destination: Any, client: Client, outgoing: OutgoingLead, customer: Customer) -> None:
+        super().__init__(destination, client, outgoing, customer)
+        self._lengths: Lengths = destination.lengths
         self._without_changes = WithoutChanges()
         self._without_targets = False
         self._without_queue = ""
@@ -64,7 +56,7 @@ class Sending(CrmSending[LeadRow]):
         self._found_id = ""
         self._sent: Sequence[Write] = ()
         self._merges_followed = 0
-        self._first_id = computed_id("lead", scope, customer.key)
+        self._first_id = computed_id("lead", self._scope, customer.key)
 
     def _begin(self) -> None:
         self._found_id, self._sent = "", ()

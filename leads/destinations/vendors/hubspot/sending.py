@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from leads.core.outcomes import Outcome, Rejected, Retry
-from leads.destinations.base import Customer, MappingValue, OutgoingLead
+from leads.core.outcomes import Outcome, Retry
+from leads.destinations.base import Customer, OutgoingLead
 from leads.destinations.changes import Existing, Vocabulary, changes_to
 from leads.destinations.crm import CrmSending
 from leads.destinations.lessons import Lessons
@@ -15,7 +15,6 @@ from leads.destinations.vendors.hubspot.client import CONTACTS, Client, EmailTak
 from leads.destinations.vendors.hubspot.errors import OWNER
 from leads.destinations.vendors.hubspot.settings import HubSpotSettings
 
-_NO_EMAIL: Final = "HubSpot knows contacts by their e-mail address, and this lead has none."
 _TEXT_CHARACTERS: Final = 65_536
 _PRIORITIES: Final = {"hot": "HIGH", "warm": "MEDIUM", "cold": "LOW"}
 _LOOKED_THROUGH: Final = 300
@@ -31,22 +30,14 @@ class Sending(CrmSending[Contact]):
     vendor = "HubSpot"
     vocabulary = Vocabulary()
 
-    def __init__(
-        self,
-        settings: HubSpotSettings,
-        mapping: Mapping[str, MappingValue],
-        client: Client,
-        outgoing: OutgoingLead,
-        customer: Customer,
-    ) -> None:
-        super().__init__(settings, mapping, outgoing, customer)
-        self._unsubscribes = outgoing.set_do_not_contact and settings.do_not_contact == "unsubscribe"
-        self._client = client
-        self._lessons = Lessons(self.vendor, mapping, optional=[OWNER])
-        self._begin()
+    _settings: HubSpotSettings
+    _client: Client
 
-    def run(self) -> Outcome:
-        return super().run() if self._outgoing.lead.email else Rejected(_NO_EMAIL, "email")
+    def __init__(self, destination: Any, client: Client, outgoing: OutgoingLead, customer: Customer) -> None:
+        super().__init__(destination, client, outgoing, customer)
+        self._unsubscribes = outgoing.set_do_not_contact and self._settings.do_not_contact == "unsubscribe"
+        self._lessons = Lessons(self.vendor, self._mapping, optional=[OWNER])
+        self._begin()
 
     def _begin(self) -> None:
         self._is_changing = False

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from leads.destinations.http import Answer, HttpClient
-from leads.destinations.limits import Slot
+from leads.destinations.rate_limiter import Slot
 from leads.destinations.rest import FORM, ApiRequest, RestClient, json_object, json_objects, json_request
 from leads.destinations.tokens import TokenSource
 from leads.destinations.vendor_errors import UNREADABLE, VendorError
@@ -24,13 +24,9 @@ _LEADS: Final = "/rest/v1/leads.json"
 
 
 class Client(RestClient):
-    """An instance. Requests raise `RateLimited`, too, where a call's turn does not come in time."""
+    """An instance."""
 
     read_seconds = SYNC_SECONDS
-
-    def __init__(self, base_url: str, http: HttpClient, tokens: TokenSource, slot: Slot) -> None:
-        super().__init__(base_url, http, tokens)
-        self._slot = slot
 
     def raise_refusal(self, answer: Answer) -> None:
         if problem := problem_of(answer):
@@ -78,9 +74,17 @@ class Client(RestClient):
     def _post(self, path: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
         return self.request(json_request("POST", path, body, content_type="application/json"), _results)
 
+
+class LimitedClient(Client):
+    """An instance whose rate limit is kept. Requests raise `RateLimited`, too, where a call's turn does not come in time."""
+
+    def __init__(self, base_url: str, http: HttpClient, tokens: TokenSource, slot: Slot) -> None:
+        super().__init__(base_url, http, tokens)
+        self._slot = slot
+
     def _exchange(self, request: ApiRequest, token: str, at_most: int) -> Answer:
         # A refusal is raised after the call: it is an answer, and its end is known.
-        return self._slot.call(lambda: super(Client, self)._exchange(request, token, at_most))
+        return self._slot.call(lambda: super(LimitedClient, self)._exchange(request, token, at_most))
 
 
 def _results(answer: Answer) -> list[dict[str, Any]]:

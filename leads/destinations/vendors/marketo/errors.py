@@ -17,9 +17,6 @@ PERSON_GONE: Final = "1004"
 SKIPPED: Final = "skipped"
 """The code of a record that was skipped without a reason."""
 
-NO_TURN: Final = "allowance"
-"""The code of a lead whose turn at the allowance did not come in time."""
-
 WRONG_ADDRESS: Final = (
     "The address is not that of a Marketo instance (https://MUNCHKIN_ID.mktorest.com): check munchkin_id and endpoint."
 )

@@ -1,9 +1,8 @@
 """Static lists: a person becomes a member after the lead is stored, and no fault of a list is the lead's."""
 
-from leads.destinations.limits import RateLimited
 from leads.destinations.vendor_errors import FAILURES, ErrorKind, Problem, VendorError, outcome_of
 from leads.destinations.vendors.marketo.client import Client
-from leads.destinations.vendors.marketo.errors import NO_TURN, WRONG_ADDRESS
+from leads.destinations.vendors.marketo.errors import WRONG_ADDRESS
 
 
 def problem_with_list(client: Client, list_id: str, person_id: str) -> Problem | None:
@@ -12,8 +11,6 @@ def problem_with_list(client: Client, list_id: str, person_id: str) -> Problem |
         client.add_to_list(list_id, person_id)
     except VendorError as refused:
         return None if refused.problem.kind is ErrorKind.ALREADY_THERE else refused.problem
-    except RateLimited:
-        return Problem(ErrorKind.TRANSIENT, NO_TURN)
     except FAILURES as failure:
         return Problem(ErrorKind.TRANSIENT, getattr(outcome_of(failure, WRONG_ADDRESS), "code", ""))
     return None

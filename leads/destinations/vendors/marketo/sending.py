@@ -1,12 +1,13 @@
 """One lead on its way to its customer's person: directly (Sync Leads), or by filling out a form (Submit Form)."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar, Final
 
 from leads.core.outcomes import Delivered, Outcome, Retry, Skipped, Unknown
-from leads.destinations.base import Customer, MappingValue, OutgoingLead
+from leads.destinations.base import Customer, OutgoingLead
+from leads.destinations.crm import LeadSending
 from leads.destinations.http import NoAnswer
 from leads.destinations.text import CONTACT_ASKED_FOR, NOT_PROVIDED
 from leads.destinations.vendor_errors import ErrorKind, VendorError
@@ -60,33 +61,26 @@ class PersonDeleted(Exception):
     """The customer's person was deleted, and the setting says to leave it at that."""
 
 
-class Sending(ABC):
+class Sending(LeadSending):
     """What both ways share: finding the person, what is set or changed, and what the ledger is to remember."""
 
     repeatable: ClassVar[bool] = True
     """Whether storing the lead once more changes nothing."""
 
+    _settings: MarketoSettings
+    _client: Client
+
     def __init__(
-        self,
-        settings: MarketoSettings,
-        mapping: Mapping[str, MappingValue],
-        known: Known,
-        client: Client,
-        outgoing: OutgoingLead,
-        customer: Customer,
+        self, destination: Any, client: Client, outgoing: OutgoingLead, customer: Customer, known: Known
     ) -> None:
-        self._settings = settings
-        self._mapping = mapping
+        super().__init__(destination, client, outgoing, customer)
         self._known = known
-        self._client = client
-        self._outgoing = outgoing
-        self._customer = customer
         self._email = outgoing.lead.email
         self._memory = customer.memory
         self._said: list[str] = []
         self._lists = self._wanted_lists()
         self._offered = set(self._memory.get("offered", "").split())
-        self._stages = with_stage(self._memory, outgoing) if settings.journey_field else {}
+        self._stages = with_stage(self._memory, outgoing) if self._settings.journey_field else {}
         self._without: frozenset[str] = frozenset()
         self._forget_plans()
 
@@ -320,9 +314,10 @@ class SubmitForm(Sending):
 
     repeatable = False
 
-    def __init__(self, form_id: int, *common: Any) -> None:
-        super().__init__(*common)
-        self._form_id = form_id
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        assert self._settings.form_id is not None  # noqa: S101
+        self._form_id = self._settings.form_id
         self._whole_mapping = self._mapping
         self._form: Mapping[str, FormField] = {}
 

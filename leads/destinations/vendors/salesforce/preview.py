@@ -3,7 +3,7 @@
 import json
 from typing import Any, Final
 
-from leads.destinations.http import Answer
+from leads.destinations.http import Answer, HttpClient
 from leads.destinations.rest import ApiRequest, PreviewingClient
 from leads.destinations.vendors.salesforce.client import Client
 
@@ -14,8 +14,8 @@ NEW_RECORD: Final = "00Q000000000000AAA"
 class PreviewClient(PreviewingClient, Client):
     """Answers as Salesforce does where all goes well."""
 
-    def __init__(self, base_url: str) -> None:
-        super().__init__(base_url)
+    def __init__(self, base_url: str, http: HttpClient) -> None:
+        super().__init__(base_url, http)
         self._made: list[dict[str, Any]] = []
 
     def note(self, request: ApiRequest) -> str:

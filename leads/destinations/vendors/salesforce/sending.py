@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from leads.core.outcomes import Delivered, Misconfigured, Outcome, Rejected
-from leads.destinations.base import Customer, MappingValue, OutgoingLead
+from leads.destinations.base import Customer, OutgoingLead
 from leads.destinations.changes import Existing, changes_to
 from leads.destinations.crm import CrmSending
 from leads.destinations.follow_up import is_hotter
@@ -60,22 +60,14 @@ class Sending(CrmSending[LeadRecord]):
     vocabulary = VOCABULARY
     code_of_last_try = CHANGED_MEANWHILE
 
-    def __init__(
-        self,
-        settings: SalesforceSettings,
-        client: Client,
-        known: LeadFields,
-        mapping: Mapping[str, MappingValue],
-        scope: str,
-        outgoing: OutgoingLead,
-        customer: Customer,
-    ) -> None:
-        super().__init__(settings, mapping, outgoing, customer)
-        self._settings = settings
-        self._client = client
-        self._known = known
-        self._first_id = computed_id("lead", scope, customer.key)
-        self._lessons = Lessons(client, known, mapping, settings.external_id_field)
+    _settings: SalesforceSettings
+    _client: Client
+
+    def __init__(self, destination: Any, client: Client, outgoing: OutgoingLead, customer: Customer) -> None:
+        super().__init__(destination, client, outgoing, customer)
+        self._known: LeadFields = destination.fields
+        self._first_id = computed_id("lead", self._scope, customer.key)
+        self._lessons = Lessons(client, self._known, self._mapping, self._settings.external_id_field)
         self._made = ""
         self._duplicate = False
         self._closed: list[Refusal] = []

@@ -16,11 +16,11 @@ from leads.core.lead import Lead, Stage
 from leads.core.outcomes import Misconfigured, Retry
 from leads.destinations.base import OutgoingLead
 from leads.destinations.http import Answer
-from leads.destinations.limits import RateLimit
+from leads.destinations.rate_limiter import RateLimit
 from leads.destinations.tokens import NoToken, Token, TokenSource
 from leads.destinations.vendor_errors import ErrorKind, VendorError
 from leads.destinations.vendors.marketo import RATE_LIMIT
-from leads.destinations.vendors.marketo.client import Client
+from leads.destinations.vendors.marketo.client import LimitedClient
 from leads.destinations.vendors.marketo.errors import CODES, WAITS, problem_of, record_problem
 from leads.destinations.vendors.marketo.fields import Field, catalogue, form_fields
 from leads.destinations.vendors.marketo.journey import EARLIER, STAGES_KEPT, as_text, with_stage
@@ -250,7 +250,7 @@ def test_a_refused_call_has_ended_as_any_other_where_the_limit_counts_it() -> No
     http: Any = Http()
     slot: Any = Slot()
     tokens = TokenSource(lambda: Token("token", START + timedelta(days=36500)))
-    client = Client("https://123-abc-456.mktorest.com", http, tokens, slot)
+    client = LimitedClient("https://123-abc-456.mktorest.com", http, tokens, slot)
     with pytest.raises(VendorError):
         client.may_write()
     assert ended == [200]
