@@ -20,6 +20,7 @@ from leads.operations.problems import Problem
 
 ONE = {"id": "contoso.crm", "destinations": [{"name": "table", "type": "azure_table"}]}
 OTHER = ONE | {"id": "*"}
+WITH_A_SECRET = {"name": "x", "type": "azure_table", "settings": {"connection_string": "AccountKey=s3cret"}}
 
 
 def ids(tmp_path: Path, content: str | bytes, name: str = "offers.yaml") -> list[str]:
@@ -91,6 +92,8 @@ def test_anchors_and_merges_save_repetition(tmp_path: Path) -> None:
         (json.dumps([ONE, ONE | {"id": "Contoso.CRM"}]), "offers[1].id: another offer of the file has it, too"),
         (json.dumps([ONE, {"id": "a.b"}]), "offers[1].destinations: is missing: add it"),
         ("offers: {id: a.b}", "destinations: is missing: add it"),
+        (json.dumps(ONE | {"destinations": [{"name": "x", "type": "crm"}]}), "destinations.0.type: there is no "),
+        (json.dumps(ONE | {"destinations": [WITH_A_SECRET]}), "destinations.0.settings.connection_string: must be a "),
         ("id: 5\ndestinations: [{name: table, type: azure_table}]", "id: Input should be a valid string"),
     ],
 )
@@ -100,6 +103,7 @@ def test_a_wrong_file_is_refused_in_one_line_that_names_the_place(
     with pytest.raises((InvalidOffer, Problem)) as refused:
         ids(tmp_path, content)
     assert str(refused.value).startswith(problem)
+    assert "s3cret" not in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
 
 
@@ -120,9 +124,10 @@ def test_all_that_is_wrong_with_a_file_is_said_at_once_offer_by_offer(tmp_path: 
     assert "s3cret" not in str(refused.value)
 
 
-def test_a_json_file_is_held_to_json(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["id: a.b", ""])
+def test_a_json_file_is_held_to_json(tmp_path: Path, content: str) -> None:
     with pytest.raises(Problem, match=r"^body: is not JSON: Expecting value at line 1, column 1"):
-        ids(tmp_path, "id: a.b", "offers.json")
+        ids(tmp_path, content, "offers.json")
 
 
 # PyYAML's own emitter loses these three line breaks, and writes plainly what is a number since YAML 1.2.

@@ -16,7 +16,7 @@ from leads.core.identity import customer_hash
 from leads.core.states import State
 from leads.ledger.queries import newest
 from tests.chaos.every_request import KillAt, Way
-from tests.support.command_line import ROOT, Ran, Run, at_a_terminal, environment_of, one_line, run_against
+from tests.support.command_line import ROOT, Ran, Run, at_a_terminal, environment_of, one_line
 from tests.support.leftovers import leftovers
 from tests.support.pipeline import Pipeline, a_lead, crm
 from tests.support.proxy import Proxy
@@ -24,11 +24,6 @@ from tests.support.vendor import Vendor
 
 EMAIL = "ada@example.com"
 TABLE = {"name": "table", "type": "azure_table"}
-
-
-@pytest.fixture
-def run(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Run:
-    return run_against(capsys)
 
 
 @pytest.fixture(autouse=True)

@@ -52,11 +52,6 @@ def pipeline(fresh_storage: str, authority: Authority, monkeypatch: pytest.Monke
     return pipeline_over_tls(fresh_storage, authority.bundle, monkeypatch)
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    return run_against(capsys)
-
-
 def hook(endpoint: Repeating) -> dict[str, Any]:
     headers = {"Authorization": "env:LEADS_SECRET_TOKEN"}
     settings = {"url": f"{endpoint.url}/leads", "secret": "env:LEADS_SECRET_HOOK", "headers": headers}
@@ -68,13 +63,19 @@ def crm(endpoint: Repeating) -> dict[str, Any]:
     return {"name": "crm", "type": "salesforce", "settings": settings}
 
 
+@pytest.fixture
+def paused(pipeline: Pipeline, endpoint: Repeating) -> None:
+    """The endpoint has refused leads until its connection was paused: a test lead rests at once."""
+    pipeline.offer(hook(endpoint))
+    for number in range(5):
+        pipeline.post(a_lead(f"before{number}@example.com"))
+        pipeline.run()
+
+
+@pytest.mark.usefixtures("paused")
 def test_a_refused_test_lead_is_sent_once_more_and_the_answer_is_shown_redacted_and_stored_nowhere(
     pipeline: Pipeline, endpoint: Repeating, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pipeline.offer(hook(endpoint))
-    for number in range(5):  # until the connection is paused: the test lead rests at once
-        pipeline.post(a_lead(f"before{number}@example.com"))
-        pipeline.run()
     posted = len(endpoint.journal)
     with working(pipeline):
         plain, shown = run("offers", "test", "contoso.crm"), run("offers", "test", "contoso.crm", "--show-answer")
@@ -96,13 +97,10 @@ def test_a_refused_test_lead_is_sent_once_more_and_the_answer_is_shown_redacted_
     assert "expired" not in caplog.text
 
 
+@pytest.mark.usefixtures("paused")
 def test_a_test_lead_that_is_taken_when_it_is_sent_once_more_is_said_to_be(
     pipeline: Pipeline, endpoint: Repeating, run: Run
 ) -> None:
-    pipeline.offer(hook(endpoint))
-    for number in range(5):
-        pipeline.post(a_lead(f"before{number}@example.com"))
-        pipeline.run()
     endpoint.status = 200
     with working(pipeline):
         shown = run("offers", "test", "contoso.crm", "--show-answer")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -21,47 +19,24 @@ from leads.operations.problems import Changed, Invalid, NotFound, Unavailable
 from leads.operations.table import OPERATIONS
 from leads.operations.wire import read_request
 from leads.platform.settings import SettingsError
+from tests.fakes.https_server import Request, Response, VendorServer
 
 KEY = "k3y-of-manage=="
-Answer = tuple[int, dict[str, str], bytes]
 
 
-class Site:
-    """Whatever stands at the address. It answers as told, and keeps the requests."""
+class Site(VendorServer):
+    """Whatever stands at the address. It answers as told."""
 
-    def __init__(self) -> None:
-        self.answer: Answer = (200, {"Content-Type": "application/json"}, b'{"offers": []}')
-        self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
-        site = self
+    response = Response(200, {"offers": []})
 
-        class Handler(BaseHTTPRequestHandler):
-            def handle_one_request(self) -> None:
-                self.raw_requestline = self.rfile.readline()
-                if not self.raw_requestline or not self.parse_request():
-                    return
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                site.requests.append((self.command, self.path, headers, body))
-                status, more, content = site.answer
-                self.send_response(status)
-                for name, value in ({"Content-Length": str(len(content))} | more).items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(content)
-                self.close_connection = True
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Stay quiet."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+    def answer(self, request: Request) -> Response:
+        return self.response
 
     def problem(self, status: int, detail: str, field: str = "") -> None:
         """Answer as the app does where something is wrong."""
-        body = {"type": "about:blank", "title": "x", "status": status, "detail": detail} | (
-            {"field": field} if field else {}
-        )
-        self.answer = (status, {"Content-Type": "application/problem+json"}, json.dumps(body).encode())
+        told = {"type": "about:blank", "title": "x", "status": status, "detail": detail}
+        named = {"field": field} if field else {}
+        self.response = Response(status, told | named, {"Content-Type": "application/problem+json"})
 
 
 @pytest.fixture
@@ -69,11 +44,8 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv(KEY_VARIABLE, KEY)
     monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
-    made = Site()
-    threading.Thread(target=made.server.serve_forever, args=(0.02,), daemon=True).start()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with Site(None) as running:
+        yield running
 
 
 def refused(site: Site, kind: type[Exception] = OutOfReach) -> str:
@@ -88,30 +60,31 @@ def refused(site: Site, kind: type[Exception] = OutOfReach) -> str:
 
 def test_a_question_carries_the_key_in_a_header_and_the_answer_comes_back_as_its_model(site: Site) -> None:
     assert HttpTransport(site.url + "/").ask(list_offers, Nothing()) == OfferList(offers=[])
-    method, path, headers, body = site.requests[0]
-    assert (method, path, body) == ("GET", "/api/manage/offers", b"")
-    assert headers["x-functions-key"] == KEY
-    assert "authorization" not in headers
+    (asked,) = site.journal
+    assert (asked.method, asked.target, asked.body) == ("GET", "/api/manage/offers", b"")
+    assert asked.headers["x-functions-key"] == KEY
+    assert "authorization" not in asked.headers
 
 
 def test_a_token_goes_along_where_entra_id_stands_in_front(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TOKEN_VARIABLE, "t0ken")
     HttpTransport(site.url).ask(list_offers, Nothing())
-    assert site.requests[0][2]["authorization"] == "Bearer t0ken"
+    assert site.journal[0].headers["authorization"] == "Bearer t0ken"
 
 
 def test_a_netrc_of_the_machine_has_no_say(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login ada password s3cret")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     HttpTransport(site.url).ask(list_offers, Nothing())
-    assert "authorization" not in site.requests[0][2]
+    assert "authorization" not in site.journal[0].headers
 
 
 def test_names_are_encoded_and_versions_travel_as_headers(site: Site) -> None:
-    site.answer = (204, {}, b"")
+    site.response = Response(204)
     HttpTransport(site.url).ask(remove_offer, RemoveOffer(offer_id="a/b ?#%x", if_match='W/"x"'))
-    method, path, headers, _ = site.requests[0]
-    assert (method, path, headers["if-match"]) == ("DELETE", "/api/manage/offers/a%2Fb%20%3F%23%25x", 'W/"x"')
+    (asked,) = site.journal
+    assert (asked.method, asked.target) == ("DELETE", "/api/manage/offers/a%2Fb%20%3F%23%25x")
+    assert asked.headers["if-match"] == 'W/"x"'
 
 
 BODIES: dict[str, Any] = {
@@ -136,11 +109,11 @@ def test_every_body_is_sent_with_its_length(site: Site, operation: Operation[Any
     run: Any = operation.run
     with pytest.raises(Unavailable):
         HttpTransport(site.url).ask(run, read_request(operation, segments, {}, {}, body))
-    ((method, _, headers, sent),) = site.requests
-    assert "transfer-encoding" not in headers
-    assert headers.get("content-length", "0") == str(len(sent))
-    assert ("content-length" in headers) is (method != "GET")
-    assert bool(sent) is operation.takes_body
+    (asked,) = site.journal
+    assert "transfer-encoding" not in asked.headers
+    assert asked.headers.get("content-length", "0") == str(len(asked.body))
+    assert ("content-length" in asked.headers) is (asked.method != "GET")
+    assert bool(asked.body) is operation.takes_body
 
 
 @pytest.mark.parametrize(("status", "kind"), [(400, Invalid), (404, NotFound), (412, Changed), (503, Unavailable)])
@@ -169,16 +142,16 @@ def test_what_the_app_says_is_said_as_if_it_were_said_here(site: Site, status: i
 def test_what_stands_before_the_app_is_told_apart_from_it(
     site: Site, status: int, headers: dict[str, str], line: str
 ) -> None:
-    site.answer = (status, {"Content-Type": "text/html"} | headers, b"<h1>hello</h1>")
+    site.response = Response(status, b"<h1>hello</h1>", {"Content-Type": "text/html"} | headers)
     assert refused(site).startswith(line)
-    assert len(site.requests) == 1, "no redirect is followed: the key would go along"
+    assert len(site.journal) == 1, "no redirect is followed: the key would go along"
 
 
 @pytest.mark.parametrize(
     "body", [b"<h1>hello</h1>", b"", b"[]", b'{"offers": 1}', b'{"offers": [{"offer": {"id": "x"}}]}', b"\xff"]
 )
 def test_an_answer_that_is_none_of_ours_is_said_so(site: Site, body: bytes) -> None:
-    site.answer = (200, {"Content-Type": "application/json"}, body)
+    site.response = Response(200, body, {"Content-Type": "application/json"})
     assert refused(site).startswith("URL answers something else than this command line expects: is it this app")
 
 
@@ -253,4 +226,4 @@ def test_a_key_is_never_guessed(monkeypatch: pytest.MonkeyPatch, site: Site) -> 
     monkeypatch.setenv(KEY_VARIABLE, "two words")
     with pytest.raises(SettingsError, match=r"^LEADS_APP_KEY: holds a character that none has"):
         HttpTransport(site.url).ask(list_offers, Nothing())
-    assert site.requests == []
+    assert site.journal == []
