@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -408,7 +407,7 @@ def test_validation_says_of_each_destination_what_to_change(run: Run, pipeline: 
 
 
 def test_an_offer_of_a_file_is_validated_and_previewed_before_it_is_saved(
-    run: Run, written: Write, pipeline: Pipeline, tmp_path: Path
+    run: Run, written: Write, pipeline: Pipeline
 ) -> None:
     file = written([OFFER | {"stages": {"INS": "trial"}}, OFFER | {"id": "*"}])
     assert run("offers", "validate", "contoso.crm", "--file", file).status == 0
@@ -450,17 +449,16 @@ def test_a_lead_of_any_shape_and_encoding_is_previewed_as_it_would_be_read(
 
 
 def test_a_lead_no_offer_takes_and_one_that_can_not_be_read_are_said_so(
-    run: Run, pipeline: Pipeline, tmp_path: Path
+    run: Run, pipeline: Pipeline, written: Write
 ) -> None:
-    file = tmp_path / "lead.json"
-    file.write_text(json.dumps(a_lead(Description="\x1b[31mred")))
-    shown = run("offers", "preview", "--lead", str(file)).out
+    preview = ("offers", "preview", "--lead", written(a_lead(Description="\x1b[31mred")))
+    shown = run(*preview).out
     assert "No offer takes this lead: it would be kept as unrouted" in shown
     pipeline.offer(TABLE, offer_id="*")
-    assert "\x1b" not in run("offers", "preview", "--lead", str(file)).out
-    file.write_text("{")
-    assert one_line(run("offers", "preview", "--lead", str(file)), 2).startswith("lead: ")
-    assert one_line(run("offers", "preview", "--lead", str(file), "--action", "PLT"), 2).startswith("action: ")
+    assert "\x1b" not in run(*preview).out
+    written("{")
+    assert one_line(run(*preview), 2).startswith("lead: ")
+    assert one_line(run(*preview, "--action", "PLT"), 2).startswith("action: ")
 
 
 # A test lead

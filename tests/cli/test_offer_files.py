@@ -45,12 +45,11 @@ def test_offers_are_read_from_yaml_in_every_form(tmp_path: Path, name: str, writ
     assert ids(tmp_path, "\ufeff# our offers\n" + written, name) == ["contoso.crm", "*"]
 
 
-def test_one_offer_is_enough(tmp_path: Path) -> None:
-    assert ids(tmp_path, yaml.safe_dump(ONE)) == ids(tmp_path, json.dumps(ONE)) == ["contoso.crm"]
-
-
 @pytest.mark.parametrize("written", [json.dumps(ONE), yaml.safe_dump(ONE)])
-def test_standard_input_is_read_in_either_form(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+def test_one_offer_is_enough_and_standard_input_is_read_as_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    assert ids(tmp_path, written) == ["contoso.crm"]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(written.encode())))
     assert [offer.id for offer in read_offers("-")] == ["contoso.crm"]
 

@@ -16,7 +16,8 @@ from leads.core.identity import customer_hash
 from leads.core.states import State
 from leads.ledger.queries import newest
 from tests.chaos.every_request import KillAt, Way
-from tests.support.command_line import ROOT, Ran, Run, at_a_terminal, environment_of, one_line
+from tests.cli.conftest import AtATerminal
+from tests.support.command_line import ROOT, Ran, Run, environment_of, one_line, process
 from tests.support.leftovers import leftovers
 from tests.support.pipeline import Pipeline, a_lead, crm
 from tests.support.proxy import Proxy
@@ -39,16 +40,21 @@ def lead(routed: Pipeline) -> str:
     return lead_id
 
 
-def with_input(run: Run, monkeypatch: pytest.MonkeyPatch, text: str, *arguments: str) -> Ran:
-    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
-    return run(*arguments)
+@pytest.fixture
+def run_with(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command; the first word is what stands on its standard input."""
+
+    def call(*words: str) -> Ran:
+        typed, *arguments = words
+        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+        return run(*arguments)
+
+    return call
 
 
-def test_the_report_names_each_row_and_what_is_in_the_crm(
-    run: Run, lead: str, monkeypatch: pytest.MonkeyPatch, fresh_storage: str
-) -> None:
-    told = with_input(run, monkeypatch, f"{EMAIL}\n", "erase", "--dry-run")
-    done = with_input(run, monkeypatch, f"{EMAIL}\n", "erase", "--yes")
+def test_the_report_names_each_row_and_what_is_in_the_crm(run_with: Run, lead: str, fresh_storage: str) -> None:
+    told = run_with(f"{EMAIL}\n", "erase", "--dry-run")
+    done = run_with(f"{EMAIL}\n", "erase", "--yes")
     assert (told.status, done.status) == (5, 5), "the CRM's record is left for a person"
     for ran in (told, done):
         assert "LeadLedger" in ran.out
@@ -57,57 +63,56 @@ def test_the_report_names_each_row_and_what_is_in_the_crm(
         assert EMAIL not in ran.out + ran.err
     assert "2 of them about this person. What would be done:" in told.out
     assert leftovers(fresh_storage, [EMAIL]) == []
-    as_json = json.loads(with_input(run, monkeypatch, EMAIL, "erase", "--yes", "--json").out)
+    as_json = json.loads(run_with(EMAIL, "erase", "--yes", "--json").out)
     assert [one["record_id"] for one in as_json["handed_over"]] == [lead]
 
 
 def test_where_all_is_the_apps_own_nothing_is_left_for_a_person(
-    run: Run, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, fresh_storage: str
+    run_with: Run, pipeline: Pipeline, fresh_storage: str
 ) -> None:
     pipeline.offer(TABLE)
     pipeline.post(a_lead(EMAIL))
     pipeline.run()
-    done = with_input(run, monkeypatch, EMAIL, "erase", "--yes")
+    done = run_with(EMAIL, "erase", "--yes")
     assert done.status == 0
     assert "erased" in done.out.splitlines()[-1]
     assert "NOT ERASED" not in done.out
     assert leftovers(fresh_storage, [EMAIL]) == []
-    assert with_input(run, monkeypatch, "nobody@example.com", "erase", "--yes").status == 0
+    assert run_with("nobody@example.com", "erase", "--yes").status == 0
 
 
 def test_what_could_not_be_taken_from_the_queue_is_said_and_left_for_a_person(
-    run: Run, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+    run_with: Run, pipeline: Pipeline
 ) -> None:
     pipeline.post(a_lead("bob@example.org", Description=f"ask {EMAIL}"))
-    done = with_input(run, monkeypatch, EMAIL, "erase", "--yes")
+    done = run_with(EMAIL, "erase", "--yes")
     assert done.status == 5
     assert "NOT ERASED: another person's lead that mentions the address" in done.out
     assert done.out.splitlines()[-1].startswith("NOT ERASED: 1 of what is listed.")
 
 
 def test_without_anybody_to_ask_it_needs_yes_and_an_address_it_can_read(
-    run: Run, lead: str, monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline
+    run_with: Run, lead: str, pipeline: Pipeline
 ) -> None:
-    assert one_line(with_input(run, monkeypatch, EMAIL, "erase"), 2).startswith("--yes: ")
+    assert one_line(run_with(EMAIL, "erase"), 2).startswith("--yes: ")
     for wrong in ("", "Ada", "\n"):
         for command in (("erase", "--yes"), ("access",)):
-            refused = one_line(with_input(run, monkeypatch, wrong, *command), 2)
+            refused = one_line(run_with(wrong, *command), 2)
             assert refused == "e-mail: must be an e-mail address; it is read from standard input"
     assert pipeline.record(lead).lead is not None
 
 
 @pytest.mark.storage("azurite")
 def test_a_person_is_asked_for_the_address_and_whether_they_mean_it(
-    lead: str, fresh_storage: str, pipeline: Pipeline
+    lead: str, terminal_with: AtATerminal, pipeline: Pipeline
 ) -> None:
-    environment = {"LeadsStorage": fresh_storage}
-    with at_a_terminal("erase", environment=environment) as terminal:
+    with terminal_with("erase") as terminal:
         terminal.answer(
             ("E-mail address: ", EMAIL), ("Erase all that is held about this address, for good? [y/N]: ", "n")
         )
         assert terminal.end() == 130
     assert pipeline.record(lead).lead is not None
-    with at_a_terminal("erase", environment=environment) as terminal:
+    with terminal_with("erase") as terminal:
         terminal.answer(
             ("E-mail address: ", EMAIL), ("[y/N]: ", "y"), "emptied: its state, times and record ids are kept"
         )
@@ -115,11 +120,9 @@ def test_a_person_is_asked_for_the_address_and_whether_they_mean_it(
     assert pipeline.record(lead).emptied_at is not None
 
 
-def test_access_prints_one_json_document(
-    run: Run, lead: str, monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline
-) -> None:
+def test_access_prints_one_json_document(run_with: Run, lead: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("leads.operations.people.FOUND_A_STEP", 1)
-    held = json.loads(with_input(run, monkeypatch, EMAIL, "access").out)
+    held = json.loads(run_with(EMAIL, "access").out)
     assert [one["lead"]["lead_id"] for one in held["leads"]] == [lead]
     assert held["leads"][0]["said"]["company"] == "Example Works"
     assert held["leads"][0]["handed_over"][0]["destination"] == "crm"
@@ -129,7 +132,7 @@ def test_access_prints_one_json_document(
 @pytest.mark.storage("azurite")
 @pytest.mark.parametrize(("number", "way"), [(4, "before"), (39, "after")], ids=["at the beginning", "at the end"])
 def test_killed_and_run_again_it_says_the_same_and_nothing_is_left(
-    routed: Pipeline, vendor: Vendor, fresh_storage: str, monkeypatch: pytest.MonkeyPatch, number: int, way: Way
+    routed: Pipeline, vendor: Vendor, fresh_storage: str, number: int, way: Way
 ) -> None:
     sent = routed.post(a_lead(EMAIL))
     routed.run()
@@ -148,18 +151,9 @@ def test_killed_and_run_again_it_says_the_same_and_nothing_is_left(
         proxy.pid = dying.pid
         dying.communicate(EMAIL.encode(), timeout=60)
         assert dying.returncode == -signal.SIGKILL
-    monkeypatch.setattr(sys, "stdin", io.StringIO(EMAIL))
-    again = subprocess.run(
-        [sys.executable, "-m", "leads", "erase", "--yes", "--json"],
-        cwd=ROOT,
-        env=environment_of({"LeadsStorage": fresh_storage}),
-        input=EMAIL.encode(),
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
-    assert again.returncode == 5
-    report = json.loads(again.stdout)
+    again = process("erase", "--yes", "--json", environment={"LeadsStorage": fresh_storage}, typed=EMAIL)
+    assert again.status == 5
+    report = json.loads(again.out)
     assert [(one["lead_id"], one["certain"]) for one in report["handed_over"]] == [(sent, True)]
     assert {unrouted, sent} <= {row.lead_id for row in newest(routed.app.ledger)}
     assert routed.record(unrouted).state is State.ERASED

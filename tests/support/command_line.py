@@ -111,12 +111,13 @@ def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
     return {name: os.environ[name] for name in kept if name in os.environ} | dict(settings)
 
 
-def process(*arguments: str, environment: Mapping[str, str], python: tuple[str, ...] = ()) -> Ran:
-    """Run a command, or the interpreter with other arguments, as a process."""
+def process(*arguments: str, environment: Mapping[str, str], python: tuple[str, ...] = (), typed: str = "") -> Ran:
+    """Run a command, or the interpreter with other arguments, as a process; `typed` is its standard input."""
     done = subprocess.run(
         [sys.executable, *python, *(() if python else ("-m", "leads")), *arguments],
         cwd=ROOT,
         env=environment_of(environment),
+        input=typed,
         capture_output=True,
         text=True,
         encoding="utf-8",
