@@ -146,8 +146,6 @@ class DeliveryView(_View):
     `unconfirmed`: it was handed over, and the vendor does not say whether a record came of it.
     """
 
-    model_config = ConfigDict(from_attributes=True)
-
     destination: str
     state: State
     unconfirmed: bool
