@@ -23,25 +23,23 @@ from tests.chaos.every_request import (
     Misconfigured,
     Outcome,
     Poison,
-    Posted,
     Retried,
     Runs,
     Scenario,
+    TwoDestinations,
     Unrouted,
 )
 from tests.chaos.workers import ForkServer
 
 SCENARIOS: dict[str, Callable[[Path], Scenario]] = {
-    "first_lead": lambda folder: Posted("first lead of a customer"),
+    "first_lead": lambda folder: Intake("first lead of a customer", "Please call"),
+    "large_body": lambda folder: Intake("a body above 48 KiB", "x" * 60_000),
     "later_stage": lambda folder: LaterStage(),
     "retry": lambda folder: Retried(),
     "misconfigured": lambda folder: Misconfigured(),
-    "large_body": lambda folder: Posted("a body above 48 KiB", description="x" * 60_000),
-    "two_destinations": lambda folder: Posted("two destinations", "crm", "hub"),
+    "two_destinations": lambda folder: TwoDestinations(),
     "unrouted": lambda folder: Unrouted(),
     "poison": Poison,
-    "intake": lambda folder: Intake("intake", "Please call"),
-    "intake_large_body": lambda folder: Intake("intake of a body above 48 KiB", "x" * 60_000),
 }
 
 

@@ -35,7 +35,7 @@ class Recorder:
         wanted = {"event": event, **details}.items()
         return [seen for seen in list(self.events) if wanted <= seen.items()]
 
-    def wait_for(self, event: str, count: int = 1, timeout: float = 40.0, **details: object) -> list[dict[str, Any]]:
+    def wait_for(self, event: str, count: int = 1, timeout: float = 120.0, **details: object) -> list[dict[str, Any]]:
         """The first `count` events of this kind; fails the test where they do not come in time."""
         wait_until(lambda: len(self.of(event, **details)) >= count, timeout, f"{count} x {event} {details}")
         return self.of(event, **details)[:count]
@@ -95,7 +95,7 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
         sink.shutdown(socket.SHUT_RDWR)
 
 
-def wait_until(condition: Callable[[], bool], timeout: float = 40.0, what: str = "condition") -> None:
+def wait_until(condition: Callable[[], bool], timeout: float = 120.0, what: str = "condition") -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 @contextmanager
 def connected(base_url: str) -> Iterator[socket.socket]:
-    """A connection to the server, which has 40 seconds for each answer."""
+    """A connection to the server, which has two minutes for each answer."""
     address = urlsplit(base_url)
-    with socket.create_connection((address.hostname, address.port), timeout=40) as client:
+    with socket.create_connection((address.hostname, address.port), timeout=120) as client:
         yield client
 
 

@@ -26,7 +26,7 @@ def test_a_request_reaches_the_function_whole_and_its_answer_comes_back(devhost:
         f"{devhost.base_url}/api/echo/a/b%20c/d%2Fe?x=1&X=2&y=a+b&code=k&empty=",
         data=b"\xff\x00body",
         headers={"X-Custom": "one", "Content-Type": "application/weird"},
-        timeout=40,
+        timeout=120,
     )
     assert answer.status_code == 202
     assert answer.headers["X-Echo"] == "yes"
@@ -43,7 +43,7 @@ def test_a_request_reaches_the_function_whole_and_its_answer_comes_back(devhost:
 
 def test_the_invocation_has_no_trace_because_there_is_no_application_insights(devhost: DevhostProcess) -> None:
     headers = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
-    seen = requests.get(f"{devhost.base_url}/api/echo", headers=headers, timeout=40).json()
+    seen = requests.get(f"{devhost.base_url}/api/echo", headers=headers, timeout=120).json()
     assert seen["trace"] == ""
     assert seen["headers"]["traceparent"] == headers["traceparent"]
 
@@ -66,14 +66,14 @@ def test_the_invocation_has_no_trace_because_there_is_no_application_insights(de
 def test_the_most_specific_route_of_the_method_answers_and_what_has_none_is_not_found(
     devhost: DevhostProcess, method: str, path: str, status: int, text: str
 ) -> None:
-    answer = requests.request(method, devhost.base_url + path, headers={"x-functions-key": HOST_KEY}, timeout=40)
+    answer = requests.request(method, devhost.base_url + path, headers={"x-functions-key": HOST_KEY}, timeout=120)
     assert (answer.status_code, answer.text) == (status, text)
     assert status == 404 or answer.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
 def test_keys(devhost: DevhostProcess) -> None:
     def status(path: str, key: str | None = None) -> int:
-        return requests.get(devhost.base_url + path, headers={"x-functions-key": key}, timeout=40).status_code
+        return requests.get(devhost.base_url + path, headers={"x-functions-key": key}, timeout=120).status_code
 
     own, other = devhost.function_keys["thing"], devhost.function_keys["parts"]
     assert devhost.host_key == HOST_KEY
@@ -85,19 +85,19 @@ def test_keys(devhost: DevhostProcess) -> None:
 
 
 def test_a_function_that_fails_answers_500_with_nothing_in_it(devhost: DevhostProcess) -> None:
-    answer = requests.get(f"{devhost.base_url}/api/fail", timeout=40)
+    answer = requests.get(f"{devhost.base_url}/api/fail", timeout=120)
     assert (answer.status_code, answer.content) == (500, b"")
     assert devhost.says("ERROR fail azure.functions")
     assert devhost.says("ValueError: as asked")
 
 
 def test_a_large_body_arrives_whole(devhost: DevhostProcess) -> None:
-    answer = requests.post(f"{devhost.base_url}/api/echo", data=b"x" * 3_000_000, timeout=40)
+    answer = requests.post(f"{devhost.base_url}/api/echo", data=b"x" * 3_000_000, timeout=120)
     assert answer.json()["length"] == 3_000_000
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
 def test_an_encoded_body_is_left_as_it_is(devhost: DevhostProcess, encoding: str) -> None:
     headers = {"Content-Encoding": encoding}
-    answer = requests.post(f"{devhost.base_url}/api/echo", data=b"not encoded", headers=headers, timeout=40)
+    answer = requests.post(f"{devhost.base_url}/api/echo", data=b"not encoded", headers=headers, timeout=120)
     assert (answer.status_code, answer.json()["length"]) == (202, 11)

@@ -19,7 +19,7 @@ def test_what_an_invocation_logs_arrives_from_info_on_and_what_a_foreign_thread_
     in_process: bool, start_devhost: Start
 ) -> None:
     devhost = start_devhost("--no-queues", "--no-timers", in_process=in_process)
-    assert requests.get(f"{devhost.base_url}/api/log", timeout=40).text == "logged"
+    assert requests.get(f"{devhost.base_url}/api/log", timeout=120).text == "logged"
     assert devhost.says("ValueError: invalid literal")
     time.sleep(1.5)  # the app logs once more, a second after the end of the invocation
     said = devhost.log

@@ -82,7 +82,7 @@ def test_a_host_without_queues_and_timers_stays_up_and_serves(
     devhost = start_devhost(
         *QUICK, "--no-queues", "--no-timers", env={"LeadsStorage": away, "AzureWebJobsStorage": away}
     )
-    assert requests.get(f"{devhost.base_url}/api/echo", timeout=40).status_code == 202
+    assert requests.get(f"{devhost.base_url}/api/echo", timeout=120).status_code == 202
 
 
 def test_where_only_the_queues_storage_is_away_the_host_comes_up_and_serves(
@@ -91,7 +91,7 @@ def test_where_only_the_queues_storage_is_away_the_host_comes_up_and_serves(
     queue_gate.close()
     settings = {"LeadsStorage": through(queue_gate, "Queue", fresh_storage)}
     devhost = start_devhost("--time", "retry=0.3", env=settings)
-    assert requests.get(f"{devhost.base_url}/api/echo", timeout=40).status_code == 202
+    assert requests.get(f"{devhost.base_url}/api/echo", timeout=120).status_code == 202
 
 
 def test_with_a_timer_the_port_does_not_open_until_the_hosts_own_storage_is_there(
@@ -109,7 +109,7 @@ def test_with_a_timer_the_port_does_not_open_until_the_hosts_own_storage_is_ther
             socket.create_connection(("127.0.0.1", port)).close()
         blob_gate.breaks = False
         with starting.result() as devhost:
-            assert requests.get(f"{devhost.base_url}/api/echo", timeout=40).status_code == 202
+            assert requests.get(f"{devhost.base_url}/api/echo", timeout=120).status_code == 202
 
 
 class Busy(Rule):

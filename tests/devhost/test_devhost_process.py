@@ -31,14 +31,14 @@ def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.Comple
         env={**os.environ, **(env or {})},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
 
 def ask_in_vain(url: str) -> None:
     with pytest.raises(requests.ConnectionError):
-        requests.get(url, timeout=30)
+        requests.get(url, timeout=120)
 
 
 def test_it_says_what_it_is_and_what_it_runs_and_has_a_ready_file_meanwhile(start_devhost: Start) -> None:
@@ -64,7 +64,7 @@ def test_roles_leave_the_rest_alone(
 ) -> None:
     work_queue.send_message(task("one"))
     intake = start_devhost("--no-queues", "--no-timers", env={"TICK_SCHEDULE": "* * * * * *"})
-    assert requests.get(f"{intake.base_url}/api/echo", timeout=40).status_code == 202
+    assert requests.get(f"{intake.base_url}/api/echo", timeout=120).status_code == 202
     assert "work: queue" not in intake.log
     assert recorder.events == []
     delivery = start_devhost("--no-http")
@@ -84,7 +84,7 @@ def test_a_signal_lets_what_runs_end(
     devhost = start_devhost()
     answers: list[requests.Response] = []
     request = threading.Thread(
-        target=lambda: answers.append(requests.get(f"{devhost.base_url}/api/slow?seconds=1", timeout=40))
+        target=lambda: answers.append(requests.get(f"{devhost.base_url}/api/slow?seconds=1", timeout=120))
     )
     request.start()
     recorder.wait_for("slow began")
@@ -122,7 +122,7 @@ def test_past_the_function_timeout_a_call_has_failed(
     start_devhost: Start, app_with: Callable[..., Path], recorder: Recorder
 ) -> None:
     devhost = start_devhost(app_dir=app_with(function_timeout="00:00:01"))
-    answer = requests.get(f"{devhost.base_url}/api/slow?seconds=20", timeout=40)
+    answer = requests.get(f"{devhost.base_url}/api/slow?seconds=20", timeout=120)
     assert (answer.status_code, answer.content) == (500, b"")
     assert devhost.says("slow: functionTimeout of 1 s exceeded")
 
@@ -160,14 +160,14 @@ def test_a_clock_factor_lets_the_app_live_faster_and_the_claim_lease_shrinks_wit
         env={"TICK_SCHEDULE": "0 * * * * *"},
     )
     asked = time.time()
-    seen = requests.get(f"{devhost.base_url}/api/time", timeout=40).json()
+    seen = requests.get(f"{devhost.base_url}/api/time", timeout=120).json()
     assert (asked - epoch) * 60 < seen["now"] - epoch < (time.time() - epoch) * 60
     assert seen["claim_lease_seconds"] == 4
     recorder.wait_for("tick", 3)  # once a minute of the app's, hence every second
     began = time.monotonic()
-    requests.post(f"{devhost.base_url}/api/put?delay=120", data=task("later"), timeout=40)
+    requests.post(f"{devhost.base_url}/api/put?delay=120", data=task("later"), timeout=120)
     assert recorder.wait_for("began", name="later")[0]["at"] - began > 1.5
-    requests.post(f"{devhost.base_url}/api/put", data=task("failing", fail=True), timeout=40)
+    requests.post(f"{devhost.base_url}/api/put", data=task("failing", fail=True), timeout=120)
     tries = recorder.wait_for("began", 2, name="failing")  # visibilityTimeout is a minute of the app's
     assert tries[1]["at"] - tries[0]["at"] > 0.9
 

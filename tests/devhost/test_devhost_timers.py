@@ -51,7 +51,7 @@ def test_a_timer_does_not_run_beside_itself_and_never_says_that_it_is_late(
     ticks = recorder.wait_for("tick", 3)
     assert [seen["event"] for seen in recorder.events[:4]] == ["tick", "tick ended", "tick", "tick ended"]
     assert [seen["past_due"] for seen in ticks] == [False] * 3
-    assert ticks[2]["at"] - ticks[0]["at"] < 8, "what was missed is one call, at once"
+    assert ticks[2]["at"] - ticks[0]["at"] < 20, "what was missed is one call, at once"
 
 
 def test_a_timer_that_hangs_costs_its_worker_and_no_tick(

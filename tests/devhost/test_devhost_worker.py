@@ -33,13 +33,13 @@ class Get(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        answer = requests.get(self._url, timeout=60)
+        answer = requests.get(self._url, timeout=120)
         self.status, self.body, self.answered = answer.status_code, answer.content, time.monotonic()
 
 
 def test_functions_run_in_a_process_of_their_own(start_devhost: Start, recorder: Recorder) -> None:
     devhost = start_devhost("--no-queues", in_process=False, env={"TICK_SCHEDULE": "* * * * * *"})
-    assert requests.get(f"{devhost.base_url}/api/slow?seconds=0", timeout=40).text == "done"
+    assert requests.get(f"{devhost.base_url}/api/slow?seconds=0", timeout=120).text == "done"
     (worker,) = {seen["pid"] for seen in (*recorder.wait_for("slow began"), *recorder.wait_for("tick"))}
     assert worker != devhost.pid
 
@@ -79,7 +79,7 @@ def test_the_calls_of_a_worker_that_dies_fail_at_once_and_the_third_death_ends_t
     request = Get(f"{devhost.base_url}/api/slow?seconds=60")
     recorder.wait_for("slow began")
     work_queue.send_message(task("deadly", crash=True))
-    request.join(15)
+    request.join(120)
     assert (request.status, request.body) == (500, b"")
     deaths = recorder.wait_for("began", 3, name="deadly")
     assert [seen["count"] for seen in deaths] == [1, 2, 3], "hidden for visibilityTimeout each time"
@@ -100,7 +100,7 @@ def test_deaths_that_lie_far_apart_do_not_end_the_host(
     work_queue.send_message(task("deadly", crash=True))
     recorder.wait_for("began", 5, name="deadly")
     until(lambda: devhost.log.count("ended by itself") == 5)
-    assert requests.get(f"{devhost.base_url}/api/echo", timeout=40).status_code == 202
+    assert requests.get(f"{devhost.base_url}/api/echo", timeout=120).status_code == 202
 
 
 def test_what_outlasts_the_drain_is_cut_off_and_its_message_is_not_released(

@@ -79,7 +79,7 @@ class RunningApp:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.call("POST", path, raw, seconds=seconds, Content_Type="application/json")
 
-    def wait_for(self, lead_id: str, *states: str, seconds: float = 90) -> dict[str, Any]:
+    def wait_for(self, lead_id: str, *states: str, seconds: float = 180) -> dict[str, Any]:
         """The lead's status once it is in one of these states."""
         deadline = time.monotonic() + seconds
         while True:

@@ -23,7 +23,7 @@ def queue_of(connection_string: str) -> QueueClient:
 def test_all_three_services_answer(azurite: Azurite) -> None:
     assert list(QueueServiceClient.from_connection_string(azurite.connection_string).list_queues()) == []
     assert list(TableServiceClient.from_connection_string(azurite.connection_string).list_tables()) == []
-    with socket.create_connection(("127.0.0.1", azurite.ports["blob"]), timeout=5):
+    with socket.create_connection(("127.0.0.1", azurite.ports["blob"]), timeout=60):
         pass
 
 
@@ -93,7 +93,7 @@ def test_it_ends_when_its_parent_is_killed() -> None:
         assert parent.stdout
         azurite = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
-    psutil.wait_procs([azurite], timeout=40)
+    psutil.wait_procs([azurite], timeout=120)
     assert not azurite.is_running() or azurite.status() == psutil.STATUS_ZOMBIE
 
 

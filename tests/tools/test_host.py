@@ -134,7 +134,7 @@ def test_a_tethered_command_and_its_children_end_when_the_parent_is_killed() -> 
     assert len(family) == 2
     parent.kill()
     parent.communicate()
-    _, alive = psutil.wait_procs(family, timeout=40)
+    _, alive = psutil.wait_procs(family, timeout=120)
     assert alive == []
 
 

@@ -222,7 +222,7 @@ def test_a_run_from_the_start_to_ctrl_c(tmp_path: Path) -> None:
     assert "curl -i '" in output
     assert f"Port {DEFAULT_PORT} is in use by another program" in output
     assert not list(tmp_path.rglob("*.json"))
-    assert psutil.wait_procs(children, timeout=30)[1] == []
+    assert psutil.wait_procs(children, timeout=120)[1] == []
 
 
 def row_of(lead_id: str, connection_string: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
 def record(event: str, **details: object) -> None:
     body = json.dumps({"event": event, "pid": os.getpid(), **details}).encode()
-    with urllib.request.urlopen(urllib.request.Request(os.environ["RECORDER"], body), timeout=10):
+    with urllib.request.urlopen(urllib.request.Request(os.environ["RECORDER"], body), timeout=60):
         pass
 
 
