@@ -574,5 +574,12 @@ def test_what_follows_as_json_is_a_line_for_each_lead_and_ctrl_c_loses_no_answer
     assert json.loads(followed.out)["lead_id"] == lead
 
 
+def test_a_second_ctrl_c_does_not_wait_for_the_answer(run: Run, pipeline: Pipeline) -> None:
+    with ctrl_c_during_the_answer(times=2):
+        followed = run("leads", "list", "--follow")
+    assert (followed.status, followed.out) == (130, "")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_what_goes_on_without_an_end_takes_no_end(run: Run) -> None:
     assert one_line(run("leads", "list", "--follow", "--until", "1h"), 2).startswith("--follow: ")

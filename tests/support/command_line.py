@@ -204,12 +204,13 @@ def at_a_terminal(*arguments: str, environment: Mapping[str, str]) -> Iterator[T
 
 
 @contextmanager
-def ctrl_c_during_the_answer() -> Iterator[None]:
+def ctrl_c_during_the_answer(times: int = 1) -> Iterator[None]:
     """Whoever lists leads in this process is interrupted, by a real signal, while the answer is on its way."""
 
     def interrupted(*question: Any) -> Any:
         answer = ask(*question)
-        signal.raise_signal(signal.SIGINT)
+        for _ in range(times):
+            signal.raise_signal(signal.SIGINT)
         return answer
 
     with patch("leads.cli.leads.ask", interrupted):
