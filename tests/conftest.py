@@ -7,6 +7,7 @@ import signal
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,6 +19,9 @@ from tests.support.memory import installed, memory_account
 from tests.support.pipeline import Pipeline, crm
 from tests.support.vendor import Vendor
 from tools.azurite import Azurite
+
+if TYPE_CHECKING:
+    from tests.support.command_line import Run
 
 TESTS = Path(__file__).parent
 PROCESSES = ("benchmarks", "chaos", "devhost", "e2e", "infra", "tools", "worker")
@@ -132,6 +136,14 @@ def vendor() -> Iterator[Vendor]:
 def pipeline(fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """The pipeline on an empty account, without an offer."""
     return Pipeline(fresh_storage, monkeypatch)
+
+
+@pytest.fixture
+def run(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process against the pipeline's storage; its words are the arguments."""
+    from tests.support.command_line import run_against  # with typer and rich, which most tests do without
+
+    return run_against(capsys)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What tests of the command line share: a way to run it, a terminal, and a file to name."""
+"""What tests of the command line share: a terminal, and a file to name."""
 
 from __future__ import annotations
 
@@ -10,17 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import Run, Terminal, at_a_terminal, run_against
-from tests.support.pipeline import Pipeline
+from tests.support.command_line import Terminal, at_a_terminal
 
 AtATerminal = Callable[..., AbstractContextManager[Terminal]]
 Write = Callable[..., str]
-
-
-@pytest.fixture
-def run(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command against the pipeline's storage; its words are the arguments."""
-    return run_against(capsys)
 
 
 @pytest.fixture

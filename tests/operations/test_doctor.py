@@ -20,7 +20,7 @@ from leads.operations.doctor import QUEUES, TABLES, Diagnosis, examine_deploymen
 from leads.operations.findings import Area, Finding, Level
 from leads.operations.operation import Nothing
 from leads.platform.storage import make_table
-from tests.support.command_line import Run, run_against
+from tests.support.command_line import Run
 from tests.support.markers import found_in
 from tests.support.pipeline import Pipeline, a_lead, crm
 from tests.support.vendor import Vendor
@@ -43,11 +43,6 @@ def of(found: Diagnosis, area: Area, level: Level | None = None) -> list[Finding
 def only(found: Diagnosis, area: Area, level: Level) -> Finding:
     (finding,) = of(found, area, level)
     return finding
-
-
-@pytest.fixture
-def run(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Run:
-    return run_against(capsys)
 
 
 @pytest.fixture

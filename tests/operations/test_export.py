@@ -21,17 +21,12 @@ from leads.operations import export as steps
 from leads.operations.export import Export, export_leads
 from leads.operations.problems import Invalid
 from tests.chaos.every_request import KillAt
-from tests.support.command_line import ROOT, Run, environment_of, one_line, process, run_against
+from tests.support.command_line import ROOT, Run, environment_of, one_line, process
 from tests.support.pipeline import Pipeline, a_lead, crm
 from tests.support.proxy import Proxy
 from tests.support.vendor import REJECTED, Vendor
 
 LEADS = 6
-
-
-@pytest.fixture
-def run(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Run:
-    return run_against(capsys)
 
 
 @pytest.fixture

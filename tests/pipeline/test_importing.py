@@ -29,7 +29,7 @@ from leads.operations.imports import (
 from leads.operations.leads import ShowLead, show_lead
 from leads.operations.problems import Invalid
 from leads.pipeline.importing import Verdict
-from tests.support.command_line import Run, one_line, run_against
+from tests.support.command_line import Run, one_line
 from tests.support.logs import logged
 from tests.support.pipeline import Killed, Pipeline, a_lead, crm
 from tests.support.vendor import REJECTED, Vendor
@@ -448,11 +448,6 @@ def test_a_table_that_can_not_be_read_is_said(
 
 
 # At the shell
-
-
-@pytest.fixture
-def run(routed: Pipeline, capsys: pytest.CaptureFixture[str]) -> Run:
-    return run_against(capsys)
 
 
 @pytest.fixture

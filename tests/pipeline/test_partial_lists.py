@@ -16,7 +16,7 @@ from leads.ledger.queries import newest
 from leads.operations.imports import JudgedRows, RowsToImport, import_rows, reconcile_rows
 from leads.operations.problems import Invalid
 from leads.pipeline.importing import Verdict
-from tests.support.command_line import Run, one_line, run_against
+from tests.support.command_line import Run, one_line
 from tests.support.pipeline import Pipeline, a_lead, crm
 from tests.support.vendor import Vendor
 
@@ -200,11 +200,6 @@ REFERRALS = [
     *("Customer Contact First Name", "Customer Contact Last Name", "Customer Contact Phone number"),
     *("Customer Contact Email Address", "LeadCreationDateTime", "Call to action", "Offer name"),
 ]
-
-
-@pytest.fixture
-def run(routed: Pipeline, capsys: pytest.CaptureFixture[str]) -> Run:
-    return run_against(capsys)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from leads.operations.replay import (
 )
 from leads.operations.wire import read_json
 from leads.pipeline.intake import KeptUnreadable
-from tests.support.command_line import Run, one_line, run_against
+from tests.support.command_line import Run, one_line
 from tests.support.pipeline import Killed, Pipeline, a_lead, crm
 from tests.support.vendor import DELIVERED, REJECTED, RETRY, UNKNOWN, Vendor
 
@@ -467,11 +467,6 @@ def test_a_made_up_place_is_refused(routed: Pipeline, after: str) -> None:
 
 
 # At the shell
-
-
-@pytest.fixture
-def run(routed: Pipeline, capsys: pytest.CaptureFixture[str]) -> Run:
-    return run_against(capsys)
 
 
 def test_the_shell_tells_what_it_does(run: Run, routed: Pipeline, vendor: Vendor, tmp_path: Path) -> None:
