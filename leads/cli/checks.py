@@ -24,7 +24,6 @@ from leads.operations.preview import Preview, PreviewedDestination, WantedPrevie
 from leads.operations.problems import Invalid, NotFound
 from leads.operations.status import show_status
 from leads.operations.test_lead import (
-    SendOnceMore,
     SendTestLead,
     SentTestLead,
     TestLead,
@@ -305,9 +304,8 @@ def _show_answers(context: typer.Context, lead: LeadView) -> None:
     app = transport.app
     for delivery in lead.deliveries:
         if delivery.destination and delivery.state not in {State.DELIVERED, State.SKIPPED}:
-            request = SendOnceMore(lead_id=lead.lead_id, destination=delivery.destination)
-            sent = send_once_more(app.ledger, app.offers, app.context, request)
-            print_line(f"{delivery.destination}: {with_answer(sent.says, sent.answer)}", err=True)
+            says, answer = send_once_more(app.ledger, app.offers, app.context, lead.lead_id, delivery.destination)
+            print_line(f"{delivery.destination}: {with_answer(says, answer)}", err=True)
 
 
 def _why(context: typer.Context, delivery: DeliveryView) -> str:

@@ -64,28 +64,17 @@ def send_test_lead(offers: Offers, incoming: IncomingLeads, request: SendTestLea
     return SentTestLead(lead_id=receipt.lead_id, offer=stored.offer.id, mark=mark)
 
 
-class SendOnceMore(Request):
-    """Which test lead, and to which of its destinations."""
-
-    lead_id: str
-    destination: str
-
-
-class SentOnceMore(BaseModel):
-    """What came of it, with an excerpt of the answer; for the shell of who has sent it."""
-
-    says: str
-    answer: str = ""
-
-
-def send_once_more(ledger: Ledger, offers: Offers, context: Context, request: SendOnceMore) -> SentOnceMore:
+def send_once_more(
+    ledger: Ledger, offers: Offers, context: Context, lead_id: str, destination_name: str
+) -> tuple[str, str]:
     """Send a test lead to a destination from here, under the key of its last attempt, to see what is answered.
 
-    The ledger does not learn of it. No operation over HTTP: what an endpoint answers is for who sends.
+    Returns what came of it, and an excerpt of the answer if it was not taken. The ledger does not learn of it. No operation over
+    HTTP: what an endpoint answers is for who sends.
     """
-    record = ledger.read(request.lead_id)
+    record = ledger.read(lead_id)
     stored = offers.get(record.offer) if record else None
-    config = stored.offer.destination(request.destination) if stored else None
+    config = stored.offer.destination(destination_name) if stored else None
     if record is None or record.lead is None or stored is None or config is None:
         raise NotFound("The test lead, or the destination that it was for, is there no more")
     lead, destination = record.lead, isolated_destination(context, config)
@@ -98,10 +87,10 @@ def send_once_more(ledger: Ledger, offers: Offers, context: Context, request: Se
     )
     outcome = send_lead(destination, outgoing, customer)
     if isinstance(outcome, Delivered):
-        return SentOnceMore(says=f"sent once more from this machine, and taken. {destination.replay_warning}")
+        return f"sent once more from this machine, and taken. {destination.replay_warning}", ""
     person = (lead.first_name, lead.last_name, lead.email, lead.phone, lead.company, lead.title, lead.description)
     answer = last_answer(heard, destination, person)
-    return SentOnceMore(says=f"sent once more from this machine, and not taken ({outcome.code})", answer=answer)
+    return f"sent once more from this machine, and not taken ({outcome.code})", answer
 
 
 def make_mark(now: datetime) -> str:
