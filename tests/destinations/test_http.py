@@ -27,7 +27,6 @@ from tests.fakes.tls import (
     endless,
     gzip_bomb,
     hang_up,
-    make_authority,
     never_answer,
     raw_server,
     reset_in_the_middle,
@@ -35,11 +34,6 @@ from tests.fakes.tls import (
 from tests.support.in_time import in_time
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return make_authority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture

@@ -4,32 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from leads.app import App
-from leads.core.states import State
 from leads.destinations.base import CheckResult
-from leads.offers.model import read_offer
 from tests.fakes.dataverse import Dataverse
 from tests.fakes.https_server import Request
-from tests.support.pipeline import Pipeline, a_lead
-
-EMAIL = "siobhan+crm@example.com"
+from tests.support.pipeline import Pipeline, check_anew, destination_entry
 
 
 def crm(dynamics: Dataverse, **more: Any) -> dict[str, Any]:
-    config: dict[str, Any] = {key: more.pop(key) for key in ("mapping", "follow_up", "when") if key in more}
-    settings = dynamics.settings("env:LEADS_SECRET_DYNAMICS") | more
-    return {"name": "crm", "type": "dataverse", "settings": settings, **config}
-
-
-def deliver(pipeline: Pipeline, action: str = "INS", email: str = EMAIL, **changes: Any) -> str:
-    """A lead, from its post until it is settled."""
-    lead = pipeline.post(a_lead(email, action, **changes))
-    pipeline.run()
-    return lead
-
-
-def state(pipeline: Pipeline, lead: str) -> State:
-    return pipeline.delivery(lead).state
+    return destination_entry("dataverse", dynamics.settings("env:LEADS_SECRET_DYNAMICS"), **more)
 
 
 def one(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -38,9 +20,7 @@ def one(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def check(pipeline: Pipeline, dynamics: Dataverse, **more: Any) -> CheckResult:
-    """The check of an app that has just started."""
-    offer = read_offer({"id": "a.b", "destinations": [crm(dynamics, **more)]})
-    return App(pipeline.app.settings).destination(offer.destinations[0]).check()
+    return check_anew(pipeline, crm(dynamics, **more))
 
 
 def is_write(request: Request) -> bool:

@@ -19,11 +19,13 @@ import tests.support.recording  # noqa: F401 - registers the tests' own destinat
 from leads.app import App
 from leads.core import clock
 from leads.core.messages import decode
+from leads.core.states import State
+from leads.destinations.base import CheckResult
 from leads.ledger.rows import Delivery, LeadRecord
 from leads.offers.model import Offer, read_offer
 from leads.operations.operation import AnswerT, Parts, RequestT
 from leads.operations.table import BY_FUNCTION
-from leads.pipeline.delivery import deliver
+from leads.pipeline.delivery import deliver as deliver_message
 from leads.pipeline.intake import accept
 from leads.platform.settings import Settings, read_settings
 from leads.platform.storage import LEADS_QUEUE, Queue, Storage
@@ -50,6 +52,10 @@ LEAD: dict[str, Any] = {
 def a_lead(email: str = "ada@example.com", action: str = "INS", **changes: Any) -> dict[str, Any]:
     """A lead's body; `changes` replace root fields."""
     return LEAD | {"UserDetails": LEAD["UserDetails"] | {"Email": email}, "ActionCode": action} | changes
+
+
+EMAIL = "siobhan+crm@example.com"
+"""The customer of `deliver`."""
 
 
 class Killed(BaseException):
@@ -141,7 +147,7 @@ class Pipeline:
         self.queue.release()
         received = self.messages()
         for message in received:
-            deliver(self.app, text_of(message))
+            deliver_message(self.app, text_of(message))
             self.queue.delete(message)
         return len(received)
 
@@ -184,11 +190,27 @@ class Pipeline:
         return [decode(text) for _, text in sorted(self.queue.delayed)]
 
 
+def deliver(pipeline: Pipeline, action: str = "INS", email: str = EMAIL, **changes: Any) -> str:
+    """A lead, from its post until it is settled or waits. Returns its id."""
+    lead = pipeline.post(a_lead(email, action, **changes))
+    pipeline.run()
+    return lead
+
+
+def state(pipeline: Pipeline, lead: str) -> State:
+    return pipeline.delivery(lead).state
+
+
+def code(pipeline: Pipeline, lead: str) -> str:
+    """Of the lead's last attempt."""
+    return pipeline.delivery(lead).attempts[-1].code
+
+
 def deliver_at_once(instances: Sequence[Pipeline], threads: int) -> None:
     """Deliver all that is visible, on so many threads of each instance."""
 
     def handle(instance: Pipeline, message: Any) -> None:
-        deliver(instance.app, text_of(message))
+        deliver_message(instance.app, text_of(message))
         instance.queue.delete(message)
 
     with ExitStack() as stack:
@@ -227,3 +249,18 @@ def crm(url: str, name: str = "crm", **more: Any) -> dict[str, Any]:
     """A destination of the tests' own type."""
     settings = {"url": url} | {key: more.pop(key) for key in ("keyless", "wide_scope") if key in more}
     return {"name": name, "type": "recording", "settings": settings, **more}
+
+
+ENTRYS_OWN = ("name", "mapping", "follow_up", "when", "pace")
+
+
+def destination_entry(type_name: str, settings: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A destination in an offer, named `crm`. `more` are further settings, or other parts of the entry."""
+    own = {key: more.pop(key) for key in ENTRYS_OWN if key in more}
+    return {"name": "crm", "type": type_name, "settings": settings | more, **own}
+
+
+def check_anew(pipeline: Pipeline, destination: dict[str, Any]) -> CheckResult:
+    """The check of a destination by an app that has just started."""
+    offer = read_offer({"id": "a.b", "destinations": [destination]})
+    return App(pipeline.app.settings).destination(offer.destinations[0]).check()

@@ -29,16 +29,19 @@ from leads.pipeline.http import status_of
 from leads.platform.storage import Table
 from tests.fakes.chat import Chat
 from tests.fakes.https_server import LOSE_ANSWER, Broken, Request, Response
-from tests.fakes.tls import Authority, make_authority
+from tests.fakes.tls import Authority
 from tests.fakes.web_to_lead import OFFER_FIELD, OID, WebToLead
-from tests.support.pipeline import Pipeline, TestClock, a_lead, pipeline_over_tls, text_of
+from tests.support.pipeline import (
+    Pipeline,
+    TestClock,
+    a_lead,
+    check_anew,
+    destination_entry,
+    pipeline_over_tls,
+    text_of,
+)
 
 CAMPAIGN = "701xx0000004Q9R"
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return make_authority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture
@@ -58,9 +61,7 @@ def pipeline(
 
 
 def crm(salesforce: WebToLead, **more: Any) -> dict[str, Any]:
-    config: dict[str, Any] = {key: more.pop(key) for key in ("mapping", "follow_up", "when", "pace") if key in more}
-    settings = {"oid": OID, "url": salesforce.url, **more}
-    return {"name": "crm", "type": "salesforce_web_to_lead", "settings": settings, **config}
+    return destination_entry("salesforce_web_to_lead", {"oid": OID, "url": salesforce.url}, **more)
 
 
 def deliver(pipeline: Pipeline, action: str = "INS", email: str = "ada@example.com", **changes: Any) -> str:
@@ -88,10 +89,8 @@ def send(app: App, salesforce: WebToLead, **settings: Any) -> Outcome:
     return made.send(outgoing, Customer("c" * 32))
 
 
-def check(pipeline: Pipeline, salesforce: WebToLead, **settings: Any) -> CheckResult:
-    """The check of an app that has just started."""
-    offer = read_offer({"id": "a.b", "destinations": [crm(salesforce, **settings)]})
-    return App(pipeline.app.settings).destination(offer.destinations[0]).check()
+def check(pipeline: Pipeline, salesforce: WebToLead, **more: Any) -> CheckResult:
+    return check_anew(pipeline, crm(salesforce, **more))
 
 
 def posts(salesforce: WebToLead) -> list[Request]:

@@ -23,18 +23,13 @@ from leads.offers.model import InvalidOffer, read_offer
 from leads.pipeline.intake import accept
 from leads.platform.settings import read_settings
 from tests.fakes.https_server import LOSE_ANSWER
-from tests.fakes.tls import Authority, make_authority
+from tests.fakes.tls import Authority
 from tests.fakes.webhook import Receiver
 from tests.support.command_line import run_against
 from tests.support.pipeline import Pipeline, TestClock, a_lead, pipeline_over_tls
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef0123456789abcdef").decode()
 NEXT_SECRET = "whsec_" + base64.b64encode(b"fedcba9876543210fedcba9876543210").decode()
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return make_authority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture

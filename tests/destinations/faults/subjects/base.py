@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import pytest
 
-from tests.fakes.https_server import Request, VendorServer
+from tests.fakes.https_server import Request, Response, VendorServer
 from tests.fakes.tls import Authority
 
 SECRETS = {"before": "s3cret-before-" + "x" * 20, "after": "s3cret-after-" + "y" * 20}
@@ -67,15 +67,26 @@ class Subject(ABC):
 
 
 class CrmSubject(Subject):
-    """A CRM, which gives out tokens for a secret. Its stand-in says what the settings are, and which secret is right."""
+    """A CRM, whose stand-in says what the settings are. People read and change its records by the names of `names`."""
 
     has_tokens = True
     type_name: ClassVar[str]
     stand_in: ClassVar[type[Any]]
-    more_settings: ClassVar[dict[str, Any]] = {}
+    variants: ClassVar[dict[str, dict[str, Any]]] = {"": {}}
+    """Settings under which the same has to hold, by what they are about."""
+    without_search: ClassVar[dict[str, Any]] = {}
+    """The settings with which no record of others is looked for."""
+    busy: ClassVar[Response] = Response(503, b"<html>busy</html>")
+    address_setting: ClassVar[str] = "url"
+    names: ClassVar[dict[str, str]]
+    """The vendor's names of first, last, email, phone, company, title and, where it has one, rating."""
+    ratings: ClassVar[dict[str, Any]] = {}
+    knows_its_own: ClassVar[bool] = True
+    """Whether a record is known for one of ours although the answer to its making was lost."""
 
     def __init__(self, authority: Authority, monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
         super().__init__(monkeypatch)
+        self.more_settings: dict[str, Any] = {}
         self.vendor = self.stand_in(authority)
         self.accept_secret("before")
 
@@ -90,6 +101,55 @@ class CrmSubject(Subject):
 
     def expire_tokens(self) -> None:
         self.vendor.revoke_tokens()
+
+    def records(self) -> list[str]:
+        assert len(self.people()) <= 1, "one customer, one record"
+        return self.stages()
+
+    # what a person sees and does
+
+    @abstractmethod
+    def refusal(self, message: str) -> Response:
+        """A refusal of a lead, in the vendor's form and with these words."""
+
+    @abstractmethod
+    def rows(self) -> dict[str, Mapping[str, Any]]:
+        """The customers' records by their ids, in the vendor's own names."""
+
+    @abstractmethod
+    def stages(self, record: str = "") -> list[str]:
+        """The text that tells of each stage, of one record or of all."""
+
+    @abstractmethod
+    def flags(self, row: Mapping[str, Any]) -> list[bool]:
+        """Which of the flags that say not to contact somebody are set; none where the vendor has none."""
+
+    @abstractmethod
+    def add(self, **values: Any) -> str:
+        """A record that somebody has made, at a trade show perhaps. Returns its id."""
+
+    @abstractmethod
+    def edit(self, record: str, **values: Any) -> None:
+        """Somebody changes a record."""
+
+    @abstractmethod
+    def delete(self, record: str) -> None: ...
+
+    @abstractmethod
+    def merge(self, loser: str, survivor: str) -> None: ...
+
+    def people(self) -> dict[str, dict[str, Any]]:
+        """The customers' records by their ids, in our names; what is empty is ""."""
+        meanings = {value: rating for rating, value in self.ratings.items()}
+        found = {}
+        for record, row in self.rows().items():
+            values = {ours: row.get(theirs) or "" for ours, theirs in self.names.items()}
+            found[record] = values | {"rating": meanings.get(values.get("rating"), "")}
+        return found
+
+    def in_its_names(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values in the vendor's names; None stands for what is empty."""
+        return {self.names[name]: self.ratings.get(value, value) for name, value in values.items()}
 
 
 @contextmanager

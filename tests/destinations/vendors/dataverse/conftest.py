@@ -7,14 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fakes.dataverse import Dataverse
-from tests.fakes.tls import Authority, make_authority
+from tests.fakes.tls import Authority
 from tests.support.dataverse import crm
 from tests.support.pipeline import Pipeline, pipeline_over_tls
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return make_authority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture

@@ -13,14 +13,9 @@ from leads.destinations.base import CheckResult
 from leads.destinations.http import MAX_ANSWER_BYTES
 from tests.fakes.dataverse import API, CAMPAIGN, PERSON, QUEUE, TEAM, Column, Dataverse, shown_note
 from tests.fakes.https_server import LOSE_ANSWER, Request, Response
-from tests.fakes.tls import Authority, make_authority
+from tests.fakes.tls import Authority
 from tests.support.dataverse import crm, is_write, one
 from tests.support.destination import Alone, Instance
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return make_authority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from leads.health.connection import FAILURES_UNTIL_PAUSE
 from tests.fakes.dataverse import Dataverse
 from tests.fakes.https_server import Broken, Fault, Response
 from tests.fakes.tls import Authority
-from tests.support.dataverse import crm, deliver, state
-from tests.support.pipeline import Pipeline
+from tests.support.dataverse import crm
+from tests.support.pipeline import Pipeline, deliver, state
 from tests.support.pipeline import crm as another_crm
 from tests.support.vendor import Vendor
 

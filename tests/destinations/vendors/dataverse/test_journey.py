@@ -7,9 +7,9 @@ import pytest
 from leads.core.states import State
 from leads.destinations.text import NOT_PROVIDED
 from tests.fakes.dataverse import Dataverse
-from tests.fakes.https_server import LOSE_ANSWER, Request, Response
-from tests.support.dataverse import EMAIL, crm, deliver, is_write, one, state
-from tests.support.pipeline import Pipeline
+from tests.fakes.https_server import Request, Response
+from tests.support.dataverse import crm, is_write, one
+from tests.support.pipeline import EMAIL, Pipeline, deliver, state
 
 # --- A customer's first lead --------------------------------------------------------------------------------------------
 
@@ -49,14 +49,6 @@ def test_it_costs_two_requests_and_one_without_a_search(pipeline: Pipeline, dyna
     assert dynamics.requests() == 5
 
 
-def test_no_address_holds_anything_personal(pipeline: Pipeline, dynamics: Dataverse) -> None:
-    deliver(pipeline)
-    deliver(pipeline, "PLT")
-    targets = " ".join(request.target for request in [*dynamics.journal, *dynamics.entra.journal]).lower()
-    for word in ("siobhan", "example", "neil", "the%20secret", "secret", "16175555555"):
-        assert word not in targets
-
-
 def test_what_is_missing_is_a_visible_placeholder_or_the_domain(pipeline: Pipeline, dynamics: Dataverse) -> None:
     deliver(pipeline, UserDetails={"Email": "someone@contoso.example.com"})
     deliver(pipeline, UserDetails={"Email": "someone@gmail.com"}, Description="another")
@@ -88,96 +80,11 @@ def test_each_stage_is_a_note_on_the_one_record_and_the_rating_rises(pipeline: P
     assert row["leadqualitycode"] == 1, "it does not fall again"
 
 
-def test_a_lead_that_is_sent_twice_is_there_once(pipeline: Pipeline, dynamics: Dataverse) -> None:
-    for action in ("INS", "PLT"):
-        dynamics.fail_next(LOSE_ANSWER, is_write)
-        lead = deliver(pipeline, action)
-        assert state(pipeline, lead) is State.RETRY
-        pipeline.advance(15)
-        assert state(pipeline, lead) is State.DELIVERED
-    assert len(dynamics.leads) == 1
-    assert len(dynamics.notes()) == 2
-
-
-def test_leads_that_overlap_after_a_lost_answer_are_one_record_and_a_note_each(
-    pipeline: Pipeline, dynamics: Dataverse
-) -> None:
-    pipeline.offer(crm(dynamics, match_existing="off"))
-    dynamics.fail_next(LOSE_ANSWER, is_write)
-    first = deliver(pipeline)
-    second = deliver(pipeline, "PLT")
-    pipeline.advance(15)
-    assert {state(pipeline, first), state(pipeline, second)} == {State.DELIVERED}
-    assert len(dynamics.leads) == 1
-    assert len(dynamics.notes()) == 2
-
-
-def test_nothing_that_a_person_has_edited_is_overwritten(pipeline: Pipeline, dynamics: Dataverse) -> None:
-    deliver(pipeline)
-    lead_id = one(dynamics.leads)["leadid"]
-    dynamics.edit(lead_id, companyname="Their name", jobtitle=None, leadqualitycode=3)
-    deliver(pipeline, "PLT")
-    row = one(dynamics.leads)
-    assert (row["companyname"], row["jobtitle"], row["leadqualitycode"]) == ("Their name", None, 3)
-    assert len(dynamics.notes(lead_id)) == 2
-
-
-def test_a_rating_that_nobody_has_changed_rises_in_a_record_that_others_have_edited(
-    pipeline: Pipeline, dynamics: Dataverse
-) -> None:
-    deliver(pipeline)
-    dynamics.edit(one(dynamics.leads)["leadid"], companyname="Their name")
-    deliver(pipeline, "PLT")
-    assert one(dynamics.leads)["leadqualitycode"] == 1
-    assert one(dynamics.leads)["companyname"] == "Their name"
-
-
-def test_what_a_person_has_emptied_stays_empty_through_all_later_stages(
-    pipeline: Pipeline, dynamics: Dataverse
-) -> None:
-    deliver(pipeline)
-    dynamics.edit(one(dynamics.leads)["leadid"], jobtitle=None)
-    for action in (
-        "PLT",
-        "Create",
-        "StartTestDrive",
-    ):  # the first of them changes the rating, and so is the last who changed it
-        deliver(pipeline, action)
-    assert one(dynamics.leads)["jobtitle"] is None
-    assert one(dynamics.leads)["leadqualitycode"] == 1
-
-
-def test_that_a_person_was_there_is_not_forgotten_when_an_answer_is_lost(
-    pipeline: Pipeline, dynamics: Dataverse
-) -> None:
-    deliver(pipeline)
-    dynamics.edit(one(dynamics.leads)["leadid"], jobtitle=None)
-    dynamics.fail_next(LOSE_ANSWER, is_write)
-    deliver(pipeline, "PLT")
-    pipeline.advance(15)
-    deliver(pipeline, "Create")
-    assert one(dynamics.leads)["jobtitle"] is None
-
-
 def test_a_placeholder_gives_way_to_what_a_later_lead_says(pipeline: Pipeline, dynamics: Dataverse) -> None:
     deliver(pipeline, email="someone@gmail.com", UserDetails={"Email": "someone@gmail.com"})
     assert one(dynamics.leads)["lastname"] == NOT_PROVIDED
     deliver(pipeline, "PLT", email="someone@gmail.com")
     assert (one(dynamics.leads)["lastname"], one(dynamics.leads)["companyname"]) == ("O'Neil", "Example Works")
-
-
-def test_what_a_later_lead_adds_fills_what_is_empty(pipeline: Pipeline, dynamics: Dataverse) -> None:
-    deliver(pipeline, UserDetails={"Email": EMAIL, "LastName": "O'Neil"})
-    deliver(pipeline, "PLT")
-    assert one(dynamics.leads)["telephone1"] == "16175555555"
-
-
-def test_an_offer_may_ask_for_everything_to_be_overwritten(pipeline: Pipeline, dynamics: Dataverse) -> None:
-    pipeline.offer(crm(dynamics), policies={"existing_records": "overwrite"})
-    deliver(pipeline)
-    dynamics.edit(one(dynamics.leads)["leadid"], companyname="Their name", leadqualitycode=3)
-    deliver(pipeline, "PLT")
-    assert (one(dynamics.leads)["companyname"], one(dynamics.leads)["leadqualitycode"]) == ("Example Works", 1)
 
 
 def test_a_change_at_the_same_moment_is_not_overwritten(pipeline: Pipeline, dynamics: Dataverse) -> None:
@@ -208,19 +115,6 @@ def test_a_stage_is_not_taken_for_stored_by_a_refusal_that_does_not_say_why(
 # --- Records that others have made --------------------------------------------------------------------------------------
 
 
-def test_a_record_of_a_trade_show_is_found_and_only_its_empty_columns_are_filled(
-    pipeline: Pipeline, dynamics: Dataverse
-) -> None:
-    theirs = dynamics.add_lead(emailaddress1=EMAIL.upper(), lastname="Oneil", companyname=None, leadqualitycode=3)
-    deliver(pipeline, "PLT")
-    row = one(dynamics.leads)
-    assert (row["leadid"], row["lastname"], row["companyname"]) == (theirs, "Oneil", "Example Works")
-    assert row["leadqualitycode"] == 3
-    assert len(dynamics.notes(theirs)) == 1
-    deliver(pipeline, "Create")
-    assert len(dynamics.notes(theirs)) == 2
-
-
 def test_a_record_of_others_gets_no_placeholder(pipeline: Pipeline, dynamics: Dataverse) -> None:
     dynamics.add_lead(emailaddress1="someone@gmail.com", lastname=None, companyname=None)
     deliver(pipeline, UserDetails={"Email": "someone@gmail.com"})
@@ -242,13 +136,6 @@ def test_an_open_record_is_preferred_to_a_closed_one(pipeline: Pipeline, dynamic
     dynamics.disqualify(dynamics.add_lead(emailaddress1=EMAIL))
     deliver(pipeline)
     assert len(dynamics.notes(its_open)) == 1
-
-
-def test_a_search_that_is_switched_off_finds_nobody(pipeline: Pipeline, dynamics: Dataverse) -> None:
-    pipeline.offer(crm(dynamics, match_existing="off"))
-    dynamics.add_lead(emailaddress1=EMAIL)
-    deliver(pipeline)
-    assert len(dynamics.leads) == 2
 
 
 # --- Records that people have changed -----------------------------------------------------------------------------------
@@ -286,15 +173,6 @@ def test_a_disqualified_lead_gets_a_note_and_stays_closed(pipeline: Pipeline, dy
     assert len(dynamics.notes()) == 2
 
 
-def test_a_merged_lead_is_followed_to_its_survivor(pipeline: Pipeline, dynamics: Dataverse) -> None:
-    lead = deliver(pipeline)
-    survivor = dynamics.add_lead(emailaddress1="other@example.com")
-    dynamics.merge(pipeline.delivery(lead).record_id, survivor)
-    later = deliver(pipeline, "PLT")
-    assert pipeline.delivery(later).record_id == survivor
-    assert len(dynamics.notes(survivor)) == 1
-
-
 def test_where_the_survivor_was_deleted_too_the_record_is_made_again(pipeline: Pipeline, dynamics: Dataverse) -> None:
     lead = deliver(pipeline)
     survivor = dynamics.add_lead(emailaddress1="other@example.com")
@@ -305,44 +183,7 @@ def test_where_the_survivor_was_deleted_too_the_record_is_made_again(pipeline: P
     assert len(dynamics.notes(pipeline.delivery(later).record_id)) == 1
 
 
-def test_a_deleted_record_is_made_again(pipeline: Pipeline, dynamics: Dataverse) -> None:
-    first = deliver(pipeline)
-    dynamics.delete("leads", pipeline.delivery(first).record_id)
-    dynamics.fail_next(LOSE_ANSWER, is_write)
-    lead = deliver(pipeline, "PLT")
-    pipeline.advance(15)
-    assert state(pipeline, lead) is State.DELIVERED
-    assert len(dynamics.leads) == 1
-    deliver(pipeline, "Create")
-    assert len(dynamics.notes(one(dynamics.leads)["leadid"])) == 2
-
-
-def test_or_it_stays_deleted(pipeline: Pipeline, dynamics: Dataverse) -> None:
-    pipeline.offer(crm(dynamics, deleted_records="skip"))
-    first = deliver(pipeline)
-    dynamics.delete("leads", pipeline.delivery(first).record_id)
-    lead = deliver(pipeline, "PLT")
-    assert state(pipeline, lead) is State.SKIPPED
-    assert "deleted" in pipeline.delivery(lead).reason
-    assert not dynamics.leads
-
-
 # --- Do not contact -----------------------------------------------------------------------------------------------------
-
-
-def test_a_cross_listed_lead_makes_a_record_that_says_do_not_contact(pipeline: Pipeline, dynamics: Dataverse) -> None:
-    deliver(pipeline, "DNC")
-    row = one(dynamics.leads)
-    assert row["donotemail"] and row["donotphone"] and row["donotsendmm"]
-    assert row["leadqualitycode"] == 3
-
-
-def test_real_interest_takes_our_flags_back(pipeline: Pipeline, dynamics: Dataverse) -> None:
-    deliver(pipeline, "DNC")
-    deliver(pipeline, "PLT")
-    row = one(dynamics.leads)
-    assert not row["donotemail"] and not row["donotphone"]
-    assert row["leadqualitycode"] == 1
 
 
 def test_flags_of_a_record_that_others_have_touched_stay_and_a_note_says_so(
@@ -367,17 +208,3 @@ def test_flags_stay_through_all_later_stages_once_a_person_has_touched_the_recor
     deliver(pipeline, "PLT")
     assert one(dynamics.leads)["donotemail"] and one(dynamics.leads)["leadqualitycode"] == 1
     assert "not to contact" in dynamics.notes()[-1]["notetext"]
-
-
-def test_a_cross_listed_lead_of_a_known_customer_is_a_note(pipeline: Pipeline, dynamics: Dataverse) -> None:
-    deliver(pipeline, "PLT")
-    deliver(pipeline, "DNC")
-    assert not one(dynamics.leads)["donotemail"]
-    assert one(dynamics.leads)["leadqualitycode"] == 1
-    assert len(dynamics.notes()) == 2
-
-
-def test_by_policy_a_cross_listed_lead_sets_no_flags(pipeline: Pipeline, dynamics: Dataverse) -> None:
-    pipeline.offer(crm(dynamics), policies={"dnc": "note"})
-    deliver(pipeline, "DNC")
-    assert not one(dynamics.leads)["donotemail"]

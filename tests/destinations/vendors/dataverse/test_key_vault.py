@@ -14,9 +14,9 @@ from tests.fakes.dataverse import Dataverse
 from tests.fakes.https_server import Broken, Fault, Response
 from tests.fakes.key_vault import Identity, Kept, KeyVault, reach
 from tests.fakes.tls import Authority
-from tests.support.dataverse import crm, deliver, state
+from tests.support.dataverse import crm
 from tests.support.logs import logged
-from tests.support.pipeline import Pipeline, pipeline_over_tls
+from tests.support.pipeline import Pipeline, deliver, pipeline_over_tls, state
 
 OLD, NEW = "s3cret-old", "s3cret-new"
 

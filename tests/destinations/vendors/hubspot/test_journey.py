@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from leads.app import App
 from leads.core.states import State
 from leads.destinations.base import CheckResult
 from leads.health.connections import CONNECTIONS_TABLE
@@ -20,17 +19,23 @@ from leads.platform.table_format import keys_beginning
 from tests.fakes import hubspot as fake
 from tests.fakes.https_server import LOSE_ANSWER, Fault, Request, Response
 from tests.fakes.hubspot import DYNAMIC_LIST, LIST, OWNER, Contact, HubSpot, Property, error, migrating, throttled
-from tests.fakes.tls import Authority, make_authority
-from tests.support.pipeline import Killed, Pipeline, a_lead, pipeline_over_tls, text_of
+from tests.fakes.tls import Authority
+from tests.support.pipeline import (
+    EMAIL,
+    Killed,
+    Pipeline,
+    a_lead,
+    check_anew,
+    code,
+    deliver,
+    destination_entry,
+    pipeline_over_tls,
+    state,
+    text_of,
+)
 
-EMAIL = "siobhan+crm@example.com"
 TASK = {"task": {"subject": "Call {first_name}", "due_hours": 4}, "owner": OWNER}
 ALL_STAGES = ("initial_interest", "contact_requested", "purchase", "trial")
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return make_authority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture
@@ -48,24 +53,7 @@ def pipeline(fresh_storage: str, authority: Authority, hubspot: HubSpot, monkeyp
 
 
 def crm(hubspot: HubSpot, **more: Any) -> dict[str, Any]:
-    config: dict[str, Any] = {key: more.pop(key) for key in ("mapping", "follow_up") if key in more}
-    settings = hubspot.settings("env:LEADS_SECRET_HUBSPOT") | more
-    return {"name": "crm", "type": "hubspot", "settings": settings, **config}
-
-
-def deliver(pipeline: Pipeline, action: str = "INS", email: str = EMAIL, **changes: Any) -> str:
-    """A lead, from its post until it is settled or waits."""
-    lead = pipeline.post(a_lead(email, action, **changes))
-    pipeline.run()
-    return lead
-
-
-def state(pipeline: Pipeline, lead: str) -> State:
-    return pipeline.delivery(lead).state
-
-
-def code(pipeline: Pipeline, lead: str) -> str:
-    return pipeline.delivery(lead).attempts[-1].code
+    return destination_entry("hubspot", hubspot.settings("env:LEADS_SECRET_HUBSPOT"), **more)
 
 
 def wait(pipeline: Pipeline, lead: str) -> timedelta:
@@ -218,31 +206,6 @@ def test_a_later_lead_changes_nothing_that_is_filled_and_takes_at_most_five_requ
     values = one(hubspot).properties
     assert (values["firstname"], values["company"], values["jobtitle"]) == ("Siobhán", "", "Engineer")
     assert (len(hubspot.notes), len(hubspot.tasks)) == (2, 2)
-
-
-def test_a_merged_contact_is_the_one_that_it_was_merged_into(pipeline: Pipeline, hubspot: HubSpot) -> None:
-    deliver(pipeline)
-    winner = hubspot.add_contact("siobhan@example.com", firstname="Siobhán")
-    hubspot.merge(hubspot.contacts[one_id(hubspot, EMAIL)], winner)
-    lead = deliver(pipeline, "PLT")
-    assert pipeline.delivery(lead).record_id == one(hubspot).id == winner.id
-    assert {note.contact for note in hubspot.notes.values()} == {winner.id}
-
-
-def one_id(hubspot: HubSpot, email: str) -> str:
-    return next(contact.id for contact in hubspot.living() if contact.properties["email"] == email)
-
-
-@pytest.mark.parametrize(("setting", "expected"), [("recreate", State.DELIVERED), ("skip", State.SKIPPED)])
-def test_a_deleted_contact_is_made_again_unless_the_setting_says_to_skip(
-    pipeline: Pipeline, hubspot: HubSpot, setting: str, expected: State
-) -> None:
-    pipeline.offer(crm(hubspot, deleted_records=setting))
-    deliver(pipeline)
-    one(hubspot).archived = True
-    lead = deliver(pipeline, "PLT")
-    assert state(pipeline, lead) is expected
-    assert len(hubspot.living()) == (1 if setting == "recreate" else 0)
 
 
 def test_a_contact_that_somebody_has_made_since_the_own_one_was_deleted_is_found(
@@ -493,9 +456,7 @@ def test_an_association_that_fails_because_the_contact_was_just_deleted_is_tried
 
 
 def check(pipeline: Pipeline, hubspot: HubSpot, **more: Any) -> CheckResult:
-    """The check of an app that has just started."""
-    offer = read_offer({"id": "a.b", "destinations": [crm(hubspot, **more)]})
-    return App(pipeline.app.settings).destination(offer.destinations[0]).check()
+    return check_anew(pipeline, crm(hubspot, **more))
 
 
 def test_a_connection_that_works_passes_and_nothing_is_stored(pipeline: Pipeline, hubspot: HubSpot) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from leads.core import clock
@@ -28,7 +28,6 @@ from tests.fakes.salesforce import (
     API,
     APP_USER,
     CAMPAIGN,
-    CLIENT,
     INACTIVE,
     PERSON,
     QUEUE,
@@ -39,18 +38,12 @@ from tests.fakes.salesforce import (
     VendorError,
 )
 from tests.fakes.soql import MalformedQuery, parse, string_value
-from tests.fakes.tls import Authority, make_authority
+from tests.fakes.tls import Authority
 from tests.support.destination import Alone, Instance
-from tests.support.pipeline import TestClock
+from tests.support.pipeline import EMAIL, TestClock, destination_entry
 
-EMAIL = "siobhan+crm@example.com"
 KEY = "Marketplace_Key__c"
 KEY_FIELD = Field("string", 32, external_id=True, unique=True)
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return make_authority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture
@@ -74,9 +67,7 @@ def instance(authority: Authority) -> Instance:
 
 
 def crm(org: Salesforce, **more: Any) -> dict[str, Any]:
-    config: dict[str, Any] = {key: more.pop(key) for key in ("mapping", "follow_up") if key in more}
-    given_settings = {"url": org.url, "client_id": CLIENT, "client_secret": "env:LEADS_SECRET_SALESFORCE", **more}
-    return {"name": "crm", "type": "salesforce", "settings": given_settings, **config}
+    return destination_entry("salesforce", org.settings("env:LEADS_SECRET_SALESFORCE"), **more)
 
 
 Make = Callable[..., Alone]
@@ -178,14 +169,6 @@ def test_the_idempotency_key_is_the_one_that_was_stored_with_the_claim(org: Sale
     assert request.headers["idempotency-key"] == alone.customers["ada@example.com"].idempotency_key
 
 
-def test_no_address_holds_anything_personal(org: Salesforce, alone: Alone) -> None:
-    alone.send(email=EMAIL)
-    alone.send("PLT", email=EMAIL)
-    targets = " ".join(request.target for request in org.journal).lower()
-    for word in ("siobhan", "example", "neil", "secret", "16175555555", CLIENT.lower(), KEY.lower()):
-        assert word not in targets
-
-
 def test_what_is_missing_is_a_visible_placeholder_or_the_domain(org: Salesforce, make: Make) -> None:
     make().send(UserDetails={"Email": "someone@contoso.example.com"})
     make().send(UserDetails={"Email": "someone@gmail.com"})
@@ -253,32 +236,6 @@ def test_each_stage_is_told_once_on_the_one_record_and_the_rating_rises(org: Sal
     assert "INS again" in row["Description"]
 
 
-def test_a_lead_that_is_sent_twice_is_there_once(org: Salesforce, alone: Alone) -> None:
-    for action in ("INS", "PLT", "Create"):
-        org.fail_next(LOSE_ANSWER, is_write)
-        assert isinstance(alone.send(action), Retry)
-        assert isinstance(alone.again(), Delivered)
-        assert isinstance(alone.again(), Delivered)
-    assert one(org.leads)["Rating"] == "Hot", "it is known for ours"
-    assert sorted(told(org)) == sorted(outgoing.lead_id for outgoing in alone.sent)
-
-
-@pytest.mark.parametrize("key", [None, KEY])
-@pytest.mark.parametrize("match_existing", ["email", "off"])
-def test_leads_that_overlap_after_a_lost_answer_are_one_record_with_each_stage_once(
-    org: Salesforce, make: Make, key: str | None, match_existing: str
-) -> None:
-    alone = make(external_id_field=key, match_existing=match_existing)
-    org.fail_next(LOSE_ANSWER, is_write)
-    alone.send()
-    alone.send("PLT")
-    alone.again(0)
-    assert len(org.leads) == 1
-    assert sorted(told(org)) == sorted(outgoing.lead_id for outgoing in alone.sent)
-    if key:
-        assert one(org.leads)["Rating"] == "Hot"
-
-
 def test_an_answer_that_was_lost_for_longer_than_keys_are_kept_finds_the_record_by_the_address(
     org: Salesforce, make: Make, time: TestClock
 ) -> None:
@@ -301,29 +258,6 @@ def test_nothing_that_a_person_has_edited_is_overwritten(org: Salesforce, alone:
     assert len(org.tasks(row["Id"])) == 1
 
 
-@pytest.mark.parametrize("follow_up", [{}, {"initial_interest": {"task": {}}}])
-def test_a_rating_that_nobody_has_changed_rises_and_edits_are_not_forgotten(
-    org: Salesforce, make: Make, follow_up: dict[str, Any]
-) -> None:
-    alone = make(follow_up=follow_up)
-    alone.send()
-    org.edit(one(org.leads)["Id"], Title=None)
-    alone.send("PLT")
-    assert (one(org.leads)["Rating"], one(org.leads)["Title"]) == ("Hot", None)
-    alone.send("Create")
-    assert one(org.leads)["Title"] is None, "our own change must not hide that a person was there"
-
-
-def test_edits_are_not_forgotten_when_an_answer_is_lost(org: Salesforce, alone: Alone) -> None:
-    alone.send()
-    org.edit(one(org.leads)["Id"], Title=None)
-    org.fail_next(LOSE_ANSWER, is_write)
-    alone.send("PLT")
-    alone.again()
-    alone.send("Create")
-    assert (one(org.leads)["Rating"], one(org.leads)["Title"]) == ("Hot", None)
-
-
 def test_a_rating_is_known_for_ours_when_an_answer_is_lost(org: Salesforce, alone: Alone) -> None:
     alone.send("DNC")
     org.fail_next(LOSE_ANSWER, is_write)
@@ -333,21 +267,6 @@ def test_a_rating_is_known_for_ours_when_an_answer_is_lost(org: Salesforce, alon
     org.edit(one(org.leads)["Id"], Company="Their name")
     alone.send("PLT")
     assert one(org.leads)["Rating"] == "Hot"
-
-
-def test_what_a_later_lead_adds_fills_what_is_empty(org: Salesforce, alone: Alone) -> None:
-    alone.send(UserDetails={"Email": "ada@example.com"})
-    alone.send("PLT")
-    assert (one(org.leads)["LastName"], one(org.leads)["Phone"]) == ("O'Neil", "16175555555")
-
-
-def test_an_offer_may_ask_for_everything_to_be_overwritten_but_the_first_story(org: Salesforce, make: Make) -> None:
-    alone = make(policies={"existing_records": "overwrite"})
-    alone.send()
-    org.edit(one(org.leads)["Id"], Company="Their name", Rating="Cold")
-    alone.send("PLT")
-    assert (one(org.leads)["Company"], one(org.leads)["Rating"]) == ("Example Works", "Hot")
-    assert sorted(told(org)) == sorted(outgoing.lead_id for outgoing in alone.sent)
 
 
 def test_a_change_at_the_same_moment_is_not_overwritten(org: Salesforce, alone: Alone, time: TestClock) -> None:
@@ -386,16 +305,6 @@ def test_a_lead_that_others_change_all_the_time_is_left_as_it_is_and_gets_the_st
 # --- Records that others have made --------------------------------------------------------------------------------------
 
 
-def test_a_record_of_a_trade_show_is_found_and_only_its_empty_fields_are_filled(org: Salesforce, alone: Alone) -> None:
-    theirs = org.add_lead(Email=EMAIL.upper(), LastName="Oneil", Phone=None, Rating="Cold")
-    alone.send("PLT", email=EMAIL)
-    row = one(org.leads)
-    assert (row["Id"], row["LastName"], row["Phone"], row["Rating"]) == (theirs, "Oneil", "16175555555", "Cold")
-    assert len(org.tasks(theirs)) == 1
-    alone.send("Create", email=EMAIL)
-    assert len(org.tasks(theirs)) == 2
-
-
 def test_of_several_matches_the_newest_that_is_not_converted_counts(
     org: Salesforce, alone: Alone, time: TestClock
 ) -> None:
@@ -417,12 +326,6 @@ def test_our_own_record_counts_before_newer_ones_of_others(org: Salesforce, make
     org.add_lead(Email=EMAIL)
     alone.again()
     assert alone.customers[EMAIL].record_id == ours
-
-
-def test_a_search_that_is_switched_off_finds_nobody(org: Salesforce, make: Make) -> None:
-    org.add_lead(Email=EMAIL)
-    make(match_existing="off").send(email=EMAIL)
-    assert len(org.leads) == 2
 
 
 @pytest.mark.parametrize("email", ["o'neil@example.com", "o\\neil@example.com", 'o"neil@example.com'])
@@ -523,45 +426,11 @@ def test_a_survivor_is_found_by_its_address_once_the_recycle_bin_is_empty(org: S
     assert isinstance(outcome, Delivered) and outcome.record_id == survivor
 
 
-def test_a_deleted_record_is_made_again_once(org: Salesforce, alone: Alone) -> None:
-    alone.send()
-    org.delete("Lead", one(org.leads)["Id"])
-    org.fail_next(LOSE_ANSWER, is_write)
-    alone.send("PLT")
-    assert isinstance(alone.again(), Delivered)
-    assert len(org.leads) == 1
-    alone.send("Create")
-    assert len(org.tasks(one(org.leads)["Id"])) == 1
-
-
-def test_or_it_stays_deleted(org: Salesforce, make: Make) -> None:
-    alone = make(deleted_records="skip")
-    alone.send()
-    org.delete("Lead", one(org.leads)["Id"])
-    outcome = alone.send("PLT")
-    assert isinstance(outcome, Skipped) and "deleted" in outcome.reason
-    assert not org.leads
-
-
 # --- Do not contact -----------------------------------------------------------------------------------------------------
 
 
 def flags(row: dict[str, Any]) -> tuple[Any, ...]:
     return row["HasOptedOutOfEmail"], row["DoNotCall"], row["HasOptedOutOfFax"]
-
-
-def test_a_cross_listed_lead_makes_a_record_that_says_do_not_contact(org: Salesforce, alone: Alone) -> None:
-    alone.send("DNC")
-    assert flags(one(org.leads)) == (True, True, True)
-    assert one(org.leads)["Rating"] == "Cold"
-
-
-def test_real_interest_takes_our_flags_back(org: Salesforce, alone: Alone) -> None:
-    alone.send("DNC")
-    alone.send("PLT")
-    assert flags(one(org.leads)) == (False, False, False)
-    assert one(org.leads)["Rating"] == "Hot"
-    assert "not to contact" not in org.tasks()[0]["Description"]
 
 
 def test_flags_of_a_record_that_others_have_touched_stay_and_the_task_says_so(org: Salesforce, alone: Alone) -> None:
@@ -570,18 +439,6 @@ def test_flags_of_a_record_that_others_have_touched_stay_and_the_task_says_so(or
     alone.send("PLT")
     assert flags(one(org.leads)) == (True, True, True)
     assert "not to contact" in org.tasks()[0]["Description"]
-
-
-def test_a_cross_listed_lead_of_a_known_customer_is_a_task_alone(org: Salesforce, alone: Alone) -> None:
-    alone.send("PLT")
-    alone.send("DNC")
-    assert flags(one(org.leads)) == (False, False, False)
-    assert len(org.tasks()) == 1
-
-
-def test_by_policy_a_cross_listed_lead_sets_no_flags(org: Salesforce, make: Make) -> None:
-    make(policies={"dnc": "note"}).send("DNC")
-    assert flags(one(org.leads)) == (False, False, False)
 
 
 # --- Fields -------------------------------------------------------------------------------------------------------------
@@ -884,17 +741,6 @@ def test_what_looks_like_syntax_is_text(org: Salesforce, alone: Alone, hostile: 
     assert kept in one(org.tasks())["Description"].replace("\r", "").replace("\u200b", "")
     assert row["OwnerId"] == QUEUE
     assert not [request for request in org.journal if request.headers.get("sforce-auto-assign") == "1"]
-
-
-@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-def test_any_text_arrives_as_it_was_written(org: Salesforce, make: Make, text: str) -> None:
-    alone = make()
-    number = len(org.leads)
-    alone.send(email=f"{number}@example.com", Description=f"<{text}>")
-    alone.send("PLT", email=f"{number}@example.com", Description=f"<{text}>")
-    assert f"<{text}>" in org.leads[-1]["Description"]
-    assert f"<{text}>" in org.tasks()[-1]["Description"]
 
 
 # --- Follow-up ----------------------------------------------------------------------------------------------------------
@@ -1421,20 +1267,6 @@ def test_a_check_of_what_works_says_so(org: Salesforce, make: Make) -> None:
     }
     org.hidden |= {("Lead", "HasOptedOutOfFax"), ("Lead", "Title")}
     assert make(follow_up=follow_up, external_id_field=KEY, assignment=RULE).check() == CheckResult(ok=True)
-
-
-@pytest.mark.parametrize("status", [500, 503, 429])
-def test_a_check_during_an_outage_blames_nobody(org: Salesforce, make: Make, status: int) -> None:
-    org.fault = lambda request: Response(status, b"<html>busy</html>")
-    assert make().check().transient
-
-
-@pytest.mark.parametrize("status", [200, 302, 404])
-def test_what_answers_that_is_no_organisation_is_the_wrong_address(org: Salesforce, make: Make, status: int) -> None:
-    org.fault = lambda request: Response(status, b"<html>Welcome</html>")
-    result = make().check()
-    assert not result.ok and not result.transient
-    assert "url" in result.problem
 
 
 def test_a_host_that_is_not_there_is_named_as_the_fault(make: Make) -> None:

@@ -10,17 +10,11 @@ import pytest
 from leads.core.states import State
 from leads.operations.replay import ReplayLead, replay_lead
 from tests.fakes.https_server import LOSE_ANSWER
-from tests.fakes.salesforce import CLIENT, Field, Salesforce, VendorError
-from tests.fakes.tls import Authority, make_authority
-from tests.support.pipeline import Pipeline, a_lead, pipeline_over_tls
+from tests.fakes.salesforce import Field, Salesforce, VendorError
+from tests.fakes.tls import Authority
+from tests.support.pipeline import EMAIL, Pipeline, a_lead, deliver, destination_entry, pipeline_over_tls, state
 
-EMAIL = "siobhan+crm@example.com"
 KEY = "Marketplace_Key__c"
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return make_authority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture
@@ -39,20 +33,7 @@ def pipeline(fresh_storage: str, authority: Authority, org: Salesforce, monkeypa
 
 
 def crm(org: Salesforce, **more: Any) -> dict[str, Any]:
-    config: dict[str, Any] = {key: more.pop(key) for key in ("mapping", "follow_up") if key in more}
-    settings = {"url": org.url, "client_id": CLIENT, "client_secret": "env:LEADS_SECRET_SALESFORCE", **more}
-    return {"name": "crm", "type": "salesforce", "settings": settings, **config}
-
-
-def deliver(pipeline: Pipeline, action: str = "INS", email: str = EMAIL, **changes: Any) -> str:
-    """A lead, from its post until it is settled."""
-    lead = pipeline.post(a_lead(email, action, **changes))
-    pipeline.run()
-    return lead
-
-
-def state(pipeline: Pipeline, lead: str) -> State:
-    return pipeline.delivery(lead).state
+    return destination_entry("salesforce", org.settings("env:LEADS_SECRET_SALESFORCE"), **more)
 
 
 def told(org: Salesforce) -> list[str]:
@@ -159,10 +140,3 @@ def test_a_lead_that_a_rule_refuses_is_a_dead_letter_that_repeats_nothing(
     kept = repr(pipeline.delivery(lead)) + caplog.text
     for secret in (EMAIL, "O'Neil", "16175555555", "Example Works", "the secret", *org.sessions):
         assert secret not in kept
-
-
-def test_offers_that_share_a_credential_share_a_token(pipeline: Pipeline, org: Salesforce) -> None:
-    pipeline.offer(crm(org, mapping={"Title": None}), offer_id="contoso.other", titles=["Other"])
-    deliver(pipeline)
-    deliver(pipeline, email="b@example.com", OfferTitle="Other")
-    assert sum(request.path.endswith("/token") for request in org.journal) == 1
