@@ -174,6 +174,7 @@ def test_a_contact_of_other_people_gets_the_note_and_only_what_was_never_filled(
         "country": "United States",
     }
     assert len(notes(hubspot)) == 1
+    assert ("POST contacts/batch/read" in asked(hubspot)) is hides_id
     assert not any("search" in request.path or "upsert" in request.path for request in hubspot.journal)
 
 
@@ -222,6 +223,7 @@ def test_leads_of_two_offers_are_one_contact(pipeline: Pipeline, hubspot: HubSpo
     deliver(pipeline)
     deliver(pipeline, OfferTitle="Contoso Other")
     assert len(notes(hubspot)) == 2 and one(hubspot)
+    assert asked(hubspot).count("POST contacts") == 1, "the contact is known to both"
 
 
 # --- Once, whatever is lost ---------------------------------------------------------------------------------------------
@@ -255,6 +257,26 @@ def test_a_lost_answer_doubles_nothing(pipeline: Pipeline, hubspot: HubSpot, num
     assert state(pipeline, lead) is State.DELIVERED
     assert (len(hubspot.notes), len(hubspot.tasks)) == (before[0] + 1, before[1] + 1)
     assert one(hubspot).properties["phone"] == "16175555555" and hubspot.lists[LIST] == {one(hubspot).id}
+
+
+def test_a_second_try_looks_only_for_what_may_be_there(pipeline: Pipeline, hubspot: HubSpot) -> None:
+    """It is remembered that the note was stored before the task is tried."""
+    pipeline.offer(crm(hubspot, **every_stage(**TASK)))
+    hubspot.fail_next(LOSE_ANSWER, is_write(3))
+    deliver(pipeline)
+    del hubspot.journal[:]
+    pipeline.advance(3600)
+    assert asked(hubspot) == [f"GET contacts/{one(hubspot).id}", "POST tasks/batch/read"]
+
+
+def test_a_list_that_is_busy_is_tried_again_with_the_lead(pipeline: Pipeline, hubspot: HubSpot) -> None:
+    pipeline.offer(crm(hubspot, **every_stage(list=LIST)))
+    hubspot.fail_next(Response(503, b""), lambda request: request.method == "PUT")
+    lead = deliver(pipeline)
+    assert state(pipeline, lead) is State.RETRY
+    pipeline.advance(3600)
+    assert state(pipeline, lead) is State.DELIVERED
+    assert hubspot.lists[LIST] == {one(hubspot).id} and len(notes(hubspot)) == 1
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -296,14 +318,14 @@ def test_a_very_long_story_is_in_several_notes_once_each(pipeline: Pipeline, hub
 
 def test_the_own_note_is_found_among_hundreds(pipeline: Pipeline, hubspot: HubSpot) -> None:
     deliver(pipeline)
-    for number in range(250):
+    for number in range(350):  # more than are looked through
         hubspot.notes[str(number)] = fake.Activity(str(number), one(hubspot).id, {"hs_note_body": "older"})
     hubspot.notes = dict(sorted(hubspot.notes.items(), key=lambda note: int(note[0])))
-    hubspot.fail_next(LOSE_ANSWER, lambda request: request.path.endswith("/notes"))
+    hubspot.fail_next(LOSE_ANSWER, is_write(1))
     lead = deliver(pipeline, "PLT")
     pipeline.advance(3600)
     assert state(pipeline, lead) is State.DELIVERED
-    assert len(hubspot.notes) == 252
+    assert len(hubspot.notes) == 352
 
 
 # --- Refusals -----------------------------------------------------------------------------------------------------------
@@ -467,12 +489,19 @@ def test_a_connection_that_works_passes_and_nothing_is_stored(pipeline: Pipeline
     assert hubspot.contacts == {} and len(hubspot.journal) <= 2 * 11
 
 
-@pytest.mark.parametrize("tells", [True, False], ids=["asked", "shown by a refusal"])
-def test_a_missing_scope_is_named(pipeline: Pipeline, hubspot: HubSpot, tells: bool) -> None:
+@pytest.mark.parametrize(("scope", "tells"), [("read", True), ("write", True), ("read", False)])
+def test_a_missing_scope_is_named(pipeline: Pipeline, hubspot: HubSpot, scope: str, tells: bool) -> None:
     hubspot.tells_scopes = tells
-    hubspot.scopes.discard("crm.objects.contacts.read")
+    hubspot.scopes.discard(f"crm.objects.contacts.{scope}")
     found = check(pipeline, hubspot)
-    assert not found.ok and "crm.objects.contacts.read" in found.problem
+    assert not found.ok and f"crm.objects.contacts.{scope}" in found.problem
+
+
+def test_a_missing_scope_that_no_check_can_see_is_named_by_the_first_lead(pipeline: Pipeline, hubspot: HubSpot) -> None:
+    hubspot.tells_scopes = False
+    hubspot.scopes.discard("crm.objects.contacts.write")
+    lead = deliver(pipeline)
+    assert "add the scope crm.objects.contacts.write to the service key" in pipeline.delivery(lead).reason
 
 
 @pytest.mark.parametrize("token", ["not-a-token", "pat-na1-another"])
