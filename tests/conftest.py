@@ -21,6 +21,7 @@ from tests.support.vendor import Vendor
 from tools.azurite import Azurite
 
 if TYPE_CHECKING:
+    from tests.fakes.tls import Authority
     from tests.support.command_line import Run
 
 TESTS = Path(__file__).parent
@@ -124,6 +125,14 @@ def shared_storage(_unused_accounts: Iterator[str]) -> Iterator[str]:
     with _azurite_account(_unused_accounts) as connection_string:
         yield connection_string
         assert list(misplaced(connection_string)) == [], "people and secrets where they don't belong"
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Whose certificates the servers of all tests have."""
+    from tests.fakes.tls import make_authority  # with trustme, which most tests do without
+
+    return make_authority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from leads.operations.doctor import examine_deployment
 from leads.operations.operation import Nothing
 from leads.operations.validation import ValidateOffer, validate_offer
 from tests.fakes.https_server import Request, Response, VendorServer
-from tests.fakes.tls import Authority, make_authority
+from tests.fakes.tls import Authority
 from tests.support.command_line import Run, one_line, run_against, working
 from tests.support.memory import account_at
 from tests.support.pipeline import Pipeline, a_lead, pipeline_over_tls
@@ -31,11 +31,6 @@ class Repeating(VendorServer):
     def answer(self, request: Request) -> Response:
         sent = {"authorization": request.headers.get("authorization"), "who": WHO, "body": request.body.decode()}
         return Response(self.status, {"detail": "token expired", **sent})
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return make_authority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture

@@ -24,17 +24,12 @@ from leads.pipeline.attempt import outgoing_lead
 from tests.destinations.faults.subjects import SECRETS, SUBJECTS, Subject, running
 from tests.fakes import marketo
 from tests.fakes.https_server import Request
-from tests.fakes.tls import Authority, make_authority
+from tests.fakes.tls import Authority
 from tests.support.pipeline import LEAD, Pipeline, a_lead, crm, pipeline_over_tls
 from tests.support.strategies import bodies
 from tests.support.vendor import Vendor
 
 FOLLOW_UP = {"contact_requested": {"task": {"subject": "Call {first_name}", "due_hours": 4}}}
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return make_authority(tmp_path_factory.mktemp("ca"))
 
 
 def preview(pipeline: Pipeline, **wanted: Any) -> Preview:

@@ -17,16 +17,11 @@ from leads.pipeline.intake import KeptUnreadable
 from leads.platform.settings import read_settings
 from leads.watch import tick
 from tests.fakes.chat import Chat
-from tests.fakes.tls import Authority, make_authority
+from tests.fakes.tls import Authority
 from tests.support.logs import logged
 from tests.support.pipeline import Pipeline, a_lead, crm
 from tests.support.recording import Recording
 from tests.support.vendor import REJECTED, Vendor
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return make_authority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture
