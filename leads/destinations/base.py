@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from leads.core.lead import Lead, Stage
 from leads.core.outcomes import Delivered, Outcome
-from leads.destinations.follow_up import NO_FOLLOW_UP, FollowUp
+from leads.destinations.follow_up import NO_FOLLOW_UP, REAL_INTEREST, FollowUp
 from leads.platform.once import once
 from leads.platform.secrets import Secrets
 from leads.platform.settings import Settings
@@ -72,6 +72,11 @@ class OutgoingLead:
     follow_up: FollowUp = NO_FOLLOW_UP
     set_do_not_contact: bool = False
     overwrite: bool = False
+
+    @property
+    def asks_for_contact(self) -> bool:
+        """Whether the customer has shown real interest."""
+        return self.stage in REAL_INTEREST
 
 
 @dataclass(frozen=True, slots=True)

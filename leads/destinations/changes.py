@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from leads.destinations.follow_up import REAL_INTEREST, is_hotter
+from leads.destinations.follow_up import is_hotter
 from leads.destinations.text import NOT_PROVIDED
 from leads.destinations.vendor_errors import ErrorKind
 
@@ -100,7 +100,7 @@ def changes_to(
     may_rate = untouched or is_our_rating or not found.values.get(vocabulary.rating) or outgoing.overwrite
     if rating and vocabulary.ratings and vocabulary.rating not in fields and may_rate and is_hotter(rating, now):
         changes[vocabulary.rating] = vocabulary.ratings[rating]
-    if untouched and outgoing.stage in REAL_INTEREST:
+    if untouched and outgoing.asks_for_contact:
         flags = [name for name in vocabulary.do_not_contact if found.values.get(name) and name not in fields]
         changes |= dict.fromkeys(flags, False)
     return changes

@@ -20,7 +20,7 @@ from leads.destinations.base import (
     PreviewedRequest,
 )
 from leads.destinations.changes import Vocabulary
-from leads.destinations.follow_up import REAL_INTEREST, FollowUp
+from leads.destinations.follow_up import FollowUp
 from leads.destinations.rest import PreviewingClient, RestClient
 from leads.destinations.text import CONTACT_ASKED_FOR
 from leads.destinations.tokens import TokenSource
@@ -145,7 +145,7 @@ class CrmSending(LeadSending, Generic[Record]):
 
     def _contact_remark(self, values: Mapping[str, Any]) -> list[str]:
         """What to tell a person where the customer asks for contact, but the record's values say not to."""
-        asks = self._outgoing.stage in REAL_INTEREST
+        asks = self._outgoing.asks_for_contact
         return [CONTACT_ASKED_FOR] if asks and self.vocabulary.says_do_not_contact(values) else []
 
     def _delivered(self, record_id: str, rating: str, *, made: str, edited: bool = False) -> Delivered:

@@ -110,18 +110,18 @@ class LeadRow:
         return self.row.get("_modifiedby_value") != self.row.get("_createdby_value")
 
     @property
-    def places(self) -> list["Place"]:
+    def parents(self) -> list["NoteParent"]:
         """Where a stage is added: the lead itself, or first what it became."""
         became = [
-            Place("opportunities", "opportunity", self.row.get("_qualifyingopportunityid_value") or ""),
-            Place("contacts", "contact", self.row.get("_parentcontactid_value") or ""),
+            NoteParent("opportunities", "opportunity", self.row.get("_qualifyingopportunityid_value") or ""),
+            NoteParent("contacts", "contact", self.row.get("_parentcontactid_value") or ""),
         ]
-        itself = Place("leads", "lead", self.id)
-        return [itself] if self.is_open else [*(place for place in became if place.id), itself]
+        itself = NoteParent("leads", "lead", self.id)
+        return [itself] if self.is_open else [*(parent for parent in became if parent.id), itself]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class NoteParent:
     """A record to which notes and tasks are added."""
 
     entity_set: str
@@ -157,12 +157,12 @@ def owner_path(owner: str) -> str:
 
 
 def stage_writes(
-    place: Place, outgoing: OutgoingLead, follow_up: FollowUp, subject: str, remarks: Iterable[str]
+    parent: NoteParent, outgoing: OutgoingLead, follow_up: FollowUp, subject: str, remarks: Iterable[str]
 ) -> list[Write]:
     """The note of a stage, and what is to be done about it. `subject` is the task's."""
     key = (outgoing.lead_id, outgoing.destination)
     text = "\n\n".join([*remarks, summary(outgoing)])
-    writes = _notes(place, outgoing, key, text)
+    writes = _notes(parent, outgoing, key, text)
     task_id = computed_id("task", *key)
     if follow_up.task:
         task: dict[str, Any] = {
@@ -170,19 +170,19 @@ def stage_writes(
             "description": truncate(text, _TASK_TEXT_CHARACTERS),
             "scheduledend": f"{follow_up.task.due_at(outgoing.received_at):%Y-%m-%dT%H:%M:%SZ}",
             "prioritycode": 2 if follow_up.rating == "hot" else 1,
-            f"regardingobjectid_{place.table}_task@odata.bind": place.path,
+            f"regardingobjectid_{parent.table}_task@odata.bind": parent.path,
         }
         if follow_up.owner:
             task["ownerid@odata.bind"] = owner_path(follow_up.owner)
         writes.append(Write("tasks", task_id, task))
     if follow_up.queue:
-        queued = ("task", f"/tasks({task_id})") if follow_up.task else (place.table, place.path)
+        queued = ("task", f"/tasks({task_id})") if follow_up.task else (parent.table, parent.path)
         item = {"queueid@odata.bind": f"/queues({follow_up.queue})", f"objectid_{queued[0]}@odata.bind": queued[1]}
         writes.append(Write("queueitems", computed_id("queueitem", *key), item))
     return writes
 
 
-def _notes(place: Place, outgoing: OutgoingLead, key: tuple[str, ...], text: str) -> list[Write]:
+def _notes(parent: NoteParent, outgoing: OutgoingLead, key: tuple[str, ...], text: str) -> list[Write]:
     """One note, or as many as a very long text takes."""
     parts = chunk_html(text, _NOTE_CHARACTERS)
     notes = []
@@ -191,7 +191,7 @@ def _notes(place: Place, outgoing: OutgoingLead, key: tuple[str, ...], text: str
         body = {
             "subject": truncate(headline(outgoing), _SUBJECT_CHARACTERS - len(mark)) + mark,
             "notetext": part,
-            f"objectid_{place.table}@odata.bind": place.path,
+            f"objectid_{parent.table}@odata.bind": parent.path,
         }
         notes.append(Write("annotations", computed_id("note", *key, *([str(number)] if number > 1 else [])), body))
     return notes

@@ -20,7 +20,7 @@ from leads.destinations.vendors.dataverse.records import (
     VOCABULARY,
     WHOLE_OR_NOT_AT_ALL,
     LeadRow,
-    Place,
+    NoteParent,
     computed_id,
     new_lead,
     stage_writes,
@@ -184,7 +184,7 @@ class Sending(CrmSending[LeadRow]):
         """The record with its first stage. `detect`: as far as the settings ask the environment's duplicate rules."""
         body = new_lead(self._fields(), self._outgoing, self._follow_up)
         asked = detect and self._settings.duplicate_detection != "off"
-        return [_create_only(lead_id, body, detect=asked), *self._stage_writes(Place("leads", "lead", lead_id))]
+        return [_create_only(lead_id, body, detect=asked), *self._stage_writes(NoteParent("leads", "lead", lead_id))]
 
     def _created_before(self, lead_id: str) -> Outcome:
         """An earlier try has made the record, for this lead or for another one of the customer's: its note will tell."""
@@ -203,7 +203,7 @@ class Sending(CrmSending[LeadRow]):
         update = [Write("leads", found.id, changes, {_CONDITIONAL: found.etag})] if changes else []
         remarks = [*self._remarks, *self._contact_remark({**found.row, **changes})]
         rating = self._follow_up.rating or ""
-        if self._write_to_first_place(found, remarks, update):
+        if self._write_to_first_parent(found, remarks, update):
             raised = RATING_COLUMN in changes and update[0] in self._sent
         else:
             # An earlier try has stored it, and may have hidden behind its own change that a person was there before it.
@@ -213,21 +213,21 @@ class Sending(CrmSending[LeadRow]):
             found.id, rating if raised else existing.last_rating, made=found.id if ours else "", edited=edited
         )
 
-    def _write_to_first_place(self, found: LeadRow, remarks: list[str], update: list[Write]) -> bool:
+    def _write_to_first_parent(self, found: LeadRow, remarks: list[str], update: list[Write]) -> bool:
         """Returns whether it was this try that has stored the stage."""
-        *became, itself = found.places
-        for place in became:
+        *became, itself = found.parents
+        for parent in became:
             try:
-                return self._write_stage(place, remarks, update)
+                return self._write_stage(parent, remarks, update)
             except VendorError as refused:
                 # It may be closed to us, or be gone: the lead itself is still there.
                 if refused.problem.kind not in {ErrorKind.SETTINGS, ErrorKind.GONE, ErrorKind.LEAD}:
                     raise
         return self._write_stage(itself, remarks, update)
 
-    def _write_stage(self, place: Place, remarks: list[str], update: list[Write]) -> bool:
+    def _write_stage(self, parent: NoteParent, remarks: list[str], update: list[Write]) -> bool:
         try:
-            self._write([*self._stage_writes(place, remarks), *update])
+            self._write([*self._stage_writes(parent, remarks), *update])
         except VendorError as refused:
             if refused.problem.kind is not ErrorKind.ALREADY_THERE:
                 raise
@@ -235,7 +235,7 @@ class Sending(CrmSending[LeadRow]):
                 return False
             # Or it was the update that collided, with another record's key: what adds has ids of our own, which prove it.
             self._without_changes.decided = True
-            if not self._write_stage(place, [*self._remarks, *remarks], []):
+            if not self._write_stage(parent, [*self._remarks, *remarks], []):
                 return False
             self._code = refused.problem.code
         return True
@@ -253,10 +253,10 @@ class Sending(CrmSending[LeadRow]):
         rendered = render_mapping(mapping, self._outgoing, self._customer)
         return fit_fields(rendered, self._lengths.known, WHOLE_OR_NOT_AT_ALL)
 
-    def _stage_writes(self, place: Place, remarks: list[str] | None = None) -> list[Write]:
+    def _stage_writes(self, parent: NoteParent, remarks: list[str] | None = None) -> list[Write]:
         task = self._follow_up.task
         subject = render(task.subject, self._outgoing, self._customer) if task else ""
-        return stage_writes(place, self._outgoing, self._follow_up, subject, remarks or self._remarks)
+        return stage_writes(parent, self._outgoing, self._follow_up, subject, remarks or self._remarks)
 
 
 class _Refused:

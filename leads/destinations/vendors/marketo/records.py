@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from leads.destinations.base import Customer, MappingValue, OutgoingLead
-from leads.destinations.follow_up import REAL_INTEREST, is_hotter
+from leads.destinations.follow_up import is_hotter
 from leads.destinations.mapping import render_mapping
 from leads.destinations.text import NOT_PROVIDED
 
@@ -108,11 +108,6 @@ def set_flags(names: Iterable[str]) -> dict[str, Any]:
 
 def cleared_flags(names: Iterable[str]) -> dict[str, Any]:
     return {key: value for name in names for key, value in ((name, False), (f"{name}Reason", None))}
-
-
-def asks_for_contact(outgoing: OutgoingLead) -> bool:
-    """Whether the customer has shown real interest."""
-    return outgoing.stage in REAL_INTEREST
 
 
 def may_raise(current: str, last: str, rating: str, *, overwrite: bool) -> bool:

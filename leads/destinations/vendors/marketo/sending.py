@@ -21,7 +21,6 @@ from leads.destinations.vendors.marketo.records import (
     DEFAULT_MAPPING,
     WHOLE_OR_NOT_AT_ALL,
     Person,
-    asks_for_contact,
     cleared_flags,
     lead_fields,
     may_raise,
@@ -128,7 +127,7 @@ class Sending(LeadSending):
     def _unseen(self) -> bool:
         """Whether everything is overwritten, so that it need not be known what stands there."""
         may_be_gone = self._customer.record_id and self._settings.deleted_records == "skip"
-        flags = self._outgoing.set_do_not_contact or (asks_for_contact(self._outgoing) and self._flagged)
+        flags = self._outgoing.set_do_not_contact or (self._outgoing.asks_for_contact and self._flagged)
         return self._outgoing.overwrite and not may_be_gone and not flags
 
     def _find_known(self) -> Person | None:
@@ -176,7 +175,7 @@ class Sending(LeadSending):
         if rating_field and rating_field not in fields:
             changes |= self._rated(str(found.row.get(rating_field) or ""))
         remarks = []
-        if asks_for_contact(self._outgoing):
+        if self._outgoing.asks_for_contact:
             changes |= cleared_flags(found.flags(self._settings.do_not_contact, ours=True))
             self._flagged = ""
             if found.flags(self._settings.do_not_contact, ours=False):

@@ -2,13 +2,12 @@
 
 from datetime import timedelta
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from leads.core import clock
 from leads.core.outcomes import Misconfigured, Retry
 from leads.destinations.base import Context
 from leads.destinations.http import Answer, HttpClient
-from leads.destinations.tokens import NoToken, Token, TokenSource
+from leads.destinations.tokens import NoToken, Token, TokenSource, post_form
 from leads.destinations.vendor_errors import UNREADABLE
 from leads.destinations.vendors.marketo.errors import WRONG_ADDRESS, problem_of
 from leads.destinations.vendors.marketo.settings import MarketoSettings
@@ -31,14 +30,7 @@ def token_source(settings: MarketoSettings, context: Context, http: HttpClient) 
             "client_id": settings.client_id,
             "client_secret": context.secrets.read(settings.client_secret),
         }
-        # In the body: an address is written into too many logs.
-        answer = http.request(
-            "POST",
-            f"{settings.base_url}/identity/oauth/token",
-            headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"},
-            body=urlencode(form),
-        )
-        return _token(answer)
+        return _token(post_form(http, f"{settings.base_url}/identity/oauth/token", form))
 
     key = ("token", settings.base_url, settings.client_id, settings.client_secret)
     # Asked before its end, Marketo gives the same token again.

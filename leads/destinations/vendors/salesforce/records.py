@@ -79,7 +79,7 @@ def lead_columns(names: Iterable[str]) -> list[str]:
 
 
 def selection(table: str, columns: Iterable[str], outgoing: OutgoingLead, condition: str) -> str:
-    """A query for records, with their tasks since the lead came in and their place in its campaign."""
+    """A query for records, with their tasks since the lead came in and their membership of its campaign."""
     since = f"{outgoing.received_at.astimezone(UTC) - _CLOCKS_APART:%Y-%m-%dT%H:%M:%SZ}"
     tasks = select("Tasks", ["Description"], f"CreatedDate >= {since} ORDER BY CreatedDate ASC LIMIT {_TASKS_READ}")
     related = [tasks]
@@ -146,20 +146,20 @@ class LeadRecord(Record):
         return {"If-Unmodified-Since": format_datetime(at.astimezone(UTC), usegmt=True)}
 
     @property
-    def places(self) -> list["Place"]:
+    def parents(self) -> list["TaskParent"]:
         """Where a stage is added: the lead itself, or what it became."""
         if self.is_open:
-            return [Place("Lead", self.id)]
+            return [TaskParent("Lead", self.id)]
         contact, account, opportunity = (
             str(self.row.get(f"Converted{name}Id") or "") for name in ("Contact", "Account", "Opportunity")
         )
         about = [name for name in (opportunity, account) if name]
-        contacts = [Place("Contact", contact, name) for name in (*about, "")] if contact else []
-        return [*contacts, *([Place("Account", account)] if account else [])]
+        contacts = [TaskParent("Contact", contact, name) for name in (*about, "")] if contact else []
+        return [*contacts, *([TaskParent("Account", account)] if account else [])]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TaskParent:
     """A record to which tasks are added, and for a contact what else they are about."""
 
     table: str
@@ -177,7 +177,9 @@ class Place:
 # --- What is written ----------------------------------------------------------------------------------------------------
 
 
-def stage_tasks(place: Place, outgoing: OutgoingLead, text: str, owner: str, subject: str) -> Iterator[dict[str, Any]]:
+def stage_tasks(
+    parent: TaskParent, outgoing: OutgoingLead, text: str, owner: str, subject: str
+) -> Iterator[dict[str, Any]]:
     """The task of a stage: open, with a due date, where the follow-up has one, else done. A long text goes on in more of them.
 
     `subject` is the follow-up's; `owner` the id of a user, "" for the app's own.
@@ -186,7 +188,7 @@ def stage_tasks(place: Place, outgoing: OutgoingLead, text: str, owner: str, sub
     task = outgoing.follow_up.task
     for number, content in enumerate(contents, 1):
         page = f" ({number}/{len(contents)})" if len(contents) > 1 else ""
-        fields: dict[str, Any] = {**place.links, "Description": content}
+        fields: dict[str, Any] = {**parent.links, "Description": content}
         if task and number == 1:
             due = task.due_at(outgoing.received_at)
             fields["Subject"] = truncate(subject, _SUBJECT_CHARACTERS)

@@ -25,8 +25,8 @@ from leads.destinations.vendors.salesforce.records import (
     VOCABULARY,
     WHOLE_OR_NOT_AT_ALL,
     LeadRecord,
-    Place,
     Record,
+    TaskParent,
     computed_id,
     computed_key,
     fits,
@@ -71,7 +71,7 @@ class Sending(CrmSending[LeadRecord]):
         self._made = ""
         self._duplicate = False
         self._closed: list[Refusal] = []
-        """Why the places that a stage was to be added to did not take it."""
+        """Why the parents that a stage was to be added to did not take it."""
 
     def _begin(self) -> None:
         self._lessons.begin()
@@ -196,7 +196,7 @@ class Sending(CrmSending[LeadRecord]):
             if found := self._read(lead_id):
                 return self._add_stage(found)
         for contact_id in filter(is_contact, refusal.duplicates):
-            if self._added_to(Place("Contact", contact_id), None, {}):
+            if self._added_to(TaskParent("Contact", contact_id), None, {}):
                 return Delivered(self._customer.record_id, self._outcome_code())
         return Rejected(refusal.problem.words, refusal.problem.code)
 
@@ -212,7 +212,7 @@ class Sending(CrmSending[LeadRecord]):
         existing = Existing(found.row, ours, ours and (found.touched_by_others or hidden), self._last_rating)
         changes = self._changes(existing) if found.is_open and not self._lessons.without_changes.decided else {}
         self._closed.clear()
-        if not any(self._added_to(place, found, changes) for place in found.places):
+        if not any(self._added_to(parent, found, changes) for parent in found.parents):
             if refusal := next(filter(self._lessons.to_leave_out, self._closed), None):
                 raise refusal
             # It was converted, and what it became is deleted or closed to us.
@@ -233,29 +233,29 @@ class Sending(CrmSending[LeadRecord]):
         fields = {name: value for name, value in self._fields().items() if name not in stories}
         return self._lessons.writable(LEAD, changes_to(existing, fields, self._outgoing, VOCABULARY))
 
-    def _added_to(self, place: Place, lead: LeadRecord | None, changes: Mapping[str, Any]) -> bool:
-        """Add the stage in one transaction with what changes in the lead. False if the place is gone or closed to us."""
+    def _added_to(self, parent: TaskParent, lead: LeadRecord | None, changes: Mapping[str, Any]) -> bool:
+        """Add the stage in one transaction with what changes in the lead. False if the parent is gone or closed to us."""
         try:
-            record = lead if lead is not None and lead.id == place.id else self._read_place(place)
+            record = lead if lead is not None and lead.id == parent.id else self._read_parent(parent)
             if record is None:
                 return False
             writes = [
                 *self._change_writes(lead, changes),
-                *self._task_writes(place, record, lead, changes),
-                *self._member_writes(place, record),
+                *self._task_writes(parent, record, lead, changes),
+                *self._member_writes(parent, record),
             ]
             if writes:
                 self._client.write(writes)
         except Refusal as refusal:
             is_closed = refusal.problem.kind in _CLOSED_TO_US and refusal.problem.code not in OWNER_REFUSED
-            if place.table == "Lead" or refusal.part == MEMBER or not is_closed:
+            if parent.table == "Lead" or refusal.part == MEMBER or not is_closed:
                 raise
             self._closed.append(refusal)
             return False
         return True
 
-    def _read_place(self, place: Place) -> Record | None:
-        rows = self._client.query(selection(place.table, ("Id", "OwnerId"), self._outgoing, equals("Id", place.id)))
+    def _read_parent(self, parent: TaskParent) -> Record | None:
+        rows = self._client.query(selection(parent.table, ("Id", "OwnerId"), self._outgoing, equals("Id", parent.id)))
         return Record(rows[0]) if rows else None
 
     def _change_writes(self, lead: LeadRecord | None, changes: Mapping[str, Any]) -> list[Write]:
@@ -265,7 +265,7 @@ class Sending(CrmSending[LeadRecord]):
         return [Write(LEAD, "PATCH", f"sobjects/Lead/{lead.id}", changes, headers)]
 
     def _task_writes(
-        self, place: Place, record: Record, lead: LeadRecord | None, changes: Mapping[str, Any]
+        self, parent: TaskParent, record: Record, lead: LeadRecord | None, changes: Mapping[str, Any]
     ) -> list[Write]:
         task = self._outgoing.follow_up.task
         told = lead is not None and lead.tells_of(self._outgoing) and self._fits
@@ -276,18 +276,18 @@ class Sending(CrmSending[LeadRecord]):
         subject = render(task.subject, self._outgoing, self._customer) if task else ""
         owners = [owner_id(self._outgoing.follow_up), str(record.row.get("OwnerId") or "")]
         owner = next(filter(is_user, owners), "") if task else ""
-        tasks = stage_tasks(place, self._outgoing, text, owner, subject)
+        tasks = stage_tasks(parent, self._outgoing, text, owner, subject)
         return [
             Write(f"{TASK}{number}", "POST", "sobjects/Task", self._lessons.writable(TASK, fields))
             for number, fields in enumerate(tasks, 1)
         ]
 
-    def _member_writes(self, place: Place, record: Record) -> list[Write]:
+    def _member_writes(self, parent: TaskParent, record: Record) -> list[Write]:
         campaign = self._outgoing.follow_up.campaign
-        is_one = record.is_in_campaign or place.table == "Account"
+        is_one = record.is_in_campaign or parent.table == "Account"
         if not campaign or is_one or self._lessons.without_campaign:
             return []
-        member = {"CampaignId": campaign, f"{place.table}Id": place.id}
+        member = {"CampaignId": campaign, f"{parent.table}Id": parent.id}
         return [Write(MEMBER, "POST", "sobjects/CampaignMember", member)]
 
     # parts

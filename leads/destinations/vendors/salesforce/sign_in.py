@@ -6,13 +6,12 @@ Server-to-Server Integration".
 
 from datetime import timedelta
 from typing import Final
-from urllib.parse import urlencode
 
 from leads.core import clock
 from leads.core.outcomes import Misconfigured, Retry
 from leads.destinations.base import Context
 from leads.destinations.http import HttpClient
-from leads.destinations.tokens import NoToken, Token, TokenSource
+from leads.destinations.tokens import NoToken, Token, TokenSource, post_form
 from leads.destinations.vendor_errors import UNREADABLE
 from leads.destinations.vendors.salesforce.errors import no_token
 from leads.destinations.vendors.salesforce.settings import SalesforceSettings
@@ -34,12 +33,7 @@ def token_source(settings: SalesforceSettings, context: Context, http: HttpClien
 
 
 def _fetch(settings: SalesforceSettings, context: Context, http: HttpClient) -> Token:
-    answer = http.request(
-        "POST",
-        settings.base_url + TOKEN_PATH,
-        headers={"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"},
-        body=urlencode(_grant(settings, context)),
-    )
+    answer = post_form(http, settings.base_url + TOKEN_PATH, _grant(settings, context))
     if answer.status != 200:
         raise NoToken(no_token(answer))
     body = answer.json()

@@ -67,7 +67,7 @@ def test_any_description_of_leads_is_read(body: Any) -> None:
 def test_any_row_is_read(row: dict[str, Any]) -> None:
     lead = LeadRecord(row)
     assert isinstance(lead.id, str) and isinstance(lead.is_open, bool)
-    assert all(place.id for place in lead.places) or lead.is_open
+    assert all(parent.id for parent in lead.parents) or lead.is_open
     assert isinstance(dict(lead.unmodified_since), dict) and not lead.is_in_campaign
 
 
