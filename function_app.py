@@ -79,4 +79,5 @@ def drain_poison(timer: func.TimerRequest) -> None:
     from leads.app import get_app
     from leads.watch import poison
 
-    poison.drain_poison(get_app())
+    parts = get_app()
+    poison.drain_poison(parts.poison, parts.incoming, parts.ledger, parts.tombstones)

@@ -142,7 +142,7 @@ class App:
     def alarms(self) -> "Alarms":
         from leads.health.alarms import ALARMS_TABLE, Alarms
 
-        return Alarms(self.storage.table(ALARMS_TABLE))
+        return Alarms(self.storage.table(ALARMS_TABLE), has_webhook=bool(self.settings.notify_webhook))
 
     @once
     def empty_bodies(self) -> "EmptyBodies":

@@ -69,14 +69,15 @@ class _Row:
 class Alarms:
     """The alarms' table."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, *, has_webhook: bool) -> None:
+        self._has_webhook = has_webhook
         self._table = table
 
     def active(self) -> list[Change]:
         """The alarms that are on, oldest first."""
         return sorted((row.change for row in self._rows() if row.is_on), key=lambda change: change.began_at)
 
-    def update(self, active: Iterable[Alarm], checked: Collection[Event], *, has_webhook: bool) -> None:
+    def update(self, active: Iterable[Alarm], checked: Collection[Event]) -> None:
         """Store and log which alarms have begun or ended. Alarms of events that were not `checked` stay as they are."""
         wanted = {alarm.key: alarm for alarm in active}
         rows = {row.key: row for row in self._rows()}
@@ -87,7 +88,7 @@ class Alarms:
                 self._begin(alarm, known, now)
         for key, row in rows.items():
             if row.is_on and key not in wanted and row.change.event in checked:
-                self._end(row, now, has_webhook=has_webhook)
+                self._end(row, now)
 
     def notify(self, post: Callable[[list[Change]], bool]) -> None:
         """Post the changes that were not posted yet. `post` returns whether it worked; if not, a later call retries."""
@@ -110,8 +111,8 @@ class Alarms:
         if self._write(row, ended) and not alarm.logged:
             emit(alarm.event, **alarm.fields)
 
-    def _end(self, row: _Row, now: datetime, *, has_webhook: bool) -> None:
-        if row.notified and has_webhook:
+    def _end(self, row: _Row, now: datetime) -> None:
+        if row.notified and self._has_webhook:
             ended = bool(self._write(replace(row, change=replace(row.change, ended_at=now)), row))
         else:  # its beginning was not posted either
             ended = self._remove(row)

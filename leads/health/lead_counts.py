@@ -67,10 +67,10 @@ class Counts:
 
 
 class LeadCounts:
-    """The counts' table."""
+    """The counts' table. The silence monitor keeps its rows in it as well."""
 
     def __init__(self, table: Table, ledger: Ledger) -> None:
-        self._table = table
+        self.table = table
         self._ledger = ledger
 
     def count(self, now: datetime) -> Counts:
@@ -95,7 +95,7 @@ class LeadCounts:
 
     def counted_until(self) -> datetime | None:
         """Up to when leads have been counted; None = never yet."""
-        entity = self._table.get(_PARTITION, _COUNTED_UNTIL)
+        entity = self.table.get(_PARTITION, _COUNTED_UNTIL)
         return _read_until(entity) if entity else None
 
     def _count_span(self, counts: Counts, changed: set[tuple[str, date]], start: datetime, end: datetime) -> int:
@@ -122,7 +122,7 @@ class LeadCounts:
     def _read(self, now: datetime) -> Counts:
         counts = Counts()
         condition = f"PartitionKey eq '{_PARTITION}' and RowKey ge '{now - LOOKED_BACK:%Y-%m}'"
-        rows = self._table.query(condition)
+        rows = self.table.query(condition)
         counts.until = next(read_each((row for row in rows if row["RowKey"] == _COUNTED_UNTIL), _read_until), None)
         months = (row for row in rows if row["RowKey"] != _COUNTED_UNTIL)
         for offer, days in read_each(months, _read_days):
@@ -137,7 +137,7 @@ class LeadCounts:
         operations = [_merge(row, columns) for row, columns in months.items()]
         operations.append(_merge(_COUNTED_UNTIL, {"until": counts.until}))
         for first in range(0, len(operations), _OPERATIONS):
-            self._table.write(operations[first : first + _OPERATIONS])
+            self.table.write(operations[first : first + _OPERATIONS])
 
 
 @reads("time of counting")

@@ -5,18 +5,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Final
 
-from leads.app import App
 from leads.core import clock
 from leads.core.states import ALARMING, State
-from leads.health.alarms import Alarm, Change
+from leads.health.alarms import Alarm, Alarms, Change
 from leads.health.connection import Connection
 from leads.health.daily_ceiling import CEILING
+from leads.health.empty_bodies import EmptyBodies
+from leads.health.lead_counts import LeadCounts
 from leads.ledger.queries import Backlog
 from leads.ledger.todo_rows import Todo
 from leads.offers.model import Offer
+from leads.offers.table import Offers
 from leads.offers.usage import Uses, named
 from leads.platform import deadline
 from leads.platform.events import Event, emit
+from leads.platform.secrets import Secrets
+from leads.platform.settings import Settings
 from leads.platform.steps import isolated
 from leads.platform.storage import StorageError
 from leads.platform.threads import NotDoneInTime
@@ -39,24 +43,31 @@ _Condition = tuple[frozenset[Event], _Look]
 """The events of alarms, and the function that looks for them."""
 
 
-def raise_alarms(app: App, offers: list[Offer], connections: list[Connection], uses: Uses, backlog: Backlog) -> None:
+def raise_alarms(
+    alarms: Alarms,
+    empty_bodies: EmptyBodies,
+    offers: list[Offer],
+    connections: list[Connection],
+    uses: Uses,
+    backlog: Backlog,
+) -> None:
     """Store and log the alarms that have begun or ended since the last tick. Reads the app's own storage alone."""
     _raise(
-        app,
+        alarms,
         _condition(lambda: _paused(connections, uses, backlog), Event.CONNECTION_PAUSED),
         _condition(lambda: _waiting_long(connections, offers, uses, backlog), Event.LEADS_WAIT_LONG),
         _condition(lambda: _for_a_person(backlog), Event.LEADS_NEED_A_PERSON),
         _condition(lambda: _over_ceiling(connections, offers), Event.OFFER_OVER_CEILING),
-        _condition(app.empty_bodies.alarms, Event.BODY_WITHOUT_LENGTH, Event.BODIES_EMPTY),
+        _condition(empty_bodies.alarms, Event.BODY_WITHOUT_LENGTH, Event.BODIES_EMPTY),
     )
 
 
-def raise_slow_alarms(app: App, offers: list[Offer]) -> None:
+def raise_slow_alarms(alarms: Alarms, secrets: Secrets, counts: LeadCounts, offers: Offers) -> None:
     """The same for alarms that read Key Vault, or count many leads."""
     _raise(
-        app,
-        _condition(lambda: expiry.alarms(app.secrets, offers), Event.SECRET_EXPIRING),
-        _condition(lambda: silence_alarms(app), Event.OFFER_SILENT),
+        alarms,
+        _condition(lambda: expiry.alarms(secrets, offers.all()), Event.SECRET_EXPIRING),
+        _condition(lambda: silence_alarms(counts, offers), Event.OFFER_SILENT),
     )
 
 
@@ -64,7 +75,7 @@ def _condition(look: _Look, *events: Event) -> _Condition:
     return frozenset(events), look
 
 
-def _raise(app: App, *conditions: _Condition) -> None:
+def _raise(alarms: Alarms, *conditions: _Condition) -> None:
     """An alarm that is not known now stays as it is. A look that fails does not stop the others."""
     active: list[Alarm] = []
     checked: set[Event] = set()
@@ -78,7 +89,7 @@ def _raise(app: App, *conditions: _Condition) -> None:
                         checked |= events
             except (StorageError, NotDoneInTime) as error:
                 fault = error
-    app.alarms.update(active, checked, has_webhook=bool(app.settings.notify_webhook))
+    alarms.update(active, checked)
     if fault is not None:
         raise fault
 
@@ -133,19 +144,19 @@ def _over_ceiling(connections: Iterable[Connection], offers: Iterable[Offer]) ->
 # --- Notification -----------------------------------------------------------------------------------------------------
 
 
-def notify(app: App) -> None:
+def notify(alarms: Alarms, settings: Settings, secrets: Secrets) -> None:
     """Post what has begun or ended to the notification webhook, where there is one."""
-    reference = app.settings.notify_webhook
+    reference = settings.notify_webhook
     if not reference:
         return
 
     def post(changes: list[Change]) -> bool:
-        why = notifications.post(app.settings, app.secrets, reference, notice_of(changes))
+        why = notifications.post(settings, secrets, reference, notice_of(changes))
         if why:
             emit(Event.NOTICE_FAILED, what="alarms", why=why)
         return not why
 
-    app.alarms.notify(post)
+    alarms.notify(post)
 
 
 def notice_of(changes: list[Change]) -> notifications.Notice:

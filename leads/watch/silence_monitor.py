@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from leads.app import App
 from leads.core import clock
 from leads.core.routing import DEFAULT_OFFER
 from leads.core.silence import Days, Silence, judge, judge_by_hours, last_lead_at
 from leads.health.alarms import Alarm
-from leads.health.lead_counts import COUNTS_TABLE
-from leads.offers.table import StoredOffer
+from leads.health.lead_counts import LeadCounts
+from leads.offers.table import Offers, StoredOffer
 from leads.platform.events import Event, emit
 from leads.platform.storage import StorageError, Table, replacing
 from leads.platform.table_format import key_part
@@ -34,34 +33,33 @@ class _Memory:
     doubted_at: datetime | None = None
 
 
-def silence_alarms(app: App) -> list[Alarm] | None:
+def silence_alarms(counts: LeadCounts, offers: Offers) -> list[Alarm] | None:
     """An alarm for each offer with an unusual silence. None = not looked for now: alarms stay as they are."""
     now = clock.now()
     if now.minute % CHECKED_EVERY_MINUTES:
         return None
     try:
-        return _silent_offers(app, now)
+        return _silent_offers(counts, offers, now)
     except StorageError as error:
         emit(Event.STORAGE_UNAVAILABLE, what="counts", why=type(error).__name__)
         return None
 
 
-def _silent_offers(app: App, now: datetime) -> list[Alarm] | None:
-    counts = app.counts.count(now)
-    if counts.until != now:
+def _silent_offers(counts: LeadCounts, offers: Offers, now: datetime) -> list[Alarm] | None:
+    counted = counts.count(now)
+    if counted.until != now:
         return None
-    table = app.storage.table(COUNTS_TABLE)
-    memories = _memories(table)
+    memories = _memories(counts.table)
     alarms = []
-    for stored in app.offers.known():
-        offer, days = stored.offer, counts.real(stored.offer.id)
+    for stored in offers.known():
+        offer, days = stored.offer, counted.real(stored.offer.id)
         memory = memories.get(key_part(offer.id), _Memory())
-        silence = _silence(stored, days, memory, now, app.offers.changed_at())
+        silence = _silence(stored, days, memory, now, offers.changed_at())
         if silence is not None and silence.is_unusual:
             alarms.append(_alarm(offer.id, silence))
         remembered = _remembered(memory, silence, last_lead_at(days, now), now)
         if remembered != memory:
-            table.write([("upsert", _entity(offer.id, remembered), replacing())])
+            counts.table.write([("upsert", _entity(offer.id, remembered), replacing())])
     return alarms
 
 

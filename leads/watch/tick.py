@@ -22,8 +22,8 @@ from leads.platform.threads import NotDoneInTime, map_as_done
 from leads.privacy import erasure, retention
 from leads.privacy.stores import PersonalDataStores
 from leads.watch import conditions
-from leads.watch.announcements import ANNOUNCE_SECONDS, announce
-from leads.watch.probes import ASK_SECONDS, ask_vendors
+from leads.watch.announcements import ANNOUNCE_SECONDS, Announcer
+from leads.watch.probes import ASK_SECONDS, Prober
 
 WATCH_SECONDS: Final = 180
 READ_SECONDS: Final = 25
@@ -81,21 +81,31 @@ def first_steps(tick: Tick) -> list[Step]:
         ),
         Step("unrouted leads", 15, lambda: recovery.redrive_unrouted(redrive, backlog, offers, app.offers.changed_at)),
         Step("crashed leads", 10, lambda: recovery.redrive_one_crashed(redrive, backlog)),
-        Step("alarms", 15, lambda: conditions.raise_alarms(app, offers, connections, uses, backlog)),
+        Step(
+            "alarms",
+            15,
+            lambda: conditions.raise_alarms(app.alarms, app.empty_bodies, offers, connections, uses, backlog),
+        ),
     ]
 
 
 def later_steps(tick: Tick) -> list[Step]:
     """Steps that run side by side."""
     app, offers, uses, connections = tick.app, tick.offers, tick.uses, tick.connections
+    prober = Prober(app.connections, app.secrets, app.destination, app.queue, tick.backlog)
+    announcer = Announcer(app.notices, app.ledger, app.settings, app.secrets, app.destination)
     steps = [
-        Step("vendors", ASK_SECONDS, lambda: ask_vendors(app, connections, uses, tick.backlog)),
+        Step("vendors", ASK_SECONDS, lambda: prober.ask_vendors(connections, uses)),
         Step(
             "connections to open", 30, lambda: recovery.reopen(app.connections, app.ceilings, offers, connections, uses)
         ),
-        Step("telling", 45, lambda: conditions.notify(app)),
-        Step("silence and expiry", 52, lambda: conditions.raise_slow_alarms(app, offers)),
-        Step("announcements", ANNOUNCE_SECONDS, lambda: announce(app, offers)),
+        Step("telling", 45, lambda: conditions.notify(app.alarms, app.settings, app.secrets)),
+        Step(
+            "silence and expiry",
+            52,
+            lambda: conditions.raise_slow_alarms(app.alarms, app.secrets, app.counts, app.offers),
+        ),
+        Step("announcements", ANNOUNCE_SECONDS, lambda: announcer.announce(offers)),
     ]
     now = clock.now()
     if now.minute == 0:

@@ -62,8 +62,9 @@ if "CHAOS_RATE_LIMIT" in os.environ:
 
 
 def _tick() -> None:
-    poison.drain_poison(get_app())
-    tick.watch(get_app())
+    app = get_app()
+    poison.drain_poison(app.poison, app.incoming, app.ledger, app.tombstones)
+    tick.watch(app)
 
 
 signal.signal(signal.SIGUSR1, lambda *_: threading.Thread(target=_tick, daemon=True).start())

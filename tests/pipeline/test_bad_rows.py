@@ -27,7 +27,6 @@ from leads.operations.replay import BulkReplayFilter, replay_leads
 from leads.operations.status import show_status
 from leads.platform.row_reading import UnreadableRow
 from leads.platform.storage import make_table
-from leads.watch.poison import drain_poison
 from tests.support.logs import logged
 from tests.support.pipeline import Pipeline, a_lead
 from tests.support.vendor import REJECTED, Vendor
@@ -102,7 +101,7 @@ def test_a_lead_whose_row_can_not_be_read_waits_for_the_release_that_wrote_it(
     pipeline.queue.put(again)
     poison(pipeline, again)
     pipeline.run()
-    drain_poison(pipeline.app)
+    pipeline.drain_poison()
     assert [message.lead_id for message in pipeline.pending() if message.lead_id == bad] == [bad]
     assert pipeline.app.poison.depth() == 1, "the host's own copy would have ended after seven days"
     damage(pipeline, "LeadLedger", lead_key(bad), {name: was[name] for name in OF_A_NEWER_RELEASE})
@@ -131,7 +130,7 @@ def test_a_message_that_nobody_foresaw_is_kept_and_ends_nothing(
     poison(routed, pill)
     poison(routed, encode(Message(lead_id, received_at=routed.clock.now(), lead=lead)))
     routed.run()
-    drain_poison(routed.app)
+    routed.drain_poison()
     assert routed.record(lead_id).state is State.CRASHED, "a real lead, behind it"
     kept = routed.ask(list_leads, LeadFilter(state=State.UNREADABLE)).leads
     assert [routed.app.ledger.body(one.lead_id) for one in kept] == [pill.encode()] * 2
@@ -154,7 +153,7 @@ def test_a_fault_with_one_poison_message_keeps_no_other_from_the_ledger(
         return real(record, *args, **more)
 
     monkeypatch.setattr(routed.app.ledger, "settle", settle)
-    drain_poison(routed.app)
+    routed.drain_poison()
     assert routed.record(second).state is State.CRASHED
     assert routed.app.poison.depth() == 1
     (event,) = logged(caplog, "step_failed")

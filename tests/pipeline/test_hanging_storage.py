@@ -212,6 +212,8 @@ def test_drain_poison_ends_before_its_deadline_and_says_so(
     monkeypatch.setattr(poison, "DRAIN_SECONDS", 1.0)
     monkeypatch.setattr(poison, "RECORD_SECONDS", 0.1)
     with in_time():
-        poison.drain_poison(hanging_account)
+        poison.drain_poison(
+            hanging_account.poison, hanging_account.incoming, hanging_account.ledger, hanging_account.tombstones
+        )
     assert [event["what"] for event in logged(caplog, "step_overran")] == ["poison"]
     assert hanging_account.poison.depth() == 1

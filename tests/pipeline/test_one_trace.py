@@ -10,7 +10,6 @@ import pytest
 
 from leads.core.states import State
 from leads.pipeline.intake import KeptUnreadable, accept
-from leads.watch.poison import drain_poison
 from tests.support.logs import events
 from tests.support.pipeline import Pipeline, a_lead, crm
 from tests.support.vendor import DELIVERED, REJECTED, RETRY, Vendor
@@ -94,7 +93,7 @@ def test_a_dead_letter_and_a_crash_belong_to_their_leads_traces(
     (message,) = routed.messages()
     routed.app.poison.put(message.content)
     routed.queue.delete(message)
-    drain_poison(routed.app)
+    routed.drain_poison()
     for number, lead_id, event in ((4, refused, "lead_dead_lettered"), (5, crashed, "lead_crashed")):
         events = about(caplog, lead_id)
         assert event in {name for name, _ in events}

@@ -21,7 +21,6 @@ from leads.ledger.rows import LeadRecord
 from leads.ledger.transactions import Ledger, LedgerBusy
 from leads.pipeline.delivery import deliver
 from leads.platform.storage import Table
-from leads.watch.poison import drain_poison
 from tests.support.pipeline import Killed, Pipeline, a_lead, crm, text_of
 from tests.support.vendor import DELIVERED, RETRY, Vendor
 
@@ -356,7 +355,7 @@ def test_a_message_of_a_newer_release_is_put_back_with_an_alarm(
 def test_a_message_that_is_none_of_ours_is_kept_as_unreadable(routed: Pipeline, text: str) -> None:
     routed.queue.put(text)
     routed.run()
-    drain_poison(routed.app)
+    routed.drain_poison()
     assert routed.app.poison.depth() == 0
     kept = _the_only_unreadable(routed)
     assert routed.app.ledger.body(kept) == text.encode()
@@ -379,7 +378,7 @@ def test_a_lead_from_the_poison_queue_is_tried_alone_after_1_6_and_24_hours_then
     routed.queue.delete(message)
     for hours in (1, 6, 24):
         poison(routed, stored)
-        drain_poison(routed.app)
+        routed.drain_poison()
         assert routed.app.poison.depth() == 0
         delivery = routed.record(lead).deliveries[""]
         assert delivery.state is State.CRASHED
@@ -393,7 +392,7 @@ def test_a_lead_from_the_poison_queue_is_tried_alone_after_1_6_and_24_hours_then
         stored = redriven[0].content
         routed.queue.delete(redriven[0])  # it crashes its worker again, and again
     poison(routed, stored)
-    drain_poison(routed.app)
+    routed.drain_poison()
     assert routed.record(lead).deliveries[""].state is State.DEAD_LETTER
 
 
@@ -402,7 +401,7 @@ def test_a_crashed_lead_that_gets_through_later_is_delivered(routed: Pipeline, v
     message = routed.queue.receive(1, 30)[0]
     routed.queue.delete(message)
     poison(routed, message.content)
-    drain_poison(routed.app)
+    routed.drain_poison()
     routed.clock.time += timedelta(hours=1, minutes=1)
     routed.tick()
     assert routed.delivery(lead).state is State.DELIVERED
@@ -421,7 +420,7 @@ def test_a_fan_out_that_crashed_in_the_middle_comes_back_for_each_destination(
         with pytest.raises(Killed):
             deliver(pipeline.app, text_of(message))
     poison(pipeline, message.content)
-    drain_poison(pipeline.app)
+    pipeline.drain_poison()
     assert [(d.destination, d.state) for d in pipeline.record(lead).deliveries.values()] == [
         ("crm", State.CRASHED),
         ("second", State.CRASHED),
@@ -438,7 +437,7 @@ def test_crashed_leads_come_back_one_at_a_time(routed: Pipeline, vendor: Vendor)
     for message in routed.messages():
         poison(routed, message.content)
         routed.queue.delete(message)
-    drain_poison(routed.app)
+    routed.drain_poison()
     routed.clock.time += timedelta(hours=2)
     routed.watch()
     assert len(routed.messages()) == 1
@@ -449,7 +448,7 @@ def test_poison_of_a_lead_that_has_been_delivered_is_only_removed(routed: Pipeli
     message = routed.queue.receive(1, 30)[0]
     deliver(routed.app, text_of(message))
     poison(routed, message.content)
-    drain_poison(routed.app)
+    routed.drain_poison()
     assert routed.delivery(lead).state is State.DELIVERED
     assert routed.app.poison.depth() == 0
 
@@ -459,7 +458,7 @@ def test_poison_of_a_lead_that_has_been_delivered_is_only_removed(routed: Pipeli
 )
 def test_poison_that_can_not_be_read_is_kept_byte_for_byte(routed: Pipeline, stored: str) -> None:
     poison(routed, stored)
-    drain_poison(routed.app)
+    routed.drain_poison()
     kept = _the_only_unreadable(routed)
     assert routed.app.ledger.body(kept) == bytes_of(stored)
     assert routed.app.poison.depth() == 0
@@ -470,7 +469,7 @@ def test_poison_stays_on_its_queue_until_the_ledger_has_it(routed: Pipeline, mon
     with monkeypatch.context() as outage:
         outage.setattr(Table, "write", _raise_no_connection)
         with pytest.raises(ServiceRequestError):
-            drain_poison(routed.app)
+            routed.drain_poison()
     assert routed.app.poison.depth() == 1
 
 

@@ -35,7 +35,6 @@ from leads.pipeline.delivery import deliver
 from leads.platform.storage import Conflict, StorageError
 from leads.privacy import erasure, personal_data_search
 from leads.privacy.stores import PersonalDataStores
-from leads.watch.poison import drain_poison
 from tests.support.leftovers import leftovers
 from tests.support.logs import logged
 from tests.support.pipeline import Pipeline, TestClock, a_lead, crm
@@ -271,7 +270,7 @@ def test_an_older_message_that_surfaces_later_is_emptied_and_a_new_lead_is_not(
 
     deliver(routed.app, text_of(hidden[0]))
     routed.app.poison.put(base64.b64encode(poisoned.encode()).decode())
-    drain_poison(routed.app)
+    routed.drain_poison()
     routed.run()
     assert vendor.keys() == [newer]
     for text in (older, poisoned):

@@ -30,7 +30,7 @@ from leads.pipeline.intake import accept
 from leads.platform.settings import Settings, read_settings
 from leads.platform.storage import LEADS_QUEUE, Queue, Storage
 from leads.platform.table_format import keys_beginning
-from leads.watch import tick
+from leads.watch import poison, tick
 
 LEAD: dict[str, Any] = {
     "UserDetails": {
@@ -165,6 +165,9 @@ class Pipeline:
 
     def watch(self) -> None:
         tick.watch(self.app)
+
+    def drain_poison(self) -> None:
+        poison.drain_poison(self.app.poison, self.app.incoming, self.app.ledger, self.app.tombstones)
 
     def tick(self, minutes: int = 1) -> None:
         """Let minutes pass: each with `watch` and whatever it puts on the queue."""

@@ -11,7 +11,7 @@ import pytest
 from leads.platform import deadline
 from leads.platform.threads import NotDoneInTime
 from leads.watch import announcements, notifications
-from leads.watch.announcements import ANNOUNCE_SECONDS, HIDDEN_SECONDS, POST_SECONDS, announce
+from leads.watch.announcements import ANNOUNCE_SECONDS, HIDDEN_SECONDS, POST_SECONDS, Announcer
 from tests.support.pipeline import Pipeline, a_lead, crm
 from tests.support.vendor import Vendor
 
@@ -27,6 +27,11 @@ def delivered(pipeline: Pipeline, vendor: Vendor, number: int) -> list[str]:
     leads = [pipeline.post(a_lead(f"c{n}@example.com", OfferTitle=f"Offer {n}")) for n in range(number)]
     pipeline.run()
     return leads
+
+
+def announcer(pipeline: Pipeline) -> Announcer:
+    app = pipeline.app
+    return Announcer(app.notices, app.ledger, app.settings, app.secrets, app.destination)
 
 
 def test_chats_that_take_all_of_their_time_are_posted_to_once_and_the_rest_is_left_to_the_next_run(
@@ -48,7 +53,7 @@ def test_chats_that_take_all_of_their_time_are_posted_to_once_and_the_rest_is_le
     while pipeline.app.notices.depth():
         began, instance = now[0], (pipeline, second)[runs % 2]
         try:
-            announce(instance.app, offers)
+            announcer(instance).announce(offers)
         except NotDoneInTime:
             assert len(posted) < len(leads)
         runs += 1
@@ -71,5 +76,5 @@ def test_a_chat_that_hangs_keeps_no_other_offers_leads_from_being_told(
         return ""
 
     monkeypatch.setattr(notifications, "post", post)
-    announce(pipeline.app, pipeline.app.offers.all())
+    announcer(pipeline).announce(pipeline.app.offers.all())
     assert pipeline.app.notices.depth() == 0

@@ -15,7 +15,7 @@ from leads.health.connection import CHECKED_AFTER
 from leads.ledger.rows import LeadRecord
 from leads.pipeline.intake import KeptUnreadable
 from leads.platform.settings import read_settings
-from leads.watch import tick
+from leads.watch.probes import Prober
 from tests.fakes.chat import Chat
 from tests.fakes.tls import Authority
 from tests.support.logs import logged
@@ -296,7 +296,7 @@ def test_an_expiry_is_warned_about_thirty_seven_and_one_day_before_and_ends_with
     day = (pipeline.clock.now() + timedelta(days=40)).date()
     hook = {"url": "https://hook.example.com/", "secret": "env:LEADS_SECRET_HOOK"}
     monkeypatch.setenv("LEADS_SECRET_HOOK", "whsec_" + "A" * 44)
-    monkeypatch.setattr(tick, "ask_vendors", lambda *_: None)  # nothing answers there
+    monkeypatch.setattr(Prober, "ask_vendors", lambda *_: None)  # nothing answers there
     destination = {"name": "hook", "type": "webhook", "settings": hook, "secret_expires": {"secret": str(day)}}
     pipeline.offer(destination)
     seen = []
@@ -316,7 +316,7 @@ def test_a_shared_access_signature_tells_itself_when_it_ends(
     end = (pipeline.clock.now() + timedelta(days=5)).strftime("%Y-%m-%dT%H%%3A%M%%3A%SZ")
     signed = f"TableEndpoint=https://other.table.core.windows.net;SharedAccessSignature=sv=2022-11-02&se={end}&sig=x"
     monkeypatch.setenv("LEADS_SECRET_OTHER", signed)
-    monkeypatch.setattr(tick, "ask_vendors", lambda *_: None)
+    monkeypatch.setattr(Prober, "ask_vendors", lambda *_: None)
     pipeline.offer(
         {"name": "table", "type": "azure_table", "settings": {"connection_string": "env:LEADS_SECRET_OTHER"}}
     )
