@@ -139,15 +139,14 @@ def offers_list(context: typer.Context, as_json: AsJson = False) -> None:
     found = ask(context, list_offers, Nothing()).offers
     if as_json:
         print_json([view.offer for view in found])
-        return
-    if not found:
+    elif found:
+        rows = [(v.offer.id, ", ".join(v.offer.titles), _destinations(v.offer), time_of(v.changed_at)) for v in found]
+        print_table(("offer", "titles", "destinations", "changed (UTC)"), rows)
+    else:
         print_line(
             "No offer is configured: every lead is kept as unrouted until one is. "
             f"To set one: {hints.command('offers', 'connect')}"
         )
-        return
-    rows = [(v.offer.id, ", ".join(v.offer.titles), _destinations(v.offer), time_of(v.changed_at)) for v in found]
-    print_table(("offer", "titles", "destinations", "changed (UTC)"), rows)
 
 
 @group.command("show")

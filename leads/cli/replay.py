@@ -84,7 +84,7 @@ def replay(
         raise Invalid("LEAD: is missing; or say which leads, with --offer, --connection, --to, --since or --until")
     which = from_flags(BulkReplayFilter, **many, destination=to, state=state, dry_run=dry_run)
     if not (dry_run or yes) and not confirm("Send these leads again? (--dry-run shows them)", otherwise="--yes"):
-        return 0
+        return DONE
     return _many(context, which, after, as_json)
 
 
@@ -102,7 +102,7 @@ def _one(context: typer.Context, lead_id: str, again: ReplayOptions, as_json: bo
         print_json(done)
     else:
         _print_one(done, again.dry_run)
-    return 0 if done.sent else NEEDS_A_PERSON
+    return DONE if done.sent else NEEDS_A_PERSON
 
 
 def _print_one(done: ReplayedLead, dry_run: bool) -> None:
@@ -131,14 +131,12 @@ def _many(context: typer.Context, which: BulkReplayFilter, after: str, as_json: 
         show_progress(f"{len(found)} leads")
     if as_json:
         print_json(found)
+    elif not found:
+        print_line(nothing_found("leads", which.model_dump(exclude={"after", "dry_run"})))
     else:
         rows = [(each.lead_id, each.destination or "-", _said(each, which.dry_run)) for each in found]
-        if rows:
-            print_table(("lead", "destination", "result"), rows, "result")
+        print_table(("lead", "destination", "result"), rows, "result")
         sent = sum(not each.kept for each in found)
         again = "would be sent again" if which.dry_run else "sent again"
-        wanted = which.model_dump(exclude={"after", "dry_run"})
-        print_line(
-            f"{sent} {again}, {len(found) - sent} left as they are." if found else nothing_found("leads", wanted)
-        )
+        print_line(f"{sent} {again}, {len(found) - sent} left as they are.")
     return DONE
