@@ -7,7 +7,6 @@ from secrets import token_hex
 from time import perf_counter
 from typing import Final
 
-from leads.app import App
 from leads.core import clock
 from leads.core.identity import action_fingerprint, customer_of, fingerprint, similar_action_fingerprints
 from leads.core.lead import Lead, Stage
@@ -22,6 +21,7 @@ from leads.ledger.rows import Delivery, LeadRecord
 from leads.ledger.transactions import TRIES, Claim, CustomerChanged
 from leads.offers.model import DestinationConfig, Offer
 from leads.pipeline import settling
+from leads.pipeline.delivery_parts import DeliveryParts
 from leads.pipeline.settling import UnsettledAttempt
 from leads.platform import deadline
 from leads.platform.events import Event, emit
@@ -34,7 +34,7 @@ IMPORT_WINDOW: Final = timedelta(hours=36)
 
 
 def attempt(
-    app: App,
+    parts: DeliveryParts,
     record: LeadRecord,
     delivery: Delivery,
     message: Message,
@@ -46,14 +46,14 @@ def attempt(
     The lead is parked if the connection is paused. Raises ClaimHeld or NoFreeSlot if it can't be sent now, StorageError if the
     app's storage fails before or after the send.
     """
-    destination = app.destination(config)
+    destination = parts.destination_of(config)
     token = new_token(message.reception)
-    this = DeliveryAttempt(app, record, delivery.destination, message, offer, config, destination, clock.now(), token)
+    this = DeliveryAttempt(parts, record, delivery.destination, message, offer, config, destination, clock.now(), token)
     if not this.may_go_on():
         this.park()
         return
     # The customer's turn comes first: an attempt that waits for it holds no slot.
-    with app.customers.turn(this.turn) as this.contended, app.slots.slot(destination.connection):
+    with parts.customers.turn(this.turn) as this.contended, parts.slots.slot(destination.connection):
         if this.may_go_on():
             this.run()
             return
@@ -132,7 +132,7 @@ class DeliveryAttempt(UnsettledAttempt):
         """Whether the connection lets the lead through; a lead that is only recorded needs no connection."""
         if self._only_recorded:
             return True
-        return self.app.connections.get(self.destination.connection).allows(probe=self.message.probe)
+        return self.parts.connections.get(self.destination.connection).allows(probe=self.message.probe)
 
     def run(self) -> None:
         try:
@@ -143,7 +143,7 @@ class DeliveryAttempt(UnsettledAttempt):
         except ClaimHeld:
             raise
         except Exception:
-            self.app.ledger.give_up(self.token, may_have_sent=self.may_have_sent)
+            self.parts.ledger.give_up(self.token, may_have_sent=self.may_have_sent)
             raise
 
     def _carry_out(self, customer: Customer) -> None:
@@ -174,21 +174,21 @@ class DeliveryAttempt(UnsettledAttempt):
             imported=bool(self.record.imported),
         )
         # The customer's row most likely exists if the ledger knows the lead, or if other leads of the customer had their turn.
-        known = self.app.ledger.customer(key, scope) if self.record.etag or self.contended else None
+        known = self.parts.ledger.customer(key, scope) if self.record.etag or self.contended else None
         for _ in range(TRIES):
             if known is not None and self._settled_by_history(known, this):
                 return None
             if known is not None and known.claim != self.token:
                 if known.held and not is_of_earlier_reception(self.message.reception, known.claim):
-                    raise self.app.customers.claimed_elsewhere(self.turn)
+                    raise self.parts.customers.claimed_elsewhere(self.turn)
                 self.cut_off = self.may_have_sent = self._was_cut_off(known)
             try:
-                self.claim = self.app.ledger.claim(self.record, key, scope, known, this)
+                self.claim = self.parts.ledger.claim(self.record, key, scope, known, this)
             except CustomerChanged:
-                known = self.app.ledger.customer(key, scope)
+                known = self.parts.ledger.customer(key, scope)
             else:
                 return self._customer(key, self.claim)
-        raise self.app.customers.claimed_elsewhere(self.turn)
+        raise self.parts.customers.claimed_elsewhere(self.turn)
 
     def _customer(self, key: str, claim: Claim) -> Customer:
         row = claim.customer
@@ -196,7 +196,7 @@ class DeliveryAttempt(UnsettledAttempt):
 
         def remember(done: Delivered) -> None:
             try:
-                self.app.ledger.remember(claim, self.record.lead_id, self.name, done)
+                self.parts.ledger.remember(claim, self.record.lead_id, self.name, done)
             except StorageError as error:  # the attempt goes on: settling writes the same
                 emit(Event.STORAGE_UNAVAILABLE, what="ledger", why=type(error).__name__)
 
@@ -206,7 +206,7 @@ class DeliveryAttempt(UnsettledAttempt):
         """Whether an earlier attempt claimed the customer for this lead and never settled: it may have sent the lead."""
         claims = {other.claim for other in known.recent if other.lead_id == self.record.lead_id} - {""}
         settled = {attempt.id for attempt in self.delivery().attempts}
-        return any(claim not in settled and not self.app.ledger.never_sent(claim) for claim in claims)
+        return any(claim not in settled and not self.parts.ledger.never_sent(claim) for claim in claims)
 
     def _settled_by_history(self, known: CustomerRow, this: RecentLead) -> bool:
         if self.delivery().forced:

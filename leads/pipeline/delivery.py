@@ -18,6 +18,7 @@ from leads.ledger.rows import Delivery, LeadRecord
 from leads.ledger.transactions import TRIES, LeadKnown, LedgerBusy
 from leads.offers.model import DestinationConfig, Offer, offer_by_id
 from leads.pipeline.attempt import attempt
+from leads.pipeline.delivery_parts import DeliveryParts
 from leads.pipeline.new_leads import drop_if_erased, new_record
 from leads.platform import deadline
 from leads.platform.events import Event, emit
@@ -39,39 +40,56 @@ MAX_DEFERRALS: Final = 10
 def deliver(app: App, text: str, reception: Reception | None = None) -> None:
     """Handle one message of the queue `leads`, within `DELIVERY_SECONDS`. Returns when the message may be deleted."""
     with deadline.within(DELIVERY_SECONDS):
-        _handle(app, text, reception)
+        _handle(_parts(app), text, reception)
 
 
-def _handle(app: App, text: str, reception: Reception | None) -> None:
+def _parts(app: App) -> DeliveryParts:
+    return DeliveryParts(
+        queue=app.queue,
+        poison=app.poison,
+        notices=app.notices,
+        ledger=app.ledger,
+        tombstones=app.tombstones,
+        offers=app.offers,
+        connections=app.connections,
+        ceilings=app.ceilings,
+        customers=app.customers,
+        slots=app.slots,
+        secrets=app.secrets,
+        destination_of=app.destination,
+    )
+
+
+def _handle(parts: DeliveryParts, text: str, reception: Reception | None) -> None:
     try:
         message = replace(decode(text), reception=reception)
     except MessageTooNew:
         emit(Event.MESSAGE_TOO_NEW)
-        app.queue.put(text, TOO_NEW_SECONDS)
+        parts.queue.put(text, TOO_NEW_SECONDS)
         return
     except MessageUnreadable:
         # A retry can't make it readable: it goes straight to the poison queue, whose bytes are kept.
-        app.poison.put(b64encode(text.encode()).decode())
+        parts.poison.put(b64encode(text.encode()).decode())
         return
     with tracing(message.traceparent):
         try:
             with deadline.leaving(PUT_BACK_SECONDS):
-                _deliver(app, message)
+                _deliver(parts, message)
         except TryLater as wait:
-            _put_back(app, text, message, wait.seconds, type(wait).__name__)
+            _put_back(parts, text, message, wait.seconds, type(wait).__name__)
         except LedgerBusy as wait:
-            _put_back(app, text, message, short_delay(), type(wait).__name__)
+            _put_back(parts, text, message, short_delay(), type(wait).__name__)
         except UnreadableRow as unreadable:  # the message waits for the release that wrote the row
             unreadable.report()
-            _put_back(app, text, message, TOO_NEW_SECONDS, type(unreadable).__name__)
+            _put_back(parts, text, message, TOO_NEW_SECONDS, type(unreadable).__name__)
         except StorageError as error:
             if is_our_fault(error):
                 raise
-            _put_back(app, text, message, LEDGER_DOWN_SECONDS, type(error).__name__)
+            _put_back(parts, text, message, LEDGER_DOWN_SECONDS, type(error).__name__)
 
 
-def _put_back(app: App, text: str, message: Message, seconds: int, why: str) -> None:
-    app.queue.put(text, seconds)
+def _put_back(parts: DeliveryParts, text: str, message: Message, seconds: int, why: str) -> None:
+    parts.queue.put(text, seconds)
     emit(
         Event.LEAD_PUT_BACK,
         lead_id=message.lead_id,
@@ -81,17 +99,17 @@ def _put_back(app: App, text: str, message: Message, seconds: int, why: str) -> 
     )
 
 
-def _deliver(app: App, message: Message) -> None:
-    record = _record_of(app, message)
+def _deliver(parts: DeliveryParts, message: Message) -> None:
+    record = _record_of(parts, message)
     if record is None:
-        _wait_for_the_ledger(app, message)
+        _wait_for_the_ledger(parts, message)
         return
     follow(record.traceparent)  # only a lead's first message brings it
-    if drop_if_erased(app.tombstones, app.ledger, record):
+    if drop_if_erased(parts.tombstones, parts.ledger, record):
         return
     for _ in range(TRIES):
         try:
-            _advance(app, record, message)
+            _advance(parts, record, message)
         except LeadKnown as known:
             record = known.record
         else:
@@ -99,47 +117,47 @@ def _deliver(app: App, message: Message) -> None:
     raise LedgerBusy(message.lead_id)
 
 
-def _wait_for_the_ledger(app: App, message: Message) -> None:
+def _wait_for_the_ledger(parts: DeliveryParts, message: Message) -> None:
     """Put back a message whose lead the ledger does not know yet: the attempt that put the message may not have settled."""
     if message.ahead < MAX_DEFERRALS:
         later = replace(message, ahead=message.ahead + 1)
-        _put_back(app, encode(later), later, LEDGER_DOWN_SECONDS, "the ledger does not know the lead yet")
+        _put_back(parts, encode(later), later, LEDGER_DOWN_SECONDS, "the ledger does not know the lead yet")
     else:
         _drop(message, "the ledger does not know the lead")
 
 
-def _record_of(app: App, message: Message) -> LeadRecord | None:
+def _record_of(parts: DeliveryParts, message: Message) -> LeadRecord | None:
     """The lead's record: a new one if the message brings the lead, else the ledger's."""
     lead = message.lead
-    if message.has_body and (body := app.ledger.body(message.lead_id)):
+    if message.has_body and (body := parts.ledger.body(message.lead_id)):
         lead = parse_kept(body)
     if lead is None or message.received_at is None:
-        return app.ledger.read(message.lead_id)
+        return parts.ledger.read(message.lead_id)
     return new_record(message, lead)
 
 
-def _advance(app: App, record: LeadRecord, message: Message) -> None:
+def _advance(parts: DeliveryParts, record: LeadRecord, message: Message) -> None:
     """Do what the message asks for, unless it has been done."""
     if record.lead is None:
         _drop(message, "its personal data has been removed" if record.emptied_at else "the lead can't be read")
         return
     if record.lead.is_test:
         # A test lead tries what was configured a moment ago; this instance's caches may be a minute old.
-        app.offers.forget()
-        app.connections.forget()
+        parts.offers.forget()
+        parts.connections.forget()
     named = [delivery for name, delivery in record.deliveries.items() if name]
     if message.destination or len(named) == 1:
         delivery = record.deliveries.get(message.destination) if message.destination else named[0]
         if delivery is None or not delivery.still_to_do(message.seq):
             _drop(message, "it has been dealt with")
             return
-        _attempt_as_configured(app, record, delivery, message)
+        _attempt_as_configured(parts, record, delivery, message)
     elif named:
-        _put_one_message_each(app, record)
+        _put_one_message_each(parts, record)
     elif "" in record.deliveries and not record.deliveries[""].still_to_do(message.seq):
         _drop(message, "it has been dealt with")
     else:
-        _route(app, record, message)
+        _route(parts, record, message)
 
 
 def _drop(message: Message, why: str) -> None:
@@ -149,21 +167,21 @@ def _drop(message: Message, why: str) -> None:
 # --- Routing ------------------------------------------------------------------------------------------------------------
 
 
-def _route(app: App, record: LeadRecord, message: Message) -> None:
+def _route(parts: DeliveryParts, record: LeadRecord, message: Message) -> None:
     assert record.lead is not None  # noqa: S101
-    offer = app.offers.route(record.references)
+    offer = parts.offers.route(record.references)
     record.stage = offer.stage(record.lead) if offer else stage_of(record.lead.action)
     if offer is None:
-        _conclude(app, record, message, State.UNROUTED, "no configured offer takes this lead")
+        _conclude(parts, record, message, State.UNROUTED, "no configured offer takes this lead")
         return
     record.offer = offer.id
     forced = "" in record.deliveries and record.deliveries[""].forced
     if not forced and (reason := offer.refusal(record.lead, record.stage)):
-        _conclude(app, record, message, State.SKIPPED, reason)
+        _conclude(parts, record, message, State.SKIPPED, reason)
         return
-    if not (forced or record.lead.is_test or record.imported) and app.ceilings.is_over(offer):
+    if not (forced or record.lead.is_test or record.imported) and parts.ceilings.is_over(offer):
         reason = "the offer's daily ceiling is reached (policy daily_ceiling)"
-        _conclude(app, record, message, State.PARKED, reason, offer.ceiling_connection)
+        _conclude(parts, record, message, State.PARKED, reason, offer.ceiling_connection)
         return
     chosen = [
         config
@@ -171,7 +189,7 @@ def _route(app: App, record: LeadRecord, message: Message) -> None:
         if config.when.admits(record.lead, record.stage) and (not record.only or config.name in record.only)
     ]
     if not chosen:
-        _conclude(app, record, message, State.SKIPPED, "no destination of the offer takes such leads")
+        _conclude(parts, record, message, State.SKIPPED, "no destination of the offer takes such leads")
         return
     emit(
         Event.LEAD_ROUTED,
@@ -182,11 +200,11 @@ def _route(app: App, record: LeadRecord, message: Message) -> None:
     )
     record.deliveries = {config.name: Delivery(config.name, seq=message.seq, forced=forced) for config in chosen}
     if len(chosen) == 1:
-        attempt(app, record, record.deliveries[chosen[0].name], message, offer, chosen[0])
+        attempt(parts, record, record.deliveries[chosen[0].name], message, offer, chosen[0])
         return
     fixed = record.deliveries
-    stored = app.ledger.settle(record, lambda current: _fix_destinations(current, record, fixed))
-    _put_one_message_each(app, stored)
+    stored = parts.ledger.settle(record, lambda current: _fix_destinations(current, record, fixed))
+    _put_one_message_each(parts, stored)
 
 
 def _fix_destinations(current: LeadRecord, routed: LeadRecord, fixed: dict[str, Delivery]) -> None:
@@ -194,7 +212,9 @@ def _fix_destinations(current: LeadRecord, routed: LeadRecord, fixed: dict[str, 
         current.offer, current.stage, current.deliveries = routed.offer, routed.stage, dict(fixed)
 
 
-def _conclude(app: App, record: LeadRecord, message: Message, state: State, reason: str, connection: str = "") -> None:
+def _conclude(
+    parts: DeliveryParts, record: LeadRecord, message: Message, state: State, reason: str, connection: str = ""
+) -> None:
     """Settle a lead that goes to no destination now; `connection` is the one that it waits for."""
     offer, stage = record.offer, record.stage
 
@@ -207,7 +227,7 @@ def _conclude(app: App, record: LeadRecord, message: Message, state: State, reas
         waiting.forced = whole is not None and whole.forced
         current.deliveries = {"": waiting}
 
-    app.ledger.settle(record, change)
+    parts.ledger.settle(record, change)
     if state is State.UNROUTED:
         emit(Event.LEAD_UNROUTED, lead_id=record.lead_id)
         return
@@ -226,25 +246,25 @@ def _conclude(app: App, record: LeadRecord, message: Message, state: State, reas
     )
 
 
-def _put_one_message_each(app: App, record: LeadRecord) -> None:
+def _put_one_message_each(parts: DeliveryParts, record: LeadRecord) -> None:
     """Begin each destination that has not begun. If a message was put before, its number shows that the second is a leftover."""
     for name, delivery in record.deliveries.items():
         if name and delivery.state is State.WAITING:
-            app.queue.put(encode(Message(record.lead_id, name, delivery.seq + 1)))
+            parts.queue.put(encode(Message(record.lead_id, name, delivery.seq + 1)))
 
 
 # --- The attempt, by what is configured now -----------------------------------------------------------------------------
 
 
-def _attempt_as_configured(app: App, record: LeadRecord, delivery: Delivery, message: Message) -> None:
+def _attempt_as_configured(parts: DeliveryParts, record: LeadRecord, delivery: Delivery, message: Message) -> None:
     """Attempt with the offer's present configuration, which may have changed since the lead was routed."""
-    offer, config = _configured(app, record, delivery)
+    offer, config = _configured(parts, record, delivery)
     if config is None:
         # The instance that routed the lead may know a newer offer than this one.
-        app.offers.renew()
-        offer, config = _configured(app, record, delivery)
+        parts.offers.renew()
+        offer, config = _configured(parts, record, delivery)
     if offer is not None and config is not None:
-        attempt(app, record, delivery, message, offer, config)
+        attempt(parts, record, delivery, message, offer, config)
         return
     if offer:
         state, gone = State.DEAD_LETTER, f"the offer has no destination {delivery.destination} any more"
@@ -259,7 +279,7 @@ def _attempt_as_configured(app: App, record: LeadRecord, delivery: Delivery, mes
         changed.state, changed.seq, changed.reason = state, message.seq, gone
         changed.updated_at, changed.connection = now, ""
 
-    stored = app.ledger.settle(record, change)
+    stored = parts.ledger.settle(record, change)
     if stored.deliveries[delivery.destination].state is State.DEAD_LETTER:
         emit(
             Event.LEAD_DEAD_LETTERED,
@@ -271,7 +291,7 @@ def _attempt_as_configured(app: App, record: LeadRecord, delivery: Delivery, mes
 
 
 def _configured(
-    app: App, record: LeadRecord, delivery: Delivery
+    parts: DeliveryParts, record: LeadRecord, delivery: Delivery
 ) -> tuple[Offer, DestinationConfig | None] | tuple[None, None]:
-    offer = offer_by_id(record.offer, app.offers.all())
+    offer = offer_by_id(record.offer, parts.offers.all())
     return (offer, offer.destination(delivery.destination)) if offer else (None, None)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from leads.app import App
 from leads.core import clock, retry_schedule
 from leads.core.messages import Message, encode, encode_notice
 from leads.core.outcomes import Delivered, Misconfigured, Outcome, Rejected, Retry, Skipped, Unknown
@@ -15,6 +14,7 @@ from leads.destinations.bounded_calls import check_connection
 from leads.ledger.rows import AttemptLog, Delivery, LeadRecord
 from leads.ledger.transactions import Claim
 from leads.offers.model import DestinationConfig, Offer
+from leads.pipeline.delivery_parts import DeliveryParts
 from leads.pipeline.redriving import park_again
 from leads.platform import deadline
 from leads.platform.events import Event, emit
@@ -28,7 +28,7 @@ SETTLE_SECONDS: Final = 20
 class UnsettledAttempt:
     """An attempt to deliver one lead to one destination, and how its outcome is settled."""
 
-    app: App
+    parts: DeliveryParts
     record: LeadRecord
     name: str
     """The destination's name in the offer."""
@@ -88,13 +88,13 @@ class UnsettledAttempt:
     def _announce(self) -> None:
         """Queue the announcement, which `watch` sends: neither the chat nor the queue delays a lead."""
         try:
-            self.app.notices.put(encode_notice(self.record.lead_id, self.name))
+            self.parts.notices.put(encode_notice(self.record.lead_id, self.name))
         except StorageError as error:
             emit(Event.STORAGE_UNAVAILABLE, what="notices", why=type(error).__name__)
 
     def _note_success(self) -> None:
         try:
-            connections = self.app.connections
+            connections = self.parts.connections
             connections.record_success(
                 self.destination.connection, self.config.type, self.record.lead_id, self.began_at
             )
@@ -103,7 +103,7 @@ class UnsettledAttempt:
 
     def _settle_doubtful(self, outcome: Rejected) -> None:
         """Settle a refusal of which the lead is at fault if others were delivered since its last attempt, else the connection."""
-        connections, connection_id = self.app.connections, self.destination.connection
+        connections, connection_id = self.parts.connections, self.destination.connection
         attempts, known = self.delivery().attempts, connections.get(connection_id)
         is_at_fault = bool(attempts) and connections.succeeded_since(connection_id, attempts[-1].at)
         if known.paused and not is_at_fault:
@@ -117,17 +117,17 @@ class UnsettledAttempt:
             connection_id, self.config.type, self.record.lead_id, self.name, outcome.code, reason_with_code(outcome)
         ):
             lead_id, _, destination = delivery.partition("/")
-            park_again(self.app.ledger, connections, lead_id, destination, connection_id)
+            park_again(self.parts.ledger, connections, lead_id, destination, connection_id)
 
     def _settle_misconfigured(self, outcome: Misconfigured) -> None:
-        connections, connection_id = self.app.connections, self.destination.connection
+        connections, connection_id = self.parts.connections, self.destination.connection
         with deadline.leaving(SETTLE_SECONDS), connections.checking(connection_id):
             known = connections.get(connection_id)
             if known.paused and not self.message.probe:  # another lead has had the connection checked
                 self.park(known.reason, outcome="misconfigured", code=outcome.code)
                 return
             # The secret may have been rotated: cached secrets are read again before the connection is judged.
-            self.app.secrets.forget()
+            self.parts.secrets.forget()
             check = check_connection(self.destination)
             reason = check.problem or outcome.reason
             if not check.ok and not check.transient:
@@ -142,7 +142,7 @@ class UnsettledAttempt:
         self, outcome: Retry, *, reason: str = "", refusal: str = "", possibly_twice: bool = False
     ) -> None:
         delivery = self.delivery()
-        connections = self.app.connections
+        connections = self.parts.connections
         previous = delivery.attempts[-1].at if delivery.attempts else None
         opened_at = connections.get(self.destination.connection).opened_at
         if previous is not None and opened_at is not None:
@@ -174,7 +174,7 @@ class UnsettledAttempt:
             return
         seconds = retry_schedule.delay(step, outcome.after)
         seq = max(delivery.seq, self.message.seq) + 1
-        self.app.queue.put(encode(Message(self.record.lead_id, self.name, seq)), seconds)
+        self.parts.queue.put(encode(Message(self.record.lead_id, self.name, seq)), seconds)
         next_at = now + timedelta(seconds=seconds)
 
         def change(delivery: Delivery) -> None:
@@ -258,7 +258,7 @@ class UnsettledAttempt:
                 delivery.updated_at, delivery.next_at = now, next_at
 
         key_refused = self.outcome is not None and self.outcome.key_refused
-        stored = self.app.ledger.settle(self.record, change_record, self.claim, delivered, key_refused=key_refused)
+        stored = self.parts.ledger.settle(self.record, change_record, self.claim, delivered, key_refused=key_refused)
         emit(
             Event.LEAD_ATTEMPTED if outcome else Event.LEAD_SETTLED,
             lead_id=self.record.lead_id,
