@@ -15,6 +15,7 @@ from leads.cli.settings import settings_of
 from leads.offers.model import read_offer
 from leads.operations.destination_types import describe
 from tests.cli.conftest import AtATerminal, Write
+from tests.destinations.faults.subjects import SUBJECTS
 from tests.support.command_line import (
     ROOT,
     Run,
@@ -218,56 +219,12 @@ def test_lists_and_objects_are_given_as_json_and_a_secrets_place_is_told_without
     assert stored.offer.destinations[0].settings["headers"] == {"Authorization": "env:LEADS_SECRET_HOOK_TOKEN"}
 
 
-ASKED: dict[str, dict[str, list[str]]] = {
-    "azure_table": {
-        "connection_string": ["AccountKey=s3cret", "env:LEADS_SECRET_CRM_STORAGE"],
-        "table_service_uri": ["http://x", ""],
-    },
-    "dataverse": {
-        "url": ["", "contoso.crm4.dynamics.com", "https://contoso.crm4.dynamics.com"],
-        "tenant_id": ["a tenant", "contoso.example.com"],
-        "client_id": ["not a GUID", "00000000-0000-0000-0000-000000000001"],
-        "client_secret": ["s3cret", "keyvault:crm_secret", "keyvault:crm-secret"],
-        "match_existing": ["name", "off"],
-    },
-    "hubspot": {
-        "service_key": ["", "pat-na1-s3cret", "keyvault:hubspot-service-key"],
-        "do_not_contact": ["on", "off"],
-    },
-    "marketo": {
-        "munchkin_id": ["", "12", "123-ABC-456"],
-        "client_id": ["", "12345678-1234-1234-1234-123456789012"],
-        "client_secret": ["", "s3cret", "env:LEADS_SECRET_MARKETO"],
-        "form_id": ["five", "0", "1005"],
-        "do_not_contact": ["doNotCall", '["doNotWrite"]', '["doNotCall"]'],
-    },
-    "salesforce": {
-        "url": ["", "https://login.salesforce.com", "https://contoso.my.salesforce.com"],
-        "client_id": ["", "3MVG", "3MVG9abcdefghijk"],
-        "client_secret": ["s3cret", "env:SALESFORCE SECRET", "env:LEADS_SECRET_SALESFORCE"],
-        "duplicate_rules": ["ignore", "existing"],
-    },
-    "salesforce_web_to_lead": {"oid": ["", "00X", "00D000000000001"], "daily_limit": ["many", "0", "1000"]},
-    "webhook": {
-        "url": ["", "http://hooks.example.com", "https://hooks.example.com/leads"],
-        "secret": ["", "s3cret", "keyvault:hook"],
-        "headers": [
-            "Authorization: x",
-            '{"Authorization": "s3cret"}',
-            '{"Authorization": "env:LEADS_SECRET_HOOK_TOKEN"}',
-        ],
-        "body": ['{"text": ', '{"text": "{no_such_field}"}', '{"text": "{headline}"}'],
-    },
-}
-"""For each type what is answered to some of its questions, in turn: all but the last are refused."""
-
-
 @pytest.mark.storage("azurite")
-@pytest.mark.parametrize("type_name", ASKED)
+@pytest.mark.parametrize("type_name", SUBJECTS)
 def test_every_type_is_connected_by_its_own_questions(
     type_name: str, run: Run, pipeline: Pipeline, terminal_with: AtATerminal
 ) -> None:
-    asked = ASKED[type_name]
+    asked = SUBJECTS[type_name].dialogue
     with terminal_with("offers", "connect", "contoso.crm") as terminal:
         terminal.answer(
             ("Display name (Enter: no more): ", ""), ("Type: ", type_name), (f"within the offer [{type_name}]: ", "crm")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import requests
@@ -20,6 +20,11 @@ _PASSED_ON = frozenset({"content-type", "etag", "date", "x-ms-version", "x-ms-re
 class AzureTableSubject(Subject):
     """Azurite behind a server that passes requests on: what goes wrong goes wrong there."""
 
+    dialogue: ClassVar[dict[str, list[str]]] = {
+        "connection_string": ["AccountKey=s3cret", "env:LEADS_SECRET_CRM_STORAGE"],
+        "table_service_uri": ["http://x", ""],
+    }
+
     def __init__(self, authority: Authority, monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
         self._parts = named_parts(storage)
         self._key = self._parts["AccountKey"]
@@ -28,7 +33,7 @@ class AzureTableSubject(Subject):
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.bundle)  # stands for a public certificate
         with TableClient.from_connection_string(storage, "Vendor") as table:
             table.create_table()
-        super().__init__(monkeypatch)
+        super().__init__(authority, monkeypatch, storage)
 
     @property
     def config(self) -> dict[str, Any]:

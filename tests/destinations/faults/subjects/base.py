@@ -23,9 +23,13 @@ class Subject(ABC):
     has_key: ClassVar[bool] = True
     """Whether the vendor knows a second try: without, a lost answer is unknown, and the lead may be there twice, but marked."""
     secret_setting: ClassVar[str] = "LEADS_SECRET_VENDOR"
+    busy: ClassVar[Response] = Response(429, b"", {"Retry-After": "20"})
+    """What the vendor answers to too many requests."""
+    dialogue: ClassVar[dict[str, list[str]]]
+    """What `offers connect` is answered to some of its questions, in turn: all but the last are refused."""
     vendor: Any
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, authority: Authority, monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
         self._monkeypatch = monkeypatch
         self.set_secret("before")
 
@@ -65,6 +69,9 @@ class Subject(ABC):
         """Every token that was given out is refused from now on."""
         raise NotImplementedError
 
+    def keep_sessions(self) -> None:  # noqa: B027 - most give out no tokens
+        """Let no token end by itself, although time flies."""
+
 
 class CrmSubject(Subject):
     """A CRM, whose stand-in says what the settings are. People read and change its records by the names of `names`."""
@@ -76,7 +83,6 @@ class CrmSubject(Subject):
     """Settings under which the same has to hold, by what they are about."""
     without_search: ClassVar[dict[str, Any]] = {}
     """The settings with which no record of others is looked for."""
-    busy: ClassVar[Response] = Response(503, b"<html>busy</html>")
     address_setting: ClassVar[str] = "url"
     names: ClassVar[dict[str, str]]
     """The vendor's names of first, last, email, phone, company, title and, where it has one, rating."""
@@ -85,7 +91,7 @@ class CrmSubject(Subject):
     """Whether a record is known for one of ours although the answer to its making was lost."""
 
     def __init__(self, authority: Authority, monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
-        super().__init__(monkeypatch)
+        super().__init__(authority, monkeypatch, storage)
         self.more_settings: dict[str, Any] = {}
         self.vendor = self.stand_in(authority)
         self.accept_secret("before")
@@ -119,6 +125,10 @@ class CrmSubject(Subject):
     @abstractmethod
     def stages(self, record: str = "") -> list[str]:
         """The text that tells of each stage, of one record or of all."""
+
+    @abstractmethod
+    def tasks(self) -> int:
+        """How much there is that somebody has to do, or of a list, who is on it."""
 
     @abstractmethod
     def flags(self, row: Mapping[str, Any]) -> list[bool]:

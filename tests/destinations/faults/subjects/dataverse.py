@@ -12,8 +12,16 @@ from tests.fakes.https_server import Request, Response, VendorServer
 
 
 class DataverseSubject(CrmSubject):
+    dialogue: ClassVar[dict[str, list[str]]] = {
+        "url": ["", "contoso.crm4.dynamics.com", "https://contoso.crm4.dynamics.com"],
+        "tenant_id": ["a tenant", "contoso.example.com"],
+        "client_id": ["not a GUID", "00000000-0000-0000-0000-000000000001"],
+        "client_secret": ["s3cret", "keyvault:crm_secret", "keyvault:crm-secret"],
+        "match_existing": ["name", "off"],
+    }
     type_name = "dataverse"
     stand_in = Dataverse
+    busy = Response(429, {"error": {"code": "0x80072322", "message": "Too many requests"}}, {"Retry-After": "20"})
     without_search: ClassVar[dict[str, Any]] = {"match_existing": "off"}
     names: ClassVar[dict[str, str]] = {
         "first": "firstname",
@@ -35,6 +43,12 @@ class DataverseSubject(CrmSubject):
 
     def refusal(self, message: str) -> Response:
         return Response(400, {"error": {"code": "0x80040203", "message": message}})
+
+    def keep_sessions(self) -> None:
+        self.vendor.entra.lifetime = 100_000
+
+    def tasks(self) -> int:
+        return len(self.vendor.tasks)
 
     def rows(self) -> dict[str, Mapping[str, Any]]:
         return {record: row for record, row in self.vendor.leads.items() if not row.get("merged")}

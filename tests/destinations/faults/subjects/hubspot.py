@@ -8,13 +8,18 @@ from typing import Any, ClassVar
 
 from tests.destinations.faults.subjects.base import SECRETS, CrmSubject
 from tests.fakes.https_server import Request, Response
-from tests.fakes.hubspot import HubSpot, error, shown_note
+from tests.fakes.hubspot import HubSpot, error, shown_note, throttled
 
 
 class HubSpotSubject(CrmSubject):
+    dialogue: ClassVar[dict[str, list[str]]] = {
+        "service_key": ["", "pat-na1-s3cret", "keyvault:hubspot-service-key"],
+        "do_not_contact": ["on", "off"],
+    }
     type_name = "hubspot"
     stand_in = HubSpot
     has_tokens = False
+    busy = throttled("TEN_SECONDLY_ROLLING")
 
     names: ClassVar[dict[str, str]] = {
         "first": "firstname",
@@ -39,6 +44,9 @@ class HubSpotSubject(CrmSubject):
 
     def refusal(self, message: str) -> Response:
         return error(400, message, "VALIDATION_ERROR")
+
+    def tasks(self) -> int:
+        return len(self.vendor.tasks)
 
     def rows(self) -> dict[str, Mapping[str, Any]]:
         return {contact.id: contact.properties for contact in self.vendor.living()}

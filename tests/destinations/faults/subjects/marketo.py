@@ -14,10 +14,17 @@ JOURNEY = "marketplaceJourney"
 
 
 class MarketoSubject(CrmSubject):
+    dialogue: ClassVar[dict[str, list[str]]] = {
+        "munchkin_id": ["", "12", "123-ABC-456"],
+        "client_id": ["", "12345678-1234-1234-1234-123456789012"],
+        "client_secret": ["", "s3cret", "env:LEADS_SECRET_MARKETO"],
+        "form_id": ["five", "0", "1005"],
+        "do_not_contact": ["doNotCall", '["doNotWrite"]', '["doNotCall"]'],
+    }
     type_name = "marketo"
     stand_in = Marketo
     address_setting = "munchkin_id"
-    busy = Response(200, {"success": False, "errors": [{"code": "713", "message": "Transient error"}]})
+    busy = Response(200, {"success": False, "errors": [{"code": "606", "message": "Max rate limit exceeded"}]})
     names: ClassVar[dict[str, str]] = {
         "first": "firstName",
         "last": "lastName",
@@ -47,6 +54,12 @@ class MarketoSubject(CrmSubject):
 
     def refusal(self, message: str) -> Response:
         return Response(200, {"success": False, "errors": [{"code": "1003", "message": message}]})
+
+    def keep_sessions(self) -> None:
+        self.vendor.lifetime = 100_000
+
+    def tasks(self) -> int:
+        return len(self.vendor.members())
 
     def rows(self) -> dict[str, Mapping[str, Any]]:
         return {str(person): row for person, row in self.vendor.persons.items()}

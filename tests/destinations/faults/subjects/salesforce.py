@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from tests.destinations.faults.subjects.base import CrmSubject
@@ -14,8 +15,15 @@ KEY = "Marketplace_Key__c"
 
 
 class SalesforceSubject(CrmSubject):
+    dialogue: ClassVar[dict[str, list[str]]] = {
+        "url": ["", "https://login.salesforce.com", "https://contoso.my.salesforce.com"],
+        "client_id": ["", "3MVG", "3MVG9abcdefghijk"],
+        "client_secret": ["s3cret", "env:SALESFORCE SECRET", "env:LEADS_SECRET_SALESFORCE"],
+        "duplicate_rules": ["ignore", "existing"],
+    }
     type_name = "salesforce"
     stand_in = Salesforce
+    busy = Response(403, [{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "ConcurrentRequests Limit exceeded."}])
     without_search: ClassVar[dict[str, Any]] = {"match_existing": "off"}
     variants: ClassVar[dict[str, dict[str, Any]]] = {"": {}, "key in a field": {"external_id_field": KEY}}
     names: ClassVar[dict[str, str]] = {
@@ -41,6 +49,12 @@ class SalesforceSubject(CrmSubject):
 
     def refusal(self, message: str) -> Response:
         return Response(400, [{"errorCode": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "message": message, "fields": []}])
+
+    def keep_sessions(self) -> None:
+        self.vendor.session = timedelta(days=1)
+
+    def tasks(self) -> int:
+        return sum(task["Status"] == "Not Started" for task in self.vendor.tasks())
 
     def rows(self) -> dict[str, Mapping[str, Any]]:
         return {row["Id"]: row for row in self.vendor.leads}

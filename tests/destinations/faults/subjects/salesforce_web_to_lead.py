@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -12,11 +12,15 @@ from tests.fakes.web_to_lead import OID, WebToLead
 
 
 class WebToLeadSubject(Subject):
+    dialogue: ClassVar[dict[str, list[str]]] = {
+        "oid": ["", "00X", "00D000000000001"],
+        "daily_limit": ["many", "0", "1000"],
+    }
     has_secret = False
     has_key = False
 
     def __init__(self, authority: Authority, monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
-        super().__init__(monkeypatch)
+        super().__init__(authority, monkeypatch, storage)
         self.vendor: WebToLead = WebToLead(authority)
 
     @property

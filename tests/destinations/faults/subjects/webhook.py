@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -13,8 +13,19 @@ from tests.fakes.webhook import Receiver
 
 
 class WebhookSubject(Subject):
+    dialogue: ClassVar[dict[str, list[str]]] = {
+        "url": ["", "http://hooks.example.com", "https://hooks.example.com/leads"],
+        "secret": ["", "s3cret", "keyvault:hook"],
+        "headers": [
+            "Authorization: x",
+            '{"Authorization": "s3cret"}',
+            '{"Authorization": "env:LEADS_SECRET_HOOK_TOKEN"}',
+        ],
+        "body": ['{"text": ', '{"text": "{no_such_field}"}', '{"text": "{headline}"}'],
+    }
+
     def __init__(self, authority: Authority, monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
-        super().__init__(monkeypatch)
+        super().__init__(authority, monkeypatch, storage)
         self.vendor: Receiver = Receiver(authority, [self.secret("before")], real_time=False)
 
     @property
