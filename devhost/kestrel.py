@@ -6,12 +6,14 @@ Its limits: https://learn.microsoft.com/aspnet/core/fundamentals/servers/kestrel
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
@@ -45,6 +47,7 @@ class Server(web.Server):
     def __init__(self, handler: Any, limits: Limits) -> None:
         super().__init__(handler, request_factory=_request)
         self._limits = limits
+        logging.getLogger("aiohttp.server").addFilter(_is_the_hosts_fault)
 
     def __call__(self) -> RequestHandler:
         return _Connection(self, self._limits.head_seconds)
@@ -130,6 +133,12 @@ def _request(
     if isinstance(protocol, _Connection):
         protocol.head_is_here()
     return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
+
+
+def _is_the_hosts_fault(record: logging.LogRecord) -> bool:
+    """aiohttp reports a broken request with a traceback and its address, which may hold a key."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | ConnectionError)
 
 
 def _is_utf8(value: bytes) -> bool:

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from logging.handlers import QueueHandler, QueueListener
 from queue import SimpleQueue
 
-from aiohttp.http_exceptions import HttpProcessingError
-
 PAUSE_SECONDS = 0.02
 HOST_LOGGERS = ("devhost", "aiohttp", "asyncio", "azure.functions")
 """Of the host and of the worker library; what any other logs is the app's."""
@@ -36,7 +34,6 @@ def log_to_stderr(level: str, current_function: Callable[[], str | None]) -> Que
     logging.basicConfig(level=min(logging.INFO, handler.level), handlers=[handler])
     for name in ("aiohttp", "asyncio"):  # the host's; below, they print every request
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("aiohttp.server").addFilter(_is_the_hosts_fault)
     return listener
 
 
@@ -51,12 +48,6 @@ class _OfAnInvocation(logging.Filter):
         function = self._current_function()
         record.function = function or "host"
         return function is not None or record.name.startswith(HOST_LOGGERS)
-
-
-def _is_the_hosts_fault(record: logging.LogRecord) -> bool:
-    """aiohttp reports a broken request with a traceback and its address, which may hold a key."""
-    error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError | ConnectionError)
 
 
 class _Listener(QueueListener):

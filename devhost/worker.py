@@ -86,4 +86,5 @@ def _import(module: str) -> None:
 
 
 if __name__ == "__main__":
+    sys.modules["aiohttp"] = None  # type: ignore[assignment]  # where the app is deployed there is none, and it takes long to load
     serve(socket.socket(fileno=int(sys.argv[1])))

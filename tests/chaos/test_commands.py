@@ -6,8 +6,6 @@ Whoever dies before a change leaves storage as it is after the one before: that 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,10 +16,9 @@ from pathlib import Path
 import pytest
 
 from leads import cli
-from tests.chaos.every_request import WAYS, KillAt, Way
-from tests.support.command_line import ROOT, environment_of
+from tests.chaos.every_request import WAYS, KillAt
+from tests.support.killed_command import is_killed
 from tests.support.pipeline import Pipeline, TestClock, a_lead, crm
-from tests.support.proxy import Proxy
 from tests.support.vendor import DELIVERED, REJECTED, Vendor
 
 PEOPLE = ("ada@example.com", "grace@example.com")
@@ -99,25 +96,6 @@ def scenes(
         yield make
 
 
-def killed(account: str, arguments: list[str], number: int, way: Way) -> bool:
-    """Run the command as a process that is killed at its change of this number. Whether there was one."""
-    with Proxy(account, KillAt(number, way, "change")) as proxy:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                "import sys, tests.support.recording; from leads.cli import main; sys.exit(main())",
-                *arguments,
-            ],
-            cwd=ROOT,
-            env=environment_of({"LeadsStorage": proxy.connection_string}),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        proxy.pid = process.pid
-        return process.wait(120) < 0
-
-
 def result(scene: Scene) -> tuple[object, ...]:
     """What the vendor was told, and how the leads ended, without what is another one each time."""
     scene.pipeline.advance(30)
@@ -143,7 +121,8 @@ def test_killed_at_each_change_and_run_again_the_result_is_the_same(
         number = 1
         while True:
             scene, arguments = scenes(COMMANDS[name])
-            if not killed(scene.pipeline.app.settings.storage_connection_string, arguments, number, way):
+            storage = scene.pipeline.app.settings.storage_connection_string
+            if not is_killed(storage, KillAt(number, way, "change"), *arguments):
                 break
             kills, number = kills + 1, number + 1
             assert cli.main(arguments) in {0, 1, 2, 5}

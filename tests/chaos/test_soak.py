@@ -13,7 +13,7 @@ from tests.chaos.soak import SAMPLES, Sample, faults, soak
 from tests.chaos.storm import fast_clock
 from tests.chaos.workers import ForkServer
 
-LEADS = 400
+LEADS = 240
 MIB = 2**20
 
 

@@ -25,8 +25,8 @@ def test_no_lead_is_lost_doubled_or_stuck(
     fast = fast_clock()
     monkeypatch.setattr(clock, "now", fast.now)
     with Case(next(accounts), forks, fast) as case:
-        weather = Weather(kill=0.012, of_worker=0.5)
-        report = Storm(case, leads=200, customers=30, workers=workers, seed=SEED + workers, weather=weather).run()
+        weather = Weather(kill=0.015, of_worker=0.5)
+        report = Storm(case, leads=120, customers=20, workers=workers, seed=SEED + workers, weather=weather).run()
     assert not report.wrong, f"{report}\n" + "\n".join(report.wrong[:10])
     kills = report.faults["Kill"], report.faults["KillWorker"]
     assert min(kills) >= 1, f"a storm has kills of both in it: {report}"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import signal
-import subprocess
 import sys
 from datetime import UTC, datetime
 
@@ -17,10 +15,10 @@ from leads.core.states import State
 from leads.ledger.queries import newest
 from tests.chaos.every_request import KillAt, Way
 from tests.cli.conftest import AtATerminal
-from tests.support.command_line import ROOT, Ran, Run, environment_of, one_line, process
+from tests.support.command_line import Ran, Run, one_line, process
+from tests.support.killed_command import is_killed
 from tests.support.leftovers import leftovers
 from tests.support.pipeline import Pipeline, a_lead, crm
-from tests.support.proxy import Proxy
 from tests.support.vendor import Vendor
 
 EMAIL = "ada@example.com"
@@ -139,18 +137,7 @@ def test_killed_and_run_again_it_says_the_same_and_nothing_is_left(
     routed.offer(crm(vendor.url), offer_id="other.one", titles=["Other"])
     unrouted = routed.post(a_lead(EMAIL, OfferTitle="Nobody's"))
     routed.run()
-    with Proxy(fresh_storage, KillAt(number, way, "number")) as proxy:
-        dying = subprocess.Popen(
-            [sys.executable, "-m", "leads", "erase", "--yes"],
-            cwd=ROOT,
-            env=environment_of({"LeadsStorage": proxy.connection_string}),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        proxy.pid = dying.pid
-        dying.communicate(EMAIL.encode(), timeout=60)
-        assert dying.returncode == -signal.SIGKILL
+    assert is_killed(fresh_storage, KillAt(number, way, "number"), "erase", "--yes", typed=EMAIL)
     again = process("erase", "--yes", "--json", environment={"LeadsStorage": fresh_storage}, typed=EMAIL)
     assert again.status == 5
     report = json.loads(again.out)

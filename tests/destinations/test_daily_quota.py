@@ -145,7 +145,9 @@ def _take_all_in_a_process(connection_string: str) -> int:
 
 @pytest.mark.storage("azurite")
 def test_processes_at_once_get_no_more_than_the_limit(fresh_storage: str) -> None:
-    with get_context("spawn").Pool(4) as processes:
+    forking = get_context("forkserver")
+    forking.set_forkserver_preload([__name__])
+    with forking.Pool(4) as processes:
         assert sum(processes.map(_take_all_in_a_process, [fresh_storage] * 4, chunksize=1)) == 60
 
 

@@ -6,10 +6,7 @@ import csv
 import json
 import os
 import shlex
-import signal
 import stat
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,9 +18,9 @@ from leads.operations import export as steps
 from leads.operations.export import Export, export_leads
 from leads.operations.problems import Invalid
 from tests.chaos.every_request import KillAt
-from tests.support.command_line import ROOT, Run, environment_of, one_line, process
+from tests.support.command_line import Run, one_line, process
+from tests.support.killed_command import is_killed
 from tests.support.pipeline import Pipeline, a_lead, crm
-from tests.support.proxy import Proxy
 from tests.support.vendor import REJECTED, Vendor
 
 LEADS = 6
@@ -171,15 +168,7 @@ def test_killed_and_run_again_the_file_is_the_same(
 ) -> None:
     file = tmp_path / "leads.csv"
     arguments = ("export", "--output", str(file))
-    with Proxy(fresh_storage, KillAt(number, "before", "number")) as proxy:
-        dying = subprocess.Popen(
-            [sys.executable, "-m", "leads", *arguments],
-            cwd=ROOT,
-            env=environment_of({"LeadsStorage": proxy.connection_string}),
-            stderr=subprocess.DEVNULL,
-        )
-        proxy.pid = dying.pid
-        assert dying.wait(60) == -signal.SIGKILL
+    assert is_killed(fresh_storage, KillAt(number, "before", "number"), *arguments)
     assert not file.exists()
     assert process(*arguments, environment={"LeadsStorage": fresh_storage}).status == 0
     with file.open(encoding="utf-8-sig", newline="") as text:
