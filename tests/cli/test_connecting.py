@@ -307,6 +307,10 @@ def test_a_second_destination_is_added_and_one_of_the_same_name_replaced(run: Ru
         ("two", {}),
     ]
     assert (offer.titles, offer.destinations[0].pace) == (["A", "B"], 2)
+    hook = ("--type", "webhook", "--set", "url=https://hooks.example.com/x", "--set", "secret=keyvault:hook")
+    assert run("offers", "connect", "a.b", "--name", "one", *hook, "--yes").status == 0
+    replaced = pipeline.app.offers.stored()[0].offer.destinations[0]
+    assert (replaced.type, replaced.pace) == ("webhook", offer.destinations[1].pace), "another type keeps nothing"
 
 
 def test_what_is_not_usable_is_not_saved_by_a_script_that_has_it_validated(run: Run, pipeline: Pipeline) -> None:
