@@ -18,6 +18,7 @@ quiet_libraries()
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
 ALL_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+MANAGING_METHODS = ["GET", "PUT", "POST", "DELETE"]
 
 
 @app.function_name("accept_lead")
@@ -34,13 +35,31 @@ def lead_status(req: func.HttpRequest) -> func.HttpResponse:
     return answer_status(req)
 
 
-@app.function_name("manage")
-@app.route("manage/{*path}", methods=["GET", "PUT", "POST", "DELETE"])
-def manage(req: func.HttpRequest) -> func.HttpResponse:
-    """Offers, leads and status for scripts and tools; its own key, and personal data only where a setting allows it."""
-    from leads.operations.http import answer_manage
+@app.function_name("report")
+@app.route("report/{*path}", methods=MANAGING_METHODS)
+def report(req: func.HttpRequest) -> func.HttpResponse:
+    """Numbers for whoever has its key: the level report, without leads."""
+    from leads.operations.http import answer_with_key
 
-    return answer_manage(req)
+    return answer_with_key(req, "report")
+
+
+@app.function_name("operate")
+@app.route("operate/{*path}", methods=MANAGING_METHODS)
+def operate(req: func.HttpRequest) -> func.HttpResponse:
+    """Offers, leads and status for whoever has its key: the level operate, without personal data."""
+    from leads.operations.http import answer_with_key
+
+    return answer_with_key(req, "operate")
+
+
+@app.function_name("manage")
+@app.route("manage/{*path}", methods=MANAGING_METHODS)
+def manage(req: func.HttpRequest) -> func.HttpResponse:
+    """Everything for whoever has its key: the level personal, with personal data only where a setting allows it."""
+    from leads.operations.http import answer_with_key
+
+    return answer_with_key(req, "manage")
 
 
 @app.function_name("health")

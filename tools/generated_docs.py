@@ -13,7 +13,8 @@ from pathlib import Path
 
 from leads.core.lead import TEXT_FIELDS
 from leads.destinations import MODULES, destination_class
-from leads.operations.table import BASE, OPERATIONS
+from leads.operations.access import BASE
+from leads.operations.table import OPERATIONS
 from leads.platform.events import Event
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,8 +38,8 @@ def _alarm(event: Event) -> str:
 
 def operations() -> str:
     """The table of the management API."""
-    rows = ["| Request | |", "|---|---|"]
-    rows += [f"| `{operation.method} {BASE}{operation.path}` | {operation.summary} |" for operation in OPERATIONS]
+    rows = ["| Request | Level | |", "|---|---|---|"]
+    rows += [f"| `{each.method} {BASE}{each.path}` | {each.level} | {each.summary} |" for each in OPERATIONS]
     return "\n".join(rows)
 
 

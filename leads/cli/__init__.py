@@ -26,6 +26,7 @@ from leads.cli import (  # two of them add their commands to `offers`
     people,
     replay,
     status,
+    who,
 )
 from leads.cli.output import printable
 from leads.cli.prompts import BAD_INPUT, CHANGED_MEANWHILE, INTERRUPTED, NOT_FOUND, OUT_OF_REACH
@@ -55,6 +56,7 @@ commands.command("doctor")(doctor.doctor)
 commands.command("export")(export.export)
 commands.command("access")(people.access)
 commands.command("erase")(people.erase)
+commands.command("whoami")(who.whoami)
 
 
 @commands.callback(
@@ -63,8 +65,9 @@ commands.command("erase")(people.erase)
     Reached is either the storage account of the app: set LeadsStorage to its connection string
     (UseDevelopmentStorage=true for Azurite), or LeadsStorage__accountName to use your Azure login (az login) with the roles
     Storage Table Data Contributor and Storage Queue Data Contributor. Or, with --app, the deployed app: set {KEY_VARIABLE} to
-    the key of its function manage, or be asked for it. Where Entra ID stands in front, {TOKEN_VARIABLE} holds the access token.
-    Commands and output are the same. Times are UTC.
+    the key of its function manage, or be asked for it. With the key of the function report or operate, the address ends in
+    /api/report or /api/operate: whoami says what it opens. Where Entra ID stands in front, {TOKEN_VARIABLE} holds the access
+    token. Commands and output are the same. Times are UTC.
 
     \b
     python -m leads status

@@ -38,6 +38,8 @@ def export(
 ) -> int:
     """Export leads with all that they say, personal data included.
 
+    With the key of the function operate, all but personal data.
+
     A CSV has a column for each field, UTF-8, every cell in quotes. What a spreadsheet would take for a formula gets an
     apostrophe before it. Lines of JSON hold everything exactly.
 
@@ -52,7 +54,7 @@ def export(
         return DONE
     wanted = from_flags(Export, offer=offer, state=state, since=since, until=until, dry_run=dry_run)
     steps = in_steps(context, export_leads, wanted, after)
-    count = 0
+    count, is_whole = 0, True
     write = csv_line if kind == "csv" else _json
     with _opened("" if dry_run else output, adding=bool(after)) as file:
         if kind == "csv" and not after and not dry_run:
@@ -61,8 +63,11 @@ def export(
             file.write("".join(map(write, step.leads)))
             file.flush()
             count += step.count
+            is_whole = is_whole and step.personal_data
             show_progress(f"{count} leads")
     print_line(f"{count} leads{' would be exported' if dry_run else ''}", err=True)
+    if not is_whole:
+        print_line("Without personal data: the key does not open it. The function manage has one that does.", err=True)
     return DONE
 
 

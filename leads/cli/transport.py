@@ -14,10 +14,11 @@ import requests
 from pydantic import BaseModel, ValidationError
 
 from leads.app import App, examined_app
+from leads.operations.access import LEVEL_OF_KEY, base_of
 from leads.operations.openapi import KEY_HEADER
 from leads.operations.operation import Operation, Parts, Request
 from leads.operations.problems import PROBLEMS, Problem
-from leads.operations.table import BASE, BY_FUNCTION
+from leads.operations.table import BY_FUNCTION
 from leads.operations.wire import read_answer, write_request
 from leads.platform.settings import SettingsError, read_settings
 from leads.platform.storage import CLI_TIMEOUTS
@@ -29,6 +30,9 @@ CONNECT_SECONDS: Final = 10
 ANSWER_SECONDS: Final = 150
 """Longer than any operation takes, with a cold start before it."""
 _HEADER_VALUE: Final = re.compile(r"[!-~]+")
+_BASE: Final = re.compile(f"/api/({'|'.join(LEVEL_OF_KEY)})$")
+"""What may stand behind the app's address: the function whose key is given."""
+_USUAL: Final = "manage"
 _PROBLEMS: Final = {problem.status: problem for problem in PROBLEMS}
 
 RequestT = TypeVar("RequestT", bound=Request)
@@ -59,10 +63,10 @@ class StorageTransport:
 
 
 class HttpTransport:
-    """By the management API of a deployed app, with the key of its function `manage`."""
+    """By the management API of a deployed app, with the key of its function `manage`, or of the one that the address names."""
 
     def __init__(self, url: str) -> None:
-        self.url = read_url(url)
+        self.url, self._function = read_address(url)
         self._session = requests.Session()
         self._session.auth = lambda request: request  # or a .netrc would have a say in it
 
@@ -71,7 +75,7 @@ class HttpTransport:
         sent = write_request(operation, request)
         answer = self._send(operation.method, sent.path, {**sent.headers, **self._credentials}, sent.body)
         if answer.status_code not in operation.statuses:
-            raise _refused(answer, self.url)
+            raise _refused(answer, self.url, self._function)
         headers = {name.lower(): value for name, value in answer.headers.items()}
         try:
             found: AnswerT = read_answer(operation, headers, answer.content)
@@ -85,7 +89,7 @@ class HttpTransport:
     def _credentials(self) -> dict[str, str]:
         """The key, and a token where Entra ID stands in front; asked for or read once."""
         token = os.environ.get(TOKEN_VARIABLE, "").strip()
-        found = {KEY_HEADER: read_key()} | ({"Authorization": f"Bearer {token}"} if token else {})
+        found = {KEY_HEADER: read_key(self._function)} | ({"Authorization": f"Bearer {token}"} if token else {})
         for name, value in ((KEY_VARIABLE, found[KEY_HEADER]), (TOKEN_VARIABLE, token)):
             if value and not _HEADER_VALUE.fullmatch(value):
                 raise SettingsError(f"{name}: holds a character that none has; copy it once more")
@@ -95,7 +99,7 @@ class HttpTransport:
         try:
             return self._session.request(
                 method,
-                f"{self.url}{BASE}{path}",
+                f"{self.url}{base_of(self._function)}{path}",
                 headers=headers,
                 data=body or None,
                 timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
@@ -106,9 +110,16 @@ class HttpTransport:
         raise OutOfReach(f"{self.url} does not answer ({why}); check the address and the network")
 
 
+def read_address(text: str) -> tuple[str, str]:
+    """The app's address without what may follow it, and the function whose key is meant. Raises `SettingsError`."""
+    url = text.strip().rstrip("/")
+    named = _BASE.search(url)
+    return read_url(url.removesuffix(named[0]) if named else url), named[1] if named else _USUAL
+
+
 def read_url(text: str) -> str:
-    """The app's address without what may follow it. Raises `SettingsError`."""
-    url = text.strip().rstrip("/").removesuffix(BASE)
+    """The app's address. Raises `SettingsError`."""
+    url = text.strip().rstrip("/")
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
@@ -130,20 +141,23 @@ def _is_this_machine(host: str) -> bool:
         return False
 
 
-def read_key() -> str:
-    """The management key: from the environment, or asked for and not shown. Others could read an argument."""
+def read_key(function: str) -> str:
+    """A function's key: from the environment, or asked for and not shown. Others could read an argument."""
     key = os.environ.get(KEY_VARIABLE, "").strip()
     if not key and sys.stdin.isatty():
-        key = getpass("Key of the function manage: ").strip()
+        key = getpass(f"Key of the function {function}: ").strip()
     if not key:
-        raise SettingsError(f"{KEY_VARIABLE}: set it to the key of the function manage ({_WHERE_KEYS_ARE})")
+        raise SettingsError(
+            f"{KEY_VARIABLE}: set it to the key of the function {function} ({_where_keys_are(function)})"
+        )
     return key
 
 
-_WHERE_KEYS_ARE: Final = "az functionapp function keys list -g GROUP -n APP --function-name manage"
+def _where_keys_are(function: str) -> str:
+    return f"az functionapp function keys list -g GROUP -n APP --function-name {function}"
 
 
-def _refused(answer: requests.Response, url: str) -> Problem | OutOfReach:
+def _refused(answer: requests.Response, url: str, function: str) -> Problem | OutOfReach:
     """The operation's own problem, or why it was not even asked."""
     told = _problem_details(answer)
     status = answer.status_code
@@ -154,7 +168,7 @@ def _refused(answer: requests.Response, url: str) -> Problem | OutOfReach:
         return OutOfReach(f"{url} has no such operation: it runs another release than this command line; use the same")
     match status:
         case 401:
-            why = f"refuses the key (401); take that of the function manage: {_WHERE_KEYS_ARE}"
+            why = f"refuses the key (401); take that of the function {function}: {_where_keys_are(function)}"
         case 403:
             why = f"refuses this machine or login (403); see its access restrictions, and {TOKEN_VARIABLE}"
         case 404 | 405:

@@ -46,10 +46,14 @@ class Export(LeadCriteria, Step):
 
 
 class ExportedPage(StepDone):
-    """A page of leads: personal data. `count` is how many they are, in a dry run too."""
+    """A page of leads: personal data. `count` is how many they are, in a dry run too.
+
+    Not `personal_data`: what customers said is left out, because whoever asks does not have the level personal.
+    """
 
     leads: list[dict[str, Any]]
     count: int
+    personal_data: bool = True
 
 
 def export_leads(ledger: Ledger, request: Export) -> ExportedPage:
@@ -69,6 +73,12 @@ def export_leads(ledger: Ledger, request: Export) -> ExportedPage:
             page.next = found.cursor
             break
     return page
+
+
+def without_personal_data(page: ExportedPage) -> ExportedPage:
+    """The page for somebody who may see everything but personal data."""
+    leads = [{name: lead[name] for name in NOT_PERSONAL} for lead in page.leads]
+    return page.model_copy(update={"leads": leads, "personal_data": False})
 
 
 def _size(lead: dict[str, Any]) -> int:
@@ -118,14 +128,19 @@ def _exported(ledger: Ledger, wanted: LeadCriteria, partition: str, row: Any) ->
 # --- One lead -----------------------------------------------------------------------------------------------------------
 
 _OBJECTS: Final = ("extra", "customer_extra", "campaign")
+_ABOUT_THE_LEAD: Final = ("lead_id", "received_at", "offer", "state", "stage", "source", "action", "is_test")
+_WHAT_BECAME_OF_IT: Final = ("emptied_at", "deliveries")
 COLUMNS: Final = (
-    *("lead_id", "received_at", "offer", "state", "stage", "source", "action", "is_test"),
+    *_ABOUT_THE_LEAD,
     *TEXT_FIELDS,
     *("country_code", "note"),
     *_OBJECTS,
-    *("body", "emptied_at", "deliveries"),
+    "body",
+    *_WHAT_BECAME_OF_IT,
 )
 """The columns of a CSV, and the members of a line of JSON."""
+NOT_PERSONAL: Final = (*_ABOUT_THE_LEAD, *_WHAT_BECAME_OF_IT)
+"""Those that hold nothing of the customer."""
 
 
 def as_object(exported: Exported) -> dict[str, Any]:
@@ -166,7 +181,7 @@ _BEGINS_A_FORMULA: Final = re.compile("[\\s\\0]*[=+\\-@\uff1d\uff0b\uff0d\uff20\
 def csv_line(cells: Mapping[str, Any]) -> str:
     """One line, with every cell in quotes; what would be a formula has an apostrophe before it, which a spreadsheet hides."""
     line = io.StringIO()
-    csv.writer(line, quoting=csv.QUOTE_ALL).writerow([safe_cell(_cell(cells[name])) for name in COLUMNS])
+    csv.writer(line, quoting=csv.QUOTE_ALL).writerow([safe_cell(_cell(cells.get(name, ""))) for name in COLUMNS])
     return line.getvalue()
 
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 import azure.functions as func
 
 from leads.app import examined_app, get_app
+from leads.operations.access import AccessLevel, Caller, LevelTooLow, caller_with_key
 from leads.operations.operation import Operation
 from leads.operations.problems import FAILURES, Forbidden, Problem, Unavailable, problem_of
 from leads.operations.table import OPERATIONS
@@ -20,38 +21,42 @@ NOT_OVER_HTTP: Final = (
 )
 
 
-def answer_manage(req: func.HttpRequest) -> func.HttpResponse:
-    """Answer a request on a management address."""
+def answer_with_key(req: func.HttpRequest, function: str) -> func.HttpResponse:
+    """Answer a request on a management address of a function whose key the host has looked at."""
     try:
-        return _answer_manage(req)
+        return _answer(req, caller_with_key(function))
     except Exception as error:  # noqa: BLE001
-        return failed("manage", error)
+        return failed(function, error)
 
 
-def _answer_manage(req: func.HttpRequest) -> func.HttpResponse:
+def _answer(req: func.HttpRequest, caller: Caller) -> func.HttpResponse:
     path = (req.route_params.get("path") or "").strip("/")
     found = {op.method: (op, segments) for op in OPERATIONS if (segments := match(op.path, path)) is not None}
     if not found:
-        return problem(404, "No such address", "GET /api/manage lists the addresses there are.", headers=NO_STORE)
+        return problem(404, "No such address", f"GET {caller.base} lists the addresses there are.", headers=NO_STORE)
     if req.method not in found:
         allowed = ", ".join(found)
         headers = NO_STORE | {"Allow": allowed}
         return problem(405, "Method not allowed", f"This address takes {allowed}, not {req.method}.", headers=headers)
     operation, segments = found[req.method]
     try:
-        return _run(operation, segments, req)
+        return _run(operation, segments, req, caller)
     except FAILURES as failure:
-        return _refused(problem_of(failure), failure)
+        return _refused(problem_of(failure), failure, caller)
 
 
-def _run(operation: Operation[Any, Any], segments: dict[str, str], req: func.HttpRequest) -> func.HttpResponse:
+def _run(
+    operation: Operation[Any, Any], segments: dict[str, str], req: func.HttpRequest, caller: Caller
+) -> func.HttpResponse:
     headers = {name.lower(): value for name, value in req.headers.items()}
-    if operation.personal and not get_app().settings.personal_data_over_http:
+    if not caller.level.reaches(operation.level):
+        raise LevelTooLow(caller, operation.level)
+    if operation.personal and caller.level is AccessLevel.PERSONAL and not get_app().settings.personal_data_over_http:
         raise Forbidden(NOT_OVER_HTTP)
     request = read_request(operation, segments, req.params, headers, req.get_body())
     app = examined_app() if operation.examines else get_app()
     with deadline.within(operation.seconds):
-        sent = write_answer(operation, operation.carry_out(app, request))
+        sent = write_answer(operation, operation.carry_out(app, request, caller))
     return func.HttpResponse(
         sent.body or None,
         status_code=sent.status,
@@ -60,13 +65,14 @@ def _run(operation: Operation[Any, Any], segments: dict[str, str], req: func.Htt
     )
 
 
-def _refused(found: Problem, failure: Exception) -> func.HttpResponse:
+def _refused(found: Problem, failure: Exception, caller: Caller) -> func.HttpResponse:
     """A problem whose text begins with the field that it is about, if there is one."""
     field, colon, detail = str(found).partition(": ")
     if not colon:
         field, detail = "", field
     headers = dict(NO_STORE)
     if isinstance(found, Unavailable):
-        emit(Event.STORAGE_UNAVAILABLE, what="manage", why=type(failure).__name__)
+        emit(Event.STORAGE_UNAVAILABLE, what=caller.function, why=type(failure).__name__)
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    return problem(found.status, found.title, detail, field=field, headers=headers)
+    more = {"level": found.needed.value} if isinstance(found, LevelTooLow) else None
+    return problem(found.status, found.title, detail, field=field, more=more, headers=headers)

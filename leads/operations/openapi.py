@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from leads import destinations
+from leads.operations.access import AccessLevel, Caller
 from leads.operations.operation import Body, Location, Operation, located_fields, whole_body
 from leads.operations.problems import PROBLEMS
 
@@ -22,31 +23,39 @@ Model = type[BaseModel]
 
 
 class ProblemDetails(BaseModel):
-    """Why it was not done (RFC 9457). `field` names what is wrong."""
+    """Why it was not done (RFC 9457). `field` names what is wrong, `level` the level that is needed."""
 
     type: str
     title: str
     status: int
     detail: str
     field: str = Field("", description="The field of the request that is wrong.")
+    level: AccessLevel | None = Field(None, description="The level that the operation needs.")
 
 
-def describe(operations: Sequence[Operation[Any, Any]], base: str) -> Schema:
-    """The document. `base` is where the operations' paths begin."""
+def describe(operations: Sequence[Operation[Any, Any]], caller: Caller) -> Schema:
+    """The document, for whoever asks: where their addresses begin, and which key opens them."""
     schemas = _Schemas(operations)
     paths: dict[str, Schema] = {}
     for operation in operations:
         paths.setdefault(operation.path or "/", {})[operation.method.lower()] = _described(operation, schemas)
-    key = {"type": "apiKey", "in": "header", "name": KEY_HEADER, "description": "The key of the function `manage`."}
+    key = {
+        "type": "apiKey",
+        "in": "header",
+        "name": KEY_HEADER,
+        "description": f"The key of the function `{caller.function}`.",
+    }
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Marketplace leads: management",
             "version": "1",
             "description": "Offers, leads, connections and status. No answer holds a secret. A customer's data is "
-            "answered only by the operations that say so, and only where the app setting LEADS_PERSONAL_DATA_OVER_HTTP is true.",
+            "answered only by the operations that say so, at the level personal, and only where the app setting "
+            "LEADS_PERSONAL_DATA_OVER_HTTP is true. Each operation says the level that it needs; below it the answer is 403. "
+            f"Levels: {'; '.join(f'{level} = {level.in_words}' for level in AccessLevel)}.",
         },
-        "servers": [{"url": base}],
+        "servers": [{"url": caller.base}],
         "security": [{"key": []}],
         "paths": paths,
         "components": {"schemas": schemas.components, "securitySchemes": {"key": key}},
@@ -59,6 +68,7 @@ def _described(operation: Operation[Any, Any], schemas: "_Schemas") -> Schema:
     described: Schema = {
         "operationId": operation.name,
         "summary": operation.summary,
+        "description": f"Needs the level {operation.level}.",
         "parameters": [
             {
                 "name": info.alias or name,

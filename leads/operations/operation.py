@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from leads.app import App
+from leads.operations.access import SHELL, AccessLevel, Caller
 from leads.operations.problems import Changed, Forbidden, Invalid, LengthRequired, NotFound, TooLarge, Unavailable
 
 USUAL_SECONDS: Final = 30.0
@@ -67,13 +68,14 @@ def _no_parts(_: App) -> tuple[()]:
 
 @dataclass(frozen=True)
 class Operation(Generic[RequestT, AnswerT]):
-    """`run` with its address below /api/manage. Its name, summary and models are the function's own.
+    """`run` with its address below /api/manage and the other bases. Its name, summary and models are the function's own.
 
     `parts` hands over the parts of the app that `run` takes before the request.
     `created` says of an answer that something new was made. `also` are statuses of problems beside those that follow from the
     request's fields. `examines` says that it looks for what is wrong with the deployment: it gets an app of its own, made from
-    those settings that are right. `personal`: it answers personal data, which goes out over HTTP only where a setting allows it.
-    `seconds` is its deadline over HTTP.
+    those settings that are right. `level` is the one that whoever asks needs. `personal`: it answers personal data, which goes
+    out over HTTP only where a setting allows it; `without_personal_data` makes of it what is answered below the level personal.
+    `for_caller`: `run` takes who asks before everything else. `seconds` is its deadline over HTTP.
     """
 
     method: str
@@ -84,12 +86,19 @@ class Operation(Generic[RequestT, AnswerT]):
     created: Callable[[Any], bool] | None = None
     also: frozenset[int] = field(default=frozenset())
     examines: bool = False
+    level: AccessLevel = AccessLevel.OPERATE
     personal: bool = False
+    without_personal_data: Callable[[Any], Any] | None = None
+    for_caller: bool = False
     seconds: float = USUAL_SECONDS
 
-    def carry_out(self, app: App, request: RequestT) -> AnswerT:
-        """Run it with the app's parts."""
-        return self.run(*self.parts(app), request)
+    def carry_out(self, app: App, request: RequestT, caller: Caller = SHELL) -> AnswerT:
+        """Run it with the app's parts, for whoever asks."""
+        asking = (caller,) if self.for_caller else ()
+        answer = self.run(*asking, *self.parts(app), request)
+        if self.without_personal_data is not None and caller.level is not AccessLevel.PERSONAL:
+            answer = self.without_personal_data(answer)
+        return answer
 
     @property
     def name(self) -> str:
@@ -143,7 +152,7 @@ class Operation(Generic[RequestT, AnswerT]):
         """Every status of a problem that the app answers; the host adds 401 for a wrong key."""
         places = {place for _, place, _ in located_fields(self.request)}
         found = {Invalid.status, Unavailable.status, *self.also}
-        found |= {Forbidden.status} if self.personal else set()
+        found |= {Forbidden.status} if self.personal or self.level is not AccessLevel.REPORT else set()
         found |= {NotFound.status} if PATH in places else set()
         found |= {Changed.status} if HEADER in places else set()
         return frozenset(found | ({LengthRequired.status, TooLarge.status} if self.takes_body else set()))

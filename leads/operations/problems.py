@@ -28,10 +28,10 @@ class Invalid(Problem):
 
 
 class Forbidden(Problem):
-    """The app does not do that over HTTP, as it is set up. The text names the setting."""
+    """Whoever asks may not, or the app does not do that over HTTP, as it is set up. The text names the level or the setting."""
 
     status = 403
-    title = "Not over HTTP"
+    title = "Not allowed"
 
 
 class NotFound(Problem):

@@ -1,4 +1,4 @@
-"""The one table of operations: manage.py answers them, openapi.py describes them, the command line asks for them."""
+"""The one table of operations: http.py answers them, openapi.py describes them, the command line asks for them."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
@@ -21,19 +21,21 @@ from leads.operations import (
     test_lead,
     validation,
 )
+from leads.operations.access import AccessLevel, Caller, WhoAmI, who_am_i
 from leads.operations.operation import BODY, LONG_SECONDS, Nothing, Operation
 from leads.operations.problems import NotFound, Unreadable
+from leads.platform.settings import Settings
 from leads.privacy.stores import PersonalDataStores
 
-BASE: Final = "/api/manage"
 STORED: Final = frozenset({Unreadable.status})
 """What every operation may answer that reads the stored offers."""
 
 
 class Address(BaseModel):
-    """An operation and where it is asked for."""
+    """An operation, where it is asked for, and the level that it needs."""
 
     name: str
+    level: AccessLevel
     method: str
     path: str
     summary: str
@@ -51,24 +53,36 @@ class Document(BaseModel):
     document: Annotated[dict[str, JsonValue], BODY]
 
 
-def list_operations(request: Nothing) -> Index:
+def list_operations(caller: Caller, request: Nothing) -> Index:
     """List what there is to ask."""
     return Index(
         operations=[
-            Address(name=found.name, method=found.method, path=f"{BASE}{found.path}", summary=found.summary)
+            Address(
+                name=found.name,
+                level=found.level,
+                method=found.method,
+                path=f"{caller.base}{found.path}",
+                summary=found.summary,
+            )
             for found in OPERATIONS
         ]
     )
 
 
-def show_openapi(request: Nothing) -> Document:
+def show_openapi(caller: Caller, request: Nothing) -> Document:
     """Show this interface as an OpenAPI 3.1 document."""
-    return Document(document=openapi.describe(OPERATIONS, BASE))
+    return Document(document=openapi.describe(OPERATIONS, caller))
+
+
+def whoami(caller: Caller, settings: Settings, request: Nothing) -> WhoAmI:
+    """Show the level of whoever asks, and whether answers hold personal data."""
+    return who_am_i(caller, settings)
 
 
 OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
-    Operation("GET", "", list_operations),
-    Operation("GET", "/openapi.json", show_openapi),
+    Operation("GET", "", list_operations, level=AccessLevel.REPORT, for_caller=True),
+    Operation("GET", "/openapi.json", show_openapi, level=AccessLevel.REPORT, for_caller=True),
+    Operation("GET", "/whoami", whoami, lambda app: (app.settings,), level=AccessLevel.REPORT, for_caller=True),
     Operation(
         "GET",
         "/status",
@@ -163,13 +177,29 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
         lambda app: (app.ledger, app.offers, app.destination),
         seconds=LONG_SECONDS,
     ),
-    Operation("GET", "/leads/{lead_id}/person", leads.show_person, lambda app: (app.ledger,), personal=True),
-    Operation("POST", "/export", export.export_leads, lambda app: (app.ledger,), personal=True, seconds=LONG_SECONDS),
+    Operation(
+        "GET",
+        "/leads/{lead_id}/person",
+        leads.show_person,
+        lambda app: (app.ledger,),
+        level=AccessLevel.PERSONAL,
+        personal=True,
+    ),
+    Operation(
+        "POST",
+        "/export",
+        export.export_leads,
+        lambda app: (app.ledger,),
+        personal=True,
+        without_personal_data=export.without_personal_data,
+        seconds=LONG_SECONDS,
+    ),
     Operation(
         "POST",
         "/access",
         people.show_customer,
         lambda app: (PersonalDataStores(app.ledger, app.tombstones, app.lead_queues, app.offers, app.destination),),
+        level=AccessLevel.PERSONAL,
         personal=True,
         seconds=LONG_SECONDS,
     ),
@@ -178,6 +208,7 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
         "/erasures",
         people.erase_customer,
         lambda app: (PersonalDataStores(app.ledger, app.tombstones, app.lead_queues, app.offers, app.destination),),
+        level=AccessLevel.PERSONAL,
         seconds=LONG_SECONDS,
     ),
 )

@@ -31,7 +31,7 @@ _DOTS: Final = frozenset({".", ".."})
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A request or an answer as it travels: `path` lies below /api/manage and holds the query; `status` is an answer's."""
+    """A request or an answer as it travels: `path` lies below the base and holds the query; `status` is an answer's."""
 
     path: str = ""
     status: int = 0

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leads.cli.transport import KEY_VARIABLE, TOKEN_VARIABLE, HttpTransport, OutOfReach, read_key, read_url
+from leads.cli.transport import (
+    KEY_VARIABLE,
+    TOKEN_VARIABLE,
+    HttpTransport,
+    OutOfReach,
+    read_address,
+    read_key,
+    read_url,
+)
 from leads.operations.imports import ROWS_AT_ONCE
 from leads.operations.offers import OfferList, RemoveOffer, ShowOffer, list_offers, remove_offer, show_offer
 from leads.operations.operation import Nothing, Operation
@@ -178,7 +186,6 @@ def test_nobody_at_the_address_is_said_so(monkeypatch: pytest.MonkeyPatch) -> No
     [
         ("https://app.azurewebsites.net", "https://app.azurewebsites.net"),
         (" https://app.azurewebsites.net/ ", "https://app.azurewebsites.net"),
-        ("https://app.azurewebsites.net/api/manage/", "https://app.azurewebsites.net"),
         ("https://gateway.example.com/leads", "https://gateway.example.com/leads"),
         ("http://localhost:7071", "http://localhost:7071"),
         ("http://[::1]:7071", "http://[::1]:7071"),
@@ -186,6 +193,16 @@ def test_nobody_at_the_address_is_said_so(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_an_address_is_read_as_it_is_pasted(written: str, url: str) -> None:
     assert read_url(written) == url
+    assert read_address(written) == (url, "manage")
+
+
+@pytest.mark.parametrize("function", ["report", "operate", "manage"])
+def test_an_address_may_name_the_function_whose_key_is_given(site: Site, function: str) -> None:
+    HttpTransport(f"{site.url}/api/{function}/").ask(list_offers, Nothing())
+    assert site.journal[0].target == f"/api/{function}/offers"
+    site.response = Response(401)
+    with pytest.raises(OutOfReach, match=f"take that of the function {function}: az .* --function-name {function}$"):
+        HttpTransport(f"{site.url}/api/{function}").ask(list_offers, Nothing())
 
 
 @pytest.mark.parametrize(
@@ -222,7 +239,7 @@ def test_a_key_is_never_guessed(monkeypatch: pytest.MonkeyPatch, site: Site) -> 
     monkeypatch.setattr("sys.stdin", open("/dev/null"))  # noqa: SIM115, PTH123
     monkeypatch.delenv(KEY_VARIABLE)
     with pytest.raises(SettingsError, match=r"^LEADS_APP_KEY: set it to the key of the function manage"):
-        read_key()
+        read_key("manage")
     monkeypatch.setenv(KEY_VARIABLE, "two words")
     with pytest.raises(SettingsError, match=r"^LEADS_APP_KEY: holds a character that none has"):
         HttpTransport(site.url).ask(list_offers, Nothing())

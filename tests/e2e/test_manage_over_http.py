@@ -6,7 +6,8 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from leads.operations.table import BASE, OPERATIONS
+from leads.operations.access import BASE, LEVEL_OF_KEY, base_of
+from leads.operations.table import OPERATIONS
 from tests.e2e.conftest import app_on
 from tests.support.pipeline import a_lead
 from tests.support.running_app import running_app
@@ -35,9 +36,10 @@ def test_each_key_opens_its_own_function_and_nothing_else(shared_storage: str) -
         keys = app.host.function_keys
         lead = app.post(a_lead()).json()["lead_id"]
         guarded = [(operation.method, BASE + operation.path, "manage") for operation in OPERATIONS]
+        guarded += [("GET", f"{base_of(function)}/whoami", function) for function in LEVEL_OF_KEY]
         guarded += [("GET", f"/api/status/{lead}", "lead_status"), ("POST", "/api/leads", "accept_lead")]
         for method, path, function in guarded:
-            for other in {"accept_lead", "lead_status", "manage"} - {function}:
+            for other in {"accept_lead", "lead_status", *LEVEL_OF_KEY} - {function}:
                 assert app.call(method, path, b"{}", key=keys[other]).status == 401, (method, path, other)
                 assert app.call(method, f"{path}?code={keys[other]}", b"{}", key="").status == 401, (
                     method,

@@ -20,6 +20,7 @@ from leads.app import App
 from leads.core.states import State
 from leads.destinations import MODULES
 from leads.offers.model import read_offer
+from leads.operations.access import SHELL
 from leads.operations.connections import Note, PauseConnection
 from leads.operations.leads import LeadFilter
 from leads.operations.offers import (
@@ -36,12 +37,12 @@ from leads.operations.openapi import describe
 from leads.operations.operation import BODY, PATH, Body, Location, Operation, Request, located_fields
 from leads.operations.preview import WantedPreview
 from leads.operations.problems import Invalid, Problem, TooLarge
-from leads.operations.table import BASE, BY_FUNCTION, OPERATIONS
+from leads.operations.table import BY_FUNCTION, OPERATIONS
 from leads.operations.wire import MAX_BODY_BYTES, match, read_answer, read_request, write_answer, write_request
 from leads.platform.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-DOCUMENT = describe(OPERATIONS, BASE)
+DOCUMENT = describe(OPERATIONS, SHELL)
 OFFER = {"id": "a.b", "destinations": [{"name": "table", "type": "azure_table"}]}
 
 by_name = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
@@ -73,7 +74,8 @@ def test_every_field_says_where_it_travels(operation: Operation[Any, Any]) -> No
 def test_a_function_gets_the_parts_that_it_names_in_that_order(operation: Operation[Any, Any]) -> None:
     *wanted, request = inspect.signature(operation.run).parameters
     hints = get_type_hints(operation.run)
-    parts = operation.parts(App(Settings.model_validate({"LeadsStorage": "UseDevelopmentStorage=true"})))
+    app = App(Settings.model_validate({"LeadsStorage": "UseDevelopmentStorage=true"}))
+    parts = (*((SHELL,) if operation.for_caller else ()), *operation.parts(app))
     assert request == "request"
     assert len(parts) == len(wanted)
     for name, part in zip(wanted, parts, strict=True):
@@ -83,15 +85,12 @@ def test_a_function_gets_the_parts_that_it_names_in_that_order(operation: Operat
 def test_the_function_app_takes_the_methods_of_the_table_and_no_other() -> None:
     """Read from the source: a method that is missing there is answered 404 by the host."""
     tree = ast.parse((ROOT / "function_app.py").read_text())
-    (function,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "manage"]
-    methods = [
-        keyword.value
-        for decorator in function.decorator_list
-        if isinstance(decorator, ast.Call)
-        for keyword in decorator.keywords
-        if keyword.arg == "methods"
+    (methods,) = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "MANAGING_METHODS"
     ]
-    assert set(ast.literal_eval(methods[0])) == {operation.method for operation in OPERATIONS}
+    assert set(ast.literal_eval(methods)) == {operation.method for operation in OPERATIONS}
 
 
 # --- There and back over HTTP -------------------------------------------------------------------------------------------

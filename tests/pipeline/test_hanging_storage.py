@@ -18,7 +18,7 @@ from leads.core.messages import Message, encode
 from leads.core.states import State
 from leads.destinations import bounded_calls
 from leads.operations import http as manage
-from leads.operations.http import answer_manage
+from leads.operations.http import answer_with_key
 from leads.operations.table import OPERATIONS
 from leads.pipeline import delivery, http, settling
 from leads.pipeline.delivery import deliver
@@ -192,7 +192,7 @@ def test_who_manages_the_app_is_told_that_storage_does_not_say(
     monkeypatch.setattr(manage, "OPERATIONS", [replace(operation, seconds=0.5) for operation in OPERATIONS])
     request = func.HttpRequest("GET", "http://localhost/api/manage", route_params={"path": "offers"}, body=b"")
     with in_time():
-        check(answer_manage(request))
+        check(answer_with_key(request, "manage"))
 
 
 def check(answer: func.HttpResponse) -> None:

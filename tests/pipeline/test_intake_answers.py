@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from leads.ledger.incoming import IncomingLeads
-from leads.operations.http import answer_manage
+from leads.operations.http import answer_with_key
 from leads.pipeline.http import USER_AGENT_CHARACTERS, answer_intake, answer_status, base_address, plain_words
 from leads.platform.settings import read_settings
 from tests.support.logs import logged
@@ -135,7 +135,7 @@ def test_a_body_that_the_app_fails_to_read_is_kept_as_unreadable(monkeypatch: py
     ("ask", "what"),
     [
         (lambda: answer_status(to("status", lead_id="20260131235959999-0123456789ab-c")), "status"),
-        (lambda: answer_manage(to("manage/status", path="status")), "manage"),
+        (lambda: answer_with_key(to("manage/status", path="status"), "manage"), "manage"),
     ],
     ids=["status", "manage"],
 )

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from devhost.functions import HttpResult
-from devhost.routes import parse_route
 from devhost.runtime import LoadedApp
-from devhost.urls import path_of
 from leads.app import examined_app
 from leads.operations.doctor import Diagnosis, examine_deployment
 from leads.operations.operation import Nothing, Operation
 from leads.operations.table import OPERATIONS
 from tests.support.pipeline import LEAD, Pipeline, a_lead
 from tests.support.process_app import forget_app
+from tests.worker.conftest import ask_function
 
 OFFER = {"titles": ["Contoso CRM"], "destinations": [{"name": "table", "type": "azure_table"}]}
 Ask = Callable[..., HttpResult]
@@ -30,19 +28,9 @@ Ask = Callable[..., HttpResult]
 
 @pytest.fixture
 def ask(function_app: LoadedApp) -> Ask:
-    """Asks for a path under /api/manage; the route's parameter is what ASP.NET Core makes of the path."""
+    """Asks for a path under /api/manage."""
 
-    def call(method: str, path: str, body: object = b"", **headers: str) -> HttpResult:
-        url = f"http://localhost/api/manage{path}"
-        route = parse_route(f"api/{function_app.functions['manage'].route}")
-        params = route.match(path_of(f"/api/manage{path.partition('?')[0]}"))
-        assert params is not None
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        answer = function_app.invoke_http("manage", method, url, headers=named, body=data, params=params)
-        return replace(answer, headers={name.lower(): value for name, value in answer.headers.items()})
-
-    return call
+    return partial(ask_function, function_app, "manage")
 
 
 def problem(answer: HttpResult, status: int, field: str) -> Any:
@@ -54,15 +42,9 @@ def problem(answer: HttpResult, status: int, field: str) -> Any:
     return body
 
 
-def test_manage_is_one_function_under_its_own_key(indexed_app: LoadedApp) -> None:
-    manage = indexed_app.functions["manage"]
-    assert (manage.route, manage.auth_level) == ("manage/{*path}", "function")
-    assert set(manage.methods) == {"GET", "PUT", "POST", "DELETE"}
-
-
 def test_the_root_lists_the_operations_and_each_of_them_answers(ask: Ask) -> None:
     listed = ask("GET", "").json()["operations"]
-    assert {"method": "GET", "path": "/api/manage/status", "name": "show_status"}.items() <= listed[2].items()
+    assert {"method": "GET", "path": "/api/manage/status", "name": "show_status"}.items() <= listed[3].items()
     for operation in listed:
         if operation["method"] == "GET" and "{" not in operation["path"]:
             assert ask("GET", operation["path"].removeprefix("/api/manage")).status == 200

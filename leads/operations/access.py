@@ -1,0 +1,116 @@
+"""Who may see what: the three levels, who is asking, and what that person or program may do."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Literal
+
+from pydantic import BaseModel, Field
+
+from leads.operations.problems import Forbidden
+from leads.platform.settings import Settings
+
+
+class AccessLevel(StrEnum):
+    """How much somebody may see and do. Each level holds the ones before."""
+
+    REPORT = "report"
+    OPERATE = "operate"
+    PERSONAL = "personal"
+
+    def reaches(self, needed: "AccessLevel") -> bool:
+        order = [*AccessLevel]
+        return order.index(self) >= order.index(needed)
+
+    @property
+    def in_words(self) -> str:
+        return _WORDS[self]
+
+
+_WORDS: Final = {
+    AccessLevel.REPORT: "numbers alone, no leads",
+    AccessLevel.OPERATE: "everything but personal data",
+    AccessLevel.PERSONAL: "everything, personal data included",
+}
+
+LEVEL_OF_KEY: Final = {
+    "report": AccessLevel.REPORT,
+    "operate": AccessLevel.OPERATE,
+    "manage": AccessLevel.PERSONAL,
+}
+"""The functions that answer operations to whoever has their key, and the level that it opens. Each function has keys of its own
+(Microsoft Learn, "Work with access keys in Azure Functions", section "Understand keys")."""
+
+
+def base_of(function: str) -> str:
+    """Where the operations' addresses begin that a function answers."""
+    return f"/api/{function}"
+
+
+BASE: Final = base_of("manage")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks. `who` is never a name: `key`, `shell`, or an object id of Entra ID. `base` is where the addresses begin."""
+
+    level: AccessLevel
+    by: Literal["key", "entra", "shell"]
+    who: str
+    base: str = BASE
+
+    @property
+    def function(self) -> str:
+        return self.base.rpartition("/")[2]
+
+
+SHELL: Final = Caller(AccessLevel.PERSONAL, "shell", "shell")
+"""Whoever has rights on the storage account."""
+
+
+def caller_with_key(function: str) -> Caller:
+    """Whoever has a key of this function: the host has looked at it."""
+    return Caller(LEVEL_OF_KEY[function], "key", "key", base_of(function))
+
+
+class LevelTooLow(Forbidden):
+    """Whoever asks has a level below the one that the operation needs, which is `needed`."""
+
+    title = "The level is too low"
+
+    def __init__(self, caller: Caller, needed: AccessLevel) -> None:
+        function = next(name for name, level in LEVEL_OF_KEY.items() if level is needed)
+        remedy = (
+            f"take the key of the function {function}"
+            if caller.by == "key"
+            else f"have yourself given the app role Leads.{needed.capitalize()}"
+        )
+        super().__init__(
+            f"This needs the level {needed} ({needed.in_words}), and you have {caller.level} ({caller.level.in_words}); {remedy}."
+        )
+        self.needed = needed
+
+
+class WhoAmI(BaseModel):
+    """What whoever asks may do. `personal_data` says whether answers hold what customers said."""
+
+    level: AccessLevel
+    name_of_level: str = Field(description="The level in words.")
+    by: Literal["key", "entra", "shell"]
+    personal_data: bool = Field(
+        description="At the level personal; over HTTP only where LEADS_PERSONAL_DATA_OVER_HTTP is true."
+    )
+
+
+def who_am_i(caller: Caller, settings: Settings) -> WhoAmI:
+    """What `GET …/whoami` answers."""
+    return WhoAmI(
+        level=caller.level,
+        name_of_level=caller.level.in_words,
+        by=caller.by,
+        personal_data=sees_personal_data(caller, settings),
+    )
+
+
+def sees_personal_data(caller: Caller, settings: Settings) -> bool:
+    """Whether answers to the caller hold what customers said."""
+    return caller.level is AccessLevel.PERSONAL and (caller.by == "shell" or settings.personal_data_over_http)
