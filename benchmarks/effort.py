@@ -12,7 +12,7 @@ class Effort:
     """
 
     fewest_rounds: int = 8
-    most_seconds: float = 30
+    most_seconds: float = 15
     error: float = 0.01
     intake_leads: int = 96
     """Leads posted in a round; the pure intake reads some times as many."""
@@ -23,15 +23,15 @@ class Effort:
     waiting_many: int = 2_000
     waiting_begun: int = 24
     """Leads delivered before a measurement begins: as many as are under way at once."""
-    waiting_window: int = 150
+    waiting_window: int = 80
     """Of the leads that wait, how many are measured in a round: neither the first ones nor the last."""
     ledger: int = 1_000
     ledger_large: int = 200_000
     parked: int = 300
     imported_rows: int = 500
-    paced_leads: int = 70
+    paced_leads: int = 50
     pace_seconds: float = 1.0
-    quick_leads: int = 100
+    quick_leads: int = 60
     slow_leads: int = 200
     slow_seconds: float = 20.0
 

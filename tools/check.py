@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TYPED = ("function_app.py", "leads", "devhost", "tools", "tests", "benchmarks")
 WITHOUT_SERVER = "not server"
 EVERY_PYTHON = "(not server or every_python)"
-# Tests wait for storage and timers more than they compute, so each core takes more than one.
+# Tests wait for storage and timers more than they compute, so each core takes two; but those without a server compute.
 WORKERS = min(8, 2 * (os.cpu_count() or 1))
 
 
@@ -65,7 +65,8 @@ def static_checks() -> dict[str, list[str]]:
 def run_tests(arguments: list[str], which: str) -> Totals:
     """The tests that a marker expression chooses, a file to a process; what measures real time is for `make soak`."""
     chosen = " and ".join(filter(None, ("not real_time", which)))
-    in_files = ["-n", str(WORKERS), "--dist", "loadfile", "--no-loadscope-reorder"]
+    workers = WORKERS // 2 if which == WITHOUT_SERVER else WORKERS
+    in_files = ["-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"]
     return pytest_totals("tests", ["-m", chosen, *in_files, *arguments])
 
 
