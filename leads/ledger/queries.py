@@ -1,4 +1,4 @@
-"""Reading the ledger by more than one id: lists, what is to do, counts. Never a scan of what was not asked for."""
+"""Queries over many leads: lists, to-do rows, counts. Each reads only the range of keys that it is about."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from leads.platform.threads import map_in_order
 
 PARTITIONS = "0123456789abcdef"
 TODO_SECONDS = 120
-"""For all partitions; less where what asks has to be over before."""
+"""For all partitions together. The caller's deadline may come earlier."""
 _AT_ONCE = 8
 _PAGE = 1000
 _AFTER = "<"
-"""The character after `;`: the end of everything that begins with a prefix."""
+"""The character after `;`. It ends the range of keys that begin with a prefix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """A lead that has not come to a destination; `destination` is "" while the lead is not routed. `next_at`: its next try."""
+    """A lead that has not reached a destination. `destination`: "" while the lead is not routed. `next_at`: its next try."""
 
     lead_id: str
     state: State
@@ -53,7 +53,7 @@ class Undelivered:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A lead that the ledger has: `customer` is the hash that stands for the customer, `offer` "" while none takes it."""
+    """A lead in the ledger. `customer`: the customer's hash. `offer`: "" while no offer takes the lead."""
 
     lead_id: str
     customer: str
@@ -64,7 +64,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """That a lead came in from the marketplace; `offer` is "" while none takes it."""
+    """The arrival of a lead from the marketplace. `offer`: "" while no offer takes the lead."""
 
     received_at: datetime
     offer: str
@@ -99,14 +99,14 @@ def newest(
 
 
 def received_between(prefix: str, since: datetime | None, until: datetime | None) -> str:
-    """A condition on rows whose keys are a prefix and a complemented lead id; None = without an end."""
+    """A condition on rows whose keys are a prefix and a complemented lead id. None = no bound."""
     first = complement(_id_time(until)) if until else ""
     last = f"{prefix}{complement(_id_time(since))}~" if since else f"{prefix[:-1]}{_AFTER}"
     return f"RowKey ge '{prefix}{first}' and RowKey lt '{last}'"
 
 
 def anything(item: Todo) -> bool:  # noqa: ARG001
-    """The condition that every undelivered lead meets."""
+    """The condition that each undelivered lead meets."""
     return True
 
 
@@ -119,9 +119,9 @@ def todo(
     after: str = "",
     limit: int = 1000,
 ) -> list[Todo]:
-    """Up to `limit` undelivered leads of a state; of one connection ("" = of none), oldest first, or of all.
+    """Up to `limit` undelivered leads of a state, oldest first. With a `connection` ("" = none), they are its oldest ones.
 
-    With a connection, `after` is the lead id behind which to begin.
+    `after` needs a connection. It is the last lead id of the page before.
     """
     prefix = todo_prefix(state, connection)
     condition = keys_beginning(prefix) + (f" and RowKey gt '{prefix}{after}~'" if after else "")
@@ -136,9 +136,9 @@ def todo(
 
 
 def todo_after(ledger: Ledger, state: State, connection: str | None, after: str) -> Iterator[tuple[str, Todo]]:
-    """Undelivered leads of a state, of one connection or of all, each with where to go on behind it: the next call's `after`.
+    """Undelivered leads of a state, of one connection or of all, each with its cursor. `after` is the cursor to go on behind.
 
-    They are read page after page as they are asked for. Raises ValueError if `after` is none that was given here.
+    Pages are read as their leads are asked for. Raises ValueError if `after` is no such cursor.
     """
     begun, slash, row = after.partition("/")
     if after and (begun not in PARTITIONS or len(begun) != 1 or not slash or not _plain_key(row)):
@@ -146,10 +146,10 @@ def todo_after(ledger: Ledger, state: State, connection: str | None, after: str)
     prefix = todo_prefix(state, connection)
     for partition in PARTITIONS[PARTITIONS.index(begun) :]:
         condition = keys_beginning(prefix) + (f" and RowKey gt '{row}'" if partition == begun and row else "")
-        yield from read_each(_rows(ledger, partition, condition, _PAGE), _with_place)
+        yield from read_each(_rows(ledger, partition, condition, _PAGE), _with_cursor)
 
 
-def _with_place(row: Any) -> tuple[str, Todo]:
+def _with_cursor(row: Any) -> tuple[str, Todo]:
     return f"{row['PartitionKey']}/{row['RowKey']}", read_todo(row)
 
 
@@ -158,21 +158,20 @@ def _plain_key(row: str) -> bool:
 
 
 def arrivals(ledger: Ledger, since: datetime, until: datetime) -> Iterator[Arrival]:
-    """The leads that were received from `since` on and before `until`, in no order that means anything."""
+    """The leads received from `since` on and before `until`, unordered."""
     rows = _received(ledger, since, until, ["offer", "is_test", "imported"])
     return (arrival for imported, arrival in read_each(rows, _arrival) if not imported)
 
 
 @reads("lead")
 def _arrival(row: Any) -> tuple[str, Arrival]:
-    """How it was imported, "" for a lead of the marketplace, and that it came."""
+    """How the lead was imported ("" = it came from the marketplace), and its arrival."""
     arrival = Arrival(received_at_of(_lead_id(row)), row.get("offer", ""), row.get("is_test", False))
     return row.get("imported", ""), arrival
 
 
 def within(ledger: Ledger, since: datetime, until: datetime) -> Iterator[Known]:
-    """The leads that were received from `since` on and before `until`, each with who the customer is, in no order that means
-    anything. What is not known any more is left out."""
+    """The leads received from `since` on and before `until`, unordered. Leads whose customer is no longer known are left out."""
     rows = _received(ledger, since, until, ["offer", "action", "customer", "state"])
     return (known for known in read_each(rows, lambda row: _known(row) or _looked_up(ledger, row)) if known)
 
@@ -193,7 +192,7 @@ def _looked_up(ledger: Ledger, row: Any) -> Known | None:
 
 
 def _received(ledger: Ledger, since: datetime, until: datetime, columns: list[str]) -> Iterator[Any]:
-    """Rows of the leads that were received from `since` on and before `until`."""
+    """The rows of leads received from `since` on and before `until`."""
     first, last = complement(_id_time(until)), complement(_id_time(since))
     condition = f"RowKey gt 'lead;{first}~' and RowKey lt 'lead;{last}~'"
     for partition in PARTITIONS:
@@ -201,7 +200,10 @@ def _received(ledger: Ledger, since: datetime, until: datetime, columns: list[st
 
 
 class Backlog:
-    """What is to do, for one tick of `watch`: read whole with a request for each partition, unless one holds too much."""
+    """The undelivered leads for one tick of `watch`.
+
+    They are read whole, with one request for each partition, unless a partition holds more than a page.
+    """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -238,7 +240,7 @@ def _whole_backlog(ledger: Ledger) -> list[Todo] | None:
 
 
 def undelivered(ledger: Ledger) -> Iterator[Undelivered]:
-    """Every undelivered lead and destination, in no order that means anything."""
+    """Each undelivered lead and destination, unordered."""
     for partition in PARTITIONS:
         rows = _rows(ledger, partition, keys_beginning("todo;"), _PAGE, select=["RowKey", "offer", "next_at"])
         yield from read_each(rows, _undelivered)
@@ -252,7 +254,7 @@ def _undelivered(row: Any) -> Undelivered:
 
 
 def unreadable_rows(ledger: Ledger) -> list[UnreadableRow]:
-    """What this release can't read of the newest leads and of what is undelivered; a page of each partition is looked at."""
+    """The rows that this release can't read, on the first page of leads and of undelivered leads in each partition."""
     found: list[UnreadableRow] = []
     for partition in PARTITIONS:
         for prefix, read in (("lead;", _listed), ("todo;", read_todo)):
@@ -262,7 +264,7 @@ def unreadable_rows(ledger: Ledger) -> list[UnreadableRow]:
 
 
 def bodies(ledger: Ledger, before: datetime, after: datetime) -> Iterator[str]:
-    """Lead ids of the bodies in rows of their own that were received in a time span."""
+    """Lead ids of the bodies that were received in a time span and have rows of their own."""
     condition = f"RowKey ge 'body;{_id_time(after)}' and RowKey lt 'body;{_id_time(before)}'"
     for partition in PARTITIONS:
         for row in _rows(ledger, partition, condition, _PAGE, select=["RowKey"]):

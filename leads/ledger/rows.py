@@ -1,4 +1,4 @@
-"""The ledger's rows: what a lead's record holds, the keys under which it stands, and both ways between the two."""
+"""The ledger's rows: a lead's record, the keys of its rows, and the conversion between record and rows."""
 
 import json
 from collections.abc import Mapping
@@ -20,14 +20,14 @@ BODY_CHUNK = 60_000
 """Bytes of a binary column, which holds 64 KiB."""
 MAX_ATTEMPTS_KEPT = 40
 REFERENCE_KEPT = 1_000
-"""Characters of an offer's or a source's name that are kept beside the lead; real ones are far shorter."""
+"""How many characters of an offer's or source's name are kept beside the lead. Real names are far shorter."""
 UNROUTED_OFFER = "-"
 ERASED_ON_REQUEST = "the customer was erased on request"
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptLog:
-    """What came of one try: `outcome` is the outcome's name, `code` the vendor's, `next_at` when the next try was due."""
+    """The result of one attempt: the outcome's name, the vendor's code, and when the next attempt was due."""
 
     id: str
     at: datetime
@@ -39,11 +39,10 @@ class AttemptLog:
 
 @dataclass(slots=True)
 class Delivery:
-    """One lead's way to one destination; `destination` is "" while the lead is not routed.
+    """The delivery of one lead to one destination. `destination`: "" while the lead is not routed.
 
-    `seq` is the number of the newest message that is known to be on the queue. `step` and `spent` (seconds) are the part of
-    the retry budget that is used up. `forced`: a person wants it sent, whatever the customer's history, a policy or its import
-    says.
+    `seq`: the number of the newest message that is known to be on the queue. `step`, `spent` (seconds): the part of the retry
+    budget that is used up. `forced`: a person wants the lead sent, whatever the customer's history, a policy or its import says.
     """
 
     destination: str
@@ -66,7 +65,7 @@ class Delivery:
     attempts: tuple[AttemptLog, ...] = ()
 
     def still_to_do(self, seq: int) -> bool:
-        """Whether the message `seq` is still to be handled, or is a leftover of what has been dealt with."""
+        """Whether the message `seq` is still to be handled. Otherwise it is a leftover."""
         if self.state in FINAL:
             return False
         if self.state in ON_THE_QUEUE:
@@ -88,14 +87,14 @@ def copied(deliveries: Mapping[str, Delivery]) -> dict[str, Delivery]:
 
 @dataclass(slots=True)
 class LeadRecord:
-    """A lead as the ledger knows it. `etag` is "" while it is not stored; `stored` is what its rows say: listed under
-    which offer, and the deliveries.
+    """A lead as the ledger knows it.
 
-    `corrects` is the id of the lead that it stands for with corrections, and `only` the destinations that are to have it then
-    (none named = all).
+    `etag`: "" while the record is not stored. `stored`: the offer that its rows are listed under, and the deliveries that they
+    hold. `corrects`: the id of the lead that this one replaces with corrections. `only`: the destinations of a correction (none
+    named = all).
 
-    Once its personal data is removed (`emptied_at`), `lead` is None and stays so; `customer` (the hash), `action`, `source`
-    and `is_test` are what is kept of it.
+    After its personal data is removed (`emptied_at`), `lead` stays None. `customer` (the hash), `action`, `source` and `is_test`
+    are kept.
     """
 
     lead_id: str
@@ -120,7 +119,7 @@ class LeadRecord:
 
     @property
     def state(self) -> State:
-        """The one state that a person should know of first."""
+        """The most urgent state of its deliveries."""
         states = {delivery.state for delivery in self.deliveries.values()}
         return next((state for state in MOST_URGENT_FIRST if state in states), State.WAITING)
 
@@ -129,23 +128,23 @@ class LeadRecord:
         return replace(self, deliveries=copied(self.deliveries))
 
     def delivery(self, destination: str) -> Delivery:
-        """The delivery to a destination, begun if there is none."""
+        """The delivery to a destination, added if there is none."""
         return self.deliveries.setdefault(destination, Delivery(destination))
 
     @property
     def partly_done(self) -> bool:
-        """Whether some destination is done with it, well or badly."""
+        """Whether a destination is done with the lead, successfully or not."""
         return any(delivery.state in DONE for delivery in self.deliveries.values())
 
     def close(self, at: datetime, reason: str) -> None:
-        """End what is still to be done: it is not sent any more."""
+        """End the deliveries that are not final: nothing more is sent."""
         for delivery in self.deliveries.values():
             if delivery.state not in FINAL:
                 delivery.state, delivery.next_at, delivery.updated_at = State.ERASED, None, at
                 delivery.reason = reason
 
     def emptied(self, at: datetime, reason: str) -> "LeadRecord":
-        """The record without what says who the customer is; what was still to be done ends as erased."""
+        """A copy without personal data. Deliveries that are not final end as erased."""
         if self.emptied_at is not None:
             return self.copy()
         gone = replace(
@@ -174,12 +173,12 @@ def lead_key(lead_id: str) -> tuple[str, str]:
 
 
 def listing_key(lead_id: str, offer: str) -> tuple[str, str]:
-    """Keys of the projection from which lists are read: by offer, newest first, without personal data."""
+    """Keys of a lead's row in lists: by offer, newest first, without personal data."""
     return partition_of(lead_id), f"offer;{key_part(offer or UNROUTED_OFFER)};{complement(lead_id)}"
 
 
 def same_in_lists(one: LeadRecord, other: LeadRecord) -> bool:
-    """Whether lists show the same of both."""
+    """Whether lists show both records alike."""
     return _summary(one) == _summary(other)
 
 
@@ -197,7 +196,7 @@ def lead_entity(record: LeadRecord, *, whole: bool) -> dict[str, Any]:
     for name, delivery in record.deliveries.items():
         if whole or record.stored[1].get(name) != delivery:
             entity[f"to_{name}"] = _DELIVERY.dump_json(delivery, exclude_defaults=True).decode()
-    # A merge can't take a column away: what is no longer a delivery is left blank.
+    # A merge can't remove a column: the column of a removed delivery is made blank.
     entity |= {f"to_{name}": "" for name in record.stored[1] if name not in record.deliveries}
     if whole:
         entity |= {"url_offer": record.url_offer, "traceparent": record.traceparent}
@@ -212,7 +211,7 @@ def lead_entity(record: LeadRecord, *, whole: bool) -> dict[str, Any]:
 
 
 def _origin(record: LeadRecord) -> dict[str, Any]:
-    """Where a lead comes from, if not from the marketplace itself, and by what it is found again."""
+    """How a lead came in, if not from the marketplace, and what an import finds it by."""
     origin = {"imported": record.imported.value, "corrects": record.corrects, "only": ",".join(record.only)}
     if record.lead is not None:
         origin |= {"customer": customer_of(record.lead, record.lead_id), "action": record.lead.action[:REFERENCE_KEPT]}
@@ -223,7 +222,7 @@ def _origin(record: LeadRecord) -> dict[str, Any]:
 
 @reads("lead")
 def read_lead(entity: Mapping[str, Any], etag: str) -> LeadRecord:
-    """The record of a lead's row. Its `lead` is None if the body stands in a row of its own, or can't be read."""
+    """The record of a lead's row. Its `lead` is None if the body is in a row of its own, or can't be read."""
     deliveries = {
         column.removeprefix("to_"): _DELIVERY.validate_json(value)
         for column, value in entity.items()
@@ -258,7 +257,7 @@ def listing_entity(record: LeadRecord) -> dict[str, Any]:
 
 
 def _summary(record: LeadRecord) -> dict[str, Any]:
-    """What lists show of a lead: nothing that says who the customer is."""
+    """What lists show of a lead, without personal data."""
     summary: dict[str, Any] = {
         "offer": record.offer,
         "stage": record.stage.value,

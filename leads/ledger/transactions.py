@@ -1,6 +1,6 @@
-"""The ledger: every lead, every customer, and what is still to be done, in one table.
+"""The ledger: leads, customers and what is still to do, in one table.
 
-A lead's rows and its customer's stand in one partition, so that whatever belongs together changes in one transaction.
+The rows of a lead and of its customer share a partition, so one transaction can change them together.
 """
 
 from collections.abc import Sequence
@@ -34,16 +34,16 @@ from leads.platform.table_format import keys_beginning
 
 LEDGER_TABLE = "LeadLedger"
 CLAIM_LEASE_SECONDS = 240
-"""A claim ends by itself after this long: above any send (150 s), below `functionTimeout` (300 s)."""
+"""A claim ends by itself after this time: longer than any send (150 s), shorter than `functionTimeout` (300 s)."""
 LEADS_IN_A_TRANSACTION = 40
-"""A transaction holds 4 MiB, and what is kept of a lead with ten destinations and all their attempts may be 60 KB."""
+"""A transaction holds 4 MiB. A lead with ten destinations and all their attempts may take 60 KB."""
 OPERATIONS_IN_A_TRANSACTION = 100
 TRIES = 8
-"""How often rows that others change in between are read and written anew."""
+"""How often a write is tried while others change the same rows."""
 
 
 class LeadKnown(Exception):
-    """The lead's row is there already, or has changed since it was read: judge again by `record`."""
+    """The lead's row exists already, or has changed since it was read. `record` is what is stored now."""
 
     def __init__(self, record: LeadRecord) -> None:
         super().__init__(record.lead_id)
@@ -51,7 +51,7 @@ class LeadKnown(Exception):
 
 
 class LedgerBusy(Exception):
-    """The same rows were changed by others over and over; try again a little later."""
+    """Others changed the same rows at each try. A later try may succeed."""
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Prepared:
-    """What is to be written of a lead that changes."""
+    """A change of a lead, and the operations that write it."""
 
     record: LeadRecord
     change: Change
@@ -79,7 +79,7 @@ class Ledger:
         self._given_up = GivenUp()
 
     def read(self, lead_id: str) -> LeadRecord | None:
-        """A lead by its id: one request, and one more if its body stands in a row of its own."""
+        """A lead by its id, None if it is not known. A body in a row of its own costs a second request."""
         entity = self.table.get(*lead_key(lead_id))
         if entity is None:
             return None
@@ -112,9 +112,10 @@ class Ledger:
                 raise
 
     def empty(self, record: LeadRecord, at: datetime, reason: str) -> LeadRecord:
-        """Remove what says who the customer is: from the lead's row, its body, and what is to be done. Safe to do twice.
+        """Remove a lead's personal data from its row, its body and its to-do rows. Safe to repeat.
 
-        Of a `record` that is not stored only what is left without the person is written. What others do meanwhile is kept.
+        A `record` that is not stored yet is written without personal data. What others change at the same time is kept.
+        Raises `LedgerBusy`.
         """
         for _ in range(TRIES):
             gone = record.emptied(at, reason)
@@ -135,7 +136,7 @@ class Ledger:
         raise LedgerBusy(record.lead_id)
 
     def empty_all(self, records: Sequence[LeadRecord], at: datetime, reason: str) -> None:
-        """As `empty`, for leads of one partition, many in a transaction."""
+        """As `empty`, for many leads of one partition in each transaction."""
         emptying = [(record, emptying_operations(record, record.emptied(at, reason))) for record in records]
         for first in range(0, len(emptying), LEADS_IN_A_TRANSACTION):
             part = emptying[first : first + LEADS_IN_A_TRANSACTION]
@@ -145,7 +146,7 @@ class Ledger:
                     self.empty(record, at, reason)
 
     def _written(self, operations: list[Operation]) -> bool:
-        """Whether the operations were carried out; False if a row is not as they expect it."""
+        """Whether the operations were carried out. False: a row is not as they expect it."""
         try:
             self.table.write(operations)
         except Conflict:
@@ -163,7 +164,8 @@ class Ledger:
     ) -> None:
         """Remove a customer's row. Raises `Conflict` if it has changed since it was read.
 
-        `unwritten` are leads that it names and the ledger does not know: whoever has one in hand finds it emptied.
+        `unwritten`: leads that the row names and the ledger does not know. They are written without personal data, so that a
+        delivery which has one in hand does not send it.
         """
         operations: list[Operation] = [
             ("delete", {"PartitionKey": customer.partition, "RowKey": customer.row}, if_unchanged(customer.etag))
@@ -173,7 +175,7 @@ class Ledger:
         self.table.write(operations)
 
     def customer(self, customer_hash: str, scope: str) -> CustomerRow | None:
-        """A customer within a record scope, with whether its claim still runs, judged by storage's clock alone."""
+        """A customer's row in a record scope, None if there is none. `held`: its claim still runs, by storage's clock."""
         answered = AnswerTime()
         entity = self.table.get(*customer_key(customer_hash, scope), raw_response_hook=answered)
         if entity is None:
@@ -187,11 +189,11 @@ class Ledger:
     def claim(
         self, record: LeadRecord, customer_hash: str, scope: str, known: CustomerRow | None, seen: RecentLead
     ) -> Claim:
-        """Take the customer for one attempt at this lead, under the token `seen.claim`, which no other attempt has.
+        """Claim the customer for one attempt to send this lead. `seen.claim` is the attempt's token; no other attempt has it.
 
-        `known` is the customer's row as just read, None if it was not read. A customer's first lead costs one request.
-        Raises `LeadKnown` if the lead is not (any longer) what `record` says; `CustomerChanged` tells the caller to read the
-        customer and to judge again. Its claim may be this one: an earlier try of the same request, whose answer was lost.
+        `known`: the customer's row as just read, None if it was not read. A customer's first lead costs one request.
+        Raises `LeadKnown` if the stored lead is not `record`, and `CustomerChanged` if the customer's row is not `known`. That
+        row may hold this very claim: the answer to an earlier try of the request may have been lost.
         """
         token = seen.claim
         customer = with_recent_lead(known or new_customer(customer_hash, scope), seen)
@@ -208,7 +210,7 @@ class Ledger:
         return Claim(replace(customer, etag=etags[0]), token)
 
     def remember(self, claim: Claim, lead_id: str, destination: str, done: Delivered) -> None:
-        """Write that a destination has stored a lead before its further steps are tried; the claim goes on."""
+        """Write that a destination has stored a lead, before its further steps are tried. The claim stays."""
         customer = claim.customer
         for _ in range(TRIES):
             learnt = with_delivered(
@@ -227,14 +229,14 @@ class Ledger:
             return
 
     def give_up(self, token: str, *, may_have_sent: bool) -> None:
-        """Say that nobody sends under this claim of this process any more, whether or not it stands in the customer's row.
+        """End a claim of this process without a request: nobody sends under it any more.
 
-        An attempt that storage has let down would otherwise keep its own lead waiting until its lease ends.
+        Without this, an attempt that failed with storage would keep its own lead waiting until the lease ends.
         """
         self._given_up.add(token, may_have_sent=may_have_sent)
 
     def never_sent(self, token: str) -> bool:
-        """Whether it is a claim of this process that was given up before anything was sent."""
+        """Whether this process gave up the claim before it sent anything."""
         return self._given_up.has(token, may_have_sent=False)
 
     def _first_claim(self, customer: CustomerRow, token: str) -> Claim:
@@ -245,7 +247,7 @@ class Ledger:
         return Claim(replace(customer, etag=etags[0]), token)
 
     def _touch(self, record: LeadRecord) -> Operation:
-        """Bind the claim to the lead's row: it is written, or unchanged since it was read."""
+        """Makes a claim depend on the lead's row: a new row is created, a known one must be unchanged."""
         if not record.etag:
             return creating(lead_entity(record, whole=True) | {"listed": ""})
         return ("update", keys(lead_key(record.lead_id)), merging(record.etag))
@@ -261,10 +263,10 @@ class Ledger:
     ) -> LeadRecord:
         """Change a lead's record, its listing, its to-do rows and, with a claim, its customer, in one transaction.
 
-        `delivered` is what the customer's row learns from the attempt. It gets another idempotency key where its own was refused.
-        `change` alters the record in place; it is called again with the record as stored where somebody else changed it
-        meanwhile, so nothing that they did is lost. Without a claim, raises `LeadKnown` if a record that was to be new is there.
-        A claim that was lost is not an error: what came of the attempt is merged, its memory by each name.
+        `change` alters the record in place. If others have changed the lead, it is called again with the stored record, so that
+        their changes stay. `delivered` is added to the customer's row. With `key_refused` the row gets a new idempotency key.
+        A lost claim is no error: the result of the attempt is merged into the row, its memory name by name.
+        Without a claim, raises `LeadKnown` if a new record is stored already. Raises `LedgerBusy`.
         """
         customer = begun = claim.customer if claim else None
         ours = claim is not None
@@ -273,7 +275,7 @@ class Ledger:
             changed = with_change(record, change)
             operations = lead_operations(changed, delete_todos=exact)
             if customer is not None:
-                # Another attempt that has the claim meanwhile has sent under the same key, and may have lost its answer.
+                # If another attempt has the claim now, it has sent under the same key, and its answer may be lost.
                 known = replace(customer, idempotency_key=str(uuid4())) if key_refused and ours else customer
                 operations.insert(
                     0,
@@ -293,7 +295,7 @@ class Ledger:
                         raise LeadKnown(stored) from None
                     record = stored
                 else:
-                    exact = False  # a to-do or listing row was removed by hand: what remains to say does not need it
+                    exact = False  # a person removed a to-do or listing row: the other rows are written without it
                 continue
             changed.etag = etags[0 if customer is None else 1]
             changed.stored = stored_as(changed)
@@ -301,7 +303,7 @@ class Ledger:
         raise LedgerBusy(record.lead_id)
 
     def settle_all(self, changes: Sequence[tuple[LeadRecord, Change]]) -> None:
-        """As `settle` without a claim, for different leads of one partition, many in a transaction."""
+        """As `settle` without a claim, for many leads of one partition in each transaction."""
         together: list[_Prepared] = []
         operations = 0
         for record, change in changes:
@@ -314,7 +316,7 @@ class Ledger:
         self._settle_together(together)
 
     def _settle_together(self, together: "list[_Prepared]") -> None:
-        """One transaction; whose row has changed since it was read is taken out of it, and settled alone."""
+        """Settle leads in one transaction. A lead whose row has changed since it was read is settled alone."""
         while together:
             owners = [one for one in together for _ in one.operations]
             try:
@@ -341,7 +343,7 @@ class Ledger:
 
 
 class CustomerChanged(Exception):
-    """The customer's row is not what it was taken for: read it, and claim with what it says."""
+    """The customer's row is not the one that was read. Read it again before the next claim."""
 
 
 def _etag(entity: Any) -> str:

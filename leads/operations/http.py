@@ -7,7 +7,7 @@ import azure.functions as func
 from leads.app import examined_app, get_app
 from leads.operations.access import AccessLevel, Caller, LevelTooLow, caller_with_key
 from leads.operations.operation import Operation
-from leads.operations.problems import FAILURES, Forbidden, Problem, Unavailable, problem_of
+from leads.operations.problems import FAILURES, Forbidden, Problem, Unavailable, as_problem
 from leads.operations.table import OPERATIONS
 from leads.operations.wire import match, read_request, write_answer
 from leads.pipeline.http import RETRY_AFTER_SECONDS, failed, problem
@@ -42,7 +42,7 @@ def _answer(req: func.HttpRequest, caller: Caller) -> func.HttpResponse:
     try:
         return _run(operation, segments, req, caller)
     except FAILURES as failure:
-        return _refused(problem_of(failure), failure, caller)
+        return _refused(as_problem(failure), failure, caller)
 
 
 def _run(

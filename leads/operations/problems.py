@@ -91,7 +91,7 @@ FAILURES = (Problem, InvalidOffer, UnreadableRow, ValidationError, StorageError,
 """All that an operation may raise."""
 
 
-def problem_of(failure: Exception) -> Problem:
+def as_problem(failure: Exception) -> Problem:
     """One of `FAILURES` as a problem."""
     match failure:
         case Problem():

@@ -1,4 +1,4 @@
-"""Import: rows of a list or of another table become leads of this app, told from those that it has already."""
+"""Import: rows of a list or of another table become leads, unless the app has them already."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,16 +40,15 @@ from leads.platform.threads import map_in_order
 AT_ONCE: Final = 8
 """Requests to storage at the same time."""
 IMPORT_SECONDS: Final = 60
-"""All requests of one kind for the rows of one call: at the most 500, of which storage takes some hundred a second."""
+"""For all requests of one kind in a call, which has at most 500 rows. Storage takes some hundred requests a second."""
 _FUTURE: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a list. `number` is what a person finds it by; `key` names it among all rows, "" = what it says does.
+    """A row of a list. `number`: what a person finds it by. `key`: what identifies it, "" = its content does.
 
-    `written_at` is when it was written there, None if that is not known. `offer` is what the lead's address named, "" if that is
-    not known.
+    `written_at`: when the row was written, None if unknown. `offer`: what the lead's address named, "" if unknown.
     """
 
     number: int
@@ -61,10 +60,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How rows are read: `columns` maps a column's name to a lead's field ("" = it is left out).
+    """How rows are read. `columns`: the lead's field of each column ("" = the column is left out).
 
-    `order` is that of dates, None where nothing shows it. `time` is the time of rows that have none, `offer` what an address
-    would name.
+    `order`: that of day and month in dates, None if nothing shows it. `time` and `offer` are those of rows without one.
     """
 
     columns: Mapping[str, str]
@@ -74,15 +72,15 @@ class Reading:
 
 
 class BadRow(Exception):
-    """A row that can't be taken. The text says why, without what stands in it."""
+    """A row that can't be imported. The text says why, and holds no value of the row."""
 
 
 class MixedDates(Exception):
-    """Dates of one list that have the day first, and others that have the month first. The text names a row of each."""
+    """Some dates of a list have the day first, others the month. The text names a row of each."""
 
 
 class Verdict(StrEnum):
-    """What is to be said of a row."""
+    """What comparing a row with the app's leads has shown."""
 
     MISSING = "missing"
     KNOWN = "known"
@@ -92,7 +90,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A row as a lead: `lead_id` is the same each time that the row is read."""
+    """A row, read as a lead. Each reading of the row gives the same `lead_id`."""
 
     lead_id: str
     lead: Lead
@@ -109,7 +107,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A row and what is to be said of it. `known_as` is the lead that the ledger has, with its state (None = its row is gone)."""
+    """A row and its verdict. `known_as`: the id of the app's lead. `state`: that lead's, None if its row is gone."""
 
     row: Row
     verdict: Verdict
@@ -128,7 +126,7 @@ class Judged:
 
 
 def in_one_order(rows: Sequence[Row], reading: Reading) -> Reading:
-    """The reading with the order that the rows' dates show, if they show one. Raises `MixedDates`."""
+    """The reading, with the order of day and month that the dates show, if they show one. Raises `MixedDates`."""
     shown = orders_shown(time_in(row.record, reading.columns) for row in rows)
     said = {
         order: f"row {rows[index].number} can only have the {'day' if order is DateOrder.DAY else 'month'} first"
@@ -175,7 +173,7 @@ def _time_of(row: Row, lead: Lead, reading: Reading) -> datetime:
 
 
 def _read_time(text: str, written_at: datetime | None, order: DateOrder | None) -> datetime | None:
-    """The time, in the order that brings it nearer to when the row was written, where that is known."""
+    """The time of a text. If `written_at` is known, the order of day and month that gives the nearer time is taken."""
     if written_at is None:
         return read_date(text, order)
     found = [moment for either in DateOrder if (moment := read_date(text, either))]
@@ -183,7 +181,7 @@ def _read_time(text: str, written_at: datetime | None, order: DateOrder | None) 
 
 
 def _lead_id(row: Row, lead: Lead, moment: datetime) -> str:
-    """The id of a row that this app has written, or one that is made of what the row is."""
+    """The lead id of a row that this app has written, else one that is derived from the row."""
     if is_lead_id(row.key) and customer_of(lead, row.key)[0] == partition_of(row.key):
         return row.key
     identity = customer_identity(lead, "")
@@ -197,7 +195,7 @@ def _lead_id(row: Row, lead: Lead, moment: datetime) -> str:
 
 
 def compare(ledger: Ledger, offers: Offers, rows: Iterable[Row], reading: Reading) -> list[Judged]:
-    """Which rows the app has already, in the rows' order."""
+    """A verdict for each row, in the rows' order."""
     offers.renew()
     judged: list[Judged] = []
     seen: dict[str, int] = {}
@@ -221,7 +219,7 @@ def _found_in_the_ledger(ledger: Ledger, offers: list[Offer], judged: list[Judge
     missing = [each.missing for each in judged if each.missing]
     if not missing:
         return judged
-    # The ledger can hold far more in this time than the list.
+    # Only leads of the list's customers are kept: the ledger can hold far more leads of this time.
     known: dict[str, list[Known]] = {_customer_of(candidate): [] for candidate in missing}
     times = [candidate.received_at for candidate in missing]
     for lead in within(ledger, min(times) - IMPORT_WINDOW, max(times) + IMPORT_WINDOW):
@@ -266,7 +264,7 @@ def remembered(
     destination_of: DestinationOf,
     judged: list[Judged],
 ) -> list[Judged]:
-    """What customers' rows still know of leads whose own rows are gone. Of a row that names no offer, each is asked."""
+    """Find missing leads in customers' rows, which outlive the leads' own. A row without an offer is looked for in all."""
 
     def ask(each: Judged) -> Judged:
         if (candidate := each.missing) is None:
@@ -295,7 +293,7 @@ def _seen_of(ledger: Ledger, destination_of: DestinationOf, candidate: Candidate
 
 
 def fit_for(policy: Imported, judged: list[Judged]) -> list[Judged]:
-    """The rows, those as bad that this policy does no good to: a lead is recorded at its offer's destinations."""
+    """The rows, with a verdict of bad for those that the policy can't import: only a lead with an offer can be recorded."""
     why = "names no offer, so its lead would be sent when it comes; name the offer with --offer"
     return [
         replace(each, verdict=Verdict.BAD, reason=why)
@@ -306,9 +304,9 @@ def fit_for(policy: Imported, judged: list[Judged]) -> list[Judged]:
 
 
 def take_in(incoming: IncomingLeads, judged: Iterable[Judged], policy: Imported) -> None:
-    """Put the leads that are missing on the queue. Done twice, it is done once: their ids are the same.
+    """Put the missing leads on the queue. Safe to repeat: their ids are the same.
 
-    Raises `StorageError` or `NotDoneInTime` where some are not on the queue.
+    Raises `StorageError` or `NotDoneInTime` if some are not on the queue.
     """
 
     def put(candidate: Candidate) -> str:

@@ -1,4 +1,4 @@
-"""Replay: a person sends leads again, one or many, as they are or corrected. What was delivered stays delivered."""
+"""Replay: a person sends leads again, one or many, unchanged or corrected."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from leads.platform.row_reading import UnreadableRow
 from leads.platform.storage import Queue
 
 READ_FIRST_SECONDS: Final = 3
-"""How long the message waits for the ledger to know that something final is wanted again."""
+"""The delay of a message that reopens a final delivery: the ledger is written before the message is read."""
 _KEPT: Final = {
     State.PARKED: "its connection is paused: it is sent by itself when that works again",
     State.UNREADABLE: "its body can't be read: give a corrected one",
@@ -33,16 +33,15 @@ _KEPT: Final = {
 }
 _ONLY_TO_RECORD: Final = "its import was to record it only"
 _OVERRULED: Final = frozenset({_KEPT[State.DELIVERED], _KEPT[State.DUPLICATE], _KEPT[State.SKIPPED], _ONLY_TO_RECORD})
-"""What does not count against `force`."""
+"""Reasons that `force` overrides."""
 _NOWHERE: Final = "no destination of its offer takes such leads: name one"
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What was done with one destination of a lead, or would be; `destination` is "" where the lead is routed anew.
+    """The replay of a lead to one destination, done or planned. `destination`: "" if the lead is routed again.
 
-    `state` is the one before. `kept` says why it is not sent, "" if it is. `twice` is what it can mean that it is sent in spite
-    of that.
+    `state`: the state before. `kept`: why the lead is not sent, "" if it is. `twice`: what a second record of the lead may mean.
     """
 
     lead_id: str
@@ -53,11 +52,11 @@ class Replay:
 
 
 class NoDestination(Exception):
-    """Neither the lead nor its offer has a destination of this name. The text names those that there are."""
+    """Neither the lead nor its offer has a destination of this name. The text names the existing ones."""
 
 
 class NotCorrectable(Exception):
-    """The lead is in no state in which a correction would be of use. The text says why."""
+    """A lead in this state can't be corrected. The text says why."""
 
 
 def replay(
@@ -71,9 +70,9 @@ def replay(
     delay: int = 0,
     dry_run: bool = False,
 ) -> list[Replay]:
-    """Send a lead again to one destination, or to all that it has not come to. Raises `NoDestination`.
+    """Send a lead again to one destination, or to all that it has not reached. Raises `NoDestination`.
 
-    Done twice, the second message collapses with the first. With `force`, what was done with a destination is sent again, too.
+    Safe to repeat: only one of the messages is handled. With `force`, destinations that are done get the lead again, too.
     """
     plans = [_plan(offers, record, name, force=force) for name in _targets(offers, record, destination)]
     for plan in plans:
@@ -115,19 +114,17 @@ def _plan(offers: Offers, record: LeadRecord, name: str, *, force: bool) -> Repl
     if record.lead is None:
         return replace(plan, kept=_KEPT[State.UNREADABLE])
     why = _KEPT.get(delivery.state, "")
-    if not why and delivery.state in FINAL:
-        why = f"it is {delivery.state}"
     if not why and record.imported is Imported.RECORD and not delivery.forced:
         why = _ONLY_TO_RECORD
     if not force or why not in _OVERRULED:
         return replace(plan, kept=why)
     if not name and _goes_nowhere(offers, record):
         return replace(plan, kept=_NOWHERE)
-    return replace(plan, twice=_sent_twice(offers, record, name))
+    return replace(plan, twice=_replay_warning(offers, record, name))
 
 
 def _goes_nowhere(offers: Offers, record: LeadRecord) -> bool:
-    """Whether it has an offer of which no destination admits it."""
+    """Whether an offer takes the lead, but none of the offer's destinations does."""
     offer = offers.route(record.references)
     if offer is None or record.lead is None:
         return False
@@ -135,8 +132,8 @@ def _goes_nowhere(offers: Offers, record: LeadRecord) -> bool:
     return not any(config.when.admits(record.lead, stage) for config in offer.destinations)
 
 
-def _sent_twice(offers: Offers, record: LeadRecord, name: str) -> str:
-    """What it means at this destination to get a lead again."""
+def _replay_warning(offers: Offers, record: LeadRecord, name: str) -> str:
+    """What a second record of a lead may mean at this destination."""
     offer = offer_by_id(record.offer, offers.all())
     config = offer.destination(name) if offer else None
     return destinations.destination_class(config.type).replay_warning if config else ""
@@ -145,7 +142,7 @@ def _sent_twice(offers: Offers, record: LeadRecord, name: str) -> str:
 def in_bulk(
     queue: Queue, ledger: Ledger, offers: Offers, found: Iterable[tuple[str, str]], begun: int, *, dry_run: bool
 ) -> Iterator[Replay]:
-    """Replay leads and destinations, staggered at the app's pace behind the `begun` ones that went before."""
+    """Replay pairs of lead id and destination, spread at the app's pace. `begun`: how many went before them."""
     for lead_id, destination in found:
         try:
             record = ledger.read(lead_id)
@@ -162,9 +159,9 @@ def in_bulk(
 
 
 def correct(incoming: IncomingLeads, ledger: Ledger, record: LeadRecord, lead: Lead, *, dry_run: bool = False) -> str:
-    """Send the lead with corrections as a lead of its own, to where the original has not come, and settle the original.
+    """Send a corrected lead to the destinations that the original has not reached, and settle the original.
 
-    Returns the new lead's id, which is the same each time for the same correction: it can be done twice. Raises `NotCorrectable`.
+    Returns the id of the new lead. The same correction gives the same id, so it is safe to repeat. Raises `NotCorrectable`.
     """
     open_ones = [delivery for delivery in record.deliveries.values() if delivery.state in CORRECTABLE]
     if not open_ones:

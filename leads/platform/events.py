@@ -1,9 +1,8 @@
 """Structured log events: one line each, with a stable name and fields that never hold personal data.
 
-A line reads `event=NAME {json}`, so that it can be found as text and parsed with `parse_json` in Log Analytics. Alarms are
-logged at ERROR, what befalls a lead that a person has to look after at WARNING, the rest at INFO; alert rules match on the
-name. This is the catalogue: docs/operations.md is made from it. What is done about a lead has the field `trace` besides, the
-same from the intake on.
+A line reads `event=NAME {json}`: it can be found as text, and parsed with `parse_json` in Log Analytics. Alert rules match on
+the name. Alarms are logged at ERROR, events about a lead that needs a person at WARNING, all others at INFO. An event about a
+lead also has the field `trace`, the same from the intake on. docs/operations.md is generated from this catalogue.
 """
 
 import json
@@ -26,7 +25,7 @@ _LEAD = "lead_id offer destination"
 
 @dataclass(frozen=True, slots=True)
 class _Says:
-    """What the catalogue says of an event; `fields` and `about` are names separated by blanks."""
+    """An event's entry in the catalogue. `fields` and `about` are names separated by blanks."""
 
     name: str
     meaning: str
@@ -300,7 +299,7 @@ class Event(StrEnum):
         return re.sub(r"`(\w+)`", lambda named: str(fields.get(named[1], named[1])), self._plain)
 
     def in_words(self, fields: Mapping[str, str | int | float]) -> str:
-        """Name and meaning for people; the fields that the meaning does not name stand behind the name."""
+        """Name and meaning for people. Fields that the meaning does not name follow the name in parentheses."""
         others = [f"{name} {value}" for name, value in fields.items() if value != "" and f"`{name}`" not in self._plain]
         behind = f" ({', '.join(others)})" if others else ""
         return f"{self.value}{behind}: {self.told(fields)}"
@@ -327,7 +326,7 @@ def named(name: str) -> Event | None:
 def emit(event: Event, traceparent: str = "", /, **fields: str | int | float | None) -> None:
     """Log one event. `fields` are ids, names, codes, counts and milliseconds, never anything a customer wrote.
 
-    `traceparent` is that of the lead which it is about, where this is not done within `tracing` already.
+    `traceparent`: that of the event's lead, for a caller outside `tracing`.
     """
     if _log.isEnabledFor(event.level):
         if trace := trace_id(traceparent):
@@ -342,7 +341,7 @@ _held: ContextVar[list[Told] | None] = ContextVar("held", default=None)
 
 @contextmanager
 def holding() -> Iterator[list[Told]]:
-    """What the block emits is not logged, but comes into the list: for a thread whose records the host would drop."""
+    """Hold the events of the block in a list instead of logging them, for a thread whose records the host would drop."""
     held: list[Told] = []
     token = _held.set(held)
     try:
@@ -352,7 +351,7 @@ def holding() -> Iterator[list[Told]]:
 
 
 def release(held: Iterable[Told]) -> None:
-    """Log what was held."""
+    """Log events that were held."""
     for one in held:
         _tell(one)
 

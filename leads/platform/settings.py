@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
 CONNECTION_STRING = re.compile(r"[A-Za-z]+=[!-:<-~]+(?:;[A-Za-z]+=[!-:<-~]+)*;?")
-"""What a storage connection string looks like: names with a value each, plain characters, no blanks."""
+"""A storage connection string: names with a value each, plain characters, no blanks."""
 _SIGNATURE = re.compile(r"(?:^|[?&])sig=[^&]")
 """Microsoft Learn, "Create an account SAS", section "Construct the account SAS URI": `sig` is required."""
 _ACCOUNT_NAME = re.compile(r"[a-z0-9]{3,24}")
@@ -27,8 +27,8 @@ _PARTS = {
     "defaultendpointsprotocol": re.compile(r"https?", re.IGNORECASE),
     "endpointsuffix": re.compile(r"[a-z0-9.-]+", re.IGNORECASE),
 }
-"""What stands in the address that the SDK makes of a connection string (Microsoft Learn, "Configure Azure Storage connection
-strings"); an emulator's account may have any name."""
+"""The parts of a connection string from which the SDK builds an address (Microsoft Learn, "Configure Azure Storage connection
+strings"). An emulator's account may have any name."""
 _SETTING_NAME = re.compile(r"[A-Za-z0-9_.]+")
 _REFERENCE = re.compile(r"env:[A-Za-z0-9_.]+|keyvault:[A-Za-z0-9-]{1,127}")
 """Microsoft Learn, "Configure an App Service app", section "Configure app settings", and "Azure Key Vault keys, secrets and
@@ -47,13 +47,13 @@ _LOGIN_LIMITS: Final = {"connection_timeout": 3, "read_timeout": 10, "retry_tota
 
 
 COMMAND_LINES: Final = "LEADS_APP_"
-"""What the names of the command line's own variables begin with."""
+"""Prefix of the command line's own variables."""
 OFFERS_SECRETS: Final = "LEADS_SECRET_"
-"""What the names of the settings begin with that an offer may have read without anything else."""
+"""Prefix of the settings that any offer may have read."""
 
 
 FETCHED_BESIDE: Final = 16
-"""The host fetches more messages while an instance has no more than these in hand: `newBatchThreshold` in host.json."""
+"""`newBatchThreshold` in host.json: the host fetches more messages while an instance holds at most so many."""
 
 
 class SettingsError(Exception):
@@ -115,7 +115,7 @@ def _read_names(text: object) -> object:
 
 
 def _read_host_name(text: object) -> object:
-    """The platform's, not a person's: one that is none is left out, and is no reason to refuse a lead."""
+    """The platform sets the host name, not a person. A malformed one is ignored, so that leads are still taken in."""
     return text.lower() if isinstance(text, str) and _HOST_NAME.fullmatch(text) else ""
 
 
@@ -160,7 +160,7 @@ class Settings(BaseModel):
     allowed_networks: Annotated[tuple[Network, ...], BeforeValidator(_read_networks)] = Field(
         (), alias="LEADS_ALLOWED_NETWORKS"
     )
-    """Networks that are not public to which leads may go all the same, such as that of a private endpoint."""
+    """Private networks that leads may go to, such as that of a private endpoint."""
     allowed_settings: Annotated[frozenset[str], BeforeValidator(_read_names)] = Field(
         frozenset(), alias="LEADS_ALLOWED_SETTINGS"
     )
@@ -170,29 +170,34 @@ class Settings(BaseModel):
     notify_webhook: Annotated[str, AfterValidator(lambda text: text and _check_reference(text))] = Field(
         "", alias="LEADS_NOTIFY_WEBHOOK"
     )
-    """Where alarms are posted besides the log: a secret reference, for the address itself is a secret."""
+    """Where alarms are posted besides the log. It is a secret reference, because the address is a secret."""
     personal_data_over_http: bool = Field(False, alias="LEADS_PERSONAL_DATA_OVER_HTTP")
-    """Whether the management API answers what customers said; it erases without it, too."""
+    """Whether the management API answers personal data. It erases personal data in any case."""
     unrouted_retention_days: int = Field(180, alias="LEADS_RETENTION_DAYS", ge=0)
-    """After how many days the personal data of leads without an offer, and bodies that can't be read, are removed; 0 = never."""
+    """After so many days, personal data of leads without an offer and unreadable bodies are removed. 0 = never."""
     thread_count: int = Field(
         default_factory=lambda: min(32, (os.cpu_count() or 1) + 4), alias="PYTHON_THREADPOOL_THREAD_COUNT", ge=1
     )
-    """Without the variable, the number that the worker takes: Python's own default for a thread pool."""
+    """The default is the worker's own: Python's default for a thread pool."""
 
     host_name: Annotated[str, BeforeValidator(_read_host_name)] = Field("", alias="WEBSITE_HOSTNAME")
-    """The app's own, set by the platform (Microsoft Learn, "Environment variables and app settings in Azure App Service"); Core
+    """The app's own, set by the platform (Microsoft Learn, "Environment variables and app settings in Azure App Service"). Core
     Tools add the port that they listen on."""
 
     def allows_reading(self, name: str) -> bool:
-        """Whether `env:NAME` may be read. Offers can be changed over HTTP, so an operator says which settings they may name:
-        another one could be a key of the app's or the platform's, and an offer could have it sent anywhere."""
+        """Whether `env:NAME` may be read.
+
+        Offers can be changed over HTTP, and can send a setting's value anywhere. Some settings are keys of the app or the
+        platform. So an operator says which settings offers may name.
+        """
         return name.startswith(OFFERS_SECRETS) or name in self.allowed_settings or self.notify_webhook == f"env:{name}"
 
     @property
     def connection_slots(self) -> int:
-        """How many sends one connection may have under way on an instance: half of its threads, and few enough that the host
-        goes on fetching messages beside them."""
+        """How many sends one connection may have under way on an instance: half of its threads.
+
+        With more than `FETCHED_BESIDE` of them, the host would not fetch messages for other connections.
+        """
         return max(1, min(self.thread_count // 2, FETCHED_BESIDE))
 
     @property
@@ -245,7 +250,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
 
 
 def read_usable_settings(environ: Mapping[str, str] = os.environ) -> tuple[Settings, list[str]]:
-    """The settings without those that are wrong, and of each of those what is wrong with it, never its value."""
+    """The settings that are right, and a line about each wrong one, which never holds its value."""
     left, problems = dict(environ), list[str]()
     while True:
         known = {name: left[name] for field in Settings.model_fields.values() if (name := field.alias or "") in left}
@@ -257,7 +262,7 @@ def read_usable_settings(environ: Mapping[str, str] = os.environ) -> tuple[Setti
 
 
 def unread_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Variables that are named like the app's settings, and are none: most likely misspelt."""
+    """Variables that are named like the app's settings, but not read: most likely misspelt."""
     known = {field.alias for field in Settings.model_fields.values()}
     named = (name for name in environ if name.lower().startswith(("leads_", "leadsstorage")))
     return sorted(name for name in named if name not in known and not name.startswith((COMMAND_LINES, OFFERS_SECRETS)))

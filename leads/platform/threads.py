@@ -1,7 +1,7 @@
-"""Threads: the one way in which the app runs things side by side, and what runs in the background.
+"""Threads: calls side by side, and tasks in the background.
 
-The Functions host drops what is logged in a thread that belongs to no invocation, without a word. So events that are emitted
-here are held, and logged in the caller's thread, the invocation's own, as it takes the results.
+The Functions host drops records that are logged in a thread without an invocation. So the events of a call are held, and logged
+in the caller's thread when it takes the result.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,18 +20,17 @@ Result = TypeVar("Result")
 
 
 class NotDoneInTime(Exception):
-    """Some of what ran side by side was not done within the time for all of it. The text says how much of it."""
+    """Some calls or items were not done in time. The text says how many."""
 
 
 def map_in_order(
     function: Callable[[Item], Result], items: Iterable[Item], *, at_most: int, seconds: float
 ) -> Iterator[Result]:
-    """Call the function for each item in `at_most` threads, and yield the results in the items' order as they come.
+    """Call the function for each item in at most `at_most` threads, and yield the results in the items' order.
 
-    A call sees the context variables of the caller, and what it emits is logged when its result is taken. One that raises keeps
-    no other from being made: what the first of them has raised is raised after the last result. After `seconds`, or at the
-    deadline of the caller, no call is begun or waited for any more, which raises `NotDoneInTime`; a thread can't be ended, so
-    each call has to heed the deadline by itself.
+    A call has the caller's context variables. Its events are logged when its result is taken. A call that raises does not stop
+    the others: the first exception is raised after the last result. After `seconds`, or at the caller's deadline, no call is
+    begun or waited for, and `NotDoneInTime` is raised. A thread can't be ended: each call must heed the deadline itself.
     """
     return _map(function, items, at_most, seconds, _in_order)
 
@@ -39,13 +38,13 @@ def map_in_order(
 def map_as_done(
     function: Callable[[Item], Result], items: Iterable[Item], *, at_most: int, seconds: float
 ) -> Iterator[Result]:
-    """As `map_in_order`, but a result does not wait for those of the items before it."""
+    """As `map_in_order`, but each result is yielded as soon as it is there."""
     return _map(function, items, at_most, seconds, _as_done)
 
 
 @dataclass(frozen=True, slots=True)
 class _Called(Generic[Result]):
-    """What came of a call: its results, one or none, what it raised, and what it had to tell."""
+    """A call that is over: its results (one or none), what it raised, and the events that it emitted."""
 
     results: list[Result]
     raised: BaseException | None
@@ -54,7 +53,7 @@ class _Called(Generic[Result]):
 
 _Call = Future[_Called[Result]]
 _Waiting = Callable[[Sequence[_Call[Result]], float], Iterator[_Call[Result]]]
-"""Yields the calls that are done before a time on the clock of `time.monotonic`."""
+"""Yields the calls that are done before a time of `time.monotonic`."""
 
 
 def _map(

@@ -22,7 +22,7 @@ from leads.operations.export import export
 from leads.operations.findings import Level
 from leads.operations.leads import LeadCriteria, LeadFilter, list_leads
 from leads.operations.operation import Nothing
-from leads.operations.problems import Unreadable, problem_of
+from leads.operations.problems import Unreadable, as_problem
 from leads.operations.replay import BulkReplayFilter, replay_leads
 from leads.operations.status import show_status
 from leads.platform.row_reading import UnreadableRow
@@ -93,7 +93,7 @@ def test_a_lead_whose_row_can_not_be_read_waits_for_the_release_that_wrote_it(
     damage(pipeline, "LeadLedger", lead_key(bad), OF_A_NEWER_RELEASE)
     with pytest.raises(UnreadableRow) as caught:
         pipeline.app.ledger.read(bad)
-    assert isinstance(problem_of(caught.value), Unreadable)
+    assert isinstance(as_problem(caught.value), Unreadable)
     many = BulkReplayFilter.model_validate({"offer": "contoso.crm"})
     plans = pipeline.ask(replay_leads, many).deliveries
     assert {one.lead_id: bool(one.kept) for one in plans} == {bad: True, good: False}
