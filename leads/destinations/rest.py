@@ -51,6 +51,11 @@ def json_object(answer: Answer) -> dict[str, Any]:
     return body
 
 
+def as_object(member: Any) -> dict[str, Any]:
+    """The object that a member of an answer is; an empty one where it is something else."""
+    return member if isinstance(member, dict) else {}
+
+
 def json_objects(listed: Any) -> list[dict[str, Any]]:
     """The objects of a list in an answer; none where it is no list."""
     return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []

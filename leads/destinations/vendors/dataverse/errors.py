@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from leads.destinations.http import Answer
+from leads.destinations.rest import as_object
 from leads.destinations.vendor_errors import ErrorKind, Problem
 
 _SIGN_IN: Final = "Dynamics refuses the sign-in: check client_id, client_secret and the application user."
@@ -189,9 +190,7 @@ def problem_of(answer: Answer) -> Problem:
 
 
 def _error(answer: Answer) -> Mapping[str, Any]:
-    body = answer.json()
-    error = body.get("error") if isinstance(body, dict) else None
-    return error if isinstance(error, dict) else {}
+    return as_object(as_object(answer.json()).get("error"))
 
 
 def _code(error: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from leads.destinations.base import MappingValue
 from leads.destinations.crm import Checks
 from leads.destinations.follow_up import FollowUp
 from leads.destinations.mapping import is_template
+from leads.destinations.rest import as_object, json_objects
 from leads.destinations.vendor_errors import unless_gone
 from leads.destinations.vendors.hubspot.client import LISTS, VERSION, Client
 
@@ -46,7 +47,7 @@ class Checking(Checks):
         found = unless_gone(lambda: get(f"{LISTS}/{wanted.list}")) if wanted.list else {}
         if found is None:
             return f"follow_up.{stage}.list: HubSpot has no list with this ID."
-        if (found.get("list") or found).get("processingType") == "DYNAMIC":
+        if (as_object(found.get("list")) or found).get("processingType") == "DYNAMIC":
             return f"follow_up.{stage}.list: the list fills itself: name a static one."
         return ""
 
@@ -55,9 +56,9 @@ def _property(value: MappingValue, known: Mapping[str, Any] | None) -> str:
     """What is wrong with one property of the mapping, "" if nothing is."""
     if known is None:
         return "HubSpot has no contact property of this name; take it out of the mapping, or make it."
-    if (known.get("modificationMetadata") or {}).get("readOnlyValue"):
+    if as_object(known.get("modificationMetadata")).get("readOnlyValue"):
         return "HubSpot sets this property itself; take it out of the mapping."
-    options = [str(option.get("value")) for option in known.get("options") or []]
+    options = [str(option.get("value")) for option in json_objects(known.get("options"))]
     if options and not is_template(value) and str(value) not in options:
         return f"is none of the property's options: {', '.join(options[:20])}."
     return ""

@@ -10,8 +10,16 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from leads.destinations.http import Answer
-from leads.destinations.rest import ApiRequest, PreviewingClient, RestClient, json_object, json_request
-from leads.destinations.vendor_errors import VendorError
+from leads.destinations.rest import (
+    ApiRequest,
+    PreviewingClient,
+    RestClient,
+    as_object,
+    json_object,
+    json_objects,
+    json_request,
+)
+from leads.destinations.vendor_errors import UNREADABLE, VendorError
 from leads.destinations.vendors.hubspot.errors import problem_of
 
 VERSION: Final = "2026-09"
@@ -49,27 +57,33 @@ class Client(RestClient):
         """A contact with these properties and their history, and with the ids of its notes and tasks."""
         asked = ",".join(names)
         path = f"{CONTACTS}/{contact_id}?properties={asked}&propertiesWithHistory={asked}&associations=notes,tasks"
-        return self.get_json(path)
+        return _with_id(self.get_json(path))
+
+    def create(self, properties: Mapping[str, Any]) -> str:
+        """The id of a new contact. Raises `EmailTaken`."""
+        return str(_with_id(self.send_json("POST", CONTACTS, {"properties": properties}))["id"])
 
     def with_email(self, email: str) -> str:
         """The id of the contact with this e-mail address, as its first or a further one; "" if there is none."""
         asked = {"idProperty": "email", "properties": ["email"], "inputs": [{"id": email}]}
-        found = self.send_json("POST", f"{CONTACTS}/batch/read", asked).get("results")
-        return str(found[0]["id"]) if found else ""
+        found = json_objects(self.send_json("POST", f"{CONTACTS}/batch/read", asked).get("results"))
+        return str(_with_id(found[0])["id"]) if found else ""
 
     def activities(self, kind: str, contact: Mapping[str, Any], at_most: int) -> Iterator[str]:
         """What the contact's newest notes or tasks say. Of more than 500 those that HubSpot lists first are looked through."""
-        page = (contact.get("associations") or {}).get(kind) or {}
+        page = as_object(as_object(contact.get("associations")).get(kind))
         if "paging" in page:
             page = self.get_json(f"{CONTACTS}/{contact['id']}/associations/{kind}?limit={_A_PAGE}")
-        newest = sorted({str(each["id"]) for each in page.get("results") or []}, key=int, reverse=True)[:at_most]
+        ids = {str(each.get("id")) for each in json_objects(page.get("results"))}
+        newest = sorted(filter(str.isdecimal, ids), key=int, reverse=True)[:at_most]
         for start in range(0, len(newest), _A_BATCH):
             asked = {
                 "properties": [_BODIES[kind]],
                 "inputs": [{"id": each} for each in newest[start : start + _A_BATCH]],
             }
             answer = self.send_json("POST", f"/crm/objects/{VERSION}/{kind}/batch/read", asked)
-            yield from (str(each["properties"].get(_BODIES[kind])) for each in answer.get("results") or [])
+            found = json_objects(answer.get("results"))
+            yield from (str(as_object(each.get("properties")).get(_BODIES[kind])) for each in found)
 
     def add_activity(self, kind: str, contact_id: str, body: str, properties: Mapping[str, str]) -> None:
         """A note or a task of a contact."""
@@ -89,15 +103,23 @@ class Client(RestClient):
     def properties(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The contact properties of these names, as far as there are any."""
         asked = {"archived": False, "inputs": [{"name": name} for name in names]}
-        found = self.send_json("POST", f"/crm/properties/{VERSION}/contacts/batch/read", asked).get("results") or []
-        return {str(each.get("name")): each for each in found}
+        found = self.send_json("POST", f"/crm/properties/{VERSION}/contacts/batch/read", asked).get("results")
+        return {str(each.get("name")): each for each in json_objects(found)}
 
     def scopes(self) -> list[str]:
         """What the token may do."""
         found = self.request_with_token(
             lambda token: json_request("POST", _SCOPES_PATH, {"tokenKey": token}), json_object
         )
-        return found.get("scopes") or []
+        scopes = found.get("scopes")
+        return scopes if isinstance(scopes, list) else []
+
+
+def _with_id(record: dict[str, Any]) -> dict[str, Any]:
+    """The record itself. Raises `VendorError` where it has no id."""
+    if not isinstance(record.get("id"), str | int):
+        raise VendorError(UNREADABLE)
+    return record
 
 
 class PreviewClient(PreviewingClient, Client):

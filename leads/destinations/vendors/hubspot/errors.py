@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from leads.destinations.http import Answer
-from leads.destinations.rest import json_objects
+from leads.destinations.rest import as_object, json_objects
 from leads.destinations.vendor_errors import ErrorKind, Problem
 
 OWNER: Final = "hubspot_owner_id"
@@ -40,8 +40,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 def problem_of(answer: Answer) -> Problem:
     """Why HubSpot refuses a request."""
-    body = answer.json()
-    said = body if isinstance(body, dict) else {}
+    said = as_object(answer.json())
     code = _name(said.get("policyName")) or _name(said.get("category")) or str(answer.status)
     if answer.status == 400 and said:
         return _refused_values(said, code)
@@ -95,8 +94,7 @@ def _missing_rights(body: Mapping[str, Any]) -> str:
 
 def _texts(error: Mapping[str, Any], name: str) -> list[str]:
     """A list in an error's context."""
-    context = error.get("context")
-    listed = context.get(name) if isinstance(context, dict) else None
+    listed = as_object(error.get("context")).get(name)
     return [each for each in listed if isinstance(each, str)] if isinstance(listed, list) else []
 
 

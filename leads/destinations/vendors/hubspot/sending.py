@@ -9,6 +9,7 @@ from leads.destinations.changes import Existing, Vocabulary, changes_to
 from leads.destinations.crm import CrmSending
 from leads.destinations.lessons import Lessons
 from leads.destinations.mapping import render, render_mapping
+from leads.destinations.rest import as_object
 from leads.destinations.text import chunk_html, fit_fields, marker, summary, truncate
 from leads.destinations.vendor_errors import ErrorKind, VendorError, unless_gone
 from leads.destinations.vendors.hubspot.client import CONTACTS, Client, EmailTaken
@@ -58,9 +59,7 @@ class Sending(CrmSending[Contact]):
 
     def _create(self, instead_of: str) -> Outcome:  # noqa: ARG002 - what is deleted leaves its e-mail address free
         try:
-            made = str(
-                self._client.send_json("POST", CONTACTS, {"properties": {**self._owner(), **self._fields()}})["id"]
-            )
+            made = self._client.create({**self._owner(), **self._fields()})
         except EmailTaken as taken:
             existing = taken.contact or self._client.with_email(self._outgoing.lead.email)
             found = self._read(existing) if existing else None
@@ -68,10 +67,10 @@ class Sending(CrmSending[Contact]):
         return self._add_activities({"id": made})
 
     def _add_stage(self, found: Contact) -> Outcome:
-        history, fields = found.get("propertiesWithHistory") or {}, self._fields()
+        history, fields = as_object(found.get("propertiesWithHistory")), self._fields()
         if not self._outgoing.overwrite:  # what somebody has emptied stays empty
             fields = {name: value for name, value in fields.items() if not history.get(name)}
-        existing = Existing(found.get("properties") or {}, ours=False, edited=True, last_rating="")
+        existing = Existing(as_object(found.get("properties")), ours=False, edited=True, last_rating="")
         fields.pop("email", None)  # it may be one of several, of which the first stays the first
         if changes := self._lessons.changes(changes_to(existing, fields, self._outgoing, self.vocabulary)):
             self._is_changing = True

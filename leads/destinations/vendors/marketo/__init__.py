@@ -42,6 +42,7 @@ class Marketo(Crm):
     settings: MarketoSettings
     wrong_address = WRONG_ADDRESS
     out_of_reach = "the instance did not answer"
+    client_class = Client
     preview_class = PreviewClient
     checks_class = Checking
     default_mapping: ClassVar[Mapping[str, MappingValue] | None] = DEFAULT_MAPPING

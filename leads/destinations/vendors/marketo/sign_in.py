@@ -7,6 +7,7 @@ from leads.core import clock
 from leads.core.outcomes import Misconfigured, Retry
 from leads.destinations.base import Context
 from leads.destinations.http import Answer, HttpClient
+from leads.destinations.rest import as_object
 from leads.destinations.tokens import NoToken, Token, TokenSource, post_form
 from leads.destinations.vendor_errors import UNREADABLE
 from leads.destinations.vendors.marketo.errors import WRONG_ADDRESS, problem_of
@@ -38,8 +39,7 @@ def token_source(settings: MarketoSettings, context: Context, http: HttpClient) 
 
 
 def _token(answer: Answer) -> Token:
-    body = answer.json()
-    known: dict[str, Any] = body if isinstance(body, dict) else {}
+    known = as_object(answer.json())
     value = known.get("access_token")
     if answer.status == 200 and isinstance(value, str) and value:
         return Token(value, clock.now() + timedelta(seconds=_seconds(known.get("expires_in"))))

@@ -1,93 +1,19 @@
-"""Whatever an environment answers, a check and a send end in a result: neither raises, and neither repeats what it was told."""
+"""What a refused sign-in and a refused request to Dynamics 365 mean."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
-from typing import Any, get_args
+from typing import Any
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from leads import destinations
-from leads.core.lead import Lead, Stage
-from leads.core.outcomes import Misconfigured, Outcome
-from leads.destinations.base import CheckResult, Context, Customer, OutgoingLead
+from leads.core.outcomes import Misconfigured
 from leads.destinations.http import Answer
-from leads.destinations.tokens import Token, TokenSource
 from leads.destinations.vendor_errors import ErrorKind
-from leads.destinations.vendors.dataverse import Dataverse
-from leads.destinations.vendors.dataverse.client import Client
 from leads.destinations.vendors.dataverse.errors import problem_of
 from leads.destinations.vendors.dataverse.sign_in import _refused
-from leads.platform.secrets import Secrets
-from leads.platform.settings import Settings
-from leads.platform.storage import Storage
 
 TOLD = "what the environment told"
-SETTINGS = {"url": "https://contoso.crm4.dynamics.com", "duplicate_detection": "create"}
-LEAD = Lead(last_name="O'Neil", email="ada@example.com", offer_title="Contoso CRM")
-OUTGOING = OutgoingLead(
-    "20260101000000000-0123456789ab-c", LEAD, "a.b", "crm", Stage.PURCHASE, datetime(2026, 1, 1, tzinfo=UTC)
-)
-
-NAMES = "value error code message UserId RolePrivileges PrivilegeName LogicalName MaxLength AttributeType leadid statecode merged"
-CODES = (
-    "0x80040237 0x80060882 0x80040217 0x80040333 0x80044331 0x80072322 0x8005f101 0x80040220 0x80040203 -2147220937 x"
-)
-scalars = st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from([*CODES.split(), TOLD, "", "_"])
-json_values = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES.split()), inner, max_size=4),
-    max_leaves=8,
-)
-errors = st.sampled_from(CODES.split()).map(lambda code: {"error": {"code": code, "message": TOLD}})
-bodies = (json_values | errors).map(lambda value: json.dumps(value).encode()) | st.binary(max_size=40)
-answers = st.builds(
-    Answer,
-    st.sampled_from([200, 200, 200, 200, 204, 302, 400, 401, 403, 404, 412, 429, 500]),
-    st.sampled_from([{}, {"retry-after": "9"}, {"content-type": "multipart/mixed; boundary=b"}]),
-    bodies
-    | bodies.map(
-        lambda body: b"--b\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 400 X\r\n\r\n" + body + b"\r\n--b--"
-    ),
-)
-
-
-class Environment:
-    """Answers what it was given, one after the other, and then the last one for ever."""
-
-    def __init__(self, given: list[Answer]) -> None:
-        self._given = list(given)
-
-    def request(self, *_: Any, **__: Any) -> Answer:
-        return self._given.pop(0) if len(self._given) > 1 else self._given[0]
-
-
-def dynamics(given: list[Answer]) -> Dataverse:
-    settings = Settings.model_validate({})
-    made = destinations.make("dataverse", SETTINGS, Context(settings, Secrets(settings, {}), Storage(settings)))
-    assert isinstance(made, Dataverse)
-    http: Any = Environment(given)
-    token = Token("token", datetime.now(UTC) + timedelta(days=1))
-    made.__dict__["client"] = Client("https://contoso.crm4.dynamics.com", http, TokenSource(lambda: token))
-    return made
-
-
-@given(st.lists(answers, min_size=1, max_size=6))
-def test_any_answers_to_a_check_are_a_result(given: list[Answer]) -> None:
-    found = dynamics(given).check()
-    assert isinstance(found, CheckResult)
-    assert TOLD not in found.problem
-
-
-@example([Answer(200, {}, b"{}")], "0a1b2c3d-0000-4000-8000-0123456789ab")
-@given(st.lists(answers, min_size=1, max_size=6), st.sampled_from(["", "0a1b2c3d-0000-4000-8000-0123456789ab"]))
-def test_any_answers_to_a_lead_are_an_outcome(given: list[Answer], record: str) -> None:
-    outcome = dynamics(given).send(OUTGOING, Customer("key", record))
-    assert isinstance(outcome, get_args(Outcome))
-    assert TOLD not in getattr(outcome, "reason", "")
 
 
 @pytest.mark.parametrize(
