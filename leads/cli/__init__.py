@@ -17,6 +17,7 @@ from leads.cli import (  # two of them add their commands to `offers`
     checks,  # noqa: F401
     connect,  # noqa: F401
     connections,
+    dismiss,
     doctor,
     export,
     hints,
@@ -50,6 +51,7 @@ commands.add_typer(leads.group, name="leads")
 commands.add_typer(connections.group, name="connections")
 commands.command("status")(status.status)
 commands.command("replay")(replay.replay)
+commands.command("dismiss")(dismiss.dismiss)
 commands.add_typer(imports.group, name="import")
 commands.command("reconcile")(imports.reconcile)
 commands.command("doctor")(doctor.doctor)

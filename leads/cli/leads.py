@@ -225,6 +225,7 @@ def _print_delivery(delivery: DeliveryView) -> None:
             "destination": delivery.destination,
             "state": state_of(delivery.state, unconfirmed=delivery.unconfirmed),
             "reason": delivery.reason,
+            "dismissed": delivery.dismissed,
             "next try": utc(delivery.next_at),
             "record": delivery.record_id,
             "duplicate of": delivery.duplicate_of,

@@ -43,6 +43,7 @@ class Delivery:
 
     `seq`: the number of the newest message that is known to be on the queue. `step`, `spent` (seconds): the part of the retry
     budget that is used up. `forced`: a person wants the lead sent, whatever the customer's history, a policy or its import says.
+    `dismissed`: the note of the person who has dismissed it. `dismissed_from`: the state that it had then.
     """
 
     destination: str
@@ -62,6 +63,8 @@ class Delivery:
     forced: bool = False
     unconfirmed: bool = False
     reason: str = ""
+    dismissed: str = ""
+    dismissed_from: State | None = None
     attempts: tuple[AttemptLog, ...] = ()
 
     def still_to_do(self, seq: int) -> bool:
@@ -160,6 +163,8 @@ class LeadRecord:
             is_test=self.lead.is_test if self.lead else False,
             deliveries=copied(self.deliveries) or {"": Delivery("")},
         )
+        for delivery in gone.deliveries.values():
+            delivery.dismissed = ""  # a person wrote it
         gone.close(at, reason)
         return gone
 

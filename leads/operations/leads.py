@@ -143,13 +143,15 @@ class AttemptView(_View):
 class DeliveryView(_View):
     """A lead's way to one destination; `destination` is "" while the lead is not routed.
 
-    `unconfirmed`: it was handed over, and the vendor does not say whether a record came of it.
+    `unconfirmed`: it was handed over, and the vendor does not say whether a record came of it. `dismissed` is the note of
+    the person who has dismissed it.
     """
 
     destination: str
     state: State
     unconfirmed: bool
     reason: str
+    dismissed: str
     next_at: datetime | None
     updated_at: datetime | None
     connection: str

@@ -6,17 +6,15 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BaseModel, Field, JsonValue, model_validator
 
 from leads.core.lead import TEXT_FIELDS
-from leads.core.states import State
 from leads.ledger.incoming import IncomingLeads
-from leads.ledger.queries import todo_after
 from leads.ledger.rows import LeadRecord
-from leads.ledger.todo_rows import Todo
 from leads.ledger.transactions import Ledger
 from leads.offers.table import Offers
-from leads.operations.leads import TimeSpan, known_lead, lead_of
+from leads.operations.leads import known_lead, lead_of
 from leads.operations.operation import ALL_SAID, BODY, PATH, Body, Request
 from leads.operations.problems import Invalid, NotFound
-from leads.operations.steps import INVALID_CURSOR, Step, StepDone
+from leads.operations.steps import INVALID_CURSOR, StepDone
+from leads.operations.undelivered import UndeliveredFilter
 from leads.pipeline import replay
 from leads.pipeline.replay import NoDestination, NotCorrectable, Replay
 from leads.platform.storage import Queue
@@ -70,30 +68,18 @@ class ReplayedLead(BaseModel):
     deliveries: list[Replay]
 
 
-class BulkReplayFilter(TimeSpan, Step):
+class BulkReplayFilter(UndeliveredFilter):
     """Which leads are to be sent again: at least one of offer, connection, destination, since and until."""
 
     state: Literal["dead_letter", "held", "crashed", "retry"] = Field(
         default="dead_letter", description="The state that they are in; retry = those that wait for their next try."
     )
-    offer: str | None = Field(default=None, max_length=500, description="Only leads of this offer.")
-    connection: str | None = Field(
-        default=None, max_length=100, pattern=r"^[a-z0-9:._=!-]*$", description="Only leads of this connection."
-    )
-    destination: str | None = Field(default=None, description="Only to the destination of this name.")
 
     @model_validator(mode="after")
     def _some(self) -> Self:
-        if not (self.offer or self.connection or self.destination or self.since or self.until):
+        if not self.is_narrowed:
             raise ValueError("offer: say which leads, by offer, connection, destination, since or until")
         return self
-
-    def want(self, item: Todo) -> bool:
-        return (
-            (self.offer is None or item.offer.casefold() == self.offer.strip().casefold())
-            and (self.destination is None or item.destination == self.destination)
-            and self.holds(item.received_at)
-        )
 
 
 class ReplayedMany(StepDone):
@@ -128,11 +114,8 @@ def replay_lead(
 def replay_leads(queue: Queue, ledger: Ledger, offers: Offers, request: BulkReplayFilter) -> ReplayedMany:
     """Send again what was given up: a part with each request, oldest first within a sixteenth of the ledger, at a steady pace."""
     begun, place = _place(request.after)
-    try:
-        found = list(islice(todo_after(ledger, State(request.state), request.connection, place), EXAMINED_A_STEP))
-    except ValueError:
-        raise Invalid(INVALID_CURSOR) from None
-    wanted = [(cursor, item) for cursor, item in found if request.want(item)]
+    found = list(islice(request.found(ledger, place), EXAMINED_A_STEP))
+    wanted = [(cursor, item) for cursor, item in found if request.holds_todo(item)]
     now, later = wanted[:LEADS_A_STEP], wanted[LEADS_A_STEP:]
     again = ((item.lead_id, item.destination) for _, item in now)
     plans = list(replay.in_bulk(queue, ledger, offers, again, begun, dry_run=request.dry_run))

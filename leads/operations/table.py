@@ -8,6 +8,7 @@ from pydantic import BaseModel, JsonValue
 from leads.operations import (
     connections,
     destination_types,
+    dismissal,
     doctor,
     export,
     imports,
@@ -156,6 +157,8 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     Operation(
         "POST", "/replay", replay.replay_leads, lambda app: (app.queue, app.ledger, app.offers), seconds=LONG_SECONDS
     ),
+    Operation("POST", "/leads/{lead_id}/dismiss", dismissal.dismiss_lead, lambda app: (app.ledger,)),
+    Operation("POST", "/dismiss", dismissal.dismiss_leads, lambda app: (app.ledger,), seconds=LONG_SECONDS),
     Operation(
         "POST",
         "/import/rows",

@@ -110,7 +110,8 @@ def _put(
         if by_person:
             waiting.forced = waiting.forced or forced
             waiting.step, waiting.spent, waiting.first_failed_at, waiting.crashes = 0, 0, None, 0
-            waiting.duplicate_of = waiting.reason = ""
+            waiting.duplicate_of = waiting.reason = waiting.dismissed = ""
+            waiting.dismissed_from = None
         waiting.seq, waiting.state, waiting.updated_at = seq, State.RETRY, now
         waiting.next_at = now + timedelta(seconds=delay)
 

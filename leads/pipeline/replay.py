@@ -32,7 +32,10 @@ _KEPT: Final = {
     State.SKIPPED: "it was only recorded",
 }
 _ONLY_TO_RECORD: Final = "its import was to record it only"
-_OVERRULED: Final = frozenset({_KEPT[State.DELIVERED], _KEPT[State.DUPLICATE], _KEPT[State.SKIPPED], _ONLY_TO_RECORD})
+_DISMISSED: Final = "it was dismissed"
+_OVERRULED: Final = frozenset(
+    {_KEPT[State.DELIVERED], _KEPT[State.DUPLICATE], _KEPT[State.SKIPPED], _ONLY_TO_RECORD, _DISMISSED}
+)
 """Reasons that `force` overrides."""
 _NOWHERE: Final = "no destination of its offer takes such leads: name one"
 
@@ -113,7 +116,7 @@ def _plan(offers: Offers, record: LeadRecord, name: str, *, force: bool) -> Repl
         return replace(plan, kept="its personal data has been removed")
     if record.lead is None:
         return replace(plan, kept=_KEPT[State.UNREADABLE])
-    why = _KEPT.get(delivery.state, "")
+    why = _DISMISSED if delivery.dismissed_from else _KEPT.get(delivery.state, "")
     if not why and record.imported is Imported.RECORD and not delivery.forced:
         why = _ONLY_TO_RECORD
     if not force or why not in _OVERRULED:

@@ -128,6 +128,17 @@ class Event(StrEnum):
         "A person has corrected a lead: it is sent as the lead `corrected_as`.",
         "lead_id offer corrected_as",
     )
+    LEAD_DISMISSED = _Says(
+        "lead_dismissed",
+        "A person has [dismissed](recovering.md#what-nobody-will-repair) a lead: it calls for nobody any more. `state` is what "
+        "it had been in.",
+        f"{_LEAD} state",
+    )
+    LEAD_DISMISSAL_TAKEN_BACK = _Says(
+        "lead_dismissal_taken_back",
+        "A person has taken a dismissal back; `state` is what the lead is in again.",
+        f"{_LEAD} state",
+    )
     MESSAGE_TOO_NEW = _Says(
         "message_too_new",
         "A message of a newer release, after a rollback: it waits for that release.",

@@ -103,6 +103,8 @@ BODIES: dict[str, Any] = {
     "reconcile_rows": {"rows": [{"number": 1, "record": {"Email": "ada@example.com"}}]},
     "import_table": {"source": {"connection_string": "env:LEADS_SECRET_OLD_STORAGE"}},
     "replay_leads": {"offer": "a.b"},
+    "dismiss_lead": {"note": "spam"},
+    "dismiss_leads": {"offer": "a.b", "note": "spam"},
     "show_customer": {"email": "ada@example.com"},
     "erase_customer": {"email": "ada@example.com"},
 }

@@ -537,6 +537,17 @@ def test_of_a_corrected_lead_the_correction_waits(event: Event, logs: Logs) -> N
     assert undelivered(logs) == (0, 0)
 
 
+@pytest.mark.parametrize("event", [Event.LEAD_UNROUTED, Event.LEAD_CRASHED])
+def test_a_dismissed_lead_waits_for_nobody_until_that_is_taken_back(event: Event, logs: Logs) -> None:
+    lead = {"lead_id": "lead", "offer": "o", "destination": ""}
+    logs.event(3 * LONG, Event.LEAD_ACCEPTED, lead_id="lead")
+    logs.event(3 * LONG, event, **lead)
+    logs.event(2 * LONG, Event.LEAD_DISMISSED, **lead, state="crashed")
+    assert undelivered(logs) == (0, 0)
+    logs.event(LONG, Event.LEAD_DISMISSAL_TAKEN_BACK, **lead, state="crashed")
+    assert undelivered(logs) == (1, 3 * LONG)
+
+
 def test_a_corrected_lead_waits_on_where_it_was_on_its_way(logs: Logs) -> None:
     logs.event(3 * LONG, Event.LEAD_ACCEPTED, lead_id="lead")
     logs.event(3 * LONG, Event.LEAD_DEAD_LETTERED, lead_id="lead", offer="o", destination="crm", code="400")

@@ -1,0 +1,117 @@
+"""`dismiss`: leads that nobody will repair call for nobody any more."""
+
+from typing import Annotated
+
+import typer
+
+from leads.cli.output import AsJson, print_json, print_line, print_table
+from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask, confirm, from_flags, nothing_found
+from leads.cli.steps import After, DryRun, Yes, in_steps, show_progress
+from leads.operations.dismissal import (
+    BulkDismissalFilter,
+    DismissLead,
+    DismissOptions,
+    dismiss_lead,
+    dismiss_leads,
+)
+from leads.operations.problems import Invalid
+from leads.pipeline.dismissal import Dismissal
+
+
+def dismiss(
+    context: typer.Context,
+    lead_id: Annotated[
+        str, typer.Argument(metavar="LEAD", help="A lead's id; without one, say which with options.")
+    ] = "",
+    note: Annotated[str, typer.Option(help="Why. Write nothing personal into it.")] = "",
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="NAME", help="Only for the destination of this name.")
+    ] = None,
+    take_back: Annotated[
+        bool, typer.Option("--take-back", help="With LEAD: the lead waits for a person again, as before.")
+    ] = False,
+    code: Annotated[str | None, typer.Option(help="All leads whose last attempt has this code.")] = None,
+    offer: Annotated[str | None, typer.Option(help="All leads of this offer.")] = None,
+    connection: Annotated[str | None, typer.Option(help="All leads of this connection.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="All leads received since: 2026-01-31, 2026-01-31T14:00Z, 3d.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="All leads received until then; written like --since.")] = None,
+    state: Annotated[
+        str, typer.Option(help="Those that are dead_letter, held, crashed, unrouted or unreadable.")
+    ] = "dead_letter",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    after: After = "",
+    as_json: AsJson = False,
+) -> int:
+    """Dismiss leads that nobody will repair: one, or many by their cause.
+
+    A dismissed lead raises no alarm and counts as skipped. It keeps its history and your note, and is not sent. You can take a
+    dismissal back, lead by lead.
+
+    \b
+    python -m leads dismiss 20260131235959999-0123456789ab-c --note "a competitor's test"
+    python -m leads dismiss 20260131235959999-0123456789ab-c --take-back
+    python -m leads dismiss --offer contoso.crm --code INVALID_EMAIL --note "typing errors" --dry-run
+    """
+    many = {"code": code, "offer": offer, "connection": connection, "since": since, "until": until}
+    if lead_id:
+        if given := next((name for name, value in many.items() if value is not None), ""):
+            raise Invalid(f"--{given}: is for many leads; leave it or LEAD out")
+        how = DismissOptions.model_validate(
+            {"note": note, "destination": to, "take_back": take_back, "dry_run": dry_run}
+        )
+        return _one(context, DismissLead(lead_id=lead_id, dismissal=how), as_json)
+    if take_back:
+        raise Invalid("LEAD: is missing; --take-back is for one lead")
+    if to is None and all(value is None for value in many.values()):
+        raise Invalid(
+            "LEAD: is missing; or say which leads, with --code, --offer, --connection, --to, --since or --until"
+        )
+    which = from_flags(BulkDismissalFilter, **many, note=note, destination=to, state=state, dry_run=dry_run)
+    if not (dry_run or yes) and not confirm("Dismiss these leads? (--dry-run shows them)", otherwise="--yes"):
+        return DONE
+    return _many(context, which, after, as_json)
+
+
+def _one(context: typer.Context, request: DismissLead, as_json: bool) -> int:
+    done = ask(context, dismiss_lead, request)
+    if as_json:
+        print_json(done)
+    else:
+        for each in done.deliveries:
+            print_line(f"{each.destination or 'the lead'}: {_said(each, request.dismissal)}")
+    return DONE if done.done else NEEDS_A_PERSON
+
+
+def _said(each: Dismissal, how: DismissOptions) -> str:
+    if each.kept:
+        return f"left as it is: {each.kept}"
+    if how.take_back:
+        return "would wait for a person again" if how.dry_run else "waits for a person again"
+    return _dismissed(each, dry_run=how.dry_run)
+
+
+def _dismissed(each: Dismissal, *, dry_run: bool) -> str:
+    return f"{'would be dismissed' if dry_run else 'is dismissed'} (it was {each.state})"
+
+
+def _many(context: typer.Context, which: BulkDismissalFilter, after: str, as_json: bool) -> int:
+    found: list[Dismissal] = []
+    for step in in_steps(context, dismiss_leads, which, after):
+        found += step.deliveries
+        show_progress(f"{len(found)} leads")
+    if as_json:
+        print_json(found)
+    elif not found:
+        print_line(nothing_found("leads", which.model_dump(exclude={"after", "dry_run", "note"})))
+    else:
+        rows = [
+            (each.lead_id, each.destination or "-", each.kept or _dismissed(each, dry_run=which.dry_run))
+            for each in found
+        ]
+        print_table(("lead", "destination", "result"), rows, "result")
+        done = sum(not each.kept for each in found)
+        print_line(f"{done} {'would be dismissed' if which.dry_run else 'dismissed'}.")
+    return DONE

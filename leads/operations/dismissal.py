@@ -1,0 +1,129 @@
+"""Dismissal: leads that nobody will repair call for nobody any more, one or by their cause."""
+
+from itertools import islice
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from leads.ledger.rows import LeadRecord
+from leads.ledger.transactions import Ledger
+from leads.operations.leads import known_lead
+from leads.operations.operation import ALL_SAID, BODY, PATH, Body, Request
+from leads.operations.problems import NotFound
+from leads.operations.steps import StepDone
+from leads.operations.undelivered import UndeliveredFilter
+from leads.pipeline import dismissal
+from leads.pipeline.dismissal import Dismissal
+from leads.platform.row_reading import UnreadableRow
+
+LEADS_A_STEP: Final = 50
+EXAMINED_A_STEP: Final = 500
+"""Leads whose cause is looked at in one step: each is a request."""
+
+Note = Annotated[
+    str,
+    Field(max_length=500, description="Why: for whoever looks at the lead later. Write nothing personal into it."),
+]
+
+
+class DismissOptions(Body):
+    """Why, and for which destination; or that it is taken back."""
+
+    note: Note = ""
+    destination: str | None = Field(default=None, description="Only for this destination; null = for all.")
+    take_back: bool = Field(
+        default=False, description="The dismissal is taken back: the lead waits for a person again."
+    )
+    dry_run: bool = Field(default=False, description="Only say what would be done.")
+
+    @model_validator(mode="after")
+    def _has_a_note(self) -> Self:
+        if not (self.take_back or self.note.strip()):
+            raise ValueError("note: say why, for whoever looks at the lead later")
+        return self
+
+
+class DismissLead(Request):
+    """Which lead, and why."""
+
+    lead_id: Annotated[str, PATH, Field(min_length=1, description="The lead's id, as the list of leads has it.")]
+    dismissal: Annotated[DismissOptions, BODY]
+
+
+class DismissedLead(BaseModel):
+    """What came of one lead; `done` counts its destinations."""
+
+    model_config = ALL_SAID
+
+    done: int
+    deliveries: list[Dismissal]
+
+
+class BulkDismissalFilter(UndeliveredFilter):
+    """Which leads are to be dismissed: at least one of code, offer, connection, destination, since and until."""
+
+    note: Note
+    state: Literal["dead_letter", "held", "crashed", "unrouted", "unreadable"] = Field(
+        default="dead_letter", description="The state that they are in."
+    )
+    code: str | None = Field(default=None, max_length=100, description="Only leads whose last attempt has this code.")
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.note.strip():
+            raise ValueError("note: say why, for whoever looks at the leads later")
+        if not (self.code or self.is_narrowed):
+            raise ValueError("code: say which leads, by code, offer, connection, destination, since or until")
+        return self
+
+
+class DismissedMany(StepDone):
+    """What one step has done: how many were dismissed, or would be, and each lead with its destination."""
+
+    done: int
+    deliveries: list[Dismissal]
+
+
+def dismiss_lead(ledger: Ledger, request: DismissLead) -> DismissedLead:
+    """Dismiss a lead that nobody will repair, with a note, or take that back."""
+    record, how = known_lead(ledger, request.lead_id), request.dismissal
+    if how.destination is not None and how.destination not in record.deliveries:
+        known = ", ".join(sorted(filter(None, record.deliveries))) or "none, it is not routed"
+        raise NotFound(f"destination: the lead has none of that name; it has: {known}")
+    if how.take_back:
+        done = dismissal.take_back(ledger, record, how.destination, dry_run=how.dry_run)
+    else:
+        done = dismissal.dismiss(ledger, record, how.note.strip(), how.destination, dry_run=how.dry_run)
+    return DismissedLead(done=sum(not each.kept for each in done), deliveries=done)
+
+
+def dismiss_leads(ledger: Ledger, request: BulkDismissalFilter) -> DismissedMany:
+    """Dismiss leads by their cause, a part with each request: those of a code, an offer, a connection, a time."""
+    found = list(islice(request.found(ledger, request.after), EXAMINED_A_STEP))
+    done: list[Dismissal] = []
+    end: str | None = None
+    for cursor, item in found:
+        record = _read(ledger, item.lead_id) if request.holds_todo(item) else None
+        if record is not None and _has_code(record, item.destination, request.code):
+            done += dismissal.dismiss(ledger, record, request.note.strip(), item.destination, dry_run=request.dry_run)
+        end = cursor
+        if len(done) >= LEADS_A_STEP:
+            break
+    else:
+        end = end if len(found) == EXAMINED_A_STEP else None
+    return DismissedMany(next=end, done=sum(not each.kept for each in done), deliveries=done)
+
+
+def _read(ledger: Ledger, lead_id: str) -> LeadRecord | None:
+    try:
+        return ledger.read(lead_id)
+    except UnreadableRow as unreadable:  # it ends no other
+        unreadable.report()
+        return None
+
+
+def _has_code(record: LeadRecord, destination: str, code: str | None) -> bool:
+    delivery = record.deliveries.get(destination)
+    if code is None or delivery is None:
+        return delivery is not None
+    return bool(delivery.attempts) and delivery.attempts[-1].code == code

@@ -1,0 +1,97 @@
+"""Dismissal: a person says that nobody will repair a lead. It then calls for nobody, and can be taken back."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from leads.core import clock
+from leads.core.states import CORRECTABLE, State
+from leads.ledger.rows import Delivery, LeadRecord
+from leads.ledger.transactions import Ledger
+from leads.platform.events import Event, emit
+
+
+@dataclass(frozen=True, slots=True)
+class Dismissal:
+    """What was done with one destination of a lead, or would be; `destination` is "" where the lead is not routed.
+
+    `state` is the one before. `kept` says why nothing is done, "" if something is.
+    """
+
+    lead_id: str
+    destination: str
+    state: State
+    kept: str = ""
+
+
+def dismiss(
+    ledger: Ledger, record: LeadRecord, note: str, destination: str | None = None, *, dry_run: bool = False
+) -> list[Dismissal]:
+    """Dismiss what waits for a person: to one destination, or to all. Done twice, the first note stays."""
+    plans = [_dismissal(record.lead_id, delivery) for delivery in _wanted(record, destination)]
+    chosen = {plan.destination for plan in plans if not plan.kept}
+    if not chosen or dry_run:
+        return plans
+    now = clock.now()
+
+    def change(current: LeadRecord) -> None:
+        for delivery in _of(current, chosen):
+            if delivery.state in CORRECTABLE:
+                delivery.dismissed, delivery.dismissed_from = note, delivery.state
+                delivery.state, delivery.next_at, delivery.updated_at = State.SKIPPED, None, now
+
+    ledger.settle(record, change)
+    for plan in plans:
+        if not plan.kept:
+            _tell(Event.LEAD_DISMISSED, record, plan.destination, plan.state)
+    return plans
+
+
+def take_back(
+    ledger: Ledger, record: LeadRecord, destination: str | None = None, *, dry_run: bool = False
+) -> list[Dismissal]:
+    """Take the dismissal of a lead back: each destination has the state again that it had before."""
+    plans = [_taken_back(record.lead_id, delivery) for delivery in _wanted(record, destination)]
+    chosen = {plan.destination for plan in plans if not plan.kept}
+    if not chosen or dry_run:
+        return plans
+    now = clock.now()
+
+    def change(current: LeadRecord) -> None:
+        for delivery in _of(current, chosen):
+            if delivery.dismissed_from is not None:
+                delivery.state, delivery.updated_at = delivery.dismissed_from, now
+                delivery.dismissed, delivery.dismissed_from = "", None
+
+    stored = ledger.settle(record, change)
+    for delivery in _of(stored, chosen):
+        _tell(Event.LEAD_DISMISSAL_TAKEN_BACK, record, delivery.destination, delivery.state)
+    return plans
+
+
+def _wanted(record: LeadRecord, destination: str | None) -> list[Delivery]:
+    return [delivery for name, delivery in sorted(record.deliveries.items()) if destination in {None, name}]
+
+
+def _of(record: LeadRecord, names: set[str]) -> Iterator[Delivery]:
+    return (delivery for name, delivery in record.deliveries.items() if name in names)
+
+
+def _dismissal(lead_id: str, delivery: Delivery) -> Dismissal:
+    kept = "" if delivery.state in CORRECTABLE else f"it is {delivery.state}, and waits for no person"
+    return Dismissal(lead_id, delivery.destination, delivery.state, kept)
+
+
+def _taken_back(lead_id: str, delivery: Delivery) -> Dismissal:
+    kept = "" if delivery.dismissed_from is not None else "it was not dismissed"
+    return Dismissal(lead_id, delivery.destination, delivery.state, kept)
+
+
+def _tell(event: Event, record: LeadRecord, destination: str, state: State) -> None:
+    emit(
+        event,
+        record.traceparent,
+        lead_id=record.lead_id,
+        offer=record.offer,
+        destination=destination,
+        state=state.value,
+    )
