@@ -29,17 +29,6 @@ OUTGOING = OutgoingLead(
 )
 CRMS = {name: kind for name, kind in SUBJECTS.items() if issubclass(kind, CrmSubject)}
 
-SETTINGS: dict[str, dict[str, Any]] = {
-    "dataverse": {"url": "https://contoso.crm4.dynamics.com", "duplicate_detection": "create"},
-    "hubspot": {"service_key": "env:LEADS_SECRET_CRM"},
-    "marketo": {"munchkin_id": "123-ABC-456", "client_id": "1", "client_secret": "env:LEADS_SECRET_CRM"},
-    "salesforce": {
-        "url": "https://contoso.my.salesforce.com",
-        "client_id": "3MVG9abcdefghijk",
-        "client_secret": "env:LEADS_SECRET_CRM",
-    },
-}
-
 NAMES = (
     "value error code message UserId RolePrivileges PrivilegeName LogicalName MaxLength AttributeType leadid statecode merged "
     "id results properties propertiesWithHistory associations notes paging category policyName context errors name scopes "
@@ -96,7 +85,9 @@ class Vendor:
 
 
 def crm(type_name: str, given: list[Answer]) -> Crm:
-    made = Instance("", {"LEADS_SECRET_CRM": "pat-secret"}).make({"type": type_name, "settings": SETTINGS[type_name]})
+    made = Instance("", {"LEADS_SECRET_VENDOR": "pat-secret"}).make(
+        {"type": type_name, "settings": CRMS[type_name].example}
+    )
     assert isinstance(made, Crm)
     vendor: Any = Vendor(given)
     token = Token("token", datetime.now(UTC) + timedelta(days=1))

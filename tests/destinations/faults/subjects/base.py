@@ -79,6 +79,8 @@ class CrmSubject(Subject):
     has_tokens = True
     type_name: ClassVar[str]
     stand_in: ClassVar[type[Any]]
+    example: ClassVar[dict[str, Any]]
+    """Settings of an account that nobody has to serve."""
     variants: ClassVar[dict[str, dict[str, Any]]] = {"": {}}
     """Settings under which the same has to hold, by what they are about."""
     without_search: ClassVar[dict[str, Any]] = {}

@@ -21,6 +21,7 @@ class DataverseSubject(CrmSubject):
     }
     type_name = "dataverse"
     stand_in = Dataverse
+    example: ClassVar[dict[str, Any]] = {"url": "https://contoso.crm4.dynamics.com", "duplicate_detection": "create"}
     busy = Response(429, {"error": {"code": "0x80072322", "message": "Too many requests"}}, {"Retry-After": "20"})
     without_search: ClassVar[dict[str, Any]] = {"match_existing": "off"}
     names: ClassVar[dict[str, str]] = {

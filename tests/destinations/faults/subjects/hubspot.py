@@ -18,6 +18,7 @@ class HubSpotSubject(CrmSubject):
     }
     type_name = "hubspot"
     stand_in = HubSpot
+    example: ClassVar[dict[str, Any]] = {"service_key": "env:LEADS_SECRET_VENDOR"}
     has_tokens = False
     busy = throttled("TEN_SECONDLY_ROLLING")
 

@@ -23,6 +23,11 @@ class MarketoSubject(CrmSubject):
     }
     type_name = "marketo"
     stand_in = Marketo
+    example: ClassVar[dict[str, Any]] = {
+        "munchkin_id": "123-ABC-456",
+        "client_id": "1",
+        "client_secret": "env:LEADS_SECRET_VENDOR",
+    }
     address_setting = "munchkin_id"
     busy = Response(200, {"success": False, "errors": [{"code": "606", "message": "Max rate limit exceeded"}]})
     names: ClassVar[dict[str, str]] = {

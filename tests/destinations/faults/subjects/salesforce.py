@@ -23,6 +23,11 @@ class SalesforceSubject(CrmSubject):
     }
     type_name = "salesforce"
     stand_in = Salesforce
+    example: ClassVar[dict[str, Any]] = {
+        "url": "https://contoso.my.salesforce.com",
+        "client_id": "3MVG9abcdefghijk",
+        "client_secret": "env:LEADS_SECRET_VENDOR",
+    }
     busy = Response(403, [{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "ConcurrentRequests Limit exceeded."}])
     without_search: ClassVar[dict[str, Any]] = {"match_existing": "off"}
     variants: ClassVar[dict[str, dict[str, Any]]] = {"": {}, "key in a field": {"external_id_field": KEY}}
