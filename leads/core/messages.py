@@ -1,7 +1,7 @@
-"""What travels on the queue `leads`: JSON with a version, small enough for a storage queue's 64 KiB.
+"""Messages of the queue `leads`: JSON with a version, small enough for a storage queue's 64 KiB.
 
-Intake's message (seq 0) carries the lead itself; every later one only says which lead and destination it is about, so that
-personal data rests in one place.
+Intake's message (seq 0) carries the lead itself. A later message only names the lead and the destination, so that personal data
+is kept in one place.
 """
 
 import base64
@@ -37,11 +37,11 @@ class Imported(StrEnum):
 
 
 class MessageTooNew(Exception):
-    """A newer release wrote this message: it has to wait for that release to be back."""
+    """A newer release wrote this message. The message waits for that release."""
 
 
 class MessageUnreadable(Exception):
-    """This is no message of ours. The text says what is wrong and never what it holds."""
+    """The app did not write this message. The text says what is wrong, and holds nothing of the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,10 @@ class Reception:
 class Message:
     """One hand-over to the delivery.
 
-    `destination` is "" until the lead is routed. `seq` counts the messages of one lead and destination. `lead` is there only
-    in intake's message, unless its envelope was too large: then `has_body` says that the ledger keeps the body.
-    `probe` lets it pass a paused connection. `ahead` counts how often it came before the ledger knew its lead.
-    `imported`, `corrects` and `only` are those of the lead's record. `reception` is when the queue gave it out, and not written.
+    `destination`: "" until the lead is routed. `seq`: counts the messages of one lead and destination. `lead`: only in intake's
+    message. `has_body`: the ledger keeps the body, because the envelope was too large. `probe`: the message passes a paused
+    connection. `ahead`: how often the message came before the ledger knew the lead. `imported`, `corrects`, `only`: as in the
+    lead's record. `reception`: how the queue gave the message out; it is not written.
     """
 
     lead_id: str

@@ -1,15 +1,15 @@
-"""Claims that this process has given up: nobody sends under them any more, though they may stand in a row for a while."""
+"""Claims that this process has given up. Nobody sends under them, although a row may hold them for a while."""
 
 from threading import Lock
 from time import monotonic
 from typing import Final
 
 KNOWN_FOR_SECONDS: Final = 720.0
-"""Three times a claim's lease: a write that hung may be carried out late."""
+"""Three times a claim's lease: storage may carry out a write late."""
 
 
 class GivenUp:
-    """Their tokens, for as long as they matter, and whether the lead may have been sent under each."""
+    """The tokens of these claims while they matter, and whether a lead may have been sent under each."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -23,6 +23,6 @@ class GivenUp:
             self._tokens[token] = (now, may_have_sent)
 
     def has(self, token: str, *, may_have_sent: bool | None = None) -> bool:
-        """Whether it is one of them; with `may_have_sent`, whether it is one of which that is said."""
+        """Whether the claim was given up; with `may_have_sent`, whether it was given up with this value."""
         found = self._tokens.get(token)
         return found is not None and may_have_sent in {None, found[1]}

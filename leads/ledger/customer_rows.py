@@ -14,10 +14,10 @@ from leads.platform.table_format import key_part
 
 @dataclass(frozen=True, slots=True)
 class RecentLead:
-    """A lead in its customer's row, by which a redelivery is told from a repeat. `claim` is the newest attempt's token.
+    """A lead in its customer's row. It tells a redelivery from a repeat. `claim`: the newest attempt's token.
 
-    `action_fingerprint` (column `journey`) is the same for every lead of this action and offer: it identifies an imported lead.
-    `stored_by` is the destination that has stored the lead and has not settled it yet.
+    `action_fingerprint` (column `journey`): the same for each lead of this action and offer; an import finds leads by it.
+    `stored_by`: the destination that has stored the lead and has not settled it yet.
     """
 
     fingerprint: str
@@ -34,10 +34,9 @@ _RECENT_LEADS = TypeAdapter(tuple[RecentLead, ...])
 
 @dataclass(frozen=True, slots=True)
 class CustomerRow:
-    """A customer within one record scope. `claim` is the token of the attempt under way, "" if there is none.
+    """A customer in one record scope. `claim`: the token of the attempt under way, "" without one.
 
-    `idempotency_key` is a random UUID that the row has from the first claim on, and another one once it was refused; `memory` is
-    the destination's own.
+    `idempotency_key`: a random UUID from the first claim on, replaced if it is refused. `memory`: the destination's own data.
     """
 
     partition: str

@@ -1,4 +1,4 @@
-"""The table operations that write a lead and its customer. Pure: they are carried out in `leads.ledger.transactions`."""
+"""The table operations that write a lead and its customer. Pure: `leads.ledger.transactions` carries them out."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -52,10 +52,10 @@ def customer_operation(
 def with_delivered(
     customer: CustomerRow, delivered: Delivered, lead_id: str, *, stored_by: str = "", overlapped: bool
 ) -> CustomerRow:
-    """The customer with what an attempt at this lead has left."""
+    """The customer's row after an attempt to send this lead."""
     memory = customer.memory if delivered.memory is None else delivered.memory
     if overlapped:
-        memory = {**customer.memory, **memory}  # what the other attempt has left since is not forgotten
+        memory = {**customer.memory, **memory}  # the other attempt may have added to it since
     recent = tuple(replace(seen, stored_by=stored_by) if seen.lead_id == lead_id else seen for seen in customer.recent)
     return replace(customer, record_id=delivered.record_id or customer.record_id, memory=memory, recent=recent)
 

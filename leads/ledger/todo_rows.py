@@ -18,12 +18,12 @@ def todo_prefix(state: State, connection: str | None = None) -> str:
 
 
 def todo_key(lead_id: str, delivery: Delivery) -> tuple[str, str]:
-    """Keys of the row that says that a delivery is still to be done: by state and connection, oldest first."""
+    """Keys of an undelivered lead's row: by state and connection, oldest first."""
     return partition_of(lead_id), f"{todo_prefix(delivery.state, delivery.connection)}{lead_id};{delivery.destination}"
 
 
 def todo_entity(record: LeadRecord, delivery: Delivery) -> dict[str, Any]:
-    """The row for `watch`. It holds no personal data, but what an unrouted lead can be routed by."""
+    """The row for `watch`. It holds what an unrouted lead is routed by, and no personal data."""
     entity = keys(todo_key(record.lead_id, delivery)) | {
         "lead_id": record.lead_id,
         "destination": delivery.destination,

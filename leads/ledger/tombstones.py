@@ -1,4 +1,4 @@
-"""Tombstones: whose personal data was erased, and when. What such a person sent before is emptied wherever it surfaces later.
+"""Tombstones: which customers were erased, and when. A lead that they sent before is emptied wherever it appears later.
 
 A tombstone holds no address, only the customer's hash. It stays for good, because a message never expires.
 """
@@ -56,14 +56,14 @@ class Tombstones:
         raise StorageBusy
 
     def settle(self, tombstone: Tombstone) -> None:
-        """Note that what was under way at that moment has been looked after, unless the customer was erased again meanwhile."""
+        """Note that leads in delivery at the time of the erasure are looked after, unless the customer was erased again since."""
         with suppress(Conflict):
             self._write(replace(tombstone, settled=True))
 
     def storage_time(self) -> datetime:
-        """Storage's time, rounded up: a wrong clock of who erases would leave leads, or take new ones.
+        """Storage's time, rounded up. A wrong clock of this machine would leave leads, or erase new ones.
 
-        It has a random fraction, by which an erasure tells what it has done itself from what others did in the same second.
+        Its random fraction tells an erasure's own changes from those of others in the same second.
         """
         answered = AnswerTime()
         self._table.get(_PARTITION, _row(""), raw_response_hook=answered)
@@ -74,7 +74,7 @@ class Tombstones:
         return _read(entity) if entity else None
 
     def unsettled(self) -> Iterator[Tombstone]:
-        """The young ones whose moment is still to be looked after."""
+        """The young ones with leads that are still to be looked after."""
         return (stone for stone in self._read_young() if not stone.settled)
 
     def cover(self, customer: str, received_at: datetime) -> bool:
@@ -87,7 +87,7 @@ class Tombstones:
         return at is not None and received_at <= at
 
     def forget(self) -> None:
-        """Read the table anew at the next use."""
+        """Read the table again at the next use."""
         self._young.forget()
 
     def _read_young(self) -> list[Tombstone]:

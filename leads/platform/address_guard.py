@@ -71,7 +71,7 @@ class _GuardedAdapter(BoundedAdapter):
 
 
 def guarded_session(connections: int, allowed_networks: tuple[Network, ...]) -> Session:
-    """A session whose every request goes the guarded way, up to `connections` to a host at once; http is no way at all."""
+    """A session whose requests are all guarded. It opens up to `connections` to a host at once, and refuses http."""
     session = Session()
     session.adapters.clear()
     session.mount("https://", _GuardedAdapter(connections, allowed_networks))

@@ -54,8 +54,7 @@ class BoundedTransport(RequestsTransport):  # type: ignore[misc]
                     self.session.mount(prefix, BoundedAdapter(self._connections))  # trying again is the SDK's matter
 
     def send(self, request: Any, **options: Any) -> Any:
-        """Send one request. Raises what the SDK takes for a time-out where the deadline is reached before or meanwhile, and
-        `NotAllowed`."""
+        """Send one request. Raises `NotAllowed`, and the SDK's own time-out if the deadline comes before the answer."""
         seconds = min(WHOLE_SECONDS, deadline.remaining())
         if seconds <= 0:
             raise ServiceRequestTimeoutError("the deadline was reached before the request")

@@ -1,4 +1,4 @@
-"""What the machine that the app runs on says of its network: where tokens come from, and whether a proxy is named."""
+"""The network of the machine: where tokens come from, and whether a proxy is configured."""
 
 import os
 from ipaddress import IPv4Network, IPv6Network
@@ -7,8 +7,10 @@ Network = IPv4Network | IPv6Network
 
 
 def network_is_described() -> bool:
-    """Whether a proxy or certificates are named, in the way that `requests` knows. It looks for them anew with each request
-    unless it is told not to, which takes a sixteenth of a storage request's time."""
+    """Whether a proxy or certificates are configured in the environment, as `requests` reads it.
+
+    By default `requests` looks for them with each request, which takes a sixteenth of a storage request's time.
+    """
     from urllib.request import getproxies
 
     proxies = getproxies().keys() - {"no"}
@@ -16,9 +18,11 @@ def network_is_described() -> bool:
 
 
 def identity_addresses() -> list[str]:
-    """Where the platform or the machine says that tokens come from, and where azure-identity asks without being told: Entra ID,
-    and the endpoint that a virtual machine has (Microsoft Learn, "How to use managed identities for App Service and Azure
-    Functions", section "REST endpoint reference"; "Azure Instance Metadata Service")."""
+    """The addresses that tokens come from: those in the environment, and azure-identity's defaults.
+
+    The defaults are Entra ID and the endpoint of a virtual machine (Microsoft Learn, "How to use managed identities for App
+    Service and Azure Functions", section "REST endpoint reference"; "Azure Instance Metadata Service").
+    """
     named = ("IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST", "AZURE_AUTHORITY_HOST")
     found = [os.environ[name] for name in named if os.environ.get(name)]
     usual = ["https://login.microsoftonline.com", "http://169.254.169.254"]

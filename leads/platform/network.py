@@ -1,7 +1,7 @@
-"""Connections that keep to a limit: looking the name up, dialling, shaking hands and reading, all of it together.
+"""Connections with one time limit for all: name lookup, connecting, TLS handshake and reading.
 
-The libraries' own time-outs are not enough: that for connecting begins anew with each address of a name and leaves out the name
-service, and that for reading begins anew with each byte.
+The libraries' own time-outs are not enough. The one for connecting leaves out the name lookup and restarts with each address of
+a name. The one for reading restarts with each byte.
 """
 
 import socket
@@ -37,8 +37,10 @@ class NotAdmitted(OSError):
 def dial(
     host: str, port: int, seconds: float, options: Any = None, admits: Callable[[str], bool] = lambda _: True
 ) -> socket.socket:
-    """A connection to any address of a host that is admitted. Raises TimeoutError after so many seconds for all of them, else
-    OSError; `NotAdmitted` where nothing was dialled."""
+    """A connection to an admitted address of a host, within `seconds` for all addresses.
+
+    Raises TimeoutError or another OSError, and `NotAdmitted` if no address is admitted.
+    """
     ends_at = monotonic() + seconds
     addresses = [address for address in _looked_up(host, port, seconds) if admits(address)]
     if not addresses:
@@ -118,7 +120,7 @@ class _Watchdog:
 
     @contextmanager
     def limit(self, seconds: float) -> Iterator[Limit]:
-        """Bound what this thread does on its connections meanwhile."""
+        """Limit the time that this thread spends on its connections within the block."""
         limit = Limit(monotonic() + seconds)
         self._current.limit = limit
         try:

@@ -1,4 +1,4 @@
-"""What stands in a table: a row that can't be read ends no list, tick or export. It is left out, counted and reported."""
+"""Reading table rows. A row that can't be read stops no list, tick or export: it is left out, counted and reported."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
@@ -17,9 +17,9 @@ _OF_A_CUSTOMER: Final = ("cust;", "gone;")
 
 
 class UnreadableRow(Exception):
-    """This release can't read a stored row, after a rollback say. The text names the row, and nothing that it holds.
+    """This release can't read a stored row, for example after a rollback. The text names the row and holds nothing of it.
 
-    `what` is what the row holds, `row` its key ("" where that stands for a person), `why` the place in the code.
+    `what`: what the row holds. `row`: its key, "" if the key stands for a person. `why`: the place in the code.
     """
 
     def __init__(self, what: str, row: str, why: str) -> None:
@@ -32,7 +32,7 @@ class UnreadableRow(Exception):
 
 
 def reads(what: str) -> Callable[[Callable[Concatenate[Any, P], Result]], Callable[Concatenate[Any, P], Result]]:
-    """Marks a function that reads rows of this kind: whatever it raises is an `UnreadableRow`."""
+    """Marks a function that reads rows of a kind. Whatever the function raises becomes an `UnreadableRow`."""
 
     def marked(read: Callable[Concatenate[Any, P], Result]) -> Callable[Concatenate[Any, P], Result]:
         @wraps(read)
@@ -53,7 +53,7 @@ def _named(entity: Mapping[str, Any]) -> str:
 
 
 def read_each(rows: Iterable[Row], read: Callable[[Row], Result]) -> Iterator[Result]:
-    """What is read of each row, without those that can't be read: they are counted, and logged as one event at the end."""
+    """Read each row. Unreadable rows are left out, counted, and logged as one event at the end."""
     left_out: list[UnreadableRow] = []
     try:
         yield from _readable(rows, read, left_out)

@@ -1,4 +1,4 @@
-"""Secrets by their references: app settings, and Key Vault, whose answers are kept for some minutes."""
+"""Secrets by their references: app settings, and Key Vault. Key Vault's answers are kept for some minutes."""
 
 import os
 import re
@@ -79,7 +79,7 @@ class Secrets:
         return [moment for moment in found if moment is not None]
 
     def forget(self) -> None:
-        """Read every Key Vault secret anew at its next use: called when a vendor refused a credential."""
+        """Read each Key Vault secret again at its next use. Called when a vendor refused a credential."""
         self._kept.clear()
 
     def _in_key_vault(self, name: str) -> KeptSecret:
@@ -122,7 +122,7 @@ class Secrets:
 
 
 def signed_until(secret: str) -> datetime | None:
-    """When the shared access signature in a secret ends, in UTC where it names no zone; None where there is none."""
+    """When the shared access signature in a secret ends, None without one. A time without a zone is UTC."""
     found = _SIGNED_UNTIL.search(secret)
     if not found:
         return None

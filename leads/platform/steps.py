@@ -1,4 +1,4 @@
-"""Steps of a timer. Each has a deadline of its own; a fault in one step, or in one item of a step, does not stop the others."""
+"""Steps of a timer. Each has its own deadline. A fault in one step, or in one item of a step, does not stop the others."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ class Step:
 
 
 def carry_out(step: Step) -> Exception | None:
-    """Run a step within its deadline. Returns what it raised, or None if it ran out of time; both are logged."""
+    """Run a step within its deadline. Returns what it raised, None if it ended or ran out of time. Both faults are logged."""
     with deadline.within(step.seconds):
         try:
             step.run()
@@ -44,7 +44,7 @@ def overran(step: Step, why: str) -> None:
 
 @contextmanager
 def isolated(what: str) -> Iterator[None]:
-    """For one item of many: a fault is logged and ends the block alone. Storage that does not answer still raises."""
+    """For one item of many: a fault is logged and ends this block alone. A storage outage is still raised."""
     try:
         yield
     except UnreadableRow as unreadable:

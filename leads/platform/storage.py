@@ -90,7 +90,7 @@ class Queue:
             return []
 
     def delete(self, message: QueueMessage) -> None:
-        """Remove a message, unless another reader has it or has dealt with it meanwhile."""
+        """Remove a message, unless another reader has received or removed it since."""
         try:
             self._client.delete_message(message)
         except HttpResponseError as error:
@@ -98,7 +98,7 @@ class Queue:
                 raise
 
     def show_again(self, message: QueueMessage) -> None:
-        """Let others see a message again at once, unless one of them has it or has dealt with it meanwhile."""
+        """Let others see a message again at once, unless one of them has received or removed it since."""
         try:
             # With the message itself the SDK sends its text, too, and encodes it once more.
             self._client.update_message(message.id, message.pop_receipt, visibility_timeout=0)
@@ -145,7 +145,7 @@ class Conflict(Exception):
 
 
 class Table:
-    """A table whose single writes and transactions raise `Conflict`; it is made at first use if it is missing."""
+    """A table. Its single writes and transactions raise `Conflict`. A missing table is made at its first use."""
 
     def __init__(self, client: "TableClient") -> None:
         self.client = client
@@ -248,8 +248,11 @@ def if_unchanged(etag: str | None) -> dict[str, Any]:
 
 @contextmanager
 def saying_why() -> Iterator[None]:
-    """Raise what a table client hides: where a call failed before there was an answer (no token, a key that is none),
-    azure-data-tables 12.7.0 looks for the answer all the same and raises AttributeError instead of the reason."""
+    """Raise the reason that a table client hides.
+
+    If a call fails before there is an answer (no token, a malformed key), azure-data-tables 12.7.0 still looks for the answer.
+    It then raises AttributeError instead of the reason.
+    """
     try:
         yield
     except AttributeError as error:
@@ -259,7 +262,7 @@ def saying_why() -> Iterator[None]:
 
 
 def make_table(client: "TableClient") -> None:
-    """Make the client's table, if nobody has made it meanwhile."""
+    """Make the client's table, if it is still missing."""
     with suppress(ResourceExistsError):
         client.create_table()
 

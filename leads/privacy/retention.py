@@ -74,7 +74,7 @@ class Progress:
 
 
 def sweep(ledger: Ledger, offers: list[Offer], unrouted_days: int, now: datetime) -> None:
-    """Do a part of the day's pass, if there is one to do: one request if there is none.
+    """Do a part of the day's pass, if there is one to do. Without one, this costs one request.
 
     `unrouted_days`: how long leads without an offer are kept, 0 = for good.
     """
@@ -132,7 +132,7 @@ def _read(table: Table) -> Progress | None:
         return None
     try:
         return _progress(row)
-    except UnreadableRow as unreadable:  # the pass begins anew
+    except UnreadableRow as unreadable:  # the pass begins again
         unreadable.report()
         return Progress(EARLIEST, etag=row.metadata["etag"])
 
@@ -146,7 +146,7 @@ def _progress(row: Any) -> Progress:
 
 
 def _write(table: Table, progress: Progress) -> None:
-    """Store how far the pass has come, unless another instance has done so meanwhile: what it says is true as well."""
+    """Store how far the pass has come. What another instance has stored since is right, too, and stays."""
     row = _KEY | {"begun_at": progress.begun_at, "partition": progress.partition, "after": progress.after}
     try:
         table.write([("update", row, replacing(progress.etag)) if progress.etag else ("create", row, {})])
