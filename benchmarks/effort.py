@@ -18,7 +18,7 @@ class Effort:
     """Leads posted in a round; the pure intake reads some times as many."""
     delivered_leads: int = 96
     counted_leads: int = 40
-    idle_minutes: int = 300
+    idle_minutes: int = 120
     waiting: int = 200
     waiting_many: int = 2_000
     waiting_begun: int = 24

@@ -145,7 +145,7 @@ class Terminal:
         self.shown = ""
         self._read = 0
 
-    def wait_for(self, text: str, seconds: float = 60) -> None:
+    def wait_for(self, text: str, seconds: float = 180) -> None:
         """Wait until this is shown, behind what was waited for before. What ends like a prompt has to be one."""
         deadline = time.monotonic() + seconds
         while text not in self.shown[self._read :] or (text.endswith(": ") and not self.shown.endswith(": ")):
@@ -175,10 +175,10 @@ class Terminal:
 
     def end(self) -> int:
         """All that is still shown, and the exit status."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while self._more(0.2):
             assert time.monotonic() < deadline, f"it does not end: {self.shown[-2000:]}"
-        return self.process.wait(30)
+        return self.process.wait(180)
 
     def _more(self, seconds: float) -> bool:
         """Read what is shown; False once the command has ended."""
