@@ -44,6 +44,7 @@ LONGEST_FIRST = (
     "cli/test_connecting.py",
     "chaos/test_commands.py",
     "e2e/test_openapi_over_http.py",
+    "destinations/test_crm_journeys.py",
     "destinations/vendors/marketo/test_journey.py",
     "devhost/test_devhost_queues.py",
     "cli/test_cli.py",

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from leads.core.states import State
 from leads.destinations import destination_class
+from leads.destinations.text import NOT_PROVIDED
 from tests.destinations.faults.subjects import SUBJECTS, running
 from tests.destinations.faults.subjects.base import CrmSubject
 from tests.fakes.https_server import LOSE_ANSWER, Broken, Response
@@ -29,6 +30,8 @@ CRMS = {
 }
 RATING = [name for name, (kind, _) in CRMS.items() if kind.ratings]
 """Those that rate their records."""
+SEARCHING = [name for name, (kind, _) in CRMS.items() if kind.without_search]
+"""Those that look for a record by the address, and make one where the lead has none."""
 ONE_EACH = [name for name in CRMS if "," not in name]
 
 
@@ -51,6 +54,7 @@ def pipeline(crm: CrmSubject, fresh_storage: str, authority: Authority, monkeypa
 
 
 rated = pytest.mark.parametrize("crm", RATING, indirect=True)
+searching = pytest.mark.parametrize("crm", SEARCHING, indirect=True)
 one_each = pytest.mark.parametrize("crm", ONE_EACH, indirect=True)
 
 
@@ -116,11 +120,28 @@ def test_leads_that_overlap_after_a_lost_answer_are_one_record_with_each_stage_o
     assert told(crm, leads) == sorted(leads)
 
 
+@searching
 def test_a_search_that_is_switched_off_finds_nobody(pipeline: Pipeline, crm: CrmSubject) -> None:
     crm.add(email=EMAIL)
     pipeline.offer(with_settings(crm, **crm.without_search))
     deliver(pipeline)
-    assert len(crm.people()) == (2 if crm.without_search else 1)
+    assert len(crm.people()) == 2
+
+
+@searching
+def test_leads_without_an_address_are_not_searched_for_and_never_merge(pipeline: Pipeline, crm: CrmSubject) -> None:
+    for phone in ("1", "2"):
+        deliver(pipeline, UserDetails={"LastName": "Kim", "Phone": phone})
+    assert len(crm.people()) == crm.vendor.requests() == 2
+
+
+@searching
+def test_what_is_missing_is_a_visible_placeholder_or_the_domain(pipeline: Pipeline, crm: CrmSubject) -> None:
+    for email in ("someone@contoso.example.com", "someone@gmail.com"):
+        deliver(pipeline, UserDetails={"Email": email})
+    own, free = crm.people().values()
+    assert (own["last"], own["company"]) == (NOT_PROVIDED, "contoso.example.com")
+    assert (free["last"], free["company"]) == (NOT_PROVIDED, NOT_PROVIDED)
 
 
 def test_no_address_holds_anything_personal_or_secret(pipeline: Pipeline, crm: CrmSubject) -> None:

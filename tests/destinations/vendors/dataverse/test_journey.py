@@ -49,21 +49,6 @@ def test_it_costs_two_requests_and_one_without_a_search(pipeline: Pipeline, dyna
     assert dynamics.requests() == 5
 
 
-def test_what_is_missing_is_a_visible_placeholder_or_the_domain(pipeline: Pipeline, dynamics: Dataverse) -> None:
-    deliver(pipeline, UserDetails={"Email": "someone@contoso.example.com"})
-    deliver(pipeline, UserDetails={"Email": "someone@gmail.com"}, Description="another")
-    own, free = dynamics.leads.values()
-    assert (own["lastname"], own["companyname"]) == (NOT_PROVIDED, "contoso.example.com")
-    assert (free["lastname"], free["companyname"]) == (NOT_PROVIDED, NOT_PROVIDED)
-
-
-def test_leads_without_an_address_are_not_searched_for_and_never_merge(pipeline: Pipeline, dynamics: Dataverse) -> None:
-    for phone in ("1", "2"):
-        deliver(pipeline, UserDetails={"LastName": "Kim", "Phone": phone})
-    assert len(dynamics.leads) == 2
-    assert dynamics.requests() == 2
-
-
 # --- The journey --------------------------------------------------------------------------------------------------------
 
 

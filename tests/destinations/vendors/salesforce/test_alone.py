@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from leads.core import clock
 from leads.core.outcomes import Delivered, Misconfigured, Outcome, Rejected, Retry, Skipped
 from leads.destinations.base import CheckResult
-from leads.destinations.text import NOT_PROVIDED
 from leads.destinations.vendors.salesforce.client import quoted
 from leads.destinations.vendors.salesforce.errors import BEFORE_THE_WRITE, CODES
 from leads.offers.model import InvalidOffer, read_offer
@@ -169,27 +168,11 @@ def test_the_idempotency_key_is_the_one_that_was_stored_with_the_claim(org: Sale
     assert request.headers["idempotency-key"] == alone.customers["ada@example.com"].idempotency_key
 
 
-def test_what_is_missing_is_a_visible_placeholder_or_the_domain(org: Salesforce, make: Make) -> None:
-    make().send(UserDetails={"Email": "someone@contoso.example.com"})
-    make().send(UserDetails={"Email": "someone@gmail.com"})
-    own, free = org.leads
-    assert (own["LastName"], own["Company"]) == (NOT_PROVIDED, "contoso.example.com")
-    assert (free["LastName"], free["Company"]) == (NOT_PROVIDED, NOT_PROVIDED)
-
-
 def test_a_test_lead_is_marked(org: Salesforce, alone: Alone) -> None:
     for action in ("INS", "PLT"):
         alone.send(action, UserDetails={"LastName": "MSFT_TEST_636573304831318844", "Email": "ada@example.com"})
     assert one(org.leads)["Description"].startswith("[Test] Initial interest: Contoso CRM\n\n")
     assert one(org.tasks())["Subject"] == "[Test] Contact requested: Contoso CRM"
-
-
-def test_leads_without_an_address_are_not_searched_for_and_never_merge(org: Salesforce, alone: Alone) -> None:
-    for phone in ("1", "2"):
-        alone.customers.clear()
-        alone.send(UserDetails={"LastName": "Kim", "Phone": phone})
-    assert len(org.leads) == 2
-    assert org.requests() == 2
 
 
 BY_PERSON = {"initial_interest": {"owner": f"user:{PERSON}"}}
