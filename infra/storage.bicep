@@ -15,6 +15,7 @@ var tables = [
   'LeadAlarms'
   'LeadAllowances'
   'LeadCounts'
+  'LeadAudit'
   'MarketplaceLeads'
 ]
 var packageContainerName = 'app-package'

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from leads.health.daily_ceiling import Ceilings
     from leads.health.empty_bodies import EmptyBodies
     from leads.health.lead_counts import LeadCounts
+    from leads.ledger.audit import Audit
     from leads.ledger.tombstones import Tombstones
     from leads.ledger.transactions import Ledger
     from leads.offers.model import DestinationConfig
@@ -89,6 +90,12 @@ class App:
         from leads.ledger.transactions import LEDGER_TABLE
 
         return Tombstones(self.storage.table(LEDGER_TABLE))
+
+    @once
+    def audit(self) -> "Audit":
+        from leads.ledger.audit import AUDIT_TABLE, Audit
+
+        return Audit(self.storage.table(AUDIT_TABLE))
 
     @once
     def offers(self) -> "Offers":

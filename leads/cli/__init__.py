@@ -59,6 +59,7 @@ commands.command("export")(export.export)
 commands.command("access")(people.access)
 commands.command("erase")(people.erase)
 commands.command("whoami")(who.whoami)
+commands.command("audit")(who.audit)
 
 
 @commands.callback(

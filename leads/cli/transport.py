@@ -14,7 +14,8 @@ import requests
 from pydantic import BaseModel, ValidationError
 
 from leads.app import App, examined_app
-from leads.operations.access import LEVEL_OF_KEY, base_of
+from leads.operations.access import LEVEL_OF_KEY, SHELL, base_of
+from leads.operations.audit import carry_out
 from leads.operations.openapi import KEY_HEADER
 from leads.operations.operation import Operation, Parts, Request
 from leads.operations.problems import PROBLEMS, Problem
@@ -59,7 +60,7 @@ class StorageTransport:
 
     def ask(self, run: Callable[[*Parts, RequestT], AnswerT], request: RequestT) -> AnswerT:
         operation: Operation[RequestT, AnswerT] = BY_FUNCTION[run]
-        return operation.carry_out(examined_app() if operation.examines else self.app, request)
+        return carry_out(operation, examined_app() if operation.examines else self.app, request, SHELL)
 
 
 class HttpTransport:

@@ -1,9 +1,13 @@
-"""`whoami`: what the command line may see and do, by the key that it has."""
+"""`whoami` and `audit`: what the command line may see and do, and who did what."""
+
+from typing import Annotated
 
 import typer
 
-from leads.cli.output import AsJson, print_fields, print_json
-from leads.cli.prompts import ask
+from leads.cli import hints
+from leads.cli.output import AsJson, print_fields, print_json, print_line, print_table, time_of
+from leads.cli.prompts import ask, from_flags
+from leads.operations.audit import MAX_PAGE, AuditFilter, list_audit
 from leads.operations.operation import Nothing
 from leads.operations.table import whoami as show_caller
 
@@ -19,3 +23,30 @@ def whoami(context: typer.Context, as_json: AsJson = False) -> None:
         return
     shown = "shown" if found.personal_data else "not shown"
     print_fields({"level": f"{found.level}: {found.name_of_level}", "by": found.by, "personal data": shown})
+
+
+def audit(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(help=f"How many, at most {MAX_PAGE}.")] = 50,
+    cursor: Annotated[str, typer.Option(help="Go on where the page before has ended.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List who has changed something or viewed personal data, newest first, for a year back.
+
+    Who: `key` and the level of the key, the object id of a person or program in Entra ID, or `shell` for whoever has rights on
+    the storage account. Never a name.
+    """
+    page = ask(context, list_audit, from_flags(AuditFilter, limit=limit, cursor=cursor))
+    if as_json:
+        print_json(page)
+        return
+    if not page.entries:
+        print_line("Nobody has changed anything or viewed personal data.")
+        return
+    rows = [
+        (time_of(each.at), each.kind.replace("_", " "), each.operation, each.about, each.level, each.who)
+        for each in page.entries
+    ]
+    print_table(("time (UTC)", "what", "operation", "about", "level", "who"), rows, "about")
+    if page.cursor:
+        print_line(f"There are more: {hints.again('--cursor', page.cursor)}", err=True)

@@ -21,6 +21,7 @@ from leads.health.connection import Connection
 from leads.health.connections import CONNECTIONS_TABLE
 from leads.health.empty_bodies import WITHOUT_LENGTH_FOR
 from leads.health.lead_counts import COUNTS_TABLE
+from leads.ledger.audit import AUDIT_TABLE
 from leads.ledger.queries import unreadable_rows
 from leads.ledger.transactions import LEDGER_TABLE
 from leads.offers.model import Offer
@@ -48,7 +49,15 @@ from leads.platform.storage_errors import no_login
 from leads.watch.conditions import CALLS_FOR
 
 QUEUES: Final = (LEADS_QUEUE, POISON_QUEUE, NOTICES_QUEUE)
-TABLES: Final = (LEDGER_TABLE, OFFERS_TABLE, CONNECTIONS_TABLE, ALLOWANCES_TABLE, ALARMS_TABLE, COUNTS_TABLE)
+TABLES: Final = (
+    LEDGER_TABLE,
+    OFFERS_TABLE,
+    CONNECTIONS_TABLE,
+    ALLOWANCES_TABLE,
+    ALARMS_TABLE,
+    COUNTS_TABLE,
+    AUDIT_TABLE,
+)
 WATCH_IS_SILENT: Final = timedelta(minutes=45)
 """`watch` counts leads every quarter of an hour: three of them without a trace are no chance."""
 _TOKEN_SCOPE: Final = "https://storage.azure.com/.default"  # noqa: S105

@@ -6,6 +6,7 @@ import azure.functions as func
 
 from leads.app import examined_app, get_app
 from leads.operations.access import AccessLevel, Caller, LevelTooLow, caller_with_key
+from leads.operations.audit import carry_out
 from leads.operations.operation import Operation
 from leads.operations.problems import FAILURES, Forbidden, Problem, Unavailable, as_problem
 from leads.operations.table import OPERATIONS
@@ -56,7 +57,7 @@ def _run(
     request = read_request(operation, segments, req.params, headers, req.get_body())
     app = examined_app() if operation.examines else get_app()
     with deadline.within(operation.seconds):
-        sent = write_answer(operation, operation.carry_out(app, request, caller))
+        sent = write_answer(operation, carry_out(operation, app, request, caller))
     return func.HttpResponse(
         sent.body or None,
         status_code=sent.status,

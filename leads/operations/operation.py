@@ -75,6 +75,7 @@ class Operation(Generic[RequestT, AnswerT]):
     request's fields. `examines` says that it looks for what is wrong with the deployment: it gets an app of its own, made from
     those settings that are right. `level` is the one that whoever asks needs. `personal`: it answers personal data, which goes
     out over HTTP only where a setting allows it; `without_personal_data` makes of it what is answered below the level personal.
+    `changes`: something stored is not the same afterwards.
     `for_caller`: `run` takes who asks before everything else. `seconds` is its deadline over HTTP.
     """
 
@@ -88,6 +89,7 @@ class Operation(Generic[RequestT, AnswerT]):
     examines: bool = False
     level: AccessLevel = AccessLevel.OPERATE
     personal: bool = False
+    changes: bool = False
     without_personal_data: Callable[[Any], Any] | None = None
     for_caller: bool = False
     seconds: float = USUAL_SECONDS

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, JsonValue
 
 from leads.operations import (
+    audit,
     connections,
     destination_types,
     dismissal,
@@ -94,9 +95,23 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
     Operation("GET", "/offers", offers.list_offers, lambda app: (app.offers,), also=STORED),
     Operation("GET", "/offers/{offer_id}", offers.show_offer, lambda app: (app.offers,), also=STORED),
     Operation(
-        "PUT", "/offers/{offer_id}", offers.set_offer, lambda app: (app.offers,), created=offers.is_new, also=STORED
+        "PUT",
+        "/offers/{offer_id}",
+        offers.set_offer,
+        lambda app: (app.offers,),
+        created=offers.is_new,
+        also=STORED,
+        changes=True,
     ),
-    Operation("DELETE", "/offers/{offer_id}", offers.remove_offer, lambda app: (app.offers,), status=204, also=STORED),
+    Operation(
+        "DELETE",
+        "/offers/{offer_id}",
+        offers.remove_offer,
+        lambda app: (app.offers,),
+        status=204,
+        also=STORED,
+        changes=True,
+    ),
     Operation(
         "POST",
         "/offers/{offer_id}/validate",
@@ -112,6 +127,7 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
         lambda app: (app.offers, app.incoming),
         status=202,
         also=STORED,
+        changes=True,
     ),
     Operation(
         "POST",
@@ -139,12 +155,14 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
         "/connections/{connection_id}/pause",
         connections.pause_connection,
         lambda app: (app.connections, app.offers, app.ledger),
+        changes=True,
     ),
     Operation(
         "POST",
         "/connections/{connection_id}/resume",
         connections.resume_connection,
         lambda app: (app.connections, app.offers, app.ledger),
+        changes=True,
     ),
     Operation("GET", "/leads", leads.list_leads, lambda app: (app.ledger,)),
     Operation("GET", "/leads/{lead_id}", leads.show_lead, lambda app: (app.ledger,)),
@@ -153,18 +171,27 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
         "/leads/{lead_id}/replay",
         replay.replay_lead,
         lambda app: (app.queue, app.ledger, app.offers, app.incoming),
+        changes=True,
     ),
     Operation(
-        "POST", "/replay", replay.replay_leads, lambda app: (app.queue, app.ledger, app.offers), seconds=LONG_SECONDS
+        "POST",
+        "/replay",
+        replay.replay_leads,
+        lambda app: (app.queue, app.ledger, app.offers),
+        seconds=LONG_SECONDS,
+        changes=True,
     ),
-    Operation("POST", "/leads/{lead_id}/dismiss", dismissal.dismiss_lead, lambda app: (app.ledger,)),
-    Operation("POST", "/dismiss", dismissal.dismiss_leads, lambda app: (app.ledger,), seconds=LONG_SECONDS),
+    Operation("POST", "/leads/{lead_id}/dismiss", dismissal.dismiss_lead, lambda app: (app.ledger,), changes=True),
+    Operation(
+        "POST", "/dismiss", dismissal.dismiss_leads, lambda app: (app.ledger,), seconds=LONG_SECONDS, changes=True
+    ),
     Operation(
         "POST",
         "/import/rows",
         imports.import_rows,
         lambda app: (app.ledger, app.offers, app.incoming),
         seconds=LONG_SECONDS,
+        changes=True,
     ),
     Operation(
         "POST",
@@ -172,6 +199,7 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
         imports.import_table,
         lambda app: (app.ledger, app.offers, app.incoming, app.context),
         seconds=LONG_SECONDS,
+        changes=True,
     ),
     Operation(
         "POST",
@@ -206,6 +234,7 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
         personal=True,
         seconds=LONG_SECONDS,
     ),
+    Operation("GET", "/audit", audit.list_audit, lambda app: (app.audit,)),
     Operation(
         "POST",
         "/erasures",
@@ -213,6 +242,7 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
         lambda app: (PersonalDataStores(app.ledger, app.tombstones, app.lead_queues, app.offers, app.destination),),
         level=AccessLevel.PERSONAL,
         seconds=LONG_SECONDS,
+        changes=True,
     ),
 )
 

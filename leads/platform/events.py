@@ -275,6 +275,17 @@ class Event(StrEnum):
     CONNECTION_RESUMED_BY_PERSON = _Says(
         "connection_resumed_by_person", "A person has resumed a connection that a person had paused.", "connection"
     )
+    CHANGE_MADE = _Says(
+        "change_made",
+        "Somebody has changed something: the operation, what it was about, and [who](connecting.md#who-did-what), never by name.",
+        "operation about level by who",
+    )
+    PERSONAL_DATA_VIEWED = _Says(
+        "personal_data_viewed",
+        "Somebody was given what customers said: the operation, what it was about, and [who](connecting.md#who-did-what), never "
+        "by name.",
+        "operation about level by who",
+    )
     REQUEST_FAILED = _Says(
         "request_failed",
         "The app failed to answer a request to `what`, at the place `why` in its code, and answered 500.",

@@ -110,6 +110,7 @@ def later_steps(tick: Tick) -> list[Step]:
     now = clock.now()
     if now.minute == 0:
         steps.append(Step("bodies without a lead", 60, lambda: recovery.sweep_orphaned_bodies(app.queue, app.ledger)))
+        steps.append(Step("old audit rows", 30, lambda: app.audit.remove_old(now)))
     if now.minute % PRIVACY_EVERY_MINUTES == PRIVACY_AT_MINUTE:
         stores = PersonalDataStores(app.ledger, app.tombstones, app.lead_queues, app.offers, app.destination)
         unrouted_days = app.settings.unrouted_retention_days

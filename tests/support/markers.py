@@ -9,6 +9,7 @@ from leads.destinations.rate_limiter import ALLOWANCES_TABLE
 from leads.health.alarms import ALARMS_TABLE
 from leads.health.connections import CONNECTIONS_TABLE
 from leads.health.lead_counts import COUNTS_TABLE
+from leads.ledger.audit import AUDIT_TABLE
 from leads.ledger.transactions import LEDGER_TABLE
 from leads.offers.table import OFFERS_TABLE
 from tests.support.memory import account_at
@@ -23,7 +24,9 @@ PERSONAL: Final = (
 )
 SECRETS: Final = ("s3cret", "whsec_", "czNjcmV0", "eyJ0eXAi", "-----BEGIN")
 MARKERS: Final = (*PERSONAL, *SECRETS)
-OURS: Final = frozenset({ALARMS_TABLE, ALLOWANCES_TABLE, CONNECTIONS_TABLE, COUNTS_TABLE, LEDGER_TABLE, OFFERS_TABLE})
+OURS: Final = frozenset(
+    {ALARMS_TABLE, ALLOWANCES_TABLE, AUDIT_TABLE, CONNECTIONS_TABLE, COUNTS_TABLE, LEDGER_TABLE, OFFERS_TABLE}
+)
 
 
 def found_in(text: str, markers: tuple[str, ...] = MARKERS) -> list[str]:

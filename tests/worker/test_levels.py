@@ -161,6 +161,8 @@ BODIES: dict[str, list[Any]] = {
     "validate_destination": [{"name": "table", "type": "azure_table"}],
     "pause_connection": [{"note": "maintenance"}],
     "set_offer": [OFFER],
+    "dismiss_lead": [{"note": "nobody will repair it", "dry_run": True}],
+    "dismiss_leads": [{"note": "nobody will repair it", "offer": "contoso.crm"}],
 }
 """What operations are asked that need a body, or that answer more with one."""
 

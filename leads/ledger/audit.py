@@ -1,0 +1,108 @@
+"""Who did what: a row for each change that somebody asks for, and for each view of personal data. It holds no personal data.
+
+All rows stand in one partition, newest first. They are kept for a year.
+"""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import chain, islice
+from typing import Any, Final
+
+from leads.core.identity import complement
+from leads.platform.row_reading import read_each, read_time, reads
+from leads.platform.storage import Operation, Table
+
+AUDIT_TABLE: Final = "LeadAudit"
+KEPT_FOR: Final = timedelta(days=365)
+CURSOR: Final = r"[0-9a-f]{17}-[0-9a-f]{12}"
+"""What a row's key looks like, by which the next page is asked for."""
+_PARTITION: Final = "audit"
+_ROWS_AT_ONCE: Final = 100
+"""What a transaction holds at most."""
+_REMOVED_AT_ONCE: Final = 2000
+
+
+class AuditKind(StrEnum):
+    """What was done."""
+
+    CHANGE = "change"
+    PERSONAL_DATA = "personal_data"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """What was asked for, and by whom: `who` is `key`, `shell` or an object id of Entra ID, and never a name.
+
+    `about` are the ids that the address names: of an offer, a lead or a connection.
+    """
+
+    at: datetime
+    kind: AuditKind
+    operation: str
+    about: str
+    level: str
+    by: str
+    who: str
+
+
+class Audit:
+    """The table."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def note(self, entry: AuditEntry) -> None:
+        """Add a row: one request."""
+        row = {
+            "PartitionKey": _PARTITION,
+            "RowKey": complement(f"{_digits(entry.at)}-{secrets.token_hex(6)}"),
+            "at": entry.at,
+            "kind": entry.kind.value,
+            "operation": entry.operation,
+            "about": entry.about,
+            "level": entry.level,
+            "by": entry.by,
+            "who": entry.who,
+        }
+        self._table.write([("create", row, {})])
+
+    def newest(self, limit: int, cursor: str = "") -> tuple[list[AuditEntry], str]:
+        """So many entries, newest first, from behind a cursor on; and the cursor of the next ones, "" where there are none."""
+        rows = list(islice(self._rows(cursor, limit + 1), limit + 1))
+        more = len(rows) > limit
+        return list(read_each(rows[:limit], _read)), rows[limit - 1]["RowKey"] if more else ""
+
+    def remove_old(self, now: datetime) -> None:
+        """Remove rows that are older than a year, some thousand at most."""
+        old = list(islice(self._rows(complement(_digits(now - KEPT_FOR)), _REMOVED_AT_ONCE), _REMOVED_AT_ONCE))
+        for start in range(0, len(old), _ROWS_AT_ONCE):
+            self._table.write([_removal(row) for row in old[start : start + _ROWS_AT_ONCE]])
+
+    def _rows(self, after: str, count: int) -> Iterator[Any]:
+        condition = f"PartitionKey eq '{_PARTITION}'" + (f" and RowKey gt '{after}'" if after else "")
+        return chain.from_iterable(self._table.pages(condition, page_size=min(count, 1000)))
+
+
+def _digits(moment: datetime) -> str:
+    at = moment.astimezone(UTC)
+    return f"{at:%Y%m%d%H%M%S}{at.microsecond // 1000:03d}"
+
+
+def _removal(row: Any) -> Operation:
+    return "delete", {"PartitionKey": row["PartitionKey"], "RowKey": row["RowKey"]}, {}
+
+
+@reads("audit")
+def _read(row: Any) -> AuditEntry:
+    return AuditEntry(
+        read_time(row, "at"),
+        AuditKind(row["kind"]),
+        row["operation"],
+        row["about"],
+        row["level"],
+        row["by"],
+        row["who"],
+    )

@@ -1,0 +1,91 @@
+"""Each change, and each view of personal data, leaves a row and an event that say who asked for it; and the list of the rows."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from leads.app import App
+from leads.core import clock
+from leads.core.identity import is_lead_id
+from leads.ledger.audit import CURSOR, Audit, AuditEntry, AuditKind
+from leads.operations.access import AccessLevel, Caller
+from leads.operations.operation import PATH, QUERY, AnswerT, Operation, Request, RequestT, located_fields, whole_body
+from leads.platform.events import Event, emit
+
+MAX_PAGE: Final = 1000
+
+
+def carry_out(operation: Operation[RequestT, AnswerT], app: App, request: RequestT, caller: Caller) -> AnswerT:
+    """Carry out an operation for somebody. What has to leave a row and can't is not done.
+
+    The row says what was asked for, and is written before it is done. The event says that it was done.
+    """
+    kind = kind_of(operation, request, caller)
+    if kind is None:
+        return operation.carry_out(app, request, caller)
+    about = _about(request)
+    app.audit.note(
+        AuditEntry(clock.now(), kind, operation.name, about, level=caller.level, by=caller.by, who=caller.who)
+    )
+    answer = operation.carry_out(app, request, caller)
+    event = Event.CHANGE_MADE if kind is AuditKind.CHANGE else Event.PERSONAL_DATA_VIEWED
+    emit(event, operation=operation.name, about=about, level=caller.level, by=caller.by, who=caller.who)
+    return answer
+
+
+def _about(request: Request) -> str:
+    """The ids in the address. What is none, such as a name or an e-mail address in the place of one, is not kept."""
+    ids = {name: str(getattr(request, name)) for name, place, _ in located_fields(type(request)) if place is PATH}
+    return " ".join(text for name, text in ids.items() if "@" not in text and (name != "lead_id" or is_lead_id(text)))
+
+
+def kind_of(operation: Operation[Any, Any], request: Request, caller: Caller) -> AuditKind | None:
+    """What a request is to the audit; a dry run is nothing."""
+    field = whole_body(type(request))
+    if getattr(getattr(request, field) if field else request, "dry_run", False):
+        return None
+    if operation.changes:
+        return AuditKind.CHANGE
+    if operation.personal and caller.level is AccessLevel.PERSONAL:
+        return AuditKind.PERSONAL_DATA
+    return None
+
+
+class AuditFilter(Request):
+    """How much of the audit to list."""
+
+    limit: Annotated[int, QUERY] = Field(default=50, ge=1, le=MAX_PAGE, description=f"How many, at most {MAX_PAGE}.")
+    cursor: Annotated[str, QUERY] = Field(
+        default="", pattern=f"^({CURSOR})?$", description="Go on where the page before has ended: its `cursor`."
+    )
+
+
+class AuditLine(BaseModel):
+    """What was asked for, and by whom: `who` is `key`, `shell` or an object id of Entra ID, and never a name.
+
+    `kind`: a change, or a view of personal data. `about` are the ids that the address names.
+    """
+
+    model_config = ConfigDict(from_attributes=True)
+
+    at: datetime
+    kind: AuditKind
+    operation: str
+    about: str
+    level: str
+    by: str
+    who: str
+
+
+class AuditPage(BaseModel):
+    """Entries, newest first. `cursor` asks for the next page; None = this is the last one."""
+
+    entries: list[AuditLine]
+    cursor: str | None
+
+
+def list_audit(audit: Audit, request: AuditFilter) -> AuditPage:
+    """List who has changed something or viewed personal data, newest first; entries are kept for a year."""
+    found, cursor = audit.newest(request.limit, request.cursor)
+    return AuditPage(entries=[AuditLine.model_validate(entry) for entry in found], cursor=cursor or None)
