@@ -16,7 +16,7 @@ from tools.azurite import Azurite
 ACCOUNTS = 900
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def forks() -> Iterator[ForkServer]:
     with ForkServer() as server:
         yield server
