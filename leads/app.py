@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from leads.health.alarms import Alarms
     from leads.health.connections import Connections
     from leads.health.daily_ceiling import Ceilings
+    from leads.health.daily_counts import DailyCounts
     from leads.health.empty_bodies import EmptyBodies
     from leads.health.lead_counts import LeadCounts
     from leads.ledger.audit import Audit
@@ -171,6 +172,13 @@ class App:
         from leads.health.lead_counts import COUNTS_TABLE, LeadCounts
 
         return LeadCounts(self.storage.table(COUNTS_TABLE), self.ledger)
+
+    @once
+    def daily_counts(self) -> "DailyCounts":
+        from leads.health.daily_counts import DailyCounts
+        from leads.health.lead_counts import COUNTS_TABLE
+
+        return DailyCounts(self.storage.table(COUNTS_TABLE), self.ledger)
 
     @once
     def notices(self) -> Queue:

@@ -26,6 +26,7 @@ from leads.cli import (  # two of them add their commands to `offers`
     offers,
     people,
     replay,
+    report,
     status,
     who,
 )
@@ -50,6 +51,7 @@ commands.add_typer(offers.group, name="offers")
 commands.add_typer(leads.group, name="leads")
 commands.add_typer(connections.group, name="connections")
 commands.command("status")(status.status)
+commands.command("report")(report.report)
 commands.command("replay")(replay.replay)
 commands.command("dismiss")(dismiss.dismiss)
 commands.add_typer(imports.group, name="import")

@@ -32,6 +32,7 @@ _EVERYDAY_COUNTRIES: Final = {
     "mm": "Burma",
     "mo": "Macau|Macao SAR|Macau SAR",
     "nl": "Holland|Nederland",
+    "nr": "Nauru",
     "ps": "Palestine|Palestinian Authority",
     "ru": "Russia",
     "sx": "Sint Maarten",

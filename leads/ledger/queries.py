@@ -9,6 +9,7 @@ from typing import Any
 
 from leads.core.identity import complement, customer_of, received_at_of
 from leads.core.states import State
+from leads.ledger.rows import LeadRecord, read_lead
 from leads.ledger.todo_rows import Todo, read_todo, todo_prefix
 from leads.ledger.transactions import Ledger
 from leads.platform.row_reading import UnreadableRow, read_each, read_optional_time, read_time, reads, unreadable
@@ -170,6 +171,22 @@ def _arrival(row: Any) -> tuple[str, Arrival]:
     return row.get("imported", ""), arrival
 
 
+def records(ledger: Ledger, since: datetime, until: datetime) -> Iterator[LeadRecord]:
+    """The leads received from `since` on and before `until`, with all that is known of them, unordered."""
+    return read_each(_received(ledger, since, until, None), lambda row: _record(ledger, row))
+
+
+def _record(ledger: Ledger, row: Any) -> LeadRecord:
+    record = read_lead(row, row.metadata["etag"])
+    return (ledger.read(record.lead_id) or record) if record.has_body else record
+
+
+def is_older_than(ledger: Ledger, moment: datetime) -> bool:
+    """Whether any lead was received before a moment."""
+    condition = received_between("lead;", None, moment)
+    return any(list(islice(_rows(ledger, partition, condition, 1), 1)) for partition in PARTITIONS)
+
+
 def within(ledger: Ledger, since: datetime, until: datetime) -> Iterator[Known]:
     """The leads received from `since` on and before `until`, unordered. Leads whose customer is no longer known are left out."""
     rows = _received(ledger, since, until, ["offer", "action", "customer", "state"])
@@ -191,12 +208,16 @@ def _looked_up(ledger: Ledger, row: Any) -> Known | None:
     return Known(lead_id, customer_of(record.lead, lead_id), record.lead.action, record.offer, record.state)
 
 
-def _received(ledger: Ledger, since: datetime, until: datetime, columns: list[str]) -> Iterator[Any]:
-    """The rows of leads received from `since` on and before `until`."""
+def _received(ledger: Ledger, since: datetime, until: datetime, columns: list[str] | None) -> Iterator[Any]:
+    """The rows of leads received from `since` on and before `until`; `columns` None = whole, with their metadata."""
     first, last = complement(_id_time(until)), complement(_id_time(since))
     condition = f"RowKey gt 'lead;{first}~' and RowKey lt 'lead;{last}~'"
+    select = ["RowKey", *columns] if columns else None
     for partition in PARTITIONS:
-        yield from _rows(ledger, partition, condition, _PAGE, select=["RowKey", *columns])
+        for page in ledger.table.pages(
+            f"PartitionKey eq '{partition}' and {condition}", page_size=_PAGE, select=select
+        ):
+            yield from page
 
 
 class Backlog:

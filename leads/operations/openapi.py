@@ -75,7 +75,7 @@ def _described(operation: Operation[Any, Any], schemas: "_Schemas") -> Schema:
                 "in": _LOCATIONS[place],
                 "required": info.is_required(),
                 "description": info.description or "",
-                "schema": _without_null(asked["properties"][name]),
+                "schema": _without_null(asked["properties"][info.alias or name]),
             }
             for name, place, info in fields
             if place in _LOCATIONS
@@ -118,7 +118,7 @@ class _Schemas:
             modes[operation.request] = "validation"
             if operation.answer:
                 modes[operation.answer] = "serialization"
-        found, definitions = models_json_schema(list(modes.items()), by_alias=False, ref_template=f"{_PREFIX}{{model}}")
+        found, definitions = models_json_schema(list(modes.items()), ref_template=f"{_PREFIX}{{model}}")
         self._names: dict[Any, str] = {
             model: schema["$ref"].removeprefix(_PREFIX) for (model, _), schema in found.items()
         }

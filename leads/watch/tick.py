@@ -30,6 +30,8 @@ READ_SECONDS: Final = 25
 PRIVACY_EVERY_MINUTES: Final = 5
 PRIVACY_AT_MINUTE: Final = 3
 """In each five minutes; leads are counted in another one."""
+DAYS_AT_MINUTE: Final = 1
+"""Days are counted before retention begins: it takes the countries of leads away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ def later_steps(tick: Tick) -> list[Step]:
     if now.minute == 0:
         steps.append(Step("bodies without a lead", 60, lambda: recovery.sweep_orphaned_bodies(app.queue, app.ledger)))
         steps.append(Step("old audit rows", 30, lambda: app.audit.remove_old(now)))
+    if now.minute % PRIVACY_EVERY_MINUTES == DAYS_AT_MINUTE:
+        steps.append(Step("numbers of the days", 60, lambda: app.daily_counts.count(now)))
     if now.minute % PRIVACY_EVERY_MINUTES == PRIVACY_AT_MINUTE:
         stores = PersonalDataStores(app.ledger, app.tombstones, app.lead_queues, app.offers, app.destination)
         unrouted_days = app.settings.unrouted_retention_days

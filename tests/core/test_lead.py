@@ -239,6 +239,7 @@ def test_any_description_is_a_note_or_parameters_or_neither(description: str) ->
         ("Great Britain", "GB"),
         ("England", "GB"),
         ("Korea", "KR"),
+        ("Nauru", "NR"),
         ("Republic of Korea", "KR"),
         ("Korea, Republic of", "KR"),
         ("North Korea", "KP"),

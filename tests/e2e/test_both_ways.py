@@ -107,6 +107,8 @@ def test_every_command_says_the_same_directly_and_over_http(
     assert both(0, "offers", "test", "contoso.crm", "--action", "Create").out.endswith("The test lead has arrived.\n")
     lead = app.post(a_lead()).json()["lead_id"]
     app.wait_for(lead, "delivered")
+    assert "initial_interest   1" in both(0, "report", "--days", "3").out
+    both(0, "report", "--days", "3", "--json")
     both(0, "leads", "list", "--offer", "contoso.crm", "--limit", "2")
     both(0, "leads", "list", "--json")
     both(0, "leads", "show", lead)

@@ -204,6 +204,7 @@ def test_counting_costs_nineteen_requests_a_quarter_of_an_hour(
         pipeline = Pipeline(proxy.connection_string, monkeypatch, TestClock(MONDAY))
         for number in range(3):
             pipeline.offer(crm(vendor.url), offer_id=f"contoso.crm{number}", titles=[f"CRM {number}"])
+        pipeline.app.daily_counts.count(pipeline.clock.time)
         listen(pipeline)
         for number in range(3):
             lead_comes(pipeline, OfferTitle=f"CRM {number}")

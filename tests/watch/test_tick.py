@@ -215,6 +215,7 @@ def test_leads_that_go_on_cost_a_read_and_a_message_each_and_one_transaction_for
     pipeline, proxy = proxied
     leads = parked(pipeline, vendor.url, 40)
     pipeline.app.connections.reopen(id_of(vendor.url))
+    pipeline.app.daily_counts.count(pipeline.clock.time)
     pipeline.clock.time += timedelta(minutes=1)
     proxy.forget()
     pipeline.watch()

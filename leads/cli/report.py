@@ -1,0 +1,106 @@
+"""`report`: the numbers of the last days, for a person, a script or a spreadsheet."""
+
+import csv
+import io
+from collections import Counter
+from enum import StrEnum
+from typing import Annotated, Final
+
+import typer
+
+from leads.cli.output import AsJson, print_json, print_line, print_table
+from leads.cli.prompts import ask, from_flags
+from leads.operations.export import safe_cell
+from leads.operations.problems import Invalid
+from leads.operations.report import Count, Report, TimeToCrm, WantedReport, show_report
+
+_COLUMNS: Final = ("day", *Count.model_fields)
+_NOT_KNOWN: Final = "(not known)"
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
+
+
+class By(StrEnum):
+    """What a row of the table stands for, instead of a day."""
+
+    OFFER = "offer"
+    SOURCE = "source"
+    STAGE = "stage"
+    COUNTRY = "country"
+
+
+def report(
+    context: typer.Context,
+    days: Annotated[int | None, typer.Option(help="How many days, today included: 7, 30, 90; at most 366.")] = None,
+    by: Annotated[
+        By | None, typer.Option(help="A row for each of these instead of each day, most leads first.")
+    ] = None,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print every count as CSV instead of a table.")] = False,
+) -> None:
+    """Show how many leads came in the last 30 days, how far customers came, and how long leads took to the CRM.
+
+    Test leads, imported leads and redeliveries do not count. A repeat is a lead of a customer who had said the same before.
+    Countries with fewer than 5 leads are "other". The numbers hold no personal data. Days are UTC.
+    """
+    if as_csv and (as_json or by):
+        raise Invalid("--csv: holds every count; leave out --json and --by")
+    if as_json and by:
+        raise Invalid("--json: holds every count; leave out --by")
+    found = ask(context, show_report, from_flags(WantedReport, days=days))
+    if as_json:
+        print_json(found)
+    elif as_csv:
+        typer.echo(_csv(found), nl=False)
+    else:
+        _print_report(found, by)
+
+
+def _print_report(found: Report, by: By | None) -> None:
+    if not found.days:
+        print_line(f"The days from {found.begin} on are still being counted; ask again in some minutes.")
+        return
+    print_line(f"{found.begin} to {found.end} (UTC)")
+    first, repeats = Counter[str](), Counter[str]()
+    for day in found.days:
+        for count in day.counts:
+            name = str(getattr(count, by) or _NOT_KNOWN) if by else str(day.day)
+            first[name] += count.first
+            repeats[name] += count.repeats
+    names = (
+        sorted(first, key=lambda name: (-first[name] - repeats[name], name))
+        if by
+        else [str(day.day) for day in found.days]
+    )
+    rows = [(name, str(first[name]), str(repeats[name])) for name in names]
+    print_line("")
+    print_table(
+        (by or "day", "first", "repeats"), [*rows, ("all", str(first.total()), str(repeats.total()))], by or "day"
+    )
+    print_line("")
+    print_table(("reached", "first"), [(one.stage, str(one.first)) for one in found.reached])
+    if found.time_to_crm:
+        print_line("")
+        titles = ("offer", "destination", "leads", "median", "95 % within")
+        print_table(titles, [_time_row(one) for one in found.time_to_crm], "offer", "destination")
+
+
+def _time_row(one: TimeToCrm) -> tuple[str, ...]:
+    return one.offer, one.destination, str(one.leads), _duration(one.median_seconds), _duration(one.p95_seconds)
+
+
+def _duration(seconds: float) -> str:
+    for length, unit in _UNITS:
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def _csv(found: Report) -> str:
+    """A line for each count; what a spreadsheet would take for a formula has an apostrophe before it."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, quoting=csv.QUOTE_ALL)
+    writer.writerow(_COLUMNS)
+    for day in found.days:
+        for count in day.counts:
+            writer.writerow([safe_cell(str(value)) for value in (day.day, *count.model_dump().values())])
+    return lines.getvalue()
