@@ -67,9 +67,9 @@ def configure_offers(storage: str, *, only_missing: bool = False) -> None:
     stored = (
         {offer["id"] for offer in json.loads(run_leads(storage, "offers", "list", "--json"))} if only_missing else {}
     )
-    for path in sorted((SAMPLES / "offers").glob("*.json")):
-        if json.loads(path.read_text())["id"] not in stored:
-            run_leads(storage, "offers", "set", str(path))
+    samples = [json.loads(path.read_text()) for path in sorted((SAMPLES / "offers").glob("*.json"))]
+    if missing := [offer for offer in samples if offer["id"] not in stored]:
+        run_leads(storage, "offers", "set", "-", typed=json.dumps(missing))
 
 
 def read_samples() -> dict[str, Expected]:
@@ -154,13 +154,16 @@ def _cell(text: str) -> Text:
     return Text(" ".join(text.split()), overflow="ellipsis")
 
 
-def run_leads(storage: str, *arguments: str) -> str:
-    """Run `python -m leads` against the storage; what it printed. Raises RunError where it fails."""
+def run_leads(storage: str, *arguments: str, typed: str = "") -> str:
+    """Run `python -m leads` against the storage; what it printed. Raises RunError where it fails.
+
+    `typed` is on its standard input.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "leads", *arguments],
         cwd=ROOT,
         env={**os.environ, "LeadsStorage": storage},
-        stdin=subprocess.DEVNULL,
+        input=typed,
         capture_output=True,
         text=True,
     )

@@ -240,8 +240,8 @@ def test_a_run_ends_with_status_0_after_the_table_where_that_is_asked_for(tmp_pa
     output = process.communicate(timeout=400)[0]
     assert process.returncode == 0, output
     unwrapped = " ".join(output.split())
-    assert "stand-ins on this machine, not the vendors' services" in unwrapped
-    verdict = "Each lead arrived once in each destination; in Dynamics 365, Salesforce and Marketo they are one record."
+    assert "The vendors are stand-ins on this machine, not their services." in unwrapped
+    verdict = "Each lead arrived once in each destination; in Dynamics 365, Salesforce, Marketo and HubSpot they are one record."
     assert verdict in unwrapped
     assert f"All {len(read_samples())} samples are where they should be." in output
     assert (tmp_path / "storage").is_dir()
