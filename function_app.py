@@ -62,6 +62,15 @@ def manage(req: func.HttpRequest) -> func.HttpResponse:
     return answer_with_key(req, "manage")
 
 
+@app.function_name("signed_in")
+@app.route("signed-in/{*path}", methods=MANAGING_METHODS, auth_level=func.AuthLevel.ANONYMOUS)
+def signed_in(req: func.HttpRequest) -> func.HttpResponse:
+    """The same for whom the platform has signed in with Entra ID, by their role; nothing for anybody else."""
+    from leads.operations.http import answer_signed_in
+
+    return answer_signed_in(req)
+
+
 @app.function_name("health")
 @app.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 def health(req: func.HttpRequest) -> func.HttpResponse:

@@ -74,6 +74,7 @@ var ourSettings = {
   LEADS_ALLOWED_SETTINGS: join(objectKeys(keyVaultSettings), ',')
   LEADS_CA_BUNDLE: caBundle
   LEADS_RETENTION_DAYS: string(unroutedRetentionDays)
+  LEADS_SIGN_IN: empty(manageClientId) ? '' : 'entra'
   LEADS_PERSONAL_DATA_OVER_HTTP: personalDataOverHttp ? 'true' : 'false'
   PYTHON_THREADPOOL_THREAD_COUNT: string(threads)
 }
@@ -125,6 +126,8 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'appsettings'
   properties: union(references, hostSettings, ourSettings)
+  // The app believes who the platform says has signed in: not before the platform asks for it.
+  dependsOn: [login]
 }
 
 resource ftpCredentials 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
@@ -139,16 +142,17 @@ resource scmCredentials 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@
   properties: { allow: false }
 }
 
-// Only the function manage is behind the login. Microsoft's sender has none to offer.
+// The platform says who has signed in, and the app refuses who has not: Microsoft's sender has no login to offer, and a path that the
+// platform leaves out would be one by which a request could get around it. A program is answered 401; a browser signs in at
+// /.auth/login/aad. Without a client secret the platform takes an ID token (the implicit flow), so there is none to renew.
 resource login 'Microsoft.Web/sites/config@2025-03-01' = if (!empty(manageClientId)) {
   parent: app
   name: 'authsettingsV2'
   properties: {
     platform: { enabled: true }
     globalValidation: {
-      requireAuthentication: true
-      unauthenticatedClientAction: 'Return401'
-      excludedPaths: ['/api/leads', '/api/leads/*', '/api/status/*', '/api/health']
+      requireAuthentication: false
+      unauthenticatedClientAction: 'AllowAnonymous'
     }
     identityProviders: {
       azureActiveDirectory: {

@@ -42,7 +42,7 @@ param zoneRedundantStorage bool?
 @description('Storage and Key Vault are reached over private endpoints alone, and the app over a virtual network of its own. The intake stays public, for Microsoft posts to it.')
 param privateEndpoints bool = false
 
-@description('The client id of an app registration, if people and programs have to sign in to Entra ID before they reach the function manage. Its key is needed as well. Blank: the key alone.')
+@description('The client id of an app registration, if people and programs sign in with Entra ID. With an app role of it they need no key; whoever has a key has to sign in as well. Blank: keys alone.')
 param manageClientId string = ''
 
 @description('Alert rules on every way to lose a lead and an availability test, about 17 USD a month.')
@@ -68,7 +68,7 @@ param caBundle string = ''
 @minValue(0)
 param unroutedRetentionDays int = 180
 
-@description('Whoever has the key of the function manage can read what customers said. Erasing works without it.')
+@description('Whoever has the key of the function manage, or the app role Leads.Personal, can read what customers said. Erasing works without it.')
 param personalDataOverHttp bool = false
 
 @description('App settings that hold secrets, for references env:NAME, which may read these: the name of the setting, and the name of its secret in the Key Vault. A setting that is made by hand is gone with the next deployment.')

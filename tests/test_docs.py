@@ -42,7 +42,6 @@ from leads.destinations.vendors.salesforce import errors as salesforce_errors
 from leads.destinations.vendors.salesforce import records as salesforce
 from leads.destinations.vendors.webhook import PAYLOAD_VERSION, classify, payload
 from leads.offers.model import DestinationConfig, Offer, Policies, When, read_offer
-from leads.operations.access import LEVEL_OF_KEY
 from leads.pipeline.http import LENGTH_IS_REQUIRED
 from leads.platform.events import ALARMS, Event
 from leads.platform.settings import Settings
@@ -439,13 +438,6 @@ def test_the_yaml_of_the_walk_is_offers(tmp_path: Path) -> None:
     file.write_text(text)
     first, rest = read_offers(str(file))
     assert (first.destinations[0].when.country, rest.id) == (["DE", "NO"], "*")
-
-
-def test_the_paths_that_need_no_login_are_those_of_the_other_functions() -> None:
-    (text,) = blocks("docs/connecting.md", "json")
-    excluded = json.loads(text)["globalValidation"]["excludedPaths"]
-    routes = re.findall(r'@app.route\("([a-z_]+)', page("function_app.py"))
-    assert {path.removeprefix("/api/").removesuffix("/*") for path in excluded} == set(routes) - set(LEVEL_OF_KEY)
 
 
 # --- Commands, examples, links ------------------------------------------------------------------------------------------

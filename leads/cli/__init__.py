@@ -72,7 +72,7 @@ commands.command("audit")(who.audit)
     Storage Table Data Contributor and Storage Queue Data Contributor. Or, with --app, the deployed app: set {KEY_VARIABLE} to
     the key of its function manage, or be asked for it. With the key of the function report or operate, the address ends in
     /api/report or /api/operate: whoami says what it opens. Where Entra ID stands in front, {TOKEN_VARIABLE} holds the access
-    token. Commands and output are the same. Times are UTC.
+    token; whoever has an app role needs no key then. Commands and output are the same. Times are UTC.
 
     \b
     python -m leads status

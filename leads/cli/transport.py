@@ -14,11 +14,12 @@ import requests
 from pydantic import BaseModel, ValidationError
 
 from leads.app import App, examined_app
-from leads.operations.access import LEVEL_OF_KEY, SHELL, base_of
+from leads.operations.access import LEVEL_OF_KEY, SHELL, SIGNED_IN, base_of
 from leads.operations.audit import carry_out
 from leads.operations.openapi import KEY_HEADER
 from leads.operations.operation import Operation, Parts, Request
 from leads.operations.problems import PROBLEMS, Problem
+from leads.operations.sign_in import REQUESTED_WITH, REQUESTED_WITH_HEADER
 from leads.operations.table import BY_FUNCTION
 from leads.operations.wire import read_answer, write_request
 from leads.platform.settings import SettingsError, read_settings
@@ -31,9 +32,8 @@ CONNECT_SECONDS: Final = 10
 ANSWER_SECONDS: Final = 150
 """Longer than any operation takes, with a cold start before it."""
 _HEADER_VALUE: Final = re.compile(r"[!-~]+")
-_BASE: Final = re.compile(f"/api/({'|'.join(LEVEL_OF_KEY)})$")
-"""What may stand behind the app's address: the function whose key is given."""
-_USUAL: Final = "manage"
+_BASE: Final = re.compile(f"/api/({'|'.join((*LEVEL_OF_KEY, SIGNED_IN))})$")
+"""What may stand behind the app's address: the function whose key is given, or `signed-in` for a token without a key."""
 _PROBLEMS: Final = {problem.status: problem for problem in PROBLEMS}
 
 RequestT = TypeVar("RequestT", bound=Request)
@@ -64,7 +64,8 @@ class StorageTransport:
 
 
 class HttpTransport:
-    """By the management API of a deployed app, with the key of its function `manage`, or of the one that the address names."""
+    """By the management API of a deployed app, with the key of its function `manage`, or of the one that the address names; or
+    with a token of Entra ID alone."""
 
     def __init__(self, url: str) -> None:
         self.url, self._function = read_address(url)
@@ -90,8 +91,12 @@ class HttpTransport:
     def _credentials(self) -> dict[str, str]:
         """The key, and a token where Entra ID stands in front; asked for or read once."""
         token = os.environ.get(TOKEN_VARIABLE, "").strip()
-        found = {KEY_HEADER: read_key(self._function)} | ({"Authorization": f"Bearer {token}"} if token else {})
-        for name, value in ((KEY_VARIABLE, found[KEY_HEADER]), (TOKEN_VARIABLE, token)):
+        key = "" if self._function == SIGNED_IN else read_key(self._function)
+        if not key and not token:
+            raise SettingsError(f"{TOKEN_VARIABLE}: set it to an access token for the app ({_WHERE_TOKENS_ARE})")
+        found = {KEY_HEADER: key} if key else {REQUESTED_WITH_HEADER: REQUESTED_WITH}
+        found |= {"Authorization": f"Bearer {token}"} if token else {}
+        for name, value in ((KEY_VARIABLE, key), (TOKEN_VARIABLE, token)):
             if value and not _HEADER_VALUE.fullmatch(value):
                 raise SettingsError(f"{name}: holds a character that none has; copy it once more")
         return found
@@ -115,7 +120,13 @@ def read_address(text: str) -> tuple[str, str]:
     """The app's address without what may follow it, and the function whose key is meant. Raises `SettingsError`."""
     url = text.strip().rstrip("/")
     named = _BASE.search(url)
-    return read_url(url.removesuffix(named[0]) if named else url), named[1] if named else _USUAL
+    return read_url(url.removesuffix(named[0]) if named else url), named[1] if named else _usual()
+
+
+def _usual() -> str:
+    """The function that is asked where the address names none: whoever has a token and no key has signed in."""
+    has_token, has_key = (os.environ.get(name, "").strip() for name in (TOKEN_VARIABLE, KEY_VARIABLE))
+    return SIGNED_IN if has_token and not has_key else "manage"
 
 
 def read_url(text: str) -> str:
@@ -158,6 +169,9 @@ def _where_keys_are(function: str) -> str:
     return f"az functionapp function keys list -g GROUP -n APP --function-name {function}"
 
 
+_WHERE_TOKENS_ARE: Final = "az account get-access-token --resource api://CLIENT_ID --query accessToken -o tsv"
+
+
 def _refused(answer: requests.Response, url: str, function: str) -> Problem | OutOfReach:
     """The operation's own problem, or why it was not even asked."""
     told = _problem_details(answer)
@@ -168,6 +182,8 @@ def _refused(answer: requests.Response, url: str, function: str) -> Problem | Ou
     if told and status in {404, 405}:
         return OutOfReach(f"{url} has no such operation: it runs another release than this command line; use the same")
     match status:
+        case 401 if function == SIGNED_IN:
+            why = f"refuses the login (401); take a new token, of somebody who has an app role ({_WHERE_TOKENS_ARE})"
         case 401:
             why = f"refuses the key (401); take that of the function {function}: {_where_keys_are(function)}"
         case 403:

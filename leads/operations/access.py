@@ -47,6 +47,13 @@ def base_of(function: str) -> str:
 
 
 BASE: Final = base_of("manage")
+SIGNED_IN: Final = "signed-in"
+"""Below `/api/signed-in` people and programs need no key: they have signed in with Entra ID."""
+
+
+def role_of(level: AccessLevel) -> str:
+    """The app role of Entra ID that gives a level."""
+    return f"Leads.{level.capitalize()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,7 @@ class LevelTooLow(Forbidden):
         remedy = (
             f"take the key of the function {function}"
             if caller.by == "key"
-            else f"have yourself given the app role Leads.{needed.capitalize()}"
+            else f"have yourself given the app role {role_of(needed)}"
         )
         super().__init__(
             f"This needs the level {needed} ({needed.in_words}), and you have {caller.level} ({caller.level.in_words}); {remedy}."

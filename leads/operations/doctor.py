@@ -101,6 +101,7 @@ class _Examination:
             yield wrong(
                 Area.SETTINGS, "LeadsStorage", says, "set it to a connection string, or LeadsStorage__accountName"
             )
+        yield from self._sign_in()
         yield from guarded(Area.TABLES, self._rows)
         yield from guarded(Area.OFFERS, self._offers)
         used = OfferExamination(self.app.context, self.offers)
@@ -111,6 +112,22 @@ class _Examination:
         yield from self._unread()
 
     # settings, identity
+
+    def _sign_in(self) -> Iterator[Finding]:
+        settings = self.app.settings
+        if not settings.sign_in:
+            return
+        about = "LEADS_SIGN_IN"
+        remedy = (
+            "deploy with the parameter manageClientId, which switches the platform's authentication on; or remove it"
+        )
+        if settings.platform_signs_in:
+            yield fine(Area.SETTINGS, about, "people and programs sign in with Entra ID")
+        elif settings.platform_signs_in is None:
+            says = "the platform does not say whether its authentication is on; where it is off, anybody could seem signed in"
+            yield note(Area.SETTINGS, about, says, remedy)
+        else:
+            yield wrong(Area.SETTINGS, about, "the platform's authentication is off, so nobody is let in", remedy)
 
     def _has_storage(self) -> bool:
         settings = self.app.settings

@@ -1,19 +1,30 @@
 """The management API: the operations of `leads.operations` over HTTP, JSON in and out, problem+json for what is wrong."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import azure.functions as func
 
 from leads.app import examined_app, get_app
-from leads.operations.access import AccessLevel, Caller, LevelTooLow, caller_with_key
+from leads.operations.access import SIGNED_IN, AccessLevel, Caller, LevelTooLow, base_of, caller_with_key
 from leads.operations.audit import carry_out
 from leads.operations.operation import Operation
 from leads.operations.problems import FAILURES, Forbidden, Problem, Unavailable, as_problem
+from leads.operations.sign_in import (
+    NotSignedIn,
+    behind_login,
+    is_navigation,
+    login_address,
+    require_own_page,
+    signed_in_caller,
+)
 from leads.operations.table import OPERATIONS
 from leads.operations.wire import match, read_request, write_answer
 from leads.pipeline.http import RETRY_AFTER_SECONDS, failed, problem
 from leads.platform import deadline
 from leads.platform.events import Event, emit
+from leads.platform.settings import Settings, read_usable_settings
 
 NO_STORE: Final = {"Cache-Control": "no-store"}
 NOT_OVER_HTTP: Final = (
@@ -24,10 +35,40 @@ NOT_OVER_HTTP: Final = (
 
 def answer_with_key(req: func.HttpRequest, function: str) -> func.HttpResponse:
     """Answer a request on a management address of a function whose key the host has looked at."""
+    return _answer_caller(req, function, partial(behind_login, caller_with_key(function)))
+
+
+def answer_signed_in(req: func.HttpRequest) -> func.HttpResponse:
+    """Answer a request on a management address of somebody whom the platform has signed in; the host asks for no key."""
+
+    def caller(headers: Mapping[str, str], settings: Settings) -> Caller:
+        found = signed_in_caller(headers, settings)
+        require_own_page(req.method, headers, settings.host_name)
+        return found
+
+    return _answer_caller(req, SIGNED_IN, caller)
+
+
+def _answer_caller(
+    req: func.HttpRequest, function: str, caller: Callable[[Mapping[str, str], Settings], Caller]
+) -> func.HttpResponse:
+    headers = _in_lower_case(req.headers)
     try:
-        return _answer(req, caller_with_key(function))
+        # The doctor answers also where another setting is wrong.
+        return _answer(req, caller(headers, read_usable_settings()[0]))
+    except NotSignedIn as refused:
+        if refused.may_help and is_navigation(req.method, headers):
+            address = login_address(f"{base_of(function)}/{req.route_params.get('path') or ''}")
+            return func.HttpResponse(status_code=302, headers=NO_STORE | {"Location": address})
+        return problem(refused.status, refused.title, str(refused), headers=NO_STORE | {"WWW-Authenticate": "Bearer"})
+    except Forbidden as refused:
+        return problem(refused.status, refused.title, str(refused), headers=NO_STORE)
     except Exception as error:  # noqa: BLE001
         return failed(function, error)
+
+
+def _in_lower_case(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def _answer(req: func.HttpRequest, caller: Caller) -> func.HttpResponse:
@@ -49,7 +90,7 @@ def _answer(req: func.HttpRequest, caller: Caller) -> func.HttpResponse:
 def _run(
     operation: Operation[Any, Any], segments: dict[str, str], req: func.HttpRequest, caller: Caller
 ) -> func.HttpResponse:
-    headers = {name.lower(): value for name, value in req.headers.items()}
+    headers = _in_lower_case(req.headers)
     if not caller.level.reaches(operation.level):
         raise LevelTooLow(caller, operation.level)
     if operation.personal and caller.level is AccessLevel.PERSONAL and not get_app().settings.personal_data_over_http:

@@ -10,6 +10,7 @@ from leads import destinations
 from leads.operations.access import AccessLevel, Caller
 from leads.operations.operation import Body, Location, Operation, located_fields, whole_body
 from leads.operations.problems import PROBLEMS
+from leads.operations.sign_in import REQUESTED_WITH
 
 KEY_HEADER: Final = "x-functions-key"
 _PREFIX: Final = "#/components/schemas/"
@@ -39,12 +40,7 @@ def describe(operations: Sequence[Operation[Any, Any]], caller: Caller) -> Schem
     paths: dict[str, Schema] = {}
     for operation in operations:
         paths.setdefault(operation.path or "/", {})[operation.method.lower()] = _described(operation, schemas)
-    key = {
-        "type": "apiKey",
-        "in": "header",
-        "name": KEY_HEADER,
-        "description": f"The key of the function `{caller.function}`.",
-    }
+    security = _SIGN_IN if caller.by == "entra" else {"key": _key(caller)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -56,10 +52,25 @@ def describe(operations: Sequence[Operation[Any, Any]], caller: Caller) -> Schem
             f"Levels: {'; '.join(f'{level} = {level.in_words}' for level in AccessLevel)}.",
         },
         "servers": [{"url": caller.base}],
-        "security": [{"key": []}],
+        "security": [{name: [] for name in security}],
         "paths": paths,
-        "components": {"schemas": schemas.components, "securitySchemes": {"key": key}},
+        "components": {"schemas": schemas.components, "securitySchemes": security},
     }
+
+
+def _key(caller: Caller) -> Schema:
+    description = f"The key of the function `{caller.function}`."
+    return {"type": "apiKey", "in": "header", "name": KEY_HEADER, "description": description}
+
+
+_SIGN_IN: Final[Schema] = {
+    "signIn": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An access token of Entra ID, or the session of a browser that has signed in. All but GET needs the "
+        f"header X-Requested-With: {REQUESTED_WITH} as well.",
+    }
+}
 
 
 def _described(operation: Operation[Any, Any], schemas: "_Schemas") -> Schema:
@@ -81,7 +92,7 @@ def _described(operation: Operation[Any, Any], schemas: "_Schemas") -> Schema:
             if place in _LOCATIONS
         ],
         "responses": {str(status): _answer(operation, status, schemas) for status in operation.statuses}
-        | {"401": {"description": "The key is missing, or it is that of another function"}}
+        | {"401": {"description": "The key is missing, or it is that of another function; or nobody is signed in"}}
         | {str(status): _PROBLEM | {"description": _WORDS[status]} for status in sorted(operation.problems)},
     }
     if operation.takes_body:

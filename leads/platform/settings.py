@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -134,6 +134,11 @@ def _check_reference(text: str) -> str:
     return text
 
 
+def _read_flag(text: object) -> bool | None:
+    """What the platform sets; no leads are refused for what it may ever write there."""
+    return {"true": True, "1": True, "false": False, "0": False}.get(str(text).strip().lower())
+
+
 _HttpsAddress = Annotated[str, AfterValidator(_check_address)]
 
 
@@ -173,6 +178,8 @@ class Settings(BaseModel):
     """Where alarms are posted besides the log. It is a secret reference, because the address is a secret."""
     personal_data_over_http: bool = Field(False, alias="LEADS_PERSONAL_DATA_OVER_HTTP")
     """Whether the management API answers personal data. It erases personal data in any case."""
+    sign_in: Literal["", "entra"] = Field("", alias="LEADS_SIGN_IN")
+    """`entra`: App Service authentication stands before the app, and who has signed in with an app role needs no key."""
     unrouted_retention_days: int = Field(180, alias="LEADS_RETENTION_DAYS", ge=0)
     """After so many days, personal data of leads without an offer and unreadable bodies are removed. 0 = never."""
     thread_count: int = Field(
@@ -183,6 +190,14 @@ class Settings(BaseModel):
     host_name: Annotated[str, BeforeValidator(_read_host_name)] = Field("", alias="WEBSITE_HOSTNAME")
     """The app's own, set by the platform (Microsoft Learn, "Environment variables and app settings in Azure App Service"). Core
     Tools add the port that they listen on."""
+
+    platform_signs_in: Annotated[bool | None, BeforeValidator(_read_flag)] = Field(None, alias="WEBSITE_AUTH_ENABLED")
+    """Whether App Service authentication is on; None where the platform does not say it (the same page)."""
+
+    @property
+    def believes_sign_in(self) -> bool:
+        """Whether what the platform says of who has signed in is believed."""
+        return self.sign_in == "entra" and self.platform_signs_in is not False
 
     def allows_reading(self, name: str) -> bool:
         """Whether `env:NAME` may be read.

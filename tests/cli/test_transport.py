@@ -80,6 +80,23 @@ def test_a_token_goes_along_where_entra_id_stands_in_front(site: Site, monkeypat
     assert site.journal[0].headers["authorization"] == "Bearer t0ken"
 
 
+def test_whoever_has_a_token_and_no_key_has_signed_in(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, "t0ken")
+    monkeypatch.delenv(KEY_VARIABLE)
+    HttpTransport(site.url).ask(list_offers, Nothing())
+    (asked,) = site.journal
+    assert asked.target == "/api/signed-in/offers"
+    assert (asked.headers["authorization"], asked.headers["x-requested-with"]) == ("Bearer t0ken", "marketplace-leads")
+    assert "x-functions-key" not in asked.headers
+    site.response = Response(401)
+    assert refused(site).startswith(
+        "URL refuses the login (401); take a new token, of somebody who has an app role (az "
+    )
+    monkeypatch.delenv(TOKEN_VARIABLE)
+    with pytest.raises(SettingsError, match=r"^LEADS_APP_TOKEN: set it to an access token for the app"):
+        HttpTransport(f"{site.url}/api/signed-in").ask(list_offers, Nothing())
+
+
 def test_a_netrc_of_the_machine_has_no_say(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login ada password s3cret")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from typing import Any
 from urllib.parse import quote
 
@@ -48,6 +49,15 @@ def test_each_key_opens_its_own_function_and_nothing_else(shared_storage: str) -
                 )
             assert app.call(method, path, b"{}", key="").status == 401, (method, path)
             assert app.call(method, path, b"{}", key=keys[function]).status != 401, (method, path)
+
+
+def test_nobody_is_let_in_without_a_key_where_the_platform_signs_nobody_in(shared_storage: str) -> None:
+    claims = [{"typ": "oid", "val": "11111111-2222-3333-4444-555555555555"}, {"typ": "roles", "val": "Leads.Personal"}]
+    forged = b64encode(json.dumps({"auth_typ": "aad", "claims": claims}).encode()).decode()
+    with running_app(shared_storage) as app:
+        for key in ("", app.host.function_keys["manage"]):
+            answer = app.call("GET", "/api/signed-in/whoami", key=key, X_MS_CLIENT_PRINCIPAL=forged)
+            assert (answer.status, answer.json()["title"]) == (401, "Not signed in")
 
 
 def test_a_publisher_connects_tries_pauses_and_resumes(fresh_storage: str) -> None:

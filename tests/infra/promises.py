@@ -29,6 +29,7 @@ NOT_SET: Final = {
     "LeadsStorage": "a connection string is a secret, and the account takes none",
     "LeadsStorage__accountName": "the addresses say the same, in every cloud",
     "WEBSITE_HOSTNAME": "the platform sets it",
+    "WEBSITE_AUTH_ENABLED": "the platform sets it",
 }
 FORBIDDEN_ON_FLEX: Final = {
     # Microsoft Learn, "Flex Consumption plan deprecated properties and settings".

@@ -181,20 +181,22 @@ def test_warm_instances_are_a_choice(predicted: Predicted) -> None:
     assert warm("production") == [{"name": "http", "instanceCount": 2}]
 
 
-def test_a_login_stands_before_manage_and_not_before_the_intake(predicted: Predicted) -> None:
+def test_the_platform_says_who_has_signed_in_and_the_app_refuses_the_others(predicted: Predicted) -> None:
     def login(name: str) -> list[dict[str, Any]]:
         configs = predicted(name).of_type("Microsoft.Web/sites/config")
         return [config for config in configs if config["name"].endswith("/authsettingsV2")]
 
     assert login("development") == []
+    assert predicted("development").settings["LEADS_SIGN_IN"] == ""
     (config,) = login("production")
-    asked = config["properties"]["globalValidation"]
-    assert (asked["requireAuthentication"], asked["unauthenticatedClientAction"]) == (True, "Return401")
-    text = (ROOT / "docs/connecting.md").read_text()
-    documented = re.search(r'"excludedPaths": (\[[^]]*\])', text)
+    assert predicted("production").settings["LEADS_SIGN_IN"] == "entra"
+    documented = re.search(
+        r"```json\n(.*?globalValidation.*?)```", (ROOT / "docs/connecting.md").read_text(), re.DOTALL
+    )
     assert documented is not None
-    assert asked["excludedPaths"] == json.loads(documented[1])
-    assert not any("manage" in path for path in asked["excludedPaths"])
+    asked = config["properties"]["globalValidation"]
+    assert asked == json.loads(documented[1])["globalValidation"]
+    assert asked == {"requireAuthentication": False, "unauthenticatedClientAction": "AllowAnonymous"}
     assert "clientSecretSettingName" not in json.dumps(config)
 
 

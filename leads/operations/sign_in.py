@@ -1,0 +1,136 @@
+"""People and programs that App Service authentication has signed in with Entra ID: who they are, and their level.
+
+The platform sets the header `X-MS-CLIENT-PRINCIPAL` and lets no request from outside set it (Microsoft Learn, "Work with user
+identities in Azure App Service authentication"). Where its authentication is off, anybody can set the header: so it is believed
+only where a setting of the deployment says that it is on. Requests without a login come through, too, and it is this app that
+refuses them (Microsoft Learn, "Authentication and authorization in Azure App Service and Azure Functions", section
+"Authorization behavior", "Allow unauthenticated requests").
+"""
+
+import binascii
+import json
+import re
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+from leads.operations.access import SIGNED_IN, AccessLevel, Caller, base_of, role_of
+from leads.operations.problems import Forbidden, Problem
+from leads.platform.settings import Settings
+
+REQUESTED_WITH_HEADER: Final = "x-requested-with"
+REQUESTED_WITH: Final = "marketplace-leads"
+_PRINCIPAL: Final = "x-ms-client-principal"
+_PROVIDER: Final = "aad"
+_ROLES: Final = {role_of(level): level for level in AccessLevel}
+_ROLE_CLAIMS: Final = frozenset({"roles", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"})
+_ID_CLAIMS: Final = frozenset({"oid", "http://schemas.microsoft.com/identity/claims/objectidentifier"})
+"""As the token has them, and as App Service maps them (the same page, "Decode the client principal header")."""
+_OBJECT_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+class NotSignedIn(Problem):
+    """Nobody whom the platform has signed in, or somebody without what is needed. `may_help`: a login may change that."""
+
+    status = 401
+    title = "Not signed in"
+
+    def __init__(self, text: str, *, may_help: bool) -> None:
+        super().__init__(text)
+        self.may_help = may_help
+
+
+@dataclass(frozen=True, slots=True)
+class _Principal:
+    """Whom the platform has signed in: the object id, and the levels of the app roles."""
+
+    id: str
+    levels: tuple[AccessLevel, ...]
+
+
+def signed_in_caller(headers: Mapping[str, str], settings: Settings) -> Caller:
+    """Who has signed in, with the highest level of their roles. `headers` have names in lower case. Raises `NotSignedIn`."""
+    found = _principal(headers, settings)
+    if found is None or not found.levels:
+        *others, last = _ROLES
+        raise NotSignedIn(
+            f"Sign in with Entra ID as somebody who has the app role {', '.join(others)} or {last}. That works only where the "
+            "app is deployed with sign-in.",
+            may_help=settings.believes_sign_in and _PRINCIPAL not in headers,
+        )
+    return Caller(max(found.levels, key=[*AccessLevel].index), "entra", found.id, base_of(SIGNED_IN))
+
+
+def behind_login(caller: Caller, headers: Mapping[str, str], settings: Settings) -> Caller:
+    """Whoever has a key; where people sign in, they have to have signed in as well. Raises `NotSignedIn`."""
+    if not settings.sign_in:
+        return caller
+    found = _principal(headers, settings)
+    if found is None:
+        raise NotSignedIn("Sign in with Entra ID: this app asks for a login beside the key.", may_help=False)
+    return replace(caller, who=found.id)
+
+
+def require_own_page(method: str, headers: Mapping[str, str], host_name: str) -> None:
+    """Refuse a change that a page of another site has the browser of somebody signed in ask for. Raises `Forbidden`.
+
+    A browser sends its session along whoever asks. It says in `Sec-Fetch-Site` and `Origin` for whose page (W3C, "Fetch
+    Metadata Request Headers"; WHATWG, "Fetch", section "Origin header"), which no page can change; a program sends neither. No
+    form can send the header `X-Requested-With`, and no page of another site without being allowed to.
+    """
+    if method == "GET":
+        return
+    if headers.get(REQUESTED_WITH_HEADER, "").strip() != REQUESTED_WITH:
+        raise Forbidden(f"A change needs the header X-Requested-With with the value {REQUESTED_WITH}.")
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    own = {host_name.lower(), headers.get("host", "").lower()} - {""}
+    if (site is not None and site.strip() != "same-origin") or (origin is not None and _host(origin) not in own):
+        raise Forbidden("A change can be asked for by the app's own pages alone, not by those of another site.")
+
+
+def is_navigation(method: str, headers: Mapping[str, str]) -> bool:
+    """Whether a person has opened the address in a browser (W3C, "Fetch Metadata Request Headers")."""
+    return method == "GET" and headers.get("sec-fetch-mode") == "navigate"
+
+
+def login_address(path: str) -> str:
+    """Where a browser signs in and comes back from (Microsoft Learn, "Customize sign-in and sign-out in Azure App Service
+    authentication")."""
+    return f"/.auth/login/{_PROVIDER}?post_login_redirect_uri={quote(path, safe='')}"
+
+
+def _host(origin: str) -> str:
+    try:
+        return urlsplit(origin.strip()).netloc.lower()
+    except ValueError:
+        return ""
+
+
+def _principal(headers: Mapping[str, str], settings: Settings) -> _Principal | None:
+    if not settings.believes_sign_in:
+        return None
+    claims = list(_claims(headers.get(_PRINCIPAL, "")))
+    ids = {value.lower() for name, value in claims if name in _ID_CLAIMS and _OBJECT_ID.fullmatch(value.lower())}
+    if len(ids) != 1:
+        return None
+    return _Principal(
+        ids.pop(), tuple(_ROLES[value] for name, value in claims if name in _ROLE_CLAIMS and value in _ROLES)
+    )
+
+
+def _claims(header: str) -> Iterator[tuple[str, str]]:
+    """The claims of a principal of Entra ID: name and value. None where the header is no such principal."""
+    try:
+        principal: Any = json.loads(b64decode(header, validate=True))
+    except (binascii.Error, ValueError, RecursionError):
+        return
+    if not isinstance(principal, dict) or principal.get("auth_typ") != _PROVIDER:
+        return
+    claims = principal.get("claims")
+    for claim in claims if isinstance(claims, list) else ():
+        if isinstance(claim, dict):
+            name, value = claim.get("typ"), claim.get("val")
+            if isinstance(name, str) and isinstance(value, str):
+                yield name, value
