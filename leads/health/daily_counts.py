@@ -24,7 +24,7 @@ OPEN: Final = timedelta(days=31)
 LIVE: Final = timedelta(days=3)
 """At most so much is counted while somebody asks; before that the answer ends with the last day that is counted."""
 SECONDS_A_TICK: Final = 20.0
-FEW_LEADS: Final = 1_000
+FEW_LEADS: Final = 10_000
 """After a span with fewer leads the next span is twice as long, else half as long."""
 _DAY: Final = timedelta(days=1)
 _LONGEST_SPAN: Final = timedelta(days=32)
