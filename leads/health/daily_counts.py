@@ -66,7 +66,7 @@ class DailyCounts:
         while start < now:
             span, self._span = self._span, _DAY  # for the next call, if this one is cut off
             end = min(now, start + span)
-            known = {day.key: day for day in self._stored(start.date(), end.date())}
+            known = {day.key: day for day in self._stored(start.date(), (end - timedelta.resolution).date())}
             found = tally(records(self._ledger, start, end), known)
             until = max(end, progress.until or end)
             try:

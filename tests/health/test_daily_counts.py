@@ -14,7 +14,7 @@ from leads.core.identity import new_lead_id
 from leads.core.lead import Lead, Stage
 from leads.core.states import State
 from leads.health import daily_counts
-from leads.health.daily_numbers import OfferDay
+from leads.health.daily_numbers import OfferDay, read_day
 from leads.health.lead_counts import COUNTS_TABLE
 from leads.ledger.queries import PARTITIONS
 from leads.ledger.rows import Delivery, LeadRecord, lead_entity
@@ -202,6 +202,43 @@ def test_what_happens_to_leads_later_is_seen_while_they_wait(counting: Pipeline,
     assert (day.offer, day.first.total(), day.open) == ("contoso.crm", 2, 0)
     assert day.times["crm"].count == 2
     assert day.times["crm"].percentile(50) > 4 * 86400
+
+
+def test_a_lead_that_reached_the_ledger_late_is_counted_on_its_day(counting: Pipeline) -> None:
+    counting.post()
+    watch(counting, MIDNIGHT)
+    counting.advance(3600)
+    watch(counting, MIDNIGHT + DAY)
+    assert sum(leads_of(numbers(counting, MONDAY.date())).values()) == 1
+
+
+def test_a_long_pass_ends_whoever_does_a_part_of_it_and_meanwhile_nothing_that_is_counted_is_missing(
+    counting: Pipeline, fresh_storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lead_comes(counting, OfferTitle="Another")
+    for days in range(1, 14):
+        lead_comes(counting, MONDAY + days * DAY)
+        watch(counting, MIDNIGHT + days * DAY)
+    monkeypatch.setattr(daily_counts, "SECONDS_A_TICK", 0.0)
+    at = counting.clock.time = MIDNIGHT + 14 * DAY
+    lead_comes(counting, MIDNIGHT + 14 * DAY - 2 * MINUTE)
+    for _ in range(4):
+        assert sum(leads_of(counting.app.daily_counts.since(MONDAY.date(), at)[0]).values()) == 15
+        another(counting, fresh_storage, monkeypatch).app.daily_counts.count(at)
+    assert sum(leads_of(counting.app.daily_counts.since(MONDAY.date(), at)[0]).values()) == 15
+    assert leads_of(read_day(row) for row in stored(counting)) == leads_of(
+        counting.app.daily_counts.since(MONDAY.date(), at)[0]
+    )
+
+
+def test_a_lead_that_is_emptied_on_a_day_that_is_not_over_stays_in_its_country(counting: Pipeline) -> None:
+    lead = lead_comes(counting)
+    counting.clock.time += MINUTE
+    counting.app.daily_counts.count(counting.clock.time)
+    before = numbers(counting)
+    counting.app.ledger.empty(counting.record(lead), counting.clock.time, "")
+    assert numbers(counting) == before
+    assert leads_of(before) == {(MONDAY.date(), "contoso.crm", "DE"): 1}
 
 
 def test_the_numbers_stay_when_retention_and_erasure_have_taken_the_people_away(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from leads.operations import report
 from leads.operations.access import SHELL
 from leads.operations.openapi import describe
 from leads.operations.report import Count, WantedReport, show_report
@@ -65,9 +66,9 @@ def a_count(
 
 
 def test_the_leads_of_each_day_are_counted_by_offer_source_stage_and_country(counted: Pipeline) -> None:
-    report = counted.ask(show_report, WantedReport(days=3))
-    assert (report.begin, report.end) == (date(2026, 5, 31), date(2026, 6, 2))
-    sunday, monday, tuesday = report.days
+    shown = counted.ask(show_report, WantedReport(days=3))
+    assert (shown.begin, shown.end) == (date(2026, 5, 31), date(2026, 6, 2))
+    sunday, monday, tuesday = shown.days
     assert [sunday.day, sunday.counts] == [date(2026, 5, 31), []]
     assert monday.counts == [
         a_count("DE", offer="-"),
@@ -77,13 +78,13 @@ def test_the_leads_of_each_day_are_counted_by_offer_source_stage_and_country(cou
         a_count("other", first=2),
     ]
     assert tuesday.counts == [a_count("DE", first=0, repeats=1)]
-    assert {one.stage.value: one.first for one in report.reached} == {
+    assert {one.stage.value: one.first for one in shown.reached} == {
         "initial_interest": 7,
         "contact_requested": 2,
         "trial": 0,
         "purchase": 0,
     }
-    (time,) = report.time_to_crm
+    (time,) = shown.time_to_crm
     assert (time.offer, time.destination, time.leads) == ("contoso.crm", "crm", 9)
     assert (time.median_seconds, time.p95_seconds) == pytest.approx((30, 30), rel=0.05)
 
@@ -93,14 +94,26 @@ def test_a_country_is_named_by_its_leads_in_all_the_days_that_are_asked_for(coun
     assert counts == [a_count("other", first=0, repeats=1)]
 
 
+def test_the_countries_with_the_fewest_leads_are_not_named_where_there_are_many(
+    counted: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(8):
+        lead_comes(counted, f"m{number}", "Monaco")
+    counted.run()
+    counted.clock.time += timedelta(minutes=1)
+    monkeypatch.setattr(report, "NAMED_COUNTRIES", 1)
+    days = counted.ask(show_report, WantedReport(days=2)).days
+    assert {count.country for day in days for count in day.counts} == {"other", "MC", ""}
+
+
 def test_what_is_answered_over_http_has_its_names_and_comes_back(counted: Pipeline) -> None:
-    report = counted.ask(show_report, WantedReport(days=2))
+    shown = counted.ask(show_report, WantedReport(days=2))
     operation = BY_FUNCTION[show_report]
-    sent = write_answer(operation, report)
+    sent = write_answer(operation, shown)
     answer = json.loads(sent.body)
     assert list(answer) == ["from", "to", "days", "time_to_crm", "reached"]
     assert (answer["from"], answer["to"]) == ("2026-06-01", "2026-06-02")
-    assert read_answer(operation, {}, sent.body) == report
+    assert read_answer(operation, {}, sent.body) == shown
     described = describe(OPERATIONS, SHELL)["components"]["schemas"]["Report"]
     assert list(described["properties"]) == described["required"] == list(answer)
 
