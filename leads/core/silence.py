@@ -6,11 +6,13 @@ for each number, and the false alarms and late ones of a simulated year.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import accumulate, chain
 from math import sqrt
 from statistics import median
 from typing import Final
+
+from leads.core.clock import midnight
 
 LEADS_NEEDED: Final = 20
 WEEKS_NEEDED: Final = 2
@@ -84,7 +86,7 @@ def last_lead_at(days: Days, now: datetime) -> datetime | None:
     """The end of the last hour with a lead, `now` if that is the present one; None if there never was a lead."""
     for day in sorted(days, reverse=True):
         for hour in reversed(range(24)):
-            began = _midnight(day) + timedelta(hours=hour)
+            began = midnight(day) + timedelta(hours=hour)
             if days[day][hour] and began <= now:
                 return min(began + timedelta(hours=1), now.astimezone(UTC))
     return None
@@ -92,10 +94,6 @@ def last_lead_at(days: Days, now: datetime) -> datetime | None:
 
 def _hours(since: datetime, until: datetime) -> float:
     return max(0.0, (until - since).total_seconds() / 3600)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
 
 
 # --- What is learned ----------------------------------------------------------------------------------------------------
@@ -174,9 +172,9 @@ class _Rhythm:
         """The leads that are to be expected in a time span."""
         leads, begin = 0.0, start
         while begin < end:
-            midnight = _midnight(begin.date())
-            until = min(end, midnight + timedelta(days=1))
-            share = self._by(_hours(midnight, until)) - self._by(_hours(midnight, begin))
+            day_begins = midnight(begin.date())
+            until = min(end, day_begins + timedelta(days=1))
+            share = self._by(_hours(day_begins, until)) - self._by(_hours(day_begins, begin))
             leads += self.weekdays[begin.weekday()] * _share_at(begin.date()) * share
             begin = until
         return leads
@@ -198,7 +196,7 @@ def _pace(rhythm: _Rhythm, last: datetime, days: Days) -> float:
     while day >= first:
         leads += sum(days.get(day, _NO_LEADS))
         if leads > SLOW_GAPS and (last.date() - day).days >= SLOW_DAYS:
-            pace = (leads - 1) / rhythm.expected(_midnight(day), last)
+            pace = (leads - 1) / rhythm.expected(midnight(day), last)
             return pace if pace < SLOW else 1.0
         day -= timedelta(days=1)
     return 1.0

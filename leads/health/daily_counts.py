@@ -7,10 +7,10 @@ over the last days begins once a day; the first pass begins with the oldest lead
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from datetime import time as time_of_day
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
+from leads.core.clock import midnight
 from leads.health.daily_numbers import PARTITION, Key, OfferDay, read_day, row_key, tally
 from leads.ledger.queries import is_older_than, records
 from leads.ledger.transactions import Ledger
@@ -58,7 +58,7 @@ class DailyCounts:
         if self._counted_on == now.date():
             return
         progress = self._progress()
-        if progress.goes_on_at is None and progress.until is not None and progress.until >= midnight(now):
+        if progress.goes_on_at is None and progress.until is not None and progress.until >= midnight(now.date()):
             self._counted_on = now.date()
             return
         start = progress.goes_on_at or self._first_day(progress.until, now)
@@ -81,7 +81,7 @@ class DailyCounts:
     def since(self, first: date, now: datetime) -> tuple[list[OfferDay], date]:
         """The numbers of the days from `first` on, and the last of these days; what is not stored yet is counted."""
         until = self._progress().until
-        live_from = max(midnight(until), _begin(first)) if until else _begin(first)
+        live_from = max(midnight(until.date()), midnight(first)) if until else midnight(first)
         stored = list(self._stored(first, now.date()))
         if now - live_from > LIVE:
             return [day for day in stored if day.day < live_from.date()], live_from.date() - _DAY
@@ -92,16 +92,16 @@ class DailyCounts:
         """Where a pass begins: before late and open leads, or before all leads."""
         if until is None:
             age = timedelta(weeks=1)
-            while is_older_than(self._ledger, midnight(now) - age):
+            while is_older_than(self._ledger, midnight(now.date()) - age):
                 age *= 2
-            return midnight(now) - age
+            return midnight(now.date()) - age
         oldest_open = row_key((now - OPEN).date(), "")
         condition = (
             f"PartitionKey eq '{PARTITION}' and RowKey ge '{oldest_open}' and RowKey lt '{_PROGRESS}' and open gt 0"
         )
         opened = self._table.query(condition, select=["RowKey"])
-        days = [_begin(date.fromisoformat(row["RowKey"].partition(";")[0])) for row in opened]
-        return min([midnight(until - LATE), *days])
+        days = [midnight(date.fromisoformat(row["RowKey"].partition(";")[0])) for row in opened]
+        return min([midnight((until - LATE).date()), *days])
 
     def _stored(self, first: date, last: date) -> Iterator[OfferDay]:
         condition = f"PartitionKey eq '{PARTITION}' and RowKey ge '{first}' and RowKey lt '{last}~'"
@@ -133,15 +133,6 @@ class DailyCounts:
             etag = self._table.write([_progress_operation(written, before.etag), *chunk])[0]
             before = Progress(written.until, written.goes_on_at, etag)
         return before
-
-
-def midnight(moment: datetime) -> datetime:
-    """The beginning of the day (UTC)."""
-    return _begin(moment.astimezone(UTC).date())
-
-
-def _begin(day: date) -> datetime:
-    return datetime.combine(day, time_of_day(), UTC)
 
 
 def _leads(days: Iterable[OfferDay]) -> int:

@@ -7,10 +7,11 @@ it may be repeated, and several instances may count at once.
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from math import ceil
 from typing import Any, Final
 
+from leads.core import clock
 from leads.core.silence import WEEKS_AT_MOST
 from leads.ledger.queries import arrivals
 from leads.ledger.transactions import Ledger
@@ -159,7 +160,7 @@ def _start(counts: Counts, known_until: datetime, now: datetime) -> datetime:
 
 
 def _midnight(moment: datetime) -> datetime:
-    return datetime.combine(moment.astimezone(UTC).date(), time(), UTC)
+    return clock.midnight(moment.astimezone(UTC).date())
 
 
 def _hours(midnight: datetime, moment: datetime) -> int:

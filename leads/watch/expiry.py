@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from leads.core import clock
@@ -42,7 +42,7 @@ def expiries(secrets: Secrets, offers: list[Offer]) -> Iterator[Expiry]:
 def _earliest(secrets: Secrets, config: DestinationConfig, name: str, reference: str) -> datetime | None:
     known = []
     if day := config.secret_expires.get(name):
-        known.append(datetime.combine(day, time(), UTC))
+        known.append(clock.midnight(day))
     with suppress(SettingsError):
         known += secrets.expiries(reference)
     return min(known, default=None)
