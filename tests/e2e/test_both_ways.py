@@ -144,6 +144,14 @@ def test_every_command_says_the_same_directly_and_over_http(
     both(2, "leads", "list", "--state", "done")
     both(2, "offers", "preview", "--lead", str(tmp_path / "missing"))
     both(0, *remove, undo=reset)
+    both(5, "dismiss", lead, "--note", "nobody will repair it", "--dry-run")
+    listed = both(0, "audit").out
+    assert [who for who in ("shell", "key") if who in listed] == ["shell", "key"]
+    both(0, "audit", "--json", "--limit", "3")
+    tried.append("whoami")
+    assert [run("whoami").out.splitlines()[0] for run in (directly, deployed)] == [
+        "level          personal: everything, personal data included"
+    ] * 2
     assert {name for name in command_names() if not any(words.startswith(name) for words in tried)} == set()
 
 
