@@ -8,7 +8,7 @@ Settings, all from the environment:
                             stay as they are, and samples are not posted again
     HOST=auto|func|devhost  Core Tools, devhost, or Core Tools where they are there and come up (default: auto)
     DEMO=all                besides the samples, a customer's journey through every destination type, to stand-ins of the
-                            vendors on this machine
+                            vendors on this machine, and 90 days of made-up leads for the numbers
 
 What it prints for scripts stands in .run/run.json from the moment it is ready until it has ended. Where several
 copies run in one checkout, that file is of the one that was there first; each has its own in .run/run-PORT.json.
@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from leads.platform.storage import LEADS_QUEUE
-from tools import demo, host, journey
+from tools import demo, history, host, journey
 from tools.azurite import Azurite, AzuriteError
 from tools.host import ROOT, Host, RunError
 
@@ -175,6 +175,8 @@ def run(options: Options, console: Console) -> int:
         right = kept or show_samples(running, connection, console)
         if vendors is not None:
             right = journey.show(vendors, running, connection, console) and right
+            if not kept:
+                console.print(f"History: {history.fill(connection)} made-up leads of the last {history.DAYS} days")
         if not options.once:
             facts = facts_of(running, connection)
             show_addresses(facts, running, announcement.write(facts, port), console)
