@@ -71,6 +71,15 @@ def signed_in(req: func.HttpRequest) -> func.HttpResponse:
     return answer_signed_in(req)
 
 
+@app.function_name("console")
+@app.route("console/{*path}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
+def console(req: func.HttpRequest) -> func.HttpResponse:
+    """The page in the browser: static files for anyone; its data comes from the functions above."""
+    from leads.console.http import answer_console
+
+    return answer_console(req)
+
+
 @app.function_name("health")
 @app.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 def health(req: func.HttpRequest) -> func.HttpResponse:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.support.command_line import Run
 
 TESTS = Path(__file__).parent
-PROCESSES = ("benchmarks", "chaos", "devhost", "e2e", "infra", "tools", "worker")
+PROCESSES = ("benchmarks", "chaos", "console", "devhost", "e2e", "infra", "tools", "worker")
 EVERY_PYTHON = ("e2e", "worker")
 ACCOUNTS = 1000
 MEMORY, AZURITE = "memory", "azurite"

@@ -261,6 +261,8 @@ def show_addresses(facts: dict[str, str | int], running: Host, file: Path, conso
         "Intake address": str(facts["intake_url"]),
         "Post a lead": curl,
         "Where it stands": f"curl '{running.base_url}/api/status/LEAD_ID' -H 'x-functions-key: {facts['function_key']}'",
+        "Console in the browser": f"{running.base_url}/api/console",
+        "Key to sign in there": str(facts["function_key"]),
         "Management address": str(facts["management_url"]),
         "Storage connection string (for Storage Explorer or a script)": str(facts["storage_connection_string"]),
         "The same for scripts": shown(file),

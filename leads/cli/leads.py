@@ -20,6 +20,7 @@ from leads.cli.output import (
 from leads.cli.prompts import ask, from_flags, nothing_found
 from leads.cli.steps import until_interrupted
 from leads.cli.transport import OutOfReach
+from leads.core.lead import Stage
 from leads.core.states import State
 from leads.operations.leads import (
     MAX_PAGE,
@@ -69,6 +70,10 @@ def leads_list(
     context: typer.Context,
     offer: OfOffer = None,
     state: InState = None,
+    stage: Annotated[str | None, typer.Option(help=f"Only leads of this stage: {', '.join(Stage)}.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Only leads from this source, such as AzureMarketplace or SPZA.")
+    ] = None,
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, typer.Option(help=f"How many, at most {MAX_PAGE}.")] = 50,
@@ -85,7 +90,8 @@ def leads_list(
 
     With --follow the oldest comes first, and --json prints a line of JSON for each change.
     """
-    which = from_flags(LeadFilter, offer=offer, state=state, since=since, until=until, limit=limit, after=after)
+    flags = {"offer": offer, "state": state, "stage": stage, "source": source, "since": since, "until": until}
+    which = from_flags(LeadFilter, **flags, limit=limit, after=after)
     if follow:
         if until or after:
             raise Invalid("--follow: goes on without an end; leave out --until and --after")

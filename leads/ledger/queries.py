@@ -8,6 +8,7 @@ from itertools import chain, islice
 from typing import Any
 
 from leads.core.identity import complement, customer_of, received_at_of
+from leads.core.lead import Stage
 from leads.core.states import State
 from leads.ledger.rows import LeadRecord, read_lead
 from leads.ledger.todo_rows import Todo, read_todo, todo_prefix
@@ -77,12 +78,15 @@ def newest(
     *,
     offer: str | None = None,
     state: State | None = None,
+    stage: Stage | None = None,
+    source: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
     after: str = "",
     limit: int = 50,
 ) -> list[Listed]:
-    """Up to `limit` leads, newest first: of one offer ("-" = unrouted) or all, of one state, received in a time span.
+    """Up to `limit` leads, newest first: of one offer ("-" = unrouted) or all, of one state, stage or source, received in a time
+    span.
 
     `after` is the last lead id of the page before.
     """
@@ -90,8 +94,11 @@ def newest(
     condition = received_between(prefix, since, until)
     if after:
         condition += f" and RowKey gt '{prefix}{complement(after)}'"
-    if state is not None:
-        condition += f" and state eq '{state}'"
+    wanted = {"state": state, "stage": stage, "source": source}
+    for name, value in wanted.items():
+        if value is not None:
+            quoted = value.replace("'", "''")
+            condition += f" and {name} eq '{quoted}'"
     rows = merge(
         *(_rows(ledger, partition, condition, limit) for partition in PARTITIONS),
         key=lambda row: row["RowKey"],

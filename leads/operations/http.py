@@ -12,6 +12,7 @@ from leads.operations.audit import carry_out
 from leads.operations.operation import Operation
 from leads.operations.problems import FAILURES, Forbidden, Problem, Unavailable, as_problem
 from leads.operations.sign_in import (
+    LOGIN,
     NotSignedIn,
     behind_login,
     is_navigation,
@@ -60,7 +61,9 @@ def _answer_caller(
         if refused.may_help and is_navigation(req.method, headers):
             address = login_address(f"{base_of(function)}/{req.route_params.get('path') or ''}")
             return func.HttpResponse(status_code=302, headers=NO_STORE | {"Location": address})
-        return problem(refused.status, refused.title, str(refused), headers=NO_STORE | {"WWW-Authenticate": "Bearer"})
+        more = {"login": LOGIN} if refused.may_help else None
+        headers = NO_STORE | {"WWW-Authenticate": "Bearer"}
+        return problem(refused.status, refused.title, str(refused), more=more, headers=headers)
     except Forbidden as refused:
         return problem(refused.status, refused.title, str(refused), headers=NO_STORE)
     except Exception as error:  # noqa: BLE001

@@ -18,7 +18,7 @@ from pydantic import (
 
 from leads.core import clock
 from leads.core.identity import is_lead_id
-from leads.core.lead import Lead
+from leads.core.lead import Lead, Stage
 from leads.core.lead_parsing import UnreadableLead, parse_body
 from leads.core.states import State
 from leads.ledger import queries
@@ -97,6 +97,12 @@ class LeadCriteria(TimeSpan):
 class LeadFilter(LeadCriteria, Request):
     """Which leads to list."""
 
+    stage: Annotated[Stage | None, QUERY] = Field(default=None, description="Only leads of this stage.")
+    source: Annotated[str | None, QUERY] = Field(
+        default=None,
+        max_length=200,
+        description="Only leads from this source, as the list shows it: AzureMarketplace, SPZA.",
+    )
     limit: Annotated[int, QUERY] = Field(default=50, ge=1, le=MAX_PAGE, description=f"How many, at most {MAX_PAGE}.")
     after: Annotated[str, AfterValidator(_lead_id), QUERY] = Field(
         default="", description="Go on after this lead id, the last one of the page before."

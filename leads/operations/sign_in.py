@@ -24,6 +24,8 @@ REQUESTED_WITH_HEADER: Final = "x-requested-with"
 REQUESTED_WITH: Final = "marketplace-leads"
 _PRINCIPAL: Final = "x-ms-client-principal"
 _PROVIDER: Final = "aad"
+LOGIN: Final = f"/.auth/login/{_PROVIDER}"
+"""Where a browser signs in."""
 _ROLES: Final = {role_of(level): level for level in AccessLevel}
 _ROLE_CLAIMS: Final = frozenset({"roles", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"})
 _ID_CLAIMS: Final = frozenset({"oid", "http://schemas.microsoft.com/identity/claims/objectidentifier"})
@@ -98,7 +100,7 @@ def is_navigation(method: str, headers: Mapping[str, str]) -> bool:
 def login_address(path: str) -> str:
     """Where a browser signs in and comes back from (Microsoft Learn, "Customize sign-in and sign-out in Azure App Service
     authentication")."""
-    return f"/.auth/login/{_PROVIDER}?post_login_redirect_uri={quote(path, safe='')}"
+    return f"{LOGIN}?post_login_redirect_uri={quote(path, safe='')}"
 
 
 def _host(origin: str) -> str:

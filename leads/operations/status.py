@@ -9,8 +9,8 @@ from pydantic import BaseModel, Field
 
 from leads.core import clock
 from leads.core.identity import received_at_of
-from leads.core.states import DELIVERABLE, TRIED_AGAIN, UNDELIVERED, State
-from leads.health.alarms import Alarms
+from leads.core.states import DELIVERABLE, MOST_URGENT_FIRST, TRIED_AGAIN, UNDELIVERED, State
+from leads.health.alarms import Alarms, Value
 from leads.health.connections import Connections
 from leads.health.daily_ceiling import CEILING
 from leads.ledger import queries
@@ -50,8 +50,27 @@ class Queues(BaseModel):
     poison: int
 
 
+class CallingLeads(BaseModel):
+    """Leads of the last 30 days that a person has to do something about; `offer` and `destination` are "" where none is known."""
+
+    state: State
+    offer: str
+    destination: str
+    count: int
+
+
+class AlarmView(BaseModel):
+    """An alarm that is on: what it is about (`fields`), and what it means in words."""
+
+    event: str
+    since: datetime
+    fields: dict[str, Value]
+    says: str
+
+
 class Status(BaseModel):
-    """The app at a glance. `undelivered` counts per destination; `needs_a_person` says what does not pass by itself."""
+    """The app at a glance. `undelivered` counts per destination; `needs_a_person` says what does not pass by itself, which
+    `calling` and `alarms` hold for programs."""
 
     offers: list[str]
     connections: list[ConnectionView]
@@ -71,6 +90,11 @@ class Status(BaseModel):
     )
     queue: Queues
     needs_a_person: list[str]
+    calling: list[CallingLeads] = Field(
+        default=[], description="Leads that call for a person, most urgent state first."
+    )
+    alarms: list[AlarmView] = Field(default=[], description="The alarms that are on, oldest first.")
+    unreadable_offers: list[str] = Field(default=[], description="What is wrong with stored offers that can't be read.")
 
 
 def show_status(
@@ -89,6 +113,7 @@ def show_status(
     connections = view_connections(health.stored(), offers, undelivered.parked)
     day = clock.now() - timedelta(hours=24)
     recent = queries.newest(ledger, since=day, limit=COUNTED_AT_MOST)
+    active = alarms.active()
     return Status(
         offers=[offer.id for offer in offers],
         connections=connections,
@@ -103,10 +128,29 @@ def show_status(
             *map(str, unreadable),
             *([] if offers or unreadable else ["no offer is configured: every lead is kept as unrouted until one is"]),
             *(_in_words(c) for c in connections if c.paused and c.used_by and c.type != CEILING),
-            *(f"{_CALLS[state]}: {undelivered.calling[state]}" for state in _CALLS if undelivered.calling[state]),
-            *(alarm.event.in_words(alarm.fields) for alarm in alarms.active() if alarm.event not in _TOLD_ALREADY),
+            *(f"{_CALLS[state]}: {count}" for state in _CALLS if (count := undelivered.calling_in(state))),
+            *(alarm.event.in_words(alarm.fields) for alarm in active if alarm.event not in _TOLD_ALREADY),
         ],
+        calling=[
+            CallingLeads(state=state, offer=offer, destination=destination, count=count)
+            for (state, offer, destination), count in sorted(undelivered.calling.items(), key=_most_urgent_first)
+        ],
+        alarms=[
+            AlarmView(
+                event=alarm.event.value,
+                since=alarm.began_at,
+                fields=dict(alarm.fields),
+                says=alarm.event.told(alarm.fields),
+            )
+            for alarm in active
+        ],
+        unreadable_offers=[str(each) for each in unreadable],
     )
+
+
+def _most_urgent_first(calling: tuple[tuple[State, str, str], int]) -> tuple[int, str, str]:
+    (state, offer, destination), _ = calling
+    return MOST_URGENT_FIRST.index(state), offer, destination
 
 
 def _in_words(connection: ConnectionView) -> str:
@@ -121,7 +165,8 @@ class _Undelivered:
     """How many there are of each state, how many of those call for a person, and which comes first: in age, and in turn."""
 
     counts: Counter[State] = field(default_factory=Counter)
-    calling: Counter[State] = field(default_factory=Counter)
+    calling: Counter[tuple[State, str, str]] = field(default_factory=Counter)
+    """By state, offer and destination."""
     parked: Counter[str] = field(default_factory=Counter)
     """Behind each connection."""
     by_offer: Counter[str] = field(default_factory=Counter)
@@ -137,7 +182,7 @@ class _Undelivered:
             if item.state is State.PARKED:
                 found.parked[item.connection] += 1
             if item.state in _CALLS and received_at_of(item.lead_id) >= since:
-                found.calling[item.state] += 1
+                found.calling[item.state, item.offer, item.destination] += 1
             if item.state in DELIVERABLE and item.offer:
                 found.by_offer[item.offer] += 1
             if item.state in DELIVERABLE and (found.oldest is None or item.lead_id < found.oldest.lead_id):
@@ -145,6 +190,9 @@ class _Undelivered:
             if item.state in TRIED_AGAIN and item.next_at is not None:
                 found.next_retry_at = min(item.next_at, found.next_retry_at or item.next_at)
         return found
+
+    def calling_in(self, state: State) -> int:
+        return sum(count for (each, *_), count in self.calling.items() if each is state)
 
     @property
     def waiting(self) -> Waiting | None:

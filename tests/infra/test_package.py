@@ -61,8 +61,10 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_package_is_the_app_and_nothing_else() -> None:
     assert {path.parts[0] for path in deployed_files()} == {"function_app.py", "host.json", "requirements.txt", "leads"}
-    kinds = {path.suffix for path in deployed_files() if path.parts[0] == "leads"}
+    kinds = {path.suffix for path in deployed_files() if path.parts[0] == "leads" and path.parts[1] != "console"}
     assert kinds == {".py"}
+    console = {path.suffix for path in deployed_files() if path.parts[:2] == ("leads", "console")}
+    assert console == {".py", ".html", ".js", ".css", ".json", ".txt"}
 
 
 def test_the_package_starts_with_requirements_txt_alone_and_is_indexed(

@@ -285,6 +285,17 @@ def test_leads_are_listed_newest_first_by_offer_state_and_time(pipeline: Pipelin
 
 
 @pytest.mark.storage("memory", "azurite")
+def test_leads_are_listed_by_stage_and_by_source(routed: Pipeline) -> None:
+    bought = routed.post(a_lead("1@example.com", "Create"))
+    tried = routed.post(a_lead("2@example.com", "StartTestDrive", LeadSource="Bob's list"))
+    routed.run()
+    assert listed(routed, stage="purchase") == [bought]
+    assert listed(routed, source="AzureMarketplace") == [bought]
+    assert listed(routed, source="Bob's list", stage="trial") == [tried]
+    assert listed(routed, source="Bob's list", stage="purchase") == []
+
+
+@pytest.mark.storage("memory", "azurite")
 def test_pages_meet_without_a_gap_or_an_overlap(routed: Pipeline) -> None:
     posted = []
     for number in range(7):
@@ -310,6 +321,7 @@ def test_a_page_that_ends_with_the_last_lead_has_no_next_one(routed: Pipeline) -
 @pytest.mark.parametrize(
     ("criteria", "problem"),
     [
+        ({"stage": "sold"}, "stage: Input should be 'initial_interest', "),
         ({"state": "done"}, "state: Input should be 'waiting', "),
         ({"since": "yesterday"}, "since: write a time as"),
         ({"until": "2026-13-01"}, "until: write a time as"),
@@ -429,6 +441,20 @@ def test_status_tells_what_waits_what_is_paused_and_what_was_delivered(pipeline:
         "dead letters of the last 30 days: 1",
         "unrouted leads of the last 30 days, which no offer takes: 1",
     ]
+    assert [(calling.state, calling.offer, calling.destination, calling.count) for calling in found.calling] == [
+        (State.DEAD_LETTER, "contoso.crm", "crm", 1),
+        (State.UNROUTED, "", "", 1),
+    ]
+
+
+def test_status_says_what_each_alarm_is_about_and_what_it_means(routed: Pipeline, vendor: Vendor) -> None:
+    vendor.refuses()
+    routed.post()
+    routed.run()
+    routed.tick()
+    paused, *_ = status(routed).alarms
+    assert (paused.event, paused.fields["used_by"]) == ("connection_paused", "contoso.crm/crm")
+    assert paused.says and paused.since <= routed.clock.now()
 
 
 def test_status_tells_when_the_next_of_those_that_failed_is_tried_again(routed: Pipeline, vendor: Vendor) -> None:

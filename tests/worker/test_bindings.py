@@ -16,9 +16,11 @@ def test_status_is_read_only_under_a_key(indexed_app: LoadedApp) -> None:
     assert (status.route, status.methods, status.auth_level) == ("status/{lead_id}", ("GET",), "function")
 
 
-def test_without_a_key_the_host_opens_health_and_what_asks_for_a_login_itself(indexed_app: LoadedApp) -> None:
+def test_without_a_key_the_host_opens_health_the_console_s_files_and_what_asks_for_a_login_itself(
+    indexed_app: LoadedApp,
+) -> None:
     open_to_all = [f.name for f in indexed_app.of_type("httpTrigger") if f.auth_level == "anonymous"]
-    assert open_to_all == ["signed_in", "health"]
+    assert open_to_all == ["signed_in", "console", "health"]
 
 
 def test_delivery_listens_to_the_queue_of_the_leads_storage(indexed_app: LoadedApp) -> None:

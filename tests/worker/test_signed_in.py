@@ -274,7 +274,8 @@ def test_a_browser_is_sent_to_sign_in_and_a_program_is_told_to(ask: Ask) -> None
     assert sent.status == 302
     assert sent.headers["location"] == "/.auth/login/aad?post_login_redirect_uri=%2Fapi%2Fsigned-in%2Fopenapi.json"
     for headers in ({}, {"Sec_Fetch_Mode": "cors"}):
-        assert ask("signed_in", "GET", "/openapi.json", **headers).status == 401
+        told = ask("signed_in", "GET", "/openapi.json", **headers)
+        assert (told.status, told.json()["login"]) == (401, "/.auth/login/aad")
     assert ask("signed_in", "POST", "/export", Sec_Fetch_Mode="navigate").status == 401
     # Whoever has signed in and has no role would come back over and over.
     assert ask("signed_in", "GET", "", Sec_Fetch_Mode="navigate", X_MS_CLIENT_PRINCIPAL=principal()).status == 401

@@ -1,0 +1,140 @@
+"""A browser over the running app. It notes what no page may do: ask another host, break the content security policy, fail."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+
+from leads.offers.model import read_offer
+from tests.e2e.conftest import app_on
+from tests.support.pipeline import a_lead, crm
+from tests.support.running_app import PERSONAL_DATA_OVER_HTTP, TARGET, RunningApp, running_app
+from tests.support.vendor import Vendor
+
+AXE = (Path(__file__).parent / "axe.min.js").read_text()
+TELL_OF_VIOLATIONS = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) => window.violations.push(event.violatedDirective));
+"""
+MILLISECONDS = 60_000
+NUMBERS = count()
+OFFER = "contoso.crm"
+SCRIPT = "<script>window.hacked = 1</script>"
+FROM_RIGHT_TO_LEFT = "ليلى حداد"
+
+expect.set_options(timeout=MILLISECONDS)
+
+
+@dataclass
+class Visit:
+    """A tab, and what was noted in it."""
+
+    page: Page
+    base: str
+    key: str
+    asked: list[Request] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def open(self, address: str = "") -> None:
+        """Open the console at an address of its own (`#/leads`)."""
+        self.page.goto(f"{self.base}/api/console{address}")
+
+    def sign_in(self, key: str = "", *, keep: bool = False) -> None:
+        self.page.get_by_label("Key", exact=True).fill(key or self.key)
+        if keep:
+            self.page.get_by_label("Keep it until this tab is closed").check()
+        self.page.get_by_role("button", name="Sign in").click()
+
+    def enter(self, address: str = "") -> None:
+        """Open an address and sign in."""
+        self.open(address)
+        self.sign_in()
+        self.heading(None)
+
+    def heading(self, name: str | None) -> None:
+        """Wait for the page of this name; None = any but the one to sign in."""
+        if name is None:
+            expect(self.page.get_by_role("button", name="Sign out")).to_be_visible()
+        else:
+            expect(self.page.get_by_role("heading", level=1, name=name)).to_be_visible()
+
+    def go_to(self, name: str) -> None:
+        self.page.get_by_role("navigation", name="Pages").get_by_role("link", name=name).click()
+        self.heading(name)
+
+    def accessible(self) -> None:
+        """axe-core finds nothing wrong with what is shown."""
+        self.page.evaluate(AXE)
+        found = self.page.evaluate("axe.run()")["violations"]
+        assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no chromium on PATH: apt-get install chromium")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def crm_of_app() -> Iterator[Vendor]:
+    with Vendor() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def app(shared_storage: str, crm_of_app: Vendor) -> Iterator[RunningApp]:
+    """The app with an offer for the tests' own CRM."""
+    if TARGET.address:
+        pytest.skip(f"this test starts the app itself (HOST={TARGET.name} runs already)")
+    offers = app_on(shared_storage).offers
+    offers.save(read_offer({"id": OFFER, "titles": ["Contoso CRM"], "destinations": [crm(crm_of_app.url)]}))
+    with running_app(shared_storage, settings=PERSONAL_DATA_OVER_HTTP) as running:
+        yield running
+
+
+@pytest.fixture
+def lead(app: RunningApp, crm_of_app: Vendor) -> str:
+    """The id of a delivered lead, whose customer has an odd name."""
+    crm_of_app.works()
+    body = a_lead(f"{next(NUMBERS)}@customers.example.com")
+    person = body["UserDetails"] | {"FirstName": SCRIPT, "LastName": FROM_RIGHT_TO_LEFT}
+    lead_id: str = app.post(body | {"UserDetails": person}).json()["lead_id"]
+    app.wait_for(lead_id, "delivered")
+    return lead_id
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    made = browser.new_context(viewport={"width": 1280, "height": 900}, timezone_id="America/New_York")
+    made.set_default_timeout(MILLISECONDS)
+    made.add_init_script(TELL_OF_VIOLATIONS)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def visit(app: RunningApp, context: BrowserContext) -> Iterator[Visit]:
+    """A tab of the console."""
+    page = context.new_page()
+    made = Visit(page, app.host.base_url, app.host.function_keys["manage"])
+    page.on("request", lambda request: made.asked.append(request))
+    page.on("pageerror", lambda error: made.faults.append(str(error)))
+    yield made
+    assert {
+        urlsplit(request.url).netloc for request in made.asked if not request.url.startswith(("data:", "blob:"))
+    } == {urlsplit(made.base).netloc}
+    assert made.key not in " ".join(request.url for request in made.asked)
+    assert made.faults == []
+    assert page.evaluate("window.violations") == []
