@@ -1,5 +1,6 @@
 """The management API: the operations of `leads.operations` over HTTP, JSON in and out, problem+json for what is wrong."""
 
+import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -27,6 +28,7 @@ from leads.platform import deadline
 from leads.platform.events import Event, emit
 from leads.platform.settings import Settings, read_usable_settings
 
+WHOAMI: Final = "whoami"
 NO_STORE: Final = {"Cache-Control": "no-store"}
 NOT_OVER_HTTP: Final = (
     "Personal data is not given out over HTTP: set the app setting LEADS_PERSONAL_DATA_OVER_HTTP to true, or use the storage "
@@ -58,6 +60,8 @@ def _answer_caller(
         # The doctor answers also where another setting is wrong.
         return _answer(req, caller(headers, read_usable_settings()[0]))
     except NotSignedIn as refused:
+        if function == SIGNED_IN and req.method == "GET" and req.route_params.get("path") == WHOAMI:
+            return _nobody(refused)
         if refused.may_help and is_navigation(req.method, headers):
             address = login_address(f"{base_of(function)}/{req.route_params.get('path') or ''}")
             return func.HttpResponse(status_code=302, headers=NO_STORE | {"Location": address})
@@ -68,6 +72,15 @@ def _answer_caller(
         return problem(refused.status, refused.title, str(refused), headers=NO_STORE)
     except Exception as error:  # noqa: BLE001
         return failed(function, error)
+
+
+def _nobody(refused: NotSignedIn) -> func.HttpResponse:
+    """What a page is told that asks who has signed in, where nobody has: where to do so, "" if nowhere.
+
+    It is no refusal: the alert on refused requests would count each visit of the console.
+    """
+    told = {"level": None, "login": LOGIN if refused.may_help else ""}
+    return func.HttpResponse(json.dumps(told), mimetype="application/json", headers=NO_STORE)
 
 
 def _in_lower_case(headers: Mapping[str, str]) -> dict[str, str]:

@@ -46,8 +46,10 @@ class Visit:
         """Open the console at an address of its own (`#/leads`)."""
         self.page.goto(f"{self.base}/api/console{address}")
 
-    def sign_in(self, key: str = "", *, keep: bool = False) -> None:
+    def sign_in(self, key: str = "", *, of: str = "manage", keep: bool = False) -> None:
+        """With a key of the function `of`."""
         self.page.get_by_label("Key", exact=True).fill(key or self.key)
+        self.page.get_by_label("Of the function").select_option(of)
         if keep:
             self.page.get_by_label("Keep it until this tab is closed").check()
         self.page.get_by_role("button", name="Sign in").click()

@@ -55,7 +55,7 @@ def row(page: Page, name: str) -> Any:
 def test_a_wrong_key_opens_nothing_and_the_right_one_does(visit: Visit) -> None:
     visit.open()
     visit.sign_in("wrong-key")
-    expect(visit.page.get_by_role("alert")).to_contain_text("This key opens nothing here")
+    expect(visit.page.get_by_role("alert")).to_contain_text("This is no key of that function")
     visit.accessible()
     visit.sign_in()
     visit.heading("Overview")
@@ -76,12 +76,12 @@ def test_a_key_is_forgotten_unless_it_is_to_be_kept(visit: Visit) -> None:
 
 def test_each_key_opens_the_pages_of_its_level(visit: Visit, app: RunningApp, lead: str, numbers: None) -> None:
     visit.open()
-    visit.sign_in(app.host.function_keys["report"])
+    visit.sign_in(app.host.function_keys["report"], of="report")
     visit.heading("Overview")
     expect(visit.page.get_by_role("link", name="Leads")).to_have_count(0)
     expect(visit.page.get_by_text("reports only")).to_be_visible()
     visit.page.get_by_role("button", name="Sign out").click()
-    visit.sign_in(app.host.function_keys["operate"])
+    visit.sign_in(app.host.function_keys["operate"], of="operate")
     visit.open(f"#/leads/{lead}")
     expect(visit.page.get_by_role("button", name="Send again…")).to_be_visible()
     expect(visit.page.get_by_role("button", name="Show what the customer said")).to_have_count(0)
@@ -104,7 +104,7 @@ def test_whose_key_no_longer_works_signs_in_again_and_is_where_they_were(
 
 def test_who_signs_in_with_the_platform_needs_no_key(visit: Visit, context: BrowserContext, numbers: None) -> None:
     context.route(
-        "**/api/signed-in/whoami", lambda route: route.fulfill(status=401, json={"login": "/.auth/login/aad"})
+        "**/api/signed-in/whoami", lambda route: route.fulfill(json={"level": None, "login": "/.auth/login/aad"})
     )
     visit.open()
     link = visit.page.get_by_role("link", name="Sign in with Microsoft")

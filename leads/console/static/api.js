@@ -1,7 +1,7 @@
 // The way to the API: who is signed in, one request, and what went wrong in words.
 import { texts } from "./texts.js";
 
-const BASES = ["/api/manage", "/api/operate", "/api/report"];
+export const FUNCTIONS = ["manage", "operate", "report"]; // each with keys of its own
 const SIGNED_IN = "/api/signed-in";
 const KEPT_AS = "leads-console";
 const PRINTABLE = /^[!-~]+$/; // what a header can hold
@@ -33,9 +33,9 @@ function forget() {
   sessionStorage.removeItem(KEPT_AS);
 }
 
-// Looks what the key may do: each level has an address of its own. Throws Problem.
-export async function signIn(key, keep) {
-  session = PRINTABLE.test(key) ? await levelOf(key) : null;
+// Looks what a function's key may do. Others are not tried: each wrong one counts for the alert on refused requests. Throws Problem.
+export async function signIn(key, of, keep) {
+  session = PRINTABLE.test(key) ? await heldBy(`/api/${of}`, key) : null;
   if (!session) throw new Problem(texts.signIn.wrong, 401);
   if (keep) sessionStorage.setItem(KEPT_AS, JSON.stringify(session));
   return session;
@@ -48,28 +48,20 @@ export async function takeUp() {
   return session;
 }
 
-async function levelOf(key) {
-  for (const base of BASES) {
-    const found = await heldBy(base, key);
-    if (found) return found;
-  }
-  return null;
-}
-
 async function heldBy(base, key) {
   const answer = await send("GET", `${base}/whoami`, { key });
-  if (answer.status === 401 && base === SIGNED_IN) ({ login = "" } = await answer.json().catch(() => ({})));
   if (answer.status === 401 || answer.status === 403) return null;
   if (!answer.ok) throw await problemOf(answer);
-  const { level, personal_data: personalData } = await answer.json();
-  return { base, key, level, personalData };
+  const { level, personal_data: personalData, login: address = "" } = await answer.json();
+  if (!level) login = address; // nobody has signed in
+  return level ? { base, key, level, personalData } : null;
 }
 
 // One request to the API as who is signed in. Answers the JSON, null where there is none. Throws Problem.
-export async function call(method, path, { query, body, signal } = {}) {
+export async function call(method, path, { query, body, headers, signal } = {}) {
   const given = Object.entries(query ?? {}).filter(([, value]) => value !== "" && value != null);
   const address = session.base + path + (given.length ? `?${new URLSearchParams(given)}` : "");
-  const answer = await send(method, address, { key: session.key, body, signal });
+  const answer = await send(method, address, { key: session.key, body, headers, signal });
   if (answer.status === 401) {
     forget();
     whenSignedOut();
@@ -86,8 +78,18 @@ export async function call(method, path, { query, body, signal } = {}) {
 export const get = (path, query, signal) => call("GET", path, { query, signal });
 export const post = (path, body, query) => call("POST", path, { body, query });
 
-async function send(method, address, { key, body, signal }) {
-  const headers = { Accept: "application/json", "X-Requested-With": "marketplace-leads" }; // no form of another site sends it
+// Long work, a part with each request; `take(part)` gets each.
+export async function inSteps(path, body, take) {
+  let after = "";
+  do {
+    const part = await post(path, { ...body, after });
+    take(part);
+    after = part.next;
+  } while (after !== null);
+}
+
+async function send(method, address, { key, body, headers: more, signal }) {
+  const headers = { Accept: "application/json", "X-Requested-With": "marketplace-leads", ...more }; // no form of another site sends it
   if (key) headers["x-functions-key"] = key;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const limit = AbortSignal.timeout(SECONDS * 1000);

@@ -4,13 +4,16 @@ import { onSignedOut, signedInAs, signOut, takeUp } from "./api.js";
 import { Connections } from "./connections.js";
 import { Lead } from "./lead.js";
 import { Leads } from "./leads.js";
+import { Lists } from "./lists.js";
+import { Offer, Offers } from "./offers.js";
 import { Overview } from "./overview.js";
 import { Empty, Title } from "./parts.js";
+import { Privacy } from "./privacy.js";
 import { href, usePlace } from "./router.js";
 import { SignIn } from "./sign-in.js";
 import { texts } from "./texts.js";
 
-const PAGES = { overview: Overview, connections: Connections, leads: Leads };
+const PAGES = { overview: Overview, connections: Connections, leads: Leads, offers: Offers, lists: Lists, privacy: Privacy };
 const FOR_REPORTS = ["overview"];
 
 function App() {
@@ -62,6 +65,7 @@ function Page({ session }) {
   }, [place.page, place.id]);
   if (session.level === "report" && !FOR_REPORTS.includes(place.page)) return html`<${NoPage} />`;
   if (place.page === "leads" && place.id) return html`<${Lead} key=${place.id} id=${place.id} session=${session} />`;
+  if (place.page === "offers" && place.id) return html`<${Offer} key=${place.id} id=${place.id} query=${place.query} />`;
   const Chosen = PAGES[place.page];
   return Chosen ? html`<${Chosen} key=${place.page} query=${place.query} session=${session} />` : html`<${NoPage} />`;
 }

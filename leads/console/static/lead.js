@@ -2,6 +2,7 @@
 import { html, useState } from "../vendor/htm-preact.js";
 import { get, post } from "./api.js";
 import { Badge, Dialog, Loaded, Notice, State, Table, Time, Title, duration, useAction, useData } from "./parts.js";
+import { Repairs } from "./repairs.js";
 import { href } from "./router.js";
 import { offerName, texts, word } from "./texts.js";
 
@@ -16,6 +17,7 @@ export function Lead({ id, session }) {
     <${Loaded} of=${data}>${(lead) => html`
       <${Facts} lead=${lead} />
       <${Replay} lead=${lead} address=${address} reload=${data.reload} />
+      <${Repairs} lead=${lead} address=${address} session=${session} reload=${data.reload} />
       <div class="columns">${lead.deliveries.map((delivery) => html`<${Delivery} delivery=${delivery} />`)}</div>
       ${session.personalData && html`<${Customer} address=${address} />`}
     `}<//>

@@ -2,6 +2,7 @@
 import { html } from "../vendor/htm-preact.js";
 import { get } from "./api.js";
 import { Badge, Choice, Empty, Loaded, State, Table, Time, Title, inFull, useData } from "./parts.js";
+import { DismissMany } from "./repairs.js";
 import { go, href } from "./router.js";
 import { offerName, texts, word } from "./texts.js";
 
@@ -16,6 +17,7 @@ export function Leads({ query }) {
   return html`
     <${Title} text=${words.title} data=${data} />
     <${Filter} asked=${asked} offers=${offers.data?.offers ?? []} />
+    <${DismissMany} asked=${asked} onDone=${data.reload} />
     <${Loaded} of=${data}>${(page) => html`<${List} page=${page} asked=${asked} />`}<//>
   `;
 }

@@ -1,12 +1,13 @@
 // Signing in: a key is pasted, and the page finds what it may do.
 import { html, useEffect, useRef, useState } from "../vendor/htm-preact.js";
-import { loginAddress, signIn } from "./api.js";
-import { Notice } from "./parts.js";
+import { FUNCTIONS, loginAddress, signIn } from "./api.js";
+import { Choice, Notice } from "./parts.js";
 import { texts } from "./texts.js";
 
 export function SignIn({ why, onSignedIn }) {
   const [busy, setBusy] = useState(false);
   const [told, tell] = useState(null);
+  const [of, setOf] = useState(FUNCTIONS[0]);
   const key = useRef(null);
   const keep = useRef(null);
   const words = texts.signIn;
@@ -21,7 +22,7 @@ export function SignIn({ why, onSignedIn }) {
     setBusy(true);
     tell(null);
     try {
-      onSignedIn(await signIn(given, keep.current.checked));
+      onSignedIn(await signIn(given, of, keep.current.checked));
     } catch (problem) {
       tell(problem.message);
       setBusy(false);
@@ -37,6 +38,7 @@ export function SignIn({ why, onSignedIn }) {
       <label>${words.key}
         <input ref=${key} type="password" name="key" autocomplete="off" spellcheck="false" aria-invalid=${told ? "true" : null} aria-describedby="told" />
       </label>
+      <${Choice} label=${words.of} value=${of} onChange=${setOf} options=${FUNCTIONS.map((name) => [name, words.functions[name]])} />
       <div id="told" role="alert" class="told">${told}</div>
       <label class="check"><input ref=${keep} type="checkbox" name="keep" /> ${words.keep}</label>
       <button type="submit" aria-busy=${busy ? "true" : null} disabled=${busy}>${words.button}</button>
