@@ -25,7 +25,12 @@ SOURCES = [*ROOT.glob("leads/**/*.py"), *ROOT.glob("infra/*.bicep")]
 APP = {"--resource-group", "--name"}
 AZ = {
     "account get-access-token": {"--resource"},
+    "ad app create": {
+        *("--display-name", "--sign-in-audience", "--app-roles", "--web-redirect-uris", "--enable-id-token-issuance"),
+    },
+    "ad app update": {"--id", "--identifier-uris"},
     "ad signed-in-user show": set(),
+    "ad sp create": {"--id"},
     "deployment sub create": {"--name", "--location", "--parameters"},
     "functionapp function keys delete": APP | {"--function-name", "--key-name"},
     "functionapp function keys list": APP | {"--function-name", "--subscription"},

@@ -167,6 +167,8 @@ def run(options: Options, console: Console) -> int:
         vendors = ending.enter_context(journey.stand_ins()) if options.journey else None
         if vendors is not None:
             journey.configure(vendors, connection)
+        if options.journey and not kept:  # before the app counts its first day
+            console.print(f"History: {history.fill(connection)} made-up leads of the last {history.DAYS} days")
         running, port = start_host(options, settings(connection) | (vendors.settings if vendors else {}), logs)
         ending.callback(running.stop)
         console.print(f"App: {running.name} at {running.base_url}")
@@ -175,8 +177,6 @@ def run(options: Options, console: Console) -> int:
         right = kept or show_samples(running, connection, console)
         if vendors is not None:
             right = journey.show(vendors, running, connection, console) and right
-            if not kept:
-                console.print(f"History: {history.fill(connection)} made-up leads of the last {history.DAYS} days")
         if not options.once:
             facts = facts_of(running, connection)
             show_addresses(facts, running, announcement.write(facts, port), console)

@@ -36,7 +36,8 @@ SEND_AGAIN = REDELIVERY_WINDOW / 3
 WAITING_AT_MOST = 400
 """Senders wait while so many leads are accepted and not yet delivered, so that the storm meets all parts alike."""
 QUICK_RESTARTS = ("--time", "restart=0.2", "--time", "second_restart=0.5")
-ENDED_ITSELF = "devhost: ends itself: "
+ENDED_ITSELF = ("devhost: ends itself: ", "devhost: the worker process ended with status -9")
+"""What a host says that ends; the latter where its first worker process was killed before the app was loaded."""
 OUTAGE_EVERY, OUTAGE_SECONDS = 12.0, 3.0
 """How often, and how long, the vendor is down altogether (real seconds): the connection pauses and heals."""
 
@@ -221,7 +222,7 @@ class Storm:
                     continue
                 if worker is not None:
                     self._report.hosts += 1
-                    if proxy.killed_at is None and ENDED_ITSELF not in worker.log:
+                    if proxy.killed_at is None and not any(said in worker.log for said in ENDED_ITSELF):
                         self._report.wrong.append(f"a worker ended by itself:\n{worker.log[-3000:]}")
                         return
                     if proxy.killed_at is not None:

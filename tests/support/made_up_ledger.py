@@ -55,6 +55,7 @@ class MadeUpRows:
 def main(leads: int, file: str) -> int:
     rows = MadeUpRows(leads // 16)
     Table.pages = lambda table, condition, **options: rows.pages(table, condition, **options)  # type: ignore[method-assign]
+    Table.write = lambda *_, **__: [""]  # type: ignore[method-assign]  # who has exported is noted
     os.environ["LeadsStorage"] = "UseDevelopmentStorage=true"  # noqa: SIM112 - the host's name for it
     status = cli.main(["export", "--output", file])
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
