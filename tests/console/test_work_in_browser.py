@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from leads import console
 from leads.core.states import State
 from leads.offers.model import read_offer
+from leads.operations.table import OPERATIONS
 from leads.pipeline.dismissal import dismiss
 from tests.console.conftest import NUMBERS, OFFER, SCRIPT, Visit
 from tests.e2e.conftest import app_on
@@ -255,12 +257,35 @@ def test_who_may_see_no_personal_data_is_told_whose_key_it_takes(visit: Visit, a
     expect(visit.page.get_by_text("Your sign-in shows no personal data.")).to_be_visible()
 
 
+# --- History ---
+
+
+def test_who_has_changed_something_or_seen_personal_data_is_listed(visit: Visit, app: RunningApp) -> None:
+    lead = unreadable(app)
+    visit.enter(f"#/leads/{lead}")
+    page = visit.page
+    button(page, "Show what the customer said").click()
+    expect(page.get_by_text("Body as received")).to_be_visible()
+    visit.go_to("History")
+    entry = page.get_by_role("row").filter(has_text=lead)
+    expect(entry).to_contain_text("looked at what a customer said")
+    expect(entry).to_contain_text("personal data")
+    expect(entry).to_contain_text("a key")
+    visit.accessible()
+
+
+def test_every_operation_that_is_noted_has_words() -> None:
+    text = (Path(console.__file__).parent / "static" / "texts.js").read_text()
+    noted = {operation.name for operation in OPERATIONS if operation.changes or operation.personal}
+    assert noted == {name for name in noted if f"      {name}: " in text}
+
+
 # --- All of them ---
 
 
 @pytest.mark.parametrize("width", [360, 2560])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("address", ["#/offers?connect=new", f"#/offers/{OFFER}", "#/lists", "#/privacy"])
+@pytest.mark.parametrize("address", ["#/offers?connect=new", f"#/offers/{OFFER}", "#/lists", "#/privacy", "#/history"])
 def test_each_page_of_work_is_accessible_and_fits(
     visit: Visit, context: BrowserContext, address: str, scheme: Any, width: int
 ) -> None:

@@ -2,6 +2,7 @@
 import { html, render, useEffect, useRef, useState } from "../vendor/htm-preact.js";
 import { onSignedOut, signedInAs, signOut, takeUp } from "./api.js";
 import { Connections } from "./connections.js";
+import { History } from "./history.js";
 import { Lead } from "./lead.js";
 import { Leads } from "./leads.js";
 import { Lists } from "./lists.js";
@@ -13,7 +14,7 @@ import { href, usePlace } from "./router.js";
 import { SignIn } from "./sign-in.js";
 import { texts } from "./texts.js";
 
-const PAGES = { overview: Overview, connections: Connections, leads: Leads, offers: Offers, lists: Lists, privacy: Privacy };
+const PAGES = { overview: Overview, connections: Connections, leads: Leads, offers: Offers, lists: Lists, privacy: Privacy, history: History };
 const FOR_REPORTS = ["overview"];
 
 function App() {
