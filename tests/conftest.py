@@ -32,6 +32,8 @@ MEMORY, AZURITE = "memory", "azurite"
 LONGEST_FIRST = (
     "chaos/test_every_request.py",
     "destinations/faults/test_faults.py",
+    "console/test_in_browser.py",
+    "console/test_work_in_browser.py",
     "e2e/test_leads_over_http.py",
     "chaos/test_many_workers.py",
     "benchmarks/test_benchmarks.py",
