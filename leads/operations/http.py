@@ -17,6 +17,7 @@ from leads.operations.sign_in import (
     NotSignedIn,
     behind_login,
     is_navigation,
+    is_page,
     login_address,
     require_own_page,
     signed_in_caller,
@@ -60,7 +61,7 @@ def _answer_caller(
         # The doctor answers also where another setting is wrong.
         return _answer(req, caller(headers, read_usable_settings()[0]))
     except NotSignedIn as refused:
-        if function == SIGNED_IN and req.method == "GET" and req.route_params.get("path") == WHOAMI:
+        if function == SIGNED_IN and req.route_params.get("path") == WHOAMI and is_page(req.method, headers):
             return _nobody(refused)
         if refused.may_help and is_navigation(req.method, headers):
             address = login_address(f"{base_of(function)}/{req.route_params.get('path') or ''}")

@@ -97,6 +97,11 @@ def is_navigation(method: str, headers: Mapping[str, str]) -> bool:
     return method == "GET" and headers.get("sec-fetch-mode") == "navigate"
 
 
+def is_page(method: str, headers: Mapping[str, str]) -> bool:
+    """Whether a page in a browser asks (the same source)."""
+    return method == "GET" and headers.get("sec-fetch-mode") in {"cors", "same-origin"}
+
+
 def login_address(path: str) -> str:
     """Where a browser signs in and comes back from (Microsoft Learn, "Customize sign-in and sign-out in Azure App Service
     authentication")."""
