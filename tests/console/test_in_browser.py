@@ -87,6 +87,22 @@ def test_each_key_opens_the_pages_of_its_level(visit: Visit, app: RunningApp, le
     expect(visit.page.get_by_role("button", name="Show what the customer said")).to_have_count(0)
 
 
+def test_an_address_that_changes_while_the_page_is_being_drawn_is_followed(
+    visit: Visit, context: BrowserContext
+) -> None:
+    """Between the first drawing and what listens to the address lies a moment."""
+    context.add_init_script("""
+        const listen = window.addEventListener;
+        window.addEventListener = (name, ...rest) => {
+          const drawn = document.querySelector("h1")?.textContent;
+          if (name === "hashchange" && drawn === "Overview") history.replaceState(null, "", "#/connections");
+          return listen(name, ...rest);
+        };
+    """)
+    visit.enter()
+    visit.heading("Connections")
+
+
 def test_whose_key_no_longer_works_signs_in_again_and_is_where_they_were(
     visit: Visit, context: BrowserContext, lead: str
 ) -> None:

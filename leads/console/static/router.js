@@ -20,6 +20,7 @@ export function usePlace() {
   useEffect(() => {
     const changed = () => set(read());
     addEventListener("hashchange", changed);
+    changed(); // it may have changed since it was read, before anybody listened
     return () => removeEventListener("hashchange", changed);
   }, []);
   return place;
