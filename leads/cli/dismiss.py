@@ -6,7 +6,17 @@ import typer
 
 from leads.cli.output import AsJson, print_json, print_line, print_table
 from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask, confirm, from_flags, nothing_found
-from leads.cli.steps import After, DryRun, Yes, in_steps, show_progress
+from leads.cli.steps import (
+    After,
+    AllOfConnection,
+    AllOfOffer,
+    AllSince,
+    AllUntil,
+    DryRun,
+    Yes,
+    in_steps,
+    show_progress,
+)
 from leads.operations.dismissal import (
     BulkDismissalFilter,
     DismissLead,
@@ -31,12 +41,10 @@ def dismiss(
         bool, typer.Option("--take-back", help="With LEAD: the lead waits for a person again, as before.")
     ] = False,
     code: Annotated[str | None, typer.Option(help="All leads whose last attempt has this code.")] = None,
-    offer: Annotated[str | None, typer.Option(help="All leads of this offer.")] = None,
-    connection: Annotated[str | None, typer.Option(help="All leads of this connection.")] = None,
-    since: Annotated[
-        str | None, typer.Option(help="All leads received since: 2026-01-31, 2026-01-31T14:00Z, 3d.")
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="All leads received until then; written like --since.")] = None,
+    offer: AllOfOffer = None,
+    connection: AllOfConnection = None,
+    since: AllSince = None,
+    until: AllUntil = None,
     state: Annotated[
         str, typer.Option(help="Those that are dead_letter, held, crashed, unrouted or unreadable.")
     ] = "dead_letter",

@@ -8,7 +8,17 @@ from leads.cli import hints
 from leads.cli.files import read_bytes
 from leads.cli.output import AsJson, print_json, print_line, print_table
 from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask, confirm, from_flags, nothing_found
-from leads.cli.steps import After, DryRun, Yes, in_steps, show_progress
+from leads.cli.steps import (
+    After,
+    AllOfConnection,
+    AllOfOffer,
+    AllSince,
+    AllUntil,
+    DryRun,
+    Yes,
+    in_steps,
+    show_progress,
+)
 from leads.core.lenient_json import text_of_body
 from leads.core.states import State
 from leads.operations.problems import Invalid
@@ -45,12 +55,10 @@ def replay(
     lead: Annotated[
         str, typer.Option(metavar="FILE", help="With LEAD: the whole lead, corrected; - is standard input.")
     ] = "",
-    offer: Annotated[str | None, typer.Option(help="All leads of this offer.")] = None,
-    connection: Annotated[str | None, typer.Option(help="All leads of this connection.")] = None,
-    since: Annotated[
-        str | None, typer.Option(help="All leads received since: 2026-01-31, 2026-01-31T14:00Z, 3d.")
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="All leads received until then; written like --since.")] = None,
+    offer: AllOfOffer = None,
+    connection: AllOfConnection = None,
+    since: AllSince = None,
+    until: AllUntil = None,
     state: Annotated[
         str, typer.Option(help="Those that are dead_letter, held, crashed, or retry (waiting for their next try).")
     ] = "dead_letter",

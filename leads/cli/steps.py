@@ -19,6 +19,10 @@ from leads.operations.steps import Part, StepDone
 PartT = TypeVar("PartT", bound=Part)
 StepT = TypeVar("StepT", bound=StepDone)
 
+AllOfOffer = Annotated[str | None, typer.Option(help="All leads of this offer.")]
+AllOfConnection = Annotated[str | None, typer.Option(help="All leads of this connection.")]
+AllSince = Annotated[str | None, typer.Option(help="All leads received since: 2026-01-31, 2026-01-31T14:00Z, 3d.")]
+AllUntil = Annotated[str | None, typer.Option(help="All leads received until then; written like --since.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. For scripts.")]
 After = Annotated[

@@ -46,9 +46,8 @@ class Sending(CrmSending[Contact]):
 
     def _learn(self, refused: VendorError) -> None:
         is_about_target = self._adding_to and refused.problem.kind is ErrorKind.LEAD
-        if not (
-            is_about_target and self._read(self._adding_to) is None
-        ):  # else it was deleted: the next try finds that out
+        was_deleted = is_about_target and self._read(self._adding_to) is None
+        if not was_deleted:  # else the next try finds that out
             self._lessons.learn(refused, changes_record=self._is_changing)
 
     def _read(self, record_id: str) -> Contact | None:
