@@ -122,10 +122,21 @@ def app(shared_storage: str, crm_of_app: Vendor) -> Iterator[RunningApp]:
         yield running
 
 
+@pytest.fixture(autouse=True)
+def healthy(request: pytest.FixtureRequest) -> None:
+    """The vendor works and no connection is paused, whatever became of the test before."""
+    if "app" not in request.fixturenames:
+        return
+    app: RunningApp = request.getfixturevalue("app")
+    request.getfixturevalue("crm_of_app").works()
+    for connection in app.call("GET", "/api/manage/connections").json()["connections"]:
+        if connection["paused"]:
+            assert app.call("POST", f"/api/manage/connections/{connection['id']}/resume", b"{}").status == 200
+
+
 @pytest.fixture
-def lead(app: RunningApp, crm_of_app: Vendor) -> str:
+def lead(app: RunningApp, healthy: None) -> str:
     """The id of a delivered lead, whose customer has an odd name."""
-    crm_of_app.works()
     body = a_lead(f"{next(NUMBERS)}@customers.example.com")
     person = body["UserDetails"] | {"FirstName": SCRIPT, "LastName": FROM_RIGHT_TO_LEFT}
     lead_id: str = app.post(body | {"UserDetails": person}).json()["lead_id"]
@@ -135,7 +146,9 @@ def lead(app: RunningApp, crm_of_app: Vendor) -> str:
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    made = browser.new_context(viewport={"width": 1280, "height": 900}, timezone_id="America/New_York")
+    made = browser.new_context(
+        viewport={"width": 1280, "height": 900}, timezone_id="America/New_York", reduced_motion="reduce"
+    )
     made.set_default_timeout(MILLISECONDS)
     made.add_init_script(TELL_OF_VIOLATIONS)
     yield made

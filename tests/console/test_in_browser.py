@@ -352,6 +352,22 @@ def test_an_app_that_can_t_be_reached_is_said_and_asked_again(visit: Visit, cont
     expect(visit.page.get_by_role("alert")).to_have_count(0)
 
 
+def test_what_is_shown_can_be_read_while_a_slow_app_is_asked_again(
+    visit: Visit, context: BrowserContext, lead: str
+) -> None:
+    visit.enter("#/connections")
+    expect(visit.page.get_by_role("table").first).to_be_visible()
+    slow: list[Route] = []
+    context.route("**/api/manage/status", lambda route: slow.append(route))
+    visit.page.get_by_role("button", name="Refresh").click()
+    expect(visit.page.get_by_text("Loading…")).to_be_visible()
+    visit.accessible()
+    expect(visit.page.get_by_role("table").first).to_be_visible()
+    assert len(slow) == 1, "it is asked once"
+    slow.pop().continue_()
+    expect(visit.page.get_by_text("As of")).to_be_visible()
+
+
 def test_what_the_app_says_is_wrong_is_said(visit: Visit) -> None:
     visit.enter("#/leads/20260131235959999-0123456789ab-c")
     expect(visit.page.get_by_role("alert")).to_contain_text("no lead of this id is known")

@@ -25,7 +25,7 @@ export function Loaded({ of, children }) {
   return html`
     ${of.problem && html`<${Notice} kind="bad" action=${html`<button class="quiet" onClick=${of.reload}>${texts.again}</button>`}>${of.problem.message}<//>`}
     ${!of.data && of.loading && html`<p class="faint" role="status">${texts.loading}</p>`}
-    ${of.data && html`<div aria-busy=${of.loading ? "true" : null} class=${of.loading ? "content busy" : "content"}>${children(of.data)}</div>`}
+    ${of.data && html`<div aria-busy=${of.loading ? "true" : null} class="content">${children(of.data)}</div>`}
   `;
 }
 
@@ -40,7 +40,7 @@ export function Title({ text, data, children }) {
     ${children}
     ${data &&
     html`<span class="refresh">
-      ${data.at && html`<span class="faint">${texts.updated} ${clock(data.at)}</span>`}
+      ${data.at && html`<span class="faint">${data.loading ? texts.loading : `${texts.updated} ${clock(data.at)}`}</span>`}
       <button class="quiet" onClick=${data.reload} disabled=${data.loading}>${texts.refresh}</button>
     </span>`}
   </div>`;
