@@ -246,7 +246,7 @@ resource queryRule 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
     kind: 'LogAlert'
     properties: {
       displayName: '${rule.title} (${rule.name})'
-      description: '${rule.title}. What to do: docs/operations.md, ${rule.name}.'
+      description: '${rule.title}. What to do: docs/reference/operations.md, ${rule.name}.'
       severity: rule.severity
       enabled: true
       scopes: [workspaceId]
@@ -278,7 +278,7 @@ resource metricAlert 'Microsoft.Insights/metricAlerts@2018-03-01' = [
     location: 'global'
     tags: tags
     properties: {
-      description: '${rule.title}. What to do: docs/operations.md, ${rule.name}.'
+      description: '${rule.title}. What to do: docs/reference/operations.md, ${rule.name}.'
       severity: rule.severity
       enabled: true
       scopes: [rule.scope]
@@ -336,7 +336,7 @@ resource unreachable 'Microsoft.Insights/metricAlerts@2018-03-01' = {
   location: 'global'
   tags: tags
   properties: {
-    description: 'The app does not answer. What to do: docs/operations.md, app_unreachable.'
+    description: 'The app does not answer. What to do: docs/reference/operations.md, app_unreachable.'
     severity: 0
     enabled: true
     scopes: [healthTest.id, insightsId]

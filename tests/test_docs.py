@@ -117,7 +117,7 @@ def written(field: FieldInfo, name: str = "") -> str:
 
 
 def test_every_app_setting_is_documented_with_its_default_and_no_other() -> None:
-    documented = table("docs/configuration.md", "App settings")
+    documented = table("docs/reference/configuration.md", "App settings")
     fields = {field.alias: field for field in Settings.model_fields.values()}
     assert documented.keys() == fields.keys()
     assert {name: cells[0] for name, cells in documented.items()} == {
@@ -142,28 +142,28 @@ def test_the_readme_lists_app_settings_that_there_are() -> None:
     ],
 )
 def test_every_field_of_an_offer_is_documented_with_its_default(heading: str, model: type[BaseModel]) -> None:
-    documented = table("docs/configuration.md", heading)
+    documented = table("docs/reference/configuration.md", heading)
     assert {name: cells[0] for name, cells in documented.items()} == {
         name: written(field, name) for name, field in model.model_fields.items()
     }
 
 
 def test_every_value_of_a_policy_is_documented() -> None:
-    documented = table("docs/configuration.md", "Policies")
+    documented = table("docs/reference/configuration.md", "Policies")
     for name, field in Policies.model_fields.items():
         for value in (value for value in get_args(field.annotation) if isinstance(value, str)):
             assert f"`{value}`" in documented[name][1], f"{name}: {value}"
 
 
 def test_every_name_of_a_template_is_documented_and_no_other() -> None:
-    documented = table("docs/configuration.md", "Mapping")
+    documented = table("docs/reference/configuration.md", "Mapping")
     assert set(FIELDS) <= documented.keys()
     for name in documented:
         check_template("{" + name + "}")
 
 
 def test_the_usual_rating_of_each_stage_is_documented() -> None:
-    words = table("docs/configuration.md", "Follow-up")["rating"][1].partition("Without it:")[2]
+    words = table("docs/reference/configuration.md", "Follow-up")["rating"][1].partition("Without it:")[2]
     for rating in ("hot", "warm", "cold"):
         stages = re.search(rf"([\w\- ]+?) `{rating}`", words)
         assert stages
@@ -175,7 +175,7 @@ def test_the_usual_rating_of_each_stage_is_documented() -> None:
 def test_every_setting_of_a_destination_type_is_documented_with_its_default(type_name: str) -> None:
     if MODULES[type_name].startswith("tests."):
         pytest.skip("a type of the tests' own")
-    documented = table(f"docs/destinations/{type_name.replace('_', '-')}.md", "Settings")
+    documented = table(f"docs/reference/destinations/{type_name.replace('_', '-')}.md", "Settings")
     fields = destination_class(type_name).Settings.model_fields
     assert {name: cells[0] for name, cells in documented.items()} == {
         name: written(field).replace("`null`", "") for name, field in fields.items()
@@ -186,7 +186,7 @@ def test_every_queue_setting_and_time_out_of_host_json_is_documented_with_its_va
     host: dict[str, Any] = json.loads(page("host.json"))
     extensions = host["extensions"]
     values = {"functionTimeout": host["functionTimeout"], **extensions["http"], **extensions["queues"]}
-    documented = table("docs/configuration.md", "host.json")
+    documented = table("docs/reference/configuration.md", "host.json")
     assert {name: cells[0] for name, cells in documented.items()} == {
         name: f"`{value}`" for name, value in values.items()
     }
@@ -196,20 +196,20 @@ def test_every_queue_setting_and_time_out_of_host_json_is_documented_with_its_va
 
 
 def test_each_documented_lead_source_is_read_as_the_table_says() -> None:
-    for text, cells in table("docs/leads.md", "LeadSource").items():
+    for text, cells in table("docs/reference/lead-format.md", "LeadSource").items():
         source = Source.parse(text)
         assert [source.source, source.action, source.offer_part] == cells
 
 
 def test_every_stage_is_documented_with_its_action() -> None:
-    documented = table("docs/leads.md", "Stages")
+    documented = table("docs/reference/lead-format.md", "Stages")
     assert {stage_of(action) for action in documented} == set(Stage)
     for action, cells in documented.items():
         assert cells[0] == f"`{stage_of(action)}`"
 
 
 def test_each_shape_reads_as_a_lead_of_its_offer() -> None:
-    shapes = [parse_body(text.encode()) for text in blocks("docs/leads.md", "json")]
+    shapes = [parse_body(text.encode()) for text in blocks("docs/reference/lead-format.md", "json")]
     assert len(shapes) == 4
     assert all(lead.first_name and lead.email.endswith("@example.com") for lead in shapes)
     assert all("contoso" in (lead.offer_title + lead.offer_part).casefold() for lead in shapes)
@@ -221,7 +221,7 @@ def test_documented_problems_are_the_ones_that_are_answered() -> None:
         with pytest.raises(UnreadableLead) as caught:
             parse_body(body)
         answered.append((caught.value.status, caught.value.title, caught.value.detail, "body"))
-    documented = [json.loads(text.partition("\n\n")[2]) for text in blocks("docs/leads.md", "http")]
+    documented = [json.loads(text.partition("\n\n")[2]) for text in blocks("docs/reference/lead-format.md", "http")]
     problems = [(p["status"], p["title"], p["detail"], p["field"]) for p in documented if "title" in p]
     assert problems[:2] == answered
     assert problems[-1] == (411, "A length is required", LENGTH_IS_REQUIRED, "Content-Length")
@@ -236,13 +236,16 @@ def test_every_column_of_the_table_is_documented() -> None:
     lead = parse_body((ROOT / "samples/01-https-example.json").read_bytes()).model_copy(update={"extra": {"a": "b"}})
     lead_id = new_lead_id(received_at_of("20260131235959999-0123456789ab-c"), Lead())
     outgoing = OutgoingLead(lead_id, lead, "contoso.crm", "table", Stage.PURCHASE, received_at_of(lead_id))
-    assert table("docs/destinations/azure-table.md", "Columns").keys() == to_entity(outgoing, Customer("key")).keys()
+    assert (
+        table("docs/reference/destinations/azure-table.md", "Columns").keys()
+        == to_entity(outgoing, Customer("key")).keys()
+    )
 
 
 def test_every_column_and_code_of_dynamics_is_documented_and_no_other() -> None:
-    columns = table("docs/destinations/dataverse.md", "Which columns").keys()
+    columns = table("docs/reference/destinations/dataverse.md", "Which columns").keys()
     assert columns == {*DEFAULT_MAPPING, *DO_NOT_CONTACT, RATING_COLUMN}
-    documented = table("docs/destinations/dataverse.md", "Errors, and what to do")
+    documented = table("docs/reference/destinations/dataverse.md", "Errors, and what to do")
     codes = {code: cells[0] for code, cells in documented.items() if code.startswith(("0x", "AADSTS"))}
     for code, outcome in codes.items():
         if code.startswith("AADSTS"):
@@ -257,7 +260,7 @@ def test_every_column_and_code_of_dynamics_is_documented_and_no_other() -> None:
 
 
 def test_every_field_and_code_of_salesforce_is_documented_and_no_other() -> None:
-    page_name = "docs/destinations/salesforce.md"
+    page_name = "docs/reference/destinations/salesforce.md"
     fields = table(page_name, "Which fields").keys()
     assert fields == {*salesforce.DEFAULT_MAPPING, *salesforce.DO_NOT_CONTACT, salesforce.RATING_FIELD}
     documented = table(page_name, "Errors, and what to do")
@@ -291,7 +294,9 @@ def leaves(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 def test_the_webhooks_body_is_the_documented_one() -> None:
     example = next(
-        shown for text in blocks("docs/destinations/webhook.md", "json") if "data" in (shown := json.loads(text))
+        shown
+        for text in blocks("docs/reference/destinations/webhook.md", "json")
+        if "data" in (shown := json.loads(text))
     )
     details = example["data"]["customer"]
     lead = Lead.model_validate(
@@ -302,15 +307,15 @@ def test_the_webhooks_body_is_the_documented_one() -> None:
     outgoing = OutgoingLead(example["data"]["lead_id"], lead, "contoso.crm", "hook", Stage.CONTACT_REQUESTED, received)
     sent = payload(outgoing, Customer(customer_hash(customer_identity(lead, ""))))
     assert sent == example
-    assert f"Version {PAYLOAD_VERSION}." in section("docs/destinations/webhook.md", "The body")
-    documented = table("docs/destinations/webhook.md", "Its fields")
+    assert f"Version {PAYLOAD_VERSION}." in section("docs/reference/destinations/webhook.md", "The body")
+    documented = table("docs/reference/destinations/webhook.md", "Its fields")
     assert {name: cells[0] for name, cells in documented.items()} == dict(leaves(sent))
     for stage in Stage:
         assert f"`{stage}`" in documented["data.stage"][1]
 
 
 def test_every_status_of_a_webhook_is_documented_with_its_outcome() -> None:
-    documented = table("docs/destinations/webhook.md", "Errors, and what to do")
+    documented = table("docs/reference/destinations/webhook.md", "Errors, and what to do")
     for status in map(str, (301, 308, 400, 401, 403, 404, 405, 407, 408, 409, 410, 413, 422, 425, 429, 500)):
         families = {"3": "3xx", "4": "other 4xx"}
         cells = documented.get(status) or documented.get(families.get(status[0], "408"))
@@ -319,7 +324,7 @@ def test_every_status_of_a_webhook_is_documented_with_its_outcome() -> None:
 
 
 def test_every_field_and_status_of_web_to_lead_is_documented_as_it_is() -> None:
-    name = "docs/destinations/salesforce-web-to-lead.md"
+    name = "docs/reference/destinations/salesforce-web-to-lead.md"
     fields = table(name, "Which fields")
     assert fields.keys() == {*web_to_lead.DEFAULT_MAPPING, *web_to_lead.DO_NOT_CONTACT, "Campaign_ID"}
     assert all(f"`{template}`" in fields[field][0] for field, template in web_to_lead.DEFAULT_MAPPING.items())
@@ -333,9 +338,9 @@ def test_every_field_and_status_of_web_to_lead_is_documented_as_it_is() -> None:
 
 
 def test_every_field_and_code_of_marketo_is_documented_and_no_other() -> None:
-    fields = table("docs/destinations/marketo.md", "Which fields").keys()
+    fields = table("docs/reference/destinations/marketo.md", "Which fields").keys()
     assert fields == {*marketo_records.DEFAULT_MAPPING, "rating", "doNotCall", "doNotCallReason"}
-    documented = rows("docs/destinations/marketo.md", "Errors, and what to do")
+    documented = rows("docs/reference/destinations/marketo.md", "Errors, and what to do")
     outcomes = {(code, cells[0]) for codes, *cells in documented for code in re.findall(r"`(\w+)`", codes)}
     transient = {code for code, (kind, _) in MARKETO_CODES.items() if kind is ErrorKind.TRANSIENT}
     for code, (kind, words) in MARKETO_CODES.items():
@@ -349,7 +354,7 @@ def test_every_field_and_code_of_marketo_is_documented_and_no_other() -> None:
 
 
 def test_marketos_rate_limit_is_documented_as_it_is() -> None:
-    text = page("docs/destinations/marketo.md")
+    text = page("docs/reference/destinations/marketo.md")
     calls = RATE_LIMIT.calls
     assert f"{calls} calls in {RATE_LIMIT.seconds:.0f} seconds and {RATE_LIMIT.at_once} at once" in text
     assert f"{calls / RATE_LIMIT.seconds} calls a second" in text
@@ -358,24 +363,26 @@ def test_marketos_rate_limit_is_documented_as_it_is() -> None:
 
 def test_the_measure_of_a_new_destination_is_the_webhooks_length() -> None:
     lines = len(page("leads/destinations/vendors/webhook.py").splitlines())
-    assert f"`leads/destinations/vendors/webhook.py` has {lines} lines" in page("docs/adding-a-destination.md")
+    assert f"`leads/destinations/vendors/webhook.py` has {lines} lines" in page(
+        "docs/contributing/adding-a-destination.md"
+    )
 
 
 # --- How it works -------------------------------------------------------------------------------------------------------
 
 
 def test_the_schedule_is_the_documented_one() -> None:
-    text = section("docs/how-it-works.md", "The schedule").strip()
+    text = section("docs/explanation/how-it-works.md", "The schedule").strip()
     steps = re.findall(r"(\d+) (s|min|h)\b", text.partition(", then")[0])
     assert tuple(int(number) * UNITS[unit] for number, unit in steps) == SCHEDULE
 
 
 def test_every_outcome_is_documented() -> None:
-    assert table("docs/how-it-works.md", "Outcomes").keys() == {kind.__name__ for kind in get_args(Outcome)}
+    assert table("docs/explanation/how-it-works.md", "Outcomes").keys() == {kind.__name__ for kind in get_args(Outcome)}
 
 
 def test_the_state_diagram_has_every_state() -> None:
-    (diagram,) = blocks("docs/how-it-works.md", "mermaid")
+    (diagram,) = blocks("docs/explanation/how-it-works.md", "mermaid")
     assert set(re.findall(r"\b[a-z_]+(?= -->)|(?<=--> )[a-z_]+\b", diagram)) == set(State)
 
 
@@ -383,7 +390,7 @@ def test_the_state_diagram_has_every_state() -> None:
 
 
 def test_every_state_is_in_operations() -> None:
-    assert table("docs/operations.md", "States").keys() == set(State)
+    assert table("docs/reference/operations.md", "States").keys() == set(State)
 
 
 @pytest.mark.parametrize("name", generated_docs.GENERATED)
@@ -392,14 +399,14 @@ def test_what_is_made_from_the_code_is_as_it_makes_it(name: str) -> None:
 
 
 def test_every_event_is_in_operations_and_the_alarms_are_marked() -> None:
-    documented = table("docs/operations.md", "Log events")
+    documented = table("docs/reference/operations.md", "Log events")
     assert documented.keys() == set(Event)
     alarms = {name: cells[0] for name, cells in documented.items() if cells[0] not in {"", "warning"}}
     assert alarms == {alarm: f"until `{alarm.ended_by}`" if alarm.ended_by else "repeated" for alarm in ALARMS}
 
 
 def test_every_alarm_says_what_it_means_what_to_look_at_and_what_to_do() -> None:
-    documented = table("docs/operations.md", "Each alarm")
+    documented = table("docs/reference/operations.md", "Each alarm")
     assert documented.keys() >= ALARMS
     warnings = {event for event in Event if event.level == logging.WARNING}
     assert documented.keys() & set(Event) == ALARMS | warnings
@@ -408,7 +415,7 @@ def test_every_alarm_says_what_it_means_what_to_look_at_and_what_to_do() -> None
 
 def test_every_query_names_events_and_fields_that_there_are() -> None:
     fields = {name for event in Event for name in event.fields} | {"trace"}
-    queries = blocks("docs/operations.md", "kusto")
+    queries = blocks("docs/reference/operations.md", "kusto")
     assert queries
     for query in queries:
         assert set(re.findall(r"fields\)?\.(\w+)", query)) <= fields
@@ -417,7 +424,7 @@ def test_every_query_names_events_and_fields_that_there_are() -> None:
 
 def test_every_command_is_documented_and_no_other_is_mentioned() -> None:
     known = set(command_names())
-    documented = table("docs/operations.md", "Commands")
+    documented = table("docs/reference/operations.md", "Commands")
     words = {re.sub(r"( [A-Z]+| --[a-z]+)+$", "", text.removeprefix("python -m leads ")) for text in documented}
     assert words == known
     for path in PAGES:
@@ -427,13 +434,15 @@ def test_every_command_is_documented_and_no_other_is_mentioned() -> None:
 
 def test_every_exit_status_is_documented() -> None:
     statuses = {value for name, value in vars(prompts).items() if name.isupper() and isinstance(value, int)}
-    rows = re.findall(r"^\| (\d+) \| ", section("docs/operations.md", "Commands"), re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| ", section("docs/reference/operations.md", "Commands"), re.MULTILINE)
     assert {int(status) for status in rows} == statuses
-    assert {int(number) for number in re.findall(r"exit status (?:is )?(\d+)", page("docs/connecting.md"))} <= statuses
+    assert {
+        int(number) for number in re.findall(r"exit status (?:is )?(\d+)", page("docs/how-to/connect.md"))
+    } <= statuses
 
 
 def test_the_yaml_of_the_walk_is_offers(tmp_path: Path) -> None:
-    (text,) = blocks("docs/connecting.md", "yaml")
+    (text,) = blocks("docs/how-to/connect.md", "yaml")
     file = tmp_path / "offers.yaml"
     file.write_text(text)
     first, rest = read_offers(str(file))
@@ -446,7 +455,11 @@ def test_the_yaml_of_the_walk_is_offers(tmp_path: Path) -> None:
 def test_every_layer_of_tests_is_documented() -> None:
     folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
     beside = {f"tests/{name}" for name in folders if not (ROOT / "leads" / name).is_dir()}
-    assert table("docs/local-development.md", "Tests").keys() == {"tests/FOLDER", "tests/destinations/faults", *beside}
+    assert table("docs/contributing/local-development.md", "Tests").keys() == {
+        "tests/FOLDER",
+        "tests/destinations/faults",
+        *beside,
+    }
 
 
 def test_every_make_command_is_in_the_makefile() -> None:
@@ -465,7 +478,8 @@ def offers_in(name: str) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "path", [ROOT / "README.md", DOCS / "configuration.md", *sorted((DOCS / "destinations").glob("*.md"))]
+    "path",
+    [ROOT / "README.md", DOCS / "reference/configuration.md", *sorted((DOCS / "reference/destinations").glob("*.md"))],
 )
 def test_every_example_of_an_offer_is_valid(path: Path) -> None:
     examples = offers_in(str(path.relative_to(ROOT)))

@@ -138,7 +138,9 @@ def test_the_command_that_stores_a_secret_takes_it_from_its_input(reference: str
     (line,) = [line for line in shell_lines("\n".join(told)) if "az keyvault" in line]
     assert wrong_with(line) == []
     assert shlex.split(line.partition("az ")[2])[3:7] == ["--vault-name", "VAULT", "--name", secret]
-    (shown,) = [line for line in shell_lines((ROOT / "docs/configuration.md").read_text()) if "az keyvault" in line]
+    (shown,) = [
+        line for line in shell_lines((ROOT / "docs/reference/configuration.md").read_text()) if "az keyvault" in line
+    ]
     assert line.replace(secret, "crm-secret", 1) == shown, "the documents show the same command"
 
 

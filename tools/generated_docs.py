@@ -57,8 +57,8 @@ def correctable() -> str:
 
 
 GENERATED: Mapping[str, tuple[tuple[str, Callable[[], str]], ...]] = {
-    "docs/operations.md": (("operations", operations), ("events", events)),
-    "docs/recovering.md": (("sent twice", replay_warning), ("fields", correctable)),
+    "docs/reference/operations.md": (("operations", operations), ("events", events)),
+    "docs/how-to/recover-leads.md": (("sent twice", replay_warning), ("fields", correctable)),
 }
 """Document → the parts of it that are made, each with what makes it."""
 
@@ -69,8 +69,13 @@ def made(name: str, text: str) -> str:
         begin, end = f"<!-- {part} -->\n", f"\n<!-- end of {part} -->"
         before, _, rest = text.partition(begin)
         _, _, after = rest.partition(end)
-        text = f"{before}{begin}{make()}{end}{after}"
+        text = f"{before}{begin}{_linked_from(name, make())}{end}{after}"
     return text
+
+
+def _linked_from(name: str, text: str) -> str:
+    """The code names a page by its path from the root; a link in a document begins at the document's folder."""
+    return text.replace("](docs/", "](" + "../" * (name.count("/") - 1))
 
 
 def main(arguments: list[str]) -> int:

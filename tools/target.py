@@ -47,5 +47,5 @@ def read_target(environment: Mapping[str, str], default: str = "devhost") -> Tar
     given = {name: environment.get(name, "").strip() for name in ("HOST_KEY", "HOST_STORAGE")}
     for name, value in given.items():
         if not value:
-            raise RunError(f"{name} is missing: set it with HOST={host} (see docs/testing.md)")
+            raise RunError(f"{name} is missing: set it with HOST={host} (see docs/contributing/testing.md)")
     return Target("", host.rstrip("/"), given["HOST_KEY"], given["HOST_STORAGE"])

@@ -262,7 +262,7 @@ class Dialogue:
 
 def where_secrets_go(value: JsonValue) -> Iterator[str]:
     """For each secret reference the command that stores its secret. The secret is typed unseen and is no argument, which
-    others could read (docs/configuration.md, "Storing a secret")."""
+    others could read (docs/reference/configuration.md, "Storing a secret")."""
     if isinstance(value, dict):
         for inner in value.values():
             yield from where_secrets_go(inner)
@@ -275,8 +275,8 @@ def where_secrets_go(value: JsonValue) -> Iterator[str]:
             secret = re.sub("[_.]", "-", name).lower()
             yield f"Put the secret into the Key Vault of the deployment, from which it sets the app setting {name}:"
             yield from _store(secret)
-            yield f'Then add "{name}": "{secret}" to the parameter keyVaultSettings (docs/deploy.md), and deploy. What is set by'
-            yield f"hand is gone with the next deployment. keyvault:{secret} instead needs neither."
+            yield f'Then add "{name}": "{secret}" to the parameter keyVaultSettings (docs/how-to/deploy.md), and deploy.'
+            yield f"What is set by hand is gone with the next deployment. keyvault:{secret} instead needs neither."
 
 
 def _store(secret: str) -> Iterator[str]:

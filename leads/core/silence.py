@@ -1,7 +1,7 @@
 """Decides whether an offer has been without leads for unusually long. Pure: no clock, no I/O.
 
-A silence is measured in the leads that were to be expected, by the offer's own weekdays and hours. docs/silence.md has the reason
-for each number, and the false alarms and late ones of a simulated year.
+A silence is measured in the leads that were to be expected, by the offer's own weekdays and hours.
+docs/explanation/silence.md has the reason for each number, and the false alarms and late ones of a simulated year.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -227,7 +227,7 @@ class _Examination:
             return
         says = f"a lead came without a Content-Length at {last.at:%Y-%m-%d %H:%M} UTC, and is lost"
         about = f"sender {last.user_agent}" if last.user_agent else "a sender without a name"
-        remedy = "have it give a length, or let a gateway buffer its bodies (docs/connecting.md, A sender that gives no length)"
+        remedy = "have it give a length, or let a gateway buffer its bodies (docs/how-to/connect.md)"
         if clock.now() - last.at < WITHOUT_LENGTH_FOR:
             yield wrong(Area.INTAKE, about, says, remedy)
         else:

@@ -2,7 +2,7 @@
 
 A line reads `event=NAME {json}`: it can be found as text, and parsed with `parse_json` in Log Analytics. Alert rules match on
 the name. Alarms are logged at ERROR, events about a lead that needs a person at WARNING, all others at INFO. An event about a
-lead also has the field `trace`, the same from the intake on. docs/operations.md is generated from this catalogue.
+lead also has the field `trace`, the same from the intake on. docs/reference/operations.md is generated from this catalogue.
 """
 
 import json
@@ -85,19 +85,20 @@ class Event(StrEnum):
     )
     LEAD_EMPTIED = _Says(
         "lead_emptied",
-        "A lead was not delivered when its customer was [erased](privacy.md#erasure): it is not sent, and only what is left "
-        "without the person is kept.",
+        "A lead was not delivered when its customer was [erased](docs/how-to/privacy.md#erasure): it is not sent, and only "
+        "what is left without the person is kept.",
         "lead_id",
     )
     LEADS_EMPTIED = _Says(
         "leads_emptied",
-        "Personal data was removed from leads whose [time was over](privacy.md#retention).",
+        "Personal data was removed from leads whose [time was over](docs/how-to/privacy.md#retention).",
         "count",
     )
     LEAD_UNROUTED = _Says("lead_unrouted", "No offer takes the lead.", "lead_id")
     LEAD_UNREADABLE = _Says(
         "lead_unreadable",
-        "A body that can't be read was kept: [correct it](recovering.md#corrections). The alarm is `leads_need_a_person`.",
+        "A body that can't be read was kept: [correct it](docs/how-to/recover-leads.md#corrections). The alarm is "
+        "`leads_need_a_person`.",
         "lead_id bytes",
         level=logging.WARNING,
     )
@@ -130,8 +131,8 @@ class Event(StrEnum):
     )
     LEAD_DISMISSED = _Says(
         "lead_dismissed",
-        "A person has [dismissed](recovering.md#what-nobody-will-repair) a lead: it calls for nobody any more. `state` is what "
-        "it had been in.",
+        "A person has [dismissed](docs/how-to/recover-leads.md#what-nobody-will-repair) a lead: it calls for nobody any more. "
+        "`state` is what it had been in.",
         f"{_LEAD} state",
     )
     LEAD_DISMISSAL_TAKEN_BACK = _Says(
@@ -170,7 +171,7 @@ class Event(StrEnum):
     BODY_WITHOUT_LENGTH = _Says(
         "body_without_length",
         "A lead came without a Content-Length and is lost: the platform hands no such body on. Its sender, which calls itself "
-        "`user_agent`, got 411: [what helps](connecting.md#a-sender-that-gives-no-length).",
+        "`user_agent`, got 411: [what helps](docs/how-to/connect.md#a-sender-that-gives-no-length).",
         "user_agent",
         level=logging.ERROR,
     )
@@ -277,13 +278,14 @@ class Event(StrEnum):
     )
     CHANGE_MADE = _Says(
         "change_made",
-        "Somebody has changed something: the operation, what it was about, and [who](connecting.md#who-did-what), never by name.",
+        "Somebody has changed something: the operation, what it was about, and [who](docs/how-to/connect.md#who-did-what), "
+        "never by name.",
         "operation about level by who",
     )
     PERSONAL_DATA_VIEWED = _Says(
         "personal_data_viewed",
-        "Somebody was given what customers said: the operation, what it was about, and [who](connecting.md#who-did-what), never "
-        "by name.",
+        "Somebody was given what customers said: the operation, what it was about, and "
+        "[who](docs/how-to/connect.md#who-did-what), never by name.",
         "operation about level by who",
     )
     REQUEST_FAILED = _Says(

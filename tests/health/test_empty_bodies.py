@@ -109,7 +109,7 @@ def test_the_doctor_names_the_last_one_and_its_sender_for_thirty_days(post: Post
     finding = about_the_intake(pipeline)
     assert (finding.level, finding.about) == (Level.WRONG, "sender Sender/1.0 (Contoso)")
     assert f"{pipeline.clock.time:%Y-%m-%d %H:%M} UTC" in finding.says
-    assert "docs/connecting.md" in finding.remedy
+    assert "docs/how-to/connect.md" in finding.remedy
     pipeline.clock.time += WITHOUT_LENGTH_FOR
     finding = about_the_intake(pipeline)
     assert finding.level is Level.NOTE

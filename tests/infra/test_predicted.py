@@ -104,7 +104,7 @@ def test_the_app_itself_refuses_every_body_that_is_too_large(deployment: Deploym
     limit = int(deployment.settings["FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"])
     assert set(code.body_limits()) == {"leads/operations/wire.py", "leads/pipeline/intake.py"}
     assert limit > max(code.body_limits().values())
-    documented = (ROOT / "docs/configuration.md").read_text()
+    documented = (ROOT / "docs/reference/configuration.md").read_text()
     assert f"| `FUNCTIONS_REQUEST_BODY_SIZE_LIMIT` | `{limit}` |" in documented
 
 
@@ -191,7 +191,7 @@ def test_the_platform_says_who_has_signed_in_and_the_app_refuses_the_others(pred
     (config,) = login("production")
     assert predicted("production").settings["LEADS_SIGN_IN"] == "entra"
     documented = re.search(
-        r"```json\n(.*?globalValidation.*?)```", (ROOT / "docs/connecting.md").read_text(), re.DOTALL
+        r"```json\n(.*?globalValidation.*?)```", (ROOT / "docs/how-to/connect.md").read_text(), re.DOTALL
     )
     assert documented is not None
     asked = config["properties"]["globalValidation"]
@@ -251,7 +251,7 @@ def test_the_app_and_the_operator_have_the_rights_that_they_need_and_no_others(d
 
 
 def test_the_roles_are_those_that_the_documents_ask_for() -> None:
-    documented = (ROOT / "docs/configuration.md").read_text() + (ROOT / "docs/deploy.md").read_text()
+    documented = (ROOT / "docs/reference/configuration.md").read_text() + (ROOT / "docs/how-to/deploy.md").read_text()
     for _, _, role in promises.RIGHTS:
         assert role in documented, role
 

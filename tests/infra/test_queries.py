@@ -124,7 +124,7 @@ def test_the_documents_say_how_many_rules_there_are_and_what_they_cost(productio
     executions = len(asked["Locations"]) * HOURS_A_MONTH * 3600 / asked["Frequency"]
     cost = sum(prices[rule["properties"]["evaluationFrequency"]] for rule in rules)
     cost += 0.10 * len(metrics) + 0.0005 * executions
-    documented = (ROOT / "docs/deploy.md").read_text()
+    documented = (ROOT / "docs/how-to/deploy.md").read_text()
     assert f"| {len(rules) + len(metrics)} alert rules, the availability test | {cost:.2f} |" in documented
     assert f"{executions:,.0f} executions a month" in documented
     assert f"The alert rules and the availability test: about {cost:.0f} USD a month." in documented
@@ -132,12 +132,12 @@ def test_the_documents_say_how_many_rules_there_are_and_what_they_cost(productio
 
 
 def test_what_to_do_about_an_alert_is_where_the_alert_says(production: Deployment) -> None:
-    operations = (ROOT / "docs/operations.md").read_text()
+    operations = (ROOT / "docs/reference/operations.md").read_text()
     for kind in ("Microsoft.Insights/scheduledQueryRules", "Microsoft.Insights/metricAlerts"):
         for rule in production.of_type(kind):
             name = rule["name"].rpartition("-")[2]
             assert f"| `{name}` |" in operations
-            assert rule["properties"]["description"].endswith(f"docs/operations.md, {name}.")
+            assert rule["properties"]["description"].endswith(f"docs/reference/operations.md, {name}.")
 
 
 def test_every_query_is_in_a_rule_or_in_the_workbook_as_it_is(production: Deployment) -> None:

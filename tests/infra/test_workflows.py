@@ -80,7 +80,7 @@ def test_whatever_deploys_lets_azure_build() -> None:
     (publish,) = [step for step in workflow("deploy.yml")["jobs"]["deploy"]["steps"] if step.get("name") == "Publish"]
     assert publish["with"]["remote-build"] == "true"
     assert publish["with"]["respect-funcignore"] == "true"
-    documented = re.findall(r"func azure functionapp publish[^\n`]*", (ROOT / "docs/deploy.md").read_text())
+    documented = re.findall(r"func azure functionapp publish[^\n`]*", (ROOT / "docs/how-to/deploy.md").read_text())
     assert documented
     assert [command for command in documented if "--build remote" not in command] == []
 
@@ -109,7 +109,7 @@ def test_the_login_is_by_token_alone() -> None:
 
 
 def test_each_value_is_documented() -> None:
-    documented = (ROOT / "docs/deploy.md").read_text()
+    documented = (ROOT / "docs/how-to/deploy.md").read_text()
     for name in VARIABLES:
         assert f"`{name}`" in documented, name
     for name in re.findall(r"^param (\w+)", (INFRA / "main.bicep").read_text(), re.MULTILINE):

@@ -128,7 +128,10 @@ def test_what_comes_after_a_block_keeps_its_share(now: list[float]) -> None:
 
 def test_the_documented_limits_are_those_of_the_code() -> None:
     section = (
-        (ROOT / "docs/configuration.md").read_text().partition("### Time limits")[2].partition("\nWithin these")[0]
+        (ROOT / "docs/reference/configuration.md")
+        .read_text()
+        .partition("### Time limits")[2]
+        .partition("\nWithin these")[0]
     )
     rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in section.splitlines() if line.startswith("| ")]
     usual, long = sorted({operation.seconds for operation in OPERATIONS})
