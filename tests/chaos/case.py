@@ -25,9 +25,9 @@ from tests.support.pipeline import a_lead, crm
 from tests.support.proxy import Proxy, Rule
 from tests.support.vendor import Vendor
 
-LEASE_SECONDS = 3
-"""The queue lease where workers are killed, so that others take over soon; the app's claim lease is 0.4 of it. A worker on a busy
-machine may look like a dead one: what is said of such a case holds for both."""
+LEASE_SECONDS = 5
+"""The queue lease of a worker that is to be killed, so that others take over soon. A worker on a busy machine may look like a
+dead one: what is said of such a case holds for both."""
 LONG_LEASE_SECONDS = 60
 """Where no worker is killed: no stall of the machine is as long, so each message is handed out once."""
 CLOCK_FACTOR = 20

@@ -15,7 +15,7 @@ from typing import Literal
 
 from devhost.clock import Clock
 from leads.core.states import State
-from tests.chaos.case import Case, states
+from tests.chaos.case import LEASE_SECONDS, LONG_LEASE_SECONDS, Case, states
 from tests.chaos.workers import ForkServer, Worker
 from tests.support.app_folder import app_folder
 from tests.support.pipeline import a_lead
@@ -224,8 +224,8 @@ class Intake(Scenario):
 class Outcome:
     """What came of one run.
 
-    `requests` are those that count, `calls` what the vendors got, `wrong` is "" if nothing is. `stalled`: a worker was so slow
-    that it lost a message, as if it had been killed there, so that how often a lead was sent shows nothing.
+    `requests` are those that count, `calls` what the vendors got, `wrong` is "" if nothing is. `stalled`: a worker so slow
+    before its end that it lost a message, as if it had been killed there, so that how often a lead was sent shows nothing.
     """
 
     scenario: str
@@ -313,6 +313,7 @@ def after_call(number: int) -> Callable[[Case], Rule]:
 def _run(scenario: Scenario, case: Case, outcome: Outcome) -> None:
     scenario.prepare(case)
     lost: dict[tuple[str, str], int] = {}
+    case.lease_seconds = LEASE_SECONDS if outcome.kill else LONG_LEASE_SECONDS
     worker = case.start(outcome.kill)
     seen, ticked = -1, time.monotonic()
 
@@ -321,6 +322,7 @@ def _run(scenario: Scenario, case: Case, outcome: Outcome) -> None:
         if case.proxy.killed.is_set() and len(case.workers) == 1:
             assert worker.ended.wait(60)
             lost.update(case.lost_calls())
+            case.lease_seconds = LONG_LEASE_SECONDS
             worker = case.start()
         assert not worker.ended.is_set() or len(case.workers) == 1, "the second worker ended by itself"
         busy = max((request.arrived_at for request in case.proxy.journal if request.step), default=0.0)
