@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from leads.cli import prompts
+from leads.cli import exits
 from leads.cli.files import read_offers
 from leads.core.identity import customer_hash, customer_identity, new_lead_id, received_at_of
 from leads.core.lead import Lead, Source, Stage, stage_of
@@ -433,7 +433,7 @@ def test_every_command_is_documented_and_no_other_is_mentioned() -> None:
 
 
 def test_every_exit_status_is_documented() -> None:
-    statuses = {value for name, value in vars(prompts).items() if name.isupper() and isinstance(value, int)}
+    statuses = {value for name, value in vars(exits).items() if name.isupper() and isinstance(value, int)}
     rows = re.findall(r"^\| (\d+) \| ", section("docs/reference/operations.md", "Commands"), re.MULTILINE)
     assert {int(status) for status in rows} == statuses
     assert {

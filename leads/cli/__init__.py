@@ -1,67 +1,32 @@
 """The command line: the operations of `leads.operations` for a person at a shell.
 
-It needs typer, rich and PyYAML, which the deployed app does not have.
+It needs typer, rich and PyYAML, which the deployed app does not have. What a command needs is imported when it runs.
 """
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
-from typer.exceptions import TyperException
 
-from leads.cli import (  # two of them add their commands to `offers`
-    checks,  # noqa: F401
-    connect,  # noqa: F401
-    connections,
-    dismiss,
-    doctor,
-    export,
-    hints,
-    imports,
-    leads,
-    offers,
-    people,
-    replay,
-    report,
-    status,
-    who,
-)
-from leads.cli.output import printable
-from leads.cli.prompts import BAD_INPUT, CHANGED_MEANWHILE, INTERRUPTED, NOT_FOUND, OUT_OF_REACH
-from leads.cli.transport import APP_VARIABLE, KEY_VARIABLE, TOKEN_VARIABLE, HttpTransport, OutOfReach, StorageTransport
-from leads.core.problems import first_problem
-from leads.operations.problems import FAILURES, Changed, NotFound, Unavailable
+from leads.cli import hints
+from leads.cli.environment import APP_VARIABLE, KEY_VARIABLE, TOKEN_VARIABLE
+from leads.cli.exits import INTERRUPTED
+from leads.cli.program import Program
+from leads.cli.version import print_version
 from leads.platform.libraries import quiet_libraries
-from leads.platform.storage import StorageError
-from leads.platform.storage_errors import storage_problem
-from leads.platform.threads import NotDoneInTime
 
 commands = typer.Typer(
-    add_completion=False,
+    cls=Program,
+    add_completion=hints.program() == (hints.INSTALLED,),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-commands.add_typer(offers.group, name="offers")
-commands.add_typer(leads.group, name="leads")
-commands.add_typer(connections.group, name="connections")
-commands.command("status")(status.status)
-commands.command("report")(report.report)
-commands.command("replay")(replay.replay)
-commands.command("dismiss")(dismiss.dismiss)
-commands.add_typer(imports.group, name="import")
-commands.command("reconcile")(imports.reconcile)
-commands.command("doctor")(doctor.doctor)
-commands.command("export")(export.export)
-commands.command("access")(people.access)
-commands.command("erase")(people.erase)
-commands.command("whoami")(who.whoami)
-commands.command("audit")(who.audit)
 
 
 @commands.callback(
@@ -101,8 +66,14 @@ def reached(
             "--app", metavar="URL", envvar=APP_VARIABLE, help="The deployed app's address, instead of storage."
         ),
     ] = "",
+    version: Annotated[  # noqa: ARG001 - the callback prints it
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=print_version),
+    ] = False,
 ) -> None:
     """Choose how the app is reached."""
+    from leads.cli.transport import HttpTransport, StorageTransport
+
     context.obj = HttpTransport(app) if app else StorageTransport()
 
 
@@ -115,65 +86,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        result = commands(arguments, prog_name="python -m leads", standalone_mode=False)
+        result = commands(arguments, prog_name=shlex.join(hints.program()), standalone_mode=False)
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(INTERRUPTED, "Interrupted.")
+        return _interrupted()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it ends
         return 1
-    except (*FAILURES, OutOfReach, TyperException) as error:
-        status, text = _in_a_line(error)
-        return _fail(status, hints.here(text))
+    except Exception as error:
+        from leads.cli.failures import failure_of, say
+
+        if failure := failure_of(error):
+            return say(failure)
+        raise
+    if result == INTERRUPTED:  # as which typer returns Ctrl-C
+        return _interrupted()
     return result if isinstance(result, int) else 0
 
 
-def _in_a_line(error: Exception) -> tuple[int, str]:
-    """The exit status and the line for what went wrong."""
-    match error:
-        case NotFound():
-            return NOT_FOUND, _with_the_list(str(error))
-        case Changed():
-            return CHANGED_MEANWHILE, str(error)
-        case Unavailable() | OutOfReach() | NotDoneInTime():
-            return OUT_OF_REACH, str(error)
-        case StorageError():
-            found = storage_problem(error)
-            return OUT_OF_REACH, f"LeadsStorage: {found.says}; {found.remedy}"
-        case ValidationError():
-            return BAD_INPUT, first_problem(error)
-        case TyperException():
-            return error.exit_code, _usage_problem(error)
-        case _:
-            return BAD_INPUT, str(error)
-
-
-_LISTED_BY = {
-    "offer": ("offers", "list"),
-    "destination": ("offers", "list"),
-    "type": ("offers", "types"),
-    "connection_id": ("connections", "list"),
-    "lead_id": ("leads", "list"),
-}
-"""The command that lists what there is of a kind, by the field that names one of it."""
-
-
-def _with_the_list(text: str) -> str:
-    words = _LISTED_BY.get(text.partition(":")[0])
-    return f"{text}: {hints.command(*words)}" if words else text
-
-
-def _usage_problem(error: TyperException) -> str:
-    text = error.format_message()
-    if text.startswith("No such option: --app"):
-        return f"--app: stands before the command: {hints.moved('--app')}"
-    if "\n" in text:
-        return text
-    context: typer.Context | None = getattr(error, "ctx", None)
-    words = context.command_path.removeprefix("python -m leads").split() if context else []
-    return f"{text.rstrip('.')}; for more: {hints.command(*words, '--help')}"
-
-
-def _fail(status: int, text: str) -> int:
-    typer.echo("\n".join(map(printable, text.splitlines())), err=True)
-    return status
+def _interrupted() -> int:
+    typer.echo("Interrupted.", err=True)
+    return INTERRUPTED

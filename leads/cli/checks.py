@@ -8,10 +8,11 @@ import typer
 from rich.text import Text
 
 from leads.cli import hints
+from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.files import read_bytes, read_offers
 from leads.cli.offers import group
 from leads.cli.output import AsJson, json_text, print_json, print_line, print_table, printable, utc, with_answer
-from leads.cli.prompts import DONE, NEEDS_A_PERSON, OfferId, ask
+from leads.cli.prompts import OfferId, ask
 from leads.cli.transport import StorageTransport
 from leads.core.lenient_json import text_of_body
 from leads.core.states import RESTING, State

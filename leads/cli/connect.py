@@ -13,9 +13,10 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from leads import destinations
 from leads.cli.checks import OptionalId, print_validation, send_and_wait, validate_unsaved
+from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.offers import compare, group, save_all, show_plans, stored_offer
 from leads.cli.output import print_line, value_of
-from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask
+from leads.cli.prompts import ask
 from leads.cli.settings import Setting, settings_of
 from leads.core.problems import problem_of_field
 from leads.offers.model import DestinationConfig, InvalidOffer, Offer, problem_of_id

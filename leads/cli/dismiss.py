@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
+from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.output import AsJson, print_json, print_line, print_table
-from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask, confirm, from_flags, nothing_found
+from leads.cli.prompts import ask, confirm, from_flags, nothing_found
 from leads.cli.steps import (
     After,
     AllOfConnection,

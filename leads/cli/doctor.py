@@ -7,8 +7,9 @@ import typer
 from rich.text import Text
 
 from leads.cli import hints
+from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.output import AsJson, print_json, print_line, print_table, printable, with_answer
-from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask
+from leads.cli.prompts import ask
 from leads.cli.transport import StorageTransport
 from leads.operations.doctor import examine_deployment
 from leads.operations.findings import Finding, Level

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Final, Literal, TextIO
 
 import typer
 
+from leads.cli.exits import DONE
 from leads.cli.leads import InState, OfOffer, Since, Until
 from leads.cli.output import json_text, print_line
-from leads.cli.prompts import DONE, confirm, from_flags
+from leads.cli.prompts import confirm, from_flags
 from leads.cli.steps import After, DryRun, Yes, in_steps, show_progress
 from leads.operations.export import Export, csv_header, csv_line, export_leads
 from leads.operations.problems import Invalid

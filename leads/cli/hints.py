@@ -2,14 +2,27 @@
 
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Final
 
-PROGRAM: Final = ("python", "-m", "leads")
+INSTALLED: Final = "leads"
+_MODULE: Final = ("python", "-m", "leads")
 _GIVEN: Final = ContextVar[tuple[str, ...]]("arguments", default=())
 _WHERE: Final = "--app"
-_ANYWHERE: Final = re.compile(rf"{shlex.join(PROGRAM)} (?!{_WHERE})")
+_ANYWHERE: Final = re.compile(rf"{shlex.join(_MODULE)} (?!{_WHERE})")
+
+
+def program() -> tuple[str, ...]:
+    """How the command line was started: as the installed program, or as a module of a checkout."""
+    return (INSTALLED,) if Path(sys.argv[0]).stem == INSTALLED else _MODULE
+
+
+def as_typed(text: str) -> str:
+    """A text whose commands begin as the one that runs now was started."""
+    return text.replace(f"{shlex.join(_MODULE)} ", f"{shlex.join(program())} ")
 
 
 def remember(arguments: Sequence[str]) -> None:
@@ -20,13 +33,13 @@ def remember(arguments: Sequence[str]) -> None:
 def command(*words: str) -> str:
     """A command with these words, on the app that this one is on."""
     app, _ = _taken_out(_WHERE)
-    return shlex.join([*PROGRAM, *([_WHERE, app] if app else []), *words])
+    return shlex.join([*program(), *([_WHERE, app] if app else []), *words])
 
 
 def again(option: str, value: str) -> str:
     """The command that runs now, with another value of an option."""
     _, others = _taken_out(option)
-    return shlex.join([*PROGRAM, *others, option, value])
+    return shlex.join([*program(), *others, option, value])
 
 
 def here(text: str) -> str:
@@ -37,7 +50,7 @@ def here(text: str) -> str:
 def moved(option: str) -> str:
     """The command that runs now, with an option of the program itself where it belongs."""
     value, others = _taken_out(option)
-    return shlex.join([*PROGRAM, option, value or "URL", *others])
+    return shlex.join([*program(), option, value or "URL", *others])
 
 
 def _taken_out(option: str) -> tuple[str, list[str]]:

@@ -8,9 +8,10 @@ from typing import Annotated, Final
 import typer
 
 from leads.cli.csv_file import CsvFile, read_csv
+from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.files import read_bytes
 from leads.cli.output import AsJson, print_json, print_line, print_table
-from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask, from_flags
+from leads.cli.prompts import ask, from_flags
 from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
 from leads.core.columns import fields_in, time_in
 from leads.core.dates import DateOrder, is_either_way, read_date

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 import typer
 
 from leads.cli import hints
+from leads.cli.exits import CHANGED_MEANWHILE, DONE, NEEDS_A_PERSON
 from leads.cli.files import STANDARD_INPUT, read_offers
 from leads.cli.output import AsJson, print_json, print_line, print_table, time_of, value_of
-from leads.cli.prompts import CHANGED_MEANWHILE, DONE, NEEDS_A_PERSON, OfferId, ask, confirm
+from leads.cli.prompts import OfferId, ask, confirm
 from leads.cli.settings import Setting, settings_of
 from leads.cli.steps import Yes
 from leads.offers.model import Offer

@@ -8,8 +8,9 @@ from typing import Any
 
 import typer
 
+from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.output import AsJson, print_json, print_line, print_table
-from leads.cli.prompts import DONE, NEEDS_A_PERSON, confirm
+from leads.cli.prompts import confirm
 from leads.cli.steps import After, DryRun, Yes, in_steps, show_progress
 from leads.operations.people import (
     Access,

@@ -1,9 +1,9 @@
-"""What the commands have in common: asking the app, asking a person, and the exit statuses."""
+"""What the commands have in common: asking the app, and asking a person."""
 
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 from pydantic import BaseModel
@@ -14,14 +14,6 @@ from leads.operations.operation import Parts
 from leads.operations.problems import Invalid
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
-
-DONE: Final = 0
-NOT_FOUND: Final = 1
-BAD_INPUT: Final = 2
-OUT_OF_REACH: Final = 3
-CHANGED_MEANWHILE: Final = 4
-NEEDS_A_PERSON: Final = 5
-INTERRUPTED: Final = 130
 
 OfferId = Annotated[str, typer.Argument(metavar="ID", help="The offer's id: publisher.offer, or *.")]
 

@@ -8,8 +8,9 @@ from rich.text import Text
 
 from leads.cli import hints
 from leads.cli.connections import print_connections
+from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.output import AsJson, print_fields, print_json, print_line, printable, utc
-from leads.cli.prompts import DONE, NEEDS_A_PERSON, ask
+from leads.cli.prompts import ask
 from leads.core.states import State
 from leads.operations.operation import Nothing
 from leads.operations.status import COUNTED_AT_MOST, Status, Waiting, show_status

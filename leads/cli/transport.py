@@ -14,6 +14,7 @@ import requests
 from pydantic import BaseModel, ValidationError
 
 from leads.app import App, examined_app
+from leads.cli.environment import KEY_VARIABLE, TOKEN_VARIABLE
 from leads.operations.access import LEVEL_OF_KEY, SHELL, SIGNED_IN, base_of
 from leads.operations.audit import carry_out
 from leads.operations.openapi import KEY_HEADER
@@ -25,9 +26,6 @@ from leads.operations.wire import read_answer, write_request
 from leads.platform.settings import SettingsError, read_settings
 from leads.platform.storage import CLI_TIMEOUTS
 
-APP_VARIABLE: Final = "LEADS_APP_URL"
-KEY_VARIABLE: Final = "LEADS_APP_KEY"
-TOKEN_VARIABLE: Final = "LEADS_APP_TOKEN"  # noqa: S105
 CONNECT_SECONDS: Final = 10
 ANSWER_SECONDS: Final = 150
 """Longer than any operation takes, with a cold start before it."""

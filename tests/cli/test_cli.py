@@ -52,7 +52,7 @@ def test_an_offer_is_removed_only_after_a_word_about_its_waiting_leads_and_a_yes
     told = "contoso.crm: 1 delivery is still to be made. These leads become unrouted, and go to the first offer that takes them."
     refused = run("offers", "remove", "Contoso.CRM")
     assert (refused.status, refused.err.splitlines()[0].casefold()) == (2, told.casefold())
-    assert refused.err.splitlines()[1].startswith("--yes: is needed here")
+    assert refused.err.splitlines()[1].startswith("error: --yes: is needed here")
     with terminal_with("offers", "remove", "contoso.crm") as terminal:
         terminal.answer(told, ("Remove the offer contoso.crm? [y/N]: ", ""), "Nothing was removed.")
         assert terminal.end() == 0
@@ -299,7 +299,7 @@ def test_development_storage_is_understood_however_it_is_written() -> None:
 @pytest.mark.parametrize("missing", ["typer", "rich", "yaml"])
 def test_a_missing_library_is_named_with_the_way_to_install_it(missing: str) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None; from leads.__main__ import run; sys.exit(run())"
-    ran = process(environment={}, python=("-c", code))
+    ran = process("offers", "types", environment={}, python=("-c", code))
     assert one_line(ran, 2).endswith("pip install typer rich pyyaml")
 
 

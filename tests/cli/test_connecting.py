@@ -96,7 +96,7 @@ def test_nothing_is_saved_where_nobody_can_be_asked_and_nothing_is_said_by_flag(
 ) -> None:
     refused = run("offers", "apply", written(OFFER))
     assert (refused.status, refused.out) == (2, "contoso.crm: create\n")
-    assert refused.err == "--yes: is needed here, because there is nobody to ask: Save this?\n"
+    assert refused.err == "error: --yes: is needed here, because there is nobody to ask: Save this?\n"
     assert titles(pipeline) == {}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from leads.cli.transport import KEY_VARIABLE, TOKEN_VARIABLE
+from leads.cli.environment import KEY_VARIABLE, TOKEN_VARIABLE
 from tests.support.command_line import (
     Ran,
     Run,

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Protocol
@@ -22,8 +23,10 @@ from unittest.mock import patch
 
 import pytest
 import typer.main
+from typer.core import TyperGroup
 
 from leads import cli
+from leads.cli.program import load
 from leads.cli.prompts import ask
 from tests.support.markers import SECRETS, found_in
 from tests.support.memory import require_reachable
@@ -50,16 +53,14 @@ class Run(Protocol):
 
 def command_names() -> list[str]:
     """Every command by its words, such as `offers list`."""
-    return [
-        name for name, command in _commands(typer.main.get_command(cli.commands)) if not hasattr(command, "commands")
-    ]
+    return [name for name, command in _commands(_everything()) if not hasattr(command, "commands")]
 
 
 def parse(line: str) -> None:
     """Read a command's line with the real parser, without running it. Raises what the parser does not take."""
     words = shlex.split(line, comments=True)
     assert words[:3] == ["python", "-m", "leads"], line
-    root = typer.main.get_command(cli.commands)
+    root = _everything()
     for command in (root, *(command for _, command in _commands(root))):
         command.callback = lambda **_: None
     with redirect_stdout(io.StringIO()):
@@ -75,6 +76,14 @@ def commands_in(text: str) -> list[str]:
 _COMMAND = re.compile(
     r"""python\ -m\ leads\ (?:'[^'\n]*' | "[^"\n]*" | (?!\ \ | \ [|<>]\ | \.(?:\s|$))[^`;,)'"\n])+""", re.VERBOSE
 )
+
+
+def _everything() -> Any:
+    """The program with all its commands imported."""
+    root: Any = typer.main.get_command(cli.commands)
+    root.commands = {name: load(name) for name in root.commands}
+    root.resolve_command = partial(TyperGroup.resolve_command, root)
+    return root
 
 
 def _commands(group: Any, *before: str) -> Iterator[tuple[str, Any]]:
@@ -96,12 +105,13 @@ def run_against(capsys: pytest.CaptureFixture[str], *before: str) -> Run:
 
 
 def one_line(ran: Ran, status: int) -> str:
-    """The one line on standard error that a command which failed says."""
+    """The one line on standard error that a command which failed says, without the word by which each begins."""
     assert (ran.status, ran.out) == (status, "")
     lines = ran.err.splitlines()
     assert len(lines) == 1
     assert "Traceback" not in ran.err
-    return lines[0]
+    assert lines[0].startswith("error: ")
+    return lines[0].removeprefix("error: ")
 
 
 def environment_of(settings: Mapping[str, str]) -> dict[str, str]:

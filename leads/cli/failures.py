@@ -1,0 +1,91 @@
+"""What goes wrong, as the command line says it: a line on standard error and the exit status."""
+
+import shlex
+from dataclasses import dataclass
+
+import typer
+from pydantic import ValidationError
+from typer.exceptions import TyperException
+
+from leads.cli import hints
+from leads.cli.exits import BAD_INPUT, CHANGED_MEANWHILE, NOT_FOUND, OUT_OF_REACH
+from leads.cli.output import printable
+from leads.cli.transport import OutOfReach
+from leads.core.problems import first_problem
+from leads.operations.problems import FAILURES, Changed, NotFound, Unavailable
+from leads.platform.storage import StorageError
+from leads.platform.storage_errors import storage_problem
+from leads.platform.threads import NotDoneInTime
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a command was not carried out. The text begins with the field that it is about, if there is one, and `: `.
+
+    `is_help`: the text is the help of a group that was named without a command.
+    """
+
+    exit_status: int
+    text: str
+    is_help: bool = False
+
+
+def failure_of(error: Exception) -> Failure | None:
+    """What a command may raise, as it is told; None for a fault of the program itself."""
+    if not isinstance(error, (*FAILURES, OutOfReach, TyperException)):
+        return None
+    status, text = _in_a_line(error)
+    return Failure(status, hints.here(text), is_help="\n" in text and isinstance(error, TyperException))
+
+
+def say(failure: Failure) -> int:
+    """Tell the failure. Returns its exit status."""
+    text = failure.text if failure.is_help else f"error: {failure.text}"
+    typer.echo("\n".join(map(printable, text.splitlines())), err=True)
+    return failure.exit_status
+
+
+def _in_a_line(error: Exception) -> tuple[int, str]:
+    """The exit status and the line for what went wrong."""
+    match error:
+        case NotFound():
+            return NOT_FOUND, _with_the_list(str(error))
+        case Changed():
+            return CHANGED_MEANWHILE, str(error)
+        case Unavailable() | OutOfReach() | NotDoneInTime():
+            return OUT_OF_REACH, str(error)
+        case StorageError():
+            found = storage_problem(error)
+            return OUT_OF_REACH, f"LeadsStorage: {found.says}; {found.remedy}"
+        case ValidationError():
+            return BAD_INPUT, first_problem(error)
+        case TyperException():
+            return error.exit_code, _usage_problem(error)
+        case _:
+            return BAD_INPUT, str(error)
+
+
+_LISTED_BY = {
+    "offer": ("offers", "list"),
+    "destination": ("offers", "list"),
+    "type": ("offers", "types"),
+    "connection_id": ("connections", "list"),
+    "lead_id": ("leads", "list"),
+}
+"""The command that lists what there is of a kind, by the field that names one of it."""
+
+
+def _with_the_list(text: str) -> str:
+    words = _LISTED_BY.get(text.partition(":")[0])
+    return f"{text}: {hints.command(*words)}" if words else text
+
+
+def _usage_problem(error: TyperException) -> str:
+    text = error.format_message()
+    if text.startswith("No such option: --app"):
+        return f"--app: stands before the command: {hints.moved('--app')}"
+    if "\n" in text:
+        return text
+    context: typer.Context | None = getattr(error, "ctx", None)
+    words = context.command_path.removeprefix(shlex.join(hints.program())).split() if context else []
+    return f"{text.rstrip('.')}; for more: {hints.command(*words, '--help')}"
