@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from leads.cli.environment import KEY_VARIABLE, TOKEN_VARIABLE
 from leads.cli.transport import (
-    KEY_VARIABLE,
-    TOKEN_VARIABLE,
     HttpTransport,
     OutOfReach,
     read_address,
