@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -22,11 +23,16 @@ def forks() -> Iterator[ForkServer]:
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def accounts() -> Iterator[Iterator[str]]:
-    """Connection strings of accounts of an Azurite that no other module uses."""
-    with Azurite(accounts=ACCOUNTS) as azurite:
-        yield iter(azurite.account_connection_strings)
+    """Connection strings of unused accounts, of an Azurite that only these tests of this process use."""
+    with ExitStack() as stack:
+
+        def unused() -> Iterator[str]:
+            while True:
+                yield from stack.enter_context(Azurite(accounts=ACCOUNTS)).account_connection_strings
+
+        yield unused()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
 from leads import console
 from leads.core.states import State
@@ -283,15 +283,13 @@ def test_every_operation_that_is_noted_has_words() -> None:
 # --- All of them ---
 
 
-@pytest.mark.parametrize("width", [360, 2560])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("address", ["#/offers?connect=new", f"#/offers/{OFFER}", "#/lists", "#/privacy", "#/history"])
-def test_each_page_of_work_is_accessible_and_fits(
-    visit: Visit, context: BrowserContext, address: str, scheme: Any, width: int
-) -> None:
-    visit.page.set_viewport_size({"width": width, "height": 900})
-    visit.page.emulate_media(color_scheme=scheme)
+def test_each_page_of_work_is_accessible_and_fits(visit: Visit, address: str) -> None:
     visit.enter(address)
     expect(visit.page.get_by_text("Loading…")).to_have_count(0)
-    visit.accessible()
-    assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    looks: list[tuple[int, Any]] = [(360, "light"), (360, "dark"), (2560, "light"), (2560, "dark")]
+    for width, scheme in looks:
+        visit.page.set_viewport_size({"width": width, "height": 900})
+        visit.page.emulate_media(color_scheme=scheme)
+        visit.accessible()
+        assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (width, scheme)
