@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from leads.cli.exits import DONE, NEEDS_A_PERSON
+from leads.cli.lead_id import is_for_one, whole_id
 from leads.cli.output import AsJson, print_json, print_line, print_table
 from leads.cli.prompts import ask, confirm, from_flags, nothing_found
 from leads.cli.steps import (
@@ -25,14 +26,13 @@ from leads.operations.dismissal import (
     dismiss_lead,
     dismiss_leads,
 )
-from leads.operations.problems import Invalid
 from leads.pipeline.dismissal import Dismissal
 
 
 def dismiss(
     context: typer.Context,
     lead_id: Annotated[
-        str, typer.Argument(metavar="LEAD", help="A lead's id; without one, say which with options.")
+        str, typer.Argument(metavar="LEAD", help="A lead's id, or its beginning; without one, say which with options.")
     ] = "",
     note: Annotated[str, typer.Option(help="Why. Write nothing personal into it.")] = "",
     to: Annotated[
@@ -65,19 +65,11 @@ def dismiss(
     python -m leads dismiss --offer contoso.crm --code INVALID_EMAIL --note "typing errors" --dry-run
     """
     many = {"code": code, "offer": offer, "connection": connection, "since": since, "until": until}
-    if lead_id:
-        if given := next((name for name, value in many.items() if value is not None), ""):
-            raise Invalid(f"--{given}: is for many leads; leave it or LEAD out")
+    if is_for_one(lead_id, many, to, {"take-back": take_back}):
         how = DismissOptions.model_validate(
             {"note": note, "destination": to, "take_back": take_back, "dry_run": dry_run}
         )
-        return _one(context, DismissLead(lead_id=lead_id, dismissal=how), as_json)
-    if take_back:
-        raise Invalid("LEAD: is missing; --take-back is for one lead")
-    if to is None and all(value is None for value in many.values()):
-        raise Invalid(
-            "LEAD: is missing; or say which leads, with --code, --offer, --connection, --to, --since or --until"
-        )
+        return _one(context, DismissLead(lead_id=whole_id(context, lead_id), dismissal=how), as_json)
     which = from_flags(BulkDismissalFilter, **many, note=note, destination=to, state=state, dry_run=dry_run)
     if not (dry_run or yes) and not confirm("Dismiss these leads? (--dry-run shows them)", otherwise="--yes"):
         return DONE

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from leads.cli import hints
+from leads.cli.lead_id import whole_id
 from leads.cli.output import (
     AsJson,
     json_text,
@@ -166,7 +167,7 @@ def _line(lead: LeadLine) -> str:
 @group.command("show")
 def leads_show(
     context: typer.Context,
-    lead_id: Annotated[str, typer.Argument(metavar="LEAD", help="The lead's id, as `leads list` prints it.")],
+    lead_id: Annotated[str, typer.Argument(metavar="LEAD", help="The lead's id, or its beginning: its day at least.")],
     person: Annotated[bool, typer.Option("--person", help="Print what the customer said, too: personal data.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -176,8 +177,9 @@ def leads_show(
 
     Over HTTP, --person works only where the app setting LEADS_PERSONAL_DATA_OVER_HTTP allows it.
     """
-    lead = ask(context, show_lead, ShowLead(lead_id=lead_id))
-    said = ask(context, show_person, ShowLead(lead_id=lead_id)) if person else None
+    wanted = ShowLead(lead_id=whole_id(context, lead_id))
+    lead = ask(context, show_lead, wanted)
+    said = ask(context, show_person, wanted) if person else None
     if as_json:
         print_json(dict(lead) | ({"person": said} if said else {}))
         return

@@ -7,6 +7,7 @@ import typer
 from leads.cli import hints
 from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.files import read_bytes
+from leads.cli.lead_id import is_for_one, whole_id
 from leads.cli.output import AsJson, print_json, print_line, print_table
 from leads.cli.prompts import ask, confirm, from_flags, nothing_found
 from leads.cli.steps import (
@@ -38,7 +39,7 @@ from leads.pipeline.replay import Replay
 def replay(
     context: typer.Context,
     lead_id: Annotated[
-        str, typer.Argument(metavar="LEAD", help="A lead's id; without one, say which with options.")
+        str, typer.Argument(metavar="LEAD", help="A lead's id, or its beginning; without one, say which with options.")
     ] = "",
     to: Annotated[
         str | None, typer.Option("--to", metavar="NAME", help="Only to the destination of this name.")
@@ -82,15 +83,10 @@ def replay(
     python -m leads replay --connection 0123456789abcdef --since 3d
     """
     many = {"offer": offer, "connection": connection, "since": since, "until": until}
-    if lead_id:
-        if given := next((name for name, value in many.items() if value is not None), ""):
-            raise Invalid(f"--{given}: is for many leads; leave it or LEAD out")
+    if is_for_one(lead_id, many, to, {"force": force, "fields": fields, "lead": lead}):
         again = {"destination": to, "force": force, "dry_run": dry_run}
-        return _one(context, lead_id, ReplayOptions.model_validate({**again, **_correction(fields, lead)}), as_json)
-    if force or fields or lead:
-        raise Invalid("LEAD: is missing; --force, --fields and --lead are for one lead")
-    if to is None and all(value is None for value in many.values()):
-        raise Invalid("LEAD: is missing; or say which leads, with --offer, --connection, --to, --since or --until")
+        how = ReplayOptions.model_validate({**again, **_correction(fields, lead)})
+        return _one(context, whole_id(context, lead_id), how, as_json)
     which = from_flags(BulkReplayFilter, **many, destination=to, state=state, dry_run=dry_run)
     if not (dry_run or yes) and not confirm("Send these leads again? (--dry-run shows them)", otherwise="--yes"):
         return DONE
