@@ -1,4 +1,4 @@
-"""`make test`: every check, one after the other, and the totals of all of them in the last line.
+"""`make test`: every check, and the totals of all of them in the last line.
 
     python -m tools.check              lint, format, imports, types, and all tests
     python -m tools.check --quickly    the same, without the tests that need a server
@@ -18,6 +18,7 @@ import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,21 @@ def run(title: str, command: list[str]) -> int:
     verdict = "FAILED" if status else "passed"
     print(f"=== {title}: {verdict} in {time.monotonic() - started:.0f} s\n", flush=True)
     return status
+
+
+def run_aside(title: str, command: list[str]) -> Callable[[], int]:
+    """Begin one check beside others. What is returned waits for its end, prints its output and returns its exit status."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+    def end() -> int:
+        output = process.communicate()[0]
+        verdict = "FAILED" if process.returncode else "passed"
+        print(f"=== {title}\n{output}=== {title}: {verdict}, beside the tests\n", flush=True)
+        return process.returncode
+
+    return end
 
 
 def static_checks() -> dict[str, list[str]]:
@@ -98,12 +114,18 @@ def main(arguments: list[str]) -> int:
     # Hundreds of processes are started: each would compile the same files again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
-    results = [run(title, command) == 0 for title, command in static_checks().items()]
-    totals = Totals(passed=results.count(True), failed=results.count(False))
-    if "--no-tests" not in arguments:
+    *quick, slowest = static_checks().items()
+    results = [run(title, command) for title, command in quick]
+    totals = Totals()
+    if "--no-tests" in arguments:
+        results.append(run(*slowest))
+    else:
+        end_of_slowest = run_aside(*slowest)
         quickly = "--quickly" in arguments
         which = WITHOUT_SERVER if quickly else EVERY_PYTHON if os.environ.get("QUICK", "") == "1" else ""
-        totals += run_tests([argument for argument in arguments if argument != "--quickly"], which)
+        totals = run_tests([argument for argument in arguments if argument != "--quickly"], which)
+        results.append(end_of_slowest())
+    totals += Totals(passed=results.count(0), failed=len(results) - results.count(0))
     print(totals)
     return 1 if totals.failed else 0
 

@@ -30,7 +30,7 @@ def test_every_test_is_counted_once_and_errors_are_failures() -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """One check in place of lint, format and types; tests in a folder of their own, in one process."""
+    """Two checks in place of lint, format and types; tests in a folder of their own, in one process."""
     monkeypatch.setattr(check, "static_checks", lambda: {"lint": ["compileall", "-q", str(tmp_path)]})
     monkeypatch.setattr(check, "WORKERS", 0)
     monkeypatch.delenv("QUICK", raising=False)
