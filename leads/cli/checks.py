@@ -11,8 +11,9 @@ from leads.cli import hints
 from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.files import read_bytes, read_offers
 from leads.cli.offers import group
-from leads.cli.output import AsJson, json_text, print_json, print_line, print_table, printable, utc, with_answer
+from leads.cli.output import json_text, print_json, print_line, print_table, printable, utc, with_answer
 from leads.cli.prompts import OfferId, ask
+from leads.cli.shapes import AnswerShape, Command, ListShape, OneShape, Shape, columns_of, print_list
 from leads.cli.transport import StorageTransport
 from leads.core.lenient_json import text_of_body
 from leads.core.states import RESTING, State
@@ -54,13 +55,13 @@ OptionalId = Annotated[str, typer.Argument(metavar="ID", help="The offer's id: p
 # --- Validate -----------------------------------------------------------------------------------------------------------
 
 
-@group.command("validate")
+@group.command("validate", cls=Command)
 def offers_validate(
     context: typer.Context,
     offer_id: OptionalId = "",
     destination: Annotated[str, typer.Option(metavar="NAME", help="Only the destination of this name.")] = "",
     file: UnsavedFile = "",
-    as_json: AsJson = False,
+    shape: ListShape = Shape.TABLE,
 ) -> int:
     """Check whether an offer's destinations are usable.
 
@@ -76,9 +77,7 @@ def offers_validate(
         found = ask(context, validate_offer, ValidateOffer(offer_id=offer_id, destination=destination))
     else:
         raise Invalid("ID: is missing; name an offer, or a file with --file")
-    if as_json:
-        print_json(found)
-    else:
+    if not print_list(shape, columns_of(Validated), found.destinations, found):
         print_validation(context, found.destinations)
     return DONE if found.ok and not any(each.refusal for each in found.destinations) else NEEDS_A_PERSON
 
@@ -118,7 +117,7 @@ def _verdict(each: Validated) -> Text:
 # --- Preview ------------------------------------------------------------------------------------------------------------
 
 
-@group.command("preview")
+@group.command("preview", cls=Command)
 def offers_preview(
     context: typer.Context,
     offer_id: OptionalId = "",
@@ -129,7 +128,7 @@ def offers_preview(
         str, typer.Option(metavar="CODE", help="Without --lead: what a made-up customer does, such as PLT or Create.")
     ] = "",
     file: UnsavedFile = "",
-    as_json: AsJson = False,
+    shape: AnswerShape = OneShape.TABLE,
 ) -> None:
     """Show what a lead would send to each destination.
 
@@ -149,7 +148,7 @@ def offers_preview(
         offer=_from_file(file, offer_id) if file else None,
     )
     found = ask(context, preview_lead, wanted)
-    if as_json:
+    if shape is OneShape.JSON:
         print_json(found)
     else:
         _print_preview(found)

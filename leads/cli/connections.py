@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from leads.cli.output import AsJson, print_fields, print_json, print_line, print_table, printable, time_of, utc
+from leads.cli.output import print_fields, print_json, print_line, print_table, printable, time_of, utc
 from leads.cli.prompts import ask
+from leads.cli.shapes import AnswerShape, Command, ListShape, OneShape, Shape, columns_of, print_list
 from leads.operations.connections import (
     MAX_NOTE_CHARACTERS,
     ConnectionView,
@@ -35,26 +36,26 @@ group = typer.Typer(
 ConnectionId = Annotated[str, typer.Argument(metavar="CONNECTION", help="The id, as `connections list` prints it.")]
 
 
-@group.command("list")
-def connections_list(context: typer.Context, as_json: AsJson = False) -> None:
+@group.command("list", cls=Command)
+def connections_list(context: typer.Context, shape: ListShape = Shape.TABLE) -> None:
     """List the connections: their health, and which destinations use them."""
     found = ask(context, list_connections, Nothing()).connections
-    if as_json:
-        print_json(found)
-    elif found:
+    if print_list(shape, columns_of(ConnectionView), found, found):
+        return
+    if found:
         print_connections(found)
     else:
         print_line("No offer has a destination yet, so there is no connection.")
 
 
-@group.command("show")
-def connections_show(context: typer.Context, connection_id: ConnectionId, as_json: AsJson = False) -> None:
+@group.command("show", cls=Command)
+def connections_show(context: typer.Context, connection_id: ConnectionId, shape: AnswerShape = OneShape.TABLE) -> None:
     """Show a connection.
 
     Its health, the last lead that came through, and when the app asks the vendor next.
     """
     view = ask(context, show_connection, ShowConnection(connection_id=connection_id))
-    if as_json:
+    if shape is OneShape.JSON:
         print_json(view)
         return
     print_fields(

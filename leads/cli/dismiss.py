@@ -6,8 +6,9 @@ import typer
 
 from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.lead_id import is_for_one, whole_id
-from leads.cli.output import AsJson, print_json, print_line, print_table
+from leads.cli.output import print_line, print_table
 from leads.cli.prompts import ask, confirm, from_flags, nothing_found
+from leads.cli.shapes import ListShape, Shape, columns_of, print_list
 from leads.cli.steps import (
     After,
     AllOfConnection,
@@ -52,7 +53,7 @@ def dismiss(
     dry_run: DryRun = False,
     yes: Yes = False,
     after: After = "",
-    as_json: AsJson = False,
+    shape: ListShape = Shape.TABLE,
 ) -> int:
     """Dismiss leads that nobody will repair: one, or many by their cause.
 
@@ -69,18 +70,16 @@ def dismiss(
         how = DismissOptions.model_validate(
             {"note": note, "destination": to, "take_back": take_back, "dry_run": dry_run}
         )
-        return _one(context, DismissLead(lead_id=whole_id(context, lead_id), dismissal=how), as_json)
+        return _one(context, DismissLead(lead_id=whole_id(context, lead_id), dismissal=how), shape)
     which = from_flags(BulkDismissalFilter, **many, note=note, destination=to, state=state, dry_run=dry_run)
     if not (dry_run or yes) and not confirm("Dismiss these leads? (--dry-run shows them)", otherwise="--yes"):
         return DONE
-    return _many(context, which, after, as_json)
+    return _many(context, which, after, shape)
 
 
-def _one(context: typer.Context, request: DismissLead, as_json: bool) -> int:
+def _one(context: typer.Context, request: DismissLead, shape: Shape) -> int:
     done = ask(context, dismiss_lead, request)
-    if as_json:
-        print_json(done)
-    else:
+    if not print_list(shape, columns_of(Dismissal), done.deliveries, done):
         for each in done.deliveries:
             print_line(f"{each.destination or 'the lead'}: {_said(each, request.dismissal)}")
     return DONE if done.done else NEEDS_A_PERSON
@@ -98,14 +97,14 @@ def _dismissed(each: Dismissal, *, dry_run: bool) -> str:
     return f"{'would be dismissed' if dry_run else 'is dismissed'} (it was {each.state})"
 
 
-def _many(context: typer.Context, which: BulkDismissalFilter, after: str, as_json: bool) -> int:
+def _many(context: typer.Context, which: BulkDismissalFilter, after: str, shape: Shape) -> int:
     found: list[Dismissal] = []
     for step in in_steps(context, dismiss_leads, which, after):
         found += step.deliveries
         show_progress(f"{len(found)} leads")
-    if as_json:
-        print_json(found)
-    elif not found:
+    if print_list(shape, columns_of(Dismissal), found, found):
+        return DONE
+    if not found:
         print_line(nothing_found("leads", which.model_dump(exclude={"after", "dry_run", "note"})))
     else:
         rows = [

@@ -8,8 +8,9 @@ from rich.text import Text
 
 from leads.cli import hints
 from leads.cli.exits import DONE, NEEDS_A_PERSON
-from leads.cli.output import AsJson, print_json, print_line, print_table, printable, with_answer
+from leads.cli.output import print_line, print_table, printable, with_answer
 from leads.cli.prompts import ask
+from leads.cli.shapes import ListShape, Shape, columns_of, print_list
 from leads.cli.transport import StorageTransport
 from leads.operations.doctor import examine_deployment
 from leads.operations.findings import Finding, Level
@@ -21,7 +22,7 @@ _STYLES: Final = {Level.WRONG: "red", Level.NOTE: "yellow", Level.FINE: "green"}
 def doctor(
     context: typer.Context,
     every: Annotated[bool, typer.Option("--all", help="Show what is fine, too.")] = False,
-    as_json: AsJson = False,
+    shape: ListShape = Shape.TABLE,
 ) -> int:
     """Look for what is wrong with the deployment, and say what to do about it.
 
@@ -34,8 +35,7 @@ def doctor(
     """
     found = ask(context, examine_deployment, Nothing())
     verdict = NEEDS_A_PERSON if found.needs_a_person else DONE
-    if as_json:
-        print_json(found)
+    if print_list(shape, columns_of(Finding), found.findings, found):
         return verdict
     shown = [finding for finding in found.findings if every or finding.level is not Level.FINE]
     if shown:

@@ -1,7 +1,9 @@
 """What goes wrong, as the command line says it: a line on standard error and the exit status."""
 
+import re
 import shlex
 from dataclasses import dataclass
+from typing import Final
 
 import typer
 from pydantic import ValidationError
@@ -9,10 +11,11 @@ from typer.exceptions import TyperException
 
 from leads.cli import hints
 from leads.cli.exits import BAD_INPUT, CHANGED_MEANWHILE, NOT_FOUND, OUT_OF_REACH
-from leads.cli.output import printable
+from leads.cli.output import json_text, printable
+from leads.cli.shapes import Shape, shapes_in
 from leads.cli.transport import OutOfReach
 from leads.core.problems import first_problem
-from leads.operations.problems import FAILURES, Changed, NotFound, Unavailable
+from leads.operations.problems import FAILURES, Changed, Invalid, NotFound, Problem, Unavailable
 from leads.platform.storage import StorageError
 from leads.platform.storage_errors import storage_problem
 from leads.platform.threads import NotDoneInTime
@@ -27,6 +30,7 @@ class Failure:
 
     exit_status: int
     text: str
+    kind: type[Problem]
     is_help: bool = False
 
 
@@ -35,14 +39,36 @@ def failure_of(error: Exception) -> Failure | None:
     if not isinstance(error, (*FAILURES, OutOfReach, TyperException)):
         return None
     status, text = _in_a_line(error)
-    return Failure(status, hints.here(text), is_help="\n" in text and isinstance(error, TyperException))
+    kind = type(error) if isinstance(error, Problem) else _KINDS[status]
+    return Failure(status, hints.here(text), kind, is_help="\n" in text and isinstance(error, TyperException))
 
 
 def say(failure: Failure) -> int:
-    """Tell the failure. Returns its exit status."""
+    """Tell the failure, as JSON where the command was to answer in JSON. Returns its exit status."""
+    if not failure.is_help and _shapes() in ({Shape.JSON}, {Shape.JSONL}):
+        typer.echo(json_text(_details(failure), indent=None), err=True)
+        return failure.exit_status
     text = failure.text if failure.is_help else f"error: {failure.text}"
     typer.echo("\n".join(map(printable, text.splitlines())), err=True)
     return failure.exit_status
+
+
+def _shapes() -> set[str]:
+    """The shapes that the command was to answer in. The `--output` of an export is a file."""
+    given = hints.given()
+    return set() if "export" in given else shapes_in(given)
+
+
+_KINDS: Final = {NOT_FOUND: NotFound, BAD_INPUT: Invalid, OUT_OF_REACH: Unavailable, CHANGED_MEANWHILE: Changed}
+_FIELD: Final = re.compile(r"([^\s:]+): (.*)", re.DOTALL)
+
+
+def _details(failure: Failure) -> dict[str, object]:
+    """The members of problem+json (RFC 9457), as the management API answers, and the exit status."""
+    named = _FIELD.fullmatch(failure.text)
+    told = {"type": "about:blank", "title": failure.kind.title, "status": failure.kind.status}
+    told |= {"field": named[1], "detail": named[2]} if named else {"detail": failure.text}
+    return told | {"exit_status": failure.exit_status}
 
 
 def _in_a_line(error: Exception) -> tuple[int, str]:
@@ -82,6 +108,7 @@ def _with_the_list(text: str) -> str:
 
 def _usage_problem(error: TyperException) -> str:
     text = error.format_message()
+    text = text.replace(": Value error, ", ": ")  # pydantic's words, by which typer checks choices
     if text.startswith("No such option: --app"):
         return f"--app: stands before the command: {hints.moved('--app')}"
     if "\n" in text:

@@ -30,6 +30,11 @@ def remember(arguments: Sequence[str]) -> None:
     _GIVEN.set(tuple(arguments))
 
 
+def given() -> tuple[str, ...]:
+    """The arguments of the command that runs now."""
+    return _GIVEN.get()
+
+
 def command(*words: str) -> str:
     """A command with these words, on the app that this one is on."""
     app, _ = _taken_out(_WHERE)

@@ -10,8 +10,9 @@ import typer
 from leads.cli.csv_file import CsvFile, read_csv
 from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.files import read_bytes
-from leads.cli.output import AsJson, print_json, print_line, print_table
+from leads.cli.output import print_json, print_line, print_table
 from leads.cli.prompts import ask, from_flags
+from leads.cli.shapes import AnswerShape, Command, ListShape, OneShape, Shape, columns_of, print_list
 from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
 from leads.core.columns import fields_in, time_in
 from leads.core.dates import DateOrder, is_either_way, read_date
@@ -64,7 +65,7 @@ OnlyRecord = Annotated[
 ]
 
 
-@group.command("csv")
+@group.command("csv", cls=Command)
 def import_csv(
     context: typer.Context,
     file: File,
@@ -74,7 +75,7 @@ def import_csv(
     time: Time = None,
     only_record: OnlyRecord = False,
     dry_run: DryRun = False,
-    as_json: AsJson = False,
+    shape: ListShape = Shape.TABLE,
 ) -> int:
     """Import a list of leads, such as Partner Center's page Referrals > Leads downloads.
 
@@ -94,16 +95,14 @@ def import_csv(
 
     done = _in_batches(found, reading, take_in)
     _print_doubts(found, reading)
-    if as_json:
-        print_json(done)
-    else:
+    if not print_list(shape, columns_of(JudgedRow), done.rows, done):
         _print_columns(done.unknown_columns)
         _print_rows(done.rows, {Verdict.BAD, Verdict.TWICE})
         _print_counts(done.rows, "would be imported" if dry_run else "imported")
     return NEEDS_A_PERSON if any(row.verdict is Verdict.BAD for row in done.rows) else DONE
 
 
-@group.command("table")
+@group.command("table", cls=Command)
 def import_from_table(
     context: typer.Context,
     table: Annotated[str, typer.Option(help="The table's name.")] = "MarketplaceLeads",
@@ -127,7 +126,7 @@ def import_from_table(
     only_record: OnlyRecord = False,
     dry_run: DryRun = False,
     after: After = "",
-    as_json: AsJson = False,
+    shape: AnswerShape = OneShape.TABLE,
 ) -> int:
     """Import the leads of a MarketplaceLeads table, which Microsoft's connector or this app has written.
 
@@ -156,7 +155,7 @@ def import_from_table(
         total.bad += step.bad
         total.unknown_columns = sorted({*total.unknown_columns, *step.unknown_columns})
         show_progress(f"{total.imported + total.known + len(total.bad)} rows")
-    if as_json:
+    if shape is OneShape.JSON:
         print_json(total)
     else:
         _print_columns(total.unknown_columns)
@@ -174,7 +173,7 @@ def reconcile(
     dates: Dates = None,
     time: Time = None,
     bring_in: Annotated[bool, typer.Option("--import", help="Import the leads that never arrived.")] = False,
-    as_json: AsJson = False,
+    shape: ListShape = Shape.TABLE,
 ) -> int:
     """Say which leads of a list never arrived, and which are not delivered.
 
@@ -186,9 +185,7 @@ def reconcile(
     reading = _reading(found, columns, offer, dates, time)
     done = _in_batches(found, reading, lambda batch: ask(context, reconcile_rows, batch))
     _print_doubts(found, reading)
-    if as_json:
-        print_json(done)
-    else:
+    if not print_list(shape, columns_of(JudgedRow), done.rows, done):
         _print_columns(done.unknown_columns)
         _print_rows(done.rows, {Verdict.BAD, Verdict.MISSING})
         _print_undelivered(done.rows)

@@ -8,7 +8,6 @@ import typer
 from leads.cli import hints
 from leads.cli.lead_id import whole_id
 from leads.cli.output import (
-    AsJson,
     json_text,
     print_fields,
     print_json,
@@ -19,6 +18,7 @@ from leads.cli.output import (
     utc,
 )
 from leads.cli.prompts import ask, from_flags, nothing_found
+from leads.cli.shapes import AnswerShape, Command, ListShape, OneShape, Shape, columns_of, print_list
 from leads.cli.steps import until_interrupted
 from leads.cli.transport import OutOfReach
 from leads.core.lead import Stage
@@ -66,7 +66,7 @@ group = typer.Typer(
 )
 
 
-@group.command("list")
+@group.command("list", cls=Command)
 def leads_list(
     context: typer.Context,
     offer: OfOffer = None,
@@ -85,7 +85,7 @@ def leads_list(
         bool,
         typer.Option("--follow", "-f", help="Go on, and print leads and their changes as they come, until Ctrl-C."),
     ] = False,
-    as_json: AsJson = False,
+    shape: ListShape = Shape.TABLE,
 ) -> None:
     """List leads, newest first, without personal data.
 
@@ -96,13 +96,15 @@ def leads_list(
     if follow:
         if until or after:
             raise Invalid("--follow: goes on without an end; leave out --until and --after")
-        _follow(context, which, as_json)
+        if shape is Shape.CSV:
+            raise Invalid("--follow: prints changes; leave out --output csv, or take jsonl")
+        _follow(context, which, shape)
         return
     page = ask(context, list_leads, which)
-    if as_json:
-        print_json(page)
-    else:
+    if not print_list(shape, columns_of(LeadLine), page.leads, page):
         print_page(page, nothing_found("leads", which.model_dump(exclude={"limit"})))
+    if page.after and shape is not Shape.JSON:
+        print_line(f"There are more: {hints.again('--after', page.after)}", err=True)
 
 
 def print_page(page: LeadPage, otherwise: str = "") -> None:
@@ -121,21 +123,19 @@ def print_page(page: LeadPage, otherwise: str = "") -> None:
         for lead in page.leads
     ]
     print_table(("received (UTC)", "lead", "offer", "stage", "state"), rows, "offer")
-    if page.after:
-        print_line(f"There are more: {hints.again('--after', page.after)}", err=True)
 
 
-def _follow(context: typer.Context, which: LeadFilter, as_json: bool) -> None:
+def _follow(context: typer.Context, which: LeadFilter, shape: Shape) -> None:
     """Print what is new until Ctrl-C, which is the way to end it and no failure."""
     with until_interrupted() as interrupted:
-        shown = _print_new(ask(context, list_leads, which).leads, {}, as_json)
+        shown = _print_new(ask(context, list_leads, which).leads, {}, shape)
         rest = POLL_SECONDS
         while not interrupted(rest):
             began = time.monotonic()
             oldest = min((lead.received_at for lead in shown.values()), default=which.since)
             page = _patiently(context, which.model_copy(update={"since": which.since or oldest, "limit": MAX_PAGE}))
             if page:
-                shown = _print_new(page.leads, shown, as_json)
+                shown = _print_new(page.leads, shown, shape)
             # However long an answer takes, four fifths of the time are the storage's own.
             rest = max(POLL_SECONDS, 4 * (time.monotonic() - began))
 
@@ -149,11 +149,11 @@ def _patiently(context: typer.Context, which: LeadFilter) -> LeadPage | None:
         return None
 
 
-def _print_new(page: list[LeadLine], shown: dict[str, LeadLine], as_json: bool) -> dict[str, LeadLine]:
+def _print_new(page: list[LeadLine], shown: dict[str, LeadLine], shape: Shape) -> dict[str, LeadLine]:
     """Print what is not shown as it is now, oldest first. Returns what is shown now."""
     for lead in reversed(page):
         if shown.get(lead.lead_id) != lead:
-            print_line(json_text(lead, indent=None) if as_json else _line(lead))
+            print_line(json_text(lead, indent=None) if shape is not Shape.TABLE else _line(lead))
     return {lead.lead_id: lead for lead in page}
 
 
@@ -164,12 +164,12 @@ def _line(lead: LeadLine) -> str:
     return f"{time_of(lead.received_at)}  {lead.lead_id}  {lead.offer or '-'}  {lead.stage}  {state}"
 
 
-@group.command("show")
+@group.command("show", cls=Command)
 def leads_show(
     context: typer.Context,
     lead_id: Annotated[str, typer.Argument(metavar="LEAD", help="The lead's id, or its beginning: its day at least.")],
     person: Annotated[bool, typer.Option("--person", help="Print what the customer said, too: personal data.")] = False,
-    as_json: AsJson = False,
+    shape: AnswerShape = OneShape.TABLE,
 ) -> None:
     """Show where a lead stands, with every attempt.
 
@@ -180,7 +180,7 @@ def leads_show(
     wanted = ShowLead(lead_id=whole_id(context, lead_id))
     lead = ask(context, show_lead, wanted)
     said = ask(context, show_person, wanted) if person else None
-    if as_json:
+    if shape is OneShape.JSON:
         print_json(dict(lead) | ({"person": said} if said else {}))
         return
     _print_lead(lead)

@@ -9,13 +9,19 @@ import typer
 from leads.cli import hints
 from leads.cli.exits import CHANGED_MEANWHILE, DONE, NEEDS_A_PERSON
 from leads.cli.files import STANDARD_INPUT, read_offers
-from leads.cli.output import AsJson, print_json, print_line, print_table, time_of, value_of
+from leads.cli.output import print_json, print_line, print_table, time_of, value_of
 from leads.cli.prompts import OfferId, ask, confirm
 from leads.cli.settings import Setting, settings_of
+from leads.cli.shapes import Command, ListShape, Shape, columns_of, print_list
 from leads.cli.steps import Yes
 from leads.offers.model import Offer
 from leads.offers.table import UnreadableOffer
-from leads.operations.destination_types import ShowDestinationType, list_destination_types, show_destination_type
+from leads.operations.destination_types import (
+    DestinationType,
+    ShowDestinationType,
+    list_destination_types,
+    show_destination_type,
+)
 from leads.operations.offers import (
     Change,
     OfferBody,
@@ -134,13 +140,14 @@ def _print_changes(planned: Planned) -> None:
         print_line(f"  {change.field}: {value_of(change.before)} -> {value_of(change.after)}")
 
 
-@group.command("list")
-def offers_list(context: typer.Context, as_json: AsJson = False) -> None:
+@group.command("list", cls=Command)
+def offers_list(context: typer.Context, shape: ListShape = Shape.TABLE) -> None:
     """List the offers. With --json: all of them as `offers apply` takes them back."""
     found = ask(context, list_offers, Nothing()).offers
-    if as_json:
-        print_json([view.offer for view in found])
-    elif found:
+    offers = [view.offer for view in found]
+    if print_list(shape, columns_of(Offer), offers, offers):
+        return
+    if found:
         rows = [(v.offer.id, ", ".join(v.offer.titles), _destinations(v.offer), time_of(v.changed_at)) for v in found]
         print_table(("offer", "titles", "destinations", "changed (UTC)"), rows)
     else:
@@ -269,23 +276,20 @@ def _tell_what_waits(context: typer.Context, removed: Sequence[str]) -> None:
             )
 
 
-@group.command("types")
+@group.command("types", cls=Command)
 def offers_types(
     context: typer.Context,
     type_name: Annotated[str | None, typer.Argument(metavar="TYPE", help="The type whose settings to show.")] = None,
-    as_json: AsJson = False,
+    shape: ListShape = Shape.TABLE,
 ) -> None:
     """List the destination types, or the settings of one. With --json: the JSON Schema of the settings."""
     if type_name is None:
         types = ask(context, list_destination_types, Nothing()).destination_types
-        if as_json:
-            print_json(types)
-        else:
+        if not print_list(shape, columns_of(DestinationType), types, types):
             print_table(("type", "what it does"), [(found.type, found.description) for found in types])
         return
     found = ask(context, show_destination_type, ShowDestinationType(type=type_name))
-    if as_json:
-        print_json(found)
+    if print_list(shape, columns_of(DestinationType), [found], found):
         return
     print_line(found.description)
     print_line(str(found.settings_schema.get("description", "")))

@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Final
 
 import typer
 from pydantic import JsonValue
@@ -26,8 +26,6 @@ _UNSAFE_IN_A_TERMINAL: Final = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\
 _GAP: Final = "  "
 _READABLE: Final = 16
 """Characters in a line of a narrow column in which a text is still easily read."""
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 def time_of(moment: datetime | None) -> str:

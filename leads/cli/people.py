@@ -9,8 +9,9 @@ from typing import Any
 import typer
 
 from leads.cli.exits import DONE, NEEDS_A_PERSON
-from leads.cli.output import AsJson, print_json, print_line, print_table
+from leads.cli.output import print_json, print_line, print_table
 from leads.cli.prompts import confirm
+from leads.cli.shapes import AnswerShape, OneShape
 from leads.cli.steps import After, DryRun, Yes, in_steps, show_progress
 from leads.operations.people import (
     Access,
@@ -47,7 +48,7 @@ def erase(
     dry_run: DryRun = False,
     yes: Yes = False,
     after: After = "",
-    as_json: AsJson = False,
+    shape: AnswerShape = OneShape.TABLE,
 ) -> int:
     """Erase a customer by e-mail address: their leads, what is remembered of them, what waits on the queues.
 
@@ -67,7 +68,7 @@ def erase(
         handed_over += step.handed_over
         looked_at += step.looked_at
         show_progress(f"{looked_at} rows and messages, {len(trails)} about this person")
-    if as_json:
+    if shape is OneShape.JSON:
         print_json({"traces": trails, "handed_over": handed_over})
     else:
         _print(trails, handed_over, looked_at, dry_run=dry_run)

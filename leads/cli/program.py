@@ -65,13 +65,15 @@ class Program(TyperGroup):
 
 def load(name: str) -> Any:
     """The command or group of this name, imported."""
+    from leads.cli.shapes import Command
+
     listed = COMMANDS[name]
     found = getattr(import_module(f"leads.cli.{listed.module}"), listed.name)
     holder = typer.Typer(add_completion=False, rich_markup_mode=None)
     if isinstance(found, typer.Typer):
         holder.add_typer(found, name=name)
     else:
-        holder.command(name)(found)
+        holder.command(name, cls=Command)(found)
     command = get_group(holder).commands[name]
     for each in (command, *getattr(command, "commands", {}).values()):
         each.help = hints.as_typed(each.help or "")

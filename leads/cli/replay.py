@@ -8,8 +8,9 @@ from leads.cli import hints
 from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.files import read_bytes
 from leads.cli.lead_id import is_for_one, whole_id
-from leads.cli.output import AsJson, print_json, print_line, print_table
+from leads.cli.output import print_line, print_table
 from leads.cli.prompts import ask, confirm, from_flags, nothing_found
+from leads.cli.shapes import ListShape, Shape, columns_of, print_list
 from leads.cli.steps import (
     After,
     AllOfConnection,
@@ -67,7 +68,7 @@ def replay(
     dry_run: DryRun = False,
     yes: Yes = False,
     after: After = "",
-    as_json: AsJson = False,
+    shape: ListShape = Shape.TABLE,
 ) -> int:
     """Send leads again that have not arrived: one, or many.
 
@@ -86,11 +87,11 @@ def replay(
     if is_for_one(lead_id, many, to, {"force": force, "fields": fields, "lead": lead}):
         again = {"destination": to, "force": force, "dry_run": dry_run}
         how = ReplayOptions.model_validate({**again, **_correction(fields, lead)})
-        return _one(context, whole_id(context, lead_id), how, as_json)
+        return _one(context, whole_id(context, lead_id), how, shape)
     which = from_flags(BulkReplayFilter, **many, destination=to, state=state, dry_run=dry_run)
     if not (dry_run or yes) and not confirm("Send these leads again? (--dry-run shows them)", otherwise="--yes"):
         return DONE
-    return _many(context, which, after, as_json)
+    return _many(context, which, after, shape)
 
 
 def _correction(fields: str, lead: str) -> dict[str, object]:
@@ -101,11 +102,9 @@ def _correction(fields: str, lead: str) -> dict[str, object]:
     return {"fields": read_json(read_bytes(fields))} if fields else {}
 
 
-def _one(context: typer.Context, lead_id: str, again: ReplayOptions, as_json: bool) -> int:
+def _one(context: typer.Context, lead_id: str, again: ReplayOptions, shape: Shape) -> int:
     done = ask(context, replay_lead, ReplayLead(lead_id=lead_id, again=again))
-    if as_json:
-        print_json(done)
-    else:
+    if not print_list(shape, columns_of(Replay), done.deliveries, done):
         _print_one(done, again.dry_run)
     return DONE if done.sent else NEEDS_A_PERSON
 
@@ -129,14 +128,14 @@ def _will(dry_run: bool) -> str:
     return "would be sent again" if dry_run else "is sent again"
 
 
-def _many(context: typer.Context, which: BulkReplayFilter, after: str, as_json: bool) -> int:
+def _many(context: typer.Context, which: BulkReplayFilter, after: str, shape: Shape) -> int:
     found: list[Replay] = []
     for step in in_steps(context, replay_leads, which, after):
         found += step.deliveries
         show_progress(f"{len(found)} leads")
-    if as_json:
-        print_json(found)
-    elif not found:
+    if print_list(shape, columns_of(Replay), found, found):
+        return DONE
+    if not found:
         print_line(nothing_found("leads", which.model_dump(exclude={"after", "dry_run"})))
     else:
         rows = [(each.lead_id, each.destination or "-", _said(each, which.dry_run)) for each in found]

@@ -1,16 +1,14 @@
 """`report`: the numbers of the last days, for a person, a script or a spreadsheet."""
 
-import csv
-import io
 from collections import Counter
 from enum import StrEnum
 from typing import Annotated, Final
 
 import typer
 
-from leads.cli.output import AsJson, print_json, print_line, print_table
+from leads.cli.output import print_line, print_table
 from leads.cli.prompts import ask, from_flags
-from leads.operations.export import safe_cell
+from leads.cli.shapes import ListShape, Shape, print_list
 from leads.operations.problems import Invalid
 from leads.operations.report import Count, Report, TimeToCrm, WantedReport, show_report
 
@@ -34,24 +32,18 @@ def report(
     by: Annotated[
         By | None, typer.Option(help="A row for each of these instead of each day, most leads first.")
     ] = None,
-    as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print every count as CSV instead of a table.")] = False,
+    shape: ListShape = Shape.TABLE,
 ) -> None:
     """Show how many leads came in the last 30 days, how far customers came, and how long leads took to the CRM.
 
     Test leads, imported leads and redeliveries do not count. A repeat is a lead of a customer who had said the same before.
     Countries with fewer than 5 leads are "other". The numbers hold no personal data. Days are UTC.
     """
-    if as_csv and (as_json or by):
-        raise Invalid("--csv: holds every count; leave out --json and --by")
-    if as_json and by:
-        raise Invalid("--json: holds every count; leave out --by")
+    if by and shape is not Shape.TABLE:
+        raise Invalid(f"--by: is for the table; --output {shape} holds every count")
     found = ask(context, show_report, from_flags(WantedReport, days=days))
-    if as_json:
-        print_json(found)
-    elif as_csv:
-        typer.echo(_csv(found), nl=False)
-    else:
+    counts = [{"day": str(day.day), **count.model_dump()} for day in found.days for count in day.counts]
+    if not print_list(shape, _COLUMNS, counts, found):
         _print_report(found, by)
 
 
@@ -93,14 +85,3 @@ def _duration(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds:.1f} s"
-
-
-def _csv(found: Report) -> str:
-    """A line for each count; what a spreadsheet would take for a formula has an apostrophe before it."""
-    lines = io.StringIO()
-    writer = csv.writer(lines, quoting=csv.QUOTE_ALL)
-    writer.writerow(_COLUMNS)
-    for day in found.days:
-        for count in day.counts:
-            writer.writerow([safe_cell(str(value)) for value in (day.day, *count.model_dump().values())])
-    return lines.getvalue()

@@ -9,18 +9,19 @@ from rich.text import Text
 from leads.cli import hints
 from leads.cli.connections import print_connections
 from leads.cli.exits import DONE, NEEDS_A_PERSON
-from leads.cli.output import AsJson, print_fields, print_json, print_line, printable, utc
+from leads.cli.output import print_fields, print_json, print_line, printable, utc
 from leads.cli.prompts import ask
+from leads.cli.shapes import AnswerShape, OneShape
 from leads.core.states import State
 from leads.operations.operation import Nothing
 from leads.operations.status import COUNTED_AT_MOST, Status, Waiting, show_status
 
 
-def status(context: typer.Context, as_json: AsJson = False) -> int:
+def status(context: typer.Context, shape: AnswerShape = OneShape.TABLE) -> int:
     """Show offers, connections, what waits and what became of the last leads. Exit status 5 if something needs a person."""
     found = ask(context, show_status, Nothing())
     verdict = NEEDS_A_PERSON if found.needs_a_person else DONE
-    if as_json:
+    if shape is OneShape.JSON:
         print_json(found)
         return verdict
     print_fields(

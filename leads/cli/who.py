@@ -5,20 +5,21 @@ from typing import Annotated
 import typer
 
 from leads.cli import hints
-from leads.cli.output import AsJson, print_fields, print_json, print_line, print_table, time_of
+from leads.cli.output import print_fields, print_json, print_line, print_table, time_of
 from leads.cli.prompts import ask, from_flags
-from leads.operations.audit import MAX_PAGE, AuditFilter, list_audit
+from leads.cli.shapes import AnswerShape, ListShape, OneShape, Shape, columns_of, print_list
+from leads.operations.audit import MAX_PAGE, AuditFilter, AuditLine, AuditPage, list_audit
 from leads.operations.operation import Nothing
 from leads.operations.table import whoami as show_caller
 
 
-def whoami(context: typer.Context, as_json: AsJson = False) -> None:
+def whoami(context: typer.Context, shape: AnswerShape = OneShape.TABLE) -> None:
     """Show the level that the key opens: report, operate or personal.
 
     With the storage account it is always personal.
     """
     found = ask(context, show_caller, Nothing())
-    if as_json:
+    if shape is OneShape.JSON:
         print_json(found)
         return
     shown = "shown" if found.personal_data else "not shown"
@@ -29,7 +30,7 @@ def audit(
     context: typer.Context,
     limit: Annotated[int, typer.Option(help=f"How many, at most {MAX_PAGE}.")] = 50,
     cursor: Annotated[str, typer.Option(help="Go on where the page before has ended.")] = "",
-    as_json: AsJson = False,
+    shape: ListShape = Shape.TABLE,
 ) -> None:
     """List who has changed something or viewed personal data, newest first, for a year back.
 
@@ -37,9 +38,13 @@ def audit(
     the storage account. Never a name.
     """
     page = ask(context, list_audit, from_flags(AuditFilter, limit=limit, cursor=cursor))
-    if as_json:
-        print_json(page)
-        return
+    if not print_list(shape, columns_of(AuditLine), page.entries, page):
+        _print_audit(page)
+    if page.cursor and shape is not Shape.JSON:
+        print_line(f"There are more: {hints.again('--cursor', page.cursor)}", err=True)
+
+
+def _print_audit(page: AuditPage) -> None:
     if not page.entries:
         print_line("Nobody has changed anything or viewed personal data.")
         return
@@ -48,5 +53,3 @@ def audit(
         for each in page.entries
     ]
     print_table(("time (UTC)", "what", "operation", "about", "level", "who"), rows, "about")
-    if page.cursor:
-        print_line(f"There are more: {hints.again('--cursor', page.cursor)}", err=True)

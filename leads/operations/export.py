@@ -9,7 +9,7 @@ import io
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -178,10 +178,10 @@ _BEGINS_A_FORMULA: Final = re.compile("[\\s\\0]*[=+\\-@\uff1d\uff0b\uff0d\uff20\
 (OWASP, "CSV Injection")."""
 
 
-def csv_line(cells: Mapping[str, Any]) -> str:
+def csv_line(cells: Mapping[str, Any], columns: Sequence[str] = COLUMNS) -> str:
     """One line, with every cell in quotes; what would be a formula has an apostrophe before it, which a spreadsheet hides."""
     line = io.StringIO()
-    csv.writer(line, quoting=csv.QUOTE_ALL).writerow([safe_cell(_cell(cells.get(name, ""))) for name in COLUMNS])
+    csv.writer(line, quoting=csv.QUOTE_ALL).writerow([safe_cell(_cell(cells.get(name, ""))) for name in columns])
     return line.getvalue()
 
 
@@ -199,4 +199,4 @@ def _cell(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False) if value else ""
-    return str(value).replace("\0", "")
+    return "" if value is None else str(value).replace("\0", "")
