@@ -278,14 +278,14 @@ class Event(StrEnum):
     )
     CHANGE_MADE = _Says(
         "change_made",
-        "Somebody has changed something: the operation, what it was about, and [who](docs/how-to/connect.md#who-did-what), "
+        "Somebody has changed something: the operation, what it was about, and [who](docs/how-to/access.md#who-did-what), "
         "never by name.",
         "operation about level by who",
     )
     PERSONAL_DATA_VIEWED = _Says(
         "personal_data_viewed",
         "Somebody was given what customers said: the operation, what it was about, and "
-        "[who](docs/how-to/connect.md#who-did-what), never by name.",
+        "[who](docs/how-to/access.md#who-did-what), never by name.",
         "operation about level by who",
     )
     REQUEST_FAILED = _Says(

@@ -191,7 +191,7 @@ def test_the_platform_says_who_has_signed_in_and_the_app_refuses_the_others(pred
     (config,) = login("production")
     assert predicted("production").settings["LEADS_SIGN_IN"] == "entra"
     documented = re.search(
-        r"```json\n(.*?globalValidation.*?)```", (ROOT / "docs/how-to/connect.md").read_text(), re.DOTALL
+        r"```json\n(.*?globalValidation.*?)```", (ROOT / "docs/how-to/access.md").read_text(), re.DOTALL
     )
     assert documented is not None
     asked = config["properties"]["globalValidation"]
