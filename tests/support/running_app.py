@@ -81,13 +81,14 @@ class RunningApp:
 
     def wait_for(self, lead_id: str, *states: str, seconds: float = 180) -> dict[str, Any]:
         """The lead's status once it is in one of these states."""
-        deadline = time.monotonic() + seconds
+        deadline, pause = time.monotonic() + seconds, 0.02
         while True:
             status: dict[str, Any] = self.call("GET", f"/api/status/{lead_id}").json()
             if status["state"] in states:
                 return status
             assert time.monotonic() < deadline, f"still {status}; the log ends in {self.host.log[-2000:]}"
-            time.sleep(0.05)
+            time.sleep(pause)
+            pause = min(0.5, pause * 1.5)  # each question keeps the app and its storage from what is waited for
 
 
 PERSONAL_DATA_OVER_HTTP = {"LEADS_PERSONAL_DATA_OVER_HTTP": "true"}

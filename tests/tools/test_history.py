@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from leads.app import App
 from leads.ledger.queries import records
 from leads.platform.settings import Settings
 from tools import history
 
 
+@pytest.mark.storage("memory")
 def test_ninety_days_have_something_to_show_in_every_chart(fresh_storage: str) -> None:
     count = history.fill(fresh_storage)
     app, now = App(Settings.model_validate({"LeadsStorage": fresh_storage})), datetime.now(UTC)

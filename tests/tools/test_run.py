@@ -156,10 +156,14 @@ def test_samples_are_not_posted_again_to_kept_leads(monkeypatch: pytest.MonkeyPa
 
 
 def start(folder: Path, **settings: str) -> subprocess.Popen[str]:
-    """`make run` without the setting up, with `folder` in place of .run and a host key that looks like an option."""
+    """`make run` without the setting up, with `folder` in place of .run and a host key that looks like an option.
+
+    The history is a short one: test_history.py has the whole.
+    """
     code = (
-        "import pathlib, secrets, sys; from tools import run\n"
+        "import pathlib, secrets, sys; from tools import history, run\n"
         f"run.RUN_FOLDER = pathlib.Path({str(folder)!r})\n"
+        "history.DAYS = 3\n"
         "secrets.token_urlsafe = lambda size: '-' + size * 'k'\n"
         "sys.exit(run.main())"
     )
