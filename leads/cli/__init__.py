@@ -13,9 +13,9 @@ from typing import Annotated
 import typer
 
 from leads.cli import hints
-from leads.cli.environment import APP_VARIABLE, KEY_VARIABLE, TOKEN_VARIABLE
+from leads.cli.environment import APP_VARIABLES, KEY_VARIABLE, TOKEN_VARIABLE
 from leads.cli.exits import INTERRUPTED
-from leads.cli.program import Program
+from leads.cli.program import FOR_NO_APP, Program
 from leads.cli.version import print_version
 from leads.platform.libraries import quiet_libraries
 
@@ -35,9 +35,10 @@ commands = typer.Typer(
     Reached is either the storage account of the app: set LeadsStorage to its connection string
     (UseDevelopmentStorage=true for Azurite), or LeadsStorage__accountName to use your Azure login (az login) with the roles
     Storage Table Data Contributor and Storage Queue Data Contributor. Or, with --app, the deployed app: set {KEY_VARIABLE} to
-    the key of its function manage, or be asked for it. With the key of the function report or operate, the address ends in
-    /api/report or /api/operate: whoami says what it opens. Where Entra ID stands in front, {TOKEN_VARIABLE} holds the access
-    token; whoever has an app role needs no key then. Commands and output are the same. Times are UTC.
+    the key of its function manage, or be asked for it; or keep address and key under a name with login, for --app NAME or use.
+    With the key of the function report or operate, the address ends in /api/report or /api/operate: whoami says what it opens.
+    Where Entra ID stands in front, {TOKEN_VARIABLE} holds the access token; whoever has an app role needs no key then.
+    Commands and output are the same. Times are UTC.
 
     \b
     python -m leads status
@@ -63,7 +64,7 @@ def reached(
     app: Annotated[
         str,
         typer.Option(
-            "--app", metavar="URL", envvar=APP_VARIABLE, help="The deployed app's address, instead of storage."
+            "--app", metavar="URL", envvar=APP_VARIABLES, help="The deployed app's address, instead of storage."
         ),
     ] = "",
     version: Annotated[  # noqa: ARG001 - the callback prints it
@@ -72,9 +73,11 @@ def reached(
     ] = False,
 ) -> None:
     """Choose how the app is reached."""
-    from leads.cli.transport import HttpTransport, StorageTransport
+    if context.invoked_subcommand in FOR_NO_APP:
+        return
+    from leads.cli.transport import reach
 
-    context.obj = HttpTransport(app) if app else StorageTransport()
+    context.obj = reach(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

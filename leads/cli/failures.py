@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from typer.exceptions import TyperException
 
 from leads.cli import hints
+from leads.cli.environment import OutOfReach
 from leads.cli.exits import BAD_INPUT, CHANGED_MEANWHILE, NOT_FOUND, OUT_OF_REACH
 from leads.cli.output import json_text, printable
 from leads.cli.shapes import Shape, shapes_in
-from leads.cli.transport import OutOfReach
 from leads.core.problems import first_problem
 from leads.operations.problems import FAILURES, Changed, Invalid, NotFound, Problem, Unavailable
 from leads.platform.storage import StorageError

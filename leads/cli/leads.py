@@ -6,6 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from leads.cli import hints
+from leads.cli.environment import OutOfReach
 from leads.cli.lead_id import whole_id
 from leads.cli.output import (
     json_text,
@@ -20,7 +21,6 @@ from leads.cli.output import (
 from leads.cli.prompts import ask, from_flags, nothing_found
 from leads.cli.shapes import AnswerShape, Command, ListShape, OneShape, Shape, columns_of, print_list
 from leads.cli.steps import until_interrupted
-from leads.cli.transport import OutOfReach
 from leads.core.lead import Stage
 from leads.core.states import State
 from leads.operations.leads import (

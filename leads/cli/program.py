@@ -45,8 +45,17 @@ COMMANDS: Final = {
     "offers": Listed("connect", "group", "Offers: where the leads of a marketplace offer go."),
     "leads": Listed("leads", "group", "Leads: where each stands, and every attempt to deliver it."),
     "connections": Listed("connections", "group", "Connections: what destinations share."),
+    "login": Listed("login", "login", "Keep an app's address under a name, and where its key comes from."),
+    "logout": Listed("login", "logout", "Forget an app's profile, and the key that it keeps."),
+    "use": Listed("login", "use", "Choose the app that is used where neither --app nor LeadsStorage says otherwise."),
+    "profiles": Listed(
+        "login", "profiles", "List the apps that are known by name, and where the key of each comes from."
+    ),
     "import": Listed("imports", "group", "Bring in leads from elsewhere."),
 }
+
+FOR_NO_APP: Final = frozenset({"login", "logout", "use", "profiles"})
+"""Commands that reach no app."""
 
 
 class Program(TyperGroup):

@@ -2,10 +2,8 @@
 
 import os
 import re
-import sys
 from collections.abc import Callable
 from functools import cached_property
-from getpass import getpass
 from ipaddress import ip_address
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -14,7 +12,9 @@ import requests
 from pydantic import BaseModel, ValidationError
 
 from leads.app import App, examined_app
-from leads.cli.environment import KEY_VARIABLE, TOKEN_VARIABLE
+from leads.cli.credentials import Credentials, FromEnvironment, where_keys_are
+from leads.cli.environment import KEY_VARIABLE, TOKEN_VARIABLE, OutOfReach
+from leads.cli.profiles import NAME, credentials_of, read_profiles
 from leads.operations.access import LEVEL_OF_KEY, SHELL, SIGNED_IN, base_of
 from leads.operations.audit import carry_out
 from leads.operations.openapi import KEY_HEADER
@@ -26,6 +26,7 @@ from leads.operations.wire import read_answer, write_request
 from leads.platform.settings import SettingsError, read_settings
 from leads.platform.storage import CLI_TIMEOUTS
 
+_STORAGE: Final = "LEADSSTORAGE"
 CONNECT_SECONDS: Final = 10
 ANSWER_SECONDS: Final = 150
 """Longer than any operation takes, with a cold start before it."""
@@ -36,10 +37,6 @@ _PROBLEMS: Final = {problem.status: problem for problem in PROBLEMS}
 
 RequestT = TypeVar("RequestT", bound=Request)
 AnswerT = TypeVar("AnswerT", bound=BaseModel | None)
-
-
-class OutOfReach(Exception):
-    """The deployed app can't be asked. The text says why in one line, and what to do."""
 
 
 class Transport(Protocol):
@@ -65,8 +62,9 @@ class HttpTransport:
     """By the management API of a deployed app, with the key of its function `manage`, or of the one that the address names; or
     with a token of Entra ID alone."""
 
-    def __init__(self, url: str) -> None:
-        self.url, self._function = read_address(url)
+    def __init__(self, url: str, source: Credentials | None = None) -> None:
+        self._source = source or FromEnvironment()
+        self.url, self._function = read_address(url, has_only_a_token=self._source.has_only_a_token)
         self._session = requests.Session()
         self._session.auth = lambda request: request  # or a .netrc would have a say in it
 
@@ -88,8 +86,8 @@ class HttpTransport:
     @cached_property
     def _credentials(self) -> dict[str, str]:
         """The key, and a token where Entra ID stands in front; asked for or read once."""
-        token = os.environ.get(TOKEN_VARIABLE, "").strip()
-        key = "" if self._function == SIGNED_IN else read_key(self._function)
+        token = self._source.token()
+        key = "" if self._function == SIGNED_IN else self._source.key(self._function)
         if not key and not token:
             raise SettingsError(f"{TOKEN_VARIABLE}: set it to an access token for the app ({_WHERE_TOKENS_ARE})")
         found = {KEY_HEADER: key} if key else {REQUESTED_WITH_HEADER: REQUESTED_WITH}
@@ -114,17 +112,31 @@ class HttpTransport:
         raise OutOfReach(f"{self.url} does not answer ({why}); check the address and the network")
 
 
-def read_address(text: str) -> tuple[str, str]:
-    """The app's address without what may follow it, and the function whose key is meant. Raises `SettingsError`."""
+def read_address(text: str, *, has_only_a_token: bool) -> tuple[str, str]:
+    """The app's address without what may follow it, and the function whose key is meant. Raises `SettingsError`.
+
+    Where the address names no function: whoever has a token and no key has signed in.
+    """
     url = text.strip().rstrip("/")
     named = _BASE.search(url)
-    return read_url(url.removesuffix(named[0]) if named else url), named[1] if named else _usual()
+    usual = SIGNED_IN if has_only_a_token else "manage"
+    return read_url(url.removesuffix(named[0]) if named else url), named[1] if named else usual
 
 
-def _usual() -> str:
-    """The function that is asked where the address names none: whoever has a token and no key has signed in."""
-    has_token, has_key = (os.environ.get(name, "").strip() for name in (TOKEN_VARIABLE, KEY_VARIABLE))
-    return SIGNED_IN if has_token and not has_key else "manage"
+def reach(app: str) -> Transport:
+    """The app of a profile's name or an address; without either the storage that the environment names, else the profile in use.
+
+    Raises `SettingsError`.
+    """
+    if not app and any(name.upper().startswith(_STORAGE) for name in os.environ):
+        return StorageTransport()
+    if app and not NAME.fullmatch(app):
+        return HttpTransport(app)
+    profiles = read_profiles()
+    if not app and not profiles.current:
+        return StorageTransport()
+    profile = profiles.named(app or profiles.current)
+    return HttpTransport(profile.url, credentials_of(profile))
 
 
 def read_url(text: str) -> str:
@@ -151,22 +163,6 @@ def _is_this_machine(host: str) -> bool:
         return False
 
 
-def read_key(function: str) -> str:
-    """A function's key: from the environment, or asked for and not shown. Others could read an argument."""
-    key = os.environ.get(KEY_VARIABLE, "").strip()
-    if not key and sys.stdin.isatty():
-        key = getpass(f"Key of the function {function}: ").strip()
-    if not key:
-        raise SettingsError(
-            f"{KEY_VARIABLE}: set it to the key of the function {function} ({_where_keys_are(function)})"
-        )
-    return key
-
-
-def _where_keys_are(function: str) -> str:
-    return f"az functionapp function keys list -g GROUP -n APP --function-name {function}"
-
-
 _WHERE_TOKENS_ARE: Final = "az account get-access-token --resource api://CLIENT_ID --query accessToken -o tsv"
 
 
@@ -183,7 +179,7 @@ def _refused(answer: requests.Response, url: str, function: str) -> Problem | Ou
         case 401 if function == SIGNED_IN:
             why = f"refuses the login (401); take a new token, of somebody who has an app role ({_WHERE_TOKENS_ARE})"
         case 401:
-            why = f"refuses the key (401); take that of the function {function}: {_where_keys_are(function)}"
+            why = f"refuses the key (401); take that of the function {function}: {where_keys_are(function)}"
         case 403:
             why = f"refuses this machine or login (403); see its access restrictions, and {TOKEN_VARIABLE}"
         case 404 | 405:

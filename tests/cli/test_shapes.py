@@ -110,7 +110,7 @@ def test_every_command_with_an_answer_for_scripts_takes_output(run: Run) -> None
             assert "--output" in flags or name in without or each.name in _SAY_WHAT_THEY_DID, each.name
 
 
-_SAY_WHAT_THEY_DID = {"connect", "set", "apply", "remove", "test", "pause", "resume", "show"}
+_SAY_WHAT_THEY_DID = {"connect", "set", "apply", "remove", "test", "pause", "resume", "show", "login", "logout", "use"}
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,8 @@ def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
     """The settings, and nothing else of this machine's but what a process needs to start."""
     require_reachable(settings.get("LeadsStorage", ""))
     kept = ("PATH", "HOME", "PYTHONPATH", "NO_PROXY")
-    return {name: os.environ[name] for name in kept if name in os.environ} | dict(settings)
+    found = {name: os.environ[name] for name in kept if name in os.environ}
+    return found | {"XDG_CONFIG_HOME": os.devnull} | dict(settings)  # nobody's own profiles
 
 
 def process(*arguments: str, environment: Mapping[str, str], python: tuple[str, ...] = (), typed: str = "") -> Ran:

@@ -1,0 +1,146 @@
+"""Profiles: the deployed apps that somebody works with, by name, each with where its key comes from.
+
+They stand in one file of the user's own configuration, which nobody else can read.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from leads.cli.credentials import Credentials, FromEnvironment
+from leads.cli.environment import OutOfReach
+from leads.platform.settings import SettingsError
+
+AZ_SECONDS: Final = 60
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+class KeyInAzure(BaseModel):
+    """A key that the Azure CLI is asked for at each command, and that is kept nowhere."""
+
+    model_config = ConfigDict(extra="forbid")
+    group: str
+    app: str
+
+
+class Profile(BaseModel):
+    """An app's address, and where its key and token come from. With neither they come from the environment."""
+
+    model_config = ConfigDict(extra="forbid")
+    url: str
+    key: str = Field(default="", repr=False)
+    key_in_azure: KeyInAzure | None = None
+    token_resource: str = ""
+
+    @property
+    def source(self) -> str:
+        """Where the key comes from, in words."""
+        found = self.key_in_azure
+        parts = (
+            "key: kept in the file of profiles" if self.key else "",
+            f"key: az, {found.app} in {found.group}" if found else "",
+            f"token: az, {self.token_resource}" if self.token_resource else "",
+        )
+        return ", ".join(filter(None, parts)) or "key: of the environment"
+
+
+class Profiles(BaseModel):
+    """All profiles by name, and the one that is used where nothing else is said, "" if none."""
+
+    model_config = ConfigDict(extra="forbid")
+    current: str = ""
+    apps: dict[Annotated[str, Field(pattern=f"^{NAME.pattern}$")], Profile] = {}
+
+    def named(self, name: str) -> Profile:
+        """The profile of this name. Raises `SettingsError` that names those there are."""
+        if name not in self.apps:
+            there_are = f"there are {', '.join(sorted(self.apps))}" if self.apps else "there is none yet"
+            raise SettingsError(f"--app: no profile is called {name} ({there_are}); leads login makes one")
+        return self.apps[name]
+
+
+def file_of_profiles() -> Path:
+    return Path(typer.get_app_dir("marketplace-leads")) / "apps.json"
+
+
+def read_profiles() -> Profiles:
+    """What the file holds. Raises `SettingsError` where it can't be read, or others can."""
+    file = file_of_profiles()
+    try:
+        if os.name == "posix" and file.stat().st_mode & 0o077:
+            raise SettingsError(f"{file}: others can read it, and it may hold keys: chmod 600 {file}")
+        return Profiles.model_validate_json(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return Profiles()
+    except OSError as error:
+        raise SettingsError(f"{file}: can't be read ({error.strerror})") from None
+    except ValidationError:
+        raise SettingsError(f"{file}: is not what leads login writes; remove it and log in again") from None
+
+
+def write_profiles(profiles: Profiles) -> None:
+    """Replace the file as a whole; its mode is 0600. Raises `SettingsError`."""
+    file = file_of_profiles()
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=file.parent)  # its mode is 0600
+        with os.fdopen(handle, "w", encoding="utf-8") as written:
+            written.write(profiles.model_dump_json(indent=2, exclude_defaults=True))
+        Path(name).replace(file)
+    except OSError as error:
+        raise SettingsError(f"{file}: can't be written ({error.strerror})") from None
+
+
+def credentials_of(profile: Profile) -> Credentials:
+    """Where the profile's key and token come from: never from the environment where it has any of its own."""
+    if profile.key or profile.key_in_azure or profile.token_resource:
+        return FromProfile(profile)
+    return FromEnvironment()
+
+
+class FromProfile:
+    """The key and token that a profile keeps, or that the Azure CLI has at this moment."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+
+    @property
+    def has_only_a_token(self) -> bool:
+        return not (self._profile.key or self._profile.key_in_azure)
+
+    def key(self, function: str) -> str:
+        if self._profile.key or not self._profile.key_in_azure:
+            return self._profile.key
+        found = self._profile.key_in_azure
+        where = ("-g", found.group, "-n", found.app, "--function-name", function)
+        return _az("functionapp", "function", "keys", "list", *where, "--query", "default", "-o", "tsv")
+
+    def token(self) -> str:
+        resource = self._profile.token_resource
+        if not resource:
+            return ""
+        return _az("account", "get-access-token", "--resource", resource, "--query", "accessToken", "-o", "tsv")
+
+
+def _az(*words: str) -> str:
+    """What the Azure CLI prints (Microsoft Learn, "az functionapp function keys" and "az account"). Raises `OutOfReach`."""
+    program = shutil.which("az")
+    if program is None:
+        raise OutOfReach(
+            "az: the Azure CLI is not installed, and this profile asks it for the key; install it, or log in anew"
+        )
+    try:
+        done = subprocess.run([program, *words], capture_output=True, text=True, timeout=AZ_SECONDS, check=False)  # noqa: S603
+    except (OSError, subprocess.SubprocessError) as error:
+        raise OutOfReach(f"az: does not answer ({type(error).__name__}); try: az account show") from None
+    if done.returncode or not done.stdout.strip():
+        why = next((line for line in done.stderr.splitlines() if line.strip()), "it prints nothing")
+        raise OutOfReach(f"az: {' '.join(words[:4])} has failed: {why}")
+    return done.stdout.strip()
