@@ -243,7 +243,7 @@ def test_every_column_of_the_table_is_documented() -> None:
 
 
 def test_every_column_and_code_of_dynamics_is_documented_and_no_other() -> None:
-    columns = table("docs/reference/destinations/dataverse.md", "Which columns").keys()
+    columns = table("docs/reference/destinations/dataverse.md", "Default mapping").keys()
     assert columns == {*DEFAULT_MAPPING, *DO_NOT_CONTACT, RATING_COLUMN}
     documented = table("docs/reference/destinations/dataverse.md", "Errors, and what to do")
     codes = {code: cells[0] for code, cells in documented.items() if code.startswith(("0x", "AADSTS"))}
@@ -261,7 +261,7 @@ def test_every_column_and_code_of_dynamics_is_documented_and_no_other() -> None:
 
 def test_every_field_and_code_of_salesforce_is_documented_and_no_other() -> None:
     page_name = "docs/reference/destinations/salesforce.md"
-    fields = table(page_name, "Which fields").keys()
+    fields = table(page_name, "Default mapping").keys()
     assert fields == {*salesforce.DEFAULT_MAPPING, *salesforce.DO_NOT_CONTACT, salesforce.RATING_FIELD}
     documented = table(page_name, "Errors, and what to do")
     decided_elsewhere = {"DUPLICATE_VALUE", "DUPLICATES_DETECTED"}
@@ -325,7 +325,7 @@ def test_every_status_of_a_webhook_is_documented_with_its_outcome() -> None:
 
 def test_every_field_and_status_of_web_to_lead_is_documented_as_it_is() -> None:
     name = "docs/reference/destinations/salesforce-web-to-lead.md"
-    fields = table(name, "Which fields")
+    fields = table(name, "Default mapping")
     assert fields.keys() == {*web_to_lead.DEFAULT_MAPPING, *web_to_lead.DO_NOT_CONTACT, "Campaign_ID"}
     assert all(f"`{template}`" in fields[field][0] for field, template in web_to_lead.DEFAULT_MAPPING.items())
     statuses = {code: cells[0] for code, cells in table(name, "Errors, and what to do").items() if code.isdigit()}
@@ -338,7 +338,7 @@ def test_every_field_and_status_of_web_to_lead_is_documented_as_it_is() -> None:
 
 
 def test_every_field_and_code_of_marketo_is_documented_and_no_other() -> None:
-    fields = table("docs/reference/destinations/marketo.md", "Which fields").keys()
+    fields = table("docs/reference/destinations/marketo.md", "Default mapping").keys()
     assert fields == {*marketo_records.DEFAULT_MAPPING, "rating", "doNotCall", "doNotCallReason"}
     documented = rows("docs/reference/destinations/marketo.md", "Errors, and what to do")
     outcomes = {(code, cells[0]) for codes, *cells in documented for code in re.findall(r"`(\w+)`", codes)}
@@ -354,7 +354,7 @@ def test_every_field_and_code_of_marketo_is_documented_and_no_other() -> None:
 
 
 def test_marketos_rate_limit_is_documented_as_it_is() -> None:
-    text = page("docs/reference/destinations/marketo.md")
+    text = " ".join(page("docs/reference/destinations/marketo.md").split())
     calls = RATE_LIMIT.calls
     assert f"{calls} calls in {RATE_LIMIT.seconds:.0f} seconds and {RATE_LIMIT.at_once} at once" in text
     assert f"{calls / RATE_LIMIT.seconds} calls a second" in text
