@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from leads.cli import hints
+from leads.cli.completion import profile_names
 from leads.cli.environment import APP_VARIABLES, KEY_VARIABLE, TOKEN_VARIABLE
 from leads.cli.exits import INTERRUPTED
 from leads.cli.program import FOR_NO_APP, Program
@@ -64,7 +65,11 @@ def reached(
     app: Annotated[
         str,
         typer.Option(
-            "--app", metavar="URL", envvar=APP_VARIABLES, help="The deployed app's address, instead of storage."
+            "--app",
+            metavar="APP",
+            envvar=list(APP_VARIABLES),
+            autocompletion=profile_names,
+            help="The deployed app's address, or the name that `login` gave it; instead of storage.",
         ),
     ] = "",
     version: Annotated[  # noqa: ARG001 - the callback prints it

@@ -8,6 +8,7 @@ import typer
 from rich.text import Text
 
 from leads.cli import hints
+from leads.cli.completion import offer_ids
 from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.files import read_bytes, read_offers
 from leads.cli.offers import group
@@ -49,7 +50,9 @@ UnsavedFile = Annotated[
         "--file", metavar="FILE", help="Take the offer from a YAML or JSON file instead; it need not be saved."
     ),
 ]
-OptionalId = Annotated[str, typer.Argument(metavar="ID", help="The offer's id: publisher.offer, or *.")]
+OptionalId = Annotated[
+    str, typer.Argument(metavar="ID", help="The offer's id: publisher.offer, or *.", autocompletion=offer_ids)
+]
 
 
 # --- Validate -----------------------------------------------------------------------------------------------------------

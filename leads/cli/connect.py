@@ -13,6 +13,7 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from leads import destinations
 from leads.cli.checks import OptionalId, print_validation, send_and_wait, validate_unsaved
+from leads.cli.completion import destination_types
 from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.offers import compare, group, save_all, show_plans, stored_offer
 from leads.cli.output import print_line, value_of
@@ -35,7 +36,13 @@ def offers_connect(
     context: typer.Context,
     offer_id: OptionalId = "",
     type_name: Annotated[
-        str, typer.Option("--type", metavar="TYPE", help="The destination type; `offers types` lists them.")
+        str,
+        typer.Option(
+            "--type",
+            metavar="TYPE",
+            help="The destination type; `offers types` lists them.",
+            autocompletion=destination_types,
+        ),
     ] = "",
     name: Annotated[
         str, typer.Option(metavar="NAME", help="The destination's name within the offer; else the type's.")

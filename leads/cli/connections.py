@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from leads.cli.completion import connection_ids
 from leads.cli.output import print_fields, print_json, print_line, print_table, printable, time_of, utc
 from leads.cli.prompts import ask
 from leads.cli.shapes import AnswerShape, Command, ListShape, OneShape, Shape, columns_of, print_list
@@ -33,7 +34,12 @@ group = typer.Typer(
     """,
 )
 
-ConnectionId = Annotated[str, typer.Argument(metavar="CONNECTION", help="The id, as `connections list` prints it.")]
+ConnectionId = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONNECTION", help="The id, as `connections list` prints it.", autocompletion=connection_ids
+    ),
+]
 
 
 @group.command("list", cls=Command)

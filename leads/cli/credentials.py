@@ -16,6 +16,10 @@ class Credentials(Protocol):
     def has_only_a_token(self) -> bool:
         """Whether whoever asks has signed in, and has no key."""
 
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether nobody has to be asked for them, and no other program."""
+
     def key(self, function: str) -> str:
         """The key of a function. Raises `SettingsError` or `OutOfReach`."""
 
@@ -29,6 +33,10 @@ class FromEnvironment:
     @property
     def has_only_a_token(self) -> bool:
         return bool(self.token()) and not os.environ.get(KEY_VARIABLE, "").strip()
+
+    @property
+    def is_at_hand(self) -> bool:
+        return bool(self.token() or os.environ.get(KEY_VARIABLE, "").strip())
 
     def key(self, function: str) -> str:
         return read_key(function)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from leads.cli.completion import states
 from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.lead_id import is_for_one, whole_id
 from leads.cli.output import print_line, print_table
@@ -48,7 +49,8 @@ def dismiss(
     since: AllSince = None,
     until: AllUntil = None,
     state: Annotated[
-        str, typer.Option(help="Those that are dead_letter, held, crashed, unrouted or unreadable.")
+        str,
+        typer.Option(help="Those that are dead_letter, held, crashed, unrouted or unreadable.", autocompletion=states),
     ] = "dead_letter",
     dry_run: DryRun = False,
     yes: Yes = False,

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from leads.cli import hints
+from leads.cli.completion import offer_ids, stages, states
 from leads.cli.environment import OutOfReach
 from leads.cli.lead_id import whole_id
 from leads.cli.output import (
@@ -41,8 +42,10 @@ from leads.platform.storage import StorageError
 STATES: Final = ", ".join(State)
 POLL_SECONDS: Final = 2.0
 
-OfOffer = Annotated[str | None, typer.Option(help="Only leads of this offer; - is the unrouted ones.")]
-InState = Annotated[str | None, typer.Option(help=f"Only leads in this state: {STATES}.")]
+OfOffer = Annotated[
+    str | None, typer.Option(help="Only leads of this offer; - is the unrouted ones.", autocompletion=offer_ids)
+]
+InState = Annotated[str | None, typer.Option(help=f"Only leads in this state: {STATES}.", autocompletion=states)]
 Since = Annotated[str | None, typer.Option(help="Only leads received since: 2026-01-31, 2026-01-31T14:00Z, 2h, 3d.")]
 Until = Annotated[str | None, typer.Option(help="Only leads received until then; written like --since.")]
 
@@ -71,7 +74,9 @@ def leads_list(
     context: typer.Context,
     offer: OfOffer = None,
     state: InState = None,
-    stage: Annotated[str | None, typer.Option(help=f"Only leads of this stage: {', '.join(Stage)}.")] = None,
+    stage: Annotated[
+        str | None, typer.Option(help=f"Only leads of this stage: {', '.join(Stage)}.", autocompletion=stages)
+    ] = None,
     source: Annotated[
         str | None, typer.Option(help="Only leads from this source, such as AzureMarketplace or SPZA.")
     ] = None,

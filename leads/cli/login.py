@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import typer
 
 from leads.cli import hints
+from leads.cli.completion import profile_names
 from leads.cli.output import print_line, print_table
 from leads.cli.profiles import (
     NAME,
@@ -24,7 +25,9 @@ from leads.operations.operation import Nothing
 from leads.operations.problems import Invalid
 from leads.operations.table import whoami
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The profile's name, such as prod.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The profile's name, such as prod.", autocompletion=profile_names)
+]
 
 
 def login(
@@ -101,7 +104,7 @@ def logout(name: Name) -> None:
 
 
 def use(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The profile's name.")] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The profile's name.", autocompletion=profile_names)] = "",
     none: Annotated[bool, typer.Option("--none", help="Use no profile, unless --app names one.")] = False,
 ) -> None:
     """Choose the app that is used where neither --app nor LeadsStorage says otherwise."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from leads.cli import hints
+from leads.cli.completion import destination_types
 from leads.cli.exits import CHANGED_MEANWHILE, DONE, NEEDS_A_PERSON
 from leads.cli.files import STANDARD_INPUT, read_offers
 from leads.cli.output import print_json, print_line, print_table, time_of, value_of
@@ -279,7 +280,10 @@ def _tell_what_waits(context: typer.Context, removed: Sequence[str]) -> None:
 @group.command("types", cls=Command)
 def offers_types(
     context: typer.Context,
-    type_name: Annotated[str | None, typer.Argument(metavar="TYPE", help="The type whose settings to show.")] = None,
+    type_name: Annotated[
+        str | None,
+        typer.Argument(metavar="TYPE", help="The type whose settings to show.", autocompletion=destination_types),
+    ] = None,
     shape: ListShape = Shape.TABLE,
 ) -> None:
     """List the destination types, or the settings of one. With --json: the JSON Schema of the settings."""

@@ -115,6 +115,10 @@ class FromProfile:
     def has_only_a_token(self) -> bool:
         return not (self._profile.key or self._profile.key_in_azure)
 
+    @property
+    def is_at_hand(self) -> bool:
+        return not (self._profile.key_in_azure or self._profile.token_resource)
+
     def key(self, function: str) -> str:
         if self._profile.key or not self._profile.key_in_azure:
             return self._profile.key

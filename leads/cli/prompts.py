@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 import typer
 from pydantic import BaseModel
 
+from leads.cli.completion import offer_ids
 from leads.cli.output import utc
 from leads.cli.transport import AnswerT, RequestT, Transport
 from leads.operations.operation import Parts
@@ -15,7 +16,9 @@ from leads.operations.problems import Invalid
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
-OfferId = Annotated[str, typer.Argument(metavar="ID", help="The offer's id: publisher.offer, or *.")]
+OfferId = Annotated[
+    str, typer.Argument(metavar="ID", help="The offer's id: publisher.offer, or *.", autocompletion=offer_ids)
+]
 
 
 def ask(context: typer.Context, run: Callable[[*Parts, RequestT], AnswerT], request: RequestT) -> AnswerT:

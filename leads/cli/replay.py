@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from leads.cli import hints
+from leads.cli.completion import states
 from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.files import read_bytes
 from leads.cli.lead_id import is_for_one, whole_id
@@ -63,7 +64,11 @@ def replay(
     since: AllSince = None,
     until: AllUntil = None,
     state: Annotated[
-        str, typer.Option(help="Those that are dead_letter, held, crashed, or retry (waiting for their next try).")
+        str,
+        typer.Option(
+            help="Those that are dead_letter, held, crashed, or retry (waiting for their next try).",
+            autocompletion=states,
+        ),
     ] = "dead_letter",
     dry_run: DryRun = False,
     yes: Yes = False,

@@ -10,6 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from leads.cli import hints
+from leads.cli.completion import connection_ids, offer_ids
 from leads.cli.output import print_line
 from leads.cli.prompts import ask
 from leads.operations.operation import Parts
@@ -19,8 +20,10 @@ from leads.operations.steps import Part, StepDone
 PartT = TypeVar("PartT", bound=Part)
 StepT = TypeVar("StepT", bound=StepDone)
 
-AllOfOffer = Annotated[str | None, typer.Option(help="All leads of this offer.")]
-AllOfConnection = Annotated[str | None, typer.Option(help="All leads of this connection.")]
+AllOfOffer = Annotated[str | None, typer.Option(help="All leads of this offer.", autocompletion=offer_ids)]
+AllOfConnection = Annotated[
+    str | None, typer.Option(help="All leads of this connection.", autocompletion=connection_ids)
+]
 AllSince = Annotated[str | None, typer.Option(help="All leads received since: 2026-01-31, 2026-01-31T14:00Z, 3d.")]
 AllUntil = Annotated[str | None, typer.Option(help="All leads received until then; written like --since.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]

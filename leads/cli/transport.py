@@ -30,6 +30,8 @@ _STORAGE: Final = "LEADSSTORAGE"
 CONNECT_SECONDS: Final = 10
 ANSWER_SECONDS: Final = 150
 """Longer than any operation takes, with a cold start before it."""
+HURRIED_SECONDS: Final = 3
+"""For completion: somebody waits at the Tab key."""
 _HEADER_VALUE: Final = re.compile(r"[!-~]+")
 _BASE: Final = re.compile(f"/api/({'|'.join((*LEVEL_OF_KEY, SIGNED_IN))})$")
 """What may stand behind the app's address: the function whose key is given, or `signed-in` for a token without a key."""
@@ -42,6 +44,10 @@ AnswerT = TypeVar("AnswerT", bound=BaseModel | None)
 class Transport(Protocol):
     """Carries out operations."""
 
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether nobody has to be asked before an operation, and no other program."""
+
     def ask(self, run: Callable[[*Parts, RequestT], AnswerT], request: RequestT) -> AnswerT:
         """What the operation `run` answers. Raises what `leads.operations.problems.FAILURES` lists, or `OutOfReach`."""
 
@@ -49,9 +55,16 @@ class Transport(Protocol):
 class StorageTransport:
     """By the storage account itself, with the person's own Azure login or a connection string."""
 
+    is_at_hand = True
+
+    def __init__(self, *, hurried: bool = False) -> None:
+        self._timeouts = {
+            name: min(limit, HURRIED_SECONDS) if hurried else limit for name, limit in CLI_TIMEOUTS.items()
+        }
+
     @cached_property
     def app(self) -> App:
-        return App(read_settings(), CLI_TIMEOUTS)
+        return App(read_settings(), self._timeouts)
 
     def ask(self, run: Callable[[*Parts, RequestT], AnswerT], request: RequestT) -> AnswerT:
         operation: Operation[RequestT, AnswerT] = BY_FUNCTION[run]
@@ -62,8 +75,9 @@ class HttpTransport:
     """By the management API of a deployed app, with the key of its function `manage`, or of the one that the address names; or
     with a token of Entra ID alone."""
 
-    def __init__(self, url: str, source: Credentials | None = None) -> None:
+    def __init__(self, url: str, source: Credentials | None = None, *, hurried: bool = False) -> None:
         self._source = source or FromEnvironment()
+        self._timeouts = (HURRIED_SECONDS, HURRIED_SECONDS) if hurried else (CONNECT_SECONDS, ANSWER_SECONDS)
         self.url, self._function = read_address(url, has_only_a_token=self._source.has_only_a_token)
         self._session = requests.Session()
         self._session.auth = lambda request: request  # or a .netrc would have a say in it
@@ -82,6 +96,10 @@ class HttpTransport:
                 f"{self.url} answers something else than this command line expects: is it this app, and of this release?"
             ) from None
         return found
+
+    @property
+    def is_at_hand(self) -> bool:
+        return self._source.is_at_hand
 
     @cached_property
     def _credentials(self) -> dict[str, str]:
@@ -104,7 +122,7 @@ class HttpTransport:
                 f"{self.url}{base_of(self._function)}{path}",
                 headers=headers,
                 data=body or None,
-                timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
+                timeout=self._timeouts,
                 allow_redirects=False,
             )
         except (requests.RequestException, ValueError) as error:
@@ -123,20 +141,20 @@ def read_address(text: str, *, has_only_a_token: bool) -> tuple[str, str]:
     return read_url(url.removesuffix(named[0]) if named else url), named[1] if named else usual
 
 
-def reach(app: str) -> Transport:
+def reach(app: str, *, hurried: bool = False) -> Transport:
     """The app of a profile's name or an address; without either the storage that the environment names, else the profile in use.
 
-    Raises `SettingsError`.
+    `hurried`: what does not answer within some seconds is out of reach. Raises `SettingsError`.
     """
     if not app and any(name.upper().startswith(_STORAGE) for name in os.environ):
-        return StorageTransport()
+        return StorageTransport(hurried=hurried)
     if app and not NAME.fullmatch(app):
-        return HttpTransport(app)
+        return HttpTransport(app, hurried=hurried)
     profiles = read_profiles()
     if not app and not profiles.current:
-        return StorageTransport()
+        return StorageTransport(hurried=hurried)
     profile = profiles.named(app or profiles.current)
-    return HttpTransport(profile.url, credentials_of(profile))
+    return HttpTransport(profile.url, credentials_of(profile), hurried=hurried)
 
 
 def read_url(text: str) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import Terminal, at_a_terminal
+from leads.cli.environment import APP_VARIABLES, KEY_VARIABLE, TOKEN_VARIABLE
+from tests.fakes.https_server import Request, Response, VendorServer
+from tests.support.command_line import Run, Terminal, at_a_terminal, run_against
 
 AtATerminal = Callable[..., AbstractContextManager[Terminal]]
 Write = Callable[..., str]
@@ -32,3 +37,42 @@ def written(tmp_path: Path) -> Write:
         return str(file)
 
     return write
+
+
+PROFILE_KEY = "k3y-of-manage=="
+WHO = {"level": "personal", "name_of_level": "manage", "by": "key", "personal_data": True}
+
+
+class NamedApp(VendorServer):
+    """A deployed app that says who asks, and has no offers."""
+
+    def answer(self, request: Request) -> Response:
+        return Response(200, WHO if request.target.endswith("/whoami") else {"offers": []})
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[NamedApp]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with NamedApp(None) as running:
+        yield running
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of profiles of somebody whose environment says nothing else."""
+    for name in [*os.environ]:
+        if name.startswith("LeadsStorage") or name in {*APP_VARIABLES, KEY_VARIABLE, TOKEN_VARIABLE}:
+            monkeypatch.delenv(name)
+    monkeypatch.setattr("typer.get_app_dir", lambda name: str(tmp_path / "config" / name))
+    return tmp_path / "config/marketplace-leads/apps.json"
+
+
+@pytest.fixture
+def command(file: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    return run_against(capsys)
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key stands on standard input."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{PROFILE_KEY}\n"))

@@ -7,54 +7,15 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from leads.cli.environment import APP_VARIABLES, KEY_VARIABLE, TOKEN_VARIABLE
-from tests.cli.test_transport import Site
+from leads.cli.environment import KEY_VARIABLE, TOKEN_VARIABLE
+from tests.cli.conftest import PROFILE_KEY as KEY
+from tests.cli.conftest import NamedApp as App
 from tests.fakes.https_server import Response
-from tests.support.command_line import Run, one_line, run_against
-
-KEY = "k3y-of-manage=="
-WHO = {"level": "personal", "name_of_level": "manage", "by": "key", "personal_data": True}
-
-
-class App(Site):
-    """A deployed app that says who asks, and has no offers."""
-
-    def answer(self, request: object) -> Response:
-        target = getattr(request, "target", "")
-        return Response(200, WHO if target.endswith("/whoami") else {"offers": []})
-
-
-@pytest.fixture
-def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with App(None) as running:
-        yield running
-
-
-@pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of profiles of somebody whose environment says nothing else."""
-    for name in [*os.environ]:
-        if name.startswith("LeadsStorage") or name in {*APP_VARIABLES, KEY_VARIABLE, TOKEN_VARIABLE}:
-            monkeypatch.delenv(name)
-    monkeypatch.setattr("typer.get_app_dir", lambda name: str(tmp_path / "config" / name))
-    return tmp_path / "config/marketplace-leads/apps.json"
-
-
-@pytest.fixture
-def command(file: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    return run_against(capsys)
-
-
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The key stands on standard input."""
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{KEY}\n"))
+from tests.support.command_line import Run, one_line
 
 
 @pytest.fixture
