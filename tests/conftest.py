@@ -74,7 +74,9 @@ LONGEST_FIRST = (
 
 # A busy machine is no reason for a property to be false. Each run tries the same examples, so that what fails is due to what
 # was changed; `pytest -m hypothesis --hypothesis-profile=explore` looks for others.
-settings.register_profile("tests", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "tests", derandomize=True, max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("explore", settings.get_profile("tests"), derandomize=False, max_examples=2000)
 settings.load_profile("tests")
 

@@ -26,8 +26,11 @@ ROOT = Path(__file__).resolve().parent.parent
 TYPED = ("function_app.py", "leads", "devhost", "tools", "tests", "benchmarks")
 WITHOUT_SERVER = "not server"
 EVERY_PYTHON = "(not server or every_python)"
-# Tests wait for storage and timers more than they compute, so each core takes two; but those without a server compute.
-WORKERS = min(8, 2 * (os.cpu_count() or 1))
+CORES = os.cpu_count() or 1
+WORKERS = min(10, CORES + CORES // 2 + 2)
+"""Tests wait for storage, leases and timers about as long as they compute: two or three processes keep a core busy."""
+COMPUTING = min(8, CORES)
+"""Processes for the tests without a server, which compute alone."""
 
 
 @dataclass
@@ -81,7 +84,7 @@ def static_checks() -> dict[str, list[str]]:
 def run_tests(arguments: list[str], which: str) -> Totals:
     """The tests that a marker expression chooses, a file to a process; what measures real time is for `make soak`."""
     chosen = " and ".join(filter(None, ("not real_time", which)))
-    workers = WORKERS // 2 if which == WITHOUT_SERVER else WORKERS
+    workers = COMPUTING if which == WITHOUT_SERVER else WORKERS
     in_files = ["-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"]
     return pytest_totals("tests", ["-m", chosen, *in_files, *arguments])
 
