@@ -238,11 +238,11 @@ def test_as_a_process_it_prints_what_the_terminal_has_no_characters_for(pipeline
     assert r"A \U0001f388" in ran.out
 
 
-@pytest.mark.server
-def test_storage_that_refuses_connections_is_said_so_in_one_line() -> None:
+def test_storage_that_refuses_connections_is_said_so_in_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        ran = process("leads", "list", environment={"LeadsStorage": account(unused.getsockname()[1])})
+        monkeypatch.setenv("LeadsStorage", account(unused.getsockname()[1]))
+        ran = run("leads", "list")
     assert one_line(ran, 3).startswith("LeadsStorage: the storage account does not answer")
 
 
@@ -265,14 +265,13 @@ def test_storage_that_hangs_is_asked_once_and_given_up_within_fifteen_seconds(
 
 
 @pytest.mark.storage("azurite")
-def test_a_wrong_key_is_said_so(fresh_storage: str) -> None:
+def test_a_wrong_key_is_said_so(run: Run, fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before, _, after = fresh_storage.partition("AccountKey=")
-    wrong = f"{before}AccountKey=c2VjcmV0;{after.partition(';')[2]}"
-    ran = process("offers", "list", environment={"LeadsStorage": wrong})
+    monkeypatch.setenv("LeadsStorage", f"{before}AccountKey=c2VjcmV0;{after.partition(';')[2]}")
+    ran = run("offers", "list")
     assert one_line(ran, 3).startswith("LeadsStorage: the storage account refuses (403 ")
 
 
-@pytest.mark.server
 @pytest.mark.parametrize(
     ("environment", "problem"),
     [
@@ -283,8 +282,13 @@ def test_a_wrong_key_is_said_so(fresh_storage: str) -> None:
         ({"LeadsStorage__credential": "c2VjcmV0"}, "LeadsStorage__credential: "),
     ],
 )
-def test_a_setting_that_is_wrong_is_named_without_its_value(environment: dict[str, str], problem: str) -> None:
-    line = one_line(process("offers", "list", environment=environment), 2)
+def test_a_setting_that_is_wrong_is_named_without_its_value(
+    environment: dict[str, str], problem: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LeadsStorage")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    line = one_line(run("offers", "list"), 2)
     assert line.startswith(problem)
     assert "c2VjcmV0" not in line
 
