@@ -488,6 +488,12 @@ def test_every_example_of_an_offer_is_valid(path: Path) -> None:
         read_offer(example)
 
 
+def test_every_destination_type_has_a_page_that_connects_it() -> None:
+    pages = [str(path.relative_to(ROOT)) for path in (DOCS / "how-to").glob("connect-*.md")]
+    connected = {each["type"] for name in pages for offer in offers_in(name) for each in offer["destinations"]}
+    assert connected == {name for name, module in MODULES.items() if module.startswith("leads.")}
+
+
 def anchors(path: Path) -> set[str]:
     """The anchors of a page's headings as GitHub makes them."""
     headings = HEADING.findall(CODE_BLOCK.sub("", path.read_text()))
