@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+from leads.cli.program import COMMANDS, load
 from leads.core.lead import TEXT_FIELDS
 from leads.destinations import MODULES, destination_class
 from leads.operations.access import BASE
@@ -43,6 +45,39 @@ def operations() -> str:
     return "\n".join(rows)
 
 
+def commands() -> str:
+    """Every command of the command line with its arguments and options, as its own help has them."""
+    return "\n\n".join(_command(words, command) for name in COMMANDS for words, command in _commands(name, load(name)))
+
+
+def _commands(words: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """A command by its words, or each of a group's."""
+    if not hasattr(command, "commands"):
+        yield words, command
+    for name, each in getattr(command, "commands", {}).items():
+        yield f"{words} {name}", each
+
+
+def _command(words: str, command: Any) -> str:
+    context = command.make_context(words, [], resilient_parsing=True)
+    usage = " ".join(("leads", words, *command.collect_usage_pieces(context)))
+    lines = [f"### {words}", "", "```text", usage, "```", "", _summary(command)]
+    records = [record for param in command.params if (record := param.get_help_record(context))]
+    if records:
+        lines += ["", "| | |", "|---|---|"]
+        lines += [f"| `{_in_a_cell(names)}` | {_in_a_cell(says)} |" for names, says in records]
+    return "\n".join(lines)
+
+
+def _summary(command: Any) -> str:
+    """The first paragraph of a command's help."""
+    return " ".join(command.help.split("\n\n")[0].split())
+
+
+def _in_a_cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
 def replay_warning() -> str:
     """What a forced replay can mean at each destination type."""
     rows = ["| Type | A delivered lead sent again |", "|---|---|"]
@@ -58,6 +93,7 @@ def correctable() -> str:
 
 GENERATED: Mapping[str, tuple[tuple[str, Callable[[], str]], ...]] = {
     "docs/reference/operations.md": (("operations", operations), ("events", events)),
+    "docs/reference/command-line.md": (("commands", commands),),
     "docs/how-to/recover-leads.md": (("sent twice", replay_warning), ("fields", correctable)),
 }
 """Document → the parts of it that are made, each with what makes it."""
