@@ -78,7 +78,7 @@ def test_what_the_document_allows_is_answered_as_it_says_and_nothing_without_the
             },
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
             check=False,
         )
         log = app.host.log
