@@ -2,7 +2,7 @@
 
 make bench                         everything
 make bench ROWS=intake,delivery    a choice of: intake, requests, delivery, waiting, listing, latency, neighbour, import,
-                                   vendor, logs, coldstart
+                                   vendor, logs, coldstart, shell
 make bench STRICT=1                exit status 1 where a target is not met
 """
 
@@ -25,6 +25,7 @@ from benchmarks import (
     logs,
     neighbour,
     requests,
+    shell,
     vendor,
     waiting,
 )
@@ -46,6 +47,7 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "vendor": vendor.measure,
     "logs": logs.measure,
     "coldstart": coldstart.measure,
+    "shell": shell.measure,
 }
 
 
