@@ -244,8 +244,9 @@ def test_a_deleted_record_is_made_again_once(pipeline: Pipeline, crm: CrmSubject
     assert [lead in " ".join(crm.stages(record)) for lead in leads] == [True, True]
 
 
-def test_or_it_stays_deleted(pipeline: Pipeline, crm: CrmSubject) -> None:
-    pipeline.offer(with_settings(crm, deleted_records="skip"))
+@pytest.mark.parametrize("policies", [{}, {"existing_records": "overwrite"}])
+def test_or_it_stays_deleted(pipeline: Pipeline, crm: CrmSubject, policies: dict[str, str]) -> None:
+    pipeline.offer(with_settings(crm, deleted_records="skip"), policies=policies)
     deliver(pipeline)
     crm.delete(one(crm)[0])
     lead = deliver(pipeline, "PLT")
@@ -286,6 +287,19 @@ def test_a_cross_listed_lead_of_a_known_customer_is_a_stage_alone(pipeline: Pipe
     record, values = one(crm)
     assert not any(crm.flags(crm.rows()[record])) and values["rating"] == "hot"
     assert told(crm, leads) == sorted(leads)
+
+
+@pytest.mark.parametrize("crm", [name for name in RATING if CRMS[name][0].knows_its_own], indirect=True)
+def test_flags_stay_through_all_later_stages_once_a_person_has_touched_the_record(
+    pipeline: Pipeline, crm: CrmSubject
+) -> None:
+    deliver(pipeline, "DNC")
+    crm.edit(one(crm)[0], company="Their name")
+    deliver(pipeline, "INS")  # raises the rating, and so is the last who changed the record
+    deliver(pipeline, "PLT")
+    record, values = one(crm)
+    assert all(crm.flags(crm.rows()[record])) and values["rating"] == "hot"
+    assert "not to contact" in crm.stages()[-1]
 
 
 @rated

@@ -52,19 +52,6 @@ def test_it_costs_two_requests_and_one_without_a_search(pipeline: Pipeline, dyna
 # --- The journey --------------------------------------------------------------------------------------------------------
 
 
-def test_each_stage_is_a_note_on_the_one_record_and_the_rating_rises(pipeline: Pipeline, dynamics: Dataverse) -> None:
-    for action in ("INS", "StartTestDrive", "PLT", "INS"):
-        deliver(pipeline, action, Description=f"{action} {len(dynamics.notes())}")
-    row = one(dynamics.leads)
-    assert [note["subject"].partition(":")[0] for note in dynamics.notes(row["leadid"])] == [
-        "Initial interest",
-        "Trial",
-        "Contact requested",
-        "Initial interest",
-    ]
-    assert row["leadqualitycode"] == 1, "it does not fall again"
-
-
 def test_a_placeholder_gives_way_to_what_a_later_lead_says(pipeline: Pipeline, dynamics: Dataverse) -> None:
     deliver(pipeline, email="someone@gmail.com", UserDetails={"Email": "someone@gmail.com"})
     assert one(dynamics.leads)["lastname"] == NOT_PROVIDED
@@ -181,15 +168,3 @@ def test_flags_of_a_record_that_others_have_touched_stay_and_a_note_says_so(
     assert one(dynamics.leads)["donotemail"]
     assert "not to contact" in dynamics.notes()[-1]["notetext"]
     assert "not to contact" in dynamics.tasks[0]["description"]
-
-
-def test_flags_stay_through_all_later_stages_once_a_person_has_touched_the_record(
-    pipeline: Pipeline, dynamics: Dataverse
-) -> None:
-    deliver(pipeline, "DNC")
-    dynamics.edit(one(dynamics.leads)["leadid"], companyname="Their name")
-    deliver(pipeline, "INS")  # raises the rating, and so is the last who changed the record
-    assert one(dynamics.leads)["leadqualitycode"] == 2
-    deliver(pipeline, "PLT")
-    assert one(dynamics.leads)["donotemail"] and one(dynamics.leads)["leadqualitycode"] == 1
-    assert "not to contact" in dynamics.notes()[-1]["notetext"]
