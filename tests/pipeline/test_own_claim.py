@@ -19,8 +19,8 @@ from tests.support.vendor import Vendor
 
 pytestmark = pytest.mark.storage("azurite")
 
-SHORT = TABLE_TIMEOUTS | {"read_timeout": 0.5}
-LATE = 3.0
+SHORT = TABLE_TIMEOUTS | {"read_timeout": 2.0}
+LATE = 5.0
 """Seconds after which nobody waits for the answer any more."""
 PUT_BACK = 61
 ENDED = -5
