@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Everything is installed inside the checkout, the first time it is needed.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check proof lint format docs lock audit bench kills chaos soak clean
+.PHONY: help setup run test check proof lint format docs package lock audit bench kills chaos soak clean
 
 SET_UP := @command -v python3 >/dev/null \
 	|| { echo "python3 is missing: apt-get install python3 python3-venv" >&2; exit 2; }; \
@@ -33,6 +33,9 @@ format: ## format the code in place
 
 docs: ## write anew what documents say of the code's own catalogues
 	$(SET_UP) tools.generated_docs
+
+package: ## dist/marketplace-leads-VERSION.zip: the app with its packages and byte code, ready to be deployed
+	$(SET_UP) tools.package
 
 lock: ## write requirements.txt anew from requirements.in (UPGRADE=1 with the newest of everything)
 	$(SET_UP) tools.lock $(if $(UPGRADE),--upgrade)

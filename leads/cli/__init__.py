@@ -17,7 +17,6 @@ from leads.cli.completion import profile_names
 from leads.cli.environment import APP_VARIABLES, KEY_VARIABLE, TOKEN_VARIABLE
 from leads.cli.exits import INTERRUPTED
 from leads.cli.program import FOR_NO_APP, Program
-from leads.cli.version import print_version
 from leads.platform.libraries import quiet_libraries
 
 commands = typer.Typer(
@@ -28,6 +27,15 @@ commands = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+
+def print_version(wanted: bool) -> None:
+    """What `--version` does."""
+    if wanted:
+        from leads.platform.build import this_build
+
+        typer.echo(f"leads {this_build()}")
+        raise typer.Exit
 
 
 @commands.callback(

@@ -26,6 +26,7 @@ def status(context: typer.Context, shape: AnswerShape = OneShape.TABLE) -> int:
         return verdict
     print_fields(
         {
+            "release": found.release,
             "offers": ", ".join(found.offers) or f"none; to set one: {hints.command('offers', 'connect')}",
             "last 24 hours": _recent(found),
             "undelivered": _counts(found.undelivered),

@@ -41,6 +41,7 @@ from leads.operations.findings import (
 from leads.operations.offer_findings import OfferExamination, look_at_offers, references
 from leads.operations.operation import Nothing
 from leads.platform import deadline
+from leads.platform.build import this_build
 from leads.platform.events import Event
 from leads.platform.row_reading import UnreadableRow
 from leads.platform.settings import Settings, read_usable_settings, unread_variables
@@ -108,6 +109,7 @@ class _Examination:
         yield from guarded(Area.SECRETS, used.secrets)
         yield from guarded(Area.CONNECTIONS, lambda: used.connections(self._health()))
         yield from guarded(Area.INTAKE, self._intake)
+        yield _release()
         yield from guarded(Area.APP, self._watch)
         yield from self._unread()
 
@@ -257,6 +259,15 @@ class _Examination:
                 close = get_close_matches(name, known, n=1, cutoff=0.8)
                 remedy = f"did you mean {close[0]}?" if close else "remove it"
                 yield note(Area.SETTINGS, name, "nothing reads this variable", remedy)
+
+
+def _release() -> Finding:
+    """Which release answers. A package that was made from a commit has been tested as it is."""
+    build = this_build()
+    if build.packages:
+        return fine(Area.APP, "release", f"{build}, a package of `make package` with {len(build.packages)} packages")
+    says = f"{build}, not from a package: what runs was put together here or by a remote build"
+    return note(Area.APP, "release", says, "for the deployed app publish what `make package` makes")
 
 
 def _has_endpoints(settings: Settings) -> bool:

@@ -18,6 +18,7 @@ from leads.ledger.transactions import Ledger
 from leads.offers.table import Offers
 from leads.operations.connections import ConnectionView, view_connections
 from leads.operations.operation import Nothing
+from leads.platform.build import this_build
 from leads.platform.events import Event
 from leads.platform.storage import Queue
 from leads.watch.conditions import CALLS_FOR
@@ -72,6 +73,7 @@ class Status(BaseModel):
     """The app at a glance. `undelivered` counts per destination; `needs_a_person` says what does not pass by itself, which
     `calling` and `alarms` hold for programs."""
 
+    release: str = Field(default="", description="The version that answers, with its commit where that is known.")
     offers: list[str]
     connections: list[ConnectionView]
     undelivered: dict[State, int]
@@ -115,6 +117,7 @@ def show_status(
     recent = queries.newest(ledger, since=day, limit=COUNTED_AT_MOST)
     active = alarms.active()
     return Status(
+        release=str(this_build()),
         offers=[offer.id for offer in offers],
         connections=connections,
         undelivered={state: undelivered.counts[state] for state in State if state in UNDELIVERED},

@@ -1,0 +1,197 @@
+"""`make package`: dist/marketplace-leads-VERSION.zip, ready to run on Azure Functions, Python 3.13 on x86-64 Linux.
+
+    python -m tools.package [FOLDER]     into FOLDER instead of dist/
+
+It holds the app, the packages of requirements.txt for that platform whatever this machine is, and the byte code of both. The byte
+code is *unchecked-hash*: Python takes it whatever the file times say, so nothing is compiled at a cold start (Python documentation,
+"Cached bytecode invalidation"). Packages come without their sources, which nothing reads. The same commit gives the same bytes, by
+the same Python and zlib.
+
+Packages lie in `.python_packages/lib/site-packages`, where the platform looks for them (Microsoft Learn, "Azure Functions Python
+developer reference guide", section "Install local packages"). Exit status 2: something is missing on this machine, in one line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from packaging.requirements import Requirement
+
+from tools.bootstrap import find
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+NAME: Final = "marketplace-leads"
+PYTHON: Final = "3.13"
+APP: Final = ("function_app.py", "host.json", "leads")
+PACKAGES: Final = Path(".python_packages/lib/site-packages")
+DEPLOYED_TO: Final = "/home/site/wwwroot"
+"""Where the platform mounts the package: tracebacks name this folder instead of one of the machine that made the package."""
+PLATFORMS: Final = ("manylinux2014_x86_64", "manylinux_2_28_x86_64")
+TARGET: Final = {
+    "implementation_name": "cpython",
+    "os_name": "posix",
+    "platform_machine": "x86_64",
+    "platform_python_implementation": "CPython",
+    "platform_system": "Linux",
+    "python_full_version": f"{PYTHON}.0",
+    "python_version": PYTHON,
+    "sys_platform": "linux",
+    "extra": "",
+}
+"""What the markers of requirements.txt are asked about: pip itself answers them for the machine that it runs on."""
+UNUSED: Final = (
+    *("__pycache__", "bin", "tests", "test", "*.pyi", "*.pyx", "*.pxd", "*.c", "*.h", "py.typed", "_testcapi*"),
+    *("RECORD", "INSTALLER", "REQUESTED", "sboms"),
+)
+"""Of the packages: what nothing reads here. Licences and metadata stay."""
+EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+
+
+class PackageError(Exception):
+    """The package can't be made; the text says in one line what is missing and what to do."""
+
+
+def main(arguments: list[str]) -> int:
+    folder = Path(arguments[0]) if arguments else ROOT / "dist"
+    try:
+        made = make(folder)
+    except PackageError as error:
+        print(f"package: {error}", file=sys.stderr)
+        return 2
+    with zipfile.ZipFile(made) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    print(f"{made} ({made.stat().st_size / 1e6:.1f} MB, unpacked {unpacked / 1e6:.1f} MB)")
+    return 0
+
+
+def make(folder: Path) -> Path:
+    """Make the package in this folder. Raises PackageError."""
+    python = python_for_target()
+    with tempfile.TemporaryDirectory(prefix="package-") as temporary:
+        tree = Path(temporary, "tree")
+        (tree / PACKAGES).mkdir(parents=True)
+        copy_app(tree)
+        packages = install_packages(python, tree / PACKAGES)
+        (tree / "leads/build.json").write_text(json.dumps(about(packages), indent=1, sort_keys=True) + "\n")
+        compile_tree(python, tree)
+        folder.mkdir(parents=True, exist_ok=True)
+        archive = folder / f"{NAME}-{version()}.zip"
+        write_zip(tree, archive)
+    return archive
+
+
+def version() -> str:
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+
+
+def python_for_target() -> str:
+    """A Python of the deployment's version: found, or got by uv. Byte code of another one is not used."""
+    if found := find(PYTHON):
+        return found.path
+    if uv := shutil.which("uv"):
+        got = subprocess.run([uv, "python", "install", PYTHON], capture_output=True, text=True)
+        done = subprocess.run([uv, "python", "find", PYTHON], capture_output=True, text=True)
+        if got.returncode == done.returncode == 0:
+            return done.stdout.strip()
+    raise PackageError(f"Python {PYTHON} is needed, whose byte code is deployed: install it, or uv, which gets it")
+
+
+def copy_app(tree: Path) -> None:
+    for name in APP:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "build.json"))
+        else:
+            shutil.copy(ROOT / name, tree / name)
+
+
+def install_packages(python: str, folder: Path) -> dict[str, str]:
+    """Install what requirements.txt has for the target, by its hashes, from binary wheels alone. Returns name → version."""
+    wanted = list(locked())
+    platforms = [argument for name in PLATFORMS for argument in ("--platform", name)]
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write("\n".join(lines for _, lines in wanted))
+        file.flush()
+        command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", "--no-deps"]
+        command += ["--require-hashes", "--only-binary", ":all:", *platforms, "--implementation", "cp"]
+        command += ["--python-version", PYTHON, "--target", str(folder), "--requirement", file.name]
+        done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), "pip failed")
+        raise PackageError(f"the packages of requirements.txt can't be had: {reason}")
+    remove_unused(folder)
+    return {requirement.name: next(iter(requirement.specifier)).version for requirement, _ in wanted}
+
+
+def locked() -> Iterator[tuple[Requirement, str]]:
+    """The requirements that the target needs, each with its lines (hashes included) without the marker."""
+    text = (ROOT / "requirements.txt").read_text().replace("\\\n", " ")
+    for line in text.splitlines():
+        if line and not line.startswith((" ", "#")):
+            pin, *hashes = re.split(r"\s+(?=--hash=)", line.strip())
+            requirement = Requirement(pin)
+            if requirement.marker is None or requirement.marker.evaluate(dict(TARGET)):
+                yield requirement, " ".join([f"{requirement.name}{requirement.specifier}", *hashes])
+
+
+def remove_unused(folder: Path) -> None:
+    for pattern in UNUSED:
+        for path in sorted(folder.rglob(pattern)):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def about(packages: dict[str, str]) -> dict[str, object]:
+    """What the package says of itself (`leads/build.json`)."""
+    return {"version": version(), "commit": commit(), "python": PYTHON, "packages": packages}
+
+
+def commit() -> str:
+    """The commit of this checkout, with a + where files differ from it; "" where there is no git."""
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+        changed = ["git", "status", "--porcelain", "--", *APP, "requirements.txt", "pyproject.toml"]
+        differs = subprocess.run(changed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return head.stdout.strip() + ("+" if differs else "")
+
+
+def compile_tree(python: str, tree: Path) -> None:
+    """Byte code for every module, in one process and with fixed hashes, so that the same source gives the same bytes.
+
+    The app's lies beside its sources, which tracebacks show; that of packages takes the place of theirs.
+    """
+    for options, names in ((["-b"], [PACKAGES]), ([], ["leads", "function_app.py"])):
+        command = [python, "-m", "compileall", "-q", "-f", *options, "--invalidation-mode", "unchecked-hash"]
+        command += ["-s", str(tree), "-p", DEPLOYED_TO, *(str(tree / name) for name in names)]
+        done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONHASHSEED": "0"})
+        if done.returncode:
+            raise PackageError(f"a module can't be compiled: {(done.stdout or done.stderr).strip().splitlines()[0]}")
+    for source in (tree / PACKAGES).rglob("*.py"):
+        source.unlink()
+
+
+def write_zip(tree: Path, archive: Path) -> None:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as written:
+        for path in sorted(path for path in tree.rglob("*") if path.is_file()):
+            entry = zipfile.ZipInfo(path.relative_to(tree).as_posix(), EPOCH)
+            entry.external_attr = 0o100644 << 16
+            entry.create_system = 3  # Unix, wherever it is made
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            written.writestr(entry, path.read_bytes(), compresslevel=9)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
