@@ -2,10 +2,10 @@
 
     python -m tools.package [FOLDER]     into FOLDER instead of dist/
 
-It holds the app, the packages of requirements.txt for that platform whatever this machine is, and the byte code of both. The byte
-code is *unchecked-hash*: Python takes it whatever the file times say, so nothing is compiled at a cold start (Python documentation,
-"Cached bytecode invalidation"). Packages come without their sources, which nothing reads. The same commit gives the same bytes, by
-the same Python and zlib.
+It holds the app, the packages of requirements.txt for that platform whatever this machine is, and the byte code of both. The
+byte code is *unchecked-hash*: Python takes it whatever the file times say, so nothing is compiled at a cold start (Python
+documentation, "Cached bytecode invalidation"). Packages come without their sources, which nothing reads. The same commit gives
+the same bytes, by the same Python and zlib.
 
 Packages lie in `.python_packages/lib/site-packages`, where the platform looks for them (Microsoft Learn, "Azure Functions Python
 developer reference guide", section "Install local packages"). Exit status 2: something is missing on this machine, in one line.
@@ -121,7 +121,16 @@ def install_packages(python: str, folder: Path) -> dict[str, str]:
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("\n".join(lines for _, lines in wanted))
         file.flush()
-        command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", "--no-deps"]
+        command = [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-compile",
+            "--no-deps",
+        ]
         command += ["--require-hashes", "--only-binary", ":all:", *platforms, "--implementation", "cp"]
         command += ["--python-version", PYTHON, "--target", str(folder), "--requirement", file.name]
         done = subprocess.run(command, capture_output=True, text=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+import leads.app
 from devhost.functions import HttpResult
 from devhost.process import ROOT
 from devhost.routes import parse_route
@@ -15,11 +18,15 @@ from devhost.runtime import LoadedApp, load_app
 from devhost.urls import path_of
 from tests.support.process_app import forget_app
 
+APP_DIR = Path(os.environ.get("APP_DIR", ROOT))
+"""Where the app lies: the checkout, or a package that has been unpacked."""
+
 
 @pytest.fixture(scope="session")
 def indexed_app() -> LoadedApp:
     """The app as the host sees it at start; the library holds one app a process."""
-    return load_app(ROOT)
+    assert Path(leads.app.__file__).is_relative_to(APP_DIR)
+    return load_app(APP_DIR)
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from azure.data.tables import TableClient
 from azure.storage.queue import QueueClient
 
 from devhost.errors import StartError
-from devhost.process import ROOT
 from devhost.runtime import LoadedApp, load_app
 from tests.support.logs import logged
+from tests.worker.conftest import APP_DIR
 
 LEAD = json.dumps(
     {
@@ -109,6 +109,6 @@ def test_what_a_function_raises_is_its_result(function_app: LoadedApp, monkeypat
 
 
 def test_one_app_a_process(indexed_app: LoadedApp, tmp_path: Path) -> None:
-    assert load_app(ROOT) is indexed_app
+    assert load_app(APP_DIR) is indexed_app
     with pytest.raises(StartError, match="a process of its own"):
         load_app(tmp_path)

@@ -1,0 +1,164 @@
+"""The package that `make package` makes: complete, the same from the same commit, and run as it is deployed.
+
+Every test is of one package, unpacked with file times that fit nothing and without the right to write.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from devhost.process import ROOT
+from leads.offers.model import read_offer
+from tests.e2e.conftest import app_on
+from tests.infra import code
+from tests.support.pipeline import a_lead, crm
+from tests.support.running_app import TARGET, running_app
+from tests.support.vendor import Vendor
+from tools import package as tool
+
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(sys.version_info[:2] != (3, 13), reason="the package is for Python 3.13"),
+]
+
+UNCHECKED_HASH = (0b01).to_bytes(4, "little")
+"""The flags of byte code that Python takes without a look at its source (PEP 552)."""
+AIM_MEGABYTES = 40
+COMPILED = """
+import sys
+compiled = []
+sys.addaudithook(lambda event, args: event == "compile" and compiled.append(str(args[1])))
+sys.path[:0] = [{app!r}, {packages!r}]
+import function_app
+import json
+from leads.platform.build import this_build
+build = this_build()
+files = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
+ours = [name for name in compiled if name.startswith({app!r})]
+print(json.dumps([ours, build.version, build.commit, len(build.packages), files]))
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    try:
+        return tool.make(tmp_path_factory.mktemp("dist"))
+    except tool.PackageError as error:
+        pytest.skip(f"no package can be made here: {error}")
+
+
+@pytest.fixture(scope="module")
+def unpacked(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wwwroot")
+    with zipfile.ZipFile(made) as archive:
+        archive.extractall(folder)
+    paths = [folder, *folder.rglob("*")]
+    for number, path in enumerate(paths):
+        os.utime(path, (number, number * 7919))
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    return folder
+
+
+def test_it_holds_the_app_its_packages_and_nothing_that_does_not_run(made: Path) -> None:
+    with zipfile.ZipFile(made) as archive:
+        names = archive.namelist()
+        size = sum(entry.file_size for entry in archive.infolist()) / 1e6
+    assert {name.partition("/")[0] for name in names} == {
+        "function_app.py",
+        "__pycache__",
+        "host.json",
+        "leads",
+        ".python_packages",
+    }
+    sources = {name for name in names if name.endswith(".py")}
+    assert not [name for name in sources if name.startswith(".python_packages")]
+    compiled = {
+        name.replace("__pycache__/", "").replace(".cpython-313.pyc", ".py")
+        for name in names
+        if "cpython-313.pyc" in name
+    }
+    assert compiled == sources, "each module of the app has its byte code"
+    assert not [name for name in names if {"tests", "pip", "bin"} & set(name.split("/")) or name.endswith(".pyi")]
+    assert size < AIM_MEGABYTES
+
+
+def test_it_says_what_is_in_it(made: Path) -> None:
+    with zipfile.ZipFile(made) as archive:
+        said = json.loads(archive.read("leads/build.json"))
+        installed = {name.split("/")[3] for name in archive.namelist() if name.endswith(".dist-info/METADATA")}
+    assert made.name == f"marketplace-leads-{said['version']}.zip"
+    assert said["python"] == tool.PYTHON
+    assert {f"{name.replace('-', '_')}-{version}.dist-info".lower() for name, version in said["packages"].items()} == {
+        name.lower() for name in installed
+    }
+
+
+def test_its_byte_code_fits_whatever_the_file_times_and_names_no_folder_of_this_machine(unpacked: Path) -> None:
+    files = list(unpacked.rglob("*.pyc"))
+    assert len(files) > 500
+    for file in files:
+        content = file.read_bytes()
+        assert content[4:8] == UNCHECKED_HASH, file
+        assert b"/package-" not in content and str(ROOT).encode() not in content, file
+
+
+def test_the_same_commit_gives_the_same_bytes(tmp_path: Path) -> None:
+    made = []
+    for name in ("one", "another"):
+        tree = tmp_path / name / "tree"
+        (tree / tool.PACKAGES).mkdir(parents=True)
+        tool.copy_app(tree)
+        (tree / tool.PACKAGES / "module.py").write_text("NAMES = {'b', 'a'} & frozenset({'a', 'c'})\n")
+        tool.compile_tree(tool.python_for_target(), tree)
+        tool.write_zip(tree, tmp_path / f"{name}.zip")
+        made.append((tmp_path / f"{name}.zip").read_bytes())
+    assert made[0] == made[1]
+
+
+def test_a_cold_start_compiles_nothing_and_takes_everything_from_the_package(unpacked: Path) -> None:
+    packages = str(unpacked / tool.PACKAGES)
+    command = [sys.executable, "-S", "-I", "-c", COMPILED.format(app=str(unpacked), packages=packages)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    compiled, version, commit, count, files = json.loads(done.stdout)
+    assert compiled == []
+    assert (version, count) == (tool.version(), len(list(tool.locked())))
+    assert commit.rstrip("+") == tool.commit().rstrip("+")
+    foreign = [name for name in files if "site-packages" in name and not name.startswith(packages)]
+    assert foreign == []
+
+
+def test_the_worker_library_indexes_and_calls_the_package(unpacked: Path) -> None:
+    environment = os.environ | {
+        "APP_DIR": str(unpacked),
+        "PYTHONPATH": os.pathsep.join([str(unpacked), str(unpacked / tool.PACKAGES)]),
+    }
+    for name in [name for name in environment if name.startswith("PYTEST")]:
+        del environment[name]
+    command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=append"]
+    command += ["-o", "pythonpath=", "-n", "0"]
+    command += ["tests/worker"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+
+
+def test_a_lead_reaches_its_crm_through_the_package(unpacked: Path, fresh_storage: str) -> None:
+    if TARGET.kind != "devhost":
+        pytest.skip("the host's folder is the checkout's")
+    with Vendor() as vendor:
+        offer = {"id": "contoso.crm", "titles": ["Contoso CRM"], "destinations": [crm(vendor.url)]}
+        app_on(fresh_storage).offers.save(read_offer(offer))
+        with running_app(fresh_storage, "--app-dir", str(unpacked)) as app:
+            assert set(app.host.function_keys) <= code.functions()
+            lead_id = app.post(a_lead()).json()["lead_id"]
+            app.wait_for(lead_id, "delivered")
+            release = app.call("GET", "/api/manage/status").json()["release"]
+            assert app.call("GET", "/api/health").json() == {"status": "ok"}
+        assert vendor.keys() == [lead_id]
+    assert release == f"{tool.version()} ({tool.commit()[:12]})"
