@@ -6,14 +6,18 @@ gc.disable()  # what is imported stays: looking through it for garbage, over and
 
 import azure.functions as func
 
-from leads.pipeline.http import answer_intake, answer_status
-from leads.platform.libraries import quiet_libraries
-from leads.platform.tracing import begin
+unusable: ImportError | None = None
+try:
+    from leads.pipeline.http import answer_intake, answer_status
+    from leads.platform.libraries import quiet_libraries
+    from leads.platform.tracing import begin
+except ImportError as error:  # the packages are for another Python
+    unusable = error
+else:
+    quiet_libraries()
 
 gc.freeze()
 gc.enable()
-
-quiet_libraries()
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
 
@@ -118,3 +122,9 @@ def drain_poison(timer: func.TimerRequest) -> None:
 
     parts = get_app()
     poison.drain_poison(parts.poison, parts.incoming, parts.ledger, parts.tombstones)
+
+
+if unusable:
+    from leads.platform.unusable import health_alone
+
+    app = health_alone(unusable)

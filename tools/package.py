@@ -4,7 +4,7 @@
 
 It holds the app, the packages of requirements.txt for that platform whatever this machine is, and the byte code of both. The
 byte code is *unchecked-hash*: Python takes it whatever the file times say, so nothing is compiled at a cold start (Python
-documentation, "Cached bytecode invalidation"). Packages come without their sources, which nothing reads. The same commit gives
+documentation, "Cached bytecode invalidation"). Most packages come without their sources. The same commit gives
 the same bytes, by the same Python and zlib.
 
 Packages lie in `.python_packages/lib/site-packages`, where the platform looks for them (Microsoft Learn, "Azure Functions Python
@@ -49,6 +49,8 @@ TARGET: Final = {
     "extra": "",
 }
 """What the markers of requirements.txt are asked about: pip itself answers them for the machine that it runs on."""
+WITH_SOURCES: Final = ("azure/functions", "werkzeug", "markupsafe", "typing_extensions.py")
+"""What another Python than 3.13 needs to say that it is the wrong one (`leads/platform/unusable.py`)."""
 UNUSED: Final = (
     *("__pycache__", "bin", "tests", "test", "*.pyi", "*.pyx", "*.pxd", "*.c", "*.h", "py.typed", "_testcapi*"),
     *("RECORD", "INSTALLER", "REQUESTED", "sboms"),
@@ -180,16 +182,18 @@ def commit() -> str:
 def compile_tree(python: str, tree: Path) -> None:
     """Byte code for every module, in one process and with fixed hashes, so that the same source gives the same bytes.
 
-    The app's lies beside its sources, which tracebacks show; that of packages takes the place of theirs.
+    The app's lies beside its sources, which tracebacks show; that of most packages takes the place of theirs.
     """
-    for options, names in ((["-b"], [PACKAGES]), ([], ["leads", "function_app.py"])):
+    kept = [PACKAGES / name for name in WITH_SOURCES]
+    for options, names in ((["-b"], [PACKAGES]), ([], [*kept, "leads", "function_app.py"])):
         command = [python, "-m", "compileall", "-q", "-f", *options, "--invalidation-mode", "unchecked-hash"]
         command += ["-s", str(tree), "-p", DEPLOYED_TO, *(str(tree / name) for name in names)]
         done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONHASHSEED": "0"})
         if done.returncode:
             raise PackageError(f"a module can't be compiled: {(done.stdout or done.stderr).strip().splitlines()[0]}")
     for source in (tree / PACKAGES).rglob("*.py"):
-        source.unlink()
+        has_source = any(source.is_relative_to(tree / name) for name in kept)
+        (source.with_suffix(".pyc") if has_source else source).unlink()
 
 
 def write_zip(tree: Path, archive: Path) -> None:

@@ -190,6 +190,13 @@ class Event(StrEnum):
         ended_by="bodies_empty_no_more",
     )
     BODIES_EMPTY_NO_MORE = _Says("bodies_empty_no_more", "Several empty bodies within an hour come no more.", "")
+    PACKAGES_UNUSABLE = _Says(
+        "packages_unusable",
+        "The app can't start: Python `running` runs, and its packages are for `built_for`. Leads are not taken. Publish the "
+        "package of the release, as [Deploy](docs/how-to/deploy.md) says.",
+        "running built_for error",
+        level=logging.ERROR,
+    )
     CONNECTION_PAUSED = _Says(
         "connection_paused",
         "Leads for `used_by` are parked until the connection works: `reason`.",

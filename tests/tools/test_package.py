@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -19,9 +20,10 @@ from leads.offers.model import read_offer
 from tests.e2e.conftest import app_on
 from tests.infra import code
 from tests.support.pipeline import a_lead, crm
-from tests.support.running_app import TARGET, running_app
+from tests.support.running_app import TARGET, RunningApp, running_app
 from tests.support.vendor import Vendor
 from tools import package as tool
+from tools.host import start
 
 pytestmark = [
     pytest.mark.server,
@@ -78,7 +80,7 @@ def test_it_holds_the_app_its_packages_and_nothing_that_does_not_run(made: Path)
         ".python_packages",
     }
     sources = {name for name in names if name.endswith(".py")}
-    assert not [name for name in sources if name.startswith(".python_packages")]
+    assert all(any(name in source for name in tool.WITH_SOURCES) for source in sources if source.startswith(".python"))
     compiled = {
         name.replace("__pycache__/", "").replace(".cpython-313.pyc", ".py")
         for name in names
@@ -162,3 +164,25 @@ def test_a_lead_reaches_its_crm_through_the_package(unpacked: Path, fresh_storag
             assert app.call("GET", "/api/health").json() == {"status": "ok"}
         assert vendor.keys() == [lead_id]
     assert release == f"{tool.version()} ({tool.commit()[:12]})"
+
+
+def test_with_the_wrong_python_health_says_so_and_nothing_else_is_there(
+    unpacked: Path, fresh_storage: str, tmp_path: Path
+) -> None:
+    """As a remote build by another Python leaves it: the compiled packages are for that one."""
+    if TARGET.kind != "devhost":
+        pytest.skip("the host's folder is the checkout's")
+    other = shutil.copytree(unpacked, tmp_path / "wwwroot", copy_function=os.link)
+    (library,) = (other / tool.PACKAGES / "pydantic_core").glob("*.so")
+    library.parent.chmod(0o755)
+    library.rename(library.with_name(library.name.replace("cpython-313", "cpython-311")))
+    settings = {"LeadsStorage": fresh_storage, "AzureWebJobsStorage": fresh_storage}
+    host = start("devhost", 0, "a-key", settings, tmp_path, devhost_options=["--app-dir", str(other)])
+    try:
+        answer = RunningApp(host).call("GET", "/api/health", key="")
+        assert answer.status == 503
+        assert "the packages are for 3.11 " in answer.json()["detail"]
+        assert RunningApp(host).post(a_lead()).status == 404
+        assert "event=packages_unusable" in host.log
+    finally:
+        host.stop()
