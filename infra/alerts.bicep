@@ -57,6 +57,15 @@ var rules rule[] = [
     about: ['what']
   }
   {
+    name: 'packages_unusable'
+    severity: 0
+    title: 'The app cannot start: its packages are for another Python'
+    query: loadTextContent('queries/packages_unusable.kql')
+    window: 'PT30M'
+    every: 'PT15M'
+    about: []
+  }
+  {
     name: 'intake_unavailable'
     severity: 0
     title: 'A sender got 503: leads are being refused'

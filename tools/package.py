@@ -185,7 +185,8 @@ def compile_tree(python: str, tree: Path) -> None:
     The app's lies beside its sources, which tracebacks show; that of most packages takes the place of theirs.
     """
     kept = [PACKAGES / name for name in WITH_SOURCES]
-    for options, names in ((["-b"], [PACKAGES]), ([], [*kept, "leads", "function_app.py"])):
+    app = [Path(name) for name in APP if name != "host.json"]
+    for options, names in ((["-b"], [PACKAGES]), ([], [*kept, *app])):
         command = [python, "-m", "compileall", "-q", "-f", *options, "--invalidation-mode", "unchecked-hash"]
         command += ["-s", str(tree), "-p", DEPLOYED_TO, *(str(tree / name) for name in names)]
         done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONHASHSEED": "0"})

@@ -48,10 +48,10 @@ def this_build() -> Build:
 def _commit_of_checkout() -> str:
     command = ("git", "-C", str(_ROOT), "rev-parse", "HEAD")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS, check=True)  # noqa: S603
+        said = subprocess.check_output(command, text=True, timeout=GIT_SECONDS, stderr=subprocess.DEVNULL)  # noqa: S603
+        return said.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
-    return done.stdout.strip()
 
 
 def _commit_installed(installed: Distribution) -> str:

@@ -217,7 +217,8 @@ def test_what_a_sender_can_bring_about_by_itself_wakes_nobody(production: Deploy
     rules = {rule["name"].rpartition("-")[2]: rule["properties"] for rule in production.of_type(LOG_RULE)}
     severities = {name: rule["severity"] for name, rule in {**rules, **metric_rules(production)}.items()}
     wakes = {name for name, severity in severities.items() if severity == 0}
-    assert wakes == {"intake_unavailable", "intake_failed", "app_silent", "app_unreachable", "StorageAvailability"}
+    stops = {"intake_unavailable", "intake_failed", "packages_unusable", "app_silent", "app_unreachable"}
+    assert wakes == {*stops, "StorageAvailability"}
 
 
 def test_every_alert_reaches_the_people_who_were_named(production: Deployment) -> None:

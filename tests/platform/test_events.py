@@ -79,6 +79,7 @@ REPEATED = {
     Event.ROWS_UNREADABLE,
     Event.INTAKE_UNAVAILABLE,
     Event.BODY_WITHOUT_LENGTH,
+    Event.PACKAGES_UNUSABLE,
 }
 """What is logged again each time: no row can be relied on meanwhile, or each of them is a lead that is lost."""
 
