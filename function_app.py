@@ -106,22 +106,11 @@ def deliver_lead(message: func.QueueMessage) -> None:
 @app.function_name("watch")
 @app.timer_trigger(schedule="0 * * * * *", arg_name="timer", run_on_startup=False, use_monitor=False)
 def watch(timer: func.TimerRequest) -> None:
-    """Every minute: re-drive, raise alarms, probe, look after the rest."""
+    """Every minute: re-drive, raise alarms, probe, keep what the host gave up on, look after the rest."""
     from leads.app import get_app
     from leads.watch import tick
 
     tick.watch(get_app())
-
-
-@app.function_name("drain_poison")
-@app.timer_trigger(schedule="30 * * * * *", arg_name="timer", run_on_startup=False, use_monitor=False)
-def drain_poison(timer: func.TimerRequest) -> None:
-    """Every minute: move what the host gave up on into the ledger."""
-    from leads.app import get_app
-    from leads.watch import poison
-
-    parts = get_app()
-    poison.drain_poison(parts.poison, parts.incoming, parts.ledger, parts.tombstones)
 
 
 if unusable:

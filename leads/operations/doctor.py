@@ -180,7 +180,7 @@ class _Examination:
         if count is None:
             return _not_there(Area.QUEUES, name)
         if name == POISON_QUEUE and count:
-            remedy = "drain_poison empties it every minute: if the number stays, see that function's log"
+            remedy = "watch empties it every minute: if the number stays, see that function's log"
             return note(Area.QUEUES, name, f"holds {count} messages that made the worker fail", remedy)
         return fine(Area.QUEUES, name, "can be read and written")
 

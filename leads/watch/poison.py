@@ -16,7 +16,7 @@ from leads.ledger.transactions import LeadKnown, Ledger
 from leads.pipeline.new_leads import drop_if_erased, new_record
 from leads.platform import deadline
 from leads.platform.events import Event, emit
-from leads.platform.steps import Step, carry_out, isolated
+from leads.platform.steps import Step, isolated
 from leads.platform.storage import Queue
 from leads.platform.threads import NotDoneInTime
 
@@ -25,24 +25,22 @@ POISON_BATCH: Final = 32
 POISON_HIDDEN_SECONDS: Final = 120
 POISON_AGAIN_SECONDS: Final = 300
 """Delay until a poison message that could not be recorded is read again."""
-DRAIN_SECONDS: Final = 100
+DRAIN_SECONDS: Final = 75
 """Below the visibility timeout of a batch, so that no other instance receives its messages."""
 RECORD_SECONDS: Final = 10
 """Time that must be left before a message is begun."""
 
 
-def drain_poison(poison: Queue, incoming: IncomingLeads, ledger: Ledger, tombstones: Tombstones) -> None:
+def poison_step(poison: Queue, incoming: IncomingLeads, ledger: Ledger, tombstones: Tombstones) -> Step:
     """Record each poison message in the ledger, then delete it. What does not fit into `DRAIN_SECONDS` waits for the next tick.
 
-    Raises the storage error if storage does not answer.
+    The step raises the storage error if storage does not answer.
     """
 
     def keep(stored: str) -> bool:
         return _keep(incoming, ledger, tombstones, stored)
 
-    fault = carry_out(Step("poison", DRAIN_SECONDS, lambda: _drain(poison, keep)))
-    if fault is not None:
-        raise fault
+    return Step("poison", DRAIN_SECONDS, lambda: _drain(poison, keep))
 
 
 def _drain(poison: Queue, keep: Callable[[str], bool]) -> None:

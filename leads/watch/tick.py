@@ -1,7 +1,7 @@
 """A tick of the timer `watch`: steps with a deadline each, the most urgent first.
 
 The first steps send leads on and raise alarms. They wait for the app's own storage alone. The later steps also wait for vendors,
-chats and Key Vault, and run side by side, so that none waits for another's vendor.
+chats and Key Vault, and run side by side, so that none waits for another's vendor. The poison queue is one of them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,6 +23,7 @@ from leads.privacy import erasure, retention
 from leads.privacy.stores import PersonalDataStores
 from leads.watch import conditions
 from leads.watch.announcements import ANNOUNCE_SECONDS, Announcer
+from leads.watch.poison import poison_step
 from leads.watch.probes import ASK_SECONDS, Prober
 
 WATCH_SECONDS: Final = 180
@@ -48,13 +49,22 @@ class Tick:
 def watch(app: App) -> None:
     """One tick, within `WATCH_SECONDS`: send waiting leads on, raise alarms, ask vendors, and do the housekeeping.
 
-    A step that fails does not stop the others. The first error is raised at the end; a step past its deadline is logged.
+    A step that fails does not stop the others. The first error is raised at the end; a step past its deadline is logged. Where
+    offers or connections can't be read, the poison queue is looked after all the same.
     """
+    poison = poison_step(app.poison, app.incoming, app.ledger, app.tombstones)
+    faults: list[Exception | None] = []
     with deadline.within(WATCH_SECONDS):
-        with deadline.within(READ_SECONDS):
-            tick = begun(app)
-        faults = [carry_out(step) for step in first_steps(tick)]
-        faults += _side_by_side(later_steps(tick))
+        later = [poison]
+        try:
+            with deadline.within(READ_SECONDS):
+                tick = begun(app)
+        except Exception as error:  # noqa: BLE001 - raised below
+            faults.append(error)
+        else:
+            faults += [carry_out(step) for step in first_steps(tick)]
+            later += later_steps(tick)
+        faults += _side_by_side(later)
     for fault in faults:
         if fault is not None:
             raise fault

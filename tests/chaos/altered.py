@@ -62,9 +62,7 @@ if "CHAOS_RATE_LIMIT" in os.environ:
 
 
 def _tick() -> None:
-    app = get_app()
-    poison.drain_poison(app.poison, app.incoming, app.ledger, app.tombstones)
-    tick.watch(app)
+    tick.watch(get_app())
 
 
 signal.signal(signal.SIGUSR1, lambda *_: threading.Thread(target=_tick, daemon=True).start())

@@ -85,7 +85,7 @@ class Scenario:
         """Do what a person or a sender does meanwhile."""
 
     def waits_for_timers(self, case: Case) -> bool:
-        """Whether `watch` and `drain_poison` are to fire now. In between they would only add requests that find nothing."""
+        """Whether `watch` is to fire now. In between it would only add requests that find nothing."""
         return False
 
     def check(self, case: Case) -> None:

@@ -16,7 +16,6 @@ IDLE: Final = [
     # What an idle host writes at Information. Sources: FunctionExecutor.cs and TimerListener.cs (Azure/azure-webjobs-sdk and
     # its extensions), and the Azure SDK's own logger, which the host hands on.
     "Function.watch",
-    "Function.drain_poison",
     "Function.health",
     "Host.Startup",
     "Host.General",

@@ -24,6 +24,7 @@ from leads.pipeline import delivery, http, settling
 from leads.pipeline.delivery import deliver
 from leads.pipeline.http import answer_status
 from leads.platform.settings import Settings
+from leads.platform.steps import carry_out
 from leads.platform.storage import TABLE_TIMEOUTS, Storage, StorageError
 from leads.watch import poison, tick
 from tests.support.in_time import in_time
@@ -205,15 +206,17 @@ def test_watch_ends_before_its_deadline(hanging_account: App, monkeypatch: pytes
         tick.watch(hanging_account)
 
 
-def test_drain_poison_ends_before_its_deadline_and_says_so(
+def test_the_poison_queue_is_left_before_its_deadline_and_that_is_said(
     hanging_account: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     hanging_account.poison.put("cmVhZGFibGU=")
     monkeypatch.setattr(poison, "DRAIN_SECONDS", 1.0)
     monkeypatch.setattr(poison, "RECORD_SECONDS", 0.1)
     with in_time():
-        poison.drain_poison(
-            hanging_account.poison, hanging_account.incoming, hanging_account.ledger, hanging_account.tombstones
+        carry_out(
+            poison.poison_step(
+                hanging_account.poison, hanging_account.incoming, hanging_account.ledger, hanging_account.tombstones
+            )
         )
     assert [event["what"] for event in logged(caplog, "step_overran")] == ["poison"]
     assert hanging_account.poison.depth() == 1

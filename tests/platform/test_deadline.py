@@ -146,7 +146,7 @@ def test_the_documented_limits_are_those_of_the_code() -> None:
         "status": http.STATUS_SECONDS,
         "management": usual,
         "`watch`": tick.WATCH_SECONDS,
-        "`drain_poison`": poison.DRAIN_SECONDS,
+        "the poison queue, by `watch`": poison.DRAIN_SECONDS,
     }
     assert f"| {long:g} for what asks vendors" in section
     parts = {"the send": SEND_SECONDS, "settling": SETTLE_SECONDS, "putting the message back": PUT_BACK_SECONDS}

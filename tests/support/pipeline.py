@@ -28,9 +28,11 @@ from leads.operations.table import BY_FUNCTION
 from leads.pipeline.delivery import deliver as deliver_message
 from leads.pipeline.intake import accept
 from leads.platform.settings import Settings, read_settings
+from leads.platform.steps import carry_out
 from leads.platform.storage import LEADS_QUEUE, Queue, Storage
 from leads.platform.table_format import keys_beginning
-from leads.watch import poison, tick
+from leads.watch import tick
+from leads.watch.poison import poison_step
 
 LEAD: dict[str, Any] = {
     "UserDetails": {
@@ -167,7 +169,11 @@ class Pipeline:
         tick.watch(self.app)
 
     def drain_poison(self) -> None:
-        poison.drain_poison(self.app.poison, self.app.incoming, self.app.ledger, self.app.tombstones)
+        """The step of `watch` that looks after the poison queue, alone. Raises what it raised."""
+        app = self.app
+        fault = carry_out(poison_step(app.poison, app.incoming, app.ledger, app.tombstones))
+        if fault is not None:
+            raise fault
 
     def tick(self, minutes: int = 1) -> None:
         """Let minutes pass: each with `watch` and whatever it puts on the queue."""

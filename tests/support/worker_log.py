@@ -13,7 +13,7 @@ from azure.storage.queue import QueueClient, TextBase64DecodePolicy, TextBase64E
 if TYPE_CHECKING:
     from devhost.runtime import LoadedApp
 
-TIMERS = ("watch", "drain_poison")
+TIMERS = ("watch",)
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,6 @@ def deliver_visible(app: LoadedApp, queue: QueueClient) -> list[str]:
 
 
 def tick(app: LoadedApp) -> None:
-    """Both timers, once."""
+    """The timer, once."""
     for timer in TIMERS:
         assert app.invoke_timer(timer).ok

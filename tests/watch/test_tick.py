@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from azure.core.exceptions import ServiceRequestError
 
 from leads.core.states import State
 from leads.destinations import connection_of
@@ -279,8 +280,8 @@ def test_a_tick_with_nothing_to_do_says_nothing_and_costs_as_little_as_it_says(
     pipeline.clock.time += timedelta(minutes=1)
     pipeline.watch()
     assert events(caplog) == []
-    assert proxy.counts().total() == len(PARTITIONS) + 5, (
-        "what is to do; offers, connections, alarms twice, empty bodies"
+    assert proxy.counts().total() == len(PARTITIONS) + 6, (
+        "what is to do; offers, connections, alarms twice, empty bodies, the poison queue"
     )
 
 
@@ -299,3 +300,38 @@ def test_crashed_leads_that_are_not_due_cost_a_page_of_each_partition(
     proxy.forget()
     pipeline.watch()
     assert proxy.counts()["table query"] < 12 * len(PARTITIONS)
+
+
+# --- The poison queue ---------------------------------------------------------------------------------------------------
+
+
+def test_the_poison_queue_is_looked_after_where_offers_can_not_be_read(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.app.poison.put("no message")
+
+    def unreadable() -> None:
+        raise ServiceRequestError("no connection")
+
+    monkeypatch.setattr(pipeline.app.offers, "all", unreadable)
+    with pytest.raises(ServiceRequestError):
+        pipeline.watch()
+    assert pipeline.app.poison.depth() == 0
+
+
+def test_a_poison_queue_that_fails_ends_no_other_step_and_the_run_has_failed(
+    pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (waiting,) = parked(pipeline, vendor.url)
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("poison")
+
+    monkeypatch.setattr(pipeline.app.poison, "receive", fails)
+    pipeline.advance(60)
+    with pytest.raises(RuntimeError, match="poison"):
+        pipeline.watch()
+    assert [event["what"] for event in logged(caplog, "step_failed")] == ["poison"]
+    monkeypatch.undo()
+    pipeline.run()
+    assert vendor.records == {waiting: 1}
