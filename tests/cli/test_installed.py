@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -18,7 +19,18 @@ ONLY_DEPLOYED = "leads/console/"
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built without the network by the backend that uv itself contains."""
     folder = tmp_path_factory.mktemp("wheel")
-    command = ("uv", "build", "--quiet", "--offline", "--wheel", "--out-dir", str(folder), str(ROOT))
+    command = (
+        sys.executable,
+        "-m",
+        "uv",
+        "build",
+        "--quiet",
+        "--offline",
+        "--wheel",
+        "--out-dir",
+        str(folder),
+        str(ROOT),
+    )
     subprocess.run([*command], check=True, timeout=300)
     (built,) = folder.glob("*.whl")
     return built
