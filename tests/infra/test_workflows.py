@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def test_azd_finds_the_templates_and_the_app(production: Deployment) -> None:
     assert (ROOT / config["infra"]["path"] / f"{config['infra']['module']}.bicep").exists()
     (name,) = config["services"]
     assert production.the("Microsoft.Web/sites")["tags"]["azd-service-name"] == name
-    assert config["services"][name] == {"project": ".", "language": "python", "host": "function", "remoteBuild": True}
+    assert config["services"][name] == {"project": ".", "language": "python", "host": "function", "remoteBuild": False}
 
 
 def actionlint(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -75,14 +76,34 @@ def test_a_pull_request_shows_what_it_would_change_and_deploys_nothing() -> None
     assert jobs["deploy"]["needs"] == "test"
 
 
-def test_whatever_deploys_lets_azure_build() -> None:
-    """What is built here would be for this machine, and would hold no packages at all."""
-    (publish,) = [step for step in workflow("deploy.yml")["jobs"]["deploy"]["steps"] if step.get("name") == "Publish"]
-    assert publish["with"]["remote-build"] == "true"
-    assert publish["with"]["respect-funcignore"] == "true"
-    documented = re.findall(r"func azure functionapp publish[^\n`]*", (ROOT / "docs/how-to/deploy.md").read_text())
-    assert documented
-    assert [command for command in documented if "--build remote" not in command] == []
+def test_whatever_deploys_publishes_the_package_as_it_is_and_sees_that_the_app_answers() -> None:
+    """A build in Azure is another than the one that was tested, and what azd packages has no byte code."""
+    azure = yaml.safe_load((ROOT / "azure.yaml").read_text())
+    assert azure["workflows"]["up"]["steps"] == [
+        {"azd": "provision"},
+        {"azd": "deploy app --from-package dist/app.zip"},
+    ]
+    assert "make package && mv dist/marketplace-leads-*.zip dist/app.zip" in azure["hooks"]["predeploy"]["posix"]["run"]
+    assert (
+        "--fail" in azure["hooks"]["postdeploy"]["posix"]["run"]
+        and "/api/health" in azure["hooks"]["postdeploy"]["posix"]["run"]
+    )
+    steps = workflow("deploy.yml")["jobs"]["deploy"]["steps"]
+    (publish,) = [step for step in steps if step.get("name") == "Publish"]
+    assert (publish["with"]["package"], publish["with"]["remote-build"]) == ("dist/app.zip", "false")
+    assert "make package && mv dist/marketplace-leads-*.zip dist/app.zip" in [step.get("run") for step in steps]
+    assert "/api/health" in steps[-1]["run"]
+
+
+def test_a_tag_makes_a_release_with_the_package_of_its_version_after_the_tests() -> None:
+    file = workflow("release.yml")
+    assert file["on"] == {"push": {"tags": ["v*"]}}
+    release = file["jobs"]["release"]
+    assert release["needs"] == "test" and release["permissions"] == {"contents": "write"}
+    commands = "\n".join(step.get("run", "") for step in release["steps"])
+    assert "make package" in commands and "gh release create" in commands and "GITHUB_REF_NAME#v" in commands
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"## [{version}] - " in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_the_pipeline_gives_each_value_that_the_parameter_file_asks_for() -> None:
