@@ -112,8 +112,8 @@ def shown_note(note: Activity) -> str:
 class HubSpot(VendorServer):
     """The account. Read and change `contacts`, `notes`, `tasks`, `properties` and `lists` at any time."""
 
-    def __init__(self, authority: Authority, port: int = 0) -> None:
-        super().__init__(authority, port)
+    def __init__(self, authority: Authority) -> None:
+        super().__init__(authority)
         self.token = TOKEN
         self.has_expired = False
         self.scopes = set(ALL_SCOPES)

@@ -36,10 +36,10 @@ class WebToLead(VendorServer):
     `picklists` are the values that a field takes, where it does not take every text.
     """
 
-    def __init__(self, authority: Authority, limit: int = 500, now: Callable[[], datetime] | None = None) -> None:
+    def __init__(self, authority: Authority) -> None:
         super().__init__(authority)
-        self.limit = limit
-        self.now = now or (lambda: datetime.now(UTC))
+        self.limit = 500
+        self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.leads: list[dict[str, str]] = []
         self.pending: list[dict[str, str]] = []
         self.dropped: list[str] = []

@@ -200,8 +200,8 @@ def test_each_attempt_is_logged_once_and_the_newest_are_kept(ids: list[int]) -> 
 # --- Record and row ---------------------------------------------------------------------------------------------------
 
 
-def as_read(entity: dict[str, Any], etag: str = "7") -> LeadRecord:
-    return read_lead({**entity, "RowKey": entity["RowKey"]}, etag)
+def as_read(entity: dict[str, Any]) -> LeadRecord:
+    return read_lead(entity, "7")
 
 
 def compared(record: LeadRecord) -> dict[str, Any]:

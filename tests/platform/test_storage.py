@@ -125,8 +125,8 @@ def after(seconds: int, connection_string: str) -> None:
         time.sleep(seconds + 0.1)
 
 
-def received(queue: Queue, hidden_for: int = 30) -> list[str]:
-    return [text_of(message) for message in queue.receive(32, hidden_for)]
+def received(queue: Queue) -> list[str]:
+    return [text_of(message) for message in queue.receive(32, 30)]
 
 
 def test_a_delayed_message_becomes_visible_when_its_time_has_come(storage: Storage, fresh_storage: str) -> None:

@@ -240,14 +240,10 @@ def deliver_at_once(instances: Sequence[Pipeline], threads: int) -> None:
 
 
 def pipeline_over_tls(
-    connection_string: str,
-    bundle: str,
-    monkeypatch: Any,
-    test_clock: TestClock | None = None,
-    storage: Storage | None = None,
+    connection_string: str, bundle: str, monkeypatch: Any, test_clock: TestClock | None = None
 ) -> Pipeline:
     """A pipeline that trusts vendors on this machine; `bundle` holds their authority's certificate."""
-    made = Pipeline(connection_string, monkeypatch, test_clock, storage)
+    made = Pipeline(connection_string, monkeypatch, test_clock)
     monkeypatch.setenv("LEADS_ALLOWED_NETWORKS", "127.0.0.0/8")
     monkeypatch.setenv("LEADS_CA_BUNDLE", bundle)
     made.app.__dict__["settings"] = read_settings()
