@@ -205,11 +205,11 @@ def test_edits_are_not_forgotten_when_an_answer_is_lost(pipeline: Pipeline, crm:
     assert values["rating"] in ("hot", "") and values["title"] == ""
 
 
-def test_what_a_later_lead_adds_fills_what_is_empty(pipeline: Pipeline, crm: CrmSubject) -> None:
-    deliver(pipeline, UserDetails={"Email": EMAIL})
-    deliver(pipeline, "PLT")
+def test_what_a_later_lead_adds_fills_what_is_empty_or_a_placeholder(pipeline: Pipeline, crm: CrmSubject) -> None:
+    deliver(pipeline, UserDetails={"Email": "someone@gmail.com"})
+    deliver(pipeline, "PLT", "someone@gmail.com")
     values = one(crm)[1]
-    assert (values["last"], values["phone"]) == ("O'Neil", "16175555555")
+    assert (values["last"], values["company"], values["phone"]) == ("O'Neil", "Example Works", "16175555555")
 
 
 @rated

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from leads.core.states import State
-from leads.destinations.text import NOT_PROVIDED
 from tests.fakes.dataverse import Dataverse
 from tests.fakes.https_server import Request, Response
 from tests.support.dataverse import crm, is_write, one
@@ -50,13 +49,6 @@ def test_it_costs_two_requests_and_one_without_a_search(pipeline: Pipeline, dyna
 
 
 # --- The journey --------------------------------------------------------------------------------------------------------
-
-
-def test_a_placeholder_gives_way_to_what_a_later_lead_says(pipeline: Pipeline, dynamics: Dataverse) -> None:
-    deliver(pipeline, email="someone@gmail.com", UserDetails={"Email": "someone@gmail.com"})
-    assert one(dynamics.leads)["lastname"] == NOT_PROVIDED
-    deliver(pipeline, "PLT", email="someone@gmail.com")
-    assert (one(dynamics.leads)["lastname"], one(dynamics.leads)["companyname"]) == ("O'Neil", "Example Works")
 
 
 def test_a_change_at_the_same_moment_is_not_overwritten(pipeline: Pipeline, dynamics: Dataverse) -> None:
