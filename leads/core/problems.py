@@ -14,16 +14,17 @@ _FIXES = {
 _NAMES_A_FIELD = re.compile(r"\w+(\.\w+)*: ")
 
 
-def first_problem(error: ValidationError, *place: str, model: type[BaseModel] | None = None) -> str:
-    """The first field that is wrong and how to mend it, never the value. `place` is where the whole model stands.
-
-    With the `model`, a text that does not fit its pattern is told in the words of the field's description.
-    """
-    return all_problems(error, *place, model=model)[0]
+def first_problem(error: ValidationError) -> str:
+    """The first field that is wrong and how to fix it, never the value."""
+    return all_problems(error)[0]
 
 
 def all_problems(error: ValidationError, *place: str, model: type[BaseModel] | None = None) -> list[str]:
-    """Every field that is wrong, each as `first_problem` says it. A check of our own may name several, each on a line."""
+    """Every field that is wrong and how to fix it. A check of our own may name several, each on a line.
+
+    `place` is where the whole model stands. With the `model`, a text that does not fit its pattern is told in the words of the
+    field's description.
+    """
     return [words for problem in _problems(error) for words in _in_words(problem, *place, model=model)]
 
 

@@ -164,11 +164,9 @@ class Table:
         except ResourceNotFoundError:
             return None
 
-    def query(
-        self, condition: str, *, page_size: int = 1000, select: list[str] | None = None, **options: Any
-    ) -> "list[dict[str, Any]]":
+    def query(self, condition: str, *, select: list[str] | None = None, **options: Any) -> "list[dict[str, Any]]":
         """Every entity that meets an OData condition, with its `.metadata` unless columns are selected."""
-        pages = self.pages(condition, page_size=page_size, select=select, **options)
+        pages = self.pages(condition, page_size=1000, select=select, **options)
         return [entity for page in pages for entity in page]
 
     def pages(self, condition: str, *, page_size: int, select: list[str] | None = None, **options: Any) -> Any:
