@@ -8,7 +8,7 @@ import azure.functions as func
 
 unusable: ImportError | None = None
 try:
-    from leads.pipeline.http import answer_intake, answer_status
+    from leads.pipeline.http import answer_health, answer_intake, answer_status
     from leads.platform.libraries import quiet_libraries
     from leads.platform.tracing import begin
 except ImportError as error:  # the packages are for another Python
@@ -87,8 +87,8 @@ def console(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("health")
 @app.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 def health(req: func.HttpRequest) -> func.HttpResponse:
-    """Whether the app answers; without I/O and without detail, because anyone may ask."""
-    return func.HttpResponse('{"status":"ok"}', mimetype="application/json")
+    """Whether the app answers and has sound settings; without detail, because anyone may ask."""
+    return answer_health()
 
 
 @app.function_name("deliver_lead")

@@ -108,6 +108,16 @@ def _unreadable(why: UnreadableLead, kept_as: dict[str, str]) -> func.HttpRespon
     return problem(why.status, why.title, why.detail, field="body", more=kept_as)
 
 
+def answer_health() -> func.HttpResponse:
+    """Whether the app could take a lead by its settings. Without I/O over a network and without detail: anyone may ask."""
+    try:
+        get_app()
+    except SettingsError as error:
+        emit(Event.SETTINGS_WRONG, problem=str(error))
+        return _json(503, {"status": "an app setting is wrong: see settings_wrong in the log"})
+    return _json(200, {"status": "ok"})
+
+
 def answer_status(req: func.HttpRequest) -> func.HttpResponse:
     """Answer where a lead stands: its state and each destination's, nothing about the customer."""
     try:

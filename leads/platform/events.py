@@ -197,6 +197,12 @@ class Event(StrEnum):
         "running built_for error",
         level=logging.ERROR,
     )
+    SETTINGS_WRONG = _Says(
+        "settings_wrong",
+        "The app can't work: an app setting is wrong. `problem` names it and the fix. Leads are answered 503.",
+        "problem",
+        level=logging.WARNING,  # `app_unreachable` and `intake_unavailable` are the alarms
+    )
     CONNECTION_PAUSED = _Says(
         "connection_paused",
         "Leads for `used_by` are parked until the connection works: `reason`.",

@@ -7,11 +7,12 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from leads.core.problems import first_problem
 from leads.platform.machine import Network, identity_addresses
 from leads.platform.once import once
+from leads.platform.storage_accounts import is_of_another_account
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -94,6 +95,17 @@ def _check_address(text: str) -> str:
     return text.strip()
 
 
+def _check_service_address(text: str, info: ValidationInfo) -> str:
+    """The host takes the account's name, where there is one, and the app the address (azure-functions-host issue 10401)."""
+    address, account = _check_address(text), info.data.get("storage_account_name", "")
+    if account and is_of_another_account(address, account):
+        raise ValueError(
+            "is of another account than LeadsStorage__accountName: the host would read one account's queue and the app fill "
+            "the other's; remove LeadsStorage__accountName, or correct the one that is wrong"
+        )
+    return address
+
+
 def _read_networks(text: object) -> object:
     """Networks in CIDR form, separated by commas or blanks."""
     if not isinstance(text, str):
@@ -140,6 +152,7 @@ def _read_flag(text: object) -> bool | None:
 
 
 _HttpsAddress = Annotated[str, AfterValidator(_check_address)]
+_ServiceAddress = Annotated[str, AfterValidator(_check_service_address)]
 
 
 class Settings(BaseModel):
@@ -157,8 +170,10 @@ class Settings(BaseModel):
     storage_account_name: Annotated[str, AfterValidator(_check_account_name)] = Field(
         "", alias="LeadsStorage__accountName"
     )
-    storage_queue_uri: _HttpsAddress = Field("", alias="LeadsStorage__queueServiceUri")
-    storage_table_uri: _HttpsAddress = Field("", alias="LeadsStorage__tableServiceUri")
+    storage_queue_uri: _ServiceAddress = Field("", alias="LeadsStorage__queueServiceUri")
+    storage_table_uri: _ServiceAddress = Field("", alias="LeadsStorage__tableServiceUri")
+    storage_blob_uri: _ServiceAddress = Field("", alias="LeadsStorage__blobServiceUri")
+    """Neither the app nor the queue's trigger needs it; it may stand beside the others."""
     storage_credential: Annotated[str, AfterValidator(_check_credential)] = Field("", alias="LeadsStorage__credential")
     storage_client_id: str = Field("", alias="LeadsStorage__clientId")
     key_vault_uri: _HttpsAddress = Field("", alias="LEADS_KEY_VAULT_URI")

@@ -1,6 +1,12 @@
 """Which storage account an address is of. Pure: no I/O."""
 
+import re
+from typing import Final
 from urllib.parse import urlsplit
+
+_SERVICE: Final = re.compile(r"\.(?:queue|table|blob)\.")
+"""What follows the account's name, or its DNS zone (Microsoft Learn, "Storage account overview", section "Storage account
+endpoints")."""
 
 
 def account_of(address: str) -> tuple[str, int | None, str]:
@@ -15,6 +21,14 @@ def account_of(address: str) -> tuple[str, int | None, str]:
     in_path = parts.path.strip("/").partition("/")[0].lower().removesuffix("-secondary")
     port = None if parts.port in {80, 443} else parts.port
     return "127.0.0.1" if host == "localhost." else host, port, in_path
+
+
+def is_of_another_account(address: str, name: str) -> bool:
+    """Whether the address of a service names another account than this one. A host name of one's own can't be judged."""
+    host, _, in_path = account_of(address)
+    account, _, domain = host.partition(".")
+    named = in_path or (account if _SERVICE.search(f".{domain}.") else name)
+    return named != name
 
 
 def has_same_host(address: str, own: str) -> bool:

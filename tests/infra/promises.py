@@ -28,6 +28,7 @@ READ_BY_THE_PLATFORM: Final = {
 NOT_SET: Final = {
     "LeadsStorage": "a connection string is a secret, and the account takes none",
     "LeadsStorage__accountName": "the addresses say the same, in every cloud",
+    "LeadsStorage__blobServiceUri": "the app keeps no blobs",
     "WEBSITE_HOSTNAME": "the platform sets it",
     "WEBSITE_AUTH_ENABLED": "the platform sets it",
 }

@@ -151,6 +151,16 @@ def test_a_connection_string_that_is_none_is_one_finding(monkeypatch: pytest.Mon
     assert (wrong.about, wrong.says.split(":")[0]) == ("LeadsStorage", "is no storage connection string")
 
 
+def test_addresses_of_another_account_than_the_one_named_are_wrong(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LeadsStorage__accountName", "contosoleads")
+    monkeypatch.setenv("LeadsStorage__queueServiceUri", "https://elsewhere.queue.core.windows.net")
+    wrong = of(examined(), Area.SETTINGS)[0]
+    assert (wrong.level, wrong.about) == (Level.WRONG, "LeadsStorage__queueServiceUri")
+    assert "is of another account" in wrong.says
+
+
 def test_a_connection_string_beside_an_account_is_noted(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LeadsStorage__accountName", "contosoleads")
     assert "the connection string is used" in only(examined(), Area.SETTINGS, Level.NOTE).says

@@ -194,6 +194,50 @@ def test_a_service_address_wins_over_the_account_name() -> None:
     assert settings.table_endpoint == "https://example.table.core.windows.net"
 
 
+@pytest.mark.parametrize("service", ["queue", "table", "blob"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://other.{}.core.windows.net",
+        "https://other-secondary.{}.core.windows.net/",
+        "https://other.privatelink.{}.core.windows.net",
+        "https://other.z01.{}.storage.azure.net",
+        "https://10.0.0.4/other",
+    ],
+)
+def test_an_address_of_another_account_than_the_one_named_is_refused_in_one_line(service: str, address: str) -> None:
+    setting = f"LeadsStorage__{service}ServiceUri"
+    settings, problems = read_usable_settings(
+        {"LeadsStorage__accountName": "example", setting: address.format(service)}
+    )
+    (problem,) = problems
+    assert problem.startswith(f"{setting}: is of another account than LeadsStorage__accountName")
+    assert "\n" not in problem and "other" not in problem.split(": ", 1)[1].replace("the other's", "").replace(
+        "another", ""
+    )
+    assert settings.storage_account_name == "example"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://example.{}.core.windows.net/",
+        "https://EXAMPLE.{}.core.windows.net",
+        "https://example-secondary.{}.core.windows.net",
+        "https://example.privatelink.{}.core.windows.net",
+        "https://example.{}.core.chinacloudapi.cn",
+        "https://example.z01.{}.storage.azure.net",
+        "https://127.0.0.1:10001/example",
+        "https://storage.contoso.com",
+    ],
+)
+@pytest.mark.parametrize("service", ["queue", "table", "blob"])
+def test_addresses_of_the_account_that_is_named_are_taken(service: str, address: str) -> None:
+    read_settings(
+        {"LeadsStorage__accountName": "example", f"LeadsStorage__{service}ServiceUri": address.format(service)}
+    )
+
+
 @pytest.mark.parametrize(
     ("endpoint", "setting"),
     [("queue_endpoint", "LeadsStorage__queueServiceUri"), ("table_endpoint", "LeadsStorage__tableServiceUri")],

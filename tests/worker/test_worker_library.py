@@ -16,6 +16,7 @@ from azure.storage.queue import QueueClient
 from devhost.errors import StartError
 from devhost.runtime import LoadedApp, load_app
 from tests.support.logs import logged
+from tests.support.process_app import forget_app
 from tests.worker.conftest import APP_DIR
 
 LEAD = json.dumps(
@@ -112,3 +113,17 @@ def test_one_app_a_process(indexed_app: LoadedApp, tmp_path: Path) -> None:
     assert load_app(APP_DIR) is indexed_app
     with pytest.raises(StartError, match="a process of its own"):
         load_app(tmp_path)
+
+
+def test_health_says_that_a_setting_is_wrong_and_the_log_says_which(
+    function_app: LoadedApp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("LeadsStorage")
+    monkeypatch.setenv("LeadsStorage__accountName", "contosoleads")
+    monkeypatch.setenv("LeadsStorage__queueServiceUri", "https://elsewhere.queue.core.windows.net")
+    forget_app()
+    asked = function_app.invoke_http("health", "GET", "http://localhost/api/health")
+    posted = function_app.invoke_http("accept_lead", "POST", "http://localhost/api/leads", body=b"{}")
+    assert (asked.status, posted.status) == (503, 503)
+    (event,) = logged(caplog, "settings_wrong")
+    assert event["problem"].startswith("LeadsStorage__queueServiceUri: is of another account")
