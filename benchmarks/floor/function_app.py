@@ -1,7 +1,7 @@
 """The floor: what nobody can leave out, one `send_message` to take a lead and three writes to deliver one.
 
 It decides nothing and reads nothing. What it writes has the columns and lengths of what the app writes, made once from the
-app's own rows; clients and connection pools are the app's.
+app's own rows. Its clients are the SDK's as they are, with the app's time-outs and connection pools.
 """
 
 import os
@@ -12,14 +12,14 @@ import azure.functions as func
 import requests
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceExistsError
-from azure.data.tables import TableTransactionError, UpdateMode
+from azure.data.tables import TableClient, TableTransactionError, UpdateMode
 from azure.storage.queue import LinearRetry, QueueClient, TextBase64EncodePolicy
 from requests.adapters import HTTPAdapter
 
 from benchmarks.typical import LEAD_ID_LENGTH, message, rows
 from leads.platform.azure_transport import BoundedTransport
 from leads.platform.libraries import quiet_libraries
-from leads.platform.storage import TABLE_TIMEOUTS, table_client
+from leads.platform.storage import TABLE_TIMEOUTS
 
 STORAGE = os.environ["LeadsStorage"]  # noqa: SIM112 - as the app names it
 THREADS = int(os.environ["PYTHON_THREADPOOL_THREAD_COUNT"])
@@ -32,9 +32,9 @@ QUEUE = QueueClient.from_connection_string(
     retry_policy=LinearRetry(backoff=0, retry_total=1, random_jitter_range=0),
     transport=SHARED,
 )
-LEDGER = table_client("LeadLedger", connection_string=STORAGE, transport=SHARED)
+LEDGER = TableClient.from_connection_string(STORAGE, "LeadLedger", transport=SHARED, **TABLE_TIMEOUTS)
 APART = BoundedTransport(THREADS, TABLE_TIMEOUTS)
-DESTINATION = table_client("MarketplaceLeads", connection_string=STORAGE, transport=APART)
+DESTINATION = TableClient.from_connection_string(STORAGE, "MarketplaceLeads", transport=APART, **TABLE_TIMEOUTS)
 SHARED.trust(QUEUE.url, LEDGER.url)
 APART.trust(DESTINATION.url)
 quiet_libraries()

@@ -323,12 +323,12 @@ def table_client(
     name: str, *, connection_string: str = "", endpoint: str = "", credential: Any = None, **options: Any
 ) -> "TableClient":
     """A client for one table, by connection string or by endpoint and credential, with the app's time-outs."""
-    from azure.data.tables import TableClient
+    from leads.platform.table_transactions import TransactionClient
 
     options = TABLE_TIMEOUTS | options
     if connection_string:
-        return TableClient.from_connection_string(connection_string, name, **options)
-    return TableClient(endpoint, name, credential=credential, **options)
+        return TransactionClient.from_connection_string(connection_string, name, **options)
+    return TransactionClient(endpoint, name, credential=credential, **options)
 
 
 class AnswerTime:

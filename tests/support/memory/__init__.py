@@ -63,11 +63,11 @@ def installed() -> Iterator[None]:
 
 @contextmanager
 def _dispatching(real: Any, double: Any) -> Iterator[None]:
-    make_real = real.from_connection_string
+    make_real = real.from_connection_string.__func__
 
-    def make(conn_str: str, name: str, **options: Any) -> Any:
+    def make(kind: type[Any], /, conn_str: str, name: str, **options: Any) -> Any:
         account = _accounts.get(conn_str)
-        return make_real(conn_str, name, **options) if account is None else double(account, name, **options)
+        return make_real(kind, conn_str, name, **options) if account is None else double(account, name, **options)
 
-    with patch.object(real, "from_connection_string", make):
+    with patch.object(real, "from_connection_string", classmethod(make)):
         yield
