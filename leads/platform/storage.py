@@ -11,6 +11,7 @@ from azure.storage.queue import LinearRetry, QueueClient, QueueMessage, TextBase
 from azure.storage.queue._generated import models
 
 from leads.platform.libraries import build_models
+from leads.platform.message_client import MessageClient
 from leads.platform.settings import Settings
 
 if TYPE_CHECKING:
@@ -297,9 +298,9 @@ class Storage:
         if encoded:
             options["message_encode_policy"] = TextBase64EncodePolicy()
         if self._settings.storage_connection_string:
-            client = QueueClient.from_connection_string(self._settings.storage_connection_string, name, **options)
+            client = MessageClient.from_connection_string(self._settings.storage_connection_string, name, **options)
         else:
-            client = QueueClient(self._settings.queue_endpoint, name, credential=self._settings.credential, **options)
+            client = MessageClient(self._settings.queue_endpoint, name, credential=self._settings.credential, **options)
         options["transport"].trust(client.url)
         return Queue(client)
 

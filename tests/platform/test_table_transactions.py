@@ -4,19 +4,15 @@ import concurrent.futures
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from io import BytesIO
 from typing import Any
 
 import pytest
-import requests
-import urllib3
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
-from azure.core.pipeline.transport import RequestsTransport
-from azure.core.rest._requests_basic import RestRequestsTransportResponse
 from azure.data.tables import TableClient, UpdateMode
 
 from leads.platform.table_transactions import TransactionClient
+from tests.support.answering import Answering
 
 ACCOUNT = "DefaultEndpointsProtocol=https;AccountName=shop;AccountKey=c2VjcmV0;EndpointSuffix=core.windows.net"
 ETAG = "W/\"datetime'2026-01-31T14%3A00%3A00.1234567Z'\""
@@ -54,25 +50,8 @@ def batch(*parts: str) -> bytes:
     return f"{head}{inner}--changesetresponse_1--\r\n--batchresponse_1--\r\n".encode()
 
 
-class Answering(RequestsTransport):  # type: ignore[misc]
-    """Keeps the request and gives one answer."""
-
-    def __init__(
-        self, status: int, body: bytes, content_type: str = "multipart/mixed; boundary=batchresponse_1"
-    ) -> None:
-        super().__init__()
-        self.status, self.body, self.content_type = status, body, content_type
-        self.request: Any = None
-
-    def send(self, request: Any, **options: Any) -> Any:
-        del options
-        self.request = request
-        answer = requests.Response()
-        answer.status_code = self.status
-        answer.headers["Content-Type"] = self.content_type
-        answer.raw = urllib3.HTTPResponse(BytesIO(self.body), status=self.status, preload_content=False)
-        wrapped: Any = RestRequestsTransportResponse
-        return wrapped(request=request, internal_response=answer)
+def answering(status: int, body: bytes, content_type: str = "multipart/mixed; boundary=batchresponse_1") -> Answering:
+    return Answering(status, body, content_type)
 
 
 def both(answer: Callable[[], Answering], operations: list[Any]) -> list[tuple[Any, Answering]]:
@@ -96,7 +75,7 @@ def without_what_differs(text: str) -> str:
 
 def test_a_transaction_is_asked_for_byte_for_byte_as_the_sdk_asks() -> None:
     answer = batch(*[WITH_ETAG] * len(OPERATIONS))
-    (_, theirs), (_, ours) = both(lambda: Answering(202, answer), OPERATIONS)
+    (_, theirs), (_, ours) = both(lambda: answering(202, answer), OPERATIONS)
     assert without_what_differs(ours.request.content.decode()) == without_what_differs(theirs.request.content.decode())
     ignored = {"x-ms-client-request-id", "Authorization"}
     headers = [
@@ -120,21 +99,21 @@ def test_a_transaction_is_asked_for_byte_for_byte_as_the_sdk_asks() -> None:
     ],
 )
 def test_an_answer_means_what_it_means_to_the_sdk(status: int, body: bytes) -> None:
-    (theirs, _), (ours, _) = both(lambda: Answering(status, body), OPERATIONS[:3])
+    (theirs, _), (ours, _) = both(lambda: answering(status, body), OPERATIONS[:3])
     assert told(ours) == told(theirs)
 
 
 def test_one_operation_that_is_too_large_is_called_so() -> None:
     """The SDK gives its error the status 202, by which nobody sees that trying again is of no use."""
     too_large = batch(refused(413, "RequestBodyTooLarge", "0:The request body is too large."))
-    (theirs, _), (ours, _) = both(lambda: Answering(202, too_large), OPERATIONS[:3])
+    (theirs, _), (ours, _) = both(lambda: answering(202, too_large), OPERATIONS[:3])
     assert (type(ours), ours.status_code) == (type(theirs), 413)
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 413, 500, 503])
 def test_a_transaction_that_is_refused_as_a_whole_is_refused_as_by_the_sdk(status: int) -> None:
     body = b'{"odata.error":{"code":"TableNotFound","message":{"lang":"en-US","value":"No such table."}}}'
-    (theirs, _), (ours, _) = both(lambda: Answering(status, body, "application/json"), OPERATIONS[:3])
+    (theirs, _), (ours, _) = both(lambda: answering(status, body, "application/json"), OPERATIONS[:3])
     assert isinstance(ours, HttpResponseError)
     assert told(ours) == told(theirs)
 
@@ -152,7 +131,7 @@ def told(outcome: Any) -> Any:
 
 
 def test_a_transaction_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    transport = Answering(202, batch(WITH_ETAG, CREATED, WITHOUT_ETAG))
+    transport = answering(202, batch(WITH_ETAG, CREATED, WITHOUT_ETAG))
     client = TransactionClient.from_connection_string(ACCOUNT, "LeadLedger", transport=transport)
     monkeypatch.setattr(concurrent.futures, "ThreadPoolExecutor", None)  # azure-core takes it from here
     results = client.submit_transaction(OPERATIONS[:3])
