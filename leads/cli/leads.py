@@ -80,6 +80,10 @@ def leads_list(
     source: Annotated[
         str | None, typer.Option(help="Only leads from this source, such as AzureMarketplace or SPZA.")
     ] = None,
+    destination: Annotated[str | None, typer.Option(help="Only leads that go to a destination of this name.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Only leads whose last attempt has this code of the vendor's.")
+    ] = None,
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, typer.Option(help=f"How many, at most {MAX_PAGE}.")] = 50,
@@ -97,7 +101,7 @@ def leads_list(
     With --follow the oldest comes first, and --json prints a line of JSON for each change.
     """
     flags = {"offer": offer, "state": state, "stage": stage, "source": source, "since": since, "until": until}
-    which = from_flags(LeadFilter, **flags, limit=limit, after=after)
+    which = from_flags(LeadFilter, **flags, destination=destination, reason=reason, limit=limit, after=after)
     if follow:
         if until or after:
             raise Invalid("--follow: goes on without an end; leave out --until and --after")
@@ -107,7 +111,8 @@ def leads_list(
         return
     page = ask(context, list_leads, which)
     if not print_list(shape, columns_of(LeadLine), page.leads, page):
-        print_page(page, nothing_found("leads", which.model_dump(exclude={"limit"})))
+        nothing = "None of the leads that were looked at." if page.after else ""
+        print_page(page, nothing or nothing_found("leads", which.model_dump(exclude={"limit"})))
     if page.after and shape is not Shape.JSON:
         print_line(f"There are more: {hints.again('--after', page.after)}", err=True)
 

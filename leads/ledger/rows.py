@@ -134,6 +134,13 @@ class LeadRecord:
         """The delivery to a destination, added if there is none."""
         return self.deliveries.setdefault(destination, Delivery(destination))
 
+    def has_code(self, destination: str, code: str | None) -> bool:
+        """Whether the last attempt at a destination has this code; None = whether the lead goes there at all."""
+        delivery = self.deliveries.get(destination)
+        if code is None or delivery is None:
+            return delivery is not None
+        return bool(delivery.attempts) and delivery.attempts[-1].code == code
+
     @property
     def partly_done(self) -> bool:
         """Whether a destination is done with the lead, successfully or not."""

@@ -104,7 +104,7 @@ def dismiss_leads(ledger: Ledger, request: BulkDismissalFilter) -> DismissedMany
     end: str | None = None
     for cursor, item in found:
         record = _read(ledger, item.lead_id) if request.holds_todo(item) else None
-        if record is not None and _has_code(record, item.destination, request.code):
+        if record is not None and record.has_code(item.destination, request.code):
             done += dismissal.dismiss(ledger, record, request.note.strip(), item.destination, dry_run=request.dry_run)
         end = cursor
         if len(done) >= LEADS_A_STEP:
@@ -120,10 +120,3 @@ def _read(ledger: Ledger, lead_id: str) -> LeadRecord | None:
     except UnreadableRow as unreadable:  # it ends no other
         unreadable.report()
         return None
-
-
-def _has_code(record: LeadRecord, destination: str, code: str | None) -> bool:
-    delivery = record.deliveries.get(destination)
-    if code is None or delivery is None:
-        return delivery is not None
-    return bool(delivery.attempts) and delivery.attempts[-1].code == code

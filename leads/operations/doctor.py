@@ -109,7 +109,7 @@ class _Examination:
         yield from guarded(Area.SECRETS, used.secrets)
         yield from guarded(Area.CONNECTIONS, lambda: used.connections(self._health()))
         yield from guarded(Area.INTAKE, self._intake)
-        yield _release()
+        yield self._release()
         yield from guarded(Area.APP, self._watch)
         yield from self._unread()
 
@@ -235,6 +235,18 @@ class _Examination:
         else:
             yield note(Area.INTAKE, about, says, f"{remedy}; nothing, where that is done")
 
+    def _release(self) -> Finding:
+        """Which release answers. A package that was made from a commit has been tested as it is."""
+        build = this_build()
+        if build.packages:
+            return fine(
+                Area.APP, "release", f"{build}, a package of `make package` with {len(build.packages)} packages"
+            )
+        if not self.app.settings.host_name:
+            return fine(Area.APP, "release", f"{build}, of this machine")
+        says = f"{build}, built remotely: another build than the one that was tested"
+        return note(Area.APP, "release", says, "publish what `make package` makes")
+
     def _watch(self) -> Iterator[Finding]:
         if COUNTS_TABLE not in self.readable:
             return
@@ -259,15 +271,6 @@ class _Examination:
                 close = get_close_matches(name, known, n=1, cutoff=0.8)
                 remedy = f"did you mean {close[0]}?" if close else "remove it"
                 yield note(Area.SETTINGS, name, "nothing reads this variable", remedy)
-
-
-def _release() -> Finding:
-    """Which release answers. A package that was made from a commit has been tested as it is."""
-    build = this_build()
-    if build.packages:
-        return fine(Area.APP, "release", f"{build}, a package of `make package` with {len(build.packages)} packages")
-    says = f"{build}, not from a package: what runs was put together here or by a remote build"
-    return note(Area.APP, "release", says, "for the deployed app publish what `make package` makes")
 
 
 def _has_endpoints(settings: Settings) -> bool:

@@ -27,8 +27,11 @@ from leads.ledger.transactions import Ledger
 from leads.operations.operation import PATH, QUERY, Request
 from leads.operations.problems import Invalid, NotFound, TooLarge
 from leads.pipeline.intake import MAX_BODY_BYTES
+from leads.platform.row_reading import UnreadableRow
 
 MAX_PAGE: Final = 1000
+CODES_LOOKED_AT: Final = 200
+"""Leads whose last codes are looked up for a page: each is a request to storage."""
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 _AGO: Final = re.compile(r"(\d{1,6})\s*([mhdw])")
@@ -103,6 +106,15 @@ class LeadFilter(LeadCriteria, Request):
         max_length=200,
         description="Only leads from this source, as the list shows it: AzureMarketplace, SPZA.",
     )
+    destination: Annotated[str | None, QUERY] = Field(
+        default=None, max_length=200, description="Only leads that go to a destination of this name."
+    )
+    # Not `code`: the platform takes that name for a function's key.
+    reason: Annotated[str | None, QUERY] = Field(
+        default=None,
+        max_length=100,
+        description="Only leads whose last attempt at a destination has this code of the vendor's.",
+    )
     limit: Annotated[int, QUERY] = Field(default=50, ge=1, le=MAX_PAGE, description=f"How many, at most {MAX_PAGE}.")
     after: Annotated[str, AfterValidator(_lead_id), QUERY] = Field(
         default="", description="Go on after this lead id, the last one of the page before."
@@ -130,7 +142,11 @@ class LeadLine(_View):
 
 
 class LeadPage(BaseModel):
-    """Leads, newest first. `after` asks for the next page; None = this is the last one."""
+    """Leads, newest first. `after` asks for the next page; None = this is the last one.
+
+    Of destination and reason no index is kept: so many leads are looked at for a page, and it may hold few or none though there
+    are more.
+    """
 
     leads: list[LeadLine]
     after: str | None
@@ -229,13 +245,35 @@ def lead_of(given: JsonValue) -> Lead:
 
 def list_leads(ledger: Ledger, request: LeadFilter) -> LeadPage:
     """List leads, newest first. One that came in just now may still be on the queue, where no list sees it."""
-    criteria = request.model_dump() | {"limit": request.limit + 1}
-    found = queries.newest(ledger, **criteria)
-    page = found[: request.limit]
-    return LeadPage(
-        leads=[LeadLine.model_validate(lead) for lead in page],
-        after=page[-1].lead_id if len(found) > len(page) else None,
-    )
+    looked_at = request.limit
+    if request.reason is not None:
+        looked_at = CODES_LOOKED_AT
+    elif request.destination is not None:
+        looked_at = MAX_PAGE
+    criteria = request.model_dump(exclude={"destination", "reason"}) | {"limit": looked_at + 1}
+    rows = queries.newest(ledger, **criteria)
+    page: list[LeadLine] = []
+    after = None
+    for number, lead in enumerate(rows):
+        if number == looked_at or len(page) == request.limit:
+            after = rows[number - 1].lead_id
+            break
+        if _goes_to(ledger, lead, request.destination, request.reason):
+            page.append(LeadLine.model_validate(lead))
+    return LeadPage(leads=page, after=after)
+
+
+def _goes_to(ledger: Ledger, lead: queries.Listed, destination: str | None, code: str | None) -> bool:
+    """Whether the lead goes to a destination of this name, and its last attempt there has this code; None = any."""
+    names = [name for name in lead.destinations if destination in {None, name}]
+    if code is None:
+        return destination is None or bool(names)
+    try:
+        record = ledger.read(lead.lead_id) if names else None
+    except UnreadableRow as unreadable:  # it ends no list
+        unreadable.report()
+        return False
+    return record is not None and any(record.has_code(name, code) for name in names)
 
 
 def show_lead(ledger: Ledger, request: ShowLead) -> LeadView:

@@ -16,9 +16,11 @@ import pytest
 from azure.core.exceptions import ClientAuthenticationError
 
 from leads.app import examined_app
+from leads.operations import doctor
 from leads.operations.doctor import QUEUES, TABLES, Diagnosis, examine_deployment
 from leads.operations.findings import Area, Finding, Level
 from leads.operations.operation import Nothing
+from leads.platform.build import Build
 from leads.platform.storage import make_table
 from tests.support.command_line import Run
 from tests.support.markers import found_in
@@ -73,6 +75,18 @@ def test_a_deployment_that_is_well_has_nothing_to_say(well: Pipeline, run: Run) 
     assert ran.out.startswith("0 wrong, 0 to note, ")
     assert ran.err == ""
     assert "LeadLedger" in run("doctor", "--all").out
+
+
+def test_a_deployed_app_that_is_not_the_package_that_was_tested_is_told_of(
+    well: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEBSITE_HOSTNAME", "leads.example.com")
+    (found,) = [finding for finding in examined().findings if finding.about == "release"]
+    assert (found.level, found.remedy) == (Level.NOTE, "publish what `make package` makes")
+    build = Build("1.0.0", "0123456789abcdef", {"requests": "2.34.2"})
+    monkeypatch.setattr(doctor, "this_build", lambda: build)
+    (found,) = [finding for finding in examined().findings if finding.about == "release"]
+    assert (found.level, "1.0.0 (0123456789ab)" in found.says) == (Level.FINE, True)
 
 
 def test_looking_changes_nothing_and_makes_nothing(pipeline: Pipeline, vendor: Vendor) -> None:

@@ -15,6 +15,7 @@ from leads.core.problems import first_problem
 from leads.core.states import State
 from leads.offers.model import InvalidOffer, Offer
 from leads.offers.table import UnreadableOffer
+from leads.operations import leads as leads_operations
 from leads.operations.connections import (
     ConnectionView,
     Note,
@@ -293,6 +294,30 @@ def test_leads_are_listed_by_stage_and_by_source(routed: Pipeline) -> None:
     assert listed(routed, source="AzureMarketplace") == [bought]
     assert listed(routed, source="Bob's list", stage="trial") == [tried]
     assert listed(routed, source="Bob's list", stage="purchase") == []
+
+
+def test_leads_are_listed_by_destination_and_by_the_code_of_their_last_attempt(
+    pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.offer(crm(vendor.url), crm(vendor.url, "hub"))
+    vendor.answer = lambda call: REJECTED if call.lead["email"].startswith("refused") else DELIVERED
+    posted = []
+    for email in ("refused1@example.com", "b@example.com", "refused2@example.com"):
+        posted.append(pipeline.post(a_lead(email)))
+        pipeline.advance(1)
+    pipeline.run()
+    assert listed(pipeline, destination="hub") == posted[::-1]
+    assert listed(pipeline, destination="CRM2") == []
+    refused = [posted[2], posted[0]]
+    assert listed(pipeline, reason=REJECTED["code"]) == refused
+    assert listed(pipeline, reason=REJECTED["code"], destination="crm", state="dead_letter") == refused
+    assert listed(pipeline, reason="another") == []
+    monkeypatch.setattr(leads_operations, "CODES_LOOKED_AT", 2)
+    first = pipeline.ask(list_leads, LeadFilter(reason=REJECTED["code"]))
+    assert [lead.lead_id for lead in first.leads] == [posted[2]]
+    assert first.after == posted[1], "the page says how far it has looked"
+    rest = pipeline.ask(list_leads, LeadFilter(reason=REJECTED["code"], after=first.after))
+    assert ([lead.lead_id for lead in rest.leads], rest.after) == ([posted[0]], None)
 
 
 @pytest.mark.storage("memory", "azurite")

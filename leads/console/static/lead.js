@@ -61,7 +61,7 @@ function Delivery({ delivery }) {
       : html`<${Table} label=${`${words.timeline}: ${title}`} rows=${delivery.attempts} columns=${[
           { label: words.at, head: true, cell: (attempt) => html`<${Time} at=${attempt.at} form="full" />` },
           { label: words.outcome, cell: (attempt) => word(texts.outcomes, attempt.outcome) },
-          { label: words.code, cell: (attempt) => (attempt.code ? html`<code>${attempt.code}</code>` : "–") },
+          { label: words.code, cell: (attempt) => (attempt.code ? html`<a href=${href("leads", { reason: attempt.code })} title=${words.sameCode}><code>${attempt.code}</code></a>` : "–") },
           { label: words.took, number: true, cell: (attempt) => duration(attempt.milliseconds / 1000) },
           ...(delivery.attempts.some((attempt) => attempt.next_at) ? [{ label: words.next, cell: (attempt) => html`<${Time} at=${attempt.next_at} />` }] : []),
         ]} />`}

@@ -6,7 +6,7 @@ import { DismissMany } from "./repairs.js";
 import { go, href } from "./router.js";
 import { offerName, texts, word } from "./texts.js";
 
-const CRITERIA = ["state", "offer", "stage", "source", "since", "until"];
+const CRITERIA = ["state", "offer", "destination", "stage", "source", "reason", "since", "until"];
 const PAGE = 50;
 const words = texts.leads;
 
@@ -31,18 +31,27 @@ function Filter({ asked, offers }) {
   return html`<form class="filter" aria-label=${words.filter} onSubmit=${(event) => event.preventDefault()}>
     ${choice("state", Object.entries(texts.states))}
     ${choice("offer", [...offers.map(({ offer }) => [offer.id, offerName(offer.id)]), ["-", words.unrouted]])}
+    ${choice("destination", destinationsOf(offers, asked.offer).map((name) => [name, name]))}
     ${choice("stage", Object.entries(texts.stages))}
     ${choice("source", Object.entries(texts.sources))}
+    <span class="choice">
+      <label for="filter-reason">${words.reason}</label>
+      <input id="filter-reason" value=${asked.reason} maxlength="100" size="12" spellcheck="false" autocomplete="off" onChange=${(event) => go("leads", { ...asked, reason: event.target.value.trim(), after: "" })} />
+    </span>
     ${choice("since", Object.entries(words.periods))}
     ${asked.until && html`<span>${words.until} ${asked.until}</span>`}
     ${isFiltered(asked) && html`<a class="reset" href=${href("leads")}>${words.reset}</a>`}
   </form>`;
 }
 
+const destinationsOf = (offers, id) =>
+  [...new Set(offers.filter(({ offer }) => !id || offer.id === id).flatMap(({ offer }) => offer.destinations.map(({ name }) => name)))].sort();
+
 const isFiltered = (asked) => CRITERIA.some((name) => asked[name]);
 
 function List({ page, asked }) {
   const filtered = isFiltered(asked);
+  if (!page.leads.length && page.after) return html`<${Empty} text=${words.noneSoFar} next=${html`<a href=${href("leads", { ...asked, after: page.after })}>${words.lookOn}</a>`} />`;
   if (!page.leads.length) return html`<${Empty} text=${filtered ? words.none : words.noneAtAll} next=${filtered ? words.noneNext : texts.overview.noLeadsNext} />`;
   return html`
     <${Table} label=${words.title} cards="cards compact" rows=${page.leads} keyOf=${(lead) => lead.lead_id} columns=${[
