@@ -121,6 +121,13 @@ def test_each_file_of_others_is_the_one_that_its_maker_has_published() -> None:
         assert facts["integrity"].startswith("sha512-") and re.fullmatch(r"\d+\.\d+\.\d+", facts["version"])
 
 
+def test_what_judges_accessibility_is_the_file_that_its_maker_has_published() -> None:
+    """`axe.min.js` of axe-core 4.14.1 on the npm registry."""
+    axe = (Path(__file__).parent / "axe.min.js").read_bytes()
+    assert axe.startswith(b"/*! axe v4.14.1\n")
+    assert hashlib.sha256(axe).hexdigest() == "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
+
+
 def test_each_file_of_others_comes_with_its_licence() -> None:
     texts = {path.name for path in (CONSOLE / "vendor").glob("*.txt")}
     assert texts == {text for facts in VENDOR.values() for text in facts["licences"]}
