@@ -36,11 +36,9 @@ function Form({ types, stored, before, onSaved }) {
     const { destination, offer } = draft();
     const found = await post("/preview", { offer });
     setShown({ requests: found.destinations.find((each) => each.destination === destination.name) });
-    return { text: "" };
   };
   const compare = async () => {
     setShown({ changes: differences(stored?.offer ?? {}, draft().offer) });
-    return { text: "" };
   };
   const save = async () => {
     const { offer } = draft();
@@ -68,7 +66,7 @@ function Form({ types, stored, before, onSaved }) {
         <button type="submit" disabled=${busy}>${words.compare}</button>
       </div>
     </form>
-    <div role="status">${told?.text && html`<${Notice} kind=${told.kind}>${told.text}<//>`}</div>
+    <div role="status">${told && html`<${Notice} kind=${told.kind}>${told.text}<//>`}</div>
     ${shown?.requests && html`<${Requests} of=${shown.requests} />`}
     ${shown?.changes && html`<${Changes} changes=${shown.changes} busy=${busy} onSave=${() => run(save)} />`}
   `;

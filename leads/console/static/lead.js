@@ -91,7 +91,6 @@ function ReplayDialog({ address, onClose, onDone }) {
   const [busy, told, start] = useAction(async () => {
     const { sent } = await post(address, { force });
     onDone(sent);
-    return { text: "" };
   });
   return html`<${Dialog} title=${words.replayTitle} onClose=${onClose}>
     <${Loaded} of=${plan}>${({ deliveries }) => html`
@@ -114,13 +113,12 @@ function Customer({ address }) {
   const [person, setPerson] = useState(null);
   const [busy, told, start] = useAction(async () => {
     setPerson(await get(`${address}/person`));
-    return { text: "" };
   });
   const fields = person ? [...Object.entries(words.personFields).map(([name, label]) => [label, person[name]]), ...Object.entries(person.customer_extra ?? {}), ...Object.entries(person.extra ?? {})].filter(([, text]) => text) : [];
   return html`<section class="panel" aria-labelledby="customer">
     <h2 id="customer">${words.person}</h2>
     ${!person && html`<p><button class="quiet" disabled=${busy} onClick=${() => start()}>${words.showPerson}</button> <span class="faint">${words.personHint}</span></p>`}
-    ${told?.text && html`<${Notice} kind=${told.kind}>${told.text}<//>`}
+    ${told && html`<${Notice} kind=${told.kind}>${told.text}<//>`}
     ${person && (fields.length ? html`<dl class="facts">${fields.map(([label, text]) => html`<div><dt>${label}</dt><dd dir="auto">${text}</dd></div>`)}</dl>` : html`<p>${words.noPerson}</p>`)}
   </section>`;
 }

@@ -74,10 +74,10 @@ function Work({ list, how }) {
     return found;
   };
   const policy = onlyRecord ? "record" : "send";
-  const [comparing, compared, compare] = useAction(async () => (setJudged({ ...(await run("/reconcile")), what: "compared" }), { text: "" }));
-  const [importing, imported, take] = useAction(async (dry_run) => (setJudged({ ...(await run("/import/rows", { policy, dry_run })), what: dry_run ? "planned" : "imported" }), { text: "" }));
+  const [comparing, compared, compare] = useAction(async () => void setJudged({ ...(await run("/reconcile")), what: "compared" }));
+  const [importing, imported, take] = useAction(async (dry_run) => void setJudged({ ...(await run("/import/rows", { policy, dry_run })), what: dry_run ? "planned" : "imported" }));
   const busy = comparing || importing || isUnclear;
-  const told = compared?.text ? compared : imported?.text ? imported : null;
+  const told = compared ?? imported;
   const missing = judged?.rows.filter((row) => row.verdict === "missing").length ?? 0;
   return html`
     <div class="actions main">

@@ -152,13 +152,15 @@ export function Dialog({ title, onClose, children }) {
   </dialog>`;
 }
 
-// `run` with what it says while it is done and afterwards: [busy, told, start]. `told` is { text, kind }.
+// `run` with what it says while it is done and afterwards: [busy, told, start]. `told` is { text, kind }, or null if `run`
+// returns nothing as what is shown says it.
 export function useAction(run) {
   const [state, set] = useState({ busy: false, told: null });
   const start = async (...given) => {
     set({ busy: true, told: null });
     try {
-      set({ busy: false, told: { kind: "good", ...(await run(...given)) } });
+      const said = await run(...given);
+      set({ busy: false, told: said ? { kind: "good", ...said } : null });
     } catch (problem) {
       set({ busy: false, told: { kind: "bad", text: problem.message } });
     }

@@ -32,7 +32,6 @@ function Requests() {
       setLooked((before) => before + part.looked_at);
     });
     setHeld(found);
-    return { text: "" };
   });
   const look = (event) => {
     event.preventDefault();
@@ -50,7 +49,7 @@ function Requests() {
       <button type="submit" disabled=${busy}>${words.look}</button>
     </form>
     <p role="status" class="faint">${busy && words.looking(looked)}</p>
-    ${told?.text && html`<${Notice} kind=${told.kind}>${told.text}<//>`}
+    ${told && html`<${Notice} kind=${told.kind}>${told.text}<//>`}
     ${held && html`<${Held} found=${held} email=${asked} onErase=${() => ask(true)} />`}
     ${erased && html`<${Erased} done=${erased} />`}
     ${asking && html`<${EraseDialog} email=${asked} onClose=${() => ask(false)} onDone=${(done) => (ask(false), setHeld(null), setErased(done))} />`}
@@ -100,12 +99,11 @@ function EraseDialog({ email, onClose, onDone }) {
       setLooked((before) => before + part.looked_at);
     });
     onDone(done);
-    return { text: "" };
   });
   return html`<${Dialog} title=${words.eraseTitle} onClose=${busy ? () => {} : onClose}>
     <p>${words.eraseText(email)}</p>
     <p role="status">${busy && words.erasing(looked)}</p>
-    ${told?.text && html`<${Notice} kind=${told.kind}>${told.text}<//>`}
+    ${told && html`<${Notice} kind=${told.kind}>${told.text}<//>`}
     <footer>
       <button type="button" class="quiet" disabled=${busy} onClick=${onClose}>${texts.cancel}</button>
       <button type="button" disabled=${busy} onClick=${() => start()}>${words.eraseNow}</button>

@@ -22,7 +22,6 @@ export function Repairs({ lead, address, session, reload }) {
   const [busy, problem, takeBack] = useAction(async () => {
     await post(`${address}/dismiss`, { take_back: true });
     done(words.takenBack);
-    return { text: "" };
   });
   return html`
     <div class="actions main">
@@ -31,7 +30,7 @@ export function Repairs({ lead, address, session, reload }) {
       ${dismissed.length > 0 && html`<button class="quiet" disabled=${busy} onClick=${() => takeBack()}>${words.takeBack}</button>`}
       <span role="status" class="told good">${told}</span>
     </div>
-    ${problem?.text && html`<${Notice} kind="bad">${problem.text}<//>`}
+    ${problem && html`<${Notice} kind="bad">${problem.text}<//>`}
     ${asking === "dismiss" && html`<${Dismiss} address=${address} onClose=${close} onDone=${() => done(words.isDismissed)} />`}
     ${asking === "correct" && html`<${Correct} address=${address} session=${session} onClose=${close} onDone=${(as) => done(html`${words.corrected} <a href=${href("leads", {}, as)}>${as}</a>`)} />`}
   `;
@@ -43,7 +42,6 @@ function Dismiss({ address, onClose, onDone }) {
   const [busy, told, start] = useAction(async (text) => {
     await post(`${address}/dismiss`, { note: text });
     onDone();
-    return { text: "" };
   });
   const submit = (event) => {
     event.preventDefault();
@@ -56,7 +54,7 @@ function Dismiss({ address, onClose, onDone }) {
     <form onSubmit=${submit} novalidate>
       <label>${words.note} <input ref=${note} maxlength="500" required autocomplete="off" aria-invalid=${wrong ? "true" : null} aria-describedby="why-hint" /></label>
       <small id="why-hint">${words.noteHint}</small>
-      ${told?.text && html`<${Notice} kind=${told.kind}>${told.text}<//>`}
+      ${told && html`<${Notice} kind=${told.kind}>${told.text}<//>`}
       <footer><button type="button" class="quiet" onClick=${onClose}>${texts.cancel}</button> <button type="submit" disabled=${busy}>${words.dismissNow}</button></footer>
     </form>
   <//>`;
@@ -92,9 +90,9 @@ function DismissManyDialog({ asked, onClose, onDone }) {
     await inSteps("/dismiss", which(dry_run), (part) => (count += part.done));
     return count;
   };
-  const [busy, told, look] = useAction(async () => (setPlan(await run(true)), { text: "" }));
-  const [doing, failed, dismiss] = useAction(async () => (onDone(await run(false)), { text: "" }));
-  const problem = told?.text ? told : failed?.text ? failed : null;
+  const [busy, told, look] = useAction(async () => void setPlan(await run(true)));
+  const [doing, failed, dismiss] = useAction(async () => void onDone(await run(false)));
+  const problem = told ?? failed;
   return html`<${Dialog} title=${words.dismissManyTitle} onClose=${onClose}>
     <p>${words.dismissManyText}</p>
     <form ref=${form} onSubmit=${(event) => (event.preventDefault(), look())} onInput=${() => setPlan(null)}>
@@ -119,12 +117,11 @@ function Correct({ address, session, onClose, onDone }) {
     await post(`${address}/replay`, { lead, dry_run: true }); // says what is wrong before anything is sent
     const { corrected_as: as } = await post(`${address}/replay`, { lead });
     onDone(as);
-    return { text: "" };
   });
   return html`<${Dialog} title=${words.correctTitle} onClose=${onClose}>
     <p>${words.correctText}</p>
     <${Loaded} of=${before}>${(said) => html`<label for="lead-body">${words.body}</label><textarea id="lead-body" ref=${body} rows="12" spellcheck="false" dir="auto">${said.body}</textarea>`}<//>
-    ${told?.text && html`<${Notice} kind=${told.kind}>${told.text}<//>`}
+    ${told && html`<${Notice} kind=${told.kind}>${told.text}<//>`}
     <footer><button type="button" class="quiet" onClick=${onClose}>${texts.cancel}</button> <button type="button" disabled=${busy} onClick=${() => start()}>${words.correctNow}</button></footer>
   <//>`;
 }
