@@ -2,7 +2,7 @@
 
 make bench                         everything
 make bench ROWS=intake,delivery    a choice of: intake, requests, delivery, waiting, listing, latency, neighbour, import,
-                                   vendor, logs, coldstart, shell
+                                   vendor, logs, coldstart, memory, shell
 make bench STRICT=1                exit status 1 where a target is not met
 """
 
@@ -23,6 +23,7 @@ from benchmarks import (
     latency,
     listing,
     logs,
+    memory,
     neighbour,
     requests,
     shell,
@@ -47,6 +48,7 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "vendor": vendor.measure,
     "logs": logs.measure,
     "coldstart": coldstart.measure,
+    "memory": memory.measure,
     "shell": shell.measure,
 }
 

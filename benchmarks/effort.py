@@ -32,6 +32,8 @@ class Effort:
     paced_leads: int = 50
     pace_seconds: float = 1.0
     quick_leads: int = 60
+    largest_leads: int = 160
+    """Leads of the largest size: as many as keep 16 senders and 24 deliveries busy for some seconds."""
     slow_leads: int = 200
     slow_seconds: float = 20.0
 
@@ -55,6 +57,7 @@ TINY = Effort(
     paced_leads=2,
     pace_seconds=0.2,
     quick_leads=2,
+    largest_leads=4,
     slow_leads=20,
     slow_seconds=1.0,
 )

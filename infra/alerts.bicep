@@ -1,8 +1,9 @@
-// An alert rule for each alarm of the app, and for what the app cannot see: that it is silent, or never asked.
+// Alerts for each alarm of the app, and for what the app cannot see: that it is silent, or never asked.
 //
-// Each query gives a row for what is the matter, so every rule fires on one row or more. An alarm that the app ends by
-// itself is looked for over two days, the longest that a rule may look back, by what it is about: a second connection that
-// pauses is a second alert. What is about one moment is looked for over half an hour, longer than logs take to arrive.
+// Azure asks a price for each rule, whatever it looks for. So the alarms of a severity share a rule, and each row that it finds is an
+// alert of its own, told from others by alarm, title, what it is about, and where it is written what to do. An alarm that the app ends by
+// itself is looked for over two days, the longest that a rule may look back. What is about one moment is looked for over half
+// an hour, longer than logs take to arrive.
 
 param name string
 param location string
@@ -15,27 +16,24 @@ param insightsId string
 param emails string[]
 param refusalsTolerated int
 
-type rule = {
+type alarm = {
   name: string
   severity: 0 | 1 | 2 | 3
   title: string
   query: string
-  @description('How far the query looks back.')
+  @description('How old the newest of what the query finds may be.')
   window: string
-  @description('How often it is asked. A rule that is asked every five minutes costs three times as much.')
-  every: 'PT5M' | 'PT15M'
   @description('The columns by which one alert is told from another.')
   about: string[]
 }
 
-var rules rule[] = [
+var alarms alarm[] = [
   {
     name: 'message_too_new'
     severity: 2
     title: 'A message of a newer release waits for that release'
     query: loadTextContent('queries/message_too_new.kql')
-    window: 'PT30M'
-    every: 'PT15M'
+    window: '30m'
     about: []
   }
   {
@@ -43,8 +41,7 @@ var rules rule[] = [
     severity: 1
     title: 'A stored offer cannot be read, and takes no leads'
     query: loadTextContent('queries/offer_unreadable.kql')
-    window: 'PT30M'
-    every: 'PT15M'
+    window: '30m'
     about: []
   }
   {
@@ -52,8 +49,7 @@ var rules rule[] = [
     severity: 1
     title: 'Stored rows cannot be read, and are left out'
     query: loadTextContent('queries/rows_unreadable.kql')
-    window: 'PT30M'
-    every: 'PT15M'
+    window: '30m'
     about: ['what']
   }
   {
@@ -61,8 +57,7 @@ var rules rule[] = [
     severity: 0
     title: 'The app cannot start: its packages are for another Python'
     query: loadTextContent('queries/packages_unusable.kql')
-    window: 'PT30M'
-    every: 'PT15M'
+    window: '30m'
     about: []
   }
   {
@@ -70,8 +65,7 @@ var rules rule[] = [
     severity: 0
     title: 'A sender got 503: leads are being refused'
     query: loadTextContent('queries/intake_unavailable.kql')
-    window: 'PT30M'
-    every: 'PT5M'
+    window: '30m'
     about: []
   }
   {
@@ -79,8 +73,7 @@ var rules rule[] = [
     severity: 1
     title: 'A lead came without a length, and is lost'
     query: loadTextContent('queries/body_without_length.kql')
-    window: 'PT30M'
-    every: 'PT5M'
+    window: '30m'
     about: []
   }
   {
@@ -88,8 +81,7 @@ var rules rule[] = [
     severity: 2
     title: 'Several requests came without a body'
     query: loadTextContent('queries/bodies_empty.kql')
-    window: 'P2D'
-    every: 'PT15M'
+    window: '2d'
     about: []
   }
   {
@@ -97,8 +89,7 @@ var rules rule[] = [
     severity: 1
     title: 'A connection is paused: its leads wait'
     query: loadTextContent('queries/connection_paused.kql')
-    window: 'P2D'
-    every: 'PT15M'
+    window: '2d'
     about: ['connection']
   }
   {
@@ -106,8 +97,7 @@ var rules rule[] = [
     severity: 1
     title: 'Leads have waited behind a connection for over an hour'
     query: loadTextContent('queries/leads_wait_long.kql')
-    window: 'P2D'
-    every: 'PT15M'
+    window: '2d'
     about: ['connection']
   }
   {
@@ -115,8 +105,7 @@ var rules rule[] = [
     severity: 2
     title: 'Leads need a person'
     query: loadTextContent('queries/leads_need_a_person.kql')
-    window: 'P2D'
-    every: 'PT15M'
+    window: '2d'
     about: ['state', 'offer', 'destination']
   }
   {
@@ -124,8 +113,7 @@ var rules rule[] = [
     severity: 2
     title: 'A secret expires soon'
     query: loadTextContent('queries/secret_expiring.kql')
-    window: 'P2D'
-    every: 'PT15M'
+    window: '2d'
     about: ['offer', 'destination', 'setting', 'within']
   }
   {
@@ -133,8 +121,7 @@ var rules rule[] = [
     severity: 2
     title: 'An offer is over its daily ceiling'
     query: loadTextContent('queries/offer_over_ceiling.kql')
-    window: 'P2D'
-    every: 'PT15M'
+    window: '2d'
     about: ['offer']
   }
   {
@@ -142,8 +129,7 @@ var rules rule[] = [
     severity: 1
     title: 'An offer has fallen silent'
     query: loadTextContent('queries/offer_silent.kql')
-    window: 'P2D'
-    every: 'PT15M'
+    window: '2d'
     about: ['offer']
   }
   {
@@ -151,8 +137,7 @@ var rules rule[] = [
     severity: 0
     title: 'The intake answered with 5xx'
     query: loadTextContent('queries/intake_failed.kql')
-    window: 'PT30M'
-    every: 'PT5M'
+    window: '30m'
     about: []
   }
   {
@@ -160,8 +145,7 @@ var rules rule[] = [
     severity: 2
     title: 'Several bodies could not be read: too large, stalled or broken off'
     query: loadTextContent('queries/intake_unread.kql')
-    window: 'PT1H'
-    every: 'PT15M'
+    window: '1h'
     about: []
   }
   {
@@ -169,8 +153,7 @@ var rules rule[] = [
     severity: 1
     title: 'A lead is undelivered for over an hour'
     query: loadTextContent('queries/oldest_undelivered.kql')
-    window: 'P2D'
-    every: 'PT15M'
+    window: '2d'
     about: []
   }
   {
@@ -178,11 +161,35 @@ var rules rule[] = [
     severity: 0
     title: 'The app does not run'
     query: loadTextContent('queries/app_silent.kql')
-    window: 'PT15M'
-    every: 'PT5M'
+    window: '15m'
     about: []
   }
 ]
+
+type severity = {
+  severity: 0 | 1 | 2
+  title: string
+  @description('How often it is asked. A rule that is asked every five minutes costs three times as much.')
+  every: 'PT5M' | 'PT15M'
+}
+
+var severities severity[] = [
+  { severity: 0, title: 'Leads are being lost', every: 'PT5M' }
+  { severity: 1, title: 'Leads wait, or may be lost', every: 'PT15M' }
+  { severity: 2, title: 'Leads need a person', every: 'PT15M' }
+]
+
+// Each query as a function of its alarm's name, and all that they find in one table.
+var functions = map(alarms, alarm => 'let ${alarm.name} = () {\n${alarm.query}};\n')
+var subjects = map(
+  alarms,
+  alarm => empty(alarm.about) ? '"the app"' : 'strcat(${join(map(alarm.about, c => '"${c} ", ${c}'), ', ", ", ')})'
+)
+var findings = map(
+  range(0, length(alarms)),
+  i =>
+    '(${alarms[i].name}() | where TimeGenerated > ago(${alarms[i].window}) | project TimeGenerated, alarm = "${alarms[i].name}", title = "${alarms[i].title}", about = ${subjects[i]}, runbook = "docs/reference/operations.md, ${alarms[i].name}")'
+)
 
 type metricRule = {
   name: string
@@ -233,7 +240,7 @@ var storageFails metricRule = {
 }
 
 // Asked from outside, so that it fires when neither the host nor its log is there. Each place asks every 15 minutes, and two
-// of three have to fail: one that fails alone has trouble of its own. An execution costs 0.0005 USD.
+// of three have to fail: one that fails alone has trouble of its own.
 var places = ['emea-nl-ams-azr', 'us-va-ash-azr', 'apac-sg-sin-azr']
 
 resource people 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(emails)) {
@@ -248,30 +255,32 @@ resource people 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(emails
 }
 
 resource queryRule 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
-  for rule in rules: {
-    name: '${name}-${rule.name}'
+  for rule in severities: {
+    name: '${name}-severity-${rule.severity}'
     location: location
     tags: tags
     kind: 'LogAlert'
     properties: {
-      displayName: '${rule.title} (${rule.name})'
-      description: '${rule.title}. What to do: docs/reference/operations.md, ${rule.name}.'
+      displayName: rule.title
+      description: '${rule.title}. The dimensions of an alert say which alarm it is, what it is about, and where to read what to do.'
       severity: rule.severity
       enabled: true
       scopes: [workspaceId]
       evaluationFrequency: rule.every
-      windowSize: rule.window
+      windowSize: 'P2D'
       autoMitigate: true
       // A workspace that has not seen a log line yet may not know the tables; the queries are checked before that.
       skipQueryValidation: true
       criteria: {
         allOf: [
           {
-            query: rule.query
+            query: '${join(filter(functions, (_, i) => alarms[i].severity == rule.severity), '')}union ${join(filter(findings, (_, i) => alarms[i].severity == rule.severity), ',\n')}'
             timeAggregation: 'Count'
             operator: 'GreaterThan'
             threshold: 0
-            dimensions: [for column in rule.about: { name: column, operator: 'Include', values: ['*'] }]
+            dimensions: [
+              for column in ['alarm', 'title', 'about', 'runbook']: { name: column, operator: 'Include', values: ['*'] }
+            ]
             failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
           }
         ]

@@ -16,6 +16,7 @@ param insightsName string
 param workspaceId string
 param subnetId string
 param alwaysReadyInstances int
+param alwaysReadyDeliveryInstances int
 param instanceMemoryMB int
 param maximumInstanceCount int
 param zoneRedundant bool
@@ -51,6 +52,16 @@ resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   properties: { reserved: true, zoneRedundant: zoneRedundant }
 }
 
+// What scales by itself is kept warm by itself: https://github.com/Azure/Azure-Functions/issues/2581
+var alwaysReady = filter(
+  [
+    { name: 'http', instanceCount: alwaysReadyInstances }
+    { name: 'function:deliver_lead', instanceCount: alwaysReadyDeliveryInstances }
+  ],
+  group => group.instanceCount > 0
+)
+var warm = join(map(alwaysReady, group => group.name == 'http' ? 'intake' : 'delivery'), ',')
+
 var hostSettings = {
   AzureWebJobsStorage__blobServiceUri: blobEndpoint
   AzureWebJobsStorage__queueServiceUri: queueEndpoint
@@ -73,6 +84,7 @@ var ourSettings = {
   LEADS_ALLOWED_NETWORKS: allowedNetworks
   LEADS_ALLOWED_SETTINGS: join(objectKeys(keyVaultSettings), ',')
   LEADS_CA_BUNDLE: caBundle
+  LEADS_WARM: empty(warm) ? 'none' : warm
   LEADS_RETENTION_DAYS: string(unroutedRetentionDays)
   LEADS_SIGN_IN: empty(manageClientId) ? '' : 'entra'
   LEADS_PERSONAL_DATA_OVER_HTTP: personalDataOverHttp ? 'true' : 'false'
@@ -108,7 +120,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       scaleAndConcurrency: {
         instanceMemoryMB: instanceMemoryMB
         maximumInstanceCount: maximumInstanceCount
-        alwaysReady: alwaysReadyInstances > 0 ? [{ name: 'http', instanceCount: alwaysReadyInstances }] : []
+        alwaysReady: alwaysReady
         triggers: { http: { perInstanceConcurrency: httpConcurrency } }
       }
       runtime: { name: 'python', version: '3.13' }
@@ -178,6 +190,7 @@ resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   }
 }
 
+output warm string = empty(warm) ? 'none' : warm
 output id string = app.id
 output name string = app.name
 output hostName string = app.properties.defaultHostName

@@ -18,22 +18,28 @@ param location string
 @maxLength(90)
 param resourceGroupName string = 'rg-${environmentName}-leads'
 
-@description('Instances that are always warm for the intake. One costs about 21 USD a month at 2048 MB. Nobody knows how long the marketplace waits for an answer, and it may not ask twice, so a cold start is worth avoiding. 0 for an environment that only tests.')
+@description('Instances that are always warm for the intake. One costs about 5 USD a month at 512 MB. Nobody knows how long the marketplace waits for an answer, and it may not ask twice, so a cold start is worth avoiding. 0 for an environment that only tests.')
 @minValue(0)
 @maxValue(20)
 param alwaysReadyInstances int = 1
 
+@description('Instances that are always warm for the delivery, at the same price. Without one the first lead after half a minute waits until Azure has noticed its message and started an instance: seconds, or more.')
+@minValue(0)
+@maxValue(20)
+param alwaysReadyDeliveryInstances int = 1
+
 @description('Memory of an instance. 2048 MB come with a whole core; 512 MB with a quarter of one, on which a cold start takes four times as long.')
 @allowed([512, 2048, 4096])
-param instanceMemoryMB int = 2048
+param instanceMemoryMB int = 512
 
 // Microsoft Learn, "Azure Functions hosting options", section "Scale".
-@description('Most on-demand instances of each group of functions: the HTTP functions together, deliver_lead, watch and drain_poison. Always-ready instances come on top. It bounds neither the app as a whole nor what a flood of requests can cost.')
+@description('Most on-demand instances of each group of functions: the HTTP functions together, deliver_lead, and watch. Always-ready instances come on top. It bounds neither the app as a whole nor what a flood of requests can cost.')
 @minValue(40)
 @maxValue(1000)
 param maximumInstanceCount int = 40
 
-@description('Instances in more than one zone. It needs at least two always-ready instances.')
+// Microsoft Learn, "Reliability in Azure Functions".
+@description('Instances in more than one zone. Azure then keeps at least two always-ready instances of each group that has one, and bills them.')
 param zoneRedundantApp bool = false
 
 @description('Storage in three zones of the region (ZRS) instead of one (LRS). By default wherever the region has zones.')
@@ -45,7 +51,7 @@ param privateEndpoints bool = false
 @description('The client id of an app registration, if people and programs sign in with Entra ID. With an app role of it they need no key; whoever has a key has to sign in as well. Blank: keys alone.')
 param manageClientId string = ''
 
-@description('Alert rules on every way to lose a lead and an availability test, about 17 USD a month.')
+@description('Alert rules on every way to lose a lead and an availability test, about 7 USD a month.')
 param alerts bool = true
 
 @description('Who gets an e-mail for each alert.')
@@ -189,6 +195,7 @@ module app 'app.bicep' = {
     workspaceId: monitoring.outputs.workspaceId
     subnetId: network.?outputs.appSubnetId ?? ''
     alwaysReadyInstances: alwaysReadyInstances
+    alwaysReadyDeliveryInstances: alwaysReadyDeliveryInstances
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount
     zoneRedundant: zoneRedundantApp
@@ -239,6 +246,9 @@ output intakeKeyCommand string = 'az functionapp function keys list --subscripti
 
 @description('Prints the key of the function manage, an administrator\'s.')
 output manageKeyCommand string = 'az functionapp function keys list --subscription ${subscription().subscriptionId} --resource-group \'${group.name}\' --name ${app.outputs.name} --function-name manage --query default --output tsv'
+
+@description('What of a lead\'s way has a warm instance; python -m leads status says what that means for its time.')
+output warm string = app.outputs.warm
 
 @description('For python -m leads --app.')
 output appUrl string = 'https://${app.outputs.hostName}'

@@ -33,6 +33,7 @@ def status(context: typer.Context, shape: AnswerShape = OneShape.TABLE) -> int:
             "oldest": _oldest(found.oldest_undelivered),
             "next retry": utc(found.next_retry_at),
             "queue": f"{found.queue.leads} messages, {found.queue.poison} poison",
+            **({"a lead's time": found.latency} if found.latency else {}),
             "needs a person": Text("\n".join(map(printable, found.needs_a_person)) or "no", "red" if verdict else ""),
         }
     )

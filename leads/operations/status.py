@@ -1,6 +1,7 @@
 """The app at a glance."""
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -20,7 +21,8 @@ from leads.operations.connections import ConnectionView, view_connections
 from leads.operations.operation import Nothing
 from leads.platform.build import this_build
 from leads.platform.events import Event
-from leads.platform.storage import Queue
+from leads.platform.settings import Settings
+from leads.platform.storage import LEADS_QUEUE, POISON_QUEUE, Queue
 from leads.watch.conditions import CALLS_FOR
 
 COUNTED_AT_MOST: Final = 1000
@@ -97,6 +99,27 @@ class Status(BaseModel):
     )
     alarms: list[AlarmView] = Field(default=[], description="The alarms that are on, oldest first.")
     unreadable_offers: list[str] = Field(default=[], description="What is wrong with stored offers that can't be read.")
+    latency: str = Field(
+        default="",
+        description="How soon a lead is delivered, by what the deployment keeps warm; empty where it does not say.",
+    )
+
+
+def latency(warm: Collection[str] | None) -> str:
+    """How soon a lead is delivered where these parts of its way have an instance that is always ready.
+
+    Flex Consumption scales each group to zero within about half a minute, and then looks for messages less often
+    (https://github.com/Azure/Azure-Functions/issues/2581, https://github.com/Azure/azure-functions-host/issues/10706).
+    """
+    if warm is None:
+        return ""
+    intake = "answered at once" if "intake" in warm else "answered once Azure has started an instance"
+    delivery = (
+        "delivered about a second later"
+        if "delivery" in warm
+        else "delivered once Azure has noticed its message and started an instance: seconds, up to two minutes were seen"
+    )
+    return f"after a pause a lead is {intake} and {delivery}"
 
 
 def show_status(
@@ -104,8 +127,8 @@ def show_status(
     health: Connections,
     ledger: Ledger,
     alarms: Alarms,
-    queue: Queue,
-    poison: Queue,
+    queues: Mapping[str, Queue],
+    settings: Settings,
     request: Nothing,
 ) -> Status:
     """Show offers, connections, what waits, what was delivered, and what needs a person."""
@@ -126,7 +149,7 @@ def show_status(
         last_24_hours=Counter(lead.state for lead in recent),
         unconfirmed_of_last_24_hours=sum(lead.unconfirmed for lead in recent if lead.state is State.DELIVERED),
         waiting_by_offer=undelivered.by_offer,
-        queue=Queues(leads=queue.depth(), poison=poison.depth()),
+        queue=Queues(leads=queues[LEADS_QUEUE].depth(), poison=queues[POISON_QUEUE].depth()),
         needs_a_person=[
             *map(str, unreadable),
             *([] if offers or unreadable else ["no offer is configured: every lead is kept as unrouted until one is"]),
@@ -148,6 +171,7 @@ def show_status(
             for alarm in active
         ],
         unreadable_offers=[str(each) for each in unreadable],
+        latency=latency(settings.warm),
     )
 
 

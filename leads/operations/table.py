@@ -90,7 +90,7 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
         "GET",
         "/status",
         status.show_status,
-        lambda app: (app.offers, app.connections, app.ledger, app.alarms, app.queue, app.poison),
+        lambda app: (app.offers, app.connections, app.ledger, app.alarms, app.lead_queues, app.settings),
     ),
     Operation("GET", "/report", report.show_report, lambda app: (app.daily_counts,), level=AccessLevel.REPORT),
     Operation("GET", "/doctor", doctor.examine_deployment, lambda app: (app,), examines=True, seconds=LONG_SECONDS),

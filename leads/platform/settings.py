@@ -126,6 +126,13 @@ def _read_names(text: object) -> object:
     return frozenset(names)
 
 
+def _read_warm(text: object) -> object:
+    """The deployment sets it, and it only explains: what this release does not know is left out."""
+    if not isinstance(text, str):
+        return text
+    return frozenset(text.replace(",", " ").split()) & {"intake", "delivery"} if text.strip() else None
+
+
 def _read_host_name(text: object) -> object:
     """The platform sets the host name, not a person. A malformed one is ignored, so that leads are still taken in."""
     return text.lower() if isinstance(text, str) and _HOST_NAME.fullmatch(text) else ""
@@ -185,6 +192,8 @@ class Settings(BaseModel):
         frozenset(), alias="LEADS_ALLOWED_SETTINGS"
     )
     """App settings that `env:NAME` reads although their names don't begin with `LEADS_SECRET_`."""
+    warm: Annotated[frozenset[str] | None, BeforeValidator(_read_warm)] = Field(None, alias="LEADS_WARM")
+    """What of a lead's way has an instance that is always ready: `intake`, `delivery`; None where the deployment does not say."""
     ca_bundle: Annotated[str, AfterValidator(_check_file)] = Field("", alias="LEADS_CA_BUNDLE")
     """Certificates to trust instead of the public ones, for endpoints inside a private network."""
     notify_webhook: Annotated[str, AfterValidator(lambda text: text and _check_reference(text))] = Field(

@@ -26,7 +26,7 @@ KEYS = {"what", "floor", "ours", "ratio", "target", "met"}
 
 @pytest.fixture(scope="module")
 def tiny_run() -> dict[str, list[Result]]:
-    return {name: bench.run([name], TINY) for name in ("intake", "requests", "listing", "coldstart", "shell")}
+    return {name: bench.run([name], TINY) for name in ("intake", "requests", "listing", "coldstart", "memory", "shell")}
 
 
 def test_each_measurement_gives_its_rows(tiny_run: dict[str, list[Result]]) -> None:
@@ -35,6 +35,7 @@ def test_each_measurement_gives_its_rows(tiny_run: dict[str, list[Result]]) -> N
         "requests": 4,
         "listing": 3,
         "coldstart": 3,
+        "memory": 1,
         "shell": 1,
     }
     for item in (item for results in tiny_run.values() for item in results):

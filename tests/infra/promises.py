@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 from leads.platform.events import ALARMS
@@ -157,10 +158,42 @@ def alarms() -> set[str]:
     return {event.value for event in ALARMS}
 
 
+@dataclass(frozen=True)
+class Alert:
+    """What a rule on logs looks for, by one of its queries."""
+
+    query: str
+    window: str
+    title: str
+    about: tuple[str, ...]
+    runbook: str
+    rule: dict[str, Any]
+    """The rule's properties."""
+
+
+def alerts_on_logs(deployment: Deployment) -> dict[str, Alert]:
+    """What the rules on logs look for, by name."""
+    found: dict[str, Alert] = {}
+    for rule in deployment.of_type("Microsoft.Insights/scheduledQueryRules"):
+        whole = rule["properties"]["criteria"]["allOf"][0]["query"]
+        queries = dict(re.findall(r"^let (\w+) = \(\) \{\n(.*?)^\};$", whole, re.DOTALL | re.MULTILINE))
+        for name, window, title, about, runbook in _FINDING.findall(whole):
+            columns = tuple(re.findall(r'"(\w+) ", \1\b', about))
+            assert name not in found, f"{name} is looked for twice"
+            found[name] = Alert(queries.pop(name), window, title, columns, runbook, rule["properties"])
+        assert not queries, f"nothing comes of {queries.keys()}"
+    return found
+
+
+_FINDING: Final = re.compile(
+    r"\((\w+)\(\) \| where TimeGenerated > ago\((\w+)\) \| project TimeGenerated, "
+    r'alarm = "\1", title = "([^"]+)", about = (.+), runbook = "([^"]+)"\)'
+)
+
+
 def rule_queries(deployment: Deployment) -> dict[str, str]:
-    """The query of each alert rule, by the rule's name."""
-    rules = deployment.of_type("Microsoft.Insights/scheduledQueryRules")
-    return {rule["name"].rpartition("-")[2]: rule["properties"]["criteria"]["allOf"][0]["query"] for rule in rules}
+    """The query of each alert on logs, by its name."""
+    return {name: alert.query for name, alert in alerts_on_logs(deployment).items()}
 
 
 def workbook_queries(deployment: Deployment) -> dict[str, str]:

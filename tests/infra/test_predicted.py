@@ -17,6 +17,7 @@ from tests.infra.bicep import PARAMETERS, ROOT, Compiler, Deployment
 from tests.infra.conftest import Predicted
 
 HOST = json.loads((ROOT / "host.json").read_text())
+DELIVERY = "deliver_lead"
 
 
 ALWAYS: dict[str, dict[str, Any]] = {
@@ -176,9 +177,20 @@ def test_warm_instances_are_a_choice(predicted: Predicted) -> None:
         found: list[dict[str, Any]] = site(predicted(name))["functionAppConfig"]["scaleAndConcurrency"]["alwaysReady"]
         return found
 
+    delivery = {"name": "function:deliver_lead", "instanceCount": 1}
     assert warm("development") == []
-    assert warm("second") == [{"name": "http", "instanceCount": 1}]
-    assert warm("production") == [{"name": "http", "instanceCount": 2}]
+    assert warm("second") == [{"name": "http", "instanceCount": 1}, delivery]
+    assert warm("production") == [{"name": "http", "instanceCount": 2}, delivery]
+    assert delivery["name"] == f"function:{DELIVERY}" and DELIVERY in code.functions()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("development", frozenset()), ("second", frozenset({"intake", "delivery"}))]
+)
+def test_the_app_and_the_outputs_say_what_is_warm(name: str, said: frozenset[str], predicted: Predicted) -> None:
+    deployment = predicted(name)
+    assert read_settings({"LEADS_WARM": deployment.settings["LEADS_WARM"]}).warm == said
+    assert deployment.outputs["warm"] == deployment.settings["LEADS_WARM"]
 
 
 def test_the_platform_says_who_has_signed_in_and_the_app_refuses_the_others(predicted: Predicted) -> None:

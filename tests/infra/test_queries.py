@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from leads.core.states import CORRECTABLE, DONE, State
-from leads.platform.events import ALARMS, Event, emit
+from leads.platform.events import ALARMS, Event, emit, named
 from leads.watch.conditions import WAIT_IS_LONG
 from tests.infra import promises
 from tests.infra.bicep import INFRA, ROOT, Deployment
@@ -26,7 +26,6 @@ QUERIES = {path.stem: path.read_text() for path in sorted(INFRA.glob("queries/*.
 LOG_RULE = "Microsoft.Insights/scheduledQueryRules"
 NODE_PACKAGES = ROOT / ".tools/node/node_modules"
 SCANNERS = ROOT / ".venv/scanners/bin/python"
-HOURS_A_MONTH = 730
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 # The columns that the queries may use, as Kusto and as SQL names their types. Microsoft Learn, "Azure Monitor Logs table
@@ -116,28 +115,30 @@ def test_a_rule_that_is_no_alarm_watches_what_the_app_cannot_say(production: Dep
     assert others == {"intake_failed", "intake_unread", "oldest_undelivered", "app_silent"}
 
 
-def test_the_documents_say_how_many_rules_there_are_and_what_they_cost(production: Deployment) -> None:
-    rules = production.of_type("Microsoft.Insights/scheduledQueryRules")
-    metrics = production.of_type("Microsoft.Insights/metricAlerts")
-    prices = {"PT5M": 1.50, "PT15M": 0.50}
-    asked = production.the("Microsoft.Insights/webtests")["properties"]
-    executions = len(asked["Locations"]) * HOURS_A_MONTH * 3600 / asked["Frequency"]
-    cost = sum(prices[rule["properties"]["evaluationFrequency"]] for rule in rules)
-    cost += 0.10 * len(metrics) + 0.0005 * executions
-    documented = (ROOT / "docs/how-to/deploy.md").read_text()
-    assert f"| {len(rules) + len(metrics)} alert rules, the availability test | {cost:.2f} |" in documented
-    assert f"{executions:,.0f} executions a month" in documented
-    assert f"The alert rules and the availability test: about {cost:.0f} USD a month." in documented
-    assert f"about {cost:.0f} USD a month" in (INFRA / "main.bicep").read_text()
-
-
 def test_what_to_do_about_an_alert_is_where_the_alert_says(production: Deployment) -> None:
     operations = (ROOT / "docs/reference/operations.md").read_text()
-    for kind in ("Microsoft.Insights/scheduledQueryRules", "Microsoft.Insights/metricAlerts"):
-        for rule in production.of_type(kind):
-            name = rule["name"].rpartition("-")[2]
-            assert f"| `{name}` |" in operations
-            assert rule["properties"]["description"].endswith(f"docs/reference/operations.md, {name}.")
+    for name, alert in promises.alerts_on_logs(production).items():
+        assert f"| `{name}` |" in operations
+        assert alert.runbook == f"docs/reference/operations.md, {name}"
+    for name, rule in metric_rules(production).items():
+        assert f"| `{name}` |" in operations
+        assert rule["description"].endswith(f"docs/reference/operations.md, {name}.")
+
+
+def test_each_alarm_has_a_text_of_its_own(production: Deployment) -> None:
+    titles = [alert.title for alert in promises.alerts_on_logs(production).values()]
+    assert len(set(titles)) == len(titles)
+
+
+def test_the_queries_of_a_severity_are_one_correct_query(production: Deployment) -> None:
+    rules = production.of_type(LOG_RULE)
+    assert [rule["properties"]["severity"] for rule in rules] == [0, 1, 2]
+    answers = parse({rule["name"]: rule["properties"]["criteria"]["allOf"][0]["query"] for rule in rules})
+    for rule in rules:
+        split = [column["name"] for column in rule["properties"]["criteria"]["allOf"][0]["dimensions"]]
+        assert split == ["alarm", "title", "about", "runbook"]
+        assert answers[rule["name"]] == {"problems": [], "columns": ["TimeGenerated", *split]}
+        assert rule["properties"]["windowSize"] == "P2D", "as long as a rule may look back"
 
 
 def test_every_query_is_in_a_rule_or_in_the_workbook_as_it_is(production: Deployment) -> None:
@@ -148,13 +149,11 @@ def test_every_query_is_in_a_rule_or_in_the_workbook_as_it_is(production: Deploy
 
 
 def test_a_rule_tells_alerts_apart_by_what_its_alarm_is_about(production: Deployment, parsed: dict[str, Any]) -> None:
-    for rule in production.of_type("Microsoft.Insights/scheduledQueryRules"):
-        name = rule["name"].rpartition("-")[2]
-        split = [column["name"] for column in rule["properties"]["criteria"]["allOf"][0]["dimensions"]]
-        assert set(split) <= set(parsed[name]["columns"]), name
-        if name in Event and (alarm := Event(name)).ended_by:
-            assert tuple(split) == alarm.about, name
-            assert rule["properties"]["windowSize"] == "P2D", "as long as a rule may look back"
+    for name, alert in promises.alerts_on_logs(production).items():
+        assert {"TimeGenerated", *alert.about} <= set(parsed[name]["columns"]), name
+        if (alarm := named(name)) is not None and alarm.ended_by:
+            assert alert.about == alarm.about, name
+            assert alert.window == "2d", "as long as a rule may look back"
             assert f"event={alarm.ended_by} " in QUERIES[name]
 
 
@@ -214,7 +213,7 @@ def test_the_app_is_asked_from_outside_whether_it_answers(production: Deployment
 
 
 def test_what_a_sender_can_bring_about_by_itself_wakes_nobody(production: Deployment) -> None:
-    rules = {rule["name"].rpartition("-")[2]: rule["properties"] for rule in production.of_type(LOG_RULE)}
+    rules = {name: alert.rule for name, alert in promises.alerts_on_logs(production).items()}
     severities = {name: rule["severity"] for name, rule in {**rules, **metric_rules(production)}.items()}
     wakes = {name for name, severity in severities.items() if severity == 0}
     stops = {"intake_unavailable", "intake_failed", "packages_unusable", "app_silent", "app_unreachable"}
@@ -233,9 +232,14 @@ def test_every_alert_reaches_the_people_who_were_named(production: Deployment) -
         assert rule["properties"]["actions"] == [{"actionGroupId": people["id"]}]
 
 
-def test_a_lead_that_the_platform_dropped_is_told_within_minutes(production: Deployment) -> None:
-    (rule,) = [one for one in production.of_type(LOG_RULE) if one["name"].endswith("-body_without_length")]
-    assert rule["properties"]["evaluationFrequency"] == "PT5M"
+def test_what_loses_leads_is_told_within_minutes_and_what_waits_within_a_quarter_of_an_hour(
+    production: Deployment,
+) -> None:
+    every = {
+        rule["properties"]["severity"]: rule["properties"]["evaluationFrequency"]
+        for rule in production.of_type(LOG_RULE)
+    }
+    assert every == {0: "PT5M", 1: "PT15M", 2: "PT15M"}
 
 
 def test_a_development_environment_can_do_without_alerts(predicted: Predicted) -> None:
