@@ -295,7 +295,7 @@ export const texts = {
   privacy: {
     title: "Privacy",
     notAllowed: "Your sign-in shows no personal data.",
-    notAllowedNext: "Sign in with a key of the function manage. Over HTTP the app setting LEADS_PERSONAL_DATA_OVER_HTTP must be true; at a shell: python -m leads people access",
+    notAllowedNext: "Sign in with a key of the function manage. Over HTTP the app setting LEADS_PERSONAL_DATA_OVER_HTTP must be true; at a shell: leads access",
     email: "E-mail address",
     look: "Show what is held",
     looking: (count) => `Looking… ${count.toLocaleString("en")} rows so far.`,
