@@ -3,13 +3,16 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Annotated, Any
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final
 
 from pydantic import Field, TypeAdapter
 
 from leads.platform.row_reading import reads
 from leads.platform.table_format import key_part
+
+REDELIVERY_WINDOW: Final = timedelta(minutes=15)
+"""Within this time the same lead of a customer is the sender's second try, and not a second wish."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from leads.core.outcomes import Delivered
 from leads.core.states import UNDELIVERED
-from leads.ledger.customer_rows import CustomerRow, RecentLead, customer_key
+from leads.ledger.customer_rows import REDELIVERY_WINDOW, CustomerRow, RecentLead, customer_key
 from leads.ledger.rows import (
     UNROUTED_OFFER,
     Delivery,
@@ -24,6 +24,9 @@ from leads.ledger.todo_rows import todo_entity, todo_key
 from leads.platform.storage import Operation, replacing
 
 RECENT_KEPT = 8
+"""How many recent leads a customer's row names at least, for repeats of any age."""
+RECENT_AT_MOST = 80
+"""How many it names at most: a text of a table holds 32 Ki characters, and one of them takes about 250."""
 
 Change = Callable[[LeadRecord], None]
 """Alters a record in place."""
@@ -38,7 +41,9 @@ def with_recent_lead(customer: CustomerRow, seen: RecentLead) -> CustomerRow:
     others = tuple(known for known in customer.recent if known.lead_id != seen.lead_id)
     stored_by = next((known.stored_by for known in customer.recent if known.lead_id == seen.lead_id), "")
     recent = (*others, replace(seen, stored_by=stored_by))
-    return replace(customer, claim=seen.claim, recent=recent[-RECENT_KEPT:])
+    older, newest = recent[:-RECENT_KEPT], recent[-RECENT_KEPT:]
+    maybe_again = [known for known in older if abs(seen.at - known.at) <= REDELIVERY_WINDOW]
+    return replace(customer, claim=seen.claim, recent=(*maybe_again, *newest)[-RECENT_AT_MOST:])
 
 
 def customer_operation(

@@ -16,7 +16,7 @@ from leads.core.states import State
 from leads.destinations import bounded_calls
 from leads.destinations.base import Customer, OutgoingLead
 from leads.destinations.follow_up import follow_up_of
-from leads.ledger.customer_rows import CustomerRow, RecentLead
+from leads.ledger.customer_rows import REDELIVERY_WINDOW, CustomerRow, RecentLead
 from leads.ledger.rows import Delivery, LeadRecord
 from leads.ledger.transactions import TRIES, Claim, CustomerChanged
 from leads.offers.model import DestinationConfig, Offer
@@ -28,7 +28,6 @@ from leads.platform.events import Event, emit
 from leads.platform.slots import ClaimHeld
 from leads.platform.storage import StorageError
 
-REDELIVERY_WINDOW: Final = timedelta(minutes=15)
 IMPORT_WINDOW: Final = timedelta(hours=36)
 """How far apart the times of an imported lead and of the same lead as it came may be: lists tell local days, not moments."""
 

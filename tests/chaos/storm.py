@@ -19,8 +19,8 @@ from typing import Any
 from devhost.clock import Clock
 from leads.core.states import FINAL, State
 from leads.ledger import queries
+from leads.ledger.customer_rows import REDELIVERY_WINDOW
 from leads.ledger.rows import LeadRecord, read_lead
-from leads.pipeline.attempt import REDELIVERY_WINDOW
 from tests.chaos.case import Case
 from tests.chaos.workers import Worker
 from tests.support.pipeline import a_lead

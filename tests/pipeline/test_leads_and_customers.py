@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -13,6 +14,8 @@ from leads.core.identity import new_lead_id
 from leads.core.lead import Lead
 from leads.core.lead_parsing import parse_body
 from leads.core.states import State
+from leads.ledger.customer_rows import RecentLead
+from leads.ledger.operations import RECENT_AT_MOST, new_customer, with_recent_lead
 from leads.ledger.queries import newest, todo
 from leads.pipeline.delivery import deliver
 from leads.pipeline.intake import BodyTooLarge, KeptUnreadable
@@ -116,6 +119,33 @@ def test_a_redelivery_is_recognised_while_the_first_one_still_waits_for_its_next
     assert vendor.keys() == [first, first]
 
 
+def test_a_redelivery_is_recognised_behind_many_other_leads_of_the_customer(pipeline: Pipeline, vendor: Vendor) -> None:
+    pipeline.offer(crm(vendor.url))
+    first = pipeline.post(a_lead(Description="the first"))
+    others = [pipeline.post(a_lead(Description=f"wish {number}")) for number in range(30)]
+    pipeline.run()
+    again = pipeline.post(a_lead(Description="the first"))
+    pipeline.run()
+    assert pipeline.delivery(again).duplicate_of == first
+    assert Counter(vendor.keys()) == Counter([first, *others])
+
+
+def test_the_row_of_a_customer_with_very_many_leads_at_once_fits_a_column(pipeline: Pipeline) -> None:
+    """A text of a table holds 32 Ki characters (Microsoft Learn, "Understanding the Table service data model")."""
+    row = new_customer("0123456789abcdef0123456789abcdef", "contoso.crm;crm")
+    for number in range(200):
+        at = pipeline.clock.now() + timedelta(seconds=number)
+        claim = f"{'f' * 16}/{number:05}/{'f' * 16}"
+        row = with_recent_lead(
+            row,
+            RecentLead(
+                "f" * 64, new_lead_id(at, Lead()), at, claim=claim, action_fingerprint="f" * 64, stored_by="d" * 60
+            ),
+        )
+    assert 50 < len(row.recent) <= RECENT_AT_MOST
+    assert len(row.entity()["recent"]) < 32 * 1024
+
+
 def test_a_redelivery_that_was_parked_beside_the_first_one_is_recognised_when_both_come_back(
     routed: Pipeline, vendor: Vendor
 ) -> None:
@@ -160,6 +190,7 @@ def test_the_customers_row_stays_small_after_many_leads(routed: Pipeline, vendor
     for number in range(12):
         routed.post(a_lead(Description=f"note {number}"))
         routed.run()
+        routed.advance(16 * 60)
     customer = routed.app.ledger.customer(vendor.calls[0].customer, "contoso.crm|crm")
     assert customer is not None
     assert len(customer.recent) == 8
