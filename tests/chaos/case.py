@@ -32,7 +32,7 @@ LONG_LEASE_SECONDS = 60
 """Where no worker is killed: no stall of the machine is as long, so each message is handed out once."""
 CLOCK_FACTOR = 20
 """A minute of the app is three seconds here: `watch` and retries come quickly; leases go by storage's own clock."""
-SECONDS_TO_SETTLE = 240
+SECONDS_TO_SETTLE = 600
 SECONDS_UNDER_WAY = 0.05
 
 

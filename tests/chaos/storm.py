@@ -162,7 +162,7 @@ class Storm:
         self._over = threading.Event()
         self._seed = seed
 
-    def run(self, patience: float = 240) -> Report:
+    def run(self, patience: float = 600) -> Report:
         """The storm, then a calm of up to `patience` seconds in which everything has to settle."""
         case, started = self._case, time.monotonic()
         case.arguments, case.mode = (), QUICK_RESTARTS
