@@ -31,16 +31,16 @@ lint: ## lint, imports and types alone
 format: ## format the code in place
 	$(SET_UP) ruff format .
 
-docs: ## write anew what documents say of the code's own catalogues
+docs: ## rewrite the generated parts of the documents
 	$(SET_UP) tools.generated_docs
 
 package: ## dist/marketplace-leads-VERSION.zip: the app with its packages and byte code, ready to be deployed
 	$(SET_UP) tools.package
 
-lock: ## write requirements.txt anew from requirements.in (UPGRADE=1 with the newest of everything)
+lock: ## rewrite requirements.txt from requirements.in (UPGRADE=1: newest versions)
 	$(SET_UP) tools.lock $(if $(UPGRADE),--upgrade)
 
-audit: ## look whether anything deployed has a known vulnerability; needs the network
+audit: ## look for known vulnerabilities in what is deployed; needs the network
 	$(SET_UP) tools.audit
 
 bench: ## speed and cost beside the floor, about ten minutes (ROWS=intake,delivery,…  STRICT=1)

@@ -455,7 +455,7 @@ def test_the_yaml_of_the_walk_is_offers(tmp_path: Path) -> None:
 def test_every_layer_of_tests_is_documented() -> None:
     folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
     beside = {f"tests/{name}" for name in folders if not (ROOT / "leads" / name).is_dir()}
-    assert table("docs/contributing/local-development.md", "Tests").keys() == {
+    assert table("docs/contributing/testing.md", "Tests").keys() == {
         "tests/FOLDER",
         "tests/destinations/faults",
         *beside,
@@ -522,8 +522,8 @@ def test_every_page_of_the_documentation_is_within_two_clicks_of_the_readme() ->
     assert {path for path in DOCS.rglob("*.md") if path not in reached} == set()
 
 
-def test_the_readmes_listing_names_each_entry_of_the_product_and_of_the_repository() -> None:
-    listing = section("README.md", "Find your way in the code")
+def test_the_code_map_names_each_entry_of_the_product_and_of_the_repository() -> None:
+    listing = section("CONTRIBUTING.md", "Find your way in the code")
     in_leads = set(re.findall(r"^      ([\w.]+/?)", listing, re.MULTILINE))
     modules = (path.relative_to(ROOT / "leads").parts for path in (ROOT / "leads").rglob("*.py"))
     entries = {f"{first}/" if inside else first for first, *inside in modules}
