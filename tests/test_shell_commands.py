@@ -47,6 +47,7 @@ AZ = {
     "keyvault secret set": {"--vault-name", "--name", "--file", "--encoding"},
     "lock delete": {"--name", "--resource-group", "--resource-type", "--resource"},
     "login": set(),
+    "monitor scheduled-query list": {"--resource-group"},
     "provider register": {"--namespace"},
     "rest": {"--method", "--url", "--body"},
     "storage entity query": {"--auth-mode", "--account-name", "--table-name"},
