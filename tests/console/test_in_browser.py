@@ -135,6 +135,19 @@ def test_who_signs_in_with_the_platform_needs_no_key(visit: Visit, context: Brow
     assert all("x-functions-key" not in request.headers for request in visit.asked)
 
 
+def test_who_has_signed_in_with_the_platform_is_signed_out_by_it(
+    visit: Visit, context: BrowserContext, numbers: None
+) -> None:
+    context.route(
+        "**/api/signed-in/whoami", lambda route: route.fulfill(json={"level": "report", "personal_data": False})
+    )
+    context.route("**/.auth/logout?*", lambda route: route.fulfill(body="signed out", content_type="text/plain"))
+    visit.open()
+    visit.heading("Overview")
+    visit.page.get_by_role("button", name="Sign out").click()
+    visit.page.wait_for_url("**/.auth/logout?post_logout_redirect_uri=%2Fapi%2Fconsole")
+
+
 # --- Overview ---
 
 
@@ -193,6 +206,31 @@ def test_a_broken_connection_is_named_with_its_cause_and_the_next_step(
     visit.page.get_by_role("button", name=f"Resume: {DESTINATION}").click()
     expect(row(visit.page, "127.0.0.1").get_by_role("status")).to_contain_text("Resumed")
     app.wait_for(waiting, "delivered")
+
+
+def test_a_secret_that_expires_and_an_offer_that_is_silent_are_named_with_the_next_step(
+    visit: Visit, context: BrowserContext, lead: str, numbers: None
+) -> None:
+    use = {"offer": OFFER, "destination": "crm"}
+    secret = use | {"setting": "client_secret", "reference": "keyvault:crm", "within": 7, "days": 5}
+    since = "2026-11-01T00:00:00Z"
+    alarms = [
+        {"event": "secret_expiring", "since": since, "fields": secret, "says": "A secret expires in 5 days."},
+        {"event": "offer_silent", "since": since, "fields": {"offer": OFFER, "hours": 60, "expected": 9}, "says": ""},
+    ]
+    context.route(
+        "**/api/manage/status",
+        lambda route: route.fulfill(json=route.fetch().json() | {"alarms": alarms}),
+    )
+    visit.enter()
+    page = visit.page
+    expect(page.get_by_role("region", name="What needs you")).to_contain_text("A secret expires in 5 days.")
+    expect(page.locator("section", has=page.get_by_role("heading", name="Silent offers"))).to_contain_text(OFFER)
+    visit.accessible()
+    visit.go_to("Connections")
+    expect(row(page, "127.0.0.1")).to_contain_text("client_secret expires in 5 days")
+    expect(row(page, "127.0.0.1")).to_contain_text("Put a new one at keyvault:crm.")
+    visit.accessible()
 
 
 # --- Connections ---
