@@ -179,8 +179,13 @@ var severities severity[] = [
   { severity: 2, title: 'Leads need a person', every: 'PT15M' }
 ]
 
-// Each query as a function of its alarm's name, and all that they find in one table.
-var functions = map(alarms, alarm => 'let ${alarm.name} = () {\n${alarm.query}};\n')
+// What each query finds under its alarm's name, after what the query names itself; then all of it in one table.
+var statements = map(alarms, alarm => split(alarm.query, ';\n'))
+var named = map(
+  range(0, length(alarms)),
+  i =>
+    '${join(map(take(statements[i], length(statements[i]) - 1), statement => '${statement};\n'), '')}let ${alarms[i].name} =\n${last(statements[i])};\n'
+)
 var subjects = map(
   alarms,
   alarm => empty(alarm.about) ? '"the app"' : 'strcat(${join(map(alarm.about, c => '"${c} ", ${c}'), ', ", ", ')})'
@@ -188,7 +193,7 @@ var subjects = map(
 var findings = map(
   range(0, length(alarms)),
   i =>
-    '(${alarms[i].name}() | where TimeGenerated > ago(${alarms[i].window}) | project TimeGenerated, alarm = "${alarms[i].name}", title = "${alarms[i].title}", about = ${subjects[i]}, runbook = "docs/reference/operations.md, ${alarms[i].name}")'
+    '(${alarms[i].name} | where TimeGenerated > ago(${alarms[i].window}) | project TimeGenerated, alarm = "${alarms[i].name}", title = "${alarms[i].title}", about = ${subjects[i]}, runbook = "docs/reference/operations.md, ${alarms[i].name}")'
 )
 
 type metricRule = {
@@ -274,7 +279,7 @@ resource queryRule 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
       criteria: {
         allOf: [
           {
-            query: '${join(filter(functions, (_, i) => alarms[i].severity == rule.severity), '')}union ${join(filter(findings, (_, i) => alarms[i].severity == rule.severity), ',\n')}'
+            query: '${join(filter(named, (_, i) => alarms[i].severity == rule.severity), '')}union ${join(filter(findings, (_, i) => alarms[i].severity == rule.severity), ',\n')}'
             timeAggregation: 'Count'
             operator: 'GreaterThan'
             threshold: 0

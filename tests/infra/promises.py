@@ -176,17 +176,18 @@ def alerts_on_logs(deployment: Deployment) -> dict[str, Alert]:
     found: dict[str, Alert] = {}
     for rule in deployment.of_type("Microsoft.Insights/scheduledQueryRules"):
         whole = rule["properties"]["criteria"]["allOf"][0]["query"]
-        queries = dict(re.findall(r"^let (\w+) = \(\) \{\n(.*?)^\};$", whole, re.DOTALL | re.MULTILINE))
         for name, window, title, about, runbook in _FINDING.findall(whole):
+            before, _, after = whole.partition(f"let {name} =\n")
+            last, _, whole = after.partition("\n;\n")
             columns = tuple(re.findall(r'"(\w+) ", \1\b', about))
             assert name not in found, f"{name} is looked for twice"
-            found[name] = Alert(queries.pop(name), window, title, columns, runbook, rule["properties"])
-        assert not queries, f"nothing comes of {queries.keys()}"
+            found[name] = Alert(f"{before}{last}\n", window, title, columns, runbook, rule["properties"])
+        assert whole.startswith("union "), "nothing comes of a query"
     return found
 
 
 _FINDING: Final = re.compile(
-    r"\((\w+)\(\) \| where TimeGenerated > ago\((\w+)\) \| project TimeGenerated, "
+    r"\((\w+) \| where TimeGenerated > ago\((\w+)\) \| project TimeGenerated, "
     r'alarm = "\1", title = "([^"]+)", about = (.+), runbook = "([^"]+)"\)'
 )
 

@@ -296,8 +296,12 @@ class Logs:
 
     def ask(self, name: str) -> list[dict[str, Any]]:
         """The rows that the query of this name gives."""
+        return self.run(QUERIES[name])
+
+    def run(self, query: str) -> list[dict[str, Any]]:
+        """The rows that a query gives."""
         assert self.engine.stdin is not None and self.engine.stdout is not None
-        self.engine.stdin.write(json.dumps({"rows": self.rows, "query": QUERIES[name]}) + "\n")
+        self.engine.stdin.write(json.dumps({"rows": self.rows, "query": query}) + "\n")
         self.engine.stdin.flush()
         rows: list[dict[str, Any]] = json.loads(self.engine.stdout.readline() or "null")
         assert rows is not None, "the engine has ended: its error stands above"
@@ -339,6 +343,25 @@ def test_an_alarm_that_is_logged_is_found_with_what_it_is_about(alarm: Event, lo
     (row,) = logs.ask(alarm)
     for name in alarm.about:
         assert str(row[name]) == str(made_up(name))
+
+
+def test_every_alarm_reaches_a_person_by_a_rule_with_its_own_text_subject_and_runbook(
+    production: Deployment, logs: Logs
+) -> None:
+    expected: set[tuple[str, ...]] = set()
+    alerts = promises.alerts_on_logs(production)
+    for alarm in ALARMS:
+        logs.event(5, alarm, **{name: made_up(name) for name in alarm.fields})
+        about = ", ".join(f"{name} {made_up(name)}" for name in alerts[alarm].about) or "the app"
+        expected.add((alarm, alerts[alarm].title, about, f"docs/reference/operations.md, {alarm}"))
+    logs.request(5, "watch")
+    found = {
+        (rule["properties"]["severity"], *(row[name] for name in ("alarm", "title", "about", "runbook")))
+        for rule in production.of_type(LOG_RULE)
+        for row in logs.run(rule["properties"]["criteria"]["allOf"][0]["query"])
+    }
+    assert {told[1:] for told in found} == expected
+    assert all(alerts[name].rule["severity"] == severity for severity, name, *_ in found)
 
 
 @pytest.mark.parametrize("alarm", sorted(alarm for alarm in ALARMS if alarm.ended_by))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from leads.operations.status import latency
+from leads.operations.operation import Nothing
+from leads.operations.status import latency, show_status
 from leads.platform.settings import read_settings
+from tests.support.pipeline import Pipeline
 
 
 @pytest.mark.parametrize(
@@ -27,3 +29,8 @@ def test_what_is_warm_says_how_soon_a_lead_is_delivered(warm: str, said: tuple[s
 @pytest.mark.parametrize("environ", [{}, {"LEADS_WARM": " "}])
 def test_nothing_is_said_where_the_deployment_says_nothing(environ: dict[str, str]) -> None:
     assert latency(read_settings(environ).warm) == ""
+
+
+def test_status_says_it(pipeline: Pipeline) -> None:
+    pipeline.app.settings = pipeline.app.settings.model_copy(update={"warm": frozenset({"intake"})})
+    assert pipeline.ask(show_status, Nothing()).latency == latency({"intake"})
