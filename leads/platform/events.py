@@ -58,53 +58,53 @@ class Event(StrEnum):
     LEAD_ACCEPTED = _Says("lead_accepted", "A lead is on the queue.", "lead_id milliseconds")
     LEAD_ROUTED = _Says(
         "lead_routed",
-        "An offer takes the lead: so many of its destinations get it.",
+        "An offer takes the lead. `destinations` is the number of its destinations that get the lead.",
         "lead_id offer stage destinations",
     )
     LEAD_ATTEMPTED = _Says(
         "lead_attempted",
-        "A lead was sent: how often by now (40 = that or more), outcome, the vendor's code, milliseconds, and the state it is "
-        "in now.",
+        "The app sent a lead. The event has the number of the attempt (40 means 40 or more), the outcome, the vendor's code, "
+        "the time taken and the new state.",
         f"{_LEAD} stage seq attempt state outcome code milliseconds",
     )
     LEAD_SETTLED = _Says(
         "lead_settled",
-        "A lead was settled without being sent: a redelivery, one that a policy skips, or one that is parked because its "
-        "connection is paused or its offer is over its ceiling.",
+        "The app settled a lead without sending it: it is a redelivery, a policy skips it, or it is parked because its "
+        "connection is paused or its offer is over the ceiling.",
         f"{_LEAD} stage seq attempt state outcome code milliseconds",
     )
     LEAD_DROPPED = _Says(
         "lead_dropped",
-        "A message that has been dealt with before came again.",
+        "The app dropped a message that it had already handled.",
         "lead_id destination seq why",
     )
     LEAD_PUT_BACK = _Says(
         "lead_put_back",
-        "It has to wait a moment: `why` says for what.",
+        "The app put a message back on the queue for a short time. `why` is the reason.",
         "lead_id destination why seconds",
     )
     LEAD_EMPTIED = _Says(
         "lead_emptied",
-        "A lead was not delivered when its customer was [erased](docs/how-to/privacy.md#erasure): it is not sent, and only "
-        "what is left without the person is kept.",
+        "The customer was [erased](docs/how-to/privacy.md#erasure) before this lead was delivered. The app removed the personal "
+        "data and does not send the lead.",
         "lead_id",
     )
     LEADS_EMPTIED = _Says(
         "leads_emptied",
-        "Personal data was removed from leads whose [time was over](docs/how-to/privacy.md#retention).",
+        "The app removed personal data from leads at the end of their [retention](docs/how-to/privacy.md#retention).",
         "count",
     )
     LEAD_UNROUTED = _Says("lead_unrouted", "No offer takes the lead.", "lead_id")
     LEAD_UNREADABLE = _Says(
         "lead_unreadable",
-        "A body that can't be read was kept: [correct it](docs/how-to/recover-leads.md#corrections). The alarm is "
+        "The app kept a body that it can't read: [correct it](docs/how-to/recover-leads.md#corrections). The alarm is "
         "`leads_need_a_person`.",
         "lead_id bytes",
         level=logging.WARNING,
     )
     LEAD_DEAD_LETTERED = _Says(
         "lead_dead_lettered",
-        "A lead is not tried any more: see its reason. The alarm is `leads_need_a_person`.",
+        "The app no longer retries a lead: see its reason. The alarm is `leads_need_a_person`.",
         f"{_LEAD} code",
         level=logging.WARNING,
     )
@@ -116,90 +116,90 @@ class Event(StrEnum):
     )
     LEAD_REDRIVEN = _Says(
         "lead_redriven",
-        "`watch` has put a lead back on the queue, to be sent in `seconds`; `state` is what it was in.",
+        "`watch` put a lead back on the queue, to be sent in `seconds`. `state` is its state before.",
         f"{_LEAD} state seconds",
     )
-    LEADS_REDRIVEN = _Says("leads_redriven", "`watch` has put leads back on the queue.", "count state connection")
-    LEAD_IMPORTED = _Says("lead_imported", "A lead of a list or another table is on the queue.", "lead_id")
-    LEAD_REPLAYED = _Says(
-        "lead_replayed", "A person has sent a lead again; `state` is what it was in.", f"{_LEAD} state"
-    )
+    LEADS_REDRIVEN = _Says("leads_redriven", "`watch` put leads back on the queue.", "count state connection")
+    LEAD_IMPORTED = _Says("lead_imported", "An imported lead is on the queue.", "lead_id")
+    LEAD_REPLAYED = _Says("lead_replayed", "A person replayed a lead. `state` is its state before.", f"{_LEAD} state")
     LEAD_CORRECTED = _Says(
         "lead_corrected",
-        "A person has corrected a lead: it is sent as the lead `corrected_as`.",
+        "A person corrected a lead. The app sends it as the lead `corrected_as`.",
         "lead_id offer corrected_as",
     )
     LEAD_DISMISSED = _Says(
         "lead_dismissed",
-        "A person has [dismissed](docs/how-to/recover-leads.md#what-nobody-will-repair) a lead: it calls for nobody any more. "
-        "`state` is what it had been in.",
+        "A person [dismissed](docs/how-to/recover-leads.md#what-nobody-will-repair) a lead: it no longer raises an alarm. "
+        "`state` is its state before.",
         f"{_LEAD} state",
     )
     LEAD_DISMISSAL_TAKEN_BACK = _Says(
         "lead_dismissal_taken_back",
-        "A person has taken a dismissal back; `state` is what the lead is in again.",
+        "A person took a dismissal back. `state` is the lead's state again.",
         f"{_LEAD} state",
     )
     MESSAGE_TOO_NEW = _Says(
         "message_too_new",
-        "A message of a newer release, after a rollback: it waits for that release.",
+        "A newer release wrote this message, before a rollback. The message waits for that release.",
         "",
         level=logging.ERROR,
     )
     OFFER_UNREADABLE = _Says(
         "offer_unreadable",
-        "A stored offer can't be read by this release, after a rollback say. It and the offer `*` take no leads until then; "
-        "those wait as `unrouted`. Remove it and set it anew.",
+        "This release can't read a stored offer, for example after a rollback. Until that is fixed, this offer and the offer "
+        "`*` take no leads; their leads wait as `unrouted`. Remove the offer and save it again.",
         "row",
         level=logging.ERROR,
         about="row",
     )
     ROWS_UNREADABLE = _Says(
         "rows_unreadable",
-        "`count` stored rows (`what`) were left out because this release can't read them, after a rollback say. The first is "
+        "The app skipped `count` stored rows (`what`) that this release can't read, for example after a rollback. The first is "
         "`row`; `why` is the place in the code.",
         "what row why count",
         level=logging.ERROR,
     )
     INTAKE_UNAVAILABLE = _Says(
         "intake_unavailable",
-        "A sender got 503: storage does not answer, `LeadsStorage` is wrong, or the app itself failed, where `why` is a place "
-        "in its code.",
+        "A sender got 503: storage does not answer, `LeadsStorage` is wrong, or the app itself failed. If the app failed, `why` "
+        "is the place in its code.",
         "why",
         level=logging.ERROR,
     )
     BODY_WITHOUT_LENGTH = _Says(
         "body_without_length",
-        "A lead came without a Content-Length and is lost: the platform hands no such body on. Its sender, which calls itself "
-        "`user_agent`, got 411: [what helps](docs/how-to/connect.md#a-sender-that-gives-no-length).",
+        "A lead came without a Content-Length and is lost, because the platform passes no such body to the app. The sender "
+        "`user_agent` got 411: [what helps](docs/how-to/connect.md#a-sender-that-gives-no-length).",
         "user_agent",
         level=logging.ERROR,
     )
     BODY_EMPTY = _Says(
         "body_empty",
-        "Something was posted without a body and answered 400. The alarm is `bodies_empty`.",
+        "A request to the lead address had no body and got 400. The alarm is `bodies_empty`.",
         "user_agent",
         level=logging.WARNING,
     )
     BODIES_EMPTY = _Says(
         "bodies_empty",
-        "Within an hour, `count` requests or more came without a body: what they were to bring is lost. The last sender calls "
-        "itself `user_agent`.",
+        "Within an hour, `count` or more requests came without a body. If they were leads, those are lost. The last sender is "
+        "`user_agent`.",
         "count user_agent",
         level=logging.ERROR,
         ended_by="bodies_empty_no_more",
     )
-    BODIES_EMPTY_NO_MORE = _Says("bodies_empty_no_more", "Several empty bodies within an hour come no more.", "")
+    BODIES_EMPTY_NO_MORE = _Says(
+        "bodies_empty_no_more", "Requests without a body no longer come several times an hour.", ""
+    )
     PACKAGES_UNUSABLE = _Says(
         "packages_unusable",
-        "The app can't start: Python `running` runs, and its packages are for `built_for`. Leads are not taken. Publish the "
+        "The app can't start and takes no leads: it runs on Python `running`, and its packages are for `built_for`. Publish the "
         "package of the release, as [Deploy](docs/how-to/deploy.md) says.",
         "running built_for error",
         level=logging.ERROR,
     )
     SETTINGS_WRONG = _Says(
         "settings_wrong",
-        "The app can't work: an app setting is wrong. `problem` names it and the fix. Leads are answered 503.",
+        "The app can't work because an app setting is wrong. `problem` names the setting and the fix. Senders of leads get 503.",
         "problem",
         level=logging.WARNING,  # `app_unreachable` and `intake_unavailable` are the alarms
     )
@@ -224,18 +224,18 @@ class Event(StrEnum):
     )
     LEADS_NEED_A_PERSON = _Says(
         "leads_need_a_person",
-        "Leads of an offer are in the state `state`, which needs a person: see [States](#states).",
+        "Leads of an offer are in the state `state` and need a person: see [States](#states).",
         "state offer destination count",
         level=logging.ERROR,
         about="state offer destination",
         ended_by="leads_need_nobody",
     )
     LEADS_NEED_NOBODY = _Says(
-        "leads_need_nobody", "None of the offer's leads is in this state any more.", "state offer destination"
+        "leads_need_nobody", "No lead of the offer is in this state any more.", "state offer destination"
     )
     SECRET_EXPIRING = _Says(
         "secret_expiring",
-        "A secret of a destination expires in `days` days: renew it, and store it where `reference` points.",
+        "A secret of a destination expires in `days` days. Renew it and store it where `reference` points.",
         "offer destination setting reference within days",
         level=logging.ERROR,
         about="offer destination setting within",
@@ -243,22 +243,22 @@ class Event(StrEnum):
     )
     SECRET_RENEWED = _Says(
         "secret_renewed",
-        "It does not expire within that time any more.",
+        "The secret no longer expires within that time.",
         "offer destination setting within",
     )
     OFFER_OVER_CEILING = _Says(
         "offer_over_ceiling",
-        "More leads of an offer than its policy `daily_ceiling` came in on one day (UTC): what is over it is parked until the "
-        "next day, or until the ceiling is raised.",
+        "More leads of an offer came in one day (UTC) than its policy `daily_ceiling` allows. The leads over the ceiling are "
+        "parked until the next day or until you raise the ceiling.",
         "offer ceiling",
         level=logging.ERROR,
         about="offer",
         ended_by="offer_within_ceiling",
     )
-    OFFER_WITHIN_CEILING = _Says("offer_within_ceiling", "Its leads go out again.", "offer")
+    OFFER_WITHIN_CEILING = _Says("offer_within_ceiling", "The app sends the offer's leads again.", "offer")
     OFFER_SILENT = _Says(
         "offer_silent",
-        "No real lead of an offer has come for `hours` hours, which is unusual for it: [look why](#a-silent-offer).",
+        "No real lead of an offer has come for `hours` hours, which is unusual for this offer: [look why](#a-silent-offer).",
         "offer hours expected",
         level=logging.ERROR,
         about="offer",
@@ -266,64 +266,64 @@ class Event(StrEnum):
     )
     OFFER_HEARD_AGAIN = _Says(
         "offer_heard_again",
-        "Leads of the offer come again. Or its silence is no alarm any more, because offers were changed.",
+        "The offer was heard from, or a change to the offers cleared the alarm.",
         "offer",
     )
     NOTICE_FAILED = _Says(
-        "notice_failed", "A notification or announcement could not be posted: it is tried again.", "what why"
+        "notice_failed", "The app could not post a notification or announcement and will retry.", "what why"
     )
     CONNECTION_CHECKED = _Says(
         "connection_checked",
-        "`watch` has asked a connection that nothing was sent over for a while.",
+        "`watch` checked a connection that had sent nothing for a while.",
         "connection type ok code",
     )
-    CONNECTION_PROBED = _Says("connection_probed", "`watch` has asked a paused connection.", "connection type ok code")
+    CONNECTION_PROBED = _Says("connection_probed", "`watch` probed a paused connection.", "connection type ok code")
     CONNECTION_OPENED = _Says(
         "connection_opened", "A paused connection works again, or no offer uses it any more.", "connection"
     )
     CONNECTION_PAUSED_BY_PERSON = _Says(
         "connection_paused_by_person",
-        "A person has paused a connection: its leads are parked until a person resumes it.",
+        "A person paused a connection: its leads are parked until a person resumes it.",
         "connection",
     )
     CONNECTION_RESUMED_BY_PERSON = _Says(
-        "connection_resumed_by_person", "A person has resumed a connection that a person had paused.", "connection"
+        "connection_resumed_by_person", "A person resumed a connection that a person had paused.", "connection"
     )
     CHANGE_MADE = _Says(
         "change_made",
-        "Somebody has changed something: the operation, what it was about, and [who](docs/how-to/access.md#who-did-what), "
-        "never by name.",
+        "A person or program changed something: the operation, what it was about, and "
+        "[who](docs/how-to/access.md#who-did-what), never by name.",
         "operation about level by who",
     )
     PERSONAL_DATA_VIEWED = _Says(
         "personal_data_viewed",
-        "Somebody was given what customers said: the operation, what it was about, and "
+        "A person or program read personal data: the operation, what it was about, and "
         "[who](docs/how-to/access.md#who-did-what), never by name.",
         "operation about level by who",
     )
     REQUEST_FAILED = _Says(
         "request_failed",
-        "The app failed to answer a request to `what`, at the place `why` in its code, and answered 500.",
+        "A request to `what` failed at the place `why` in the app's code and got 500.",
         "what why",
         level=logging.WARNING,
     )
     STEP_FAILED = _Says(
         "step_failed",
-        "`what` failed, a step of a timer or one thing in it, at the place `why` in the code. It is tried again, and the others "
-        "go on.",
+        "A step of a timer, or one item of a step, failed: `what`, at the place `why` in the code. The app retries it; the "
+        "other steps continue.",
         "what why",
         level=logging.WARNING,
     )
     STEP_OVERRAN = _Says(
         "step_overran",
-        "A step of a timer, `what`, was not done in its `seconds` seconds, because something it waited for hangs or is slow. The "
-        "next run goes on with what it has not reached; `why` says how much that is, or the place in the code.",
+        "The step `what` of a timer did not finish within `seconds` seconds, because something that it waited for is slow or "
+        "hangs. The next run continues. `why` says how much is left, or is the place in the code.",
         "what seconds why",
         level=logging.WARNING,
     )
     STORAGE_UNAVAILABLE = _Says(
         "storage_unavailable",
-        "A request to the app's storage failed where no lead is lost by it: `what` says which.",
+        "A request to the app's storage failed. No lead is lost by this. `what` says which request.",
         "what why",
     )
 
