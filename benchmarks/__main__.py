@@ -2,7 +2,7 @@
 
 make bench                         everything
 make bench ROWS=intake,delivery    a choice of: intake, requests, delivery, waiting, listing, latency, neighbour, import,
-                                   vendor, logs, coldstart, memory, shell
+                                   vendor, logs, coldstart, bytecode, memory, shell
 make bench STRICT=1                exit status 1 where a target is not met
 """
 
@@ -16,6 +16,7 @@ from typing import Final
 from rich.console import Console
 
 from benchmarks import (
+    bytecode,
     coldstart,
     delivery,
     importing,
@@ -48,6 +49,7 @@ MEASUREMENTS: Final[dict[str, Measurement]] = {
     "vendor": vendor.measure,
     "logs": logs.measure,
     "coldstart": coldstart.measure,
+    "bytecode": bytecode.measure,
     "memory": memory.measure,
     "shell": shell.measure,
 }

@@ -313,4 +313,4 @@ def _speed(vendor: Vendors, effort: Effort, tell: Callable[[str], None]) -> Resu
         for warm_up in sides:
             warm_up()
         speed = compare(sides[0], sides[1], effort, tell)[0]
-    return compared_result("delivery to a webhook, leads/s", speed, Target("≥", 0.85))
+    return compared_result("delivery to a webhook, leads/s", speed, Target("≥", 0.9))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as bench
+from benchmarks import bytecode
 from benchmarks.delivery import ONLY_QUEUES
 from benchmarks.effort import TINY
 from benchmarks.filled import PARKED_CONNECTION, filled
@@ -20,6 +22,7 @@ from benchmarks.typical import OFFER, message
 from leads.core.states import State
 from leads.ledger.queries import newest, todo
 from leads.ledger.transactions import LEDGER_TABLE
+from tools import package
 
 KEYS = {"what", "floor", "ours", "ratio", "target", "met"}
 
@@ -60,6 +63,20 @@ def test_the_log_is_counted_as_the_host_gets_it() -> None:
     rows = [item.row for item in bench.run(["logs"], TINY)]
     assert [row.ours > 0 for row in rows] == [True, True, False, False], "no check is due yet"
     assert all(row.met for row in rows)
+
+
+def test_a_cold_start_is_measured_with_byte_code_in_each_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    def one_module(name: str) -> Callable[..., None]:
+        return lambda *arguments: arguments[-1].joinpath(f"{name}.py").write_text("numbers = list(range(1000))\n")
+
+    monkeypatch.setattr(package, "install_packages", one_module("sdk"))
+    monkeypatch.setattr(package, "copy_app", one_module("app"))
+    monkeypatch.setattr(package, "APP", ("app.py", "host.json"))
+    monkeypatch.setattr(bytecode, "APP", "import app, sdk")
+    monkeypatch.setattr(bytecode, "FLOOR", "import sdk")
+    rows = [item.row for item in bytecode.measure(TINY, lambda text: None)]
+    assert [row.what.rpartition(" ")[2] for row in rows] == ["valid", "missing", "stale", "stale"]
+    assert all(row.ours > 0 and row.floor for row in rows)
 
 
 @pytest.mark.parametrize("name", ["waiting", "latency", "neighbour", "import"])
