@@ -36,7 +36,7 @@ function Filter({ asked, offers }) {
     ${choice("source", Object.entries(texts.sources))}
     <span class="choice">
       <label for="filter-reason">${words.reason}</label>
-      <input id="filter-reason" value=${asked.reason} maxlength="100" size="12" spellcheck="false" autocomplete="off" onChange=${(event) => go("leads", { ...asked, reason: event.target.value.trim(), after: "" })} />
+      <input id="filter-reason" key=${asked.reason} defaultValue=${asked.reason} maxlength="100" size="12" spellcheck="false" autocomplete="off" onChange=${(event) => go("leads", { ...asked, reason: event.target.value.trim(), after: "" })} />
     </span>
     ${choice("since", Object.entries(words.periods))}
     ${asked.until && html`<span>${words.until} ${asked.until}</span>`}

@@ -96,7 +96,7 @@ function DismissManyDialog({ asked, onClose, onDone }) {
   return html`<${Dialog} title=${words.dismissManyTitle} onClose=${onClose}>
     <p>${words.dismissManyText}</p>
     <form ref=${form} onSubmit=${(event) => (event.preventDefault(), look())} onInput=${() => setPlan(null)}>
-      <label>${words.code} <input name="code" value=${asked.reason} maxlength="100" autocomplete="off" spellcheck="false" /></label>
+      <label>${words.code} <input name="code" defaultValue=${asked.reason} maxlength="100" autocomplete="off" spellcheck="false" /></label>
       <label>${words.note} <input name="note" maxlength="500" required autocomplete="off" aria-describedby="whys-hint" /></label>
       <small id="whys-hint">${words.noteHint}</small>
       <p role="status">${plan !== null && words.wouldDismiss(plan)}</p>
