@@ -11,7 +11,7 @@ try:
     from leads.pipeline.http import answer_health, answer_intake, answer_status
     from leads.platform.libraries import quiet_libraries
     from leads.platform.tracing import begin
-except ImportError as error:  # the packages are for another Python
+except ImportError as error:  # the packages are for another Python, or missing
     unusable = error
 else:
     quiet_libraries()

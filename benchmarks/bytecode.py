@@ -58,7 +58,7 @@ def _install(python: str, folder: Path, tree: Path) -> None:
     """The packages in the three states, the package as `make package` makes it, and the app without it."""
     valid, missing, stale = (folder / part for part in ("valid", "missing", "stale"))
     missing.mkdir()
-    package.install_packages(python, missing)
+    package.install_packages(missing)
     (tree / package.PACKAGES).parent.mkdir(parents=True)
     shutil.copytree(missing, tree / package.PACKAGES)
     package.copy_app(tree)

@@ -32,7 +32,7 @@ AZ = {
     "ad signed-in-user show": set(),
     "ad sp create": {"--id"},
     "deployment sub create": {"--name", "--location", "--parameters"},
-    "functionapp deployment source config-zip": APP | {"--src"},
+    "functionapp deployment source config-zip": set(),
     "functionapp function keys delete": APP | {"--function-name", "--key-name"},
     "functionapp function keys list": APP | {"--function-name", "--subscription"},
     "functionapp function keys set": APP | {"--function-name", "--key-name"},
@@ -58,6 +58,7 @@ STARTS = ("az", "azd", "curl", "func", "git", "npx", "printf", "read")
 UNSAFE = {
     "a secret as an argument": r"--value\b|--key-value\b|\s--settings\s",
     "a file that is named -": r"--file -(?![\w-])",
+    "a publish that builds in Azure": r"\bconfig-zip\s+-",
     "an app setting that the next deployment removes": r"\bappsettings set\b",
     "a key as an argument": r"curl\b[^|]*(-H|--header) ?[\"'][\w-]*(key|authorization)\b|curl\b[^|]*[?&]code=(?!wrong)",
 }
@@ -109,6 +110,7 @@ def wrong_with(line: str) -> list[str]:
         'az functionapp config appsettings set -g GROUP -n APP --settings NAME="$SECRET"',
         "az functionapp function keys set -g GROUP -n APP --function-name accept_lead --key-name a --key-value KEY",
         "az functionapp stop --app APP",
+        "az functionapp deployment source config-zip --resource-group GROUP --name APP --src dist/app.zip",
         "curl 'https://APP.azurewebsites.net/api/leads?code=KEY'",
         'curl https://APP.azurewebsites.net/api/manage -H "x-functions-key: $LEADS_APP_KEY"',
     ],

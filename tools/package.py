@@ -14,6 +14,7 @@ developer reference guide", section "Install local packages"). Exit status 2: so
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -27,7 +28,7 @@ from typing import Final
 
 from packaging.requirements import Requirement
 
-from tools.bootstrap import find
+from tools.bootstrap import UNREACHABLE, dotted, find
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 NAME: Final = "marketplace-leads"
@@ -63,6 +64,10 @@ class PackageError(Exception):
     """The package can't be made; the text says in one line what is missing and what to do."""
 
 
+class OfflineError(PackageError):
+    """The packages can't be downloaded."""
+
+
 def main(arguments: list[str]) -> int:
     folder = Path(arguments[0]) if arguments else ROOT / "dist"
     try:
@@ -83,12 +88,14 @@ def make(folder: Path) -> Path:
         tree = Path(temporary, "tree")
         (tree / PACKAGES).mkdir(parents=True)
         copy_app(tree)
-        packages = install_packages(python, tree / PACKAGES)
+        packages = install_packages(tree / PACKAGES)
         (tree / "leads/build.json").write_text(json.dumps(about(packages), indent=1, sort_keys=True) + "\n")
         compile_tree(python, tree)
         folder.mkdir(parents=True, exist_ok=True)
         archive = folder / f"{NAME}-{version()}.zip"
-        write_zip(tree, archive)
+        part = archive.with_suffix(".part")  # what is interrupted leaves no half package
+        write_zip(tree, part)
+        part.replace(archive)
     return archive
 
 
@@ -97,7 +104,9 @@ def version() -> str:
 
 
 def python_for_target() -> str:
-    """A Python of the deployment's version: found, or got by uv. Byte code of another one is not used."""
+    """A Python of the deployment's version: this one, found, or got by uv. Byte code of another one is not used."""
+    if dotted(sys.version_info[:2]) == PYTHON:
+        return sys.executable
     if found := find(PYTHON):
         return found.path
     if uv := shutil.which("uv"):
@@ -116,15 +125,18 @@ def copy_app(tree: Path) -> None:
             shutil.copy(ROOT / name, tree / name)
 
 
-def install_packages(python: str, folder: Path) -> dict[str, str]:
-    """Install what requirements.txt has for the target, by its hashes, from binary wheels alone. Returns name → version."""
+def install_packages(folder: Path) -> dict[str, str]:
+    """Install what requirements.txt has for the target, by its hashes, from binary wheels alone. Returns name → version.
+
+    By this Python's pip: the target's, where it is another, may have none.
+    """
     wanted = list(locked())
     platforms = [argument for name in PLATFORMS for argument in ("--platform", name)]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("\n".join(lines for _, lines in wanted))
         file.flush()
         command = [
-            python,
+            sys.executable,
             "-m",
             "pip",
             "install",
@@ -137,7 +149,12 @@ def install_packages(python: str, folder: Path) -> dict[str, str]:
         command += ["--python-version", PYTHON, "--target", str(folder), "--requirement", file.name]
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), "pip failed")
+        said = done.stderr.strip().splitlines() or ["pip failed"]
+        reason = next((line for line in said if line.startswith("ERROR")), said[-1])
+        if UNREACHABLE.search(done.stderr):
+            raise OfflineError(
+                f"the packages of requirements.txt can't be fetched, check the network connection: {reason}"
+            )
         raise PackageError(f"the packages of requirements.txt can't be had: {reason}")
     remove_unused(folder)
     return {requirement.name: next(iter(requirement.specifier)).version for requirement, _ in wanted}
@@ -184,14 +201,17 @@ def compile_tree(python: str, tree: Path) -> None:
 
     The app's lies beside its sources, which tracebacks show; that of most packages takes the place of theirs.
     """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment["PYTHONHASHSEED"] = "0"
     kept = [PACKAGES / name for name in WITH_SOURCES]
     app = [Path(name) for name in APP if name != "host.json"]
     for options, names in ((["-b"], [PACKAGES]), ([], [*kept, *app])):
         command = [python, "-m", "compileall", "-q", "-f", *options, "--invalidation-mode", "unchecked-hash"]
         command += ["-s", str(tree), "-p", DEPLOYED_TO, *(str(tree / name) for name in names)]
-        done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONHASHSEED": "0"})
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
-            raise PackageError(f"a module can't be compiled: {(done.stdout or done.stderr).strip().splitlines()[0]}")
+            said = (done.stdout or done.stderr).strip() or f"compileall ended with {done.returncode}"
+            raise PackageError(f"a module can't be compiled: {said.splitlines()[0]}")
     for source in (tree / PACKAGES).rglob("*.py"):
         has_source = any(source.is_relative_to(tree / name) for name in kept)
         (source.with_suffix(".pyc") if has_source else source).unlink()

@@ -192,8 +192,8 @@ class Event(StrEnum):
     )
     PACKAGES_UNUSABLE = _Says(
         "packages_unusable",
-        "The app can't start and takes no leads: it runs on Python `running`, and its packages are for `built_for`. Publish the "
-        "package of the release, as [Deploy](docs/how-to/deploy.md) says.",
+        "The app can't start and takes no leads: it runs on Python `running`, and its packages are for `built_for`, or one is "
+        "missing (`error`). Publish the package of the release, as [Deploy](docs/how-to/deploy.md) says.",
         "running built_for error",
         level=logging.ERROR,
     )

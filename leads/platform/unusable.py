@@ -1,4 +1,4 @@
-"""What runs in place of the app where its packages are for another Python: `health` alone, which says so.
+"""What runs in place of the app where its packages are for another Python, or missing: `health` alone, which says so.
 
 Registering the other functions would take leads and messages that nothing can handle. It imports what works on every Python.
 """
@@ -21,7 +21,10 @@ def health_alone(error: ImportError) -> func.FunctionApp:
     app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
     running = f"{sys.version_info.major}.{sys.version_info.minor}"
     built_for = packages_are_for()
-    reason = f"Python {running} runs, and the packages are for {built_for or 'another one'} ({error}): {REMEDY}"
+    fault = (
+        f"the packages are for {built_for}" if built_for not in {"", running} else "a package is missing or incomplete"
+    )
+    reason = f"Python {running} runs, and {fault} ({error}): {REMEDY}"
     problem = {"type": "about:blank", "title": "The app's packages can't be used", "status": 503, "detail": reason}
 
     @app.function_name("health")

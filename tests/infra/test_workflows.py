@@ -29,7 +29,16 @@ def test_azd_finds_the_templates_and_the_app(production: Deployment) -> None:
     assert (ROOT / config["infra"]["path"] / f"{config['infra']['module']}.bicep").exists()
     (name,) = config["services"]
     assert production.the("Microsoft.Web/sites")["tags"]["azd-service-name"] == name
-    assert config["services"][name] == {"project": ".", "language": "python", "host": "function", "remoteBuild": False}
+    service = config["services"][name]
+    refusal = service.pop("hooks")
+    assert service == {"project": ".", "language": "python", "host": "function", "remoteBuild": False}
+    assert refusal.keys() == {"prepackage"}, (
+        "what azd packages by itself lacks the packages: plain azd deploy is refused"
+    )
+    done = subprocess.run(["sh", "-c", refusal["prepackage"]["posix"]["run"]], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "azd deploy app --from-package dist/app.zip" in done.stderr
+    assert "azd deploy app --from-package dist/app.zip" in refusal["prepackage"]["windows"]["run"]
 
 
 def actionlint(folder: Path) -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -23,12 +24,17 @@ from tests.support.pipeline import a_lead, crm
 from tests.support.running_app import TARGET, RunningApp, running_app
 from tests.support.vendor import Vendor
 from tools import package as tool
+from tools.bootstrap import find
 from tools.host import start
 
 pytestmark = [
     pytest.mark.server,
     pytest.mark.skipif(sys.version_info[:2] != (3, 13), reason="the package is for Python 3.13"),
 ]
+runs_here = pytest.mark.skipif(
+    (platform.system(), platform.machine(), platform.libc_ver()[0]) != ("Linux", "x86_64", "glibc"),
+    reason="the package's compiled libraries are for x86-64 Linux",
+)
 
 UNCHECKED_HASH = (0b01).to_bytes(4, "little")
 """The flags of byte code that Python takes without a look at its source (PEP 552)."""
@@ -46,13 +52,21 @@ files = [getattr(module, "__file__", None) or "" for module in list(sys.modules.
 ours = [name for name in compiled if name.startswith({app!r})]
 print(json.dumps([ours, build.version, build.commit, len(build.packages), files]))
 """
+FUNCTIONS = """
+import sys
+sys.dont_write_bytecode = True
+sys.path[:0] = [{app!r}, {packages!r}]
+import function_app
+from leads.platform.unusable import packages_are_for
+print([function.get_function_name() for function in function_app.app.get_functions()], packages_are_for())
+"""
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         return tool.make(tmp_path_factory.mktemp("dist"))
-    except tool.PackageError as error:
+    except tool.OfflineError as error:
         pytest.skip(f"no package can be made here: {error}")
 
 
@@ -124,6 +138,7 @@ def test_the_same_commit_gives_the_same_bytes(tmp_path: Path) -> None:
     assert made[0] == made[1]
 
 
+@runs_here
 def test_a_cold_start_compiles_nothing_and_takes_everything_from_the_package(unpacked: Path) -> None:
     packages = str(unpacked / tool.PACKAGES)
     command = [sys.executable, "-S", "-I", "-c", COMPILED.format(app=str(unpacked), packages=packages)]
@@ -136,6 +151,7 @@ def test_a_cold_start_compiles_nothing_and_takes_everything_from_the_package(unp
     assert foreign == []
 
 
+@runs_here
 def test_the_worker_library_indexes_and_calls_the_package(unpacked: Path) -> None:
     environment = os.environ | {
         "APP_DIR": str(unpacked),
@@ -150,6 +166,7 @@ def test_the_worker_library_indexes_and_calls_the_package(unpacked: Path) -> Non
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
 
 
+@runs_here
 def test_a_lead_reaches_its_crm_through_the_package(unpacked: Path, fresh_storage: str) -> None:
     if TARGET.kind != "devhost":
         pytest.skip("the host's folder is the checkout's")
@@ -166,6 +183,42 @@ def test_a_lead_reaches_its_crm_through_the_package(unpacked: Path, fresh_storag
     assert release == f"{tool.version()} ({tool.commit()[:12]})"
 
 
+@pytest.mark.parametrize("version", ["3.11", "3.12"])
+def test_an_older_python_that_gets_the_package_has_health_alone(unpacked: Path, version: str) -> None:
+    older = find(version)
+    if older is None:
+        pytest.skip(f"there is no Python {version} here")
+    code = FUNCTIONS.format(app=str(unpacked), packages=str(unpacked / tool.PACKAGES))
+    done = subprocess.run([older.path, "-S", "-I", "-c", code], capture_output=True, text=True)
+    assert done.stdout == f"['health'] {tool.PYTHON}\n", done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (
+            "WARNING: Retrying after connection broken by 'NewConnectionError(…)': /simple/six/\n"
+            "ERROR: No matching distribution found for six==1.17.0\n",
+            tool.OfflineError,
+        ),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.\n", tool.PackageError),
+        ("", tool.PackageError),
+    ],
+    ids=["no network", "another hash", "nothing said"],
+)
+def test_only_a_missing_network_counts_as_offline(
+    said: str, kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the packages can't be downloaded the tests of the package are skipped; whatever else is wrong fails them."""
+    failed = subprocess.CompletedProcess([], 1, stdout="", stderr=said)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(tool.PackageError) as caught:
+        tool.install_packages(tmp_path)
+    assert type(caught.value) is kind
+    assert "\n" not in str(caught.value)
+
+
+@runs_here
 def test_with_the_wrong_python_health_says_so_and_nothing_else_is_there(
     unpacked: Path, fresh_storage: str, tmp_path: Path
 ) -> None:
