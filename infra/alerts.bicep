@@ -193,7 +193,7 @@ var subjects = map(
 var findings = map(
   range(0, length(alarms)),
   i =>
-    '(${alarms[i].name} | where TimeGenerated > ago(${alarms[i].window}) | project TimeGenerated, alarm = "${alarms[i].name}", title = "${alarms[i].title}", about = ${subjects[i]}, runbook = "docs/reference/operations.md, ${alarms[i].name}")'
+    '(${alarms[i].name} | where TimeGenerated > ago(${alarms[i].window}) | project TimeGenerated, alarm = "${alarms[i].name}", title = "${alarms[i].title}", about = ${subjects[i]}, runbook = "docs/how-to/on-call.md#${alarms[i].name}")'
 )
 
 type metricRule = {
@@ -301,7 +301,7 @@ resource metricAlert 'Microsoft.Insights/metricAlerts@2018-03-01' = [
     location: 'global'
     tags: tags
     properties: {
-      description: '${rule.title}. What to do: docs/reference/operations.md, ${rule.name}.'
+      description: '${rule.title}. What to do: docs/how-to/on-call.md#${toLower(rule.name)}.'
       severity: rule.severity
       enabled: true
       scopes: [rule.scope]
@@ -359,7 +359,7 @@ resource unreachable 'Microsoft.Insights/metricAlerts@2018-03-01' = {
   location: 'global'
   tags: tags
   properties: {
-    description: 'The app does not answer. What to do: docs/reference/operations.md, app_unreachable.'
+    description: 'The app does not answer. What to do: docs/how-to/on-call.md#app_unreachable.'
     severity: 0
     enabled: true
     scopes: [healthTest.id, insightsId]

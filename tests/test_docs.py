@@ -221,7 +221,7 @@ def test_documented_problems_are_the_ones_that_are_answered() -> None:
         with pytest.raises(UnreadableLead) as caught:
             parse_body(body)
         answered.append((caught.value.status, caught.value.title, caught.value.detail, "body"))
-    documented = [json.loads(text.partition("\n\n")[2]) for text in blocks("docs/reference/lead-format.md", "http")]
+    documented = [json.loads(text.partition("\n\n")[2]) for text in blocks("docs/reference/http-api.md", "http")]
     problems = [(p["status"], p["title"], p["detail"], p["field"]) for p in documented if "title" in p]
     assert problems[:2] == answered
     assert problems[-1] == (411, "A length is required", LENGTH_IS_REQUIRED, "Content-Length")
@@ -389,8 +389,8 @@ def test_the_state_diagram_has_every_state() -> None:
 # --- Operations ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_state_is_in_operations() -> None:
-    assert table("docs/reference/operations.md", "States").keys() == set(State)
+def test_every_state_is_documented() -> None:
+    assert table("docs/reference/events.md", "States").keys() == set(State)
 
 
 @pytest.mark.parametrize("name", generated_docs.GENERATED)
@@ -398,24 +398,25 @@ def test_what_is_made_from_the_code_is_as_it_makes_it(name: str) -> None:
     assert generated_docs.made(name, page(name)) == page(name), "make docs"
 
 
-def test_every_event_is_in_operations_and_the_alarms_are_marked() -> None:
-    documented = table("docs/reference/operations.md", "Log events")
+def test_every_event_is_documented_and_the_alarms_are_marked() -> None:
+    documented = table("docs/reference/events.md", "Log events")
     assert documented.keys() == set(Event)
     alarms = {name: cells[0] for name, cells in documented.items() if cells[0] not in {"", "warning"}}
     assert alarms == {alarm: f"until `{alarm.ended_by}`" if alarm.ended_by else "repeated" for alarm in ALARMS}
 
 
-def test_every_alarm_says_what_it_means_what_to_look_at_and_what_to_do() -> None:
-    documented = table("docs/reference/operations.md", "Each alarm")
-    assert documented.keys() >= ALARMS
-    warnings = {event for event in Event if event.level == logging.WARNING}
-    assert documented.keys() & set(Event) == ALARMS | warnings
-    assert all(len(cells) == 3 and all(cells) for name, cells in documented.items() if name in ALARMS | warnings)
+def test_every_alarm_has_a_runbook_and_every_warning_its_remedy() -> None:
+    name = "docs/how-to/on-call.md"
+    documented = set(re.findall(r"^### `(\w+)`$", page(name), re.MULTILINE))
+    assert {alarm.value for alarm in ALARMS} - documented == set()
+    assert {event.runbook.partition("#")[2] for event in ALARMS} <= anchors(ROOT / name)
+    assert all(len(section(name, f"`{each}`").strip()) > 80 for each in documented)
+    assert table(name, "Warnings").keys() >= {event for event in Event if event.level == logging.WARNING}
 
 
 def test_every_query_names_events_and_fields_that_there_are() -> None:
     fields = {name for event in Event for name in event.fields} | {"trace"}
-    queries = blocks("docs/reference/operations.md", "kusto")
+    queries = blocks("docs/reference/events.md", "kusto")
     assert queries
     for query in queries:
         assert set(re.findall(r"fields\)?\.(\w+)", query)) <= fields
@@ -424,9 +425,8 @@ def test_every_query_names_events_and_fields_that_there_are() -> None:
 
 def test_every_command_is_documented_and_no_other_is_mentioned() -> None:
     known = set(command_names())
-    documented = table("docs/reference/operations.md", "Commands")
-    words = {re.sub(r"( [A-Z]+| --[a-z]+)+$", "", text.removeprefix("python -m leads ")) for text in documented}
-    assert words == known
+    usages = [row[0].strip("`").removeprefix("leads ") for row in rows("docs/reference/command-line.md", "Commands")]
+    assert {re.sub(r" \[?[A-Z]+\]?$", "", usage) for usage in usages} == known
     for path in PAGES:
         for command in re.findall(r"python -m leads (?:--app \S+ )?([a-z]+(?: [a-z]+)?)", path.read_text()):
             assert {command, command.partition(" ")[0]} & known, f"{path.name}: python -m leads {command}"
@@ -434,8 +434,8 @@ def test_every_command_is_documented_and_no_other_is_mentioned() -> None:
 
 def test_every_exit_status_is_documented() -> None:
     statuses = {value for name, value in vars(exits).items() if name.isupper() and isinstance(value, int)}
-    rows = re.findall(r"^\| (\d+) \| ", section("docs/reference/operations.md", "Commands"), re.MULTILINE)
-    assert {int(status) for status in rows} == statuses
+    documented = rows("docs/reference/command-line.md", "Exit statuses")
+    assert {int(status) for status, _ in documented} == statuses
     assert {
         int(number) for number in re.findall(r"exit status (?:is )?(\d+)", page("docs/how-to/connect.md"))
     } <= statuses

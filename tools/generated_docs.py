@@ -46,8 +46,10 @@ def operations() -> str:
 
 
 def commands() -> str:
-    """Every command of the command line with its arguments and options, as its own help has them."""
-    return "\n\n".join(_command(words, command) for name in COMMANDS for words, command in _commands(name, load(name)))
+    """Every command of the command line with what it does and its options' names, as its own help has them."""
+    rows = ["| Command | Does | Options |", "|---|---|---|"]
+    rows += [_command(words, command) for name in COMMANDS for words, command in _commands(name, load(name))]
+    return "\n".join(rows)
 
 
 def _commands(words: str, command: Any) -> Iterator[tuple[str, Any]]:
@@ -60,13 +62,11 @@ def _commands(words: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 def _command(words: str, command: Any) -> str:
     context = command.make_context(words, [], resilient_parsing=True)
-    usage = " ".join(("leads", words, *command.collect_usage_pieces(context)))
-    lines = [f"### {words}", "", "```text", usage, "```", "", _summary(command)]
-    records = [record for param in command.params if (record := param.get_help_record(context))]
-    if records:
-        lines += ["", "| | |", "|---|---|"]
-        lines += [f"| `{_in_a_cell(names)}` | {_in_a_cell(says)} |" for names, says in records]
-    return "\n".join(lines)
+    arguments = [piece.strip("{}") for piece in command.collect_usage_pieces(context) if piece != "[OPTIONS]"]
+    usage = " ".join(["leads", words, *arguments])
+    names = (max(param.opts, key=len) for param in command.params if param.get_help_record(context))
+    options = [name for name in names if name.startswith("--")]
+    return f"| `{usage}` | {_in_a_cell(_summary(command))} | {', '.join(f'`{name}`' for name in options)} |"
 
 
 def _summary(command: Any) -> str:
@@ -92,7 +92,8 @@ def correctable() -> str:
 
 
 GENERATED: Mapping[str, tuple[tuple[str, Callable[[], str]], ...]] = {
-    "docs/reference/operations.md": (("operations", operations), ("events", events)),
+    "docs/reference/http-api.md": (("operations", operations),),
+    "docs/reference/events.md": (("events", events),),
     "docs/reference/command-line.md": (("commands", commands),),
     "docs/how-to/recover-leads.md": (("sent twice", replay_warning), ("fields", correctable)),
 }
@@ -111,7 +112,7 @@ def made(name: str, text: str) -> str:
 
 def _linked_from(name: str, text: str) -> str:
     """The code names a page by its path from the root; a link in a document begins at the document's folder."""
-    return text.replace("](docs/", "](" + "../" * (name.count("/") - 1))
+    return text.replace(f"]({name}#", "](#").replace("](docs/", "](" + "../" * (name.count("/") - 1))
 
 
 def main(arguments: list[str]) -> int:

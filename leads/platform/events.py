@@ -2,7 +2,7 @@
 
 A line reads `event=NAME {json}`: it can be found as text, and parsed with `parse_json` in Log Analytics. Alert rules match on
 the name. Alarms are logged at ERROR, events about a lead that needs a person at WARNING, all others at INFO. An event about a
-lead also has the field `trace`, the same from the intake on. docs/reference/operations.md is generated from this catalogue.
+lead also has the field `trace`, the same from the intake on. docs/reference/events.md is generated from this catalogue.
 """
 
 import json
@@ -224,7 +224,7 @@ class Event(StrEnum):
     )
     LEADS_NEED_A_PERSON = _Says(
         "leads_need_a_person",
-        "Leads of an offer are in the state `state` and need a person: see [States](#states).",
+        "Leads of an offer are in the state `state` and need a person: see [States](docs/reference/events.md#states).",
         "state offer destination count",
         level=logging.ERROR,
         about="state offer destination",
@@ -258,7 +258,8 @@ class Event(StrEnum):
     OFFER_WITHIN_CEILING = _Says("offer_within_ceiling", "The app sends the offer's leads again.", "offer")
     OFFER_SILENT = _Says(
         "offer_silent",
-        "No real lead of an offer has come for `hours` hours, which is unusual for this offer: [look why](#a-silent-offer).",
+        "No real lead of an offer has come for `hours` hours, which is unusual for this offer: "
+        "[look why](docs/how-to/on-call.md#offer_silent).",
         "offer hours expected",
         level=logging.ERROR,
         about="offer",
@@ -340,6 +341,11 @@ class Event(StrEnum):
         others = [f"{name} {value}" for name, value in fields.items() if value != "" and f"`{name}`" not in self._plain]
         behind = f" ({', '.join(others)})" if others else ""
         return f"{self.value}{behind}: {self.told(fields)}"
+
+    @property
+    def runbook(self) -> str:
+        """Where the documents say what to do about an alarm, by its path from the root of the repository."""
+        return f"docs/how-to/on-call.md#{self.value}"
 
     @property
     def _plain(self) -> str:

@@ -174,6 +174,7 @@ def notice_of(changes: list[Change]) -> notifications.Notice:
                     "event": change.event.value,
                     "fields": dict(change.fields),
                     "meaning": _event(change).told(change.fields),
+                    "runbook": change.event.runbook,
                     "began_at": change.began_at.isoformat(),
                     "ended_at": change.ended_at.isoformat() if change.ended_at else None,
                 }
@@ -184,7 +185,9 @@ def notice_of(changes: list[Change]) -> notifications.Notice:
 
 
 def _line(change: Change) -> notifications.Line:
-    return notifications.Line(f"{'Over' if change.ended_at else 'New'}: {_event(change).in_words(change.fields)}")
+    event = _event(change)
+    words = event.in_words(change.fields)
+    return notifications.Line(f"Over: {words}" if change.ended_at else f"New ({change.event.runbook}): {words}")
 
 
 def _event(change: Change) -> Event:

@@ -116,13 +116,15 @@ def test_a_rule_that_is_no_alarm_watches_what_the_app_cannot_say(production: Dep
 
 
 def test_what_to_do_about_an_alert_is_where_the_alert_says(production: Deployment) -> None:
-    operations = (ROOT / "docs/reference/operations.md").read_text()
-    for name, alert in promises.alerts_on_logs(production).items():
-        assert f"| `{name}` |" in operations
-        assert alert.runbook == f"docs/reference/operations.md, {name}"
-    for name, rule in metric_rules(production).items():
-        assert f"| `{name}` |" in operations
-        assert rule["description"].endswith(f"docs/reference/operations.md, {name}.")
+    page = "docs/how-to/on-call.md"
+    sections = set(re.findall(r"^### `(\w+)`$", (ROOT / page).read_text(), re.MULTILINE))
+    on_logs = promises.alerts_on_logs(production)
+    for name, alert in on_logs.items():
+        assert alert.runbook == f"{page}#{name}"
+    on_metrics = metric_rules(production)
+    for name, rule in on_metrics.items():
+        assert rule["description"].endswith(f"{page}#{name.lower()}.")
+    assert {*on_logs, *on_metrics} - sections == set()
 
 
 def test_each_alarm_has_a_text_of_its_own(production: Deployment) -> None:
@@ -353,7 +355,7 @@ def test_every_alarm_reaches_a_person_by_a_rule_with_its_own_text_subject_and_ru
     for alarm in ALARMS:
         logs.event(5, alarm, **{name: made_up(name) for name in alarm.fields})
         about = ", ".join(f"{name} {made_up(name)}" for name in alerts[alarm].about) or "the app"
-        expected.add((alarm, alerts[alarm].title, about, f"docs/reference/operations.md, {alarm}"))
+        expected.add((alarm, alerts[alarm].title, about, f"docs/how-to/on-call.md#{alarm}"))
     logs.request(5, "watch")
     found = {
         (rule["properties"]["severity"], *(row[name] for name in ("alarm", "title", "about", "runbook")))

@@ -175,6 +175,7 @@ def test_a_paused_connection_is_told_when_it_pauses_and_when_it_works_again(
     routed.tick(3)
     assert alarms_posted(told) == [("connection_paused", False), ("connection_paused", True)]
     began, ended = [alarm for post in told.posts for alarm in post["alarms"]]
+    assert {alarm["runbook"] for alarm in (began, ended)} == {"docs/how-to/on-call.md#connection_paused"}
     about = {"used_by": "contoso.crm/crm", "host": "127.0.0.1", "reason": "the secret has expired: make a new one"}
     assert began["fields"].items() >= (about | {"type": "recording", "waiting": 1}).items()
     assert logged(caplog, "connection_paused")[0].items() >= about.items()
