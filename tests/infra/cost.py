@@ -21,7 +21,7 @@ BLOBS_OF_FIRST: Final = MINUTES * 7
 BLOBS_OF_FURTHER: Final = MINUTES * 14
 INSTANCES_UP: Final = 3
 """One for each group of functions, at most."""
-REQUESTS_OF_LEAD: Final = {1_000: 10, 100_000: 8, 10_000_000: 6}
+REQUESTS_OF_LEAD: Final = {100: 10, 1_000: 10, 100_000: 8, 10_000_000: 6}
 """Three of them to queues."""
 GB_OF_LOGS: Final = 6e-6
 GB_OF_LOGS_OF_REQUEST: Final = 1e-6
