@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from leads.cli.connect import where_secrets_go
+from leads.cli.program import COMMANDS, load
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -86,6 +87,32 @@ def az_calls(line: str) -> Iterator[list[str]]:
             yield re.sub("[\"'`]", " ", call).split()
 
 
+def leads_calls(text: str) -> Iterator[list[str]]:
+    """Each call of the program `leads` in a document: its words up to the end of the command."""
+    code = "\n".join([*BLOCK.findall(text), *re.findall(r"^ {4,}\S.*$", BLOCK.sub("", text), re.MULTILINE)])
+    inline = [" ".join(found.split()) for found in re.findall(r"`([^`]+)`", BLOCK.sub("", text))]
+    for line in [*re.sub(r"\\\n\s*", " ", code).splitlines(), *inline]:
+        line = re.sub(r'"\$\([^)]*\)"', "…", line)
+        if called := re.match(r"\s*(?:\$ )?(?:\S*python -m )?leads ((?:--app |[a-z])[^|;#&>]*)", line):
+            yield re.sub("[\"'`]", " ", called[1]).split()
+
+
+def unknown_in(words: list[str]) -> list[str]:
+    """What of a call of `leads` its command line does not know: a command, or an option."""
+    while words and words[0] == "--app":
+        words = words[2:]
+    if not words or words[0] not in COMMANDS:
+        return [f"leads {word}" for word in words[:1]]
+    name, command, rest = words[0], load(words[0]), words[1:]
+    if hasattr(command, "commands"):
+        if not rest or rest[0] not in command.commands:
+            return [f"leads {name} {rest[0]}"] if rest else []
+        name, command, rest = f"{name} {rest[0]}", command.commands[rest[0]], rest[1:]
+    known = {option for param in command.params for option in param.opts} | {"--help", "--json", "--csv"}
+    used = [word.partition("=")[0] for word in rest if re.match("--?[a-z]", word)]
+    return [f"leads {name} {option}" for option in used if option not in known]
+
+
 def wrong_with(line: str) -> list[str]:
     """What is unsafe or unknown in a shell command."""
     told = [name for name, pattern in UNSAFE.items() if "127.0.0.1" not in line and re.search(pattern, line, re.I)]
@@ -124,6 +151,22 @@ def test_a_command_that_does_not_do_is_found(line: str) -> None:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_shell_command_of_a_document_exists_and_shows_no_secret(path: Path) -> None:
     assert {line: told for line in shell_lines(path.read_text()) if (told := wrong_with(line))} == {}
+
+
+@pytest.mark.parametrize(
+    "path", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_every_call_of_the_command_line_in_a_document_has_commands_and_options_that_there_are(path: Path) -> None:
+    assert [told for words in leads_calls(path.read_text()) for told in unknown_in(words)] == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["leads lists", "leads leads lost", "leads --app prod status --fast", "python -m leads offers test ID --now"],
+)
+def test_a_call_of_the_command_line_that_does_not_do_is_found(call: str) -> None:
+    assert [told for words in leads_calls(f"a `{call}` b") for told in unknown_in(words)]
+    assert [told for words in leads_calls(f"```bash\n{call}\n```\n") for told in unknown_in(words)]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
