@@ -39,15 +39,18 @@ def print_version(wanted: bool) -> None:
 
 
 @commands.callback(
-    help=f"""Look at marketplace leads and where they stand, and connect the offers that they belong to.
+    help=f"""Show marketplace leads and their states, and connect offers to destinations.
 
-    Reached is either the storage account of the app: set LeadsStorage to its connection string
-    (UseDevelopmentStorage=true for Azurite), or LeadsStorage__accountName to use your Azure login (az login) with the roles
-    Storage Table Data Contributor and Storage Queue Data Contributor. Or, with --app, the deployed app: set {KEY_VARIABLE} to
-    the key of its function manage, or be asked for it; or keep address and key under a name with login, for --app NAME or use.
-    With the key of the function report or operate, the address ends in /api/report or /api/operate: whoami says what it opens.
-    Where Entra ID stands in front, {TOKEN_VARIABLE} holds the access token; whoever has an app role needs no key then.
-    Commands and output are the same. Times are UTC.
+    The commands work on the deployed app or on its storage account, with the same output. Times are UTC.
+
+    Deployed app: give --app URL, and set {KEY_VARIABLE} to the key of the function manage, or type it when asked. login keeps
+    address and key under a name, for --app NAME or use. For a key of the function report or operate, end the address in
+    /api/report or /api/operate; whoami shows what the key allows. If the app requires Entra ID, set {TOKEN_VARIABLE} to an
+    access token. A user with an app role needs no key.
+
+    Storage account: set LeadsStorage to its connection string (UseDevelopmentStorage=true for Azurite). Or set
+    LeadsStorage__accountName to use your Azure login (az login), with the roles Storage Table Data Contributor and Storage
+    Queue Data Contributor.
 
     \b
     python -m leads status
@@ -63,8 +66,8 @@ def print_version(wanted: bool) -> None:
     python -m leads access < address.txt
     python -m leads erase
 
-    Exit status: 0 done, 1 not found, 2 wrong input or setting, 3 storage or app out of reach, 4 somebody else has changed the
-    offer meanwhile, 5 done and something needs you (status, doctor, validate, test, replay, reconcile,
+    Exit status: 0 done, 1 not found, 2 wrong input or setting, 3 storage or app out of reach, 4 somebody else changed the
+    offer at the same time, 5 done and something needs you (status, doctor, validate, test, replay, reconcile,
     import, erase, apply --dry-run), 130 interrupted.
     """
 )

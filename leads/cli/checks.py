@@ -219,19 +219,18 @@ def offers_test(
         bool,
         typer.Option(
             "--show-answer",
-            help="If it is refused: send it once more from this machine, and show an excerpt of the answer.",
+            help="If the lead is refused, send it again from this machine and show an excerpt of the answer.",
         ),
     ] = False,
 ) -> int:
     """Send a test lead and wait until it has arrived.
 
-    It has the marketplace's own form, and goes through the whole app: the queue, routing, the destinations. In the CRM it
-    carries the mark MSFT_TEST_ and a number, by which it can be found and removed. Exit status 5 if it has not arrived in
-    time; it is tried on all the same.
+    The test lead has the marketplace's format and goes through the whole app: queue, routing, destinations. In the CRM, find
+    it by its mark MSFT_TEST_ and number, and remove it. Exit status 5 if it has not arrived in time; the app still retries it.
     """
     if show_answer and not isinstance(context.obj, StorageTransport):
         raise Invalid(
-            "--show-answer: sends from this machine, and no answer comes over HTTP; leave out --app or --show-answer"
+            "--show-answer: can't be used with --app, because this machine must send the lead; leave out one of them"
         )
     return send_and_wait(context, offer_id, action, timeout, show_answer=show_answer)
 

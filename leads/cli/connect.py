@@ -57,22 +57,22 @@ def offers_connect(
         list[str] | None, typer.Option("--title", metavar="TITLE", help="A display name of the offer; may be repeated.")
     ] = None,
     validate: Annotated[
-        bool | None, typer.Option("--validate/--no-validate", help="Sign in and look before it is saved.")
+        bool | None, typer.Option("--validate/--no-validate", help="Check the connection before saving.")
     ] = None,
     test: Annotated[bool | None, typer.Option("--test/--no-test", help="Send a test lead afterwards.")] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Ask nothing: what is not given is the default. For scripts.")
+        bool, typer.Option("--yes", help="Ask nothing and use the default for each missing flag. For scripts.")
     ] = False,
 ) -> int:
     """Connect an offer to a destination, question by question.
 
-    Asks for all that is needed, checks it, saves it, tries it.
+    The command asks for the settings, checks the connection, saves the offer and sends a test lead.
 
-    A new destination is added to the offer; one of the same name is replaced. Nothing is saved before the end, and then
-    only if nobody else has changed the offer meanwhile.
+    A new destination is added to the offer; a destination with the same name is replaced. The command saves only at the end,
+    and only if the offer has not changed since it was read.
 
-    Secrets are never asked for, only where they are kept: env:NAME (an app setting) or keyvault:NAME (a Key Vault
-    secret). The command that puts one there is shown.
+    Do not enter secrets. Enter the place of a secret: env:NAME (an app setting) or keyvault:NAME (a Key Vault secret). The
+    command shows how to store the secret there.
 
     \b
     python -m leads offers connect

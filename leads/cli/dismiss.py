@@ -57,7 +57,7 @@ def dismiss(
     after: After = "",
     shape: ListShape = Shape.TABLE,
 ) -> int:
-    """Dismiss leads that nobody will repair: one, or many by their cause.
+    """Dismiss leads that need no repair: one, or many by their cause.
 
     A dismissed lead raises no alarm and counts as skipped. It keeps its history and your note, and is not sent. You can take a
     dismissal back, lead by lead.

@@ -24,7 +24,7 @@ def doctor(
     every: Annotated[bool, typer.Option("--all", help="Show what is fine, too.")] = False,
     shape: ListShape = Shape.TABLE,
 ) -> int:
-    """Look for what is wrong with the deployment, and say what to do about it.
+    """Check the deployment; report problems and what to do.
 
     Looks at settings, identity, queues, tables, offers, secrets, connections, the intake, and whether the app runs. It
     changes nothing.

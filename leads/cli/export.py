@@ -37,7 +37,7 @@ def export(
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> int:
-    """Export leads with all that they say, personal data included.
+    """Export leads with all their data, including personal data.
 
     With the key of the function operate, all but personal data.
 

@@ -175,7 +175,7 @@ def reconcile(
     bring_in: Annotated[bool, typer.Option("--import", help="Import the leads that never arrived.")] = False,
     shape: ListShape = Shape.TABLE,
 ) -> int:
-    """Say which leads of a list never arrived, and which are not delivered.
+    """Compare a list with the app: leads that never arrived or are not delivered.
 
     The list is Partner Center's own (Referrals > Leads, Download): what the marketplace knows of, whatever became of it. The
     file has what the page shows, so take off its filters and download each tab.

@@ -52,19 +52,19 @@ Until = Annotated[str | None, typer.Option(help="Only leads received until then;
 group = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="""Leads: where each stands, and every attempt to deliver it.
+    help="""Leads, their states, and each delivery attempt.
 
     \b
-    waiting, retry        on the queue, or tried again by itself
-    parked                its connection is paused; sent by itself when that works again
-    unrouted              no offer takes it; sent by itself when one does
-    crashed               the worker failed with it; tried again alone, up to three times
-    held                  nobody knows whether it has arrived; look, then decide
-    dead_letter           the destination refuses it; see the reason
-    unreadable            its body can't be read; it is kept
-    delivered, duplicate, skipped    done; delivered (unconfirmed) is handed over to a
-                          vendor that does not say what came of it
-    erased                not sent any more: its customer was erased, or its time was over
+    waiting, retry        on the queue, or retried automatically
+    parked                the connection is paused; sent when the connection works again
+    unrouted              no offer takes the lead; sent when an offer does
+    crashed               the worker crashed with the lead; retried alone, up to three times
+    held                  the app can't know whether the lead arrived; look in the CRM, then decide
+    dead_letter           the destination refuses the lead; see the reason
+    unreadable            the body can't be read; the app keeps it
+    delivered, duplicate, skipped    done; delivered (unconfirmed): the vendor took the lead
+                          and does not confirm the result
+    erased                no longer sent: the customer was erased, or the retention has ended
     """,
 )
 

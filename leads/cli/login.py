@@ -56,7 +56,7 @@ def login(
         bool, typer.Option("--check/--no-check", help="Ask the app who this is before it is saved.")
     ] = True,
 ) -> None:
-    """Keep an app's address under a name, and where its key comes from.
+    """Keep an app's address, and the place of its key, under a name.
 
     Without an option that says where, the key is asked for, or read from standard input, and kept in a file that only you can
     read. The first app is used from then on where neither --app nor LeadsStorage says otherwise; `use` chooses another.
@@ -94,7 +94,7 @@ def login(
 
 
 def logout(name: Name) -> None:
-    """Forget an app's profile, and the key that it keeps."""
+    """Remove an app's profile and its key."""
     profiles = read_profiles()
     profiles.named(name)
     del profiles.apps[name]
@@ -107,7 +107,7 @@ def use(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The profile's name.", autocompletion=profile_names)] = "",
     none: Annotated[bool, typer.Option("--none", help="Use no profile, unless --app names one.")] = False,
 ) -> None:
-    """Choose the app that is used where neither --app nor LeadsStorage says otherwise."""
+    """Choose the app that is used without --app and LeadsStorage."""
     if bool(name) == none:
         raise Invalid("NAME: name a profile, or give --none")
     profiles = read_profiles()
@@ -119,7 +119,7 @@ def use(
 
 
 def profiles(shape: ListShape = Shape.TABLE) -> None:
-    """List the apps that are known by name, and where the key of each comes from. Keys are not shown."""
+    """List the known apps and where the key of each comes from. Keys are not shown."""
     found = read_profiles()
     rows = [
         {"name": name, "url": profile.url, "source": profile.source, "current": name == found.current}

@@ -115,7 +115,7 @@ def save_all(context: typer.Context, plans: Sequence[Planned], *, with_changes: 
             save(context, planned)
         except Changed:
             print_line(
-                f"error: {planned.id}: somebody else has saved it meanwhile; it is left as it is now. "
+                f"error: {planned.id}: the offer changed since it was read, so nothing was saved. "
                 "Repeat the command to see the new difference",
                 err=True,
             )

@@ -25,7 +25,7 @@ from leads.privacy.erasure import ErasureEntry, HandedOver
 
 
 def access(context: typer.Context, after: After = "") -> None:
-    """Print all that is held about an e-mail address, as JSON.
+    """Print all data that the app holds about an e-mail address, as JSON.
 
     The address is asked for, or read from standard input, so that it stands in no list of processes and no history.
 
@@ -50,7 +50,7 @@ def erase(
     after: After = "",
     shape: AnswerShape = OneShape.TABLE,
 ) -> int:
-    """Erase a customer by e-mail address: their leads, what is remembered of them, what waits on the queues.
+    """Erase a customer by e-mail address: leads, customer rows and messages on the queues.
 
     The address is asked for, or read from standard input, so that it stands in no list of processes and no history.
 

@@ -19,39 +19,37 @@ class Listed(NamedTuple):
 
 
 COMMANDS: Final = {
-    "status": Listed("status", "status", "Show offers, connections, what waits and what became of the last leads."),
+    "status": Listed("status", "status", "Show offers, connections, waiting leads and the latest results."),
     "report": Listed(
         "report",
         "report",
         "Show how many leads came in the last 30 days, how far customers came, and how long leads took to the CRM.",
     ),
-    "replay": Listed("replay", "replay", "Send leads again that have not arrived: one, or many."),
-    "dismiss": Listed("dismiss", "dismiss", "Dismiss leads that nobody will repair: one, or many by their cause."),
+    "replay": Listed("replay", "replay", "Send leads again: one, or many that have not arrived."),
+    "dismiss": Listed("dismiss", "dismiss", "Dismiss leads that need no repair: one, or many by their cause."),
     "reconcile": Listed(
-        "imports", "reconcile", "Say which leads of a list never arrived, and which are not delivered."
+        "imports", "reconcile", "Compare a list with the app: leads that never arrived or are not delivered."
     ),
-    "doctor": Listed("doctor", "doctor", "Look for what is wrong with the deployment, and say what to do about it."),
-    "export": Listed("export", "export", "Export leads with all that they say, personal data included."),
-    "access": Listed("people", "access", "Print all that is held about an e-mail address, as JSON."),
+    "doctor": Listed("doctor", "doctor", "Check the deployment; report problems and what to do."),
+    "export": Listed("export", "export", "Export leads with all their data, including personal data."),
+    "access": Listed("people", "access", "Print all data that the app holds about an e-mail address, as JSON."),
     "erase": Listed(
         "people",
         "erase",
-        "Erase a customer by e-mail address: their leads, what is remembered of them, what waits on the queues.",
+        "Erase a customer by e-mail address: leads, customer rows and messages on the queues.",
     ),
-    "whoami": Listed("who", "whoami", "Show the level that the key opens: report, operate or personal."),
-    "audit": Listed(
-        "who", "audit", "List who has changed something or viewed personal data, newest first, for a year back."
+    "whoami": Listed("who", "whoami", "Show what the key allows: report, operate or personal."),
+    "audit": Listed("who", "audit", "List changes and views of personal data in the last year, newest first."),
+    "offers": Listed("connect", "group", "Offers and the destinations of their leads."),
+    "leads": Listed("leads", "group", "Leads, their states, and each delivery attempt."),
+    "connections": Listed(
+        "connections", "group", "Connections, which destinations with the same address and sign-in share."
     ),
-    "offers": Listed("connect", "group", "Offers: where the leads of a marketplace offer go."),
-    "leads": Listed("leads", "group", "Leads: where each stands, and every attempt to deliver it."),
-    "connections": Listed("connections", "group", "Connections: what destinations share."),
-    "login": Listed("login", "login", "Keep an app's address under a name, and where its key comes from."),
-    "logout": Listed("login", "logout", "Forget an app's profile, and the key that it keeps."),
-    "use": Listed("login", "use", "Choose the app that is used where neither --app nor LeadsStorage says otherwise."),
-    "profiles": Listed(
-        "login", "profiles", "List the apps that are known by name, and where the key of each comes from."
-    ),
-    "import": Listed("imports", "group", "Bring in leads from elsewhere."),
+    "login": Listed("login", "login", "Keep an app's address, and the place of its key, under a name."),
+    "logout": Listed("login", "logout", "Remove an app's profile and its key."),
+    "use": Listed("login", "use", "Choose the app that is used without --app and LeadsStorage."),
+    "profiles": Listed("login", "profiles", "List the known apps and where the key of each comes from."),
+    "import": Listed("imports", "group", "Import leads from a list or another table."),
 }
 
 FOR_NO_APP: Final = frozenset({"login", "logout", "use", "profiles"})

@@ -75,7 +75,7 @@ def replay(
     after: After = "",
     shape: ListShape = Shape.TABLE,
 ) -> int:
-    """Send leads again that have not arrived: one, or many.
+    """Send leads again: one, or many that have not arrived.
 
     Whatever was delivered is left alone. Leads go out at five a second, behind those that come in.
 

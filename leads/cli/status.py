@@ -18,7 +18,7 @@ from leads.operations.status import COUNTED_AT_MOST, Status, Waiting, show_statu
 
 
 def status(context: typer.Context, shape: AnswerShape = OneShape.TABLE) -> int:
-    """Show offers, connections, what waits and what became of the last leads. Exit status 5 if something needs a person."""
+    """Show offers, connections, waiting leads and the latest results. Exit status 5 if something needs a person."""
     found = ask(context, show_status, Nothing())
     verdict = NEEDS_A_PERSON if found.needs_a_person else DONE
     if shape is OneShape.JSON:

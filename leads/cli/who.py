@@ -14,7 +14,7 @@ from leads.operations.table import whoami as show_caller
 
 
 def whoami(context: typer.Context, shape: AnswerShape = OneShape.TABLE) -> None:
-    """Show the level that the key opens: report, operate or personal.
+    """Show what the key allows: report, operate or personal.
 
     With the storage account it is always personal.
     """
@@ -32,7 +32,7 @@ def audit(
     cursor: Annotated[str, typer.Option(help="Go on where the page before has ended.")] = "",
     shape: ListShape = Shape.TABLE,
 ) -> None:
-    """List who has changed something or viewed personal data, newest first, for a year back.
+    """List changes and views of personal data in the last year, newest first.
 
     Who: `key` and the level of the key, the object id of a person or program in Entra ID, or `shell` for whoever has rights on
     the storage account. Never a name.

@@ -129,7 +129,9 @@ class _Examination:
             says = "the platform does not say whether its authentication is on; where it is off, anybody could seem signed in"
             yield note(Area.SETTINGS, about, says, remedy)
         else:
-            yield wrong(Area.SETTINGS, about, "the platform's authentication is off, so nobody is let in", remedy)
+            yield wrong(
+                Area.SETTINGS, about, "the platform's authentication is off, so the app rejects every sign-in", remedy
+            )
 
     def _has_storage(self) -> bool:
         settings = self.app.settings
@@ -180,7 +182,9 @@ class _Examination:
         if count is None:
             return _not_there(Area.QUEUES, name)
         if name == POISON_QUEUE and count:
-            remedy = "watch empties it every minute: if the number stays, see that function's log"
+            remedy = (
+                "watch empties this queue every minute; if the number does not fall, see the log of the function watch"
+            )
             return note(Area.QUEUES, name, f"holds {count} messages that made the worker fail", remedy)
         return fine(Area.QUEUES, name, "can be read and written")
 
@@ -199,7 +203,7 @@ class _Examination:
         for (table, what), count in Counter((table, one.what) for table, one in found).items():
             first = next(one.row for name, one in found if (name, one.what) == (table, what))
             says = f"{count} rows ({what}) can't be read by this release, the first is {first}"
-            remedy = "deploy the release that wrote them; what can't be read is left out everywhere, and nothing of it is lost"
+            remedy = "deploy the release that wrote them; until then this release skips these rows, and nothing is lost"
             yield wrong(Area.TABLES, table, says, remedy)
 
     # offers
@@ -229,11 +233,11 @@ class _Examination:
             return
         says = f"a lead came without a Content-Length at {last.at:%Y-%m-%d %H:%M} UTC, and is lost"
         about = f"sender {last.user_agent}" if last.user_agent else "a sender without a name"
-        remedy = "have it give a length, or let a gateway buffer its bodies (docs/how-to/connect.md)"
+        remedy = "make the sender give a Content-Length, or let a gateway buffer the bodies (docs/how-to/connect.md)"
         if clock.now() - last.at < WITHOUT_LENGTH_FOR:
             yield wrong(Area.INTAKE, about, says, remedy)
         else:
-            yield note(Area.INTAKE, about, says, f"{remedy}; nothing, where that is done")
+            yield note(Area.INTAKE, about, says, f"{remedy}; if that is done, do nothing")
 
     def _release(self) -> Finding:
         """Which release answers. A package that was made from a commit has been tested as it is."""
@@ -251,9 +255,7 @@ class _Examination:
         if COUNTS_TABLE not in self.readable:
             return
         until = self.app.counts.counted_until()
-        remedy = (
-            "see whether the function app is started, its function watch enabled, and what that function's log says"
-        )
+        remedy = "check that the function app is started and its function watch is enabled, then read the log of watch"
         if until is None:
             yield note(
                 Area.APP, "watch", "has left no trace yet", f"a new app leaves one within 15 minutes; else {remedy}"
@@ -270,7 +272,7 @@ class _Examination:
             if name not in secrets:
                 close = get_close_matches(name, known, n=1, cutoff=0.8)
                 remedy = f"did you mean {close[0]}?" if close else "remove it"
-                yield note(Area.SETTINGS, name, "nothing reads this variable", remedy)
+                yield note(Area.SETTINGS, name, "the app does not use this variable", remedy)
 
 
 def _has_endpoints(settings: Settings) -> bool:
@@ -280,9 +282,11 @@ def _has_endpoints(settings: Settings) -> bool:
 def _split_problem(problem: str) -> tuple[str, str, str]:
     """A wrong setting's name, what is wrong, and what to do: a problem begins with the field and ends with the fix."""
     name, _, says = problem.partition(": ")
-    return name, says, "correct it: until then leads are answered 503, and none is delivered"
+    return name, says, "correct the setting; until then senders of leads get 503 and no lead is delivered"
 
 
 def _not_there(area: Area, name: str) -> Finding:
-    remedy = "the app makes it at first use; if it has had leads before, look whether LeadsStorage is the right account"
-    return note(area, name, "is not there yet", remedy)
+    remedy = (
+        "the app creates it at first use; if the app had leads before, check that LeadsStorage is the right account"
+    )
+    return note(area, name, "does not exist yet", remedy)

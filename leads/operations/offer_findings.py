@@ -28,11 +28,11 @@ def look_at_offers(offers: Iterable[Offer], unreadable: Iterable[UnreadableOffer
         names = ", ".join(config.name for config in offer.destinations)
         yield fine(Area.OFFERS, offer.id, f"goes to {names}")
     for one in unreadable:
-        remedy = f"python -m leads offers remove '{one.row}', then set it anew; or go back to the newer release"
-        yield wrong(Area.OFFERS, one.row, "is stored, and this release can't read it", remedy)
+        remedy = f"python -m leads offers remove '{one.row}', then save it again; or deploy the newer release again"
+        yield wrong(Area.OFFERS, one.row, "is stored, but this release can't read it", remedy)
     if not offers:
         remedy = "python -m leads offers connect ID"
-        yield wrong(Area.OFFERS, "all", "none is configured: every lead waits as unrouted", remedy)
+        yield wrong(Area.OFFERS, "all", "no offer is configured, so every lead waits as unrouted", remedy)
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class OfferExamination:
         now = clock.now()
         for known in expiry.expiries(self.context.secrets, self.offers):
             about = f"{_about(known.offer, known.destination)}: {known.setting}"
-            remedy = f"renew it, and store it where {known.reference} points"
+            remedy = f"renew the secret and store it where {known.reference} points"
             if known.at <= now:
                 yield wrong(Area.SECRETS, about, f"expired on {known.at:%Y-%m-%d}", remedy)
             elif known.at - now <= EXPIRES_SOON:
@@ -65,7 +65,7 @@ class OfferExamination:
         except SettingsError as error:
             self.missing_secrets.add(reference)
             remedy = (
-                "set it where the app runs (infra/: keyVaultSettings); only --app URL sees the settings of the deployed app"
+                "set it where the app runs (infra/: keyVaultSettings); to check the settings of the deployed app, use --app URL"
                 if reference.startswith("env:")
                 else "store it in the vault of LEADS_KEY_VAULT_URI, and give the identity the role Key Vault Secrets User there"
             )
@@ -102,10 +102,10 @@ class OfferExamination:
         found, answer = check(isolated_destination(self.context, config, self.context.secrets))
         code = f" ({found.code})" if found.code else ""
         if found.transient:
-            remedy = "the app tries again by itself, and no lead is lost; if it lasts, see the vendor's status page"
+            remedy = "the app retries and no lead is lost; if the problem lasts, see the vendor's status page"
             return note(Area.CONNECTIONS, about, f"out of reach for now: {found.problem}{code}", remedy, answer)
         if not found.ok:
-            remedy = "mend it as it says; the connection opens by itself within a minute, and its leads follow"
+            remedy = "fix the problem as described; within a minute the connection opens and the app sends its leads"
             return wrong(Area.CONNECTIONS, about, f"{found.problem}{code}", remedy, answer)
         return _usable(connection, about, uses[0][0].id, found.problem)
 
@@ -115,7 +115,7 @@ def _usable(connection: Connection, about: str, offer: str, problem: str) -> Fin
     if connection.refusal:
         says = f"its check passes, but {connection.last_refusal}"
         remedy = (
-            "change what it names, or see the receiver's log; then send a test lead: "
+            "change what the refusal names, or read the receiver's log; then send a test lead: "
             f"python -m leads offers test {quote(offer)}"
         )
         return wrong(Area.CONNECTIONS, about, says, remedy)

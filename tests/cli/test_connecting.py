@@ -122,7 +122,7 @@ def test_who_is_second_is_told_and_overwrites_nothing(
     file = written([OFFER | {"id": "a.b", "titles": ["Ours"]}, OFFER | {"titles": ["Ours"]}])
     ran = run("offers", *(file if word == "FILE" else word for word in command.split()))
     assert ran.status == 4
-    assert ran.err.startswith("error: contoso.crm: somebody else has saved it meanwhile; it is left as it is now.")
+    assert ran.err.startswith("error: contoso.crm: the offer changed since it was read, so nothing was saved.")
     assert titles(pipeline) == {"a.b": ["Ours" if "FILE" in command else "Old"], "contoso.crm": ["Theirs"]}
     assert [config.name for config in pipeline.app.offers.stored()[-1].offer.destinations] == ["theirs"]
 

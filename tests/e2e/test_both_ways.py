@@ -170,7 +170,7 @@ def test_who_is_second_over_http_is_told_as_well(app: RunningApp, directly: Run,
         theirs.write_text(json.dumps(OFFER | {"titles": ["Theirs", "too"]}))
         directly("offers", "set", str(theirs))
         terminal.type("y")
-        terminal.wait_for("contoso.crm: somebody else has saved it meanwhile; it is left as it is now.")
+        terminal.wait_for("contoso.crm: the offer changed since it was read, so nothing was saved.")
         assert terminal.end() == 4
     assert json.loads(directly("offers", "show", "contoso.crm").out)["titles"] == ["Theirs", "too"]
 

@@ -94,7 +94,7 @@ function ReplayDialog({ address, onClose, onDone }) {
   });
   return html`<${Dialog} title=${words.replayTitle} onClose=${onClose}>
     <${Loaded} of=${plan}>${({ deliveries }) => html`
-      <ul class="plan">${deliveries.map((each) => html`<li><strong>${each.destination || words.anew}</strong> <${State} state=${each.state} />
+      <ul class="plan">${deliveries.map((each) => html`<li><strong>${each.destination || words.routedAgain}</strong> <${State} state=${each.state} />
         <br />${each.kept || words.wouldSend}${each.twice && html`<br /><${Badge} kind="warn">${each.twice}<//>`}</li>`)}</ul>
     `}<//>
     <label class="check"><input type="checkbox" checked=${force} onChange=${(event) => setForce(event.target.checked)} /> ${words.force}</label>
