@@ -60,7 +60,7 @@ class App:
 
     @once
     def lead_queues(self) -> dict[str, Queue]:
-        """The queues whose messages can hold a lead, by name. Messages are read as they are stored."""
+        """The queues with messages that can hold a lead, by name. Messages are read as they are stored."""
         return {LEADS_QUEUE: self.storage.queue(LEADS_QUEUE, encoded=False), POISON_QUEUE: self.poison}
 
     @once
@@ -82,7 +82,7 @@ class App:
 
     @once
     def _intake_storage(self) -> Storage:
-        """For the intake, whose sender waits: storage that does not answer is given up on quickly."""
+        """Storage for the intake, with short time-outs, because a sender waits."""
         return Storage(self.settings, INTAKE_TIMEOUTS)
 
     @once

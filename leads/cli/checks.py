@@ -91,7 +91,7 @@ def validate_unsaved(context: typer.Context, offer: Offer, destination: str = ""
     answers = [ask(context, validate_destination, ValidateDestination(destination=config)) for config in chosen]
     found = [each for answer in answers for each in answer.destinations]
     if not found:
-        raise NotFound("destination: the offer has none of that name; show the offer to see the names there are")
+        raise NotFound("destination: the offer has no destination of that name; show the offer to see its destinations")
     return Validation(ok=all(each.ok for each in found), destinations=found)
 
 
@@ -125,7 +125,7 @@ def offers_preview(
     context: typer.Context,
     offer_id: OptionalId = "",
     lead: Annotated[
-        str, typer.Option(metavar="FILE", help="A lead in any shape that the intake takes; - is standard input.")
+        str, typer.Option(metavar="FILE", help="A lead in any format that the app accepts; - is standard input.")
     ] = "",
     action: Annotated[
         str, typer.Option(metavar="CODE", help="Without --lead: what a made-up customer does, such as PLT or Create.")

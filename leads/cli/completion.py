@@ -51,7 +51,7 @@ def _beginning(incomplete: str, words: Completed) -> Completed:
 
 
 def _asked(context: typer.Context, run: Any, rows: Callable[[Any], Iterable[Any]]) -> Iterable[Any]:
-    """The rows of an operation's answer; none where it can't be had, because nobody reads an error while typing."""
+    """The rows of an operation's answer. Empty if the operation fails: completion shows no errors."""
     from leads.cli.transport import reach
     from leads.operations.operation import Nothing
 

@@ -1,4 +1,4 @@
-"""`offers connect`: a destination is set up question by question, or by flags. What is asked stands in the types' own schemas."""
+"""`offers connect`: set up a destination question by question, or by flags. The questions come from the types' schemas."""
 
 import json
 import re
@@ -79,7 +79,7 @@ def offers_connect(
     python -m leads offers connect contoso.crm --type azure_table --set table=CrmLeads --validate --test --yes
     """
     if not yes and not sys.stdin.isatty():
-        raise Invalid("--yes: is needed here, because there is nobody to ask; give the rest as flags, see --help")
+        raise Invalid("--yes: is needed, because this is not a terminal; give the other settings as flags, see --help")
     dialogue = Dialogue(context, not yes, offer_id.strip(), type_name, name, _pairs(settings or []), titles or [])
     offer, stored = dialogue.offer(validate)
     if offer is None:
@@ -109,7 +109,7 @@ class Dialogue:
     given_titles: list[str]
 
     def offer(self, validate: bool | None) -> tuple[Offer | None, ShownOffer | None]:
-        """The offer as it is to be saved (None = it is not usable, and nobody is there to mend it), and as it is stored now."""
+        """The offer to save (None = unusable, and there is no terminal to correct it), and the stored offer."""
         offer_id = self._offer_id()
         stored = stored_offer(self.context, offer_id)
         titles = self.given_titles or (self._titles() if stored is None else [])

@@ -26,11 +26,11 @@ from leads.operations.operation import Nothing
 group = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="""Connections: what destinations share.
+    help="""Connections, which destinations with the same address and sign-in share.
 
-    Those with the same type, address and credentials have one connection. One that does not work is paused, probed every
-    minute and opened again by the app itself. One that a person has paused stays so until a person resumes it. Leads are
-    parked meanwhile, and none is lost.
+    Destinations with the same type, address and credentials share a connection. The app pauses a connection that does not
+    work, probes it every minute and opens it again by itself. A connection that a person paused stays paused until a person
+    resumes it. While a connection is paused, its leads are parked, and none is lost.
     """,
 )
 
@@ -86,9 +86,7 @@ def connections_show(context: typer.Context, connection_id: ConnectionId, shape:
 def connections_pause(
     context: typer.Context,
     connection_id: ConnectionId,
-    note: Annotated[
-        str, typer.Option(help=f"Why, for whoever finds it paused; up to {MAX_NOTE_CHARACTERS} characters.")
-    ],
+    note: Annotated[str, typer.Option(help=f"The reason, for colleagues; up to {MAX_NOTE_CHARACTERS} characters.")],
 ) -> None:
     """Pause a connection, for maintenance say.
 

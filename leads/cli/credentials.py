@@ -18,7 +18,7 @@ class Credentials(Protocol):
 
     @property
     def is_at_hand(self) -> bool:
-        """Whether nobody has to be asked for them, and no other program."""
+        """Whether the credentials are known without asking a person or another program."""
 
     def key(self, function: str) -> str:
         """The key of a function. Raises `SettingsError` or `OutOfReach`."""

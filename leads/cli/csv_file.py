@@ -72,7 +72,7 @@ def _delimiter(text: str) -> tuple[str, str]:
 
 def _columns(header: Sequence[str]) -> list[str]:
     if any(map(_CONTROLS.search, header)):
-        raise Invalid(f"FILE: is no text; {_HINT}")
+        raise Invalid(f"FILE: is not text; {_HINT}")
     columns = [name.strip() or f"(column {number})" for number, name in enumerate(header, 1)]
     while columns and columns[-1] == f"(column {len(columns)})":
         columns.pop()

@@ -1,4 +1,4 @@
-"""`dismiss`: leads that nobody will repair call for nobody any more."""
+"""`dismiss`: end the alarms of leads that need no repair."""
 
 from typing import Annotated
 
@@ -36,7 +36,7 @@ def dismiss(
     lead_id: Annotated[
         str, typer.Argument(metavar="LEAD", help="A lead's id, or its beginning; without one, say which with options.")
     ] = "",
-    note: Annotated[str, typer.Option(help="Why. Write nothing personal into it.")] = "",
+    note: Annotated[str, typer.Option(help="The reason. Write no personal data.")] = "",
     to: Annotated[
         str | None, typer.Option("--to", metavar="NAME", help="Only for the destination of this name.")
     ] = None,

@@ -93,7 +93,7 @@ def _opened(output: str, *, adding: bool) -> Iterator[TextIO]:
         return
     part = f"{output}.part"
     if adding and not Path(part).exists():
-        raise Invalid(f"--after: there is no {part} to go on with; leave it out to begin anew")
+        raise Invalid(f"--after: there is no {part} to continue; leave it out to begin again")
     try:
         if not adding:
             Path(part).unlink(missing_ok=True)  # others may read what was there

@@ -21,7 +21,7 @@ def program() -> tuple[str, ...]:
 
 
 def as_typed(text: str) -> str:
-    """A text whose commands begin as the one that runs now was started."""
+    """A text with its commands written the way the present command was started."""
     return text.replace(f"{shlex.join(_MODULE)} ", f"{shlex.join(program())} ")
 
 
@@ -53,7 +53,7 @@ def again(option: str, value: str) -> str:
 
 
 def here(text: str) -> str:
-    """A text of the app whose hints name commands, each on the app that this command is on."""
+    """A text of the app with its commands directed at the app that the present command uses."""
     return _ANYWHERE.sub(lambda _: f"{command()} ", text)
 
 

@@ -42,26 +42,30 @@ SHOWN: Final = 50
 group = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="""Bring in leads from elsewhere.
+    help="""Import leads from a list or another table.
 
-    Those that the app has already are recognised and not sent again: by the customer, the offer and the action within 36 hours.
-    Each keeps its own time. To import the same twice does no harm.
+    The app recognises leads that it already has (same customer, offer and action within 36 hours) and does not send them
+    again. Each lead keeps its own time. You can safely import the same list twice.
     """,
 )
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A CSV file, such as Partner Center's; - is standard input.")]
 Columns = Annotated[
     list[str] | None,
-    typer.Option("--map", metavar="COLUMN=FIELD", help="What a column holds; COLUMN= leaves it out. Can be repeated."),
+    typer.Option(
+        "--map",
+        metavar="COLUMN=FIELD",
+        help="The field that a column holds; COLUMN= skips the column. May be repeated.",
+    ),
 ]
-Offer = Annotated[str, typer.Option(help="The offer that all rows are for, where they name none.")]
+Offer = Annotated[str, typer.Option(help="The offer for rows that name no offer.")]
 Dates = Annotated[
-    DateOrder | None, typer.Option(help="What stands first in 03/04/2026. Left out, it is told from the whole file.")
+    DateOrder | None, typer.Option(help="What comes first in 03/04/2026. Without this option, the whole file decides.")
 ]
-Time = Annotated[str | None, typer.Option(help="The time of rows that have none: 2026-01-31, 2026-01-31T14:00Z.")]
+Time = Annotated[str | None, typer.Option(help="The time for rows without a time: 2026-01-31, 2026-01-31T14:00Z.")]
 OnlyRecord = Annotated[
     bool,
-    typer.Option("--only-record", help="Send nothing: the leads are in the CRM already, and the app is to know them."),
+    typer.Option("--only-record", help="Send nothing; only record the leads, because the CRM has them already."),
 ]
 
 
@@ -79,7 +83,7 @@ def import_csv(
 ) -> int:
     """Import a list of leads, such as Partner Center's page Referrals > Leads downloads.
 
-    Columns may stand in any order and under any of the usual names; one that is not known is named, and kept with the lead.
+    Columns may have any order and any of the usual names. Unknown columns are reported, and kept with the lead.
     A bad row is told by its number, and the others are imported.
 
     \b
@@ -216,7 +220,7 @@ def _mapped(columns: Sequence[str] | None) -> dict[str, str]:
     for text in columns or ():
         name, equals, field = text.rpartition("=")
         if not equals or not name.strip():
-            raise Invalid(f"--map: {text} is no COLUMN=FIELD")
+            raise Invalid(f"--map: {text} is not COLUMN=FIELD")
         mapped[name.strip()] = field.strip()
     return mapped
 

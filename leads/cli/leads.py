@@ -81,18 +81,16 @@ def leads_list(
         str | None, typer.Option(help="Only leads from this source, such as AzureMarketplace or SPZA.")
     ] = None,
     destination: Annotated[str | None, typer.Option(help="Only leads that go to a destination of this name.")] = None,
-    reason: Annotated[
-        str | None, typer.Option(help="Only leads whose last attempt has this code of the vendor's.")
-    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Only leads whose last attempt has this vendor's code.")] = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option(help=f"How many, at most {MAX_PAGE}.")] = 50,
+    limit: Annotated[int, typer.Option(help=f"Number of leads, at most {MAX_PAGE}.")] = 50,
     after: Annotated[
-        str | None, typer.Option(help="Go on after this lead id, the last one of the page before.")
+        str | None, typer.Option(help="Continue after this lead id, the last one of the previous page.")
     ] = None,
     follow: Annotated[
         bool,
-        typer.Option("--follow", "-f", help="Go on, and print leads and their changes as they come, until Ctrl-C."),
+        typer.Option("--follow", "-f", help="Print new leads and their changes until Ctrl-C."),
     ] = False,
     shape: ListShape = Shape.TABLE,
 ) -> None:
@@ -104,9 +102,9 @@ def leads_list(
     which = from_flags(LeadFilter, **flags, destination=destination, reason=reason, limit=limit, after=after)
     if follow:
         if until or after:
-            raise Invalid("--follow: goes on without an end; leave out --until and --after")
+            raise Invalid("--follow: never ends; leave out --until and --after")
         if shape is Shape.CSV:
-            raise Invalid("--follow: prints changes; leave out --output csv, or take jsonl")
+            raise Invalid("--follow: can't be printed as csv; use --output jsonl")
         _follow(context, which, shape)
         return
     page = ask(context, list_leads, which)
@@ -118,7 +116,7 @@ def leads_list(
 
 
 def print_page(page: LeadPage, otherwise: str = "") -> None:
-    """A list of leads, or `otherwise` where there is none."""
+    """A list of leads, or `otherwise` if the list is empty."""
     if not page.leads:
         print_line(otherwise)
         return
@@ -178,7 +176,7 @@ def _line(lead: LeadLine) -> str:
 def leads_show(
     context: typer.Context,
     lead_id: Annotated[str, typer.Argument(metavar="LEAD", help="The lead's id, or its beginning: its day at least.")],
-    person: Annotated[bool, typer.Option("--person", help="Print what the customer said, too: personal data.")] = False,
+    person: Annotated[bool, typer.Option("--person", help="Also print the customer's personal data.")] = False,
     shape: AnswerShape = OneShape.TABLE,
 ) -> None:
     """Show where a lead stands, with every attempt.
@@ -221,7 +219,7 @@ def _print_lead(lead: LeadView) -> None:
 
 
 def next_step(lead: LeadView) -> str:
-    """The command for a lead that does not go on by itself, or whose connection is paused."""
+    """The command for a lead that needs a person, or that waits for a paused connection."""
     connection = next((each.connection for each in lead.deliveries if each.state is State.PARKED), "")
     match lead.state:
         case State.UNREADABLE:

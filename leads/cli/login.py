@@ -53,7 +53,7 @@ def login(
         bool, typer.Option("--environment", help="Keep no key: take LEADS_APP_KEY and LEADS_APP_TOKEN each time.")
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Ask the app who this is before it is saved.")
+        bool, typer.Option("--check/--no-check", help="Check the sign-in with the app before saving.")
     ] = True,
 ) -> None:
     """Keep an app's address, and the place of its key, under a name.
@@ -69,7 +69,7 @@ def login(
     if not NAME.fullmatch(name):
         raise Invalid("NAME: may have up to 64 letters, digits, - and _, such as prod")
     if environment and (az_group or az_resource):
-        raise Invalid("--environment: leave it out where the Azure CLI is asked")
+        raise Invalid("--environment: can't be used with --az-group or --az-resource; leave out one of them")
     if az_name and not az_group:
         raise Invalid("--az-group: is missing; name the resource group of the app")
     profiles = read_profiles()

@@ -43,10 +43,10 @@ from leads.operations.status import show_status
 group = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="""Offers: where the leads of a marketplace offer go.
+    help="""Offers and the destinations of their leads.
 
     An offer has the id that Partner Center shows (publisher.offer), or * for every lead that no other offer takes. Its
-    destinations say into which CRM its leads are written. Changes count within a minute, without a deployment.
+    destinations are the CRMs that get its leads. Changes take effect within a minute, without a deployment.
 
     \b
     python -m leads offers connect contoso.crm     asks for all that a new destination needs

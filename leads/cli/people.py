@@ -1,6 +1,6 @@
 """`access` and `erase`: what is held about a person, and its end.
 
-The address comes from standard input, where nobody else reads it.
+The address comes from standard input, so that no process list or shell history shows it.
 """
 
 import sys
@@ -27,7 +27,7 @@ from leads.privacy.erasure import ErasureEntry, HandedOver
 def access(context: typer.Context, after: After = "") -> None:
     """Print all data that the app holds about an e-mail address, as JSON.
 
-    The address is asked for, or read from standard input, so that it stands in no list of processes and no history.
+    The command asks for the address or reads it from standard input, so that no process list or history shows it.
 
     Looked through are the ledger, the queues, and bodies that can't be read. Leads of other people that mention the address are
     named by their ids alone. What CRMs hold is listed with links.
@@ -52,7 +52,7 @@ def erase(
 ) -> int:
     """Erase a customer by e-mail address: leads, customer rows and messages on the queues.
 
-    The address is asked for, or read from standard input, so that it stands in no list of processes and no history.
+    The command asks for the address or reads it from standard input, so that no process list or history shows it.
 
     Says of each row what was done, and NOT ERASED of what is left for you, such as records in CRMs: exit status 5 then. What has
     not been delivered is not sent any more. It can't be undone; it can be done again, and goes on where it was cut off.
@@ -81,7 +81,7 @@ def _left(trails: list[ErasureEntry], handed_over: list[HandedOver]) -> int:
 
 
 def _address() -> str:
-    """The address: from standard input, or asked for. Raises `Invalid` for what is none, without repeating it."""
+    """The address: from standard input, or asked for. Raises `Invalid` for a malformed address, without repeating it."""
     text = typer.prompt("E-mail address") if sys.stdin.isatty() else sys.stdin.readline()
     try:
         return EmailMatcher.parse(text).email

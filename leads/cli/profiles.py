@@ -1,6 +1,6 @@
 """Profiles: the deployed apps that somebody works with, by name, each with where its key comes from.
 
-They stand in one file of the user's own configuration, which nobody else can read.
+They are in one file of the user's own configuration, which other users can't read.
 """
 
 import os
@@ -61,7 +61,7 @@ class Profiles(BaseModel):
     def named(self, name: str) -> Profile:
         """The profile of this name. Raises `SettingsError` that names those there are."""
         if name not in self.apps:
-            there_are = f"there are {', '.join(sorted(self.apps))}" if self.apps else "there is none yet"
+            there_are = f"there are {', '.join(sorted(self.apps))}" if self.apps else "no profile exists yet"
             raise SettingsError(f"--app: no profile is called {name} ({there_are}); leads login makes one")
         return self.apps[name]
 
@@ -82,7 +82,7 @@ def read_profiles() -> Profiles:
     except OSError as error:
         raise SettingsError(f"{file}: can't be read ({error.strerror})") from None
     except ValidationError:
-        raise SettingsError(f"{file}: is not what leads login writes; remove it and log in again") from None
+        raise SettingsError(f"{file}: is not a file that leads login wrote; remove it and log in again") from None
 
 
 def write_profiles(profiles: Profiles) -> None:
@@ -138,7 +138,7 @@ def _az(*words: str) -> str:
     program = shutil.which("az")
     if program is None:
         raise OutOfReach(
-            "az: the Azure CLI is not installed, and this profile asks it for the key; install it, or log in anew"
+            "az: the Azure CLI is not installed, and this profile gets its key from it; install it, or log in again"
         )
     try:
         done = subprocess.run([program, *words], capture_output=True, text=True, timeout=AZ_SECONDS, check=False)  # noqa: S603

@@ -11,7 +11,7 @@ from leads.cli import hints
 
 
 class Listed(NamedTuple):
-    """Where a command or a group of commands stands in `leads.cli`, and the first line of its help."""
+    """The place of a command, or a group of commands, in `leads.cli`, and the first line of its help."""
 
     module: str
     name: str

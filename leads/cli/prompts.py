@@ -43,7 +43,7 @@ def _shown(value: object) -> str:
 
 
 def confirm(question: str, *, otherwise: str, from_standard_input: bool = False) -> bool:
-    """Ask at the terminal, with no as the answer of who only presses Enter. Raises `Invalid` where nobody can be asked."""
+    """Ask at the terminal; Enter alone means no. Raises `Invalid` without a terminal."""
     if from_standard_input or not sys.stdin.isatty():
-        raise Invalid(f"{otherwise}: is needed here, because there is nobody to ask: {question}")
+        raise Invalid(f"{otherwise}: is needed, because this is not a terminal: {question}")
     return typer.confirm(question)

@@ -49,7 +49,8 @@ def replay(
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="With LEAD: even where it was delivered or only recorded. --dry-run says what that means."
+            "--force",
+            help="With LEAD: send even if the lead was delivered or only recorded. --dry-run shows the effect.",
         ),
     ] = False,
     fields: Annotated[

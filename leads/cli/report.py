@@ -29,9 +29,7 @@ class By(StrEnum):
 def report(
     context: typer.Context,
     days: Annotated[int | None, typer.Option(help="How many days, today included: 7, 30, 90; at most 366.")] = None,
-    by: Annotated[
-        By | None, typer.Option(help="A row for each of these instead of each day, most leads first.")
-    ] = None,
+    by: Annotated[By | None, typer.Option(help="Group by this instead of by day, most leads first.")] = None,
     shape: ListShape = Shape.TABLE,
 ) -> None:
     """Show how many leads came in the last 30 days, how far customers came, and how long leads took to the CRM.

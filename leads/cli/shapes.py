@@ -44,7 +44,7 @@ AnswerShape = Annotated[
 
 
 class Command(TyperCommand):
-    """A command whose `--output` may be said by a short flag."""
+    """A command with a short flag for `--output`."""
 
     def make_parser(self, ctx: Any) -> Any:
         parser: Any = super().make_parser(ctx)

@@ -26,10 +26,10 @@ AllOfConnection = Annotated[
 ]
 AllSince = Annotated[str | None, typer.Option(help="All leads received since: 2026-01-31, 2026-01-31T14:00Z, 3d.")]
 AllUntil = Annotated[str | None, typer.Option(help="All leads received until then; written like --since.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. For scripts.")]
 After = Annotated[
-    str, typer.Option("--after", help="Go on where it was cut off: the command that is printed then has it.")
+    str, typer.Option("--after", help="Continue an interrupted run. The interrupted command prints this value.")
 ]
 
 
@@ -41,7 +41,7 @@ def in_steps(
 ) -> Iterator[StepT]:
     """The answer of every step, from `after` on. The line of `show_progress` is gone when they end.
 
-    A time such as 3d is fixed once, in `request`, and not anew with each step.
+    A time such as 3d is fixed once, in `request`, and does not move with each step.
     """
     try:
         while True:
@@ -59,7 +59,7 @@ def in_steps(
 
 
 def show_progress(text: str) -> None:
-    """How far the work has come, on a line of its own that the next one replaces; nothing where nobody looks on."""
+    """Show progress on a line that the next one replaces; nothing without a terminal."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{text}")
         sys.stderr.flush()
@@ -72,7 +72,7 @@ def end_progress() -> None:
 
 @contextmanager
 def until_interrupted() -> Iterator[Callable[[float], bool]]:
-    """Gives a wait of so many seconds, which ends early, and says so, once somebody presses Ctrl-C.
+    """Give a function that waits for some seconds. It ends early, and returns that, when a person presses Ctrl-C.
 
     A request that is under way is not interrupted. A second Ctrl-C interrupts as ever.
     """

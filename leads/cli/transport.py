@@ -34,7 +34,7 @@ HURRIED_SECONDS: Final = 3
 """For completion: somebody waits at the Tab key."""
 _HEADER_VALUE: Final = re.compile(r"[!-~]+")
 _BASE: Final = re.compile(f"/api/({'|'.join((*LEVEL_OF_KEY, SIGNED_IN))})$")
-"""What may stand behind the app's address: the function whose key is given, or `signed-in` for a token without a key."""
+"""What may follow the app's address: the function that the key belongs to, or `signed-in` for a token without a key."""
 _PROBLEMS: Final = {problem.status: problem for problem in PROBLEMS}
 
 RequestT = TypeVar("RequestT", bound=Request)
@@ -46,7 +46,7 @@ class Transport(Protocol):
 
     @property
     def is_at_hand(self) -> bool:
-        """Whether nobody has to be asked before an operation, and no other program."""
+        """Whether an operation can run without asking a person or another program for credentials."""
 
     def ask(self, run: Callable[[*Parts, RequestT], AnswerT], request: RequestT) -> AnswerT:
         """What the operation `run` answers. Raises what `leads.operations.problems.FAILURES` lists, or `OutOfReach`."""
@@ -103,7 +103,7 @@ class HttpTransport:
 
     @cached_property
     def _credentials(self) -> dict[str, str]:
-        """The key, and a token where Entra ID stands in front; asked for or read once."""
+        """The key, and a token if the app requires Entra ID; asked for or read once."""
         token = self._source.token()
         key = "" if self._function == SIGNED_IN else self._source.key(self._function)
         if not key and not token:
@@ -112,7 +112,7 @@ class HttpTransport:
         found |= {"Authorization": f"Bearer {token}"} if token else {}
         for name, value in ((KEY_VARIABLE, key), (TOKEN_VARIABLE, token)):
             if value and not _HEADER_VALUE.fullmatch(value):
-                raise SettingsError(f"{name}: holds a character that none has; copy it once more")
+                raise SettingsError(f"{name}: holds a character that a key never has; copy it again")
         return found
 
     def _send(self, method: str, path: str, headers: dict[str, str], body: bytes) -> requests.Response:
@@ -131,7 +131,7 @@ class HttpTransport:
 
 
 def read_address(text: str, *, has_only_a_token: bool) -> tuple[str, str]:
-    """The app's address without what may follow it, and the function whose key is meant. Raises `SettingsError`.
+    """The app's address without a suffix, and the function that the key belongs to. Raises `SettingsError`.
 
     Where the address names no function: whoever has a token and no key has signed in.
     """
@@ -168,7 +168,7 @@ def read_url(text: str) -> str:
     if not host or parts.scheme not in {"https", "http"} or any(character.isspace() for character in url):
         raise SettingsError("--app: must be the app's address, such as https://NAME.azurewebsites.net")
     if parts.query or parts.fragment or parts.username is not None:
-        raise SettingsError(f"--app: takes the address alone; a key goes into the environment variable {KEY_VARIABLE}")
+        raise SettingsError(f"--app: takes only the address; put the key into the environment variable {KEY_VARIABLE}")
     if parts.scheme == "http" and not _is_this_machine(host):
         raise SettingsError("--app: must begin with https://, or the key could be read on its way")
     return url

@@ -28,8 +28,8 @@ def whoami(context: typer.Context, shape: AnswerShape = OneShape.TABLE) -> None:
 
 def audit(
     context: typer.Context,
-    limit: Annotated[int, typer.Option(help=f"How many, at most {MAX_PAGE}.")] = 50,
-    cursor: Annotated[str, typer.Option(help="Go on where the page before has ended.")] = "",
+    limit: Annotated[int, typer.Option(help=f"Number of leads, at most {MAX_PAGE}.")] = 50,
+    cursor: Annotated[str, typer.Option(help="Continue after the previous page.")] = "",
     shape: ListShape = Shape.TABLE,
 ) -> None:
     """List changes and views of personal data in the last year, newest first.

@@ -70,7 +70,7 @@ def answer_console(req: func.HttpRequest) -> func.HttpResponse:
 
 
 def _split(path: str) -> tuple[str, str]:
-    """The version in an address, "" if there is none, and the file. Of another release's address it is the present file: while
+    """The version in an address, or "", and the file. Of another release's address it is the present file: while
     instances are replaced, the page may be of one and what it loads of another."""
     found = _VERSIONED.fullmatch(path)
     return (found[1], found[2]) if found else ("", path)

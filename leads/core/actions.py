@@ -13,7 +13,7 @@ _SPELLINGS: Final = ("", *_CODES, *_WORDS, "free trial")
 
 
 def codes_of(action: str) -> tuple[str, ...]:
-    """The codes that an action can mean, the likelier first; none where nobody knows: it is missing, or words without a code."""
+    """The codes that an action can mean, the likelier first. Empty if the action is missing or its words have no code."""
     folded = _folded(action)
     if folded in _WORDS:
         return _WORDS[folded]
@@ -29,13 +29,13 @@ def in_code(action: str, source: str) -> str:
 
 
 def may_be_same(one: str, other: str) -> bool:
-    """Whether two actions can be the same one: what is not known is no difference."""
+    """Whether two actions can be the same. An unknown action can be any action."""
     first, second = (set(map(_folded, codes_of(action))) for action in (one, other))
     return not first or not second or not first.isdisjoint(second)
 
 
 def spellings_of(action: str) -> list[str]:
-    """The action and every other known way to write what it can mean; all of them where it is missing."""
+    """The action and its other known spellings; all spellings if the action is missing."""
     return [action, *(spelling for spelling in _SPELLINGS if may_be_same(action, spelling))]
 
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 _LONGEST: Final = 100
-"""Characters of a time; what is longer is none, and is not looked at."""
+"""Most characters of a time. A longer text is not a time and is not parsed."""
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -49,7 +49,7 @@ _MARKS: Final = dict.fromkeys(map(ord, "\u200e\u200f\ufeff"))
 
 
 def read_date(text: str, order: DateOrder | None = None) -> datetime | None:
-    """The moment, aware, in UTC; None if the text is none, or lies before the year 2000.
+    """The moment, aware, in UTC; None if the text is not a time, or is before the year 2000.
 
     `order` decides how dates with slashes and dashes are read; one that is no date in this order is None. Without it slashes have
     the month first and dashes the day, unless that is no date. Dots always have the day first.
@@ -82,7 +82,7 @@ def read_date(text: str, order: DateOrder | None = None) -> datetime | None:
 def orders_shown(texts: Iterable[str]) -> dict[DateOrder, int]:
     """The orders in which some of the dates can only be read, each with the index of the first one that shows it.
 
-    Whoever writes one list writes all of it in one way: with two of them nobody knows how its other dates are meant.
+    One list has one order of day and month. If a list shows both orders, its ambiguous dates can't be read.
     """
     shown: dict[DateOrder, int] = {}
     for index, text in enumerate(texts):
@@ -100,7 +100,7 @@ def is_either_way(texts: list[str]) -> bool:
 
 
 def _month(name: str, rest: str) -> str:
-    """The number of a month by its name, or by three or more of its first letters; "0" if it is none."""
+    """The number of a month by its name, or by three or more of its first letters; "0" if the text is not a month."""
     written = (name + rest).lower()
     return next((str(number) for number, month in enumerate(_MONTHS, 1) if month.startswith(written)), "0")
 

@@ -7,9 +7,9 @@ from math import ceil, log
 from typing import Final, Self
 
 SHORTEST: Final = 0.1
-"""Seconds. What took less counts as this."""
+"""Seconds. Shorter durations count as this."""
 _STEP: Final = 1.1
-"""Each bucket is so many times as long as the one before it; its middle is off by at most √1.1."""
+"""Each bucket is this many times as long as the one before it; its middle is off by at most √1.1."""
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class Histogram:
         return self.buckets.total()
 
     def percentile(self, percent: float) -> float:
-        """Seconds within which so many percent of the durations lie (nearest rank), within 5 %. Raises ValueError without any."""
+        """The percentile (nearest rank) in seconds, exact to 5 %. Raises ValueError without durations."""
         rank, seen = ceil(self.count * percent / 100), 0
         for bucket in sorted(self.buckets):
             seen += self.buckets[bucket]

@@ -42,7 +42,7 @@ class Lead(BaseModel):
     extra: dict[str, str] = {}
     """Unknown keys of the record: scalars as text, lists and objects as JSON text."""
     customer_extra: dict[str, str] = {}
-    """Unknown keys of the customer object, likewise."""
+    """Unknown keys of the customer object, also kept."""
     original: str = ""
     """The body as received, in base64, only where reading it changed or dropped something."""
 

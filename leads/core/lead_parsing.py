@@ -57,7 +57,7 @@ def parse_kept(body: bytes) -> Lead:
 
 
 def holds_a_field(lead: Lead) -> bool:
-    """Whether anything is known of it: without that it would be delivered as nobody's."""
+    """Whether anything is known about the customer. A lead without that has no customer."""
     return (
         any(getattr(lead, name) for name in TEXT_FIELDS) or bool(lead.customer_extra) or any(map(field_of, lead.extra))
     )

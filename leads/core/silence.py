@@ -20,7 +20,7 @@ WEEKS_NEEDED: Final = 2
 USUAL_HOURS: Final = 22.5
 """No shorter silence is unusual, however many leads an offer gets."""
 PROMISED_GAPS: Final = 12
-"""A stop is found before so many leads are missing."""
+"""A stop is found before this many leads are missing."""
 ERRORS_ALLOWED: Final = 2.0
 RHYTHM_ERROR: Final = 0.08
 """Relative error of what is expected, beside the error by chance of the leads that it is learned from."""
@@ -30,7 +30,7 @@ DOUBT: Final = 2
 WEEKS: Final = 12
 WEEKS_AT_MOST: Final = 52
 ENOUGH_LEADS: Final = 40
-"""The rhythm is learned from the last `WEEKS`, and from earlier ones until there are so many leads."""
+"""The rhythm is learned from the last `WEEKS`, and from earlier ones until there are this many leads."""
 SLOW: Final = 0.5
 SLOW_GAPS: Final = 12
 SLOW_DAYS: Final = 3
@@ -77,7 +77,7 @@ def judge(days: Days, now: datetime, *, is_doubted: bool = False) -> Silence | N
 
 
 def judge_by_hours(since: datetime, now: datetime, usual_hours: float) -> Silence:
-    """The silence since then, unusual after so many hours."""
+    """The silence since then, and the hours after which it is unusual."""
     hours = _hours(since, now)
     return Silence(since, hours, None, hours >= usual_hours)
 

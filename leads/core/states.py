@@ -1,11 +1,11 @@
-"""Where a lead stands with one destination, and what each state means: for the queue, for people, for a person's data. Pure."""
+"""The states of a lead at one destination, and what each means for the queue, for people and for personal data. Pure."""
 
 from enum import StrEnum
 from typing import Final
 
 
 class State(StrEnum):
-    """Where a lead stands with one destination (or, before it is routed, as a whole)."""
+    """The state of a lead at one destination or, before routing, of the whole lead."""
 
     WAITING = "waiting"
     RETRY = "retry"
@@ -22,7 +22,7 @@ class State(StrEnum):
 
 
 FINAL: Final = frozenset({State.DELIVERED, State.DUPLICATE, State.SKIPPED, State.ERASED})
-"""Nothing is left to do: every further message is dropped."""
+"""The delivery is complete; the app drops every further message."""
 ON_THE_QUEUE: Final = frozenset({State.WAITING, State.RETRY})
 """A message of the delivery's own `seq` is on the queue."""
 RESTING: Final = frozenset(State) - ON_THE_QUEUE
@@ -30,19 +30,19 @@ RESTING: Final = frozenset(State) - ON_THE_QUEUE
 DONE: Final = FINAL | {State.DEAD_LETTER, State.HELD}
 """Nothing more happens by itself."""
 UNDELIVERED: Final = frozenset(State) - FINAL - {State.WAITING}
-"""What has a `todo` row."""
+"""States with a `todo` row."""
 DELIVERABLE: Final = frozenset({State.RETRY, State.PARKED, State.UNROUTED, State.CRASHED})
-"""What may still reach its CRM although nobody changes the lead."""
+"""The lead may still reach its CRM without a change by a person."""
 TRIED_AGAIN: Final = frozenset({State.RETRY, State.CRASHED})
-"""A further try comes by itself, at a time of its own."""
+"""The app retries the lead at a time stored with the lead."""
 GOES_ON: Final = ON_THE_QUEUE | {State.PARKED, State.CRASHED}
-"""Goes on by itself, now or once its connection works."""
+"""The app delivers the lead by itself, now or when the connection works."""
 LEFT_TO_A_PERSON: Final = frozenset({State.DEAD_LETTER, State.HELD, State.UNROUTED, State.UNREADABLE})
-"""Stays as it is until a person does something."""
+"""The state stays until a person acts."""
 CORRECTABLE: Final = LEFT_TO_A_PERSON | {State.CRASHED}
-"""A person may send it again with other values."""
+"""A person may correct the lead and send it again."""
 ALARMING: Final = frozenset({State.UNREADABLE, State.DEAD_LETTER, State.HELD, State.CRASHED})
-"""A lead in such a state is an alarm."""
+"""A lead in such a state raises an alarm."""
 MOST_URGENT_FIRST: Final = (
     State.UNREADABLE,
     State.DEAD_LETTER,
@@ -57,4 +57,4 @@ MOST_URGENT_FIRST: Final = (
     State.DUPLICATE,
     State.SKIPPED,
 )
-"""Which of its deliveries' states a lead as a whole has."""
+"""The state of a whole lead is the most urgent state of its deliveries."""

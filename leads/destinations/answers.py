@@ -45,7 +45,7 @@ def listen(destination: Destination) -> Listening:
 
 
 def last_answer(heard: Listening, destination: Destination, more: Iterable[str] = ()) -> str:
-    """The excerpt of the vendor's last answer, "" if there is none; without the destination's secrets and what `more` names."""
+    """The excerpt of the vendor's last answer, or ""; without the destination's secrets and what `more` names."""
     return excerpt(heard.last, [*_secrets(destination), *more]) if heard.last else ""
 
 
@@ -60,7 +60,7 @@ def _secrets(destination: Destination) -> Iterator[str]:
 def excerpt(answer: Answer, secrets: Iterable[str]) -> str:
     """Status and beginning of an answer, such as `401 {"error": "token expired"}`, on one line and redacted.
 
-    Of an answer of success it is what follows the first name of an error, "" if there is none.
+    Of an answer of success it is the text after the first name of an error, or "".
     """
     text = "" if b"\0" in answer.body else answer.body.decode(errors="replace")
     if answer.status < 300:

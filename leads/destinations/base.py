@@ -113,14 +113,14 @@ MatchExisting = Annotated[
     Literal["email", "off"],
     Field(
         title="Match existing records",
-        description="Whether a customer's first lead looks for a record that others have made.",
+        description="Whether the app looks for an existing record when a customer's first lead arrives.",
     ),
 ]
 DeletedRecords = Annotated[
     Literal["recreate", "skip"],
     Field(
         title="Deleted records",
-        description="What becomes of a lead whose customer's record somebody has deleted.",
+        description="What the app does with a lead if the customer's record was deleted.",
     ),
 ]
 
@@ -243,7 +243,7 @@ class Destination(ABC):
         return f"{offer}|{name}"
 
     def record_link(self, record_id: str) -> str:
-        """The address at which a person can look at a record, "" where there is none."""
+        """The address at which a person can look at a record, or ""."""
         del record_id
         return ""
 
@@ -253,7 +253,7 @@ class Destination(ABC):
         return ""
 
     def remove_own_record(self, record_id: str, received_at: datetime, *, dry_run: bool = False) -> bool:
-        """Remove the record where it stands in the app's own storage.
+        """Remove the record if it is in the app's own storage.
 
         Returns False where it is elsewhere, or may be: then a person has to remove it there.
         """

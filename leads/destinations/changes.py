@@ -1,7 +1,7 @@
 """What a later stage changes in a record that is there: one rule for every CRM.
 
 Nothing that a person may have edited is changed. Empty fields are filled. The rating rises if the present one is ours. Our own
-do-not-contact flags are cleared if nobody else has touched the record. The policy `overwrite` replaces every mapped field.
+do-not-contact flags are cleared if no other user has changed the record. The policy `overwrite` replaces every mapped field.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from leads.destinations.base import OutgoingLead
 
 CONFLICTS_AT_MOST: Final = 3
-"""After so many conflicts with other people's changes, the stage is written without changes to the record."""
+"""After this many conflicts with other people's changes, the stage is written without changes to the record."""
 
 REFUSES_CHANGES: Final = frozenset(
     {
@@ -44,7 +44,7 @@ class Vocabulary:
     do_not_contact: tuple[str, ...] = ()
 
     def rating_in(self, values: Mapping[str, Any]) -> str:
-        """Our name of a record's rating, "" where it has none of ours."""
+        """Our name of a record's rating, "" if the app does not know the rating."""
         return next((name for name, value in self.ratings.items() if value == values.get(self.rating)), "")
 
     def says_do_not_contact(self, values: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""A lead on its way to a CRM: find the customer's record, make it where there is none, add the stage, remember what was done.
+"""Send a lead to a CRM: find or create the customer's record, add the stage, remember what was done.
 
 A CRM's own class says how each of these steps is done, and what the next try does otherwise after a refusal.
 """
@@ -117,7 +117,7 @@ class CrmSending(LeadSending, Generic[Record]):
         """A record of the customer's that others have made, where the settings ask for it."""
 
     def _instead_of_deleted(self) -> Record | None:
-        """Another record of a customer whose record was deleted. By default a new one is made."""
+        """Another record for a customer with a deleted record. By default, a new record."""
         return None
 
     @abstractmethod
@@ -158,7 +158,7 @@ class CrmSending(LeadSending, Generic[Record]):
 
 
 class Crm(Destination):
-    """A destination whose leads are sent in steps, over a client that also serves for its check and its preview."""
+    """A destination that sends a lead in steps. Its client is also used for the check and the preview."""
 
     wrong_address: ClassVar[str]
     """For a person: the address is not the vendor's, and which setting to check."""

@@ -48,7 +48,7 @@ class DailyQuota:
         self._limit = limit
         self._lock = Lock()
         self._known: tuple[Hours, str] | None = None
-        """The row's hours and ETag as last seen: while nobody else changes it, taking one is one request."""
+        """The row's hours and ETag as last seen. While no other instance changes the row, taking a place is one request."""
 
     def take(self) -> str:
         """Count one more. Returns the hour, for `give_back`. Raises `UsedUp`, or `StorageError` if storage does not answer."""
@@ -108,7 +108,7 @@ class DailyQuota:
                     self._known = None
                     time.sleep(random.uniform(0, _PAUSE_SECONDS))  # noqa: S311 - spreads load, keeps no secret
                 except StorageError:
-                    self._known = None  # it may have been written all the same
+                    self._known = None  # the write may have succeeded
                     raise
                 else:
                     return
@@ -148,7 +148,7 @@ def _counting(hours: Hours) -> Hours:
 
 
 def _room_from(hours: Hours, limit: int) -> datetime:
-    """When so many will have come free that there is room for one."""
+    """When enough places will be free for one more."""
     left = sum(hours.values())
     for hour in sorted(hours):
         left -= hours[hour]

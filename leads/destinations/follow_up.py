@@ -36,12 +36,12 @@ class _Model(BaseModel):
 
 
 class Task(_Model):
-    """A task for a person, due so many hours after the lead has arrived."""
+    """A task for a person, due some hours after the lead arrived."""
 
     subject: Annotated[str, AfterValidator(check_template)] = Field(
         "Follow up: {headline}", max_length=500, description="A template; names a field of the lead in braces."
     )
-    due_hours: float = Field(24, gt=0, le=8760, description="Hours after the lead has arrived.")
+    due_hours: float = Field(24, gt=0, le=8760, description="Hours after the lead arrived.")
 
     def due_at(self, received_at: datetime) -> datetime:
         """When the task of a lead that arrived then is due, in UTC."""
@@ -51,16 +51,18 @@ class Task(_Model):
 class FollowUp(_Model):
     """What is done about a lead of one stage. What is left out is not done; the rating then is the usual one."""
 
-    rating: Rating | None = Field(None, description="hot, warm or cold. It is only ever raised.")
+    rating: Rating | None = Field(None, description="hot, warm or cold. The app only raises a rating.")
     owner: str = Field(
         "",
         max_length=200,
-        description="Whose a new record is, and each task: user:ID, team:ID, queue:ID or an ID, by the CRM.",
+        description="Owner of new records and tasks: user:ID, team:ID, queue:ID or an ID, depending on the CRM.",
     )
-    queue: str = Field("", max_length=200, description="The queue that the task goes to, or else the record: its ID.")
+    queue: str = Field(
+        "", max_length=200, description="ID of the queue for the task, or for the record if there is no task."
+    )
     task: Task | None = Field(None, description="A task with a due date, for a person.")
-    campaign: str = Field("", max_length=200, description="The campaign that a new record belongs to: its ID.")
-    list: str = Field("", max_length=200, description="The static list that the record is added to: its ID.")
+    campaign: str = Field("", max_length=200, description="ID of the campaign for new records.")
+    list: str = Field("", max_length=200, description="ID of the static list for the record.")
 
 
 NO_FOLLOW_UP: Final = FollowUp.model_validate({})

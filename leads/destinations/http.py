@@ -82,7 +82,7 @@ class Answer:
     body: bytes
 
     def json(self) -> Any:
-        """The decoded JSON, or None if it is none."""
+        """The decoded JSON, or None if the body is not JSON."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):

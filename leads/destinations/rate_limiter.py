@@ -23,7 +23,7 @@ from leads.platform.storage import AnswerTime, Conflict, StorageError, Table, re
 ALLOWANCES_TABLE: Final = "LeadAllowances"
 
 NO_TURN: Final = "allowance"
-"""The code of a lead or check whose turn did not come in time."""
+"""The code when the turn of a lead or check did not come in time."""
 
 STORAGE_SKEW_SECONDS: Final = 0.2
 """How far the clocks of two of storage's servers may be apart."""
@@ -83,7 +83,7 @@ class RateLimiter:
 
     @contextmanager
     def slot(self, seconds: float) -> Iterator["Slot"]:
-        """Hold a slot until the block ends. Raises `RateLimited` if none is free within so many seconds."""
+        """Hold a slot until the block ends. Raises `RateLimited` if no slot is free within the given seconds."""
         slot = self._take(time.monotonic() + min(seconds, deadline.remaining()))
         try:
             yield slot

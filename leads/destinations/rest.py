@@ -39,7 +39,7 @@ def json_request(
     headers: Mapping[str, str] | None = None,
     content_type: str = "application/json; charset=utf-8",
 ) -> ApiRequest:
-    """A request whose body is JSON."""
+    """A request with a JSON body."""
     return ApiRequest(method, path, json.dumps(body).encode(), {"Content-Type": content_type, **(headers or {})})
 
 
@@ -87,9 +87,9 @@ class RestClient(ABC):
         return self.request(json_request(method, path, body), json_object)
 
     def request(self, request: ApiRequest, read: Callable[[Answer], T], at_most: int = MAX_ANSWER_BYTES) -> T:
-        """What `read` makes of the answer, of at most so many bytes.
+        """The result of `read` for the answer, which is cut at the given number of bytes.
 
-        A request whose token is refused is sent once more with a new one, also where `read` finds that refusal.
+        If the vendor or `read` finds the token refused, the request is sent once more with a new token.
         """
         return self.request_with_token(lambda _: request, read, at_most)
 
@@ -120,7 +120,7 @@ class RestClient(ABC):
 
 
 class PreviewingClient(RestClient):
-    """Base of the clients that stand in for a vendor's own one: requests are written down, and none is sent."""
+    """Base of the clients for previews: they record requests and send none."""
 
     def __init__(self, base_url: str, http: HttpClient) -> None:
         super().__init__(base_url, http, TokenSource(lambda: Token(MASK, datetime.max.replace(tzinfo=UTC))))

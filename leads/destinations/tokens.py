@@ -1,4 +1,4 @@
-"""Access tokens: one for each credential, kept until shortly before it expires, fetched anew once a vendor refuses it."""
+"""Access tokens: one for each credential, kept until shortly before it expires, fetched again when a vendor refuses it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

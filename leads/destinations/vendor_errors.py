@@ -19,7 +19,7 @@ from leads.platform.settings import SettingsError
 T = TypeVar("T")
 
 KEY_VAULT: Final = "key_vault"
-"""The code of a lead whose secret could not be read: Key Vault, or the identity's token endpoint, did not answer."""
+"""The code when a secret could not be read: Key Vault, or the identity's token endpoint, did not answer."""
 
 
 class ErrorKind(Enum):
@@ -124,7 +124,7 @@ def check_result(outcome: Outcome, out_of_reach: str, addresses: str = "url") ->
         case Retry(code=code) if code == NO_TURN:
             return CheckResult(ok=False, problem="too many calls are waiting for their turn", code=code, transient=True)
         case Retry(code=Failure.NO_SUCH_HOST):
-            # Transient: whether the name is wrong or only the name service out of order can't be told apart.
+            # Transient: a wrong name and a name service that is down give the same error.
             words = f"There is no host of that name: check {addresses}."
             return CheckResult(ok=False, problem=words, code=outcome.code, transient=True)
         case _:

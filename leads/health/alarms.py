@@ -74,7 +74,7 @@ class Alarms:
         self._table = table
 
     def active(self) -> list[Change]:
-        """The alarms that are on, oldest first."""
+        """Active alarms, oldest first."""
         return sorted((row.change for row in self._rows() if row.is_on), key=lambda change: change.began_at)
 
     def update(self, active: Iterable[Alarm], checked: Collection[Event]) -> None:

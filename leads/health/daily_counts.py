@@ -113,7 +113,7 @@ class DailyCounts:
             return Progress()
         try:
             return _read_progress(row)
-        except UnreadableRow as unreadable:  # everything is counted anew
+        except UnreadableRow as unreadable:  # everything is counted again
             unreadable.report()
             return Progress(etag=row.metadata["etag"])
 

@@ -23,12 +23,12 @@ _UNCOUNTED: Final = frozenset({State.DUPLICATE, State.UNREADABLE})
 _REPLACEABLE: Final = CORRECTABLE | {State.SKIPPED}
 """What a lead that was sent with corrections has among its states."""
 _OPEN: Final = GOES_ON | {State.UNROUTED}
-"""The lead may still be routed, or reach a destination, although nobody does anything."""
+"""The lead may still be routed, or reach a destination, without a person."""
 _GONE: Final = "gone"
 """For a while the country of a lead whose personal data has been removed."""
 
 Key = tuple[date, str]
-"""A day, and an offer as it stands in a key."""
+"""A day, and an offer in the form used in keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class OfferDay:
 
 
 def row_key(day: date, offer: str) -> str:
-    """The key of a row; `offer` as it stands in a key."""
+    """The key of a row; `offer` in the form used in keys."""
     return f"{day.isoformat()};{offer}"
 
 

@@ -1,6 +1,6 @@
 """Who did what: a row for each change that somebody asks for, and for each view of personal data. It holds no personal data.
 
-All rows stand in one partition, newest first. They are kept for a year.
+All rows are in one partition, newest first. They are kept for a year.
 """
 
 import secrets
@@ -34,7 +34,7 @@ class AuditKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """What was asked for, and by whom: `who` is `key`, `shell` or an object id of Entra ID, and never a name.
+    """The operation and its caller: `who` is `key`, `shell` or an object id of Entra ID, never a name.
 
     `about` are the ids that the address names: of an offer, a lead or a connection.
     """

@@ -131,7 +131,7 @@ class LeadRecord:
         return replace(self, deliveries=copied(self.deliveries))
 
     def delivery(self, destination: str) -> Delivery:
-        """The delivery to a destination, added if there is none."""
+        """The delivery to a destination, added if it is missing."""
         return self.deliveries.setdefault(destination, Delivery(destination))
 
     def has_code(self, destination: str, code: str | None) -> bool:

@@ -175,7 +175,7 @@ class Ledger:
         self.table.write(operations)
 
     def customer(self, customer_hash: str, scope: str) -> CustomerRow | None:
-        """A customer's row in a record scope, None if there is none. `held`: its claim still runs, by storage's clock."""
+        """A customer's row in a record scope, or None. `held`: its claim still runs, by storage's clock."""
         answered = AnswerTime()
         entity = self.table.get(*customer_key(customer_hash, scope), raw_response_hook=answered)
         if entity is None:
@@ -229,7 +229,7 @@ class Ledger:
             return
 
     def give_up(self, token: str, *, may_have_sent: bool) -> None:
-        """End a claim of this process without a request: nobody sends under it any more.
+        """End a claim of this process without a request: no attempt sends under it any more.
 
         Without this, an attempt that failed with storage would keep its own lead waiting until the lease ends.
         """

@@ -89,17 +89,19 @@ class When(_Model):
 class DestinationConfig(_Model):
     """Where an offer's leads go: the type, its settings, and which leads."""
 
-    name: str = Field(pattern=f"^{DESTINATION_NAME}$", description="A name of its own within the offer: a-z, 0-9, _.")
+    name: str = Field(
+        pattern=f"^{DESTINATION_NAME}$", description="A name that is unique within the offer: a-z, 0-9, _."
+    )
     type: str = Field(description="One of the destination types.")
     settings: dict[str, JsonValue] = Field(default={}, description="The type's settings; secrets only as references.")
     mapping: dict[str, MappingValue] = Field(
         default={},
         description="The vendor's field: a template over the lead, a constant, or null to leave a default field out.",
     )
-    follow_up: dict[Stage, FollowUp] = Field(default={}, description="What is done about a lead, by its stage.")
+    follow_up: dict[Stage, FollowUp] = Field(default={}, description="Follow-up of a lead, by its stage.")
     when: When = When()
     secret_expires: dict[str, date] = Field(
-        default={}, description="Setting that holds a secret reference: the day on which its secret expires."
+        default={}, description="Day on which a secret expires, by the setting that refers to it."
     )
     pace: float = Field(default=5, gt=0, le=1000, description="Leads a second when a backlog is re-driven.")
 
@@ -138,7 +140,7 @@ class Announcement(_Model):
     """Where each delivered lead of an offer is announced, to people in a chat for instance."""
 
     webhook: SecretReference
-    format: NoticeFormat | None = Field(None, description="teams, slack or json; null = by the address.")
+    format: NoticeFormat | None = Field(None, description="teams, slack or json; null = chosen by the address.")
     with_person: bool = Field(
         default=False, description="Whether the customer's name, company and e-mail address are announced, too."
     )
@@ -152,31 +154,31 @@ class Policies(_Model):
     )
     dnc: Literal["flag", "note", "skip"] = Field("flag", description="Leads of a cross-listed partner (DNC).")
     existing_records: Literal["keep", "overwrite"] = Field(
-        "keep", description="Whether a later lead may replace what stands in the customer's record."
+        "keep", description="Whether a later lead may replace fields of the customer's record."
     )
     repeats: Literal["add", "skip"] = Field("add", description="The same lead again after more than 15 minutes.")
     unknown: Literal["resend", "hold"] = Field(
-        "resend", description="When it can't be known whether a lead has arrived."
+        "resend", description="What the app does when it can't know whether a lead arrived."
     )
     daily_ceiling: int | None = Field(
-        10_000, ge=1, description="Leads in 24 hours; what comes beyond them is accepted and waits. null = no ceiling."
+        10_000, ge=1, description="Leads in 24 hours; further leads are accepted and wait. null = no ceiling."
     )
     retention_days: int | None = Field(
         90,
         ge=1,
-        description="Days after which the personal data of a lead that is done with is removed here; null = never.",
+        description="Days after which the app removes the personal data of a completed lead; null = never.",
     )
     dead_letter_retention_days: int | None = Field(
         180,
         ge=1,
-        description="Days after which the personal data of a lead that a person has left undone is removed; null = never.",
+        description="Days after which the app removes the personal data of a lead that still needs a person; null = never.",
     )
-    silence: Literal["alarm", "ignore"] = Field("alarm", description="What is done when leads stop coming.")
+    silence: Literal["alarm", "ignore"] = Field("alarm", description="What the app does when leads stop coming.")
     expected_silence_hours: int | None = Field(
         None,
         ge=1,
         le=8760,
-        description="Hours without a real lead that are nothing unusual; null = learned from its leads.",
+        description="Hours without a real lead that are still usual; null = learned from the offer's leads.",
     )
 
 
@@ -186,7 +188,7 @@ class Offer(_Model):
     id: str = Field(
         min_length=1, max_length=500, description="publisher.offer as in Partner Center, or * as the default."
     )
-    titles: list[str] = Field(default=[], description="The offer's display names, past and present.")
+    titles: list[str] = Field(default=[], description="The offer's display names, old and new.")
     destinations: list[DestinationConfig] = Field(min_length=1, max_length=10)
     policies: Policies = Field(default_factory=lambda: Policies.model_validate({}))
     stages: dict[str, Stage] = Field(default={}, description="Action codes whose stage differs from the usual one.")
@@ -248,9 +250,9 @@ def problem_of_id(offer_id: str) -> str:
     (ASP.NET Core documentation, "Routing in ASP.NET Core", section "Route templates").
     """
     if not NO_PART_OF_AN_ID.isdisjoint(map(str.strip, offer_id.split("/"))):
-        return "can't stand in an address: leave out slashes at its ends, double slashes, and parts that are . or .."
+        return "can't be part of an address: leave out slashes at its ends, double slashes, and parts that are . or .."
     if "%2f" in offer_id.lower() or _CONTROL_CHARACTER.search(offer_id):
-        return "can't stand in an address: leave out %2F and control characters"
+        return "can't be part of an address: leave out %2F and control characters"
     return ""
 
 

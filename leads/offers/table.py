@@ -27,7 +27,9 @@ class UnreadableOffer(InvalidOffer):
     """This release can't read a stored offer. `row` is its key."""
 
     def __init__(self, row: str, why: str) -> None:
-        super().__init__(f"stored offer: {row} is not one that this release reads ({why}); remove it and set it anew")
+        super().__init__(
+            f"stored offer: {row} can't be read by this release ({why}); remove the offer and save it again"
+        )
         self.row = row
 
 

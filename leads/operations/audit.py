@@ -35,7 +35,7 @@ def carry_out(operation: Operation[RequestT, AnswerT], app: App, request: Reques
 
 
 def _about(request: Request) -> str:
-    """The ids in the address. What is none, such as a name or an e-mail address in the place of one, is not kept."""
+    """The ids in the address. A value that is not an id, such as a name or an e-mail address, is dropped."""
     ids = {name: str(getattr(request, name)) for name, place, _ in located_fields(type(request)) if place is PATH}
     return " ".join(text for name, text in ids.items() if "@" not in text and (name != "lead_id" or is_lead_id(text)))
 
@@ -55,14 +55,16 @@ def kind_of(operation: Operation[Any, Any], request: Request, caller: Caller) ->
 class AuditFilter(Request):
     """How much of the audit to list."""
 
-    limit: Annotated[int, QUERY] = Field(default=50, ge=1, le=MAX_PAGE, description=f"How many, at most {MAX_PAGE}.")
+    limit: Annotated[int, QUERY] = Field(
+        default=50, ge=1, le=MAX_PAGE, description=f"Number of leads, at most {MAX_PAGE}."
+    )
     cursor: Annotated[str, QUERY] = Field(
-        default="", pattern=f"^({CURSOR})?$", description="Go on where the page before has ended: its `cursor`."
+        default="", pattern=f"^({CURSOR})?$", description="Continue after the previous page: its `cursor`."
     )
 
 
 class AuditLine(BaseModel):
-    """What was asked for, and by whom: `who` is `key`, `shell` or an object id of Entra ID, and never a name.
+    """The operation and its caller: `who` is `key`, `shell` or an object id of Entra ID, never a name.
 
     `kind`: a change, or a view of personal data. `about` are the ids that the address names.
     """

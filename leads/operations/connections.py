@@ -35,7 +35,7 @@ class ConnectionView(BaseModel):
 
     `host` is the vendor's, "" where only a secret names it; `waiting` are the leads that are parked behind it.
     `last_lead` is the one that came through at `last_success_at`. `next_check_at` is when the app asks the vendor next: None =
-    it does not, because a person has paused the connection or nobody uses it; past = the app does not run.
+    never, because a person has paused the connection or no offer uses it; past = the app does not run.
     """
 
     id: str
@@ -82,7 +82,7 @@ class Note(Body):
     """Why a person pauses a connection."""
 
     note: Annotated[str, AfterValidator(_in_a_line)] = Field(
-        min_length=1, max_length=MAX_NOTE_CHARACTERS, description="Why, and until when, for whoever finds it paused."
+        min_length=1, max_length=MAX_NOTE_CHARACTERS, description="The reason, and until when, for colleagues."
     )
 
 
@@ -161,13 +161,15 @@ def _found(views: Iterable[ConnectionView], connection_id: str) -> ConnectionVie
     for view in views:
         if view.id == connection_id.strip().lower():
             return view
-    raise NotFound("connection_id: there is no such connection; list the connections to see the ids there are")
+    raise NotFound("connection_id: there is no such connection; list the connections to see their ids")
 
 
 def _to_be_changed(views: Iterable[ConnectionView], connection_id: str) -> ConnectionView:
     view = _found(views, connection_id)
     if view.type == CEILING:
-        raise Invalid("connection_id: leads wait here for an offer's daily ceiling; set its policy daily_ceiling")
+        raise Invalid(
+            "connection_id: these leads wait for the next day, because of the offer's policy daily_ceiling; raise that ceiling"
+        )
     return view
 
 

@@ -1,4 +1,4 @@
-"""Dismissal: leads that nobody will repair call for nobody any more, one or by their cause."""
+"""Dismissal of leads that need no repair: one lead, or many by their cause."""
 
 from itertools import islice
 from typing import Annotated, Final, Literal, Self
@@ -18,11 +18,11 @@ from leads.platform.row_reading import UnreadableRow
 
 LEADS_A_STEP: Final = 50
 EXAMINED_A_STEP: Final = 500
-"""Leads whose cause is looked at in one step: each is a request."""
+"""Most leads per step with a look-up of the cause: each is a request."""
 
 Note = Annotated[
     str,
-    Field(max_length=500, description="Why: for whoever looks at the lead later. Write nothing personal into it."),
+    Field(max_length=500, description="The reason, for colleagues who look at the lead later. Write no personal data."),
 ]
 
 
@@ -34,7 +34,7 @@ class DismissOptions(Body):
     take_back: bool = Field(
         default=False, description="The dismissal is taken back: the lead waits for a person again."
     )
-    dry_run: bool = Field(default=False, description="Only say what would be done.")
+    dry_run: bool = Field(default=False, description="Only show what would be done.")
 
     @model_validator(mode="after")
     def _has_a_note(self) -> Self:
@@ -64,7 +64,7 @@ class BulkDismissalFilter(UndeliveredFilter):
 
     note: Note
     state: Literal["dead_letter", "held", "crashed", "unrouted", "unreadable"] = Field(
-        default="dead_letter", description="The state that they are in."
+        default="dead_letter", description="The leads' state."
     )
     code: str | None = Field(default=None, max_length=100, description="Only leads whose last attempt has this code.")
 
@@ -85,11 +85,11 @@ class DismissedMany(StepDone):
 
 
 def dismiss_lead(ledger: Ledger, request: DismissLead) -> DismissedLead:
-    """Dismiss a lead that nobody will repair, with a note, or take that back."""
+    """Dismiss a lead that needs no repair, with a note, or take the dismissal back."""
     record, how = known_lead(ledger, request.lead_id), request.dismissal
     if how.destination is not None and how.destination not in record.deliveries:
         known = ", ".join(sorted(filter(None, record.deliveries))) or "none, it is not routed"
-        raise NotFound(f"destination: the lead has none of that name; it has: {known}")
+        raise NotFound(f"destination: the lead has no destination of that name; it has: {known}")
     if how.take_back:
         done = dismissal.take_back(ledger, record, how.destination, dry_run=how.dry_run)
     else:

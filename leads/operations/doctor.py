@@ -1,4 +1,4 @@
-"""The doctor: what is wrong with this deployment, in words, each with its remedy.
+"""The doctor: problems of this deployment, each with its remedy.
 
 Nothing that is wrong keeps it from looking at the rest, and it changes nothing.
 """

@@ -33,7 +33,7 @@ STEP_SECONDS: Final = 10.0
 LEADS_A_STEP: Final = 1000
 CHARACTERS_A_STEP: Final = 4_000_000
 _LOOKED_AT: Final = 100
-"""After so many leads that are not wanted the clock is looked at."""
+"""The clock is read after this many leads that are skipped."""
 _CURSOR: Final = re.compile(r"|[0-9a-f]:(?:[0-9a-f-]{32})?")
 
 

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Area(StrEnum):
-    """What was looked at, in the order in which to mend it."""
+    """The areas that are checked, in the order in which to fix them."""
 
     SETTINGS = "settings"
     IDENTITY = "identity"

@@ -38,12 +38,12 @@ NOT_OVER_HTTP: Final = (
 
 
 def answer_with_key(req: func.HttpRequest, function: str) -> func.HttpResponse:
-    """Answer a request on a management address of a function whose key the host has looked at."""
+    """Answer a management request. The host has checked the function's key."""
     return _answer_caller(req, function, partial(behind_login, caller_with_key(function)))
 
 
 def answer_signed_in(req: func.HttpRequest) -> func.HttpResponse:
-    """Answer a request on a management address of somebody whom the platform has signed in; the host asks for no key."""
+    """Answer a management request of a user whom the platform has signed in; the host asks for no key."""
 
     def caller(headers: Mapping[str, str], settings: Settings) -> Caller:
         found = signed_in_caller(headers, settings)
@@ -62,7 +62,7 @@ def _answer_caller(
         return _answer(req, caller(headers, read_usable_settings()[0]))
     except NotSignedIn as refused:
         if function == SIGNED_IN and req.route_params.get("path") == WHOAMI and is_page(req.method, headers):
-            return _nobody(refused)
+            return _not_signed_in(refused)
         if refused.may_help and is_navigation(req.method, headers):
             address = login_address(f"{base_of(function)}/{req.route_params.get('path') or ''}")
             return func.HttpResponse(status_code=302, headers=NO_STORE | {"Location": address})
@@ -75,8 +75,8 @@ def _answer_caller(
         return failed(function, error)
 
 
-def _nobody(refused: NotSignedIn) -> func.HttpResponse:
-    """What a page is told that asks who has signed in, where nobody has: where to do so, "" if nowhere.
+def _not_signed_in(refused: NotSignedIn) -> func.HttpResponse:
+    """The answer to a page that asks who has signed in, if no user has: the sign-in address, or "".
 
     It is no refusal: the alert on refused requests would count each visit of the console.
     """
@@ -125,7 +125,7 @@ def _run(
 
 
 def _refused(found: Problem, failure: Exception, caller: Caller) -> func.HttpResponse:
-    """A problem whose text begins with the field that it is about, if there is one."""
+    """A problem. Its text begins with the field that it is about, if there is one."""
     field, colon, detail = str(found).partition(": ")
     if not colon:
         field, detail = "", field

@@ -49,7 +49,7 @@ _SKEW: Final = timedelta(days=1)
 
 Policy = Annotated[
     Literal["send", "record"],
-    Field(description="Whether the leads are delivered, or only recorded as what a CRM has already."),
+    Field(description="Whether the leads are delivered, or only recorded because a CRM has them already."),
 ]
 
 
@@ -60,7 +60,7 @@ class _Reading(Body):
         default={},
         description=f'A column\'s name: the field that it holds, one of {", ".join(TEXT_FIELDS)}; "" leaves it out.',
     )
-    offer: str = Field("", max_length=500, description="The offer that all rows are for, where they name none.")
+    offer: str = Field("", max_length=500, description="The offer for rows that name no offer.")
 
     @field_validator("columns")
     @classmethod
@@ -84,9 +84,9 @@ class Rows(_Reading):
     rows: list[NumberedRow] = Field(max_length=ROWS_AT_ONCE)
     dates: DateOrder | None = Field(
         default=None,
-        description="What stands first in a date such as 03/04/2026: mdy or dmy; null = what the rows' other dates show.",
+        description="What comes first in a date such as 03/04/2026: mdy or dmy; null = as in the rows' other dates.",
     )
-    time: Moment | None = Field(default=None, description="The time of rows that have none.")
+    time: Moment | None = Field(default=None, description="The time for rows without a time.")
 
     def reading(self) -> Reading:
         return Reading(self.columns, self.dates, self.time, self.offer.strip())
@@ -96,7 +96,7 @@ class RowsToImport(Rows):
     """Rows of a list, and what is to be done with those that the app lacks."""
 
     policy: Policy = "send"
-    dry_run: bool = Field(default=False, description="Only say what would be done.")
+    dry_run: bool = Field(default=False, description="Only show what would be done.")
 
 
 class JudgedRow(BaseModel):

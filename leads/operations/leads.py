@@ -31,7 +31,7 @@ from leads.platform.row_reading import UnreadableRow
 
 MAX_PAGE: Final = 1000
 CODES_LOOKED_AT: Final = 200
-"""Leads whose last codes are looked up for a page: each is a request to storage."""
+"""Most leads of a page with a look-up of the last code: each is a request to storage."""
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 _AGO: Final = re.compile(r"(\d{1,6})\s*([mhdw])")
@@ -113,11 +113,13 @@ class LeadFilter(LeadCriteria, Request):
     reason: Annotated[str | None, QUERY] = Field(
         default=None,
         max_length=100,
-        description="Only leads whose last attempt at a destination has this code of the vendor's.",
+        description="Only leads whose last attempt at a destination has this vendor's code.",
     )
-    limit: Annotated[int, QUERY] = Field(default=50, ge=1, le=MAX_PAGE, description=f"How many, at most {MAX_PAGE}.")
+    limit: Annotated[int, QUERY] = Field(
+        default=50, ge=1, le=MAX_PAGE, description=f"Number of leads, at most {MAX_PAGE}."
+    )
     after: Annotated[str, AfterValidator(_lead_id), QUERY] = Field(
-        default="", description="Go on after this lead id, the last one of the page before."
+        default="", description="Continue after this lead id, the last one of the previous page."
     )
 
 
@@ -292,10 +294,10 @@ def show_person(ledger: Ledger, request: ShowLead) -> Person:
 def known_lead(ledger: Ledger, lead_id: str) -> LeadRecord:
     """The lead of this id. Raises `NotFound`."""
     if not is_lead_id(lead_id):
-        raise NotFound("lead_id: is no lead's id; they look like 20260131235959999-0123456789ab-c")
+        raise NotFound("lead_id: is not a lead's id; an id looks like 20260131235959999-0123456789ab-c")
     record = ledger.read(lead_id)
     if record is None:
-        raise NotFound("lead_id: no lead of this id is known; one that came in just now may still be on the queue")
+        raise NotFound("lead_id: no lead has this id; a lead that has just come in may still be on the queue")
     return record
 
 

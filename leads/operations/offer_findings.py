@@ -111,7 +111,7 @@ class OfferExamination:
 
 
 def _usable(connection: Connection, about: str, offer: str, problem: str) -> Finding:
-    """A connection whose check passes, by what its deliveries have met with. `problem` is what leads are stored without."""
+    """The finding for a connection that passes its check, by its last deliveries. `problem` names what the app leaves out."""
     if connection.refusal:
         says = f"its check passes, but {connection.last_refusal}"
         remedy = (

@@ -42,7 +42,7 @@ class ShownOffer(BaseModel):
 
 
 class OfferBody(Offer):
-    """An offer whose id may be left to the address."""
+    """An offer; its id may come from the address alone."""
 
     id: str = Field("", max_length=500, description="The id in the address; it may be left out.")
 
@@ -162,7 +162,7 @@ def stored_offer(offers: Offers, offer_id: str) -> StoredOffer:
 
 def no_offer(offer_id: str) -> str:
     """Says that there is no such offer."""
-    return f"offer: there is none with the id {quote(offer_id, safe=' *|:@')}; list the offers to see the ids there are"
+    return f"offer: no offer has the id {quote(offer_id, safe=' *|:@')}; list the offers to see their ids"
 
 
 _MISSING: Final = object()

@@ -92,7 +92,7 @@ def _described(operation: Operation[Any, Any], schemas: "_Schemas") -> Schema:
             if place in _LOCATIONS
         ],
         "responses": {str(status): _answer(operation, status, schemas) for status in operation.statuses}
-        | {"401": {"description": "The key is missing, or it is that of another function; or nobody is signed in"}}
+        | {"401": {"description": "The key is missing, or it belongs to another function; or no user is signed in"}}
         | {str(status): _PROBLEM | {"description": _WORDS[status]} for status in sorted(operation.problems)},
     }
     if operation.takes_body:

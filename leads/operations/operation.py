@@ -35,7 +35,7 @@ QUERY: Final = Location.QUERY
 HEADER: Final = Location.HEADER
 """A header, named by the field's alias."""
 BODY: Final = Location.BODY
-"""The whole body. An answer without such a field is the body itself; its header fields stand in both."""
+"""The whole body. An answer without such a field is the body itself; its header fields are in both."""
 
 
 ALL_SAID: Final = ConfigDict(json_schema_serialization_defaults_required=True)
@@ -161,7 +161,7 @@ class Operation(Generic[RequestT, AnswerT]):
 
 
 def located_fields(model: type[BaseModel]) -> Iterator[tuple[str, Location, FieldInfo]]:
-    """The model's fields that say where they travel: name, place and field. Those of a `Body` stand in the body."""
+    """The model's fields with a declared place: name, place and field. The fields of a `Body` are in the body."""
     if issubclass(model, Body):
         return
     for name, info in model.model_fields.items():

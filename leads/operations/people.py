@@ -112,7 +112,7 @@ def erase_customer(stores: PersonalDataStores, request: Erasure) -> ErasedPart:
     """Erase a customer by e-mail address: a part with each request. Tells each row, and which records remain in CRMs."""
     mark = _DRY if request.dry_run else ""
     if request.after and request.after.startswith(_DRY) != request.dry_run:
-        raise Invalid("after: is where an erasure that was a dry run has ended, or one that was none; leave it out")
+        raise Invalid("after: mixes a dry run with an erasure; leave it out to begin again")
     after = request.after.removeprefix(_DRY)
     at, cursor = _cursor(after) if after else (stores.tombstones.storage_time(), Cursor())
     try:

@@ -33,7 +33,7 @@ class WantedPreview(Body):
     """Which lead, and through which offer."""
 
     lead: JsonValue = Field(
-        default=None, description="A lead in any shape that the intake takes, as JSON or as its text."
+        default=None, description="A lead in any format that the app accepts, as JSON or as its text."
     )
     action: Action | Literal[""] = Field(
         default="", description="Instead of a lead: a made-up customer who does this, such as PLT."
@@ -105,7 +105,7 @@ def _offers(offers: Offers, wanted: WantedPreview) -> list[Offer]:
 
 
 def _named(name: str, offers: list[Offer]) -> Offer | None:
-    """The offer that the address names. A lead whose address names none goes its usual way; a person has meant one."""
+    """The offer that the address names. A lead may have an address without an offer; a person's request must name one."""
     candidates = offers if name == DEFAULT_OFFER else [offer for offer in offers if offer.id != DEFAULT_OFFER]
     found = route(OfferReferences(name), candidates) if name else None
     if name and found is None:

@@ -28,9 +28,10 @@ class ReplayOptions(Body):
 
     destination: str | None = Field(default=None, description="Only to this destination; null = to all that lack it.")
     force: bool = Field(
-        default=False, description="Even where it was delivered or only recorded: see `twice` of a dry run before."
+        default=False,
+        description="Send even if the lead was delivered or only recorded. First see `twice` in a dry run.",
     )
-    dry_run: bool = Field(default=False, description="Only say what would be done.")
+    dry_run: bool = Field(default=False, description="Only show what would be done.")
     fields: dict[str, str] = Field(default={}, description=f"Corrected fields: {', '.join(TEXT_FIELDS)}.")
     lead: JsonValue = Field(
         default=None,
@@ -72,7 +73,7 @@ class BulkReplayFilter(UndeliveredFilter):
     """Which leads are to be sent again: at least one of offer, connection, destination, since and until."""
 
     state: Literal["dead_letter", "held", "crashed", "retry"] = Field(
-        default="dead_letter", description="The state that they are in; retry = those that wait for their next try."
+        default="dead_letter", description="The leads' state; retry = leads that wait for their next attempt."
     )
 
     @model_validator(mode="after")

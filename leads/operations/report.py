@@ -33,14 +33,14 @@ class Count(BaseModel):
     """Leads of a day that have offer, source, stage and country in common."""
 
     offer: str = Field(description="The offer's id; - is the leads that no offer takes.")
-    source: str = Field(description="Where the customers were, as Microsoft names it; empty: it is none of these.")
+    source: str = Field(description="Microsoft's name of the store that the customers used; empty = none of these.")
     stage: Stage = Field(description="How far the customers have come.")
     country: str = Field(
         description=f"ISO 3166 alpha-2; empty = not known; {OTHER} = one of those with fewer than {FEW_LEADS} leads in "
         f"all these days, or not among the {NAMED_COUNTRIES} with the most."
     )
-    first: int = Field(description="Leads that are no repeats.")
-    repeats: int = Field(description="Leads of a customer who had said the same some time before.")
+    first: int = Field(description="Leads without repeats.")
+    repeats: int = Field(description="Leads of a customer who sent the same some time before.")
 
 
 class Day(BaseModel):
@@ -55,9 +55,9 @@ class TimeToCrm(BaseModel):
 
     offer: str
     destination: str
-    leads: int = Field(description="How many have been delivered there.")
-    median_seconds: float = Field(description=f"Half of them took at most so long {_WITHIN}.")
-    p95_seconds: float = Field(description=f"95 % of them took at most so long {_WITHIN}.")
+    leads: int = Field(description="Number of leads delivered there.")
+    median_seconds: float = Field(description=f"Half of the leads took at most this long {_WITHIN}.")
+    p95_seconds: float = Field(description=f"95 % of the leads took at most this long {_WITHIN}.")
 
 
 class Reached(BaseModel):

@@ -34,7 +34,7 @@ _OBJECT_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}
 
 
 class NotSignedIn(Problem):
-    """Nobody whom the platform has signed in, or somebody without what is needed. `may_help`: a login may change that."""
+    """The caller is not signed in, or lacks the needed role. `may_help`: a login may change that."""
 
     status = 401
     title = "Not signed in"

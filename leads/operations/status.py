@@ -81,27 +81,25 @@ class Status(BaseModel):
     undelivered: dict[State, int]
     oldest_undelivered: Waiting | None
     next_retry_at: datetime | None = Field(
-        description="When the next of those that failed is due; that is past where nothing picks it up."
+        description="When the next failed lead is due. A time in the past means that nothing picks it up."
     )
     last_24_hours: dict[State, int] = Field(
-        description=f"Leads that came in meanwhile, by the state they are in; of more than {COUNTED_AT_MOST} the newest."
+        description=f"Leads that came in that time, by their state; of more than {COUNTED_AT_MOST} the newest."
     )
     unconfirmed_of_last_24_hours: int = Field(
-        description="How many of them were handed over to a vendor that does not say whether a record came of it."
+        description="Number of leads that a vendor took without confirming a record."
     )
     waiting_by_offer: dict[str, int] = Field(
-        default={}, description="How many leads are still to be delivered by themselves, per destination."
+        default={}, description="Leads that the app still delivers by itself, per destination."
     )
     queue: Queues
     needs_a_person: list[str]
-    calling: list[CallingLeads] = Field(
-        default=[], description="Leads that call for a person, most urgent state first."
-    )
-    alarms: list[AlarmView] = Field(default=[], description="The alarms that are on, oldest first.")
+    calling: list[CallingLeads] = Field(default=[], description="Leads that need a person, most urgent state first.")
+    alarms: list[AlarmView] = Field(default=[], description="Active alarms, oldest first.")
     unreadable_offers: list[str] = Field(default=[], description="What is wrong with stored offers that can't be read.")
     latency: str = Field(
         default="",
-        description="How soon a lead is delivered, by what the deployment keeps warm; empty where it does not say.",
+        description="How soon a lead is delivered, depending on what the deployment keeps warm; empty if not known.",
     )
 
 
@@ -189,7 +187,7 @@ def _in_words(connection: ConnectionView) -> str:
 
 @dataclass(slots=True)
 class _Undelivered:
-    """How many there are of each state, how many of those call for a person, and which comes first: in age, and in turn."""
+    """The number of leads of each state, how many need a person, and the oldest and the next lead."""
 
     counts: Counter[State] = field(default_factory=Counter)
     calling: Counter[tuple[State, str, str]] = field(default_factory=Counter)

@@ -16,15 +16,13 @@ INVALID_CURSOR: Final = "after: is not what a step has answered as next"
 class Part(Body):
     """What every step is asked, also one that only looks."""
 
-    after: str = Field(
-        default="", max_length=MAX_CURSOR, description="Go on where the step before has ended: its `next`."
-    )
+    after: str = Field(default="", max_length=MAX_CURSOR, description="Continue after the previous step: its `next`.")
 
 
 class Step(Part):
     """What a step is asked that does something."""
 
-    dry_run: bool = Field(default=False, description="Only say what would be done.")
+    dry_run: bool = Field(default=False, description="Only show what would be done.")
 
 
 class StepDone(BaseModel):

@@ -76,7 +76,7 @@ def send_once_more(
     stored = offers.get(record.offer) if record else None
     config = stored.offer.destination(destination_name) if stored else None
     if record is None or record.lead is None or stored is None or config is None:
-        raise NotFound("The test lead, or the destination that it was for, is there no more")
+        raise NotFound("The test lead or its destination no longer exists")
     lead, destination = record.lead, isolated_destination(context, config)
     heard = listen(destination)
     key = customer_of(lead, record.lead_id)

@@ -36,7 +36,7 @@ class UndeliveredFilter(TimeSpan, Step):
         )
 
     def found(self, ledger: Ledger, after: str) -> Iterator[tuple[str, Todo]]:
-        """Those of the state and connection, each with its cursor. Raises `Invalid` for a cursor that is none."""
+        """Leads of the state and connection, each with its cursor. Raises `Invalid` for a malformed cursor."""
         try:
             yield from todo_after(ledger, State(self.state), self.connection, after)
         except ValueError:

@@ -22,7 +22,7 @@ VALIDATION_SECONDS: Final = CHECK_SECONDS + 10
 """All destinations of an offer are checked at once."""
 
 LastRefusal = Callable[[str], str]
-"""Of a connection's id: what the last delivery over it was refused with, "" if it came through or nobody knows."""
+"""By a connection's id: the refusal of its last delivery; "" if it was delivered or is not known."""
 
 
 class Validated(BaseModel):
@@ -70,7 +70,7 @@ def validate_offer(offers: Offers, context: Context, last_refusal: LastRefusal, 
     stored = stored_offer(offers, request.offer_id)
     chosen = [config for config in stored.offer.destinations if request.destination in {"", config.name}]
     if not chosen:
-        raise NotFound("destination: the offer has none of that name; show the offer to see the names there are")
+        raise NotFound("destination: the offer has no destination of that name; show the offer to see its destinations")
     return _validate(context, last_refusal, chosen)
 
 

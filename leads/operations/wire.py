@@ -76,7 +76,7 @@ def read_request(
     if not issubclass(model, Body):
         return model.model_validate(values)
     found = model.model_validate(_object(body) if has_body else {})
-    Nothing.model_validate(values)  # its fields do not stand in the query
+    Nothing.model_validate(values)  # its fields are not in the query
     return found
 
 
@@ -138,7 +138,7 @@ def write_answer(operation: Operation[Any, Any], answer: BaseModel | None) -> Se
 
 
 def read_answer(operation: Operation[Any, Any], headers: Mapping[str, str], body: bytes) -> Any:
-    """The answer that was sent. Raises pydantic's error where it is none of this operation's."""
+    """The answer that was sent. Raises pydantic's error if it is not an answer of this operation."""
     model = operation.answer
     if model is None:
         return None

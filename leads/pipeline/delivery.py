@@ -68,7 +68,7 @@ def _handle(parts: DeliveryParts, text: str, reception: Reception | None) -> Non
         parts.queue.put(text, TOO_NEW_SECONDS)
         return
     except MessageUnreadable:
-        # A retry can't make it readable: it goes straight to the poison queue, whose bytes are kept.
+        # A retry can't make it readable: it goes straight to the poison queue, and its bytes are kept.
         parts.poison.put(b64encode(text.encode()).decode())
         return
     with tracing(message.traceparent):

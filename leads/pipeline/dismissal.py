@@ -1,4 +1,4 @@
-"""Dismissal: a person says that nobody will repair a lead. It then calls for nobody, and can be taken back."""
+"""Dismissal: a person decides that a lead needs no repair. The lead no longer raises an alarm. A dismissal can be taken back."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

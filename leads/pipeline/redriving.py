@@ -86,7 +86,7 @@ def put_next(
 ) -> None:
     """Put the next message of a delivery because a person asked for it, visible after `delay` seconds, and write its row.
 
-    The delivery is begun if there is none, and gets a new retry budget. `forced`: history and policies do not stop it until it is
+    A missing delivery is begun. The delivery gets a new retry budget. `forced`: history and policies do not stop it until it is
     delivered.
     """
     ledger.settle(record, _put(queue, record, destination, delay, by_person=True, forced=forced))

@@ -105,7 +105,9 @@ def _targets(offers: Offers, record: LeadRecord, destination: str | None) -> lis
     configured = [config.name for config in offer.destinations] if offer else []
     known = sorted({*configured, *filter(None, record.deliveries)})
     if destination not in known:
-        raise NoDestination(f"there is none of that name; there are: {', '.join(known) or 'none, it has no offer'}")
+        raise NoDestination(
+            f"the lead has no destination of that name; it has: {', '.join(known) or 'none, as it has no offer'}"
+        )
     return [destination]
 
 

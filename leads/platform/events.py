@@ -384,7 +384,7 @@ _held: ContextVar[list[Told] | None] = ContextVar("held", default=None)
 
 @contextmanager
 def holding() -> Iterator[list[Told]]:
-    """Hold the events of the block in a list instead of logging them, for a thread whose records the host would drop."""
+    """Collect the events of the block in a list instead of logging them, for a thread whose log records the host drops."""
     held: list[Told] = []
     token = _held.set(held)
     try:

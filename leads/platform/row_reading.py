@@ -27,7 +27,7 @@ class UnreadableRow(Exception):
         self.what, self.row, self.why = what, row, why
 
     def report(self, count: int = 1) -> None:
-        """Log that so many rows could not be read, this one first."""
+        """Log the number of rows that could not be read, and the first of them."""
         emit(Event.ROWS_UNREADABLE, what=self.what, row=self.row, why=self.why, count=count)
 
 

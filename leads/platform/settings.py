@@ -54,7 +54,7 @@ OFFERS_SECRETS: Final = "LEADS_SECRET_"
 
 
 FETCHED_BESIDE: Final = 16
-"""`newBatchThreshold` in host.json: the host fetches more messages while an instance holds at most so many."""
+"""`newBatchThreshold` in host.json: the host fetches more messages while an instance holds at most this many."""
 
 
 class SettingsError(Exception):
@@ -205,7 +205,7 @@ class Settings(BaseModel):
     sign_in: Literal["", "entra"] = Field("", alias="LEADS_SIGN_IN")
     """`entra`: App Service authentication stands before the app, and who has signed in with an app role needs no key."""
     unrouted_retention_days: int = Field(180, alias="LEADS_RETENTION_DAYS", ge=0)
-    """After so many days, personal data of leads without an offer and unreadable bodies are removed. 0 = never."""
+    """Days after which personal data of leads without an offer, and unreadable bodies, are removed. 0 = never."""
     thread_count: int = Field(
         default_factory=lambda: min(32, (os.cpu_count() or 1) + 4), alias="PYTHON_THREADPOOL_THREAD_COUNT", ge=1
     )
@@ -314,7 +314,7 @@ SecretReference = Annotated[
     str,
     AfterValidator(_check_reference),
     Field(
-        description="Where the secret is kept: env:LEADS_SECRET_NAME (an app setting) or keyvault:NAME (a Key Vault secret).",
+        description="Place of the secret: env:LEADS_SECRET_NAME (an app setting) or keyvault:NAME (a Key Vault secret).",
         json_schema_extra=_IS_SECRET,
     ),
 ]

@@ -45,7 +45,7 @@ INTAKE_TIMEOUTS: dict[str, Any] = TABLE_TIMEOUTS | {
 CLI_TIMEOUTS: dict[str, Any] = TABLE_TIMEOUTS | {"read_timeout": 12, "retry_connect": 1, "retry_read": 0}
 """Time-outs for someone at a shell: storage that does not answer is called so within 15 seconds."""
 
-build_models(models)  # here, because nobody has a client yet
+build_models(models)  # here, because there is no client yet
 
 StorageError = AzureError
 """What every failed call to storage raises."""
@@ -119,7 +119,7 @@ class Queue:
             return None
 
     def try_to_change(self) -> None:
-        """Delete a message that nobody has put. Raises `StorageError` where only reading is allowed."""
+        """Refuse to delete a message. Raises `StorageError` where only reading is allowed."""
         try:
             self._client.delete_message(_NO_MESSAGE, _NO_RECEIPT)
         except HttpResponseError as error:
@@ -188,7 +188,7 @@ class Table:
         return True
 
     def try_to_change(self) -> None:
-        """Delete a row that nobody has written. Raises `StorageError` where only reading is allowed."""
+        """Refuse to delete a row. Raises `StorageError` where only reading is allowed."""
         with saying_why():
             self.client.delete_entity(_NO_MESSAGE, _NO_MESSAGE)  # that it is not there is no error to the client
 

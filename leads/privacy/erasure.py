@@ -57,7 +57,7 @@ class ErasureEntry:
 class HandedOver:
     """A lead that a destination was given, for a person to erase there: by its link, or the place in a table, or its id.
 
-    `certain` is false where nobody knows whether it has arrived. `removed`: it stood in the app's own storage, and was erased.
+    `certain` is false if the app can't know whether it arrived. `removed`: it was in the app's own storage and was erased.
     `type` is "" where the offer has no such destination any more.
     """
 

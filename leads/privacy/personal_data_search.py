@@ -1,7 +1,7 @@
 """Finds all that is held about an e-mail address, part after part. A cursor says where the next part begins.
 
 The search reads the customer's rows, every lead and body in the ledger, and the visible messages on the queues. It reads every
-lead because an address can stand in another person's lead, or in a body that can't be parsed.
+lead because an address can be in another person's lead, or in a body that can't be parsed.
 """
 
 import re
@@ -154,7 +154,7 @@ def _in_body(ledger: Ledger, matcher: EmailMatcher, row: Any) -> FoundLead | Non
 
 
 def _lead_in(body: bytes, record: LeadRecord) -> Lead | None:
-    """The lead in a body whose message is still on its way, or was never put."""
+    """The lead in a body with a message that is still on the queue, or was never put."""
     if record.state is State.UNREADABLE:
         return None
     try:
@@ -164,7 +164,7 @@ def _lead_in(body: bytes, record: LeadRecord) -> Lead | None:
 
 
 def _leads(ledger: Ledger, matcher: EmailMatcher, partition: str, after: str) -> Iterator[SearchPart]:
-    """Leads whose row holds what they say, and those of the customer that are emptied already."""
+    """Leads with their data in their own row, and leads of the customer that are emptied already."""
     condition = f"{_between(partition, 'lead;', after)} and (lead ge '' or customer eq '{matcher.customer}')"
     for page in ledger.table.pages(condition, page_size=LEADS_A_PAGE):
         if page:

@@ -24,7 +24,7 @@ BEGUN_EVERY: Final = timedelta(days=1)
 SECONDS_A_TICK: Final = 20.0
 LEADS_A_TICK: Final = 20_000
 LEADS_A_PAGE: Final = 200
-REASON: Final = "nobody has dealt with it in time, so its personal data has been removed"
+REASON: Final = "the lead was not handled in time, so its personal data was removed"
 _KEY: Final = {"PartitionKey": "sweep", "RowKey": "retention"}
 
 

@@ -17,6 +17,6 @@ class PersonalDataStores:
     ledger: Ledger
     tombstones: Tombstones
     queues: Mapping[str, Queue]
-    """Those whose messages can hold a lead, by name. Messages are read as they are stored."""
+    """The queues with messages that can hold a lead, by name. Messages are read as they are stored."""
     offers: Offers
     destination_of: DestinationOf

@@ -29,7 +29,7 @@ from leads.watch.silence_monitor import silence_alarms
 
 WAIT_IS_LONG: Final = timedelta(hours=1)
 CALLS_FOR: Final = timedelta(days=30)
-"""How long a lead that needs a person raises an alarm. One that nobody fixes must not raise it for ever."""
+"""How long a lead that needs a person raises an alarm. The alarm of an unfixed lead must end."""
 COUNTED_AT_MOST: Final = 1000
 WAITING_COUNTED: Final = 100
 """How many of the leads behind a connection an alarm counts."""

@@ -20,7 +20,7 @@ from leads.platform.table_format import key_part
 CHECKED_EVERY_MINUTES: Final = 15
 DOUBTED_FOR: Final = timedelta(days=365)
 OVER_SOON: Final = 2
-"""An alarm ended soon if the whole silence lasted less than so many times as long as it had when the alarm was raised."""
+"""An alarm ended soon if the whole silence was less than this many times the silence at the alarm's start."""
 _PARTITION: Final = "silence"
 
 

@@ -50,7 +50,7 @@ def watch(app: App) -> None:
     """One tick, within `WATCH_SECONDS`: send waiting leads on, raise alarms, ask vendors, and do the housekeeping.
 
     A step that fails does not stop the others. The first error is raised at the end; a step past its deadline is logged. Where
-    offers or connections can't be read, the poison queue is looked after all the same.
+    offers or connections can't be read, the poison queue is still drained.
     """
     poison = poison_step(app.poison, app.incoming, app.ledger, app.tombstones)
     faults: list[Exception | None] = []

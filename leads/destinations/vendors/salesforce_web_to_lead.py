@@ -113,14 +113,14 @@ class WebToLeadSettings(DestinationSettings):
         title="Address of the form",
         pattern=r"^https://[A-Za-z0-9.-]+(:\d+)?/[^\s?#]*$",
         max_length=200,
-        description="Where the form goes, without what follows a question mark. A sandbox has another host than this.",
+        description="Address that the form posts to, without a query (?…). A sandbox has another host.",
     )
     daily_limit: int = Field(
         500,
         title="Leads in 24 hours",
         ge=1,
         le=100_000,
-        description="How many Web-to-Lead takes in 24 hours; more of them wait here. Salesforce raises it on request.",
+        description="Web-to-Lead's limit in 24 hours; further leads wait in the app. Salesforce raises the limit on request.",
     )
 
     @field_validator("oid")

@@ -62,12 +62,12 @@ class WebhookSettings(DestinationSettings):
     )
     secret: SecretReference = Field(
         title="Signing secret",
-        description="Where the secret that signs the calls is kept: env:LEADS_SECRET_NAME or keyvault:NAME.",
+        description="Place of the secret that signs the calls: env:LEADS_SECRET_NAME or keyvault:NAME.",
     )
     previous_secret: OptionalSecret = Field(
         None,
         title="Previous signing secret",
-        description="While the secret is changed: the one before. Calls are signed with both.",
+        description="The previous secret, while you change the secret. Calls are signed with both.",
     )
     headers: dict[HeaderName, SecretReference] = Field(
         {},
@@ -143,7 +143,7 @@ class Webhook(Destination):
         values = {name: self.context.secrets.read(reference) for name, reference in self.settings.headers.items()}
         for name, value in values.items():
             if not value.isascii() or not value.isprintable():
-                raise SettingsError(f"The header {name} has a character that no header can hold.")
+                raise SettingsError(f"The header {name} has a character that a header can't hold.")
         return values
 
 

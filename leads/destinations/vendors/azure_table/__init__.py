@@ -1,7 +1,7 @@
 """Azure Table: the `MarketplaceLeads` table as Microsoft's own connector writes it, one row per lead.
 
 The columns are the ones that rows of that connector have (public receivers and issues of the marketplace documentation; there
-is no official list), plus one column per customer field, so that nobody has to take `CustomerInfo` apart.
+is no official list), plus one column per customer field, so that readers need not parse `CustomerInfo`.
 """
 
 import json
@@ -53,7 +53,7 @@ class AzureTableSettings(DestinationSettings):
         "MarketplaceLeads",
         title="Table",
         pattern="^[A-Za-z][A-Za-z0-9]{2,62}$",
-        description="The table's name, 3 to 63 letters and digits; it is made if it is missing.",
+        description="The table's name, 3 to 63 letters and digits. The app creates a missing table.",
     )
     connection_string: OptionalSecret = Field(
         None,

@@ -100,7 +100,7 @@ class Client(RestClient):
 
 
 def _problem(answer: Answer) -> Problem:
-    """The problem of an answer; that of a batch stands in its one part."""
+    """The problem of an answer; for a batch, of its one part."""
     parts = _parts_of(answer)
     problem = problem_of(parts[0] if parts else answer)
     return replace(problem, retry_after=problem.retry_after or answer.retry_after)

@@ -47,7 +47,9 @@ _NO_SUCH_METHOD: Final = (
     "PATCH through."
 )
 _RIGHT: Final = re.compile(r"\bprv[A-Z][A-Za-z_]{2,60}\b")
-_NO_APPLICATION: Final = "The tenant has no application with this client_id, or nobody has consented to it."
+_NO_APPLICATION: Final = (
+    "The tenant has no application with this client_id, or an administrator has not consented to it."
+)
 _NO_TENANT_ID: Final = (
     "tenant_id is neither a directory ID nor a domain: copy the Directory (tenant) ID of the app registration."
 )

@@ -14,7 +14,7 @@ class PreviewClient(PreviewingClient, Client):
 
     def note(self, request: ApiRequest) -> str:
         if any(part.method == "GET" for part in request.parts):
-            return "Looks for a record that others have made. What follows is sent if there is none."
+            return "Looks for an existing record. The next request is sent if no record is found."
         return ""
 
     def answer(self, request: ApiRequest) -> Answer:

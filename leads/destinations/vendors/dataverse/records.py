@@ -1,4 +1,4 @@
-"""What stands in Dataverse: a lead's columns, its state as read, and what is written for a stage, under computed ids.
+"""Records in Dataverse: a lead's columns, its state as read, and what is written for a stage, under computed ids.
 
 Columns and lengths: the Common Data Model's `Lead`, and Microsoft Learn, "lead table reference" and "annotation", "task",
 "queueitem". A note's text is HTML (`notetext`: FormatName RichText), a task's is not.
@@ -45,7 +45,7 @@ DEFAULT_LENGTHS: Final[Mapping[str, int]] = {
 """As Microsoft ships the table. An environment may have changed them; it says so when a text is too long."""
 
 BIND: Final = "@odata.bind"
-"""Ends the name of a lookup, whose value is the address of a record."""
+"""Ends the name of a lookup column. The value of a lookup is the address of a record."""
 
 WHOLE_OR_NOT_AT_ALL: Final = frozenset({"emailaddress1", "telephone1", "mobilephone", "websiteurl"})
 """A shortened address or number would be a wrong one: it is left to the note, which has everything."""
@@ -84,7 +84,7 @@ def computed_id(*parts: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LeadRow:
-    """A lead as it stands in Dataverse."""
+    """A lead as stored in Dataverse."""
 
     row: Mapping[str, Any]
 

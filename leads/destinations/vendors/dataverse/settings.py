@@ -11,7 +11,7 @@ GUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 
 class DataverseSettings(DestinationSettings):
-    """Which environment, as whom, and what is done about records that are there already."""
+    """The environment, the sign-in, and the handling of existing records."""
 
     url: str = Field(
         title="URL",
@@ -23,24 +23,24 @@ class DataverseSettings(DestinationSettings):
         None,
         title="Directory (tenant) ID",
         pattern=r"^[A-Za-z0-9.-]{1,100}$",
-        description="Of the app registration. Leave out this and the next two to use the app's managed identity.",
+        description="From the app registration. Leave out this and the next two settings to use the app's managed identity.",
     )
     client_id: str | None = Field(
         None,
         title="Application (client) ID",
         pattern=f"^{GUID}$",
-        description="Of the app registration, such as 00000000-0000-0000-0000-000000000000.",
+        description="From the app registration, such as 00000000-0000-0000-0000-000000000000.",
     )
     client_secret: OptionalSecret = Field(
         None,
         title="Client secret",
-        description="Where the secret's value, not its ID, is kept: env:LEADS_SECRET_NAME or keyvault:NAME.",
+        description="Place of the secret's value (not its ID): env:LEADS_SECRET_NAME or keyvault:NAME.",
     )
     authority: str = Field(
         "https://login.microsoftonline.com",
         title="Authority",
         pattern=r"^https://[A-Za-z0-9.-]+(:\d+)?/?$",
-        description="Where tokens come from, such as https://login.microsoftonline.us in a sovereign cloud.",
+        description="Sign-in address, such as https://login.microsoftonline.us in a sovereign cloud.",
     )
     match_existing: MatchExisting = "email"
     duplicate_detection: Literal["off", "delivered", "create"] = Field(

@@ -60,5 +60,5 @@ def _property(value: MappingValue, known: Mapping[str, Any] | None) -> str:
         return "HubSpot sets this property itself; take it out of the mapping."
     options = [str(option.get("value")) for option in json_objects(known.get("options"))]
     if options and not is_template(value) and str(value) not in options:
-        return f"is none of the property's options: {', '.join(options[:20])}."
+        return f"is not one of the property's options: {', '.join(options[:20])}."
     return ""

@@ -64,7 +64,7 @@ class Client(RestClient):
         return str(_with_id(self.send_json("POST", CONTACTS, {"properties": properties}))["id"])
 
     def with_email(self, email: str) -> str:
-        """The id of the contact with this e-mail address, as its first or a further one; "" if there is none."""
+        """The id of the contact with this e-mail address (primary or additional), or ""."""
         asked = {"idProperty": "email", "properties": ["email"], "inputs": [{"id": email}]}
         found = json_objects(self.send_json("POST", f"{CONTACTS}/batch/read", asked).get("results"))
         return str(_with_id(found[0])["id"]) if found else ""
@@ -96,7 +96,7 @@ class Client(RestClient):
         self.send_json("PUT", f"{LISTS}/{list_id}/memberships/add", [contact_id])
 
     def unsubscribe(self, email: str) -> None:
-        """Opt out of all e-mail. The address stands in the path: only Marketing Hub Enterprise may send it in a body."""
+        """Opt out of all e-mail. The address is in the path: only Marketing Hub Enterprise may send it in a body."""
         path = f"/communication-preferences/{VERSION}/statuses/{quote(email, safe='')}/unsubscribe-all?channel=EMAIL"
         self.send_json("POST", path, {})
 

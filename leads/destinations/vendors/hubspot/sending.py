@@ -54,7 +54,7 @@ class Sending(CrmSending[Contact]):
         return unless_gone(lambda: self._client.contact(record_id, sorted(self._mapping)))
 
     def _search(self) -> None:
-        """HubSpot's search lags behind: its refusal of a second contact with the e-mail address tells whose that is."""
+        """The existing contact, from HubSpot's refusal of a second contact with the e-mail address: its search lags behind."""
 
     def _create(self, instead_of: str) -> Outcome:  # noqa: ARG002 - what is deleted leaves its e-mail address free
         try:

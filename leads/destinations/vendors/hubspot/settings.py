@@ -13,13 +13,13 @@ class HubSpotSettings(DestinationSettings):
 
     service_key: SecretReference = Field(
         title="Service key",
-        description="Where the service key's token (pat-…) is kept: env:LEADS_SECRET_NAME or keyvault:NAME.",
+        description="Place of the service key's token (pat-…): env:LEADS_SECRET_NAME or keyvault:NAME.",
     )
     deleted_records: DeletedRecords = "recreate"
     do_not_contact: Literal["off", "unsubscribe"] = Field(
         "off",
         title="Do not contact",
-        description="With unsubscribe, policy dnc=flag opts the address out of all e-mail. No program can take that back.",
+        description="With unsubscribe, policy dnc=flag opts the address out of all e-mail. No API call can undo this.",
     )
     url: str = Field(
         "https://api.hubapi.com",

@@ -88,7 +88,7 @@ class Marketo(Crm):
 
     def result_of(self, failure: Exception) -> CheckResult:
         found = super().result_of(failure)
-        # Whether the name is wrong or only the name service out of order can't be told apart.
+        # A wrong name and a name service that is down give the same error.
         return replace(found, problem=WRONG_ADDRESS) if found.code == Failure.NO_SUCH_HOST else found
 
     def unfit(self, outgoing: OutgoingLead) -> Rejected | None:

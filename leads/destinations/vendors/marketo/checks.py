@@ -13,7 +13,7 @@ from leads.destinations.vendors.marketo.settings import MarketoSettings
 
 
 class Checking(Checks):
-    """What leads need of the instance, asked anew, and what else is asked for."""
+    """Checks of what leads need from the instance, without cached answers, and of optional settings."""
 
     _settings: MarketoSettings
     _client: Client
@@ -37,7 +37,7 @@ class Checking(Checks):
         try:
             self._client.may_write()
         except VendorError as refused:
-            # Anything else that is said of an empty request is said after the right was looked at.
+            # Any other answer to an empty request comes after Marketo's check of the right.
             if refused.problem.kind in {ErrorKind.SETTINGS, ErrorKind.SIGN_IN_AGAIN, ErrorKind.TRANSIENT}:
                 raise
         return ""
@@ -75,7 +75,7 @@ class Checking(Checks):
             return "form_id: the form was never approved: approve it in Marketo."
         on_form = self._known.form(self._client, form_id)
         if "email" not in on_form:
-            return "form_id: the form has no field for the e-mail address, by which persons are told apart: add it."
+            return "form_id: the form has no field for the e-mail address, which identifies persons: add it."
         for setting, name in self._named_fields().items():
             if self._was_asked_for(setting, name) and name not in on_form:
                 return f"{setting}: the form has no such field; add it to the form, perhaps as a hidden one, or take it out."

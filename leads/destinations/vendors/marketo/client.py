@@ -50,7 +50,7 @@ class Client(RestClient):
         return self._write(_LEADS, body)
 
     def may_write(self) -> None:
-        """Ask to write nobody: what is refused for the lack of a right is `VendorError` with code 603."""
+        """Send an empty write. A missing right is `VendorError` with code 603."""
         self._post(_LEADS, {"action": "updateOnly", "input": []})
 
     def submit(self, form_id: int, program_id: int | None, fields: Mapping[str, Any]) -> str:
@@ -61,7 +61,7 @@ class Client(RestClient):
         return self._write("/rest/v1/leads/submitForm.json", body)
 
     def add_to_list(self, list_id: str, person_id: str) -> None:
-        """Make a person a member of a static list, if it is none yet."""
+        """Make a person a member of a static list, unless it is one already."""
         # With the content type of JSON and no body, Marketo answers 400 (github.com/Marketo/REST-Sample-Code, issue 5).
         _stored(self._post(f"/rest/v1/lists/{list_id}/leads.json", {"input": [{"id": int(person_id)}]}))
 
@@ -76,7 +76,7 @@ class Client(RestClient):
 
 
 class LimitedClient(Client):
-    """An instance whose rate limit is kept. Requests raise `RateLimited`, too, where a call's turn does not come in time."""
+    """A client that keeps the instance's rate limit. Requests raise `RateLimited` if a call's turn does not come in time."""
 
     def __init__(self, base_url: str, http: HttpClient, tokens: TokenSource, slot: Slot) -> None:
         super().__init__(base_url, http, tokens)

@@ -15,7 +15,7 @@ NEW_PERSON: Final = 0
 
 
 _NOTES: Final = {
-    "_method=GET": "Looks for the customer's person. What follows is sent if there is none.",
+    "_method=GET": "Looks for the customer's person. The next request is sent if no person is found.",
     "submitForm": "As if the form had every field of the mapping: what is not on it is left out.",
     "/lists/": f"The new person's ID is written as {NEW_PERSON} here.",
 }
@@ -35,7 +35,7 @@ class PreviewClient(PreviewingClient, Client):
 
 
 class AssumedFields(Known):
-    """The fields as Marketo ships them, on the form as well: nobody is asked."""
+    """The fields as Marketo ships them, also on the form; no request is sent."""
 
     def __init__(self, names: Iterable[str], text_areas: Iterable[str]) -> None:
         super().__init__()

@@ -56,7 +56,7 @@ def unfit_email(email: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person as it stands in Marketo."""
+    """A person as stored in Marketo."""
 
     row: Mapping[str, Any]
 

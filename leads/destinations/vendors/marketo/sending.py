@@ -84,7 +84,7 @@ class Sending(LeadSending):
         self._forget_plans()
 
     def _forget_plans(self) -> None:
-        """What is set is decided anew: the customer is as the ledger remembers."""
+        """Decide again what to set: the customer is as the ledger remembers."""
         self._rating = self._memory.get("rating", "")
         self._flagged = self._memory.get("flagged", "")
 
@@ -152,7 +152,7 @@ class Sending(LeadSending):
     # what is set
 
     def _new(self, rating: str = "") -> dict[str, Any]:
-        """What makes a person, whose rating is known to be this. The mapping has the last word on every field."""
+        """The fields that create a person with this known rating. The mapping overrides every field."""
         self._forget_plans()
         flags = {}
         if self._outgoing.set_do_not_contact:
@@ -253,7 +253,7 @@ class Sending(LeadSending):
             problem = problem_with_list(self._client, list_id, person_id)
             if problem is not None:
                 self._said.append(f"list:{list_id}:{problem.code}")
-            if problem is None or problem.kind is ErrorKind.GONE:  # the check says that there is none
+            if problem is None or problem.kind is ErrorKind.GONE:  # the check reports that it is missing
                 self._lists.remove(list_id)
         return self._delivered(person_id)
 
@@ -265,8 +265,8 @@ class SyncLead(Sending):
         known = self._customer.record_id
         if self._unseen and known:
             person_id = self._create("createOrUpdate", self._memory.get("rating", ""))
-            made_anew = self._find_by_email() if person_id != known else None  # it has no company yet
-            return self._update(made_anew) if made_anew else person_id
+            recreated = self._find_by_email() if person_id != known else None  # it has no company yet
+            return self._update(recreated) if recreated else person_id
         found = self._find_known() if known else None
         return self._update(found) if found else self._create("createOnly")
 
@@ -291,7 +291,7 @@ class SyncLead(Sending):
         return self._create(action, rating)
 
     def _update_what_is_there(self, refused: VendorError) -> str:
-        """Somebody else's person, or that of an earlier try whose answer was lost; or several with the one address."""
+        """An existing person, made by others or by an earlier attempt without an answer; or several with the same address."""
         found = self._find_by_email()
         if found is None:
             raise refused

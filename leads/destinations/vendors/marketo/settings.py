@@ -13,7 +13,7 @@ DoNotContact = Literal["doNotCall", "unsubscribed"]
 
 
 class MarketoSettings(DestinationSettings):
-    """Which instance, as whom, through a form or straight to the person, and where the journey is kept."""
+    """The instance, the sign-in, form or direct update, and the field for the journey."""
 
     munchkin_id: str = Field(
         title="Munchkin ID",
@@ -23,7 +23,7 @@ class MarketoSettings(DestinationSettings):
     client_id: str = Field(
         title="Client ID",
         pattern=r"^[A-Za-z0-9-]{1,100}$",
-        description="Of the custom service: Admin > Integration > LaunchPoint > View Details.",
+        description="From the custom service: Admin > Integration > LaunchPoint > View Details.",
     )
     client_secret: SecretReference = Field(title="Client secret")
     endpoint: str | None = Field(
@@ -31,49 +31,49 @@ class MarketoSettings(DestinationSettings):
         title="Endpoint",
         pattern=r"^https://[A-Za-z0-9.-]+(:\d+)?(/rest)?/?$",
         max_length=200,
-        description="The REST endpoint, where it is not https://MUNCHKIN_ID.mktorest.com.",
+        description="The REST endpoint, if it is not https://MUNCHKIN_ID.mktorest.com.",
     )
     form_id: int | None = Field(
         None,
         title="Form ID",
         ge=1,
         le=99_999_999,
-        description="With it, each lead fills out this form. Without it, persons are created and updated directly.",
+        description="ID of the form that each lead fills out. Without it, the app creates and updates persons directly.",
     )
     program_id: int | None = Field(
-        None, title="Program ID", ge=1, description="With a form: the program that persons become members of."
+        None, title="Program ID", ge=1, description="With a form: the program that the persons join."
     )
     partition: str | None = Field(
         None,
         title="Partition",
         min_length=1,
         max_length=255,
-        description="Without a form: the partition in which new persons are made, if not the default one.",
+        description="Without a form: the partition for new persons, if not the default partition.",
     )
     static_list: int | None = Field(
-        None, title="Static list", ge=1, description="The ID of a static list that every person is added to."
+        None, title="Static list", ge=1, description="ID of a static list for every person."
     )
     journey_field: str | None = Field(
         None,
         title="Journey field",
         pattern=FIELD_NAME,
-        description="The API name of a field of type Text Area that is the app's own: it holds the customer's journey.",
+        description="API name of a Text Area field that only the app writes. It holds the customer's journey.",
     )
     rating_field: str | None = Field(
         "rating",
         title="Rating field",
         pattern=FIELD_NAME,
-        description="The API name of the field for Hot, Warm or Cold.",
+        description="API name of the field for Hot, Warm or Cold.",
     )
     do_not_contact: tuple[DoNotContact, ...] = Field(
         ("doNotCall",),
         title="Do not contact",
-        description="The flags of a person whom a cross-listed lead makes, while the policy dnc is flag.",
+        description="Flags for persons that a cross-listed lead creates, while the policy dnc is flag.",
     )
     deleted_records: Literal["recreate", "skip"] = Field(
         "recreate",
         title="Deleted persons",
-        description="What becomes of a lead whose customer's person somebody has deleted.",
+        description="What the app does with a lead if the customer's person was deleted.",
     )
 
     @model_validator(mode="after")

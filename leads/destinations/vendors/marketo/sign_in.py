@@ -47,7 +47,7 @@ def _token(answer: Answer) -> Token:
 
 
 def _seconds(value: Any) -> float:
-    """How long a token still lives. It can be 0; it is used all the same, and renewed once it is refused."""
+    """Seconds until a token expires. A token with 0 is still used, and renewed when it is refused."""
     return float(value) if isinstance(value, int | float) and 0 <= value < 1e6 else 0.0
 
 

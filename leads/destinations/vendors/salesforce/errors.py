@@ -131,7 +131,7 @@ CHANGED_MEANWHILE: Final = "changed_meanwhile"
 _OF_THE_ORGANISATION: Final = frozenset(
     {"CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "CANNOT_EXECUTE_FLOW_TRIGGER", "FIELD_CUSTOM_VALIDATION_EXCEPTION"}
 )
-"""What triggers, flows and rules of the organisation say. What went wrong inside of them stands in the message alone."""
+"""Codes of the organisation's triggers, flows and rules. Only the message says what went wrong inside them."""
 _LOCK: Final = re.compile(r"\b(UNABLE_TO_LOCK_ROW|TOO_MANY_APEX_REQUESTS|SERVER_UNAVAILABLE)\b")
 _LIMIT: Final = re.compile(
     r"\b(System\.LimitException|APEX_CPU_TIME_LIMIT_EXCEEDED|QUERY_TIMEOUT|REQUEST_RUNNING_TOO_LONG)\b"

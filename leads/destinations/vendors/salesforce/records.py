@@ -1,4 +1,4 @@
-"""What stands in Salesforce: a lead as it is read, and the tasks that tell of a stage.
+"""Records in Salesforce: a lead as it is read, and the tasks that record a stage.
 
 Fields: "Object Reference for the Salesforce Platform", "Lead", "Task" and "CampaignMember".
 """
@@ -38,7 +38,7 @@ RATING_FIELD: Final = "Rating"
 VOCABULARY: Final = Vocabulary(RATING_FIELD, {"hot": "Hot", "warm": "Warm", "cold": "Cold"}, DO_NOT_CONTACT)
 
 EMAIL_CHARACTERS: Final = 80
-"""No lead can have a longer address, so there is none to be found."""
+"""No lead can have a longer address, so a search would find nothing."""
 _SUBJECT_CHARACTERS: Final = 255
 _TEXT_CHARACTERS: Final = 32_000
 _ROOM_FOR_REMARKS: Final = 1000
@@ -221,7 +221,7 @@ def fits(text: str) -> bool:
 
 
 def owner_id(follow_up: FollowUp) -> str:
-    """The id of `user:ID` or `queue:ID`, "" if there is none."""
+    """The id of `user:ID` or `queue:ID`, or ""."""
     return follow_up.owner.partition(":")[2]
 
 

@@ -161,7 +161,7 @@ class Sending(CrmSending[LeadRecord]):
 
     @property
     def _is_assigned(self) -> bool:
-        """Whether a rule of the organisation says whose the record is; an owner that the offer names goes before it."""
+        """Whether an assignment rule of the organisation sets the owner. An owner that the offer names has priority."""
         is_owned = bool(self._outgoing.follow_up.owner) or "OwnerId" in self._mapping
         return self._settings.assignment != "off" and not is_owned
 
@@ -207,7 +207,7 @@ class Sending(CrmSending[LeadRecord]):
         ours = (
             found.id in {self._made, memory.get("made")} or self._has_our_key(found) or found.tells_of(self._outgoing)
         )
-        # Our own changes, those of a try whose answer was lost, too, hide from the record that a person was there before.
+        # Our own changes, also those of an attempt without an answer, hide an earlier edit by a person.
         hidden = bool(memory.get("edited")) or (stored_before and bool(self._customer.record_id))
         existing = Existing(found.row, ours, ours and (found.touched_by_others or hidden), self._last_rating)
         changes = self._changes(existing) if found.is_open and not self._lessons.without_changes.decided else {}

@@ -31,7 +31,7 @@ class SalesforceSettings(DestinationSettings):
     client_id: str = Field(
         pattern=r"^[A-Za-z0-9._-]{10,255}$",
         title="Consumer key",
-        description="Of the external client app, such as 3MVG9….",
+        description="From the external client app, such as 3MVG9….",
     )
     client_secret: OptionalSecret = Field(
         None,
@@ -44,7 +44,7 @@ class SalesforceSettings(DestinationSettings):
         pattern=r"^[^\s@]+@[^\s@]+$",
         max_length=80,
         title="User name",
-        description="Whom to sign in as with a private key, such as leads@contoso.example.com, instead of by a consumer secret.",
+        description="User to sign in as with a private key instead of a consumer secret, such as leads@contoso.example.com.",
     )
     private_key: OptionalSecret = Field(
         None,
@@ -62,19 +62,19 @@ class SalesforceSettings(DestinationSettings):
         None,
         pattern=r"^[A-Za-z][A-Za-z0-9_]{0,76}__c$",
         title="External ID field",
-        description="A field of leads, such as Marketplace_Key__c: text(32), unique and external ID. It tells each record.",
+        description="A lead field that identifies each record, such as Marketplace_Key__c: text(32), unique and external ID.",
     )
     match_existing: MatchExisting = "email"
     duplicate_rules: Literal["allow", "existing", "delivered"] = Field(
         "allow",
         title="Duplicate rules",
-        description="Where one finds a duplicate: made all the same; added to the record it names; counted as delivered.",
+        description="If a rule finds a duplicate: create anyway; add to the record that the rule names; count as delivered.",
     )
     assignment: str = Field(
         "on",
         pattern=f"^(on|off|{_ASSIGNMENT_RULE})$",
         title="Assignment rules",
-        description="on: the active one assigns new leads; off: none does; or the ID of the rule that does, 01Q….",
+        description="on: the active rule assigns new leads; off: no rule does; or the ID of a rule, 01Q….",
     )
     deleted_records: DeletedRecords = "recreate"
 

@@ -520,7 +520,7 @@ def test_a_token_that_is_none_is_said_to_be_wrong(
         ({"createdate": "x"}, "mapping.createdate: HubSpot sets this property itself"),
         (
             {"hs_lead_status": "LATER"},
-            "mapping.hs_lead_status: is none of the property's options: NEW, OPEN, IN_PROGRESS.",
+            "mapping.hs_lead_status: is not one of the property's options: NEW, OPEN, IN_PROGRESS.",
         ),
     ],
 )
