@@ -36,7 +36,7 @@ def test_an_offer_is_set_shown_changed_and_removed(run: Run, written: Write) -> 
     assert changed.out == ('contoso.crm: changed\n  titles: ["Contoso CRM"] -> ["New \\u001b[31mname"]\n')
     assert run("offers", "remove", "contoso.crm", "--yes").out == "contoso.crm: removed\n"
     assert one_line(run("offers", "remove", "contoso.crm", "--yes"), 1).startswith(
-        "offer: there is none with the id contoso.crm"
+        "offer: no offer has the id contoso.crm"
     )
     assert one_line(run("offers", "show", "contoso.crm"), 1).startswith("offer: ")
 
@@ -52,7 +52,7 @@ def test_an_offer_is_removed_only_after_a_word_about_its_waiting_leads_and_a_yes
     told = "contoso.crm: 1 delivery is still to be made. These leads become unrouted, and go to the first offer that takes them."
     refused = run("offers", "remove", "Contoso.CRM")
     assert (refused.status, refused.err.splitlines()[0].casefold()) == (2, told.casefold())
-    assert refused.err.splitlines()[1].startswith("error: --yes: is needed here")
+    assert refused.err.splitlines()[1].startswith("error: --yes: is needed")
     with terminal_with("offers", "remove", "contoso.crm") as terminal:
         terminal.answer(told, ("Remove the offer contoso.crm? [y/N]: ", ""), "Nothing was removed.")
         assert terminal.end() == 0
@@ -166,8 +166,8 @@ def test_a_lead_shows_every_attempt_and_the_person_only_when_asked(
 @pytest.mark.parametrize(
     ("arguments", "status", "problem"),
     [
-        (("leads", "show", "12"), 1, "lead_id: is no lead's id"),
-        (("leads", "show", "20260131235959999-0123456789ab-c"), 1, "lead_id: no lead of this id is known"),
+        (("leads", "show", "12"), 1, "lead_id: is not a lead's id"),
+        (("leads", "show", "20260131235959999-0123456789ab-c"), 1, "lead_id: no lead has this id"),
         (("leads", "list", "--state", "done"), 2, "state: Input should be 'waiting'"),
         (("leads", "list", "--since", "yesterday"), 2, "since: write a time as"),
         (("leads", "list", "--limit", "1001"), 2, "limit: "),

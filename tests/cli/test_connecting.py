@@ -87,7 +87,7 @@ def test_an_id_that_no_address_can_name_is_refused_wherever_it_is_written(
     ):
         refused = run("offers", *words)
         assert (refused.status, refused.out) == (2, "")
-        assert "id: can't stand in an address" in refused.err
+        assert "id: can't be part of an address" in refused.err
     assert titles(pipeline) == {}
 
 
@@ -96,7 +96,7 @@ def test_nothing_is_saved_where_nobody_can_be_asked_and_nothing_is_said_by_flag(
 ) -> None:
     refused = run("offers", "apply", written(OFFER))
     assert (refused.status, refused.out) == (2, "contoso.crm: create\n")
-    assert refused.err == "error: --yes: is needed here, because there is nobody to ask: Save this?\n"
+    assert refused.err == "error: --yes: is needed, because this is not a terminal: Save this?\n"
     assert titles(pipeline) == {}
 
 
@@ -324,7 +324,7 @@ def test_what_is_not_usable_is_not_saved_by_a_script_that_has_it_validated(run: 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        ("a.b --type azure_table", "--yes: is needed here"),
+        ("a.b --type azure_table", "--yes: is needed"),
         ("--type azure_table --yes", "ID: is missing"),
         ("a.b --yes", "--type: must be one of azure_table, "),
         ("a.b --type crm --yes", "--type: must be one of azure_table, "),
@@ -364,7 +364,7 @@ def test_validation_says_of_each_destination_what_to_change(run: Run, pipeline: 
     vendor.fails()
     assert "out of reach for now: " in run("offers", "validate", "contoso.crm").out
     assert one_line(run("offers", "validate"), 2).startswith("ID: is missing")
-    assert one_line(run("offers", "validate", "nope"), 1).startswith("offer: there is none with the id nope")
+    assert one_line(run("offers", "validate", "nope"), 1).startswith("offer: no offer has the id nope")
 
 
 def test_an_offer_of_a_file_is_validated_and_previewed_before_it_is_saved(

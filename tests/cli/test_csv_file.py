@@ -85,7 +85,7 @@ def test_a_row_that_swallows_the_rest_of_the_file_is_bad() -> None:
         (bytes.fromhex("d0cf11e0a1b11ae1") + bytes(500), "is an Excel workbook"),
         (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "is a PDF file"),
         (b"\x1f\x8b\x08\x00" + bytes(range(256)), "is a compressed file"),
-        (bytes(range(256)), "is no text"),
+        (bytes(range(256)), "is not text"),
     ],
 )
 def test_what_is_no_csv_file_with_a_header_is_refused_and_nothing_of_it_is_shown(content: bytes, problem: str) -> None:

@@ -51,7 +51,7 @@ def test_a_beginning_that_no_lead_has_is_said_to_be_none(run: Run, two: tuple[st
     other = "0" if two[0][18] != "0" else "1"
     assert one_line(run("leads", "show", f"{two[0][:18]}{other}"), 1).startswith("lead_id: no id begins with ")
     for what in ("2001", "20011331", "12"):
-        assert one_line(run("leads", "show", what), 1).startswith("lead_id: is no lead's id")
+        assert one_line(run("leads", "show", what), 1).startswith("lead_id: is not a lead's id")
 
 
 ids = st.builds(

@@ -108,7 +108,7 @@ def test_an_azure_cli_that_fails_is_told_in_one_line(
     assert line == "az: functionapp function keys list has failed: Please run az login"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert one_line(command(*words), 3).startswith("az: the Azure CLI is not installed")
-    assert one_line(command("use", "prod"), 2).startswith("--app: no profile is called prod (there is none yet)")
+    assert one_line(command("use", "prod"), 2).startswith("--app: no profile is called prod (no profile exists yet)")
 
 
 @pytest.mark.usefixtures("typed")
@@ -144,7 +144,7 @@ def test_a_file_that_others_can_read_is_refused(command: Run, app: App, file: Pa
     assert one_line(command("offers", "list"), 2).endswith(f"chmod 600 {file}")
     file.chmod(0o600)
     file.write_text("{")
-    assert "is not what leads login writes" in one_line(command("profiles"), 2)
+    assert "is not a file that leads login wrote" in one_line(command("profiles"), 2)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_file_that_others_can_read_is_refused(command: Run, app: App, file: Pa
         (("login", "a b", "--url", "https://a.example.com"), "NAME: "),
         (("login", "prod"), "--url: is missing"),
         (("login", "prod", "--url", "http://a.example.com"), "--app: must begin with https://"),
-        (("login", "prod", "--url", "https://a.example.com/?code=s3cret"), "--app: takes the address alone"),
+        (("login", "prod", "--url", "https://a.example.com/?code=s3cret"), "--app: takes only the address"),
         (("login", "prod", "--url", "https://a.example.com", "--az-name", "x"), "--az-group: is missing"),
         (("login", "prod", "--url", "https://a.example.com", "--az-group", "x", "--environment"), "--environment: "),
         (("login", "prod", "--url", "https://a.example.com"), "key: is empty"),

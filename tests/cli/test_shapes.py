@@ -97,7 +97,7 @@ def test_two_shapes_at_once_are_refused(run: Run) -> None:
     for flags in (("--json", "--csv"), ("--json", "--output", "csv"), ("--output=jsonl", "--output", "csv")):
         refused = run("leads", "list", *flags)
         assert (refused.status, "is said twice" in refused.err) == (2, True)
-    assert run("leads", "list", "--follow", "--csv").err.startswith("error: --follow: prints changes")
+    assert run("leads", "list", "--follow", "--csv").err.startswith("error: --follow: can't be printed as csv")
 
 
 def test_every_command_with_an_answer_for_scripts_takes_output(run: Run) -> None:

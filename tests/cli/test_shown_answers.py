@@ -127,4 +127,4 @@ def test_a_check_that_passes_shows_no_answer(pipeline: Pipeline, endpoint: Repea
 
 def test_over_http_no_answer_can_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
     ran = run_against(capsys, "--app", "https://app.example.com")("offers", "test", "contoso.crm", "--show-answer")
-    assert one_line(ran, 2).startswith("--show-answer: sends from this machine")
+    assert one_line(ran, 2).startswith("--show-answer: can't be used with --app")

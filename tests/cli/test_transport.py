@@ -231,8 +231,8 @@ def test_an_address_may_name_the_function_whose_key_is_given(site: Site, functio
         ("https://[::1", "--app: must be the app's address"),
         ("https://a:b:c", "--app: must be the app's address"),
         ("https://a b", "--app: must be the app's address"),
-        ("https://app.example.com/api/manage?code=s3cret", "--app: takes the address alone; a key goes into "),
-        ("https://ada:s3cret@app.example.com", "--app: takes the address alone"),
+        ("https://app.example.com/api/manage?code=s3cret", "--app: takes only the address; put the key into "),
+        ("https://ada:s3cret@app.example.com", "--app: takes only the address"),
         ("http://app.azurewebsites.net", "--app: must begin with https://"),
     ],
 )
@@ -258,6 +258,6 @@ def test_a_key_is_never_guessed(monkeypatch: pytest.MonkeyPatch, site: Site) -> 
     with pytest.raises(SettingsError, match=r"^LEADS_APP_KEY: set it to the key of the function manage"):
         read_key("manage")
     monkeypatch.setenv(KEY_VARIABLE, "two words")
-    with pytest.raises(SettingsError, match=r"^LEADS_APP_KEY: holds a character that none has"):
+    with pytest.raises(SettingsError, match=r"^LEADS_APP_KEY: holds a character that a key never has"):
         HttpTransport(site.url).ask(list_offers, Nothing())
     assert site.journal == []

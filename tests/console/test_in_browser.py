@@ -260,7 +260,7 @@ def test_what_somebody_else_has_changed_meanwhile_is_said(visit: Visit, context:
     context.route("**/api/manage/offers/*/validate?*", lambda route: route.fulfill(status=412, json={}))
     visit.enter("#/connections")
     visit.page.get_by_role("button", name=f"Check now: {DESTINATION}").click()
-    expect(row(visit.page, "127.0.0.1").get_by_role("status")).to_contain_text("Somebody else has changed this")
+    expect(row(visit.page, "127.0.0.1").get_by_role("status")).to_contain_text("Somebody else changed this")
 
 
 # --- Leads ---
@@ -289,11 +289,11 @@ def test_leads_are_filtered_in_the_address_which_can_be_shared_and_gone_back_to(
     page.get_by_label("Reason (code)").fill("no-such-code")
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile("reason=no-such-code"))
-    expect(page.get_by_text(re.compile("No lead fits.|None of the leads"))).to_be_visible()
+    expect(page.get_by_text(re.compile("No lead matches the filter.|None of the leads"))).to_be_visible()
     page.get_by_label("Reason (code)").fill("")
     page.keyboard.press("Enter")
     page.get_by_label("Stage").select_option("purchase")
-    expect(page.get_by_text("No lead fits.")).to_be_visible()
+    expect(page.get_by_text("No lead matches the filter.")).to_be_visible()
     page.get_by_role("link", name="Show all").click()
     expect(page).to_have_url(re.compile("#/leads$"))
     other = Visit(context.new_page(), visit.base, visit.key)
@@ -378,7 +378,7 @@ def test_nothing_is_sent_again_that_was_delivered_unless_it_is_asked_for(
     asked = visit.page.get_by_role("dialog")
     expect(asked).to_contain_text("Nothing would be sent.")
     expect(asked.get_by_role("button", name="Send again now")).to_be_disabled()
-    asked.get_by_label("Also where it was delivered already").check()
+    asked.get_by_label("Also to destinations that already have the lead").check()
     expect(asked).to_contain_text("The vendor is called again.")
     expect(asked.get_by_role("button", name="Send again now")).to_be_enabled()
 

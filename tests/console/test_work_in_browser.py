@@ -81,7 +81,7 @@ def test_an_offer_that_somebody_else_has_changed_meanwhile_is_not_overwritten(
     expect(button(page, "Save")).to_be_visible()
     storage.offers.save(read_offer({"id": offer_id, "titles": ["Other"], "destinations": [crm(crm_of_app.url)]}))
     button(page, "Save").click()
-    expect(page.get_by_role("status").filter(has_text="Somebody else has changed this meanwhile")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="Somebody else changed this since you opened it")).to_be_visible()
     (stored,) = [each for each in storage.offers.stored() if each.offer.id == offer_id]
     assert [each.name for each in stored.offer.destinations] == ["crm"]
 
@@ -135,7 +135,7 @@ def test_a_lead_is_dismissed_with_a_note_and_that_is_taken_back(visit: Visit, ap
     expect(page.get_by_text(f"spam {SCRIPT}")).to_be_visible()
     assert storage.ledger.read(lead).state is State.SKIPPED
     button(page, "Take the dismissal back").click()
-    expect(page.get_by_text("It waits for a person again.")).to_be_visible()
+    expect(page.get_by_text("The lead waits for a person again.")).to_be_visible()
     assert storage.ledger.read(lead).state is State.UNREADABLE
     dismiss(storage.ledger, storage.ledger.read(lead), "so that no other test meets it")
 
@@ -207,7 +207,7 @@ def test_dates_in_two_orders_are_not_guessed(visit: Visit, tmp_path: Path) -> No
     visit.enter("#/lists")
     page = visit.page
     page.get_by_label("A list as CSV:").set_input_files(file)
-    expect(page.get_by_text("Dates stand day first in some rows and month first in others.")).to_be_visible()
+    expect(page.get_by_text("Some rows have dates with the day first, others with the month first.")).to_be_visible()
     expect(button(page, "What never arrived?")).to_be_disabled()
     page.get_by_label("Dates").select_option("dmy")
     expect(button(page, "What never arrived?")).to_be_enabled()
@@ -235,18 +235,18 @@ def test_what_is_held_of_a_customer_is_shown_and_erased(
     visit.enter("#/privacy")
     page = visit.page
     page.get_by_label("E-mail address").fill(email)
-    button(page, "Show what is held").click()
+    button(page, "Show stored data").click()
     expect(page.get_by_role("heading", name=f"Held about {email}")).to_be_visible()
     visit.accessible()
     button(page, "Erase…").click()
-    expect(page.get_by_text("This can't be undone.")).to_be_visible()
+    expect(page.get_by_text("You can't undo this.")).to_be_visible()
     button(page, "Cancel").click()
     assert storage.ledger.read(lead).lead is not None
     button(page, "Erase…").click()
     button(page, "Erase").click()
-    expect(page.get_by_text("Still in CRMs: remove these there")).to_be_visible()
+    expect(page.get_by_text("Still in CRMs: remove these records there")).to_be_visible()
     assert storage.ledger.read(lead).lead is None
-    button(page, "Show what is held").click()
+    button(page, "Show stored data").click()
     expect(page.get_by_text(f"Nothing is held about {email}.")).to_be_visible()
 
 
@@ -268,7 +268,7 @@ def test_who_has_changed_something_or_seen_personal_data_is_listed(visit: Visit,
     expect(page.get_by_text("Body as received")).to_be_visible()
     visit.go_to("History")
     entry = page.get_by_role("row").filter(has_text=lead)
-    expect(entry).to_contain_text("looked at what a customer said")
+    expect(entry).to_contain_text("viewed a lead's personal data")
     expect(entry).to_contain_text("personal data")
     expect(entry).to_contain_text("a key")
     visit.accessible()

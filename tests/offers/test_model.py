@@ -232,7 +232,7 @@ UNADDRESSABLE = [
 @pytest.mark.parametrize("offer_id", UNADDRESSABLE)
 def test_an_id_that_no_address_can_name_is_refused_with_what_to_leave_out(offer_id: str) -> None:
     reason = refusal(VALID | {"id": offer_id})
-    assert re.match(r"id: can't stand in an address: leave out .", reason)
+    assert re.match(r"id: can't be part of an address: leave out .", reason)
     stored = Offer.model_validate_json(json.dumps(VALID | {"id": offer_id}))
     assert stored.id == offer_id.strip(), "one that is stored already can still be read"
 

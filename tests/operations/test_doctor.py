@@ -352,7 +352,7 @@ def test_a_secret_that_has_expired_and_one_that_soon_will(
         ("contoso.crm gone: connection_string", f"expired on {expires[0]}"),
         ("contoso.crm soon: connection_string", f"expires on {expires[1]}"),
     ]
-    assert wrong[0].remedy == "renew it, and store it where env:LEADS_SECRET_ERP points"
+    assert wrong[0].remedy == "renew the secret and store it where env:LEADS_SECRET_ERP points"
 
 
 def test_the_webhooks_of_alarms_and_announcements_are_secrets_too(

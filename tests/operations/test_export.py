@@ -95,7 +95,7 @@ def test_a_file_that_is_there_already_is_replaced_only_if_that_is_asked_for(
     file = tmp_path / "leads.csv"
     file.write_text("mine")
     line = one_line(run("export", "--output", str(file)), 2)
-    assert line == f"--yes: is needed here, because there is nobody to ask: Replace {file}, which is there already?"
+    assert line == f"--yes: is needed, because this is not a terminal: Replace {file}, which is there already?"
     assert run("export", "--output", str(file), "--dry-run").status == 0
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("leads.csv", "mine")]
     assert run("export", "--output", str(file), "--yes").status == 0

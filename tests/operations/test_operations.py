@@ -241,7 +241,7 @@ def test_a_stored_offer_of_another_release_is_named(pipeline: Pipeline) -> None:
     put(pipeline, an_offer())
     client = pipeline.app.storage.table("LeadOffers").client
     client.update_entity({"PartitionKey": "offer", "RowKey": "contoso.crm", "offer": '{"id":"contoso.crm"}'})
-    with pytest.raises(UnreadableOffer, match=r"^stored offer: contoso.crm is not one that this release reads"):
+    with pytest.raises(UnreadableOffer, match=r"^stored offer: contoso.crm can't be read by this release"):
         stored(pipeline)
     delete(pipeline, "contoso.crm")
     assert stored(pipeline) == []
@@ -554,7 +554,7 @@ def test_an_alarm_that_is_on_calls_for_a_person(pipeline: Pipeline, monkeypatch:
     assert len(told) == 2
     assert told[0].startswith("secret_expiring (offer contoso.crm, destination table, setting connection_string, ")
     assert told[0].endswith(
-        ": A secret of a destination expires in 2 days: renew it, and store it where env:LEADS_SECRET_CRM_STORAGE points."
+        ": A secret of a destination expires in 2 days. Renew it and store it where env:LEADS_SECRET_CRM_STORAGE points."
     )
 
 
@@ -569,7 +569,7 @@ def test_what_waits_for_a_daily_ceiling_is_shown_while_it_does_and_is_no_connect
     ceiling = found["ceiling"]
     assert ceiling.health.startswith("paused: over the offer's daily ceiling of 1 leads; it goes on at ")
     assert [use.offer for use in ceiling.used_by] == ["contoso.crm"]
-    with pytest.raises(Invalid, match=r"^connection_id: leads wait here for an offer's daily ceiling"):
+    with pytest.raises(Invalid, match=r"^connection_id: these leads wait for the next day"):
         pipeline.ask(resume_connection, ResumeConnection(connection_id=ceiling.id))
     pipeline.tick()
     assert any(told.startswith("offer_over_ceiling (offer contoso.crm, ") for told in status(pipeline).needs_a_person)

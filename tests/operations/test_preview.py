@@ -212,7 +212,7 @@ def test_a_lead_that_no_offer_takes_is_unrouted(pipeline: Pipeline) -> None:
 @pytest.mark.parametrize(
     ("wanted", "problem", "text"),
     [
-        ({"offer_id": "contoso.nope"}, NotFound, "offer: there is none with the id contoso.nope"),
+        ({"offer_id": "contoso.nope"}, NotFound, "offer: no offer has the id contoso.nope"),
         ({"lead": "{"}, Invalid, "lead: "),
         ({"lead": ""}, Invalid, "lead: The body is empty"),
         ({"lead": []}, Invalid, "lead: "),

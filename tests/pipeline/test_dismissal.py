@@ -1,4 +1,4 @@
-"""Dismissal: what nobody will repair calls for nobody any more, keeps its history, and can be taken back."""
+"""Dismissal: a lead that needs no repair raises no alarm, keeps its history, and can be taken back."""
 
 from __future__ import annotations
 

@@ -554,7 +554,7 @@ def test_what_can_not_be_meant_is_said_in_a_line(run: Run, csv_file: Callable[..
     assert one_line(run("import", "csv", file, "--map", "Datum=created_time"), 2).startswith(
         "--map: the file has no column Datum"
     )
-    assert one_line(run("import", "csv", file, "--map", "Stage"), 2) == "--map: Stage is no COLUMN=FIELD"
+    assert one_line(run("import", "csv", file, "--map", "Stage"), 2) == "--map: Stage is not COLUMN=FIELD"
     assert one_line(run("import", "csv", file, "--map", "Stage=state"), 2).startswith(
         "columns: 'Stage' can't be 'state'"
     )

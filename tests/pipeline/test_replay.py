@@ -169,7 +169,7 @@ def test_a_destination_that_the_offer_got_later_can_be_named(routed: Pipeline, v
         routed.advance(5)
         assert later.keys() == [lead]
         assert again(routed, lead, destination="later").sent == 0
-    with pytest.raises(NotFound, match="destination: there is none of that name; there are: crm, later"):
+    with pytest.raises(NotFound, match="destination: the lead has no destination of that name; it has: crm, later"):
         again(routed, lead, destination="crn")
 
 
@@ -484,7 +484,7 @@ def test_the_shell_tells_what_it_does(run: Run, routed: Pipeline, vendor: Vendor
     assert one_line(run("replay", "--offer", "x", "--yes", "--after", "x"), 2).startswith("after: is not what")
     assert (
         one_line(run("replay", "--offer", "contoso.crm"), 2)
-        == "--yes: is needed here, because there is nobody to ask: Send these leads again? (--dry-run shows them)"
+        == "--yes: is needed, because this is not a terminal: Send these leads again? (--dry-run shows them)"
     )
     assert one_line(run("replay", second, "--offer", "x"), 2) == "--offer: is for many leads; leave it or LEAD out"
     assert one_line(run("replay", "--force", "--offer", "x"), 2).startswith("LEAD: is missing")

@@ -520,7 +520,7 @@ def test_no_erasure_goes_on_where_a_dry_run_has_ended(routed: Pipeline, monkeypa
     first = {dry: routed.ask(erase_customer, asked(dry_run=dry)).next or "" for dry in (True, False)}
     for dry, after in first.items():
         routed.ask(erase_customer, asked(dry_run=dry, after=after))
-        with pytest.raises(Invalid, match=r"^after: is where an erasure that was a dry run has ended"):
+        with pytest.raises(Invalid, match=r"^after: mixes a dry run with an erasure"):
             routed.ask(erase_customer, asked(dry_run=not dry, after=after))
 
 

@@ -218,10 +218,10 @@ def test_a_stored_offer_that_this_release_can_not_read_is_a_conflict(
     table = Pipeline(fresh_storage, monkeypatch).app.storage.table("LeadOffers").client
     table.update_entity({"PartitionKey": "offer", "RowKey": "a.b", "offer": '{"id":"a.b"}'})
     for path in ("/offers", "/offers/a.b"):
-        assert "a.b is not one that this release reads" in problem(ask("GET", path), 409, "stored offer")["detail"]
+        assert "a.b can't be read by this release" in problem(ask("GET", path), 409, "stored offer")["detail"]
     assert ask("GET", "/connections").status == 200
     (told,) = ask("GET", "/status").json()["needs_a_person"]
-    assert told.startswith("stored offer: a.b is not one that this release reads (destinations: is missing: add it); ")
+    assert told.startswith("stored offer: a.b can't be read by this release (destinations: is missing: add it); ")
     assert ask("DELETE", "/offers/a.b").status == 204
 
 
