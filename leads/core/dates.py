@@ -17,7 +17,7 @@ EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class DateOrder(StrEnum):
-    """What stands first in `03/04/2026`."""
+    """What comes first in `03/04/2026`: the day or the month."""
 
     MONTH = "mdy"
     DAY = "dmy"

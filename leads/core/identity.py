@@ -121,7 +121,7 @@ def customer_hash(identity: str) -> str:
 
 
 def customer_of(lead: Lead, lead_id: str) -> str:
-    """The hash that stands for a lead's customer."""
+    """The hash that identifies a lead's customer."""
     return customer_hash(customer_identity(lead, lead_id))
 
 

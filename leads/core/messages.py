@@ -29,7 +29,7 @@ _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  #
 
 
 class Imported(StrEnum):
-    """Whether a lead was imported, and what is done with it then."""
+    """Whether a lead was imported, and whether it is sent or only recorded."""
 
     NO = ""
     SEND = "send"

@@ -28,7 +28,7 @@ ON_THE_QUEUE: Final = frozenset({State.WAITING, State.RETRY})
 RESTING: Final = frozenset(State) - ON_THE_QUEUE
 """No message is under way."""
 DONE: Final = FINAL | {State.DEAD_LETTER, State.HELD}
-"""Nothing more happens by itself."""
+"""Nothing more happens without a person."""
 UNDELIVERED: Final = frozenset(State) - FINAL - {State.WAITING}
 """States with a `todo` row."""
 DELIVERABLE: Final = frozenset({State.RETRY, State.PARKED, State.UNROUTED, State.CRASHED})

@@ -1,4 +1,4 @@
-"""The health of one connection: what is stored of it, and how an outcome changes that. Pure but for the row's columns."""
+"""The health of one connection: its stored state, and how an outcome changes that state. Pure but for the row's columns."""
 
 import random
 from dataclasses import dataclass, replace

@@ -16,7 +16,7 @@ Address = IPv4Address | IPv6Address
 _AZURE_WIRE_SERVER: Final = ip_address("168.63.129.16")
 """Azure's platform services, on a public address (Microsoft Learn, "What is IP address 168.63.129.16?")."""
 _IPV6_UNICAST: Final = ip_network("2000::/3")
-"""All of IPv6 that is given out to the public; what stands outside is local, reserved, or an IPv4 address in other clothes."""
+"""All of IPv6 that is given out to the public; all else is local, reserved, or IPv4 embedded in IPv6."""
 _NOT_VENDORS: Final = tuple(
     ip_network(network) for network in ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2002::/16", "3fff::/20")
 )

@@ -44,7 +44,7 @@ def overran(step: Step, why: str) -> None:
 
 @contextmanager
 def isolated(what: str) -> Iterator[None]:
-    """For one item of many: a fault is logged and ends this block alone. A storage outage is still raised."""
+    """For one item of many: a fault is logged and ends only this block. A storage outage is still raised."""
     try:
         yield
     except UnreadableRow as unreadable:

@@ -239,7 +239,7 @@ def replacing(etag: str | None = None) -> dict[str, Any]:
 
 
 def if_unchanged(etag: str | None) -> dict[str, Any]:
-    """Options of a write that is carried out only while the row's ETag is still this one; none without an ETag."""
+    """Options of a write that succeeds only if the row still has this ETag; empty without an ETag."""
     from azure.core import MatchConditions
 
     return {"etag": etag, "match_condition": MatchConditions.IfNotModified} if etag else {}

@@ -36,7 +36,7 @@ def tracing(traceparent: str) -> Iterator[None]:
 
 
 def follow(traceparent: str) -> None:
-    """From here on to the end of the block, what is done belongs to this trace."""
+    """Work from here to the end of the block belongs to this trace."""
     _current.set(traceparent)
 
 

@@ -40,7 +40,7 @@ UPDATE_SECONDS: Final = 5
 _Look = Callable[[], Iterable[Alarm] | None]
 """Returns the alarms that are on; None = not known now."""
 _Condition = tuple[frozenset[Event], _Look]
-"""The events of alarms, and the function that looks for them."""
+"""The events of alarms, and the function that finds them."""
 
 
 def raise_alarms(
