@@ -247,7 +247,7 @@ def test_what_is_held_of_a_customer_is_shown_and_erased(
     expect(page.get_by_text("Still in CRMs: remove these records there")).to_be_visible()
     assert storage.ledger.read(lead).lead is None
     button(page, "Show stored data").click()
-    expect(page.get_by_text(f"Nothing is held about {email}.")).to_be_visible()
+    expect(page.get_by_text(f"The app holds nothing about {email}.")).to_be_visible()
 
 
 def test_who_may_see_no_personal_data_is_told_whose_key_it_takes(visit: Visit, app: RunningApp) -> None:
