@@ -159,7 +159,7 @@ def test_the_dialogue_asks_checks_saves_and_tries(pipeline: Pipeline, terminal_w
             "must be one of azure_table, dataverse, ",
             ("Type: ", "azure_table"),
             ("Name of the destination within the offer [azure_table]: ", "Table"),
-            "name: does not have the right form. A name of its own within the offer",
+            "name: does not have the right form. A name that is unique within the offer",
             ("Name of the destination within the offer [azure_table]: ", "table"),
             "Table: The table's name, ",
             ("table [MarketplaceLeads]: ", "1"),

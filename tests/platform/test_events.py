@@ -102,7 +102,7 @@ def test_an_event_is_told_with_its_values_where_its_meaning_names_them_and_the_o
         "over an hour, the oldest for 124 minutes."
     )
     assert Event.LEADS_NEED_A_PERSON.in_words({"state": "held", "offer": "*", "destination": ""}) == (
-        "leads_need_a_person (offer *): Leads of an offer are in the state held, which needs a person: see States."
+        "leads_need_a_person (offer *): Leads of an offer are in the state held and need a person: see States."
     )
 
 
