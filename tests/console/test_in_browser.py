@@ -417,7 +417,7 @@ def test_what_is_shown_can_be_read_while_a_slow_app_is_asked_again(
 
 def test_what_the_app_says_is_wrong_is_said(visit: Visit) -> None:
     visit.enter("#/leads/20260131235959999-0123456789ab-c")
-    expect(visit.page.get_by_role("alert")).to_contain_text("no lead of this id is known")
+    expect(visit.page.get_by_role("alert")).to_contain_text("no lead has this id")
     visit.open("#/leads?since=yesterday")
     expect(visit.page.get_by_role("alert")).to_contain_text("since: write a time as")
     visit.open("#/nothing")
