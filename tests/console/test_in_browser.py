@@ -55,7 +55,7 @@ def row(page: Page, name: str) -> Any:
 def test_a_wrong_key_opens_nothing_and_the_right_one_does(visit: Visit) -> None:
     visit.open()
     visit.sign_in("wrong-key")
-    expect(visit.page.get_by_role("alert")).to_contain_text("This is no key of that function")
+    expect(visit.page.get_by_role("alert")).to_contain_text("This key does not belong to that function")
     visit.accessible()
     visit.sign_in()
     visit.heading("Overview")

@@ -219,7 +219,7 @@ def test_what_is_no_list_is_said(visit: Visit, tmp_path: Path, content: bytes) -
     file.write_bytes(content)
     visit.enter("#/lists")
     visit.page.get_by_label("A list as CSV:").set_input_files(file)
-    expect(visit.page.get_by_role("alert")).to_contain_text("This is no CSV file")
+    expect(visit.page.get_by_role("alert")).to_contain_text("This file is not a CSV file")
 
 
 # --- Privacy ---
@@ -236,7 +236,7 @@ def test_what_is_held_of_a_customer_is_shown_and_erased(
     page = visit.page
     page.get_by_label("E-mail address").fill(email)
     button(page, "Show stored data").click()
-    expect(page.get_by_role("heading", name=f"Held about {email}")).to_be_visible()
+    expect(page.get_by_role("heading", name=f"Data about {email}")).to_be_visible()
     visit.accessible()
     button(page, "Erase…").click()
     expect(page.get_by_text("You can't undo this.")).to_be_visible()
