@@ -34,6 +34,7 @@ ACCOUNTS = 1000
 MEMORY, AZURITE = "memory", "azurite"
 LONGEST_FIRST = (
     "chaos/test_every_request.py",
+    "tools/test_package.py",
     "devhost/test_devhost_queues.py",
     "console/test_in_browser.py",
     "chaos/test_outages.py",
