@@ -8,10 +8,14 @@ Further arguments go to `uv pip compile`. The command stands in the head of requ
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from packaging.requirements import Requirement
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 COMMAND: Final = (
@@ -19,6 +23,15 @@ COMMAND: Final = (
     *("--generate-hashes", "-o", "requirements.txt"),
 )
 """One lock for every Python from 3.11 on and every platform: markers say which line is for which."""
+
+
+def locked() -> Iterator[tuple[Requirement, tuple[str, ...]]]:
+    """Each requirement of requirements.txt with its marker, and its hashes."""
+    text = (ROOT / "requirements.txt").read_text().replace("\\\n", " ")
+    for line in text.splitlines():
+        if line and not line.startswith((" ", "#")):
+            pin, *hashes = re.split(r"\s+--hash=", line.strip())
+            yield Requirement(pin), tuple(hashes)
 
 
 def main(arguments: list[str]) -> int:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from typing import Final
 from packaging.requirements import Requirement
 
 from tools.bootstrap import UNREACHABLE, dotted, find
+from tools.lock import locked
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 NAME: Final = "marketplace-leads"
@@ -130,7 +130,7 @@ def install_packages(folder: Path) -> dict[str, str]:
 
     By this Python's pip: the target's, where it is another, may have none.
     """
-    wanted = list(locked())
+    wanted = list(wanted_packages())
     platforms = [argument for name in PLATFORMS for argument in ("--platform", name)]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.write("\n".join(lines for _, lines in wanted))
@@ -160,15 +160,12 @@ def install_packages(folder: Path) -> dict[str, str]:
     return {requirement.name: next(iter(requirement.specifier)).version for requirement, _ in wanted}
 
 
-def locked() -> Iterator[tuple[Requirement, str]]:
-    """The requirements that the target needs, each with its lines (hashes included) without the marker."""
-    text = (ROOT / "requirements.txt").read_text().replace("\\\n", " ")
-    for line in text.splitlines():
-        if line and not line.startswith((" ", "#")):
-            pin, *hashes = re.split(r"\s+(?=--hash=)", line.strip())
-            requirement = Requirement(pin)
-            if requirement.marker is None or requirement.marker.evaluate(dict(TARGET)):
-                yield requirement, " ".join([f"{requirement.name}{requirement.specifier}", *hashes])
+def wanted_packages() -> Iterator[tuple[Requirement, str]]:
+    """The requirements that the target needs, each as a line for pip with its hashes and without the marker."""
+    for requirement, hashes in locked():
+        if requirement.marker is None or requirement.marker.evaluate(dict(TARGET)):
+            pin = f"{requirement.name}{requirement.specifier}"
+            yield requirement, " ".join([pin, *(f"--hash={each}" for each in hashes)])
 
 
 def remove_unused(folder: Path) -> None:

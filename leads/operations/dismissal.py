@@ -5,16 +5,14 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from leads.ledger.rows import LeadRecord
 from leads.ledger.transactions import Ledger
-from leads.operations.leads import known_lead
+from leads.operations.leads import known_lead, readable_lead
 from leads.operations.operation import ALL_SAID, BODY, PATH, Body, Request
 from leads.operations.problems import NotFound
 from leads.operations.steps import StepDone
 from leads.operations.undelivered import UndeliveredFilter
 from leads.pipeline import dismissal
 from leads.pipeline.dismissal import Dismissal
-from leads.platform.row_reading import UnreadableRow
 
 LEADS_A_STEP: Final = 50
 EXAMINED_A_STEP: Final = 500
@@ -103,7 +101,7 @@ def dismiss_leads(ledger: Ledger, request: BulkDismissalFilter) -> DismissedMany
     done: list[Dismissal] = []
     end: str | None = None
     for cursor, item in found:
-        record = _read(ledger, item.lead_id) if request.holds_todo(item) else None
+        record = readable_lead(ledger, item.lead_id) if request.holds_todo(item) else None
         if record is not None and record.has_code(item.destination, request.code):
             done += dismissal.dismiss(ledger, record, request.note.strip(), item.destination, dry_run=request.dry_run)
         end = cursor
@@ -112,11 +110,3 @@ def dismiss_leads(ledger: Ledger, request: BulkDismissalFilter) -> DismissedMany
     else:
         end = end if len(found) == EXAMINED_A_STEP else None
     return DismissedMany(next=end, done=sum(not each.kept for each in done), deliveries=done)
-
-
-def _read(ledger: Ledger, lead_id: str) -> LeadRecord | None:
-    try:
-        return ledger.read(lead_id)
-    except UnreadableRow as unreadable:  # it ends no other
-        unreadable.report()
-        return None

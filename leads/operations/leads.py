@@ -270,11 +270,7 @@ def _goes_to(ledger: Ledger, lead: queries.Listed, destination: str | None, code
     names = [name for name in lead.destinations if destination in {None, name}]
     if code is None:
         return destination is None or bool(names)
-    try:
-        record = ledger.read(lead.lead_id) if names else None
-    except UnreadableRow as unreadable:  # it ends no list
-        unreadable.report()
-        return False
+    record = readable_lead(ledger, lead.lead_id) if names else None
     return record is not None and any(record.has_code(name, code) for name in names)
 
 
@@ -289,6 +285,15 @@ def show_person(ledger: Ledger, request: ShowLead) -> Person:
     if record.lead is None:
         return Person(body=(ledger.body(record.lead_id) or b"").decode(errors="backslashreplace"))
     return Person.model_validate(record.lead.model_dump(include=set(Person.model_fields)))
+
+
+def readable_lead(ledger: Ledger, lead_id: str) -> LeadRecord | None:
+    """One of many leads: None if it is gone, or if its row can't be read, which is reported and ends no other."""
+    try:
+        return ledger.read(lead_id)
+    except UnreadableRow as unreadable:
+        unreadable.report()
+        return None
 
 
 def known_lead(ledger: Ledger, lead_id: str) -> LeadRecord:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tools.lock import locked
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,12 +50,4 @@ def requirements(name: str) -> list[Requirement]:
     return [Requirement(line) for line in lines if line and not line.startswith(("#", "-", " "))]
 
 
-def _locked() -> Iterator[Locked]:
-    text = (ROOT / "requirements.txt").read_text().replace("\\\n", " ")
-    for line in text.splitlines():
-        if line and not line.startswith((" ", "#")):
-            pin, *hashes = re.split(r"\s+--hash=", line.strip())
-            yield Locked(Requirement(pin), tuple(hashes))
-
-
-LOCK = list(_locked())
+LOCK = [Locked(requirement, hashes) for requirement, hashes in locked()]
