@@ -31,7 +31,7 @@ from leads.platform.row_reading import UnreadableRow
 
 MAX_PAGE: Final = 1000
 CODES_LOOKED_AT: Final = 200
-"""Most leads of a page with a look-up of the last code: each is a request to storage."""
+"""How many leads a page examines for a reason: each is a request to storage."""
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 _AGO: Final = re.compile(r"(\d{1,6})\s*([mhdw])")
@@ -146,8 +146,8 @@ class LeadLine(_View):
 class LeadPage(BaseModel):
     """Leads, newest first. `after` asks for the next page; None = this is the last one.
 
-    Of destination and reason no index is kept: so many leads are looked at for a page, and it may hold few or none though there
-    are more.
+    Destination and reason have no index. With them a page examines a bounded number of leads, and may hold few or none although
+    older leads fit.
     """
 
     leads: list[LeadLine]
