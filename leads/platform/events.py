@@ -129,7 +129,7 @@ class Event(StrEnum):
     )
     LEAD_DISMISSED = _Says(
         "lead_dismissed",
-        "A person [dismissed](docs/how-to/recover-leads.md#what-nobody-will-repair) a lead: it no longer raises an alarm. "
+        "A person [dismissed](docs/how-to/recover-leads.md#dismiss-junk) a lead: it no longer raises an alarm. "
         "`state` is its state before.",
         f"{_LEAD} state",
     )
