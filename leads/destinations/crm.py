@@ -6,6 +6,7 @@ A CRM's own class says how each of these steps is done, and what the next try do
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from leads.core.lead import Stage
@@ -23,7 +24,7 @@ from leads.destinations.changes import Vocabulary
 from leads.destinations.follow_up import FollowUp
 from leads.destinations.rest import PreviewingClient, RestClient
 from leads.destinations.text import CONTACT_ASKED_FOR
-from leads.destinations.tokens import TokenSource
+from leads.destinations.tokens import RENEWED_BEFORE, Token, TokenSource
 from leads.destinations.vendor_errors import FAILURES, UNREADABLE, VendorError, check_of, check_result, outcome_of
 from leads.platform.once import once
 
@@ -172,6 +173,9 @@ class Crm(Destination):
     signs_in_elsewhere: ClassVar[bool] = False
     """Whether tokens come from another address: what answers there says nothing of the vendor's own."""
 
+    renewed_before: ClassVar[timedelta] = RENEWED_BEFORE
+    """How long before its end a token is replaced; 0 if the vendor repeats its token until the token has ended."""
+
     client_class: ClassVar[type[RestClient]]
     preview_class: ClassVar[type[PreviewingClient]]
     checks_class: ClassVar[type[Checks]]
@@ -180,7 +184,7 @@ class Crm(Destination):
     @once
     def client(self) -> Any:
         """The connection's client."""
-        return self.client_class(self.settings.base_url, self.http, self.token_source())
+        return self.client_class(self.settings.base_url, self.http, self.tokens)
 
     @contextmanager
     def connected(self, *, checking: bool = False) -> Iterator[Any]:
@@ -193,9 +197,16 @@ class Crm(Destination):
         del outgoing
         return None
 
+    @once
+    def tokens(self) -> TokenSource:
+        """The tokens of the connection's credential, shared by all destinations that use the connection."""
+        return self.context.shared(
+            ("token", self.connection), lambda: TokenSource(self.fetch_token, self.renewed_before)
+        )
+
     @abstractmethod
-    def token_source(self) -> TokenSource:
-        """The source of the credential's tokens, one for all destinations that use it."""
+    def fetch_token(self) -> Token:
+        """A new token. Raises `NoToken`, `NoAnswer`, `SettingsError`."""
 
     def check(self) -> CheckResult:
         """Sign in, and look whether the rights, fields and follow-up targets that leads need are there."""

@@ -3,22 +3,19 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
 from leads.core import clock
 from leads.core.outcomes import Misconfigured, Retry
 from leads.platform.cached_value import CachedValue, Lifetime
-from leads.platform.secrets import Secrets
 
 if TYPE_CHECKING:
     from leads.destinations.http import Answer, HttpClient
 
 RENEWED_BEFORE: Final = timedelta(minutes=5)
 """How long before its end a token is replaced, where the vendor gives a new one then."""
-
-SECRET_KEPT: Final = timedelta(hours=1)
-"""How long a token that is a secret itself is used before the secret is read again; sooner where the vendor refuses it."""
+_LONGEST_SECONDS: Final = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +34,26 @@ class NoToken(Exception):
         self.outcome = outcome
 
 
-def post_form(http: "HttpClient", url: str, form: Mapping[str, str]) -> "Answer":
-    """What a token endpoint answers. The secret travels in the body: an address is written into too many logs."""
+def request_token(http: "HttpClient", url: str, form: Mapping[str, str]) -> "Answer":
+    """The answer of a token endpoint (RFC 6749, section 4.4.2). The form travels in the body, because URLs are logged."""
     headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
     return http.request("POST", url, headers=headers, body=urlencode(form))
+
+
+def token_in(answer: "Answer", default_seconds: float | None = None) -> Token | None:
+    """The token in the answer of a token endpoint (RFC 6749, section 5.1). None if the answer holds no usable token.
+
+    `default_seconds` is the token's lifetime in seconds if the vendor does not send `expires_in`.
+    """
+    body = answer.json()
+    if answer.status != 200 or not isinstance(body, dict):
+        return None
+    value, seconds = body.get("access_token"), body.get("expires_in", default_seconds)
+    if not isinstance(value, str) or not value or not value.isascii():
+        return None
+    if not isinstance(seconds, int | float) or not 0 <= seconds < _LONGEST_SECONDS:
+        return None
+    return Token(value, clock.now() + timedelta(seconds=seconds))
 
 
 class TokenSource:
@@ -53,11 +66,6 @@ class TokenSource:
         self._fetch = fetch
         self._renewed_before = renewed_before
         self._kept = CachedValue[Token](self._lasts, lambda: NoToken(Retry("sign_in_takes_long")))
-
-    @classmethod
-    def of_secret(cls, secrets: Secrets, reference: str) -> Self:
-        """The source of a token that a person has entered as a secret; it raises `SettingsError` where that is not there."""
-        return cls(lambda: Token(secrets.read(reference), clock.now() + SECRET_KEPT))
 
     def get(self) -> Token:
         """A token that is good for `renewed_before` at least. Raises `NoToken`, or what `fetch` raises."""

@@ -185,17 +185,7 @@ class Entra(VendorServer):
         tenant, _, rest = request.path.strip("/").partition("/")
         if tenant != TENANT:
             return _token_error(90002, "invalid_request", f"Tenant '{tenant}' not found.")
-        if rest == "v2.0/.well-known/openid-configuration":
-            base = f"{self.url}/{tenant}"
-            return Response(
-                200,
-                {
-                    "issuer": f"{base}/v2.0",
-                    "token_endpoint": f"{base}/oauth2/v2.0/token",
-                    "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
-                },
-            )
-        return self._token(request.form)
+        return self._token(request.form) if rest == "oauth2/v2.0/token" else Response(404)
 
     def _token(self, form: Mapping[str, str]) -> Response:
         if form.get("client_id") != CLIENT:

@@ -10,7 +10,7 @@ from typing import ClassVar
 from leads.destinations.base import DestinationSettings, MappingValue
 from leads.destinations.crm import Crm
 from leads.destinations.mapping import names_in
-from leads.destinations.tokens import TokenSource
+from leads.destinations.tokens import Token
 from leads.destinations.vendors.dataverse.checks import Checking
 from leads.destinations.vendors.dataverse.client import Client
 from leads.destinations.vendors.dataverse.columns import Lengths
@@ -19,7 +19,7 @@ from leads.destinations.vendors.dataverse.preview import PreviewClient
 from leads.destinations.vendors.dataverse.records import BIND, DEFAULT_MAPPING
 from leads.destinations.vendors.dataverse.sending import Sending
 from leads.destinations.vendors.dataverse.settings import GUID, DataverseSettings
-from leads.destinations.vendors.dataverse.sign_in import token_source
+from leads.destinations.vendors.dataverse.sign_in import fetch_token
 
 
 class Dataverse(Crm):
@@ -61,8 +61,8 @@ class Dataverse(Crm):
             words = "write the address of one record, such as /campaigns(ID), without fields of the lead"
             raise ValueError(f"is a lookup: {words}")
 
-    def token_source(self) -> TokenSource:
-        return token_source(self.settings, self.context, self.http)
+    def fetch_token(self) -> Token:
+        return fetch_token(self.settings, self.context, self.http)
 
     @property
     def lengths(self) -> Lengths:

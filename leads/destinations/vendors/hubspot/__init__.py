@@ -5,18 +5,23 @@ and tasks that are there already are told by the lead's id in them.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from datetime import timedelta
+from typing import ClassVar, Final
 
+from leads.core import clock
 from leads.core.outcomes import Outcome, Rejected, Skipped
 from leads.destinations.base import DestinationSettings, MappingValue, OutgoingLead
 from leads.destinations.crm import Crm
-from leads.destinations.tokens import TokenSource
+from leads.destinations.tokens import Token
 from leads.destinations.vendor_errors import VendorError
 from leads.destinations.vendors.hubspot.checks import Checking
 from leads.destinations.vendors.hubspot.client import Client, PreviewClient
 from leads.destinations.vendors.hubspot.errors import FORGOTTEN, WRONG_ADDRESS
 from leads.destinations.vendors.hubspot.sending import Sending
 from leads.destinations.vendors.hubspot.settings import HubSpotSettings
+
+_SECRET_KEPT: Final = timedelta(hours=1)
+"""The app reads the service key again after this time, or when HubSpot refuses the key."""
 
 
 class HubSpot(Crm):
@@ -56,9 +61,8 @@ class HubSpot(Crm):
     def record_scope(self, offer: str, name: str) -> str:  # noqa: ARG002 - contacts are the account's, whatever the offer
         return f"hubspot|{self.connection}"
 
-    def token_source(self) -> TokenSource:
-        key = ("token", *self.connection_key(self.settings))
-        return self.context.shared(key, lambda: TokenSource.of_secret(self.context.secrets, self.settings.service_key))
+    def fetch_token(self) -> Token:
+        return Token(self.context.secrets.read(self.settings.service_key), clock.now() + _SECRET_KEPT)
 
     def unfit(self, outgoing: OutgoingLead) -> Rejected | None:
         words = "HubSpot knows contacts by their e-mail address, and this lead has none."

@@ -6,6 +6,7 @@ Calls keep to what Adobe advises for an instance, 50 in 20 seconds and 5 at once
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, ClassVar, Final
 
 from leads.core.outcomes import Rejected
@@ -13,7 +14,7 @@ from leads.destinations.base import CheckResult, Customer, DestinationSettings, 
 from leads.destinations.crm import Crm
 from leads.destinations.http import Failure
 from leads.destinations.rate_limiter import ALLOWANCES_TABLE, RateLimit, RateLimiter
-from leads.destinations.tokens import TokenSource
+from leads.destinations.tokens import Token
 from leads.destinations.vendors.marketo.checks import Checking
 from leads.destinations.vendors.marketo.client import Client, LimitedClient
 from leads.destinations.vendors.marketo.errors import WRONG_ADDRESS
@@ -21,7 +22,7 @@ from leads.destinations.vendors.marketo.preview import AssumedFields, PreviewCli
 from leads.destinations.vendors.marketo.records import DEFAULT_MAPPING, unfit_email
 from leads.destinations.vendors.marketo.sending import Known, Sending, SubmitForm, SyncLead
 from leads.destinations.vendors.marketo.settings import MarketoSettings
-from leads.destinations.vendors.marketo.sign_in import token_source
+from leads.destinations.vendors.marketo.sign_in import fetch_token
 
 RATE_LIMIT: Final = RateLimit(at_once=5, calls=50, seconds=20.0, longest_call=90.0)
 """50 calls in 20 seconds, 5 at once: half of what an instance takes, for it has other integrations, too (Adobe Marketo Engage
@@ -42,6 +43,7 @@ class Marketo(Crm):
     settings: MarketoSettings
     wrong_address = WRONG_ADDRESS
     out_of_reach = "the instance did not answer"
+    renewed_before = timedelta(0)
     client_class = Client
     preview_class = PreviewClient
     checks_class = Checking
@@ -63,8 +65,8 @@ class Marketo(Crm):
     def idempotent(self) -> bool:
         return self.settings.form_id is None
 
-    def token_source(self) -> TokenSource:
-        return token_source(self.settings, self.context, self.http)
+    def fetch_token(self) -> Token:
+        return fetch_token(self.settings, self.context, self.http)
 
     @property
     def limiter(self) -> RateLimiter:
@@ -81,10 +83,9 @@ class Marketo(Crm):
 
     @contextmanager
     def connected(self, *, checking: bool = False) -> Iterator[Client]:
-        tokens = self.token_source()
-        tokens.get()  # before a slot is held, which others wait for
+        self.tokens.get()  # before a slot is held, which others wait for
         with self.limiter.slot(CHECK_TURN_SECONDS if checking else TURN_SECONDS) as slot:
-            yield LimitedClient(self.settings.base_url, self.http, tokens, slot)
+            yield LimitedClient(self.settings.base_url, self.http, self.tokens, slot)
 
     def result_of(self, failure: Exception) -> CheckResult:
         found = super().result_of(failure)

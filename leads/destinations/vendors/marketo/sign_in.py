@@ -1,14 +1,12 @@
 """Tokens of a custom service (Adobe Marketo Engage Developer Guide, "Authentication")."""
 
-from datetime import timedelta
 from typing import Any, Final
 
-from leads.core import clock
 from leads.core.outcomes import Misconfigured, Retry
 from leads.destinations.base import Context
 from leads.destinations.http import Answer, HttpClient
 from leads.destinations.rest import as_object
-from leads.destinations.tokens import NoToken, Token, TokenSource, post_form
+from leads.destinations.tokens import NoToken, Token, request_token, token_in
 from leads.destinations.vendor_errors import UNREADABLE
 from leads.destinations.vendors.marketo.errors import WRONG_ADDRESS, problem_of
 from leads.destinations.vendors.marketo.settings import MarketoSettings
@@ -22,33 +20,21 @@ _REFUSED: Final = (
 )
 
 
-def token_source(settings: MarketoSettings, context: Context, http: HttpClient) -> TokenSource:
-    """The token source of a custom service, one for all destinations that use it."""
-
-    def fetch() -> Token:
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": settings.client_id,
-            "client_secret": context.secrets.read(settings.client_secret),
-        }
-        return _token(post_form(http, f"{settings.base_url}/identity/oauth/token", form))
-
-    key = ("token", settings.base_url, settings.client_id, settings.client_secret)
-    # Asked before its end, Marketo gives the same token again.
-    return context.shared(key, lambda: TokenSource(fetch, renewed_before=timedelta(0)))
+def fetch_token(settings: MarketoSettings, context: Context, http: HttpClient) -> Token:
+    """A token of the custom service. Raises `NoToken`, `NoAnswer`, `SettingsError`."""
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": settings.client_id,
+        "client_secret": context.secrets.read(settings.client_secret),
+    }
+    return _token(request_token(http, f"{settings.base_url}/identity/oauth/token", form))
 
 
 def _token(answer: Answer) -> Token:
-    known = as_object(answer.json())
-    value = known.get("access_token")
-    if answer.status == 200 and isinstance(value, str) and value:
-        return Token(value, clock.now() + timedelta(seconds=_seconds(known.get("expires_in"))))
-    raise NoToken(_refused(answer, known))
-
-
-def _seconds(value: Any) -> float:
-    """Seconds until a token expires. A token with 0 is still used, and renewed when it is refused."""
-    return float(value) if isinstance(value, int | float) and 0 <= value < 1e6 else 0.0
+    token = token_in(answer)
+    if token is None:
+        raise NoToken(_refused(answer, as_object(answer.json())))
+    return token
 
 
 def _refused(answer: Answer, body: dict[str, Any]) -> Misconfigured | Retry:

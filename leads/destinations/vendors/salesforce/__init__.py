@@ -12,7 +12,7 @@ from typing import ClassVar
 from leads.core.outcomes import Outcome
 from leads.destinations.base import DestinationSettings, MappingValue
 from leads.destinations.crm import Crm
-from leads.destinations.tokens import TokenSource
+from leads.destinations.tokens import Token
 from leads.destinations.vendors.salesforce.checks import Checking
 from leads.destinations.vendors.salesforce.client import Client
 from leads.destinations.vendors.salesforce.errors import WRONG_ADDRESS, Refusal
@@ -21,7 +21,7 @@ from leads.destinations.vendors.salesforce.preview import PreviewClient
 from leads.destinations.vendors.salesforce.records import DEFAULT_MAPPING
 from leads.destinations.vendors.salesforce.sending import Sending
 from leads.destinations.vendors.salesforce.settings import SalesforceSettings, id_pattern
-from leads.destinations.vendors.salesforce.sign_in import token_source
+from leads.destinations.vendors.salesforce.sign_in import fetch_token
 
 
 class Salesforce(Crm):
@@ -60,8 +60,8 @@ class Salesforce(Crm):
         if not re.fullmatch(r"[A-Za-z]\w*", name):
             raise ValueError("is no field of leads: write its API name, such as Offer__c")
 
-    def token_source(self) -> TokenSource:
-        return token_source(self.settings, self.context, self.http)
+    def fetch_token(self) -> Token:
+        return fetch_token(self.settings, self.context, self.http)
 
     @property
     def fields(self) -> LeadFields:

@@ -11,36 +11,28 @@ from leads.core import clock
 from leads.core.outcomes import Misconfigured, Retry
 from leads.destinations.base import Context
 from leads.destinations.http import HttpClient
-from leads.destinations.tokens import NoToken, Token, TokenSource, post_form
+from leads.destinations.tokens import NoToken, Token, request_token, token_in
 from leads.destinations.vendor_errors import UNREADABLE
 from leads.destinations.vendors.salesforce.errors import no_token
 from leads.destinations.vendors.salesforce.settings import SalesforceSettings
 
 TOKEN_PATH: Final = "/services/oauth2/token"  # noqa: S105 - an address
 JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-KEPT: Final = timedelta(hours=2)
-"""An answer does not say how long a token is good for: as long as a session is by default. One that ends earlier is renewed once
-it is refused."""
+_LIFETIME: Final = 2 * 3600
+"""Seconds. Salesforce does not send a token's lifetime. The default length of a session is two hours."""
 _SIGNED_FOR: Final = timedelta(minutes=3)
 """Salesforce takes no more."""
 
 
-def token_source(settings: SalesforceSettings, context: Context, http: HttpClient) -> TokenSource:
-    """The token source of a credential, one for all destinations that use it."""
-    secret = settings.client_secret or f"{settings.username}\n{settings.private_key}\n{settings.audience}"
-    key = ("token", settings.base_url, settings.client_id, secret)
-    return context.shared(key, lambda: TokenSource(lambda: _fetch(settings, context, http)))
-
-
-def _fetch(settings: SalesforceSettings, context: Context, http: HttpClient) -> Token:
-    answer = post_form(http, settings.base_url + TOKEN_PATH, _grant(settings, context))
+def fetch_token(settings: SalesforceSettings, context: Context, http: HttpClient) -> Token:
+    """A token of the external client app. Raises `NoToken`, `NoAnswer`, `SettingsError`."""
+    answer = request_token(http, settings.base_url + TOKEN_PATH, _grant(settings, context))
     if answer.status != 200:
         raise NoToken(no_token(answer))
-    body = answer.json()
-    token = body.get("access_token") if isinstance(body, dict) else None
-    if not isinstance(token, str) or not token.isascii():
+    token = token_in(answer, _LIFETIME)
+    if token is None:
         raise NoToken(Retry(UNREADABLE.code))
-    return Token(token, clock.now() + KEPT)
+    return token
 
 
 def _grant(settings: SalesforceSettings, context: Context) -> dict[str, str]:

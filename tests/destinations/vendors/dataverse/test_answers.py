@@ -27,7 +27,7 @@ TOLD = "what the environment told"
 def test_a_refused_sign_in_is_a_matter_of_the_configuration_and_names_what_to_repair(
     told: dict[str, Any], code: str, words: str
 ) -> None:
-    refused = _refused(told)
+    refused = _refused(Answer(400, {}, json.dumps(told).encode()))
     assert isinstance(refused, Misconfigured)
     assert refused.code == code
     assert words in refused.reason
