@@ -60,10 +60,6 @@ class Function:
     def schedule(self) -> str:
         return with_settings(str(self.trigger["schedule"]))
 
-    @property
-    def run_on_startup(self) -> bool:
-        return bool(self.trigger.get("runOnStartup"))
-
 
 @dataclass(frozen=True)
 class InvocationResult:

@@ -155,8 +155,6 @@ class TimerListener:
     async def _fire_on_schedule(self) -> None:
         """Ticks that pass while the function runs become one call when it has ended."""
         tick = next_time(self._schedule, self._clock.now())
-        if self._function.run_on_startup:
-            await self._fire()
         while not await self._over_before(tick):
             await self._fire()
             tick = max(next_time(self._schedule, tick), self._clock.now())

@@ -42,14 +42,10 @@ class _View:
     connections: Mapping[str, Connection]
 
 
-def _nameless(connection_id: str) -> Mapping[str, str]:  # noqa: ARG001
-    return {}
-
-
 class Connections:
     """The connections' table, and what this instance has learned since it read the table."""
 
-    def __init__(self, table: Table, named: Callable[[str], Mapping[str, str]] = _nameless) -> None:
+    def __init__(self, table: Table, named: Callable[[str], Mapping[str, str]]) -> None:
         """`named` gives the fields of an event that name a connection's host and the offers that use it."""
         self._table = table
         self._named = named

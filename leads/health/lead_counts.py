@@ -32,8 +32,6 @@ LOOKED_BACK: Final = timedelta(weeks=WEEKS_AT_MOST + 8)
 _DAY: Final = timedelta(days=1)
 _PARTITION: Final = "month"
 _COUNTED_UNTIL: Final = "until"
-_OPERATIONS: Final = 100
-"""What a transaction holds at most."""
 
 
 @dataclass(slots=True)
@@ -137,8 +135,7 @@ class LeadCounts:
             months[f"{day:%Y-%m};{offer}"] |= columns_of(day, counted)
         operations = [_merge(row, columns) for row, columns in months.items()]
         operations.append(_merge(_COUNTED_UNTIL, {"until": counts.until}))
-        for first in range(0, len(operations), _OPERATIONS):
-            self.table.write(operations[first : first + _OPERATIONS])
+        self.table.write_all(operations)
 
 
 @reads("time of counting")

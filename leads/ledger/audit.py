@@ -6,22 +6,20 @@ All rows are in one partition, newest first. They are kept for a year.
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import chain, islice
 from typing import Any, Final
 
-from leads.core.identity import complement
+from leads.core.identity import complement, id_time
 from leads.platform.row_reading import read_each, read_time, reads
-from leads.platform.storage import Operation, Table
+from leads.platform.storage import Table
 
 AUDIT_TABLE: Final = "LeadAudit"
 KEPT_FOR: Final = timedelta(days=365)
 CURSOR: Final = r"[0-9a-f]{17}-[0-9a-f]{12}"
 """What a row's key looks like, by which the next page is asked for."""
 _PARTITION: Final = "audit"
-_ROWS_AT_ONCE: Final = 100
-"""What a transaction holds at most."""
 _REMOVED_AT_ONCE: Final = 2000
 
 
@@ -58,7 +56,7 @@ class Audit:
         """Add a row: one request."""
         row = {
             "PartitionKey": _PARTITION,
-            "RowKey": complement(f"{_digits(entry.at)}-{secrets.token_hex(6)}"),
+            "RowKey": complement(f"{id_time(entry.at)}-{secrets.token_hex(6)}"),
             "at": entry.at,
             "kind": entry.kind.value,
             "operation": entry.operation,
@@ -77,22 +75,12 @@ class Audit:
 
     def remove_old(self, now: datetime) -> None:
         """Remove rows that are older than a year, some thousand at most."""
-        old = list(islice(self._rows(complement(_digits(now - KEPT_FOR)), _REMOVED_AT_ONCE), _REMOVED_AT_ONCE))
-        for start in range(0, len(old), _ROWS_AT_ONCE):
-            self._table.write([_removal(row) for row in old[start : start + _ROWS_AT_ONCE]])
+        old = list(islice(self._rows(complement(id_time(now - KEPT_FOR)), _REMOVED_AT_ONCE), _REMOVED_AT_ONCE))
+        self._table.write_all([("delete", {"PartitionKey": _PARTITION, "RowKey": row["RowKey"]}, {}) for row in old])
 
     def _rows(self, after: str, count: int) -> Iterator[Any]:
         condition = f"PartitionKey eq '{_PARTITION}'" + (f" and RowKey gt '{after}'" if after else "")
         return chain.from_iterable(self._table.pages(condition, page_size=min(count, 1000)))
-
-
-def _digits(moment: datetime) -> str:
-    at = moment.astimezone(UTC)
-    return f"{at:%Y%m%d%H%M%S}{at.microsecond // 1000:03d}"
-
-
-def _removal(row: Any) -> Operation:
-    return "delete", {"PartitionKey": row["PartitionKey"], "RowKey": row["RowKey"]}, {}
 
 
 @reads("audit")

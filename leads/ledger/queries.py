@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from heapq import merge
 from itertools import chain, islice
 from typing import Any
 
-from leads.core.identity import complement, customer_of, received_at_of
+from leads.core.identity import complement, customer_of, id_time, received_at_of
 from leads.core.lead import Stage
 from leads.core.states import State
 from leads.ledger.rows import LeadRecord, read_lead
@@ -108,8 +108,8 @@ def newest(
 
 def received_between(prefix: str, since: datetime | None, until: datetime | None) -> str:
     """A condition on rows whose keys are a prefix and a complemented lead id. None = no bound."""
-    first = complement(_id_time(until)) if until else ""
-    last = f"{prefix}{complement(_id_time(since))}~" if since else f"{prefix[:-1]}{_AFTER}"
+    first = complement(id_time(until)) if until else ""
+    last = f"{prefix}{complement(id_time(since))}~" if since else f"{prefix[:-1]}{_AFTER}"
     return f"RowKey ge '{prefix}{first}' and RowKey lt '{last}'"
 
 
@@ -217,7 +217,7 @@ def _looked_up(ledger: Ledger, row: Any) -> Known | None:
 
 def _received(ledger: Ledger, since: datetime, until: datetime, columns: list[str] | None) -> Iterator[Any]:
     """The rows of leads received from `since` on and before `until`; `columns` None = whole, with their metadata."""
-    first, last = complement(_id_time(until)), complement(_id_time(since))
+    first, last = complement(id_time(until)), complement(id_time(since))
     condition = f"RowKey gt 'lead;{first}~' and RowKey lt 'lead;{last}~'"
     select = ["RowKey", *columns] if columns else None
     for partition in PARTITIONS:
@@ -293,7 +293,7 @@ def unreadable_rows(ledger: Ledger) -> list[UnreadableRow]:
 
 def bodies(ledger: Ledger, before: datetime, after: datetime) -> Iterator[str]:
     """Lead ids of the bodies that were received in a time span and have rows of their own."""
-    condition = f"RowKey ge 'body;{_id_time(after)}' and RowKey lt 'body;{_id_time(before)}'"
+    condition = f"RowKey ge 'body;{id_time(after)}' and RowKey lt 'body;{id_time(before)}'"
     for partition in PARTITIONS:
         for row in _rows(ledger, partition, condition, _PAGE, select=["RowKey"]):
             yield row["RowKey"].removeprefix("body;")
@@ -311,10 +311,6 @@ _COLUMNS = [
     "PartitionKey", "RowKey", "received_at", "offer", "stage", "source", "state", "states", "is_test", "unconfirmed",
     "lead_id", "destination", "seq", "updated_at", "next_at", "partly_done", "ref_url", "ref_source", "ref_product", "ref_title",
 ]  # fmt: skip
-
-
-def _id_time(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y%m%d%H%M%S%f")[:17]
 
 
 def _lead_id(row: Any) -> str:

@@ -29,7 +29,15 @@ from leads.ledger.operations import (
     with_recent_lead,
 )
 from leads.ledger.rows import LeadRecord, body_entity, body_key, keys, lead_entity, lead_key, read_body, read_lead
-from leads.platform.storage import AnswerTime, Conflict, Operation, Table, if_unchanged, replacing
+from leads.platform.storage import (
+    OPERATIONS_IN_A_TRANSACTION,
+    AnswerTime,
+    Conflict,
+    Operation,
+    Table,
+    if_unchanged,
+    replacing,
+)
 from leads.platform.table_format import keys_beginning
 
 LEDGER_TABLE = "LeadLedger"
@@ -37,7 +45,6 @@ CLAIM_LEASE_SECONDS = 240
 """A claim ends by itself after this time: longer than any send (150 s), shorter than `functionTimeout` (300 s)."""
 LEADS_IN_A_TRANSACTION = 40
 """A transaction holds 4 MiB. A lead with ten destinations and all their attempts may take 60 KB."""
-OPERATIONS_IN_A_TRANSACTION = 100
 TRIES = 8
 """How often a write is tried while others change the same rows."""
 

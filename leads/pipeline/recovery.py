@@ -68,7 +68,8 @@ def redrive_behind(
     """
     now = clock.now()
     waiting = []
-    free = [one for one in known if not one.by_person and (not one.paused or _is_unused(one, uses))]
+    unused = {one.id for one in known if one.id not in uses and one.type != CEILING}
+    free = [one for one in known if not one.by_person and (not one.paused or one.id in unused)]
     for connection in sorted(free, key=lambda one: one.attended_at or EARLIEST):
         with isolated("what waits behind a connection"):
             pace = min((config.pace for _, config in uses.get(connection.id, ())), default=DEFAULT_PACE)
@@ -76,10 +77,6 @@ def redrive_behind(
             if items and connections.claim_probe(connection.id, connection.type):
                 waiting.append(Waiting(items, pace))
     redrive_all(redrive, waiting)
-
-
-def _is_unused(connection: Connection, uses: Uses) -> bool:
-    return connection.id not in uses and connection.type != CEILING
 
 
 def reopen(

@@ -81,7 +81,8 @@ def replay(
     for plan in plans:
         if plan.kept or dry_run:
             continue
-        wait = max(delay, READ_FIRST_SECONDS) if plan.state in FINAL or _is_new(record, plan) else delay
+        is_over = plan.state in FINAL or plan.destination not in record.deliveries
+        wait = max(delay, READ_FIRST_SECONDS) if is_over else delay
         put_next(queue, ledger, record, plan.destination, wait, forced=force)
         emit(
             Event.LEAD_REPLAYED,
@@ -92,10 +93,6 @@ def replay(
             state=plan.state.value,
         )
     return plans
-
-
-def _is_new(record: LeadRecord, plan: Replay) -> bool:
-    return plan.destination not in record.deliveries
 
 
 def _targets(offers: Offers, record: LeadRecord, destination: str | None) -> list[str]:

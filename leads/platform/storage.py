@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue import LinearRetry, QueueClient, QueueMessage, TextBase64EncodePolicy
@@ -63,6 +63,8 @@ class StorageBusy(StorageError):
         super().__init__(message)
 
 
+OPERATIONS_IN_A_TRANSACTION: Final = 100
+"""Microsoft Learn, "Performing entity group transactions"."""
 Operation = tuple[Literal["create", "upsert", "update", "delete"], Mapping[str, Any], Mapping[str, Any]]
 Result = TypeVar("Result")
 
@@ -157,6 +159,11 @@ class Table:
             return [self._making_table(lambda: self._write_one(*operations[0]))]
         results = self._making_table(lambda: self._submit(operations))
         return [str(result.get("etag", "")) for result in results]
+
+    def write_all(self, operations: list[Operation]) -> None:
+        """Carry out any number of operations of one partition, in transactions of at most 100."""
+        for first in range(0, len(operations), OPERATIONS_IN_A_TRANSACTION):
+            self.write(operations[first : first + OPERATIONS_IN_A_TRANSACTION])
 
     def get(self, partition: str, row: str, **options: Any) -> "dict[str, Any] | None":
         """The entity with its `.metadata`, or None."""

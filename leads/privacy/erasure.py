@@ -15,7 +15,7 @@ from typing import Any, Final
 from leads.core.identity import customer_of, received_at_of
 from leads.core.states import FINAL, UNDELIVERED, State
 from leads.ledger.customer_rows import CustomerRow
-from leads.ledger.rows import ERASED_ON_REQUEST, Delivery, LeadRecord, body_key, lead_key, read_lead
+from leads.ledger.rows import ERASED_ON_REQUEST, LeadRecord, body_key, lead_key, read_lead
 from leads.ledger.todo_rows import todo_key
 from leads.ledger.tombstones import CACHE_SECONDS, Tombstone
 from leads.ledger.transactions import LEDGER_TABLE, TRIES, Ledger, LedgerBusy
@@ -158,7 +158,11 @@ def _forget_customer(ledger: Ledger, row: CustomerRow, at: datetime, *, dry_run:
     unwritten: list[LeadRecord] = []
     for _ in range(TRIES):
         recent = [seen.lead_id for seen in row.recent if seen.at <= at]
-        unwritten = [_unwritten(lead_id, row) for lead_id in recent if ledger.read(lead_id) is None]
+        unwritten = [
+            LeadRecord(lead_id, received_at_of(lead_id), None, customer=_hash_of(row))
+            for lead_id in recent
+            if ledger.read(lead_id) is None
+        ]
         try:
             ledger.forget_customer(row, unwritten, at, ERASED_ON_REQUEST)
             break
@@ -175,10 +179,6 @@ def _forget_customer(ledger: Ledger, row: CustomerRow, at: datetime, *, dry_run:
 
 def _hash_of(row: CustomerRow) -> str:
     return row.row.split(";")[1]
-
-
-def _unwritten(lead_id: str, row: CustomerRow) -> LeadRecord:
-    return LeadRecord(lead_id, received_at_of(lead_id), None, customer=_hash_of(row))
 
 
 def _empty(ledger: Ledger, record: LeadRecord, at: datetime, *, dry_run: bool) -> list[ErasureEntry]:
@@ -208,33 +208,28 @@ def _empty(ledger: Ledger, record: LeadRecord, at: datetime, *, dry_run: bool) -
 def handed_over_of(stores: PersonalDataStores, record: LeadRecord) -> Iterator[HandedOver]:
     """The destinations that were given the lead, or may have been."""
     for name, delivery in sorted(record.deliveries.items()):
-        if name and (delivery.state is State.DELIVERED or delivery.attempts):
-            yield _handed_over(record, delivery, _config(stores, record.offer, name), stores)
+        if not name or not (delivery.state is State.DELIVERED or delivery.attempts):
+            continue
+        config, record_id = _config(stores, record.offer, name), delivery.record_id
+        link = place = ""
+        if config is not None and record_id:
+            destination = stores.destination_of(config)
+            link, place = destination.record_link(record_id), destination.record_place(record_id, record.received_at)
+        yield HandedOver(
+            lead_id=record.lead_id,
+            offer=record.offer,
+            destination=name,
+            type=config.type if config else "",
+            record_id=record_id,
+            link=link,
+            place=place,
+            certain=delivery.state is State.DELIVERED and not delivery.unconfirmed,
+        )
 
 
 def _config(stores: PersonalDataStores, offer_id: str, name: str) -> DestinationConfig | None:
     offer = offer_by_id(offer_id, stores.offers.all())
     return offer.destination(name) if offer else None
-
-
-def _handed_over(
-    record: LeadRecord, delivery: Delivery, config: DestinationConfig | None, stores: PersonalDataStores
-) -> HandedOver:
-    record_id = delivery.record_id
-    link = place = ""
-    if config is not None and record_id:
-        destination = stores.destination_of(config)
-        link, place = destination.record_link(record_id), destination.record_place(record_id, record.received_at)
-    return HandedOver(
-        lead_id=record.lead_id,
-        offer=record.offer,
-        destination=delivery.destination,
-        type=config.type if config else "",
-        record_id=record_id,
-        link=link,
-        place=place,
-        certain=delivery.state is State.DELIVERED and not delivery.unconfirmed,
-    )
 
 
 def _remove_own(stores: PersonalDataStores, one: HandedOver, record: LeadRecord, *, dry_run: bool) -> HandedOver:

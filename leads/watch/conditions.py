@@ -39,7 +39,7 @@ UPDATE_SECONDS: Final = 5
 
 _Look = Callable[[], Iterable[Alarm] | None]
 """Returns the alarms that are on; None = not known now."""
-_Condition = tuple[frozenset[Event], _Look]
+_Condition = tuple[set[Event], _Look]
 """The events of alarms, and the function that finds them."""
 
 
@@ -54,11 +54,11 @@ def raise_alarms(
     """Store and log the alarms that have begun or ended since the last tick. Reads the app's own storage alone."""
     _raise(
         alarms,
-        _condition(lambda: _paused(connections, uses, backlog), Event.CONNECTION_PAUSED),
-        _condition(lambda: _waiting_long(connections, offers, uses, backlog), Event.LEADS_WAIT_LONG),
-        _condition(lambda: _for_a_person(backlog), Event.LEADS_NEED_A_PERSON),
-        _condition(lambda: _over_ceiling(connections, offers), Event.OFFER_OVER_CEILING),
-        _condition(empty_bodies.alarms, Event.BODY_WITHOUT_LENGTH, Event.BODIES_EMPTY),
+        ({Event.CONNECTION_PAUSED}, lambda: _paused(connections, uses, backlog)),
+        ({Event.LEADS_WAIT_LONG}, lambda: _waiting_long(connections, offers, uses, backlog)),
+        ({Event.LEADS_NEED_A_PERSON}, lambda: _for_a_person(backlog)),
+        ({Event.OFFER_OVER_CEILING}, lambda: _over_ceiling(connections, offers)),
+        ({Event.BODY_WITHOUT_LENGTH, Event.BODIES_EMPTY}, empty_bodies.alarms),
     )
 
 
@@ -66,13 +66,9 @@ def raise_slow_alarms(alarms: Alarms, secrets: Secrets, counts: LeadCounts, offe
     """The same for alarms that read Key Vault, or count many leads."""
     _raise(
         alarms,
-        _condition(lambda: expiry.alarms(secrets, offers.all()), Event.SECRET_EXPIRING),
-        _condition(lambda: silence_alarms(counts, offers), Event.OFFER_SILENT),
+        ({Event.SECRET_EXPIRING}, lambda: expiry.alarms(secrets, offers.all())),
+        ({Event.OFFER_SILENT}, lambda: silence_alarms(counts, offers)),
     )
-
-
-def _condition(look: _Look, *events: Event) -> _Condition:
-    return frozenset(events), look
 
 
 def _raise(alarms: Alarms, *conditions: _Condition) -> None:
