@@ -439,7 +439,7 @@ def test_every_exit_status_is_documented() -> None:
 
 
 def test_the_yaml_of_the_walk_is_offers(tmp_path: Path) -> None:
-    (text,) = blocks("docs/how-to/connect.md", "yaml")
+    (text,) = blocks("docs/how-to/ci.md", "yaml")
     file = tmp_path / "offers.yaml"
     file.write_text(text)
     first, rest = read_offers(str(file))
