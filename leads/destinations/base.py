@@ -10,7 +10,7 @@ from hashlib import sha256
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from leads.core.lead import Lead, Stage
 from leads.core.outcomes import Delivered, Outcome
@@ -108,6 +108,13 @@ class DestinationSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
+
+BaseUrl = Annotated[
+    str,
+    Field(pattern=r"^https://[A-Za-z0-9.-]+(:\d+)?/?$", max_length=200),
+    AfterValidator(lambda url: url.rstrip("/")),
+]
+"""The address of a vendor's API, without a path and without a slash at its end."""
 
 MatchExisting = Annotated[
     Literal["email", "off"],

@@ -184,7 +184,7 @@ class Crm(Destination):
     @once
     def client(self) -> Any:
         """The connection's client."""
-        return self.client_class(self.settings.base_url, self.http, self.tokens)
+        return self.client_class(self.settings.url, self.http, self.tokens)
 
     @contextmanager
     def connected(self, *, checking: bool = False) -> Iterator[Any]:
@@ -242,7 +242,7 @@ class Crm(Destination):
         return outcome_of(failure, self.wrong_address)
 
     def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
-        client = self.preview_class(self.settings.base_url, self.http)
+        client = self.preview_class(self.settings.url, self.http)
         outcome = self.unfit(outgoing) or self.sending(client, outgoing, customer).run()
         if isinstance(outcome, Rejected):
             raise NotSendable(outcome.reason)

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from leads.destinations.base import MASK, PreviewedRequest
 from leads.destinations.http import MAX_ANSWER_BYTES, READ_SECONDS, Answer, HttpClient
 from leads.destinations.tokens import Token, TokenSource
-from leads.destinations.vendor_errors import UNREADABLE, VendorError, with_fresh_token
+from leads.destinations.vendor_errors import UNREADABLE, ErrorKind, VendorError
 
 T = TypeVar("T")
 
@@ -103,7 +103,13 @@ class RestClient(ABC):
             self.raise_refusal(answer)
             return read(answer)
 
-        return with_fresh_token(self._tokens, send)
+        token = self._tokens.get()
+        try:
+            return send(token)
+        except VendorError as refused:
+            if refused.problem.kind is not ErrorKind.SIGN_IN_AGAIN:
+                raise
+        return send(self._tokens.renewed(token))
 
     def _exchange(self, request: ApiRequest, token: str, at_most: int) -> Answer:
         return self._http.request(

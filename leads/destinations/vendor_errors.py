@@ -12,7 +12,7 @@ from leads.core.outcomes import Delivered, Misconfigured, Outcome, Rejected, Ret
 from leads.destinations.base import OWN_OUTAGE_SECONDS, CheckResult
 from leads.destinations.http import Failure, NoAnswer
 from leads.destinations.rate_limiter import NO_TURN, RateLimited
-from leads.destinations.tokens import NoToken, Token, TokenSource
+from leads.destinations.tokens import NoToken
 from leads.platform.secrets import SecretOutOfReach
 from leads.platform.settings import SettingsError
 
@@ -175,14 +175,3 @@ def unless_gone(read: Callable[[], T]) -> T | None:
         if refused.problem.kind is not ErrorKind.GONE:
             raise
         return None
-
-
-def with_fresh_token(tokens: TokenSource, send: Callable[[Token], T]) -> T:
-    """Send with the credential's token, once more with a new one where the vendor refuses it. Raises what `send` raises."""
-    token = tokens.get()
-    try:
-        return send(token)
-    except VendorError as refused:
-        if refused.problem.kind is not ErrorKind.SIGN_IN_AGAIN:
-            raise
-    return send(tokens.renewed(token))

@@ -50,7 +50,7 @@ class Dataverse(Crm):
     def connection_key(cls, settings: DestinationSettings) -> tuple[str, ...]:
         assert isinstance(settings, DataverseSettings)  # noqa: S101
         credential = (settings.tenant_id, settings.client_id, settings.client_secret)
-        return (settings.base_url.lower(), settings.authority.rstrip("/").lower(), *(part or "" for part in credential))
+        return (settings.url.lower(), settings.authority.lower(), *(part or "" for part in credential))
 
     @classmethod
     def check_mapping(cls, name: str, value: MappingValue) -> None:
@@ -70,7 +70,7 @@ class Dataverse(Crm):
         return self.context.shared(("dataverse lengths", self.connection), Lengths)
 
     def record_link(self, record_id: str) -> str:
-        return f"{self.settings.base_url}/main.aspx?pagetype=entityrecord&etn=lead&id={record_id}"
+        return f"{self.settings.url}/main.aspx?pagetype=entityrecord&etn=lead&id={record_id}"
 
 
 destination = Dataverse

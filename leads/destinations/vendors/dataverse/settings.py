@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from leads.destinations.base import DeletedRecords, DestinationSettings, MatchExisting
+from leads.destinations.base import BaseUrl, DeletedRecords, DestinationSettings, MatchExisting
 from leads.platform.settings import OptionalSecret
 
 GUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
@@ -13,10 +13,8 @@ GUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 class DataverseSettings(DestinationSettings):
     """The environment, the sign-in, and the handling of existing records."""
 
-    url: str = Field(
+    url: BaseUrl = Field(
         title="URL",
-        pattern=r"^https://[A-Za-z0-9.-]+(:\d+)?/?$",
-        max_length=200,
         description="The environment's address, such as https://contoso.crm4.dynamics.com.",
     )
     tenant_id: str | None = Field(
@@ -36,10 +34,9 @@ class DataverseSettings(DestinationSettings):
         title="Client secret",
         description="Place of the secret's value (not its ID): env:LEADS_SECRET_NAME or keyvault:NAME.",
     )
-    authority: str = Field(
+    authority: BaseUrl = Field(
         "https://login.microsoftonline.com",
         title="Authority",
-        pattern=r"^https://[A-Za-z0-9.-]+(:\d+)?/?$",
         description="Sign-in address, such as https://login.microsoftonline.us in a sovereign cloud.",
     )
     match_existing: MatchExisting = "email"
@@ -57,7 +54,3 @@ class DataverseSettings(DestinationSettings):
         if 0 < len(missing) < len(given):
             raise ValueError(f"{missing[0]}: is needed too; leave out all three to use the app's managed identity")
         return self
-
-    @property
-    def base_url(self) -> str:
-        return self.url.rstrip("/")

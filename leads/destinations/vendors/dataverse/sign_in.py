@@ -36,9 +36,9 @@ def _by_secret(settings: DataverseSettings, context: Context, http: HttpClient) 
         "grant_type": "client_credentials",
         "client_id": settings.client_id,
         "client_secret": context.secrets.read(settings.client_secret),
-        "scope": f"{settings.base_url}/.default",
+        "scope": f"{settings.url}/.default",
     }
-    url = f"{settings.authority.rstrip('/')}/{settings.tenant_id}/oauth2/v2.0/token"
+    url = f"{settings.authority}/{settings.tenant_id}/oauth2/v2.0/token"
     try:
         answer = request_token(http, url, form)
     except NoAnswer as error:
@@ -53,7 +53,7 @@ def _by_identity(settings: DataverseSettings, context: Context) -> Token:
     from azure.core.exceptions import AzureError, ClientAuthenticationError
 
     try:
-        token = context.settings.credential.get_token(f"{settings.base_url}/.default")
+        token = context.settings.credential.get_token(f"{settings.url}/.default")
     except ClientAuthenticationError:
         words = (
             "The app's managed identity gets no token for the environment: is it an application user there? Check url."

@@ -56,7 +56,7 @@ class HubSpot(Crm):
     @classmethod
     def connection_key(cls, settings: DestinationSettings) -> tuple[str, ...]:
         assert isinstance(settings, HubSpotSettings)  # noqa: S101
-        return (settings.base_url.lower(), settings.service_key)
+        return (settings.url.lower(), settings.service_key)
 
     def record_scope(self, offer: str, name: str) -> str:  # noqa: ARG002 - contacts are the account's, whatever the offer
         return f"hubspot|{self.connection}"

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from leads.destinations.base import DeletedRecords, DestinationSettings
+from leads.destinations.base import BaseUrl, DeletedRecords, DestinationSettings
 from leads.platform.settings import SecretReference
 
 
@@ -21,14 +21,8 @@ class HubSpotSettings(DestinationSettings):
         title="Do not contact",
         description="With unsubscribe, policy dnc=flag opts the address out of all e-mail. No API call can undo this.",
     )
-    url: str = Field(
+    url: BaseUrl = Field(
         "https://api.hubapi.com",
         title="URL",
-        pattern=r"^https://[A-Za-z0-9.-]+(:\d+)?/?$",
-        max_length=200,
         description="Of HubSpot's API. All regions have the same: leave it as it is, such as https://api.hubapi.com.",
     )
-
-    @property
-    def base_url(self) -> str:
-        return self.url.rstrip("/")

@@ -18,9 +18,10 @@ from leads.destinations.tokens import Token
 from leads.destinations.vendors.marketo.checks import Checking
 from leads.destinations.vendors.marketo.client import Client, LimitedClient
 from leads.destinations.vendors.marketo.errors import WRONG_ADDRESS
+from leads.destinations.vendors.marketo.fields import Known
 from leads.destinations.vendors.marketo.preview import AssumedFields, PreviewClient
 from leads.destinations.vendors.marketo.records import DEFAULT_MAPPING, unfit_email
-from leads.destinations.vendors.marketo.sending import Known, Sending, SubmitForm, SyncLead
+from leads.destinations.vendors.marketo.sending import Sending, SubmitForm, SyncLead
 from leads.destinations.vendors.marketo.settings import MarketoSettings
 from leads.destinations.vendors.marketo.sign_in import fetch_token
 
@@ -56,7 +57,7 @@ class Marketo(Crm):
     @classmethod
     def connection_key(cls, settings: DestinationSettings) -> tuple[str, ...]:
         assert isinstance(settings, MarketoSettings)  # noqa: S101
-        return (settings.base_url.lower(), settings.client_id, settings.client_secret)
+        return (settings.url.lower(), settings.client_id, settings.client_secret)
 
     def record_scope(self, offer: str, name: str) -> str:  # noqa: ARG002 - persons are the instance's, whatever the offer
         return f"marketo|{self.settings.instance}"
@@ -85,7 +86,7 @@ class Marketo(Crm):
     def connected(self, *, checking: bool = False) -> Iterator[Client]:
         self.tokens.get()  # before a slot is held, which others wait for
         with self.limiter.slot(CHECK_TURN_SECONDS if checking else TURN_SECONDS) as slot:
-            yield LimitedClient(self.settings.base_url, self.http, self.tokens, slot)
+            yield LimitedClient(self.settings.url, self.http, self.tokens, slot)
 
     def result_of(self, failure: Exception) -> CheckResult:
         found = super().result_of(failure)

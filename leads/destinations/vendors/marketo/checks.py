@@ -7,8 +7,8 @@ from typing import Any
 from leads.destinations.crm import Checks
 from leads.destinations.vendor_errors import ErrorKind, VendorError, unless_gone
 from leads.destinations.vendors.marketo.client import Client
+from leads.destinations.vendors.marketo.fields import Known
 from leads.destinations.vendors.marketo.records import DEFAULT_MAPPING
-from leads.destinations.vendors.marketo.sending import Known
 from leads.destinations.vendors.marketo.settings import MarketoSettings
 
 

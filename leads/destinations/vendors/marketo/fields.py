@@ -7,20 +7,18 @@ names its fields as the old SOAP interface does (`FirstName`), and takes them by
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from leads.destinations.http import Failure, NoAnswer
 from leads.destinations.text import truncate, truncate_bytes
 from leads.destinations.vendors.marketo.client import Client
 from leads.platform.cached_value import CachedValue, fresh_for
 
-KEPT_FOR: Final = timedelta(days=1)
+_A_DAY: Final = fresh_for(timedelta(days=1).total_seconds())
 STRING_CHARACTERS: Final = 255
 TEXT_AREA_BYTES: Final = 30_000
 _TEXT_AREA: Final = frozenset({"text", "textarea"})
 _TEXTS: Final = frozenset({*_TEXT_AREA, "string", "phone", "url"})
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +47,6 @@ class FormField:
 
     field: Field
     required: bool
-
-
-def daily() -> CachedValue[T]:
-    """What is asked for when it is first needed, and again after a day."""
-    return CachedValue(fresh_for(KEPT_FOR.total_seconds()), lambda: NoAnswer(Failure.TIMEOUT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +96,29 @@ def _field_of_form(name: str, item: Mapping[str, Any], known: Catalogue) -> Fiel
     if not isinstance(length, int) or length <= 0 or field.type in _TEXT_AREA:
         return field
     return Field(field.name, field.type, min(length, field.length or STRING_CHARACTERS), field.read_only)
+
+
+class Known:
+    """What an instance of the app has learnt of the fields: shared by all destinations of a connection."""
+
+    def __init__(self) -> None:
+        self._catalogue = CachedValue[Catalogue](_A_DAY, _too_late)
+        self._forms: dict[int, CachedValue[dict[str, FormField]]] = {}
+
+    def fields(self, client: Client) -> Catalogue:
+        return self._catalogue.get(lambda: catalogue(client))
+
+    def form(self, client: Client, form_id: int) -> dict[str, FormField]:
+        kept = self._forms.setdefault(form_id, CachedValue(_A_DAY, _too_late))
+        return kept.get(lambda: form_fields(client, form_id, self.fields(client)))
+
+    def forget_form(self, form_id: int) -> None:
+        self._forms.pop(form_id, None)
+
+    def forget(self) -> None:
+        self._catalogue.forget()
+        self._forms.clear()
+
+
+def _too_late() -> NoAnswer:
+    return NoAnswer(Failure.TIMEOUT)

@@ -7,8 +7,7 @@ from typing import Final
 from leads.destinations.http import Answer
 from leads.destinations.rest import ApiRequest, PreviewingClient
 from leads.destinations.vendors.marketo.client import Client
-from leads.destinations.vendors.marketo.fields import Catalogue, Field, FormField
-from leads.destinations.vendors.marketo.sending import Known
+from leads.destinations.vendors.marketo.fields import Catalogue, Field, FormField, Known
 
 NEW_PERSON: Final = 0
 """Stands for the ID that Marketo gives the person."""

@@ -10,12 +10,18 @@ from leads.destinations.base import Customer, OutgoingLead
 from leads.destinations.crm import LeadSending
 from leads.destinations.http import NoAnswer
 from leads.destinations.text import CONTACT_ASKED_FOR, NOT_PROVIDED
-from leads.destinations.vendor_errors import ErrorKind, VendorError
+from leads.destinations.vendor_errors import FAILURES, ErrorKind, Problem, VendorError, outcome_of
 from leads.destinations.vendors.marketo.client import Client
-from leads.destinations.vendors.marketo.errors import COMPANY_REFUSED, MAYBE_DONE, PERSON_GONE, SKIPPED, UNKNOWN_FIELD
-from leads.destinations.vendors.marketo.fields import Catalogue, Field, FormField, catalogue, daily, form_fields
+from leads.destinations.vendors.marketo.errors import (
+    COMPANY_REFUSED,
+    MAYBE_DONE,
+    PERSON_GONE,
+    SKIPPED,
+    UNKNOWN_FIELD,
+    WRONG_ADDRESS,
+)
+from leads.destinations.vendors.marketo.fields import Field, FormField, Known
 from leads.destinations.vendors.marketo.journey import as_text, with_stage
-from leads.destinations.vendors.marketo.lists import problem_with_list
 from leads.destinations.vendors.marketo.records import (
     COMPANY_FIELDS,
     DEFAULT_MAPPING,
@@ -28,32 +34,9 @@ from leads.destinations.vendors.marketo.records import (
     set_flags,
 )
 from leads.destinations.vendors.marketo.settings import MarketoSettings
-from leads.platform.cached_value import CachedValue
 
 _CODE_CHARACTERS: Final = 100
 _COMPANY_KEPT: Final = "Marketo does not let the person's company be changed; what the lead says of it stands below."
-
-
-class Known:
-    """What an instance of the app has learnt of the fields: shared by all destinations of a connection."""
-
-    def __init__(self) -> None:
-        self.catalogue: CachedValue[Catalogue] = daily()
-        self.forms: dict[int, CachedValue[dict[str, FormField]]] = {}
-
-    def fields(self, client: Client) -> Catalogue:
-        return self.catalogue.get(lambda: catalogue(client))
-
-    def form(self, client: Client, form_id: int) -> dict[str, FormField]:
-        kept = self.forms.setdefault(form_id, daily())
-        return kept.get(lambda: form_fields(client, form_id, self.fields(client)))
-
-    def forget_form(self, form_id: int) -> None:
-        self.forms.pop(form_id, None)
-
-    def forget(self) -> None:
-        self.catalogue.forget()
-        self.forms.clear()
 
 
 class PersonDeleted(Exception):
@@ -250,12 +233,22 @@ class Sending(LeadSending):
     def _added_to_lists(self, person_id: str) -> Delivered:
         """The lead counts for more than the lists: it is delivered whatever comes of them, and its code says which failed."""
         for list_id in list(self._lists):
-            problem = problem_with_list(self._client, list_id, person_id)
+            problem = self._problem_with_list(list_id, person_id)
             if problem is not None:
                 self._said.append(f"list:{list_id}:{problem.code}")
             if problem is None or problem.kind is ErrorKind.GONE:  # the check reports that it is missing
                 self._lists.remove(list_id)
         return self._delivered(person_id)
+
+    def _problem_with_list(self, list_id: str, person_id: str) -> Problem | None:
+        """Add the person to the list. Returns why that failed, None if the person is on the list."""
+        try:
+            self._client.add_to_list(list_id, person_id)
+        except VendorError as refused:
+            return None if refused.problem.kind is ErrorKind.ALREADY_THERE else refused.problem
+        except FAILURES as failure:
+            return Problem(ErrorKind.TRANSIENT, getattr(outcome_of(failure, WRONG_ADDRESS), "code", ""))
+        return None
 
 
 class SyncLead(Sending):

@@ -90,7 +90,7 @@ class MarketoSettings(DestinationSettings):
         return self.munchkin_id.upper()
 
     @property
-    def base_url(self) -> str:
+    def url(self) -> str:
         """The endpoint without what people paste along with it."""
         given = self.endpoint or f"https://{self.instance.lower()}.mktorest.com"
         return given.rstrip("/").removesuffix("/rest")

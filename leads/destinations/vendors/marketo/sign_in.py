@@ -27,7 +27,7 @@ def fetch_token(settings: MarketoSettings, context: Context, http: HttpClient) -
         "client_id": settings.client_id,
         "client_secret": context.secrets.read(settings.client_secret),
     }
-    return _token(request_token(http, f"{settings.base_url}/identity/oauth/token", form))
+    return _token(request_token(http, f"{settings.url}/identity/oauth/token", form))
 
 
 def _token(answer: Answer) -> Token:

@@ -52,7 +52,7 @@ class Salesforce(Crm):
     def connection_key(cls, settings: DestinationSettings) -> tuple[str, ...]:
         assert isinstance(settings, SalesforceSettings)  # noqa: S101
         credential = (settings.client_id, settings.client_secret, settings.username, settings.private_key)
-        return (settings.base_url.lower(), *(part or "" for part in credential), settings.audience)
+        return (settings.url.lower(), *(part or "" for part in credential), settings.audience)
 
     @classmethod
     def check_mapping(cls, name: str, value: MappingValue) -> None:
@@ -69,7 +69,7 @@ class Salesforce(Crm):
         return self.context.shared(("salesforce fields", self.connection), LeadFields)
 
     def record_link(self, record_id: str) -> str:
-        return f"{self.settings.base_url}/{record_id}"
+        return f"{self.settings.url}/{record_id}"
 
     def outcome_of(self, failure: Exception) -> Outcome:
         of_key = isinstance(failure, Refusal) and failure.of_key

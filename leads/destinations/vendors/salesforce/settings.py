@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from leads.destinations.base import DeletedRecords, DestinationSettings, MatchExisting
+from leads.destinations.base import BaseUrl, DeletedRecords, DestinationSettings, MatchExisting
 from leads.platform.settings import OptionalSecret
 
 
@@ -22,9 +22,7 @@ _PAGES = (".lightning.force.com", ".salesforce-setup.com", ".visualforce.com")
 class SalesforceSettings(DestinationSettings):
     """Which organisation, as whom, and what is done about records that are there already."""
 
-    url: str = Field(
-        pattern=r"^https://[A-Za-z0-9.-]+(:\d+)?/?$",
-        max_length=200,
+    url: BaseUrl = Field(
         title="My Domain address",
         description="The organisation's address, such as https://contoso.my.salesforce.com.",
     )
@@ -99,7 +97,3 @@ class SalesforceSettings(DestinationSettings):
         if self.assignment not in {"on", "off"} and self.external_id_field is None:
             raise ValueError("assignment: a certain rule can be asked for only with external_id_field; use on or off")
         return self
-
-    @property
-    def base_url(self) -> str:
-        return self.url.rstrip("/")

@@ -26,7 +26,7 @@ _SIGNED_FOR: Final = timedelta(minutes=3)
 
 def fetch_token(settings: SalesforceSettings, context: Context, http: HttpClient) -> Token:
     """A token of the external client app. Raises `NoToken`, `NoAnswer`, `SettingsError`."""
-    answer = request_token(http, settings.base_url + TOKEN_PATH, _grant(settings, context))
+    answer = request_token(http, settings.url + TOKEN_PATH, _grant(settings, context))
     if answer.status != 200:
         raise NoToken(no_token(answer))
     token = token_in(answer, _LIFETIME)

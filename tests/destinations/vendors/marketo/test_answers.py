@@ -223,7 +223,7 @@ def test_stages_that_were_forgotten_are_told_by_an_ellipsis() -> None:
     ],
 )
 def test_the_endpoint_is_the_instances_own_without_what_was_pasted_along(given: dict[str, str], expected: str) -> None:
-    assert settings(**given).base_url == expected
+    assert settings(**given).url == expected
 
 
 def test_an_instance_has_one_name_however_it_is_written() -> None:
