@@ -24,11 +24,11 @@ from leads.cli.shapes import AnswerShape, Command, ListShape, OneShape, Shape, c
 from leads.cli.steps import until_interrupted
 from leads.core.lead import Stage
 from leads.core.states import State
+from leads.ledger.queries import LeadLine
 from leads.operations.leads import (
     MAX_PAGE,
     DeliveryView,
     LeadFilter,
-    LeadLine,
     LeadPage,
     LeadView,
     ShowLead,

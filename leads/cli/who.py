@@ -8,7 +8,8 @@ from leads.cli import hints
 from leads.cli.output import print_fields, print_json, print_line, print_table, time_of
 from leads.cli.prompts import ask, from_flags
 from leads.cli.shapes import AnswerShape, ListShape, OneShape, Shape, columns_of, print_list
-from leads.operations.audit import MAX_PAGE, AuditFilter, AuditLine, AuditPage, list_audit
+from leads.ledger.audit import AuditEntry
+from leads.operations.audit import MAX_PAGE, AuditFilter, AuditPage, list_audit
 from leads.operations.operation import Nothing
 from leads.operations.table import whoami as show_caller
 
@@ -38,7 +39,7 @@ def audit(
     the storage account. Never a name.
     """
     page = ask(context, list_audit, from_flags(AuditFilter, limit=limit, cursor=cursor))
-    if not print_list(shape, columns_of(AuditLine), page.entries, page):
+    if not print_list(shape, columns_of(AuditEntry), page.entries, page):
         _print_audit(page)
     if page.cursor and shape is not Shape.JSON:
         print_line(f"There are more: {hints.again('--cursor', page.cursor)}", err=True)

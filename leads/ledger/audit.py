@@ -34,7 +34,7 @@ class AuditKind(StrEnum):
 class AuditEntry:
     """The operation and its caller: `who` is `key`, `shell` or an object id of Entra ID, never a name.
 
-    `about` are the ids that the address names: of an offer, a lead or a connection.
+    `kind`: a change, or a view of personal data. `about`: the ids in the address, of an offer, a lead or a connection.
     """
 
     at: datetime

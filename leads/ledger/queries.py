@@ -27,18 +27,21 @@ _AFTER = "<"
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A lead in a list. It holds no personal data."""
+class LeadLine:
+    """A lead in a list, without personal data. `destinations`: the lead's state at each destination.
+
+    `unconfirmed`: a destination took the lead, and does not confirm that it made a record.
+    """
 
     lead_id: str
     received_at: datetime
     offer: str
     stage: str
     source: str
-    state: State
-    destinations: dict[str, str]
     is_test: bool
+    state: State
     unconfirmed: bool
+    destinations: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ def newest(
     until: datetime | None = None,
     after: str = "",
     limit: int = 50,
-) -> list[Listed]:
+) -> list[LeadLine]:
     """Up to `limit` leads, newest first: of one offer ("-" = unrouted) or all, of one state, stage or source, received in a time
     span.
 
@@ -318,8 +321,8 @@ def _lead_id(row: Any) -> str:
 
 
 @reads("lead")
-def _listed(row: Any) -> Listed:
-    return Listed(
+def _listed(row: Any) -> LeadLine:
+    return LeadLine(
         lead_id=_lead_id(row),
         received_at=read_time(row, "received_at"),
         offer=row.get("offer", ""),

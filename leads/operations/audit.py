@@ -1,9 +1,8 @@
 """Each change, and each view of personal data, leaves a row and an event that say who asked for it; and the list of the rows."""
 
-from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from leads.app import App
 from leads.core import clock
@@ -63,31 +62,14 @@ class AuditFilter(Request):
     )
 
 
-class AuditLine(BaseModel):
-    """The operation and its caller: `who` is `key`, `shell` or an object id of Entra ID, never a name.
-
-    `kind`: a change, or a view of personal data. `about` are the ids that the address names.
-    """
-
-    model_config = ConfigDict(from_attributes=True)
-
-    at: datetime
-    kind: AuditKind
-    operation: str
-    about: str
-    level: str
-    by: str
-    who: str
-
-
 class AuditPage(BaseModel):
     """Entries, newest first. `cursor` asks for the next page; None = this is the last one."""
 
-    entries: list[AuditLine]
+    entries: list[AuditEntry]
     cursor: str | None
 
 
 def list_audit(audit: Audit, request: AuditFilter) -> AuditPage:
     """List who has changed something or viewed personal data, newest first; entries are kept for a year."""
     found, cursor = audit.newest(request.limit, request.cursor)
-    return AuditPage(entries=[AuditLine.model_validate(entry) for entry in found], cursor=cursor or None)
+    return AuditPage(entries=found, cursor=cursor or None)

@@ -21,7 +21,7 @@ from leads.core.identity import is_lead_id
 from leads.core.lead import Lead, Stage
 from leads.core.lead_parsing import UnreadableLead, parse_body
 from leads.core.states import State
-from leads.ledger import queries
+from leads.ledger.queries import LeadLine, newest
 from leads.ledger.rows import LeadRecord
 from leads.ledger.transactions import Ledger
 from leads.operations.operation import PATH, QUERY, Request
@@ -127,20 +127,6 @@ class _View(BaseModel):
     """What is shown of a row of the ledger."""
 
     model_config = ConfigDict(from_attributes=True)
-
-
-class LeadLine(_View):
-    """A lead in a list. `destinations` holds the state of each that the lead goes to; `unconfirmed` is as in `DeliveryView`."""
-
-    lead_id: str
-    received_at: datetime
-    offer: str
-    stage: str
-    source: str
-    is_test: bool
-    state: State
-    unconfirmed: bool
-    destinations: dict[str, str]
 
 
 class LeadPage(BaseModel):
@@ -253,7 +239,7 @@ def list_leads(ledger: Ledger, request: LeadFilter) -> LeadPage:
     elif request.destination is not None:
         looked_at = MAX_PAGE
     criteria = request.model_dump(exclude={"destination", "reason"}) | {"limit": looked_at + 1}
-    rows = queries.newest(ledger, **criteria)
+    rows = newest(ledger, **criteria)
     page: list[LeadLine] = []
     after = None
     for number, lead in enumerate(rows):
@@ -261,11 +247,11 @@ def list_leads(ledger: Ledger, request: LeadFilter) -> LeadPage:
             after = rows[number - 1].lead_id
             break
         if _goes_to(ledger, lead, request.destination, request.reason):
-            page.append(LeadLine.model_validate(lead))
+            page.append(lead)
     return LeadPage(leads=page, after=after)
 
 
-def _goes_to(ledger: Ledger, lead: queries.Listed, destination: str | None, code: str | None) -> bool:
+def _goes_to(ledger: Ledger, lead: LeadLine, destination: str | None, code: str | None) -> bool:
     """Whether the lead goes to a destination of this name, and its last attempt there has this code; None = any."""
     names = [name for name in lead.destinations if destination in {None, name}]
     if code is None:

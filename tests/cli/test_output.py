@@ -6,6 +6,7 @@ import io
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -17,8 +18,9 @@ from leads.cli.leads import print_page
 from leads.cli.output import print_fields, print_table
 from leads.core.identity import received_at_of
 from leads.core.states import State
+from leads.ledger.queries import LeadLine
 from leads.operations.connections import ConnectionView, Use
-from leads.operations.leads import LeadLine, LeadPage
+from leads.operations.leads import LeadPage
 
 LEAD: Final = "20260131235959999-0123456789ab-c"
 OFFER: Final = "contoso.a-rather-long-name-of-an-offer"
@@ -58,7 +60,7 @@ def a_page() -> LeadPage:
         unconfirmed=True,
         destinations={},
     )
-    return LeadPage(leads=[line, line.model_copy(update={"offer": ""})], after=None)
+    return LeadPage(leads=[line, replace(line, offer="")], after=None)
 
 
 def test_leads_on_80_columns_are_cards_with_every_word_whole(shown: Shown) -> None:
