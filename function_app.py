@@ -6,10 +6,13 @@ gc.disable()  # what is imported stays: looking through it for garbage, over and
 
 import azure.functions as func
 
+from leads.platform.libraries import load_less, quiet_libraries
+
+load_less()
+
 unusable: ImportError | None = None
 try:
     from leads.pipeline.http import answer_health, answer_intake, answer_status
-    from leads.platform.libraries import quiet_libraries
     from leads.platform.tracing import begin
 except ImportError as error:  # the packages are for another Python, or missing
     unusable = error

@@ -1,10 +1,13 @@
-"""What libraries are held to: what they may log, that they build nothing while several threads use them, and what their errors
-mean.
+"""What libraries are held to: what they may load and log, that they build nothing while several threads use them, and what their
+errors mean.
 
 The Functions worker sets the root logger to INFO, and hands whatever is logged to the host.
 """
 
 import logging
+import os
+import sys
+import warnings
 from json import JSONDecodeError
 from threading import Lock
 from types import ModuleType
@@ -12,6 +15,17 @@ from typing import Final
 
 LIBRARIES: Final = ("azure", "charset_normalizer", "msal", "msal_extensions", "requests", "werkzeug")
 """Loggers of what is deployed. Azure's would tell of each request with its address: row keys, and so hashes of customers."""
+
+
+def load_less() -> None:
+    """Keep libraries from loading at a cold start what nothing here uses: before pydantic's first model and requests.
+
+    pydantic would read the metadata of every package for plugins (its documentation, "Plugins", `PYDANTIC_DISABLE_PLUGINS`).
+    requests would load a detector of character sets for text that names none; it reads that as UTF-8 where there is no detector.
+    """
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    sys.modules.setdefault("charset_normalizer", None)  # type: ignore[arg-type] # "import" then fails (documentation of sys.modules)
+    warnings.filterwarnings("ignore", "Unable to find acceptable character detection dependency")
 
 
 def quiet_libraries() -> None:

@@ -56,6 +56,25 @@ def test_with_the_root_logger_at_info_only_the_app_and_warnings_are_heard(starti
     assert ran.stdout.splitlines() == ["WARNING:azure.any:azure warns", "INFO:leads:an event"]
 
 
+COLD_START = """
+import sys
+read = []
+sys.addaudithook(lambda event, args: event == "open" and read.append(str(args[0])))
+import function_app
+import requests
+answer = requests.Response()
+answer._content = "Zoë".encode()
+print(requests.compat.chardet, "charset_normalizer.api" in sys.modules, answer.text == "Zoë")
+print([name for name in read if name.endswith(("entry_points.txt", "METADATA"))])
+"""
+
+
+def test_a_cold_start_loads_no_detector_of_character_sets_and_looks_for_no_plugins() -> None:
+    ran = subprocess.run([sys.executable, "-c", COLD_START], cwd=ROOT, capture_output=True, timeout=300)
+    assert ran.stdout.decode().splitlines() == ["None False True", "[]"]
+    assert ran.stderr == b""
+
+
 STORED_BY_THREADS = """
 from requests import Response
 from requests.adapters import HTTPAdapter
