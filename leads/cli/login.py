@@ -14,7 +14,6 @@ from leads.cli.profiles import (
     NAME,
     KeyInAzure,
     Profile,
-    credentials_of,
     file_of_profiles,
     read_profiles,
     write_profiles,
@@ -76,14 +75,14 @@ def login(
     address = url or (profiles.named(name).url if name in profiles.apps else "")
     if not address:
         raise Invalid("--url: is missing; give the app's address, such as https://NAME.azurewebsites.net")
-    base, _ = read_address(address, has_only_a_token=False)
+    base, _ = read_address(address)
     in_azure = (
         KeyInAzure(group=az_group, app=az_name or (urlsplit(base).hostname or "").split(".")[0]) if az_group else None
     )
     kept = "" if environment or az_group or az_resource else _key()
     profile = Profile(url=address.strip(), key=kept, key_in_azure=in_azure, token_resource=az_resource)
     if check:
-        found = HttpTransport(profile.url, credentials_of(profile)).ask(whoami, Nothing())
+        found = HttpTransport(profile).ask(whoami, Nothing())
         print_line(f"{base} takes it: level {found.level}")
     profiles.apps[name] = profile
     profiles.current = profiles.current or name

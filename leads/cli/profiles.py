@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from leads.cli.credentials import Credentials, FromEnvironment
+from leads.cli.credentials import given_key, given_token, read_key
 from leads.cli.environment import OutOfReach
 from leads.platform.settings import SettingsError
 
@@ -31,7 +31,7 @@ class KeyInAzure(BaseModel):
 
 
 class Profile(BaseModel):
-    """An app's address, and where its key and token come from. With neither they come from the environment."""
+    """An app's address, and where its key and token come from: this profile, the Azure CLI, or otherwise the environment."""
 
     model_config = ConfigDict(extra="forbid")
     url: str
@@ -49,6 +49,43 @@ class Profile(BaseModel):
             f"token: az, {self.token_resource}" if self.token_resource else "",
         )
         return ", ".join(filter(None, parts)) or "key: of the environment"
+
+    @property
+    def uses_environment(self) -> bool:
+        """Whether key and token come from the environment. A profile with a source of its own never mixes in the environment."""
+        return not (self.key or self.key_in_azure or self.token_resource)
+
+    @property
+    def has_only_a_token(self) -> bool:
+        """Whether there is a token and no key: the user signs in with Entra ID."""
+        if self.uses_environment:
+            return bool(given_token()) and not given_key()
+        return not (self.key or self.key_in_azure)
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether key and token are known without asking a person or the Azure CLI."""
+        if self.uses_environment:
+            return bool(given_token() or given_key())
+        return not (self.key_in_azure or self.token_resource)
+
+    def key_of(self, function: str) -> str:
+        """The key of a function, "" if a token takes its place. Raises `SettingsError` or `OutOfReach`."""
+        if self.uses_environment:
+            return read_key(function)
+        if self.key or not self.key_in_azure:
+            return self.key
+        app = ("-g", self.key_in_azure.group, "-n", self.key_in_azure.app, "--function-name", function)
+        return _az("functionapp", "function", "keys", "list", *app, "--query", "default", "-o", "tsv")
+
+    def token(self) -> str:
+        """The access token, "" if there is none. Raises `OutOfReach`."""
+        if self.uses_environment:
+            return given_token()
+        resource = self.token_resource
+        if not resource:
+            return ""
+        return _az("account", "get-access-token", "--resource", resource, "--query", "accessToken", "-o", "tsv")
 
 
 class Profiles(BaseModel):
@@ -96,41 +133,6 @@ def write_profiles(profiles: Profiles) -> None:
         Path(name).replace(file)
     except OSError as error:
         raise SettingsError(f"{file}: can't be written ({error.strerror})") from None
-
-
-def credentials_of(profile: Profile) -> Credentials:
-    """Where the profile's key and token come from: never from the environment where it has any of its own."""
-    if profile.key or profile.key_in_azure or profile.token_resource:
-        return FromProfile(profile)
-    return FromEnvironment()
-
-
-class FromProfile:
-    """The key and token that a profile keeps, or that the Azure CLI has at this moment."""
-
-    def __init__(self, profile: Profile) -> None:
-        self._profile = profile
-
-    @property
-    def has_only_a_token(self) -> bool:
-        return not (self._profile.key or self._profile.key_in_azure)
-
-    @property
-    def is_at_hand(self) -> bool:
-        return not (self._profile.key_in_azure or self._profile.token_resource)
-
-    def key(self, function: str) -> str:
-        if self._profile.key or not self._profile.key_in_azure:
-            return self._profile.key
-        found = self._profile.key_in_azure
-        where = ("-g", found.group, "-n", found.app, "--function-name", function)
-        return _az("functionapp", "function", "keys", "list", *where, "--query", "default", "-o", "tsv")
-
-    def token(self) -> str:
-        resource = self._profile.token_resource
-        if not resource:
-            return ""
-        return _az("account", "get-access-token", "--resource", resource, "--query", "accessToken", "-o", "tsv")
 
 
 def _az(*words: str) -> str:

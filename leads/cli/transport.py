@@ -12,9 +12,9 @@ import requests
 from pydantic import BaseModel, ValidationError
 
 from leads.app import App, examined_app
-from leads.cli.credentials import Credentials, FromEnvironment, where_keys_are
+from leads.cli.credentials import where_keys_are
 from leads.cli.environment import KEY_VARIABLE, TOKEN_VARIABLE, OutOfReach
-from leads.cli.profiles import NAME, credentials_of, read_profiles
+from leads.cli.profiles import NAME, Profile, read_profiles
 from leads.operations.access import LEVEL_OF_KEY, SHELL, SIGNED_IN, base_of
 from leads.operations.audit import carry_out
 from leads.operations.openapi import KEY_HEADER
@@ -75,10 +75,11 @@ class HttpTransport:
     """By the management API of a deployed app, with the key of its function `manage`, or of the one that the address names; or
     with a token of Entra ID alone."""
 
-    def __init__(self, url: str, source: Credentials | None = None, *, hurried: bool = False) -> None:
-        self._source = source or FromEnvironment()
+    def __init__(self, profile: Profile, *, hurried: bool = False) -> None:
+        self._profile = profile
         self._timeouts = (HURRIED_SECONDS, HURRIED_SECONDS) if hurried else (CONNECT_SECONDS, ANSWER_SECONDS)
-        self.url, self._function = read_address(url, has_only_a_token=self._source.has_only_a_token)
+        self.url, named = read_address(profile.url)
+        self._function = named or (SIGNED_IN if profile.has_only_a_token else "manage")
         self._session = requests.Session()
         self._session.auth = lambda request: request  # or a .netrc would have a say in it
 
@@ -99,13 +100,13 @@ class HttpTransport:
 
     @property
     def is_at_hand(self) -> bool:
-        return self._source.is_at_hand
+        return self._profile.is_at_hand
 
     @cached_property
     def _credentials(self) -> dict[str, str]:
         """The key, and a token if the app requires Entra ID; asked for or read once."""
-        token = self._source.token()
-        key = "" if self._function == SIGNED_IN else self._source.key(self._function)
+        token = self._profile.token()
+        key = "" if self._function == SIGNED_IN else self._profile.key_of(self._function)
         if not key and not token:
             raise SettingsError(f"{TOKEN_VARIABLE}: set it to an access token for the app ({_WHERE_TOKENS_ARE})")
         found = {KEY_HEADER: key} if key else {REQUESTED_WITH_HEADER: REQUESTED_WITH}
@@ -130,15 +131,11 @@ class HttpTransport:
         raise OutOfReach(f"{self.url} does not answer ({why}); check the address and the network")
 
 
-def read_address(text: str, *, has_only_a_token: bool) -> tuple[str, str]:
-    """The app's address without a suffix, and the function that the key belongs to. Raises `SettingsError`.
-
-    Where the address names no function: whoever has a token and no key has signed in.
-    """
+def read_address(text: str) -> tuple[str, str]:
+    """The app's address, and the function that its suffix names, "" if there is no suffix. Raises `SettingsError`."""
     url = text.strip().rstrip("/")
     named = _BASE.search(url)
-    usual = SIGNED_IN if has_only_a_token else "manage"
-    return read_url(url.removesuffix(named[0]) if named else url), named[1] if named else usual
+    return read_url(url.removesuffix(named[0]) if named else url), named[1] if named else ""
 
 
 def reach(app: str, *, hurried: bool = False) -> Transport:
@@ -149,12 +146,11 @@ def reach(app: str, *, hurried: bool = False) -> Transport:
     if not app and any(name.upper().startswith(_STORAGE) for name in os.environ):
         return StorageTransport(hurried=hurried)
     if app and not NAME.fullmatch(app):
-        return HttpTransport(app, hurried=hurried)
+        return HttpTransport(Profile(url=app), hurried=hurried)
     profiles = read_profiles()
     if not app and not profiles.current:
         return StorageTransport(hurried=hurried)
-    profile = profiles.named(app or profiles.current)
-    return HttpTransport(profile.url, credentials_of(profile), hurried=hurried)
+    return HttpTransport(profiles.named(app or profiles.current), hurried=hurried)
 
 
 def read_url(text: str) -> str:

@@ -13,11 +13,8 @@ from hypothesis import strategies as st
 
 from leads.cli.credentials import read_key
 from leads.cli.environment import KEY_VARIABLE, TOKEN_VARIABLE, OutOfReach
-from leads.cli.transport import (
-    HttpTransport,
-    read_address,
-    read_url,
-)
+from leads.cli.profiles import Profile
+from leads.cli.transport import HttpTransport, read_address, read_url
 from leads.operations.imports import ROWS_AT_ONCE
 from leads.operations.offers import OfferList, RemoveOffer, ShowOffer, list_offers, remove_offer, show_offer
 from leads.operations.operation import Nothing, Operation
@@ -45,6 +42,11 @@ class Site(VendorServer):
         self.response = Response(status, told | named, {"Content-Type": "application/problem+json"})
 
 
+def reached(url: str) -> HttpTransport:
+    """The app at an address, with the key and the token of the environment."""
+    return HttpTransport(Profile(url=url))
+
+
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -57,7 +59,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 def refused(site: Site, kind: type[Exception] = OutOfReach) -> str:
     """The one line of a question that fails."""
     with pytest.raises(kind) as raised:
-        HttpTransport(site.url).ask(list_offers, Nothing())
+        reached(site.url).ask(list_offers, Nothing())
     line = str(raised.value)
     assert len(line.splitlines()) == 1
     assert KEY not in line
@@ -65,7 +67,7 @@ def refused(site: Site, kind: type[Exception] = OutOfReach) -> str:
 
 
 def test_a_question_carries_the_key_in_a_header_and_the_answer_comes_back_as_its_model(site: Site) -> None:
-    assert HttpTransport(site.url + "/").ask(list_offers, Nothing()) == OfferList(offers=[])
+    assert reached(site.url + "/").ask(list_offers, Nothing()) == OfferList(offers=[])
     (asked,) = site.journal
     assert (asked.method, asked.target, asked.body) == ("GET", "/api/manage/offers", b"")
     assert asked.headers["x-functions-key"] == KEY
@@ -74,14 +76,14 @@ def test_a_question_carries_the_key_in_a_header_and_the_answer_comes_back_as_its
 
 def test_a_token_goes_along_where_entra_id_stands_in_front(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TOKEN_VARIABLE, "t0ken")
-    HttpTransport(site.url).ask(list_offers, Nothing())
+    reached(site.url).ask(list_offers, Nothing())
     assert site.journal[0].headers["authorization"] == "Bearer t0ken"
 
 
 def test_whoever_has_a_token_and_no_key_has_signed_in(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TOKEN_VARIABLE, "t0ken")
     monkeypatch.delenv(KEY_VARIABLE)
-    HttpTransport(site.url).ask(list_offers, Nothing())
+    reached(site.url).ask(list_offers, Nothing())
     (asked,) = site.journal
     assert asked.target == "/api/signed-in/offers"
     assert (asked.headers["authorization"], asked.headers["x-requested-with"]) == ("Bearer t0ken", "marketplace-leads")
@@ -92,19 +94,19 @@ def test_whoever_has_a_token_and_no_key_has_signed_in(site: Site, monkeypatch: p
     )
     monkeypatch.delenv(TOKEN_VARIABLE)
     with pytest.raises(SettingsError, match=r"^LEADS_APP_TOKEN: set it to an access token for the app"):
-        HttpTransport(f"{site.url}/api/signed-in").ask(list_offers, Nothing())
+        reached(f"{site.url}/api/signed-in").ask(list_offers, Nothing())
 
 
 def test_a_netrc_of_the_machine_has_no_say(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login ada password s3cret")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    HttpTransport(site.url).ask(list_offers, Nothing())
+    reached(site.url).ask(list_offers, Nothing())
     assert "authorization" not in site.journal[0].headers
 
 
 def test_names_are_encoded_and_versions_travel_as_headers(site: Site) -> None:
     site.response = Response(204)
-    HttpTransport(site.url).ask(remove_offer, RemoveOffer(offer_id="a/b ?#%x", if_match='W/"x"'))
+    reached(site.url).ask(remove_offer, RemoveOffer(offer_id="a/b ?#%x", if_match='W/"x"'))
     (asked,) = site.journal
     assert (asked.method, asked.target) == ("DELETE", "/api/manage/offers/a%2Fb%20%3F%23%25x")
     assert asked.headers["if-match"] == 'W/"x"'
@@ -133,7 +135,7 @@ def test_every_body_is_sent_with_its_length(site: Site, operation: Operation[Any
     site.problem(503, "Ask again.")
     run: Any = operation.run
     with pytest.raises(Unavailable):
-        HttpTransport(site.url).ask(run, read_request(operation, segments, {}, {}, body))
+        reached(site.url).ask(run, read_request(operation, segments, {}, {}, body))
     (asked,) = site.journal
     assert "transfer-encoding" not in asked.headers
     assert asked.headers.get("content-length", "0") == str(len(asked.body))
@@ -195,7 +197,7 @@ def test_nobody_at_the_address_is_said_so(monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.raises(
             OutOfReach, match=r"does not answer \(ConnectionError\); check the address and the network$"
         ):
-            HttpTransport(url).ask(show_offer, ShowOffer(offer_id="a.b"))
+            reached(url).ask(show_offer, ShowOffer(offer_id="a.b"))
 
 
 @pytest.mark.parametrize(
@@ -210,16 +212,16 @@ def test_nobody_at_the_address_is_said_so(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_an_address_is_read_as_it_is_pasted(written: str, url: str) -> None:
     assert read_url(written) == url
-    assert read_address(written, has_only_a_token=False) == (url, "manage")
+    assert read_address(written) == (url, "")
 
 
 @pytest.mark.parametrize("function", ["report", "operate", "manage"])
 def test_an_address_may_name_the_function_whose_key_is_given(site: Site, function: str) -> None:
-    HttpTransport(f"{site.url}/api/{function}/").ask(list_offers, Nothing())
+    reached(f"{site.url}/api/{function}/").ask(list_offers, Nothing())
     assert site.journal[0].target == f"/api/{function}/offers"
     site.response = Response(401)
     with pytest.raises(OutOfReach, match=f"take that of the function {function}: az .* --function-name {function}$"):
-        HttpTransport(f"{site.url}/api/{function}").ask(list_offers, Nothing())
+        reached(f"{site.url}/api/{function}").ask(list_offers, Nothing())
 
 
 @pytest.mark.parametrize(
@@ -259,5 +261,5 @@ def test_a_key_is_never_guessed(monkeypatch: pytest.MonkeyPatch, site: Site) -> 
         read_key("manage")
     monkeypatch.setenv(KEY_VARIABLE, "two words")
     with pytest.raises(SettingsError, match=r"^LEADS_APP_KEY: holds a character that a key never has"):
-        HttpTransport(site.url).ask(list_offers, Nothing())
+        reached(site.url).ask(list_offers, Nothing())
     assert site.journal == []
