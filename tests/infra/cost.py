@@ -99,11 +99,11 @@ def price_rows() -> list[str]:
     """The table of prices as it stands in the documents."""
     found = []
     for name, listed in LISTED["prices"].items():
-        allowance = f", {free(name):,.0f} free" if name in LISTED["free"] else ""
-        usd = f"{listed['usd']:.9f}".rstrip("0")
-        found.append(f"| {name} | {usd}{allowance} | {listed['source']} | {listed['read'] or 'unknown'} |")
-    for name, listed in LISTED["free"].items():
-        found.append(f"| {name}, what is free | {listed['amount']:,} | {listed['source']} | {listed['read']} |")
+        usd, source = f"{listed['usd']:.9f}".rstrip("0"), listed["source"]
+        if allowance := LISTED["free"].get(name):
+            usd += f", {allowance['amount']:,} free"
+            source += f"; free: {allowance['source']}, {allowance['read']}"
+        found.append(f"| {name} | {usd} | {source} | {listed['read'] or 'unknown'} |")
     return found
 
 
