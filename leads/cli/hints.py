@@ -41,11 +41,6 @@ def command(*words: str) -> str:
     return shlex.join([*program(), *([_WHERE, app] if app else []), *words])
 
 
-def program_command(*words: str) -> str:
-    """A command with these words, for no app."""
-    return shlex.join([*program(), *words])
-
-
 def again(option: str, value: str) -> str:
     """The command that runs now, with another value of an option."""
     _, others = _taken_out(option)

@@ -89,7 +89,7 @@ def login(
     write_profiles(profiles)
     print_line(f"{name}: saved in {file_of_profiles()} ({profile.source})")
     if profiles.current != name:
-        print_line(f"To use it from now on: {hints.program_command('use', name)}")
+        print_line(f"To use it from now on: {hints.command('use', name)}")
 
 
 def logout(name: Name) -> None:
@@ -127,7 +127,7 @@ def profiles(shape: ListShape = Shape.TABLE) -> None:
     if print_list(shape, ("name", "url", "source", "current"), rows, rows):
         return
     if not rows:
-        print_line(f"There is no profile. To make one: {hints.program_command('login', 'NAME', '--url', 'URL')}")
+        print_line(f"There is no profile. To make one: {hints.command('login', 'NAME', '--url', 'URL')}")
         return
     cells = [
         (name, each.url, each.source, "*" if name == found.current else "") for name, each in sorted(found.apps.items())

@@ -4,10 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Literal
 
-from pydantic import BaseModel, Field
-
 from leads.operations.problems import Forbidden
-from leads.platform.settings import Settings
 
 
 class AccessLevel(StrEnum):
@@ -95,29 +92,3 @@ class LevelTooLow(Forbidden):
             f"This needs the level {needed} ({needed.in_words}), and you have {caller.level} ({caller.level.in_words}); {remedy}."
         )
         self.needed = needed
-
-
-class WhoAmI(BaseModel):
-    """What whoever asks may do. `personal_data` says whether answers hold what customers said."""
-
-    level: AccessLevel
-    name_of_level: str = Field(description="The level in words.")
-    by: Literal["key", "entra", "shell"]
-    personal_data: bool = Field(
-        description="At the level personal; over HTTP only where LEADS_PERSONAL_DATA_OVER_HTTP is true."
-    )
-
-
-def who_am_i(caller: Caller, settings: Settings) -> WhoAmI:
-    """What `GET …/whoami` answers."""
-    return WhoAmI(
-        level=caller.level,
-        name_of_level=caller.level.in_words,
-        by=caller.by,
-        personal_data=sees_personal_data(caller, settings),
-    )
-
-
-def sees_personal_data(caller: Caller, settings: Settings) -> bool:
-    """Whether answers to the caller hold what customers said."""
-    return caller.level is AccessLevel.PERSONAL and (caller.by == "shell" or settings.personal_data_over_http)

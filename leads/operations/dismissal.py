@@ -6,8 +6,8 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from leads.ledger.transactions import Ledger
-from leads.operations.leads import known_lead, readable_lead
-from leads.operations.operation import ALL_SAID, BODY, PATH, Body, Request
+from leads.operations.leads import LeadId, known_lead, readable_lead
+from leads.operations.operation import ALL_SAID, BODY, Body, Request
 from leads.operations.problems import NotFound
 from leads.operations.steps import StepDone
 from leads.operations.undelivered import UndeliveredFilter
@@ -44,7 +44,7 @@ class DismissOptions(Body):
 class DismissLead(Request):
     """Which lead, and why."""
 
-    lead_id: Annotated[str, PATH, Field(min_length=1, description="The lead's id, as the list of leads has it.")]
+    lead_id: LeadId
     dismissal: Annotated[DismissOptions, BODY]
 
 

@@ -22,6 +22,7 @@ from leads.core.lenient_json import text_of_body
 from leads.ledger.queries import PARTITIONS, received_between
 from leads.ledger.rows import UNROUTED_OFFER, LeadRecord, read_lead
 from leads.ledger.transactions import Ledger
+from leads.operations.access import AccessLevel, Caller
 from leads.operations.leads import LeadCriteria
 from leads.operations.problems import Invalid
 from leads.operations.steps import INVALID_CURSOR, Step, StepDone
@@ -56,29 +57,24 @@ class ExportedPage(StepDone):
     personal_data: bool = True
 
 
-def export_leads(ledger: Ledger, request: Export) -> ExportedPage:
+def export_leads(caller: Caller, ledger: Ledger, request: Export) -> ExportedPage:
     """Export leads with what they say, newest first within each sixteenth of the ledger: a page with each request."""
+    is_personal = caller.level is AccessLevel.PERSONAL
     ends_at = time.monotonic() + STEP_SECONDS
-    page = ExportedPage(next=None, leads=[], count=0)
+    page = ExportedPage(next=None, leads=[], count=0, personal_data=is_personal)
     characters = 0
     for number, found in enumerate(export(ledger, request, request.after), 1):
         if found.record is not None:
             page.count += 1
             if not request.dry_run:
                 lead = as_object(found)
-                page.leads.append(lead)
+                page.leads.append(lead if is_personal else {name: lead[name] for name in NOT_PERSONAL})
                 characters += _size(lead)
         full = page.count >= LEADS_A_STEP or characters >= CHARACTERS_A_STEP
         if full or (number % _LOOKED_AT == 0 and time.monotonic() >= ends_at):
             page.next = found.cursor
             break
     return page
-
-
-def without_personal_data(page: ExportedPage) -> ExportedPage:
-    """The page for somebody who may see everything but personal data."""
-    leads = [{name: lead[name] for name in NOT_PERSONAL} for lead in page.leads]
-    return page.model_copy(update={"leads": leads, "personal_data": False})
 
 
 def _size(lead: dict[str, Any]) -> int:

@@ -68,6 +68,9 @@ Moment = Annotated[
 ]
 
 
+LeadId = Annotated[str, PATH, Field(min_length=1, description="The lead's id, as the list of leads has it.")]
+
+
 class TimeSpan(BaseModel):
     """When the leads that are meant were received."""
 
@@ -213,7 +216,7 @@ class LeadView(BaseModel):
 class ShowLead(Request):
     """Which lead."""
 
-    lead_id: Annotated[str, PATH, Field(min_length=1, description="The lead's id, as the list of leads has it.")]
+    lead_id: LeadId
 
 
 def lead_of(given: JsonValue) -> Lead:

@@ -74,7 +74,7 @@ class Operation(Generic[RequestT, AnswerT]):
     `created` says of an answer that something new was made. `also` are statuses of problems beside those that follow from the
     request's fields. `examines` says that it looks for what is wrong with the deployment: it gets an app of its own, made from
     those settings that are right. `level` is the one that whoever asks needs. `personal`: it answers personal data, which goes
-    out over HTTP only where a setting allows it; `without_personal_data` makes of it what is answered below the level personal.
+    out over HTTP only where a setting allows it.
     `changes`: something stored is not the same afterwards.
     `for_caller`: `run` takes who asks before everything else. `seconds` is its deadline over HTTP.
     """
@@ -90,17 +90,13 @@ class Operation(Generic[RequestT, AnswerT]):
     level: AccessLevel = AccessLevel.OPERATE
     personal: bool = False
     changes: bool = False
-    without_personal_data: Callable[[Any], Any] | None = None
     for_caller: bool = False
     seconds: float = USUAL_SECONDS
 
     def carry_out(self, app: App, request: RequestT, caller: Caller = SHELL) -> AnswerT:
         """Run it with the app's parts, for whoever asks."""
         asking = (caller,) if self.for_caller else ()
-        answer = self.run(*asking, *self.parts(app), request)
-        if self.without_personal_data is not None and caller.level is not AccessLevel.PERSONAL:
-            answer = self.without_personal_data(answer)
-        return answer
+        return self.run(*asking, *self.parts(app), request)
 
     @property
     def name(self) -> str:

@@ -10,8 +10,8 @@ from leads.ledger.incoming import IncomingLeads
 from leads.ledger.rows import LeadRecord
 from leads.ledger.transactions import Ledger
 from leads.offers.table import Offers
-from leads.operations.leads import known_lead, lead_of
-from leads.operations.operation import ALL_SAID, BODY, PATH, Body, Request
+from leads.operations.leads import LeadId, known_lead, lead_of
+from leads.operations.operation import ALL_SAID, BODY, Body, Request
 from leads.operations.problems import Invalid, NotFound
 from leads.operations.steps import INVALID_CURSOR, StepDone
 from leads.operations.undelivered import UndeliveredFilter
@@ -54,7 +54,7 @@ class ReplayOptions(Body):
 class ReplayLead(Request):
     """Which lead, and how."""
 
-    lead_id: Annotated[str, PATH, Field(min_length=1, description="The lead's id, as the list of leads has it.")]
+    lead_id: LeadId
     again: Annotated[ReplayOptions, BODY] = ReplayOptions()
 
 

@@ -12,7 +12,7 @@ import json
 import re
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -44,25 +44,18 @@ class NotSignedIn(Problem):
         self.may_help = may_help
 
 
-@dataclass(frozen=True, slots=True)
-class _Principal:
-    """Whom the platform has signed in: the object id, and the levels of the app roles."""
-
-    id: str
-    levels: tuple[AccessLevel, ...]
-
-
 def signed_in_caller(headers: Mapping[str, str], settings: Settings) -> Caller:
     """Who has signed in, with the highest level of their roles. `headers` have names in lower case. Raises `NotSignedIn`."""
     found = _principal(headers, settings)
-    if found is None or not found.levels:
+    if found is None or not found[1]:
         *others, last = _ROLES
         raise NotSignedIn(
             f"Sign in with Entra ID as somebody who has the app role {', '.join(others)} or {last}. That works only where the "
             "app is deployed with sign-in.",
             may_help=settings.believes_sign_in and _PRINCIPAL not in headers,
         )
-    return Caller(max(found.levels, key=[*AccessLevel].index), "entra", found.id, base_of(SIGNED_IN))
+    object_id, levels = found
+    return Caller(max(levels, key=[*AccessLevel].index), "entra", object_id, base_of(SIGNED_IN))
 
 
 def behind_login(caller: Caller, headers: Mapping[str, str], settings: Settings) -> Caller:
@@ -72,7 +65,7 @@ def behind_login(caller: Caller, headers: Mapping[str, str], settings: Settings)
     found = _principal(headers, settings)
     if found is None:
         raise NotSignedIn("Sign in with Entra ID: this app asks for a login beside the key.", may_help=False)
-    return replace(caller, who=found.id)
+    return replace(caller, who=found[0])
 
 
 def require_own_page(method: str, headers: Mapping[str, str], host_name: str) -> None:
@@ -115,16 +108,15 @@ def _host(origin: str) -> str:
         return ""
 
 
-def _principal(headers: Mapping[str, str], settings: Settings) -> _Principal | None:
+def _principal(headers: Mapping[str, str], settings: Settings) -> tuple[str, list[AccessLevel]] | None:
+    """The object id of the principal that the platform signed in, and the levels of its app roles."""
     if not settings.believes_sign_in:
         return None
     claims = list(_claims(headers.get(_PRINCIPAL, "")))
     ids = {value.lower() for name, value in claims if name in _ID_CLAIMS and _OBJECT_ID.fullmatch(value.lower())}
     if len(ids) != 1:
         return None
-    return _Principal(
-        ids.pop(), tuple(_ROLES[value] for name, value in claims if name in _ROLE_CLAIMS and value in _ROLES)
-    )
+    return ids.pop(), [_ROLES[value] for name, value in claims if name in _ROLE_CLAIMS and value in _ROLES]
 
 
 def _claims(header: str) -> Iterator[tuple[str, str]]:

@@ -1,9 +1,9 @@
 """The one table of operations: http.py answers them, openapi.py describes them, the command line asks for them."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from leads.operations import (
     audit,
@@ -24,7 +24,7 @@ from leads.operations import (
     test_lead,
     validation,
 )
-from leads.operations.access import AccessLevel, Caller, WhoAmI, who_am_i
+from leads.operations.access import AccessLevel, Caller
 from leads.operations.operation import BODY, LONG_SECONDS, Nothing, Operation
 from leads.operations.problems import NotFound, Unreadable
 from leads.platform.settings import Settings
@@ -56,6 +56,17 @@ class Document(BaseModel):
     document: Annotated[dict[str, JsonValue], BODY]
 
 
+class WhoAmI(BaseModel):
+    """The caller's level. `personal_data` says whether answers hold what customers said."""
+
+    level: AccessLevel
+    name_of_level: str = Field(description="The level in words.")
+    by: Literal["key", "entra", "shell"]
+    personal_data: bool = Field(
+        description="At the level personal; over HTTP only where LEADS_PERSONAL_DATA_OVER_HTTP is true."
+    )
+
+
 def list_operations(caller: Caller, request: Nothing) -> Index:
     """List what there is to ask."""
     return Index(
@@ -78,8 +89,14 @@ def show_openapi(caller: Caller, request: Nothing) -> Document:
 
 
 def whoami(caller: Caller, settings: Settings, request: Nothing) -> WhoAmI:
-    """Show the level of whoever asks, and whether answers hold personal data."""
-    return who_am_i(caller, settings)
+    """Show the caller's level, and whether answers hold personal data."""
+    level = caller.level
+    return WhoAmI(
+        level=level,
+        name_of_level=level.in_words,
+        by=caller.by,
+        personal_data=level is AccessLevel.PERSONAL and (caller.by == "shell" or settings.personal_data_over_http),
+    )
 
 
 OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
@@ -224,7 +241,7 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
         export.export_leads,
         lambda app: (app.ledger,),
         personal=True,
-        without_personal_data=export.without_personal_data,
+        for_caller=True,
         seconds=LONG_SECONDS,
     ),
     Operation(
