@@ -17,25 +17,36 @@ from leads.core.lead import TEXT_FIELDS
 from leads.destinations import MODULES, destination_class
 from leads.operations.access import BASE
 from leads.operations.table import OPERATIONS
-from leads.platform.events import Event
+from leads.platform.events import ALARMS, Event, named
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def events() -> str:
-    """The table of log events."""
-    rows = ["| Event | Alarm | Means | Fields |", "|---|---|---|---|"]
-    for event in Event:
-        fields = ", ".join(f"`{name}`" for name in event.fields)
-        rows.append(f"| `{event}` | {_alarm(event)} | {event.meaning} | {fields} |")
+def alarms() -> str:
+    """The table of alarms, each with the event that ends it."""
+    rows = ["| Alarm | Means | Until | Fields |", "|---|---|---|---|"]
+    rows += [f"| `{alarm}` | {alarm.meaning} | {_end(alarm)} | {_fields(alarm)} |" for alarm in Event if alarm.is_alarm]
     return "\n".join(rows)
 
 
-def _alarm(event: Event) -> str:
-    """Whether an event is an alarm, and until when."""
-    if event.is_alarm:
-        return f"until `{event.ended_by}`" if event.ended_by else "repeated"
-    return "warning" if event.level == logging.WARNING else ""
+def _end(alarm: Event) -> str:
+    """The event that ends an alarm, and what it means."""
+    end = named(alarm.ended_by)
+    return f"`{end}`: {end.meaning}" if end else "repeated"
+
+
+def events() -> str:
+    """The table of log events that are no alarm and end none."""
+    rows = ["| Event | Level | Means | Fields |", "|---|---|---|---|"]
+    in_alarms = ALARMS | {alarm.ended_by for alarm in ALARMS}
+    for event in (each for each in Event if each not in in_alarms):
+        level = "warning" if event.level == logging.WARNING else ""
+        rows.append(f"| `{event}` | {level} | {event.meaning} | {_fields(event)} |")
+    return "\n".join(rows)
+
+
+def _fields(event: Event) -> str:
+    return ", ".join(f"`{name}`" for name in event.fields)
 
 
 def operations() -> str:
@@ -93,7 +104,7 @@ def correctable() -> str:
 
 GENERATED: Mapping[str, tuple[tuple[str, Callable[[], str]], ...]] = {
     "docs/reference/http-api.md": (("operations", operations),),
-    "docs/reference/events.md": (("events", events),),
+    "docs/reference/events.md": (("alarms", alarms), ("events", events)),
     "docs/reference/command-line.md": (("commands", commands),),
     "docs/how-to/recover-leads.md": (("sent twice", replay_warning), ("fields", correctable)),
 }
