@@ -1,4 +1,3 @@
-"""The lead and everything that can be told from it: its wire shapes, ids, countries, dates, stages, states and what each means,
-when a delivery is tried again, which names mean an offer, whether a silence is unusual. Pure: no I/O, and no import of
-another folder of `leads`, of azure, requests or msal.
+"""The lead and all rules that need no I/O: wire shapes, ids, countries, dates, stages, states, the retry schedule, routing and
+silences. Imports no other folder of `leads`, and neither azure, requests nor msal.
 """

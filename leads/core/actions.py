@@ -1,8 +1,8 @@
-"""What the customer did, as codes and as the words that lists have for them. Pure: no I/O.
+"""Action codes of leads, and the words that lists use for them. Pure: no I/O.
 
 The words are Partner Center's (Microsoft Learn, "Referral insights download – Data definitions", column *Call to action*). That
-column has no word of its own for `Create`, which Microsoft describes together with *Get it now* (Microsoft Learn, "Customer leads
-from your commercial marketplace offer"). No code is documented for *Free trial* (Microsoft Learn, "Learn about leads").
+column has no word for `Create`; Microsoft describes `Create` together with *Get it now* (Microsoft Learn, "Customer leads from
+your commercial marketplace offer"). No code is documented for *Free trial* (Microsoft Learn, "Learn about leads").
 """
 
 from typing import Final
@@ -21,7 +21,7 @@ def codes_of(action: str) -> tuple[str, ...]:
 
 
 def in_code(action: str, source: str) -> str:
-    """The code for the words that a list has for an action; the words themselves where they can mean more than one."""
+    """The code for a list's words for an action. Words with several possible codes stay unless the source decides."""
     codes = codes_of(action)
     if len(codes) > 1 and source:
         return codes[-1] if source == "AzurePortal" else codes[0]

@@ -1,9 +1,9 @@
-"""What lists call a lead's fields. Pure: no I/O.
+"""Column names that lists use for a lead's fields. Pure: no I/O.
 
 Microsoft documents the columns of Lead analytics (Microsoft Learn, "Referral insights download – Data definitions") and of
-referrals (Microsoft Learn, "Bulk operations for Co-sell opportunities using comma-separated value (CSV) files"). Of the list that
-the page *Leads* downloads it documents one, `LeadCreationDateTime` (Microsoft Learn, "Learn about leads"). *Customer name* is the
-name of the customer's company there.
+referrals (Microsoft Learn, "Bulk operations for Co-sell opportunities using comma-separated value (CSV) files"). For the download
+of the page *Leads*, Microsoft documents one column: `LeadCreationDateTime` (Microsoft Learn, "Learn about leads"). In these
+lists, *Customer name* is the name of the customer's company.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,18 +29,19 @@ _OF_LISTS: Final = {
     "customercontactemail": "email",
     "customercontactemailaddress": "email",
 }
-"""By their letters and digits. A body that is posted may call other things so. An offer's id is found in a title, too."""
+"""Column name in lower case, letters and digits only → field. These names are not used for posted bodies, where they can mean
+something else. `offer` is a title: routing finds an offer's id in a title, too."""
 
 
 def field_of_column(name: str) -> str:
-    """The lead's field that a column of this name holds, "" if none is known by it."""
+    """The lead's field in a column of this name, "" if unknown."""
     return field_of(name) or _OF_LISTS.get("".join(filter(str.isalnum, name[:64].casefold())), "")
 
 
 def fields_of(record: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
-    """The record under the names of the lead's fields, without the columns that are left out.
+    """The record with the names of the lead's fields, without the columns that are left out.
 
-    `columns` as in `Reading`. A name that only lists have yields to a column that says the same field more plainly.
+    `columns` as in `Reading`. If two columns hold one field, the column with the field's usual name wins.
     """
     named = {columns.get(name) or name: value for name, value in record.items() if columns.get(name) != ""}
     plain = {field_of(name) for name, value in named.items() if value not in ("", None)}
@@ -58,6 +59,6 @@ def fields_in(names: Iterable[str], columns: Mapping[str, str]) -> set[str]:
 
 
 def time_in(record: Mapping[str, Any], columns: Mapping[str, str]) -> str:
-    """What a row says of its time, "" if nothing; `columns` as in `Reading`."""
+    """The text of a row's creation time, "" if missing; `columns` as in `Reading`."""
     fields = fields_of(record, columns).items()
     return next((str(value) for name, value in fields if field_of(name) == "created_time" and value), "")

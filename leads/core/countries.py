@@ -1,4 +1,4 @@
-"""Which country a text names. Pure: no I/O."""
+"""Country names and codes as people write them. Pure: no I/O."""
 
 import unicodedata
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Final
 
 _LONGEST_NAME: Final = 64
 
-# Everyday names that ISO 3166 writes otherwise ("Türkiye", "Korea, Republic of"), by letters alone.
+# Everyday names that differ from ISO 3166's ("Türkiye", "Korea, Republic of"), compared by letters alone.
 _EVERYDAY_COUNTRIES: Final = {
     "us": "United States|US|USA|America",
     "gb": "UK|Great Britain|United Kingdom|Britain|England|Scotland|Wales|Northern Ireland",
@@ -56,7 +56,7 @@ _EVERYDAY_COUNTRIES: Final = {
 
 
 def country_code(text: str) -> str:
-    """ISO 3166 alpha-2 of a country's name or code as people write it; "" where it names no country."""
+    """ISO 3166 alpha-2 of a country's name or code as people write it; "" if the text names no country."""
     if not text or len(text) > _LONGEST_NAME:
         return ""
     codes, names = _countries()
@@ -70,8 +70,8 @@ def _letters(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _countries() -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Alpha-2 by code and by name: "NA" is Namibia, "n/a" is not."""
-    # Imported only when a country is first asked for: cold start counts.
+    """Alpha-2 by code and by name. Codes are matched exactly: "NA" is Namibia, "n/a" is not."""
+    # Imported at the first look-up, so that a cold start is shorter.
     from iso3166 import countries
 
     codes: dict[str, str] = {}

@@ -1,8 +1,8 @@
 """Times as lists and tables of leads write them. Pure: no I/O.
 
-`MarketplaceLeads` has `11/15/2025 20:02:52` from Microsoft's connector, and rows that others wrote have the day first, dashes, or
-AM and PM (a reader of such tables of 2025 tries seven forms). A spreadsheet adds names of months and days since 1899-12-30
-(Microsoft Support, "DATEVALUE function"). Without an offset a time is UTC.
+Microsoft's connector writes `11/15/2025 20:02:52` to `MarketplaceLeads`. Other writers put the day first, or use dashes, AM and
+PM. Spreadsheets add names of months, and days since 1899-12-30 (Microsoft Support, "DATEVALUE function"). A time without an
+offset is UTC.
 """
 
 import re
@@ -17,7 +17,7 @@ EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class DateOrder(StrEnum):
-    """What comes first in `03/04/2026`: the day or the month."""
+    """Whether `03/04/2026` begins with the month or the day."""
 
     MONTH = "mdy"
     DAY = "dmy"
@@ -45,14 +45,15 @@ _MONTHS: Final = (
 _SERIAL: Final = re.compile(r"(\d{5})(?:[.,](\d{1,15}))?", re.ASCII)
 _SERIAL_ZERO: Final = datetime(1899, 12, 30, tzinfo=UTC)
 _MARKS: Final = dict.fromkeys(map(ord, "\u200e\u200f\ufeff"))
-"""They set the direction of writing; some browsers put them into dates."""
+"""Marks for the writing direction and byte order. Some browsers put them into dates."""
 
 
 def read_date(text: str, order: DateOrder | None = None) -> datetime | None:
     """The moment, aware, in UTC; None if the text is not a time, or is before the year 2000.
 
-    `order` decides how dates with slashes and dashes are read; one that is no date in this order is None. Without it slashes have
-    the month first and dashes the day, unless that is no date. Dots always have the day first.
+    `order` applies to dates with slashes and dashes; a text that is not a date in this order gives None. Without `order`, a date
+    with slashes is read with the month first, one with dashes with the day first; if that fails, in the other order. A date with
+    dots always has the day first.
     """
     text = " ".join(text.translate(_MARKS).split())
     if len(text) > _LONGEST:
@@ -93,7 +94,7 @@ def orders_shown(texts: Iterable[str]) -> dict[DateOrder, int]:
 
 
 def is_either_way(texts: list[str]) -> bool:
-    """Whether there are dates that can be read in two ways, and the others do not tell which is meant."""
+    """Whether some dates can be read in both orders, and no other date shows the list's order."""
     return not orders_shown(texts) and any(
         read_date(text, DateOrder.MONTH) != read_date(text, DateOrder.DAY) for text in texts
     )

@@ -1,4 +1,4 @@
-"""A histogram of durations, from which a percentile is known to within 5 %, however long they are. Pure: no I/O."""
+"""A histogram of durations. Its percentiles are exact to 5 %. Pure: no I/O."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Final, Self
 SHORTEST: Final = 0.1
 """Seconds. Shorter durations count as this."""
 _STEP: Final = 1.1
-"""Each bucket is this many times as long as the one before it; its middle is off by at most √1.1."""
+"""Each bucket ends at this many times the end of the bucket before it. The middle of a bucket is off by at most √1.1."""
 
 
 @dataclass(slots=True)

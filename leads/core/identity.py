@@ -1,4 +1,4 @@
-"""Which lead and which customer it is: ids, fingerprints, and the hash that stands for a person. Pure: no I/O."""
+"""Ids of leads, fingerprints, and the hash that identifies a customer. Pure: no I/O."""
 
 import re
 import secrets
@@ -11,7 +11,7 @@ from leads.core.actions import spellings_of
 from leads.core.lead import Lead, Source
 
 NO_PART_OF_AN_ID: Final = frozenset({"", ".", ".."})
-"""What can't stand between the slashes of an offer's id, because an address loses it."""
+"""Parts between slashes that an offer's id can't have: a URL path loses them."""
 
 # YYYYMMDDHHMMSSmmm-<12 hex digits>, and then "-" and the bucket.
 _LEAD_ID: Final = re.compile(r"[0-9]{17}-[0-9a-f]{12}-[0-9a-f]")
@@ -25,10 +25,10 @@ _COMPLEMENT: Final = str.maketrans("0123456789abcdef", "fedcba9876543210")
 
 
 def fingerprint(lead: Lead, offer: str) -> str:
-    """32 hex digits that are the same for the same lead sent again, whatever its bytes or time.
+    """32 hex digits that are the same if a lead is sent again, whatever its bytes or time.
 
-    `offer` is the id of the offer that the lead was routed to, or what the address names where that is
-    the default offer. What names the offer in the lead itself counts too: it takes the leads of many.
+    `offer` is the id of the offer that takes the lead; for the default offer, the offer that the address names. The names of the
+    offer in the lead count too, because the default offer takes leads of many offers.
     """
     parts = Source.parse(lead.lead_source)
     phone = "".join(filter(str.isdigit, lead.phone))
@@ -56,12 +56,12 @@ def fingerprint(lead: Lead, offer: str) -> str:
 
 
 def action_fingerprint(lead: Lead, offer: str) -> str:
-    """16 hex digits that are the same for each lead of this action to this offer; `offer` as in `fingerprint`."""
+    """16 hex digits that are the same for each lead with this action and offer; `offer` as in `fingerprint`."""
     return _action_fingerprint(offer, lead.action)
 
 
 def similar_action_fingerprints(lead: Lead, offer: str) -> frozenset[str]:
-    """The action fingerprints of leads that may have the same action: lists say it in words or not at all."""
+    """The action fingerprints of leads that may have the same action: lists have words instead of codes, or nothing."""
     return frozenset(_action_fingerprint(offer, spelling) for spelling in spellings_of(lead.action))
 
 
@@ -70,14 +70,15 @@ def _action_fingerprint(offer: str, action: str) -> str:
 
 
 _MARKS_AT_MOST: Final = 30
-"""Marks behind one letter; no language has more (Unicode Standard Annex #15, section 13, "Stream-Safe Text Format")."""
+"""Combining marks behind one letter. No language needs more (Unicode Standard Annex #15, section 13, "Stream-Safe Text
+Format")."""
 _NOT_LETTERS: Final = re.compile(rf"(?<![^\w\x00-\x7f])[^\w\x00-\x7f]{{{_MARKS_AT_MOST + 1},}}")
-"""A whole run of what may be such marks."""
+"""A run of characters that may be combining marks, longer than the limit."""
 _JOINER: Final = "\u034f"
 
 
 def _stream_safe(text: str) -> str:
-    """The text with joiners in longer runs of marks, which `normalize` would sort in quadratic time while all threads wait."""
+    """The text with joiners in long runs of marks. `normalize` sorts a run in quadratic time and holds the GIL for that time."""
     return _NOT_LETTERS.sub(lambda run: _interrupted(run[0]), text)
 
 
@@ -101,22 +102,22 @@ def _folded(text: str) -> str:
 
 
 def customer_identity(lead: Lead, lead_id: str) -> str:
-    """Who the customer is: `email:…`, else `print:…` of a lead with a name or phone, else `lead:…`.
+    """The customer's identity: `email:…`; without an e-mail `print:…` if the lead has a name or phone; else `lead:…`.
 
-    Holds personal data: store and log `customer_hash` of it. Text without an "@" ("n/a") is no e-mail,
-    or else strangers would become one customer.
+    The text is personal data: store and log only its `customer_hash`. Text without an "@" ("n/a") does not count as an e-mail,
+    because strangers would become one customer.
     """
     email = lead.email.lower()
     if "@" in email.strip("@"):
         return f"email:{email}"
     if lead.first_name or lead.last_name or lead.phone:
         return f"print:{fingerprint(lead, '')}"
-    # Without the bucket, because the bucket is made from this.
+    # The bucket is left out, because it is derived from this identity.
     return f"lead:{lead_id[:_UNBUCKETED_LENGTH]}"
 
 
 def customer_hash(identity: str) -> str:
-    """32 hex digits that stand for the customer in keys; the first one is the bucket."""
+    """32 hex digits that identify the customer in keys. The first digit is the bucket."""
     return sha256(identity.encode()).hexdigest()[:32]
 
 
@@ -128,7 +129,7 @@ def customer_of(lead: Lead, lead_id: str) -> str:
 def new_lead_id(now: datetime, lead: Lead, known_as: str = "") -> str:
     """`YYYYMMDDHHMMSSmmm-<12 random hex digits>-<bucket>`, in UTC. `now` must be aware (ValueError).
 
-    `known_as` are 12 hex digits instead of random ones, for a lead that has to get the same id each time.
+    `known_as`: 12 hex digits to use instead of random ones, for a lead that must get the same id each time.
     """
     if now.tzinfo is None:
         raise ValueError("now must be an aware datetime")
@@ -158,19 +159,19 @@ def partition_of(lead_id: str) -> str:
 
 
 def complement(lead_id: str) -> str:
-    """The id with its hex digits complemented, so that the newest sorts first; its own inverse."""
+    """The id with its hex digits complemented, so that the newest sorts first. Applied twice, it gives the id back."""
     return lead_id.translate(_COMPLEMENT)
 
 
 def received_at_of(lead_id: str) -> datetime:
-    """When the lead came in, aware, in UTC, to the millisecond. Raises ValueError if it is no lead's id."""
+    """When the lead was received: aware, in UTC, to the millisecond. Raises ValueError for a malformed id."""
     if not _LEAD_ID.fullmatch(lead_id):
         raise ValueError("not a lead's id: it looks like 20260131235959999-0123456789ab-c")
     return storable(datetime.strptime(lead_id[:17] + "000Z", "%Y%m%d%H%M%S%f%z"))
 
 
 def storable(moment: datetime) -> datetime:
-    """An aware time in UTC. Raises ValueError where a table does not hold it, or it has no zone."""
+    """The time in UTC. Raises ValueError if the time has no zone, or a table can't hold it."""
     if moment.tzinfo is None or not EARLIEST <= moment <= _LATEST:
         raise ValueError("not a time that a table holds")
     return moment.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""The lead: one model, and what can be told from it. Pure: no I/O."""
+"""The lead as one model, its source, action and stage. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from leads.core.lenient_json import decode_if_json, text_of, without_controls
 class Lead(BaseModel):
     """One lead. Every field is text as it was sent, cleaned and stripped; "" means missing."""
 
-    # A field of a newer release is ignored, so that its messages can be read after a rollback. An error
-    # never quotes the value that is wrong: it is personal data.
+    # A field of a newer release is ignored, so that its messages can be read after a rollback. Errors never quote a value,
+    # because values are personal data.
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
     first_name: str = ""
@@ -42,16 +42,16 @@ class Lead(BaseModel):
     extra: dict[str, str] = {}
     """Unknown keys of the record: scalars as text, lists and objects as JSON text."""
     customer_extra: dict[str, str] = {}
-    """Unknown keys of the customer object, also kept."""
+    """Unknown keys of the customer object."""
     original: str = ""
-    """The body as received, in base64, only where reading it changed or dropped something."""
+    """The body as received, in base64; only if reading it changed or dropped something."""
 
     def to_wire(self) -> dict[str, Any]:
         """The fields that are not empty, as a dict that JSON can hold, for a message or a row."""
         return {name: value for name, value in self.__dict__.items() if value}
 
     def to_body(self) -> dict[str, Any]:
-        """The lead as Partner Center posts one: `parse_body` reads the same lead from its JSON, but for `original`."""
+        """The lead as Partner Center posts it. `parse_body` reads the same lead from its JSON, except for `original`."""
         fields = {name: value for name, value in self.to_wire().items() if isinstance(value, str)}
         customer = {WIRE_NAMES[name]: fields[name] for name in CUSTOMER_FIELDS if name in fields}
         record = {WIRE_NAMES[name]: value for name, value in fields.items() if name in RECORD_FIELDS}
@@ -64,13 +64,13 @@ class Lead(BaseModel):
 
     @property
     def source(self) -> str:
-        """Where the customer was: `AzureMarketplace`, `AzurePortal`, `TestDrive`, `SPZA`, or as sent."""
+        """The place where the customer acted: `AzureMarketplace`, `AzurePortal`, `TestDrive`, `SPZA`, or as sent."""
         source = Source.parse(self.lead_source).source
         return _SOURCES.get(source.casefold(), source)
 
     @property
     def action(self) -> str:
-        """What the customer did, as sent: `ActionCode`, or else the action in `LeadSource`."""
+        """The customer's action as sent: `ActionCode`, or else the action in `LeadSource`."""
         return self.action_code or Source.parse(self.lead_source).action
 
     @property
@@ -80,12 +80,12 @@ class Lead(BaseModel):
 
     @property
     def publisher(self) -> str:
-        """The publisher's id in `LeadSource`, or else in `ProductId`; "" where neither holds one."""
+        """The publisher's id in `LeadSource`, or else in `ProductId`; "" if both lack it."""
         return Source.parse(self.lead_source).publisher or _split_offer(self.product_id)[0]
 
     @property
     def is_test(self) -> bool:
-        """Whether Microsoft sent this lead to try the connection (Validate, or publishing an offer)."""
+        """Whether Microsoft sent this lead as a test: on *Validate*, or when an offer is published."""
         return any(
             _TEST_MARK.search(text)
             for text in (
@@ -100,7 +100,7 @@ class Lead(BaseModel):
 
     @property
     def campaign(self) -> dict[str, str]:
-        """The listing URL's campaign parameters (`mktcmpid`, …), where `Description` is a JSON object."""
+        """The listing URL's campaign parameters (`mktcmpid`, …), if `Description` is a JSON object."""
         if not self.description.startswith("{"):
             return {}
         parameters, _ = decode_if_json(self.description)
@@ -113,7 +113,7 @@ class Lead(BaseModel):
 
     @property
     def note(self) -> str:
-        """What the customer wrote: `Description`, unless it is a placeholder, parameters or a test mark."""
+        """The customer's own text: `Description`, unless it is a placeholder, parameters or a test mark."""
         is_note = not (
             self.description.rstrip(" :").casefold() == "campaigns"
             or _TEST_MARK.fullmatch(self.description)
@@ -123,7 +123,7 @@ class Lead(BaseModel):
 
     @property
     def country_code(self) -> str:
-        """ISO 3166 alpha-2 of `country`, or "" where it names no country."""
+        """ISO 3166 alpha-2 of `country`, "" if unknown."""
         return country_code(self.country)
 
 
@@ -132,7 +132,7 @@ def _clean(value: object) -> str:
 
 
 TEXT_FIELDS: Final = tuple(name for name in Lead.model_fields if name not in {"extra", "customer_extra", "original"})
-"""What a lead can say under names of its own."""
+"""The fields of a lead that are single texts."""
 
 
 # --- Source, action, stage ---
@@ -152,12 +152,12 @@ _SOURCES: Final = {
 
 
 def known_action(lead: Lead) -> str:
-    """The lead's action if it looks like a code, else "": what it is otherwise, its sender wrote."""
+    """The lead's action if it looks like a code, else "": any other text may be personal."""
     return lead.action if _ACTION_CODE.fullmatch(lead.action) else ""
 
 
 def known_source(lead: Lead) -> str:
-    """The lead's source if it is one that Microsoft documents, else "": what it is otherwise, its sender wrote."""
+    """The lead's source if Microsoft documents it, else "": any other text may be personal."""
     return lead.source if lead.source in _SOURCES.values() else ""
 
 
@@ -169,20 +169,20 @@ _TEST_MARK: Final = re.compile(r"MSFT_TEST_[0-9]{18}", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The parts of `LeadSource` = `Source-Action|Offer`; each is stripped, and "" where it is absent."""
+    """The parts of `LeadSource` = `Source-Action|Offer`, stripped; "" = absent."""
 
     source: str = ""
     action: str = ""
     offer_part: str = ""
     """The offer as sent: `publisher.offer`, or a display name."""
     publisher: str = ""
-    """The publisher's id; "" where the offer is a display name."""
+    """The publisher's id; "" if the offer is a display name."""
     offer: str = ""
     """The offer's id without its publisher, or the display name."""
 
     @classmethod
     def parse(cls, text: str) -> Source:
-        """Splits on the first `|`, then the first `-`, then the offer on the first `.`; any text will do."""
+        """Split on the first `|`, then the first `-`, then the offer on the first `.`. Never raises."""
         left, _, offer_part = text.partition("|")
         source, _, action = left.partition("-")
         offer_part = offer_part.strip()
@@ -192,14 +192,14 @@ class Source:
 
 def _split_offer(text: str) -> tuple[str, str]:
     publisher, dot, offer = (part.strip() for part in text.partition("."))
-    # A publisher's id holds no white space: "Contoso CRM 2.0" is a display name.
+    # A publisher's id has no white space: "Contoso CRM 2.0" is a display name.
     if not (dot and publisher and offer) or len(publisher.split(maxsplit=1)) > 1:
         return "", text.strip()
     return publisher, offer
 
 
 class Stage(StrEnum):
-    """How far the customer has come, by the action that made the lead."""
+    """The stage of a lead, by the customer's action."""
 
     INITIAL_INTEREST = "initial_interest"
     CONTACT_REQUESTED = "contact_requested"
@@ -214,15 +214,15 @@ _STAGES: Final = {
     "plt": Stage.CONTACT_REQUESTED,
     "create": Stage.PURCHASE,
     "starttestdrive": Stage.TRIAL,
-    # "Do not contact": a partner listed beside this offer was asked, this publisher need not act.
+    # "Do not contact": the customer asked a partner that is listed beside this offer. This publisher need not act.
     "dnc": Stage.CROSS_LISTED,
 }
 
 
 def stage_of(action: str, overrides: Mapping[str, str] = {}) -> Stage:
-    """The stage of an action's code, in any case, or of the words for it. `overrides` maps action codes to stages, and wins.
+    """The stage of an action: of its code, in any case, or of its words. `overrides` maps action codes to stages, and wins.
 
-    Raises ValueError if an override names a stage that there is not.
+    Raises ValueError if an override names an unknown stage.
     """
     codes = [code.casefold() for code in codes_of(action)]
     for known, stage in overrides.items():

@@ -1,11 +1,10 @@
-"""What senders call a lead's fields. Pure: no I/O."""
+"""Names that senders use for a lead's fields. Pure: no I/O."""
 
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
-# Exact spellings come first because nearly every lead is sent with them; any other spelling is looked
-# up by its letters and digits alone.
+# Exact spellings come first because nearly every sender uses them. Other spellings are looked up by their letters and digits.
 _CUSTOMER_KEYS: Final = {
     alias: field
     for field, aliases in {
@@ -41,14 +40,14 @@ RECORD_FIELDS: Final = tuple(
     field for field in dict.fromkeys(_RECORD_KEYS.values()) if field not in {"customer", *CUSTOMER_FIELDS}
 )
 
-# What a table adds to each row by itself.
+# Columns that a table adds to each row.
 _TABLE_KEYS: Final = frozenset({"partitionkey", "rowkey", "timestamp", "etag"})
 
 _LONGEST_KEY: Final = 64
 
 
 def field_of(name: str) -> str:
-    """The field of a lead that a column or key of this name holds (`customer` = the whole customer), "" if it is unknown."""
+    """The lead's field in a column or key of this name (`customer` = the whole customer), "" if unknown."""
     return _field(_RECORD_KEYS, name)
 
 
@@ -58,7 +57,7 @@ def customer_field_of(name: str) -> str:
 
 
 def is_tables_own(key: str) -> bool:
-    """Whether a table itself adds a column of this name to each row."""
+    """Whether a table adds a column of this name to each row."""
     folded = str(key).casefold()
     return folded in _TABLE_KEYS or folded.startswith("odata.") or "@odata." in folded
 

@@ -7,8 +7,7 @@ Four shapes are read, all with the same keys in any spelling ("FirstName", "firs
 * the record of the original connector: `LeadSource` = `Source-Action|Offer`, and `CustomerInfo` as an
   object or as a JSON string (Microsoft, "Customer leads from your commercial marketplace offer");
 * a row of the table `MarketplaceLeads` (Microsoft, "Use Azure Table storage to manage … leads");
-* a row of a list with the names that people use for these fields; what Partner Center's lists call them
-  is in `leads.core.columns`.
+* a row of a list with everyday names of these fields. The names in Partner Center's lists are in `leads.core.columns`.
 """
 
 import base64
@@ -22,7 +21,7 @@ from leads.core.lenient_json import decode, decode_if_json, text_of, text_of_bod
 
 
 class UnreadableLead(ValueError):
-    """A body that holds no lead. Its text says what is wrong and how to fix it, never what was sent.
+    """A body that holds no lead. The text says what is wrong and how to fix it, and quotes nothing of the body.
 
     `status` is 400 (not JSON) or 422 (JSON, but not a lead).
     """
@@ -35,9 +34,9 @@ class UnreadableLead(ValueError):
 
 
 def parse_body(body: bytes) -> Lead:
-    """The lead in an HTTP body, whatever its Content-Type said. Raises UnreadableLead, nothing else.
+    """The lead in an HTTP body of any Content-Type. Raises UnreadableLead, nothing else.
 
-    A wrapper that holds none of a lead's fields itself is taken off, once; so is what a table adds to a row.
+    One wrapper without a lead's fields is removed, and so are the columns that a table adds to a row.
     """
     value, distinct = _value_of(body)
     lead = _lead_or_none(body, value, distinct)
@@ -49,7 +48,7 @@ def parse_body(body: bytes) -> Lead:
 
 
 def parse_kept(body: bytes) -> Lead:
-    """The lead in a body that was taken in before: all of it as it stands there. Raises UnreadableLead, nothing else."""
+    """The lead in a body that the app kept: no wrapper is removed. Raises UnreadableLead, nothing else."""
     value, distinct = _value_of(body)
     if not isinstance(value, dict):
         raise _not_an_object()
@@ -57,7 +56,7 @@ def parse_kept(body: bytes) -> Lead:
 
 
 def holds_a_field(lead: Lead) -> bool:
-    """Whether anything is known about the customer. A lead without that has no customer."""
+    """Whether any field of a lead is known."""
     return (
         any(getattr(lead, name) for name in TEXT_FIELDS) or bool(lead.customer_extra) or any(map(field_of, lead.extra))
     )
@@ -66,7 +65,7 @@ def holds_a_field(lead: Lead) -> bool:
 def parse_record(record: Mapping[str, object]) -> Lead:
     """The lead in a table row, a CSV row, or any mapping of the four shapes. Raises UnreadableLead.
 
-    What a table adds to a row (`PartitionKey`, `RowKey`, `Timestamp`, `odata.…`) is left out.
+    Columns that a table adds to a row (`PartitionKey`, `RowKey`, `Timestamp`, `odata.…`) are left out.
     """
     reading = _Reading()
     try:
@@ -80,7 +79,7 @@ def parse_record(record: Mapping[str, object]) -> Lead:
 
 
 def _value_of(body: bytes) -> tuple[Any, bool]:
-    """A body's JSON, also within a JSON string, and whether nothing was lost. Raises UnreadableLead."""
+    """A body's JSON value, and whether nothing was lost. JSON in a JSON string is read, too. Raises UnreadableLead."""
     text, exact = text_of_body(body)
     if not text or text.isspace():
         raise UnreadableLead(400, "The body is empty", "The body is empty: send the lead as a JSON object.")
@@ -104,16 +103,17 @@ def _lead_of(body: bytes, value: Mapping[str, object], distinct: bool) -> Lead:
 
 
 def _lead_or_none(body: bytes, value: object, distinct: bool) -> Lead | None:
-    """The lead in an object; None: it is no object, or holds none of a lead's fields."""
+    """The lead in an object. None if the value is not an object, or has none of a lead's fields."""
     lead = _lead_of(body, value, distinct) if isinstance(value, dict) else None
     return lead if lead is not None and holds_a_field(lead) else None
 
 
 def _inside(value: object) -> tuple[Any, bool] | None:
-    """What is wrapped in a value, and whether nothing of it was lost; None: it is no wrapper.
+    """The value in a wrapper, and whether nothing of it was lost. None if the value is not a wrapper.
 
-    A workflow hands a body of an unknown type on as `$content` (Microsoft Learn, "Handle content types in Azure Logic Apps") and
-    the whole request as `headers` and `body`; an event carries its own as `data` (Microsoft Learn, "Event Grid event schema").
+    A workflow passes a body of an unknown type on as `$content` (Microsoft Learn, "Handle content types in Azure Logic Apps"). It
+    passes a whole request on as `headers` and `body`. An event has its content in `data` (Microsoft Learn, "Event Grid event
+    schema").
     """
     if isinstance(value, list) and len(value) == 1:
         inner = value[0]
@@ -135,7 +135,7 @@ def _in_base64(content: str) -> tuple[Any, bool] | None:
 
 
 def _without_tables_own(lead: Lead) -> Lead:
-    """The lead of a table's row without the columns that the table has added."""
+    """The lead without the columns that a table adds to a row."""
     if not any(key.casefold() == "partitionkey" for key in lead.extra):
         return lead
     extra = {key: value for key, value in lead.extra.items() if not is_tables_own(key)}
@@ -143,7 +143,7 @@ def _without_tables_own(lead: Lead) -> Lead:
 
 
 class _Reading:
-    """Gathers the fields of one lead, and whether anything was changed or dropped on the way."""
+    """Collects the fields of one lead, and whether reading changed or dropped anything."""
 
     __slots__ = ("altered", "customer_extra", "extra", "fields")
 
@@ -186,7 +186,7 @@ class _Reading:
                 else:
                     self._keep(self.customer_extra, self._text(inner), part)
         elif customer is not None:
-            # It can't be taken apart, but a person may still see in it who the customer is.
+            # It can't be parsed, but a person may still recognise the customer in it.
             self.altered |= self._keep(self.extra, self._text(key), value)
 
     def _keep(self, kept: dict[str, str], name: str, value: object) -> bool:
@@ -200,7 +200,7 @@ class _Reading:
 
     def _text(self, value: object) -> str:
         text = value if type(value) is str else text_of(value)
-        # Nearly all text is printable, and printable text holds nothing to clean.
+        # Nearly all text is printable, and printable text needs no cleaning.
         if text.isprintable():
             return text.strip()
         cleaned = without_controls(text)
@@ -224,7 +224,7 @@ _JSON_FAULTS: Final = {
 
 
 def _not_json(error: json.JSONDecodeError) -> UnreadableLead:
-    # The decoder's own words are replaced, because some of them quote the text.
+    # The decoder's messages are replaced, because some of them quote the text.
     fault = _JSON_FAULTS.get(error.msg, "the text can't be read")
     return UnreadableLead(
         400,

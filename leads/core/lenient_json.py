@@ -1,4 +1,4 @@
-"""JSON and text as senders write them: numbers keep their digits; repeated keys and old encodings are read. Pure: no I/O."""
+"""Lenient JSON and text: numbers keep their digits, repeated keys and old encodings are accepted. Pure: no I/O."""
 
 import json
 import re
@@ -40,7 +40,7 @@ _LAST_WINS_DECODER: Final = json.JSONDecoder(strict=False, **_NUMBERS)
 
 
 def decode(text: str) -> tuple[Any, bool]:
-    """The JSON value, and whether every key stood once. Raises JSONDecodeError, RecursionError."""
+    """The JSON value, and whether no key was repeated. Raises JSONDecodeError, RecursionError."""
     try:
         return _DECODER.decode(text), True
     except _RepeatedKeyError:
@@ -56,7 +56,7 @@ def decode_if_json(text: str) -> tuple[Any, bool]:
 
 
 def _scalar_text(value: object) -> str:
-    """Text of what is no str: numbers and dates as they are written, lists and objects as JSON."""
+    """The text of a value that is not a str: numbers and dates as they are written, lists and objects as JSON."""
     if isinstance(value, _Number):
         return str(value)
     if isinstance(value, bool):
@@ -109,8 +109,8 @@ def _add_json(parts: list[str], value: object, depth: int) -> None:
 _WINDOWS_1252: Final = {
     0xDC00 + byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0x100)
 }
-"""What "surrogateescape" makes of a byte that is not UTF-8, and what Windows-1252, which old systems send, means by it; the five
-that it does not know are Latin-1. An error handler of our own would be called for each such byte."""
+"""The character that "surrogateescape" gives for a byte that is not UTF-8 → the byte in Windows-1252, which old systems send. The
+five bytes that Windows-1252 leaves undefined are read as Latin-1. An error handler would be slower: one call for each byte."""
 
 
 def text_of_body(body: bytes) -> tuple[str, bool]:

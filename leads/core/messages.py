@@ -20,12 +20,14 @@ VERSION = 1
 DESTINATION_NAME: Final = "[a-z][a-z0-9_]{0,30}"
 _NAME: Final = re.compile(DESTINATION_NAME)
 _HIGHEST_NUMBER = 2**31 - 1
-"""What a column of the ledger holds as a 32-bit integer."""
+"""The largest 32-bit integer, which is what a column of the ledger holds."""
 _LONGEST_TEXT = 16_000
 """Characters that a column of the ledger holds of any text."""
 MAX_ENVELOPE_BYTES = 48 * 1024
 """64 KiB on the wire after base64 (Microsoft Learn, "Scalability and performance targets for Queue Storage")."""
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # json.dumps would make one each time
+_to_json = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":")
+).encode  # json.dumps makes an encoder for each call
 
 
 class Imported(StrEnum):
@@ -46,9 +48,9 @@ class MessageUnreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reception:
-    """One reception of a queue message: its id, and how often it had been given out by then, from 1 on.
+    """One reception of a queue message: the message's id, and how often the queue has given it out, from 1.
 
-    The queue gives a message out again once its holder has failed or died, or after 10 minutes, when its claim is long over.
+    The queue gives a message out again if its worker failed or died, or after 10 minutes. By then the claim has ended.
     """
 
     message_id: str
@@ -57,12 +59,12 @@ class Reception:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One hand-over to the delivery.
+    """One queue message, which asks for one step of a delivery.
 
     `destination`: "" until the lead is routed. `seq`: counts the messages of one lead and destination. `lead`: only in intake's
-    message. `has_body`: the ledger keeps the body, because the envelope was too large. `probe`: the message passes a paused
-    connection. `ahead`: how often the message came before the ledger knew the lead. `imported`, `corrects`, `only`: as in the
-    lead's record. `reception`: how the queue gave the message out; it is not written.
+    message. `has_body`: the ledger keeps the body, because the envelope was too large. `probe`: the lead is sent although its
+    connection is paused. `ahead`: how often the message came before the ledger knew the lead. `imported`, `corrects`, `only`: as
+    in the lead's record. `reception`: how the queue gave the message out; not part of the wire format.
     """
 
     lead_id: str
@@ -95,7 +97,7 @@ def encode(message: Message) -> str:
 
 
 def bytes_of(stored: str) -> bytes:
-    """What a message says that is read as it is stored."""
+    """The content of a message that was read without decoding: its base64 decoded, or its text if it is not base64."""
     try:
         return base64.b64decode(stored, validate=True)
     except (binascii.Error, ValueError):
@@ -115,7 +117,7 @@ def decode(text: str | bytes) -> Message:
         raise MessageTooNew(f"the message has version {version}, this release reads up to {VERSION}")
     try:
         return _from_wire(wire)
-    except Exception:  # noqa: BLE001 - whatever it is, the message can't be read, and is kept
+    except Exception:  # noqa: BLE001 - whatever the fault is: the message is kept for a person
         raise MessageUnreadable("the message lacks a field or has one of the wrong type") from None
 
 
@@ -148,7 +150,7 @@ def _number(number: object) -> int:
 def _text(text: object) -> str:
     if not isinstance(text, str) or len(text) > _LONGEST_TEXT:
         raise ValueError("no text")
-    text.encode()  # half a surrogate pair could not be stored: UnicodeEncodeError is a ValueError
+    text.encode()  # a lone surrogate could not be stored: UnicodeEncodeError is a ValueError
     return text
 
 

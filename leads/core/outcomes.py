@@ -1,4 +1,4 @@
-"""What can come of sending a lead to a destination. One union: whoever handles an outcome handles each. Pure: no I/O."""
+"""The possible outcomes of sending a lead to a destination, as one union that callers match exhaustively. Pure: no I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sent:
-    """What all outcomes can say.
+    """The field that all outcomes have.
 
-    `key_refused`: the vendor has refused what was sent under the customer's idempotency key, so nothing is stored under it, and
-    the vendor may repeat the refusal for as long as it keeps the key. The next try gets another key.
+    `key_refused`: the vendor refused a request with the customer's idempotency key. Nothing is stored under that key, and the
+    vendor may repeat the refusal for as long as it keeps the key. The next try gets a new key.
     """
 
     key_refused: bool = False
@@ -17,10 +17,10 @@ class _Sent:
 
 @dataclass(frozen=True, slots=True)
 class Delivered(_Sent):
-    """The record is there, or was there already.
+    """The destination has the record now, or had it already.
 
-    `memory` is what the destination wants to be told with the customer's next lead: a few short texts, no personal data.
-    `unconfirmed`: it was handed over, and the vendor does not say whether a record came of it; `record_id` is "" then.
+    `memory`: a few short texts without personal data, which the destination gets back with the customer's next lead.
+    `unconfirmed`: the vendor took the lead, and does not say whether it made a record; `record_id` is "".
     """
 
     record_id: str
@@ -31,10 +31,10 @@ class Delivered(_Sent):
 
 @dataclass(frozen=True, slots=True)
 class Retry(_Sent):
-    """An outage, a time-out, throttling: nothing is wrong with the lead. `after` is the vendor's Retry-After in seconds.
+    """An outage, a time-out or throttling: nothing is wrong with the lead. `after` is the vendor's Retry-After in seconds.
 
-    `ours`: the vendor has no part in it, and it says nothing against the connection. Either the lead's turn at what the vendor
-    allows did not come in time, or something of the app's own, such as its storage or its Key Vault, did not answer.
+    `ours`: the cause is on the app's side and does not count against the connection. The rate limiter gave the lead no turn in
+    time, or the app's storage or Key Vault did not answer.
     """
 
     code: str
@@ -44,9 +44,10 @@ class Retry(_Sent):
 
 @dataclass(frozen=True, slots=True)
 class Rejected(_Sent):
-    """This lead can't be stored as it is. `reason` tells a person why, without repeating the lead's data.
+    """The destination can't store this lead as it is. `reason` tells a person why, without the lead's data.
 
-    `doubtful`: the vendor would say the same of every lead if the connection were at fault. Several in a row pause it.
+    `doubtful`: a fault of the connection would give the same answer for every lead. Several such outcomes in a row pause the
+    connection.
     """
 
     reason: str
@@ -56,7 +57,7 @@ class Rejected(_Sent):
 
 @dataclass(frozen=True, slots=True)
 class Skipped(_Sent):
-    """Nothing is stored, and nothing is wrong: `reason` names the setting that asks for it."""
+    """The destination stored nothing because a setting says so. `reason` names the setting."""
 
     reason: str
     code: str = ""
@@ -64,7 +65,7 @@ class Skipped(_Sent):
 
 @dataclass(frozen=True, slots=True)
 class Misconfigured(_Sent):
-    """Credentials, rights, address or a missing field: every lead would fail. `reason` says what to change."""
+    """Credentials, rights, the address or a field are wrong, so every lead would fail. `reason` says what to change."""
 
     reason: str
     code: str = ""
@@ -72,7 +73,7 @@ class Misconfigured(_Sent):
 
 @dataclass(frozen=True, slots=True)
 class Unknown(_Sent):
-    """Sent, the answer was lost, and the vendor has no key by which a second try could be recognised."""
+    """The lead was sent and the answer was lost. The vendor has no key by which it could recognise a second try."""
 
     code: str
 

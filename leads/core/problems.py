@@ -1,4 +1,4 @@
-"""Says in one line what is wrong: with what a person wrote, or with our own code."""
+"""One-line descriptions of problems: in input, and in the app's code."""
 
 import re
 from collections.abc import Sequence
@@ -15,21 +15,21 @@ _NAMES_A_FIELD = re.compile(r"\w+(\.\w+)*: ")
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first field that is wrong and how to fix it, never the value."""
+    """The first wrong field and how to fix it, without the value."""
     return all_problems(error)[0]
 
 
 def all_problems(error: ValidationError, *place: str, model: type[BaseModel] | None = None) -> list[str]:
-    """Every field that is wrong and how to fix it. A check of our own may name several, each on a line.
+    """Each wrong field and how to fix it. One validator may report several fields, each on a line.
 
-    `place` is where the whole model stands. With the `model`, a text that does not fit its pattern is told in the words of the
-    field's description.
+    `place`: the path of the model itself, put before each field. With `model`, the line about a text that does not fit its
+    pattern has the field's description.
     """
     return [words for problem in _problems(error) for words in _in_words(problem, *place, model=model)]
 
 
 def problem_of_field(error: ValidationError, field: str, model: type[BaseModel]) -> str:
-    """What is wrong with one field of the model, "" if nothing is."""
+    """The problem of one field of the model, "" without one."""
     found = (problem for problem in _problems(error) if problem["loc"][:1] == (field,))
     return next((_in_words(problem, model=model)[0] for problem in found), "")
 
@@ -43,7 +43,7 @@ def _in_words(problem: ErrorDetails, *place: str, model: type[BaseModel] | None)
     if problem["type"] == "string_pattern_mismatch" and (wanted := _description(model, problem["loc"])):
         text = f"does not have the right form. {wanted}"
     where = " ".join(".".join(str(part) for part in (*place, *problem["loc"])).split())
-    # A check over several fields begins with the name of the one that it is about.
+    # The message of a validator over several fields begins with the name of the wrong field.
     return [
         line if not where else f"{where}.{line}" if _NAMES_A_FIELD.match(line) else f"{where}: {line}"
         for line in text.split("\n")
@@ -51,7 +51,7 @@ def _in_words(problem: ErrorDetails, *place: str, model: type[BaseModel] | None)
 
 
 def _description(model: Any, loc: Sequence[int | str]) -> str:
-    """What the field at this place of a model is for, "" if that is not said."""
+    """The description of the field at this place of a model, "" without one."""
     named = [part for part in loc if isinstance(part, str)]
     for number, name in enumerate(named, 1):
         field = model.model_fields.get(name) if model else None
@@ -68,7 +68,7 @@ def _kinds(annotation: Any) -> list[Any]:
 
 
 def code_location(error: Exception) -> str:
-    """Type and place of an exception. Its text is left out: it could repeat what the customer wrote."""
+    """Type and place of an exception, without its text, which could quote a customer."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

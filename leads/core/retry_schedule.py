@@ -1,4 +1,4 @@
-"""When a delivery that did not work is tried again. Pure: no clock, no I/O."""
+"""The retry schedule of a failed delivery. Pure: no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import random
 from typing import Final, Protocol
 
 SCHEDULE: Final = (10, 60, 300, 1_800, 7_200, 21_600, 43_200, 86_400)
-"""Seconds before the first, second, … next try; the last one repeats until the budget is spent."""
+"""Seconds before the first, second, … retry. The last delay repeats until the budget is spent."""
 
 BUDGET: Final = 7 * 86_400
-"""Seconds that a lead may spend on tries of its own before it is dead-lettered."""
+"""Seconds that a lead may spend on retries while its connection works for others. After that it is dead-lettered."""
 
 JITTER: Final = 0.2
-"""Share by which a delay is lengthened or shortened, so that leads which failed together come back apart."""
+"""Share by which a delay is randomly lengthened or shortened, so that leads which failed together are not retried together."""
 
 LONGEST_RETRY_AFTER: Final = 86_400
-"""Seconds: a vendor's Retry-After counts up to here, so that a mistaken one can't park a lead for months."""
+"""Seconds. A longer Retry-After is cut to this, so that a vendor's mistake can't delay a lead for months."""
 
 
 class Uniform(Protocol):
-    """What `delay` needs of the `random` module or of a `random.Random`."""
+    """The method of the `random` module, or of a `random.Random`, that `delay` uses."""
 
     def uniform(self, a: float, b: float, /) -> float: ...
 
@@ -27,19 +27,18 @@ class Uniform(Protocol):
 def delay(step: int, after: float | None = None, rng: Uniform = random) -> int:
     """Whole seconds until the next try.
 
-    `step` counts the tries that failed before this one, from 0; the caller advances it only where the
-    connection has otherwise worked since. `after` is the vendor's Retry-After in seconds, a floor.
-    Raises ValueError if `step` is negative.
+    `step` is the number of failed tries before this one. The caller increases it only if the connection has worked for others
+    since. `after` is the vendor's Retry-After in seconds: the least delay. Raises ValueError if `step` is negative.
     """
     if step < 0:
         raise ValueError("step must be 0 or more: it counts failed tries")
     seconds = SCHEDULE[min(step, len(SCHEDULE) - 1)] * rng.uniform(1 - JITTER, 1 + JITTER)
-    # Written so that a NaN from a broken header compares false and is left out.
+    # A NaN from a broken header compares false here and is ignored.
     if after is not None and after > seconds:
         seconds = max(seconds, min(after, LONGEST_RETRY_AFTER))
     return round(seconds)
 
 
 def exhausted(spent: float) -> bool:
-    """Whether `spent` seconds of a lead's own tries are more than its budget."""
+    """Whether `spent` seconds are more than a lead's retry budget."""
     return spent > BUDGET

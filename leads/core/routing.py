@@ -1,4 +1,4 @@
-"""Which offer a lead belongs to: by the address that it was sent to, else by what it says of itself. Pure: no I/O."""
+"""Finds the offer of a lead: by the address that received it, else by the lead's own fields. Pure: no I/O."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ DEFAULT_OFFER: Final = "*"
 
 
 class Named(Protocol):
-    """What of an offer can be named by a lead."""
+    """An offer's id and titles, by which leads name it."""
 
     @property
     def id(self) -> str: ...
@@ -24,7 +24,7 @@ AnOffer = TypeVar("AnOffer", bound=Named)
 
 @dataclass(frozen=True, slots=True)
 class OfferReferences:
-    """What of a lead can name its offer. None of it is personal data."""
+    """The fields of a lead that can name its offer. They are not personal data."""
 
     url: str = ""
     lead_source: str = ""
@@ -37,15 +37,15 @@ class OfferReferences:
 
     @property
     def names(self) -> list[str]:
-        """The names, folded, in the order in which they are asked.
+        """The names, folded, in the order of their priority.
 
-        The address alone counts where it names one: its lead must not go to an offer that it happens to share a title with.
+        If the address names an offer, the other names do not count: the lead must not go to another offer with the same title.
         """
         asked = (self.url,) if self.url.strip() else (self.lead_source, self.product_id, self.title)
         return [name for name in map(_folded, asked) if name]
 
     def unknown(self, offers: Sequence[Named]) -> list[str]:
-        """The names that would decide before any that means one of these offers, folded; "" stands for all titles."""
+        """The names, folded, with priority over the first name of one of these offers. A title is given as ""."""
         by_name = _names(offers)
         unknown = list(takewhile(lambda name: name not in by_name, self.names))
         title = "" if self.url.strip() else _folded(self.title)
@@ -53,14 +53,14 @@ class OfferReferences:
 
 
 def route(references: OfferReferences, offers: Sequence[AnOffer]) -> AnOffer | None:
-    """The offer that a lead's first matching name means, else the default one, else None."""
+    """The offer of a lead's first name that names an offer; else the default offer; else None."""
     by_name = _names(offers)
     named = next((by_name[name] for name in references.names if name in by_name), None)
     return named or next((offer for offer in offers if offer.id == DEFAULT_OFFER), None)
 
 
 def _names(offers: Sequence[AnOffer]) -> Mapping[str, AnOffer]:
-    """Every name that means exactly one offer: ids before their second parts, those before titles."""
+    """Every name that means exactly one offer. Ids win over second parts of ids, and these over titles."""
     names: dict[str, AnOffer] = {_folded(offer.id): offer for offer in offers}
     for aliases in (
         [(_folded(o.id.partition(".")[2]), o) for o in offers],

@@ -1,7 +1,7 @@
-"""Decides whether an offer has been without leads for unusually long. Pure: no clock, no I/O.
+"""Decides whether an offer's silence is unusually long. Pure: no clock, no I/O.
 
-A silence is measured in the leads that were to be expected, by the offer's own weekdays and hours.
-docs/explanation/silence.md has the reason for each number, and the false alarms and late ones of a simulated year.
+A silence is measured in expected leads, by the weekdays and hours at which the offer usually gets leads.
+docs/explanation/silence.md has the reason for each number, and the false and late alarms of a simulated year.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ PROMISED_GAPS: Final = 12
 """A stop is found before this many leads are missing."""
 ERRORS_ALLOWED: Final = 2.0
 RHYTHM_ERROR: Final = 0.08
-"""Relative error of what is expected, beside the error by chance of the leads that it is learned from."""
+"""Relative error of the expected leads, besides the statistical error of the leads that the rhythm is learned from."""
 DOUBT: Final = 2
 """Factor for the expected leads after an alarm that may have been a false one."""
 
@@ -34,10 +34,10 @@ ENOUGH_LEADS: Final = 40
 SLOW: Final = 0.5
 SLOW_GAPS: Final = 12
 SLOW_DAYS: Final = 3
-"""A quiet season: over the last `SLOW_GAPS` leads and `SLOW_DAYS`, less than `SLOW` of the expected leads came."""
+"""A quiet season: over the last `SLOW_GAPS` leads and `SLOW_DAYS`, fewer than `SLOW` times the expected leads came."""
 YEAR_END: Final = ((12, 18), (1, 3))
 YEAR_END_SHARE: Final = 0.5
-"""From the first to the last of these days, this share of the usual leads is expected."""
+"""From the first to the last of these days, this share of the usual leads is expected (month, day)."""
 _NO_LEADS: Final = (0,) * 24
 
 Days = Mapping[date, Sequence[int]]
@@ -83,7 +83,7 @@ def judge_by_hours(since: datetime, now: datetime, usual_hours: float) -> Silenc
 
 
 def last_lead_at(days: Days, now: datetime) -> datetime | None:
-    """The end of the last hour with a lead, `now` if that is the present one; None if there never was a lead."""
+    """The end of the last hour with a lead, at most `now`; None if there never was a lead."""
     for day in sorted(days, reverse=True):
         for hour in reversed(range(24)):
             began = midnight(day) + timedelta(hours=hour)
@@ -102,7 +102,7 @@ _Week = list[tuple[date, Sequence[int]]]
 
 
 def _weeks_before(end: date, days: Days) -> list[_Week]:
-    """Whole weeks before a day, the last one first: as many as it takes to learn from."""
+    """The whole weeks before a day from which the rhythm is learned, the last week first."""
     first = min(days)
     weeks: list[_Week] = []
     leads = 0
@@ -125,7 +125,7 @@ def _usual(weeks: list[_Week]) -> list[_Week]:
 
 
 def _is_usual(leads: int, middle: float) -> bool:
-    """Within a factor of what weeks have, or no further off than chance brings about (three standard deviations)."""
+    """Whether a week's leads are near the median: within a factor, or within three standard deviations of chance."""
     return 0.6 * middle <= leads <= middle / 0.6 or abs(sqrt(leads) - sqrt(middle)) <= 1.5
 
 
@@ -140,8 +140,11 @@ def _leads_of_a_year(last: date, days: Days) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Rhythm:
-    """What an offer usually gets: the leads of a Monday, a Tuesday …, and the share of a day's leads that has come by its
-    hour 0, 1 … 24."""
+    """An offer's usual leads.
+
+    `weekdays`: the leads of a Monday, a Tuesday … `by_hour`: the share of a day's leads that has come by hour 0, 1 … 24.
+    `learned_from`: the number of leads behind these figures.
+    """
 
     weekdays: Sequence[float]
     by_hour: Sequence[float]
@@ -155,8 +158,8 @@ class _Rhythm:
             weekdays[day.weekday()] += sum(leads)
         hours = [sum(leads) for leads in zip(*(leads for _, leads in days), strict=True)]
         total = sum(hours)
-        # What was never seen is not impossible: each weekday counts as if half an average one had been seen besides, and each
-        # hour as if it had had one lead more.
+        # A weekday or hour without leads so far can still get some. So half an average weekday is added to each weekday, and one
+        # lead to each hour.
         half_a_day = total / weeks / 14
         scale = total / weeks / (total + 7 * half_a_day)
         seen = list(accumulate((leads + 1 for leads in hours), initial=0))
@@ -164,12 +167,12 @@ class _Rhythm:
 
     @property
     def bar(self) -> float:
-        """The expected leads at which a silence is unusual: all that the promise allows, less what they may be off."""
+        """The expected leads at which a silence is unusual: `PROMISED_GAPS`, less a margin for the error of the expectation."""
         error = sqrt(1 / self.learned_from + RHYTHM_ERROR**2)
         return PROMISED_GAPS / (1 + ERRORS_ALLOWED * error)
 
     def expected(self, start: datetime, end: datetime) -> float:
-        """The leads that are to be expected in a time span."""
+        """The expected number of leads in a time span."""
         leads, begin = 0.0, start
         while begin < end:
             day_begins = midnight(begin.date())
@@ -190,7 +193,7 @@ def _share_at(day: date) -> float:
 
 
 def _pace(rhythm: _Rhythm, last: datetime, days: Days) -> float:
-    """1, or the share of the expected leads that came of late where that is clearly less: a quiet season."""
+    """The share of the expected leads that came recently, if that shows a quiet season; else 1."""
     first = min(days)
     leads, day = 0, last.date()
     while day >= first:

@@ -1,4 +1,4 @@
-"""The states of a lead at one destination, and what each means for the queue, for people and for personal data. Pure."""
+"""The states of a lead at one destination, and the sets of states that the app treats alike. Pure: no I/O."""
 
 from enum import StrEnum
 from typing import Final
