@@ -168,4 +168,4 @@ def test_a_list_that_is_written_one_way_is_read_that_way_or_known_to_tell_neithe
 def test_any_text_is_a_moment_or_none(text: str) -> None:
     for order in (*DateOrder, None):
         found = read_date(text, order)
-        assert found is None or EARLIEST <= found < datetime(9999, 12, 31, tzinfo=UTC) + timedelta(days=1)
+        assert found is None or EARLIEST <= found <= datetime.max.replace(tzinfo=UTC)
