@@ -53,6 +53,27 @@ AZ = {
     "rest": {"--method", "--url", "--body"},
     "storage entity query": {"--auth-mode", "--account-name", "--table-name"},
 }
+
+# Those of azd, by its own help (Azure/azure-dev, cli/azd/cmd/testdata/TestUsage-azd-*.snap).
+AZD = {
+    "auth login": {"--tenant-id", "--use-device-code"},
+    "deploy": {"--from-package"},
+    "down": {"--force", "--purge"},
+    "env get-values": set(),
+    "env new": {"--location", "--subscription"},
+    "env set": set(),
+    "up": set(),
+}
+
+# Those of Azure Functions Core Tools, by their source (Azure/azure-functions-core-tools, src/Cli/func/Actions:
+# PublishFunctionAppAction.cs, StartHostAction.cs; for the language Helpers/GlobalCoreToolsSettings.cs).
+FUNC = {
+    "azure functionapp publish": {"--no-build", "--python"},
+    "start": {"--enableAuth", "--port"},
+}
+
+PROGRAMS: dict[str, dict[str, set[str]]] = {"az": AZ, "azd": AZD, "func": FUNC}
+EVERYWHERE = {"az": {"--query", "--output"}, "azd": {"--environment", "--no-prompt"}, "func": set[str]()}
 LONG = {"-g": "--resource-group", "-n": "--name", "-o": "--output"}
 BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 STARTS = ("az", "azd", "curl", "func", "git", "npx", "printf", "read")
@@ -75,16 +96,16 @@ def shell_lines(text: str) -> Iterator[str]:
         *inline,
     ]:
         words = line.split()
-        if words and (words[0] in STARTS or re.search(r"\baz [a-z]", line)):
+        if words and (words[0] in STARTS or re.search(r"(?<![\w=])(az|azd|func) [a-z]", line)):
             yield line.strip()
 
 
-def az_calls(line: str) -> Iterator[list[str]]:
-    """Each call of az within a line: its words up to the end of the command."""
+def calls(line: str) -> Iterator[tuple[str, list[str]]]:
+    """Each call of a program of `PROGRAMS` within a line: the program, and the words up to the end of the command."""
     inner = re.compile(r"\$\(([^)]*)\)")
     for part in [*inner.findall(line), inner.sub("…", line)]:
-        for call in re.findall(r"\baz ([a-z][^|;#&]*)", part):
-            yield re.sub("[\"'`]", " ", call).split()
+        for program, call in re.findall(r"(?<![\w=])(az|azd|func) ([a-z][^|;#&]*)", part):
+            yield program, re.sub("[\"'`()]", " ", call).split()
 
 
 def leads_calls(text: str) -> Iterator[list[str]]:
@@ -116,13 +137,13 @@ def unknown_in(words: list[str]) -> list[str]:
 def wrong_with(line: str) -> list[str]:
     """What is unsafe or unknown in a shell command."""
     told = [name for name, pattern in UNSAFE.items() if "127.0.0.1" not in line and re.search(pattern, line, re.I)]
-    for words in az_calls(line):
-        name = next((known for known in AZ if words[: len(known.split())] == known.split()), None)
+    for program, words in calls(line):
+        name = next((known for known in PROGRAMS[program] if words[: len(known.split())] == known.split()), None)
         if name is None:
-            told.append(f"az {' '.join(words)}: not among the commands that were looked up")
+            told.append(f"{program} {' '.join(words)}: not among the commands that were looked up")
             continue
-        used = {LONG.get(word, word) for word in words if re.fullmatch(r"--?[a-z][a-z-]*", word)}
-        told += [f"az {name} {option}" for option in used - AZ[name] - {"--query", "--output"}]
+        used = {LONG.get(word, word) for word in words if re.fullmatch(r"--?[a-z][a-zA-Z-]*", word)}
+        told += [f"{program} {name} {option}" for option in used - PROGRAMS[program][name] - EVERYWHERE[program]]
         if name == "keyvault secret set" and not {"--file", "--encoding", "--output"} <= used:
             told.append("az keyvault secret set prints the secret, or takes it from no file")
     return told
@@ -138,6 +159,11 @@ def wrong_with(line: str) -> list[str]:
         "az functionapp function keys set -g GROUP -n APP --function-name accept_lead --key-name a --key-value KEY",
         "az functionapp stop --app APP",
         "az functionapp deployment source config-zip --resource-group GROUP --name APP --src dist/app.zip",
+        "azd env put LEADS_ALERT_EMAILS on-call@example.com",
+        "azd up --force",
+        "func azure functionapp deploy APP",
+        "(cd dist/app && func azure functionapp publish APP --python --zip)",
+        "func start --auth",
         "curl 'https://APP.azurewebsites.net/api/leads?code=KEY'",
         'curl https://APP.azurewebsites.net/api/manage -H "x-functions-key: $LEADS_APP_KEY"',
     ],
