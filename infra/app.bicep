@@ -13,7 +13,6 @@ param packageContainer string
 param vaultName string
 param vaultUri string
 param insightsName string
-param workspaceId string
 param subnetId string
 param alwaysReadyInstances int
 param alwaysReadyDeliveryInstances int
@@ -177,16 +176,6 @@ resource login 'Microsoft.Web/sites/config@2025-03-01' = if (!empty(manageClient
       }
     }
     login: { tokenStore: { enabled: false } }
-  }
-}
-
-// Metrics alone: what the app logs is in Application Insights already, and twice would be paid for twice.
-resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
-  scope: app
-  name: 'to-workspace'
-  properties: {
-    workspaceId: workspaceId
-    metrics: [{ category: 'AllMetrics', enabled: true }]
   }
 }
 

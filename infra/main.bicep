@@ -192,7 +192,6 @@ module app 'app.bicep' = {
     vaultName: vault.outputs.name
     vaultUri: vault.outputs.uri
     insightsName: monitoring.outputs.insightsName
-    workspaceId: monitoring.outputs.workspaceId
     subnetId: network.?outputs.appSubnetId ?? ''
     alwaysReadyInstances: alwaysReadyInstances
     alwaysReadyDeliveryInstances: alwaysReadyDeliveryInstances

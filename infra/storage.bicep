@@ -89,22 +89,13 @@ resource lock 'Microsoft.Authorization/locks@2020-05-01' = {
 }
 
 // Who deleted something. Reads and writes are left out: each lead makes several, and they would cost more than the storage.
-resource queueLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
-  scope: queueService
-  name: 'to-workspace'
-  properties: {
-    workspaceId: workspaceId
-    metrics: [{ category: 'Transaction', enabled: true }]
-  }
-}
-
+// Metrics are left out as well: the alert rules read them where Azure keeps them, and a copy in the workspace is paid for.
 resource tableLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: tableService
   name: 'to-workspace'
   properties: {
     workspaceId: workspaceId
     logs: [{ category: 'StorageDelete', enabled: true }]
-    metrics: [{ category: 'Transaction', enabled: true }]
   }
 }
 
@@ -114,7 +105,6 @@ resource blobLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   properties: {
     workspaceId: workspaceId
     logs: [{ category: 'StorageDelete', enabled: true }]
-    metrics: [{ category: 'Transaction', enabled: true }]
   }
 }
 

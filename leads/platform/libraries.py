@@ -23,7 +23,7 @@ def load_less() -> None:
     pydantic would read the metadata of every package for plugins (its documentation, "Plugins", `PYDANTIC_DISABLE_PLUGINS`).
     requests would load a detector of character sets for text that names none; it reads that as UTF-8 where there is no detector.
     """
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
     sys.modules.setdefault("charset_normalizer", None)  # type: ignore[arg-type] # "import" then fails (documentation of sys.modules)
     warnings.filterwarnings("ignore", "Unable to find acceptable character detection dependency")
 

@@ -79,7 +79,7 @@ def reads_of_the_environment() -> Iterator[str]:
     """Places in the deployed code that read an environment variable by themselves: file and text."""
     for path in DEPLOYED:
         for number, line in enumerate(path.read_text().splitlines(), 1):
-            if re.search(r"\b(environ|getenv)\b", line.partition("#")[0]) and "import" not in line:
+            if re.search(r"\b(environ|getenv)\b(?!\[\S+\] = )", line.partition("#")[0]) and "import" not in line:
                 yield f"{path.relative_to(ROOT)}:{number} {line.strip()}"
 
 

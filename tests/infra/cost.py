@@ -103,7 +103,7 @@ def price_rows() -> list[str]:
         if allowance := LISTED["free"].get(name):
             usd += f", {allowance['amount']:,} free"
             source += f"; free: {allowance['source']}, {allowance['read']}"
-        found.append(f"| {name} | {usd} | {source} | {listed['read'] or 'unknown'} |")
+        found.append(f"| {name} | {usd} | {source} | {listed['read']} |")
     return found
 
 

@@ -26,12 +26,10 @@ def test_the_usual_deployment_keeps_intake_and_delivery_warm_for_at_most_20_usd_
     assert sum(cost.costs(usual, 1_000, choice).values()) <= 20
 
 
-def test_every_price_has_a_source_and_a_date_or_is_marked() -> None:
+def test_every_price_has_a_source_and_a_date() -> None:
     for name, listed in {**cost.LISTED["prices"], **cost.LISTED["free"]}.items():
         assert listed["source"], name
-        assert re.fullmatch(r"20\d\d(-\d\d(-\d\d)?)?", listed["read"]) or listed["source"].startswith(
-            ("not verified", "an older price table")
-        ), name
+        assert re.fullmatch(r"20\d\d(-\d\d(-\d\d)?)?", listed["read"]), name
 
 
 def test_the_tables_of_the_documents_are_what_the_prices_make(usual: Deployment) -> None:

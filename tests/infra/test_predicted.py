@@ -248,11 +248,15 @@ def test_logs_are_written_with_a_login_alone(deployment: Deployment) -> None:
 
 def test_what_keeps_something_tells_the_workspace_of_it(deployment: Deployment) -> None:
     told = {
-        re.split(r"/providers/Microsoft.Insights/", one["id"])[0]
+        re.split(r"/providers/Microsoft.Insights/", one["id"])[0]: one["properties"]
         for one in deployment.of_type("Microsoft.Insights/diagnosticSettings")
     }
-    for kind in ("Microsoft.KeyVault/vaults", "Microsoft.Web/sites", "Microsoft.Storage/storageAccounts/tableServices"):
-        assert deployment.the(kind)["id"] in told
+    services = ("blobServices", "tableServices")
+    for kind in ("Microsoft.KeyVault/vaults", *(f"Microsoft.Storage/storageAccounts/{name}" for name in services)):
+        assert told.pop(deployment.the(kind)["id"]).keys() == {"workspaceId", "logs"}, (
+            "no metrics: no query reads them there"
+        )
+    assert told == {}
 
 
 # --- Rights -------------------------------------------------------------------------------------------------------------
