@@ -1,4 +1,4 @@
-"""The destination types. A type's module is imported when an offer first needs it, for the sake of the cold start."""
+"""The destination types. To keep the cold start short, a type's module is imported when an offer first needs the type."""
 
 import re
 from collections.abc import Mapping
@@ -23,21 +23,21 @@ MODULES: dict[str, str] = {
     "salesforce_web_to_lead": "leads.destinations.vendors.salesforce_web_to_lead",
     "webhook": "leads.destinations.vendors.webhook",
 }
-"""Type → the module whose attribute `destination` is its class. Adding a destination is one line here and one file."""
+"""Type → module. The module's attribute `destination` is the type's class."""
 
 _FIELD_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@]{0,199}")
 
 
 def destination_class(type_name: str) -> type[Destination]:
-    """The class of a type. Raises ValueError that lists the types there are."""
+    """The class of a type. Raises `ValueError`, which lists the known types."""
     if type_name not in MODULES:
-        raise ValueError(f"type: there is no destination type of that name; use one of {', '.join(sorted(MODULES))}")
+        raise ValueError(f"type: is not a destination type; use one of {', '.join(sorted(MODULES))}")
     found: type[Destination] = import_module(MODULES[type_name]).destination
     return found
 
 
 def read_settings(type_name: str, settings: Mapping[str, Any]) -> DestinationSettings:
-    """Check a destination's settings. Raises ValueError with a line for each wrong field."""
+    """The validated settings of a destination. Raises `ValueError` with a line for each wrong field."""
     model = destination_class(type_name).Settings
     try:
         return model.model_validate(settings)
@@ -46,14 +46,14 @@ def read_settings(type_name: str, settings: Mapping[str, Any]) -> DestinationSet
 
 
 def check_mapping(type_name: str, mapping: Mapping[str, MappingValue]) -> None:
-    """Check a destination's field mapping. Raises ValueError with a line for each wrong field."""
+    """Check a destination's field mapping. Raises `ValueError` with a line for each wrong field."""
     found = destination_class(type_name)
     if mapping and found.default_mapping is None:
-        raise ValueError("mapping: this destination type takes none")
+        raise ValueError("mapping: this destination type has no field mapping; leave mapping out")
     problems = []
     for name, value in mapping.items():
         if not _FIELD_NAME.fullmatch(name):
-            problems.append(f"mapping: {name[:50]!r} is no name of a field")
+            problems.append(f"mapping: {name[:50]!r} is not a field name")
             continue
         try:
             if isinstance(value, str):
@@ -66,7 +66,7 @@ def check_mapping(type_name: str, mapping: Mapping[str, MappingValue]) -> None:
 
 
 def check_follow_ups(type_name: str, follow_up: Mapping[Stage, FollowUp]) -> None:
-    """Check what is asked for by stage. Raises ValueError that names the field."""
+    """Check the follow-ups by stage. Raises `ValueError`, which names the field."""
     for stage, wanted in follow_up.items():
         try:
             destination_class(type_name).check_follow_up(wanted)
@@ -75,13 +75,13 @@ def check_follow_ups(type_name: str, follow_up: Mapping[Stage, FollowUp]) -> Non
 
 
 def connection_of(type_name: str, settings: Mapping[str, Any]) -> str:
-    """The id of the connection behind a destination's settings."""
+    """The ID of the connection that a destination with these settings uses."""
     checked = read_settings(type_name, settings)
     return connection_id(type_name, destination_class(type_name).connection_key(checked))
 
 
 def host_of(type_name: str, settings: Mapping[str, Any]) -> str:
-    """The host that a destination's settings name, "" where only a secret names it."""
+    """The host that a destination's settings name. "" if only a secret names the host."""
     key = destination_class(type_name).connection_key(read_settings(type_name, settings))
     return next((host for part in key if (host := urlsplit(part).hostname)), "")
 
@@ -93,7 +93,7 @@ def make(
     mapping: Mapping[str, MappingValue] | None = None,
     follow_up: Mapping[Stage, FollowUp] | None = None,
 ) -> Destination:
-    """A destination ready to send. Nothing is read over the network yet."""
+    """A destination that is ready to send. Makes no network request."""
     build: Any = destination_class(type_name)
     checked = read_settings(type_name, settings)
     made: Destination = build(checked, context)

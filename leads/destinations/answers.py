@@ -1,6 +1,6 @@
-"""What an endpoint answered to a refused request, on one short line for the person at the shell.
+"""Shows a vendor's answer to a refused request as one short, redacted line for a person at the shell.
 
-An answer can repeat secrets that were sent and what a customer wrote: it is redacted, and not stored, logged or sent over HTTP.
+An answer can repeat secrets and personal data. The line is neither stored, logged nor sent over HTTP.
 """
 
 import html
@@ -15,7 +15,7 @@ from leads.platform.settings import SettingsError
 
 EXCERPT_CHARACTERS: Final = 200
 _SHORTEST_PART: Final = 4
-"""A part of a secret, such as what follows `Bearer `, is masked from this length on."""
+"""The least number of characters of a secret's part, such as the part after `Bearer `, that is masked."""
 
 _TAG: Final = re.compile(r"<[^<>]*>")
 _ERROR: Final = re.compile(r'"(?:errors?|errorCode|message)"\s*:')
@@ -28,7 +28,7 @@ _WORD: Final = re.compile(r"[a-z]{0,20}|[A-Z]{1,20}|[A-Z]?[a-z]{2,20}(?:[A-Z][a-
 
 
 class Listening(HttpClient):
-    """A client that keeps the last answer. For a destination that one person uses."""
+    """An HTTP client that keeps the last answer, for a destination that only one person uses."""
 
     last: Answer | None = None
 
@@ -39,13 +39,13 @@ class Listening(HttpClient):
 
 
 def listen(destination: Destination) -> Listening:
-    """Keep what the destination's vendor answers; before its first request, and of no destination that delivers."""
+    """Make the destination keep its vendor's last answer. Call it before the first request, and not in a delivery."""
     settings = destination.context.settings
     return destination.context.shared(("http", destination.connection), lambda: Listening.of(settings))
 
 
 def last_answer(heard: Listening, destination: Destination, more: Iterable[str] = ()) -> str:
-    """The excerpt of the vendor's last answer, or ""; without the destination's secrets and what `more` names."""
+    """The excerpt of the vendor's last answer, "" without an answer. Masks the destination's secrets and the texts in `more`."""
     return excerpt(heard.last, [*_secrets(destination), *more]) if heard.last else ""
 
 
@@ -54,13 +54,13 @@ def _secrets(destination: Destination) -> Iterator[str]:
         try:
             yield destination.context.secrets.read(reference)
         except SettingsError:
-            continue  # what can't be read was not sent
+            continue  # a secret that can't be read was not sent
 
 
 def excerpt(answer: Answer, secrets: Iterable[str]) -> str:
-    """Status and beginning of an answer, such as `401 {"error": "token expired"}`, on one line and redacted.
+    """Status and beginning of an answer, such as `401 {"error": "token expired"}`, on one redacted line.
 
-    Of an answer of success it is the text after the first name of an error, or "".
+    For a successful status, the text begins at the first JSON name of an error. Without such a name, the result is "".
     """
     text = "" if b"\0" in answer.body else answer.body.decode(errors="replace")
     if answer.status < 300:
@@ -73,7 +73,7 @@ def excerpt(answer: Answer, secrets: Iterable[str]) -> str:
 
 
 def _redacted(text: str, secrets: Iterable[str]) -> str:
-    """The text on one line, masked both as it stands and as it reads: JSON, HTML and URLs write characters in other ways."""
+    """The text on one line, masked before and after its JSON, HTML and URL escapes are decoded."""
     masked = _masked(text, names := _pattern(secrets))
     try:
         return _masked(_decoded(masked), names)
@@ -82,7 +82,7 @@ def _redacted(text: str, secrets: Iterable[str]) -> str:
 
 
 def _pattern(secrets: Iterable[str]) -> re.Pattern[str]:
-    """Finds the secrets and their parts, the longest first, whatever blanks are in between."""
+    """Finds the secrets and their parts, the longest first, with any blanks between their words."""
     known = set[str]()
     for secret in secrets:
         known |= {secret.strip()} | {part for part in re.split(r"[\s:;,=&]+", secret) if len(part) >= _SHORTEST_PART}
@@ -95,12 +95,12 @@ def _masked(text: str, names: re.Pattern[str]) -> str:
 
 
 def _unless_words(found: re.Match[str]) -> str:
-    """A long run is most likely a token, unless it reads as words: a vendor's code, a name, a path."""
+    """Masks a long run, which is most likely a token. A run of words stays: a vendor's code, a name, a path."""
     return found[0] if all(map(_WORD.fullmatch, re.split(r"[^A-Za-z0-9]", found[0]))) else MASK
 
 
 def _decoded(text: str) -> str:
-    """The text as it reads. What can't be printed becomes a blank, so that nothing joins what was apart."""
+    """The text with its escapes decoded. A character that can't be printed becomes a blank, which keeps words separate."""
     plain = html.unescape(unquote(_ESCAPE.sub(_unescaped, text)))
     return " ".join("".join(character if character.isprintable() else " " for character in plain).split())
 

@@ -1,4 +1,4 @@
-"""Which hosts are Azure's own: the token of the app's identity, which opens every lead, may be sent to no other."""
+"""Recognises Azure's own table hosts. Only these may receive the token of the app's identity, which opens all leads."""
 
 import re
 from typing import Final
@@ -14,9 +14,11 @@ _TABLE_DOMAINS: Final = (
     "table.core.eaglex.ic.gov",
     "table.core.microsoft.scloud",
 )
-"""Below which each cloud has the tables of its accounts. Microsoft Learn, "Azure Private Endpoint private DNS zone values" (the
-public cloud, US Government, China) and "Storage account overview", section "Storage account endpoints" (accounts with a DNS zone,
-such as `z12`); the national clouds by `cloudTypeFromHost` of Microsoft's AzCopy."""
+"""The domains of storage accounts' tables in each cloud.
+
+Sources: Microsoft Learn, "Azure Private Endpoint private DNS zone values" (the public cloud, US Government, China) and "Storage
+account overview", section "Storage account endpoints" (accounts with a DNS zone, such as `z12`); for the national clouds
+`cloudTypeFromHost` of Microsoft's AzCopy."""
 _LABEL: Final = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 _ADDRESS: Final = re.compile(
     rf"https://{_LABEL}(?:\.z[0-9]{{2}})?(?:\.privatelink)?\.(?:{'|'.join(map(re.escape, _TABLE_DOMAINS))})(?::443)?/?",
@@ -25,5 +27,5 @@ _ADDRESS: Final = re.compile(
 
 
 def is_azure_table_address(address: str) -> bool:
-    """Whether it is the address of an account's tables in Azure and no more, also that of a private endpoint."""
+    """Whether the text is the address of a storage account's tables in Azure, also by a private endpoint."""
     return bool(_ADDRESS.fullmatch(address))

@@ -1,4 +1,4 @@
-"""What a destination is: its settings, `check()`, `send()` and `preview()`, in one contract for all types."""
+"""The contract of all destination types: settings, `check()`, `send()` and `preview()`."""
 
 import re
 from abc import ABC, abstractmethod
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MappingValue = str | int | float | bool | None
-"""What fills a vendor's field: a template or a constant. None takes a default out."""
+"""The content of a vendor's field: a template or a constant. None removes a field of the default mapping."""
 
 OWN_OUTAGE_SECONDS: Final = 60
-"""`Retry.after` where something of the app's own did not answer."""
+"""`Retry.after`, in seconds, if a service of the app itself did not answer, such as storage or Key Vault."""
 
 
 def _remember_nothing(done: Delivered) -> None:
@@ -38,13 +38,13 @@ def _remember_nothing(done: Delivered) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """Whom the lead is from, within the destination's record scope. `record_id` is "" until a first lead is delivered.
+    """The lead's customer within the destination's record scope. `record_id` is "" until a first lead is delivered.
 
-    `idempotency_key` is a random UUID (version 4). It is stored before the first send and stays until an outcome says that it
-    was refused. `memory` is that of the newest `Delivered`.
+    `idempotency_key` is a random UUID (version 4). The app stores the key before the first send. The app replaces the key after
+    an outcome with `key_refused`. `memory` is the memory of the newest `Delivered`.
 
     A destination that can't repeat its first step calls `remember` with the result before it begins the next step. If the attempt
-    ends there, the next one finds `stored` set, and `record_id` and `memory` of that result.
+    ends there, the next attempt finds `stored` set, and the `record_id` and `memory` of that result.
     """
 
     key: str
@@ -57,9 +57,9 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingLead:
-    """A lead on its way: what a destination needs to know about it.
+    """A lead with what a destination needs to send it.
 
-    `set_do_not_contact` and `overwrite` are the offer's policies, as far as they concern this lead.
+    `set_do_not_contact` and `overwrite` are the offer's policies, applied to this lead.
     """
 
     lead_id: str
@@ -81,10 +81,10 @@ class OutgoingLead:
 
 @dataclass(frozen=True, slots=True)
 class PreviewedRequest:
-    """A request that `send` would make, for a person to read, with secrets masked.
+    """A request that `send` would make, with secrets masked, for a person to read.
 
-    `body` is decoded where it is JSON or a form. `parts` are the requests inside of a batch and stand for its body. `note`
-    explains the request where that is needed.
+    A `body` of JSON or of a form is decoded. A batch has `parts`, the requests inside the batch, and no body. `note` explains
+    the request, "" if the request needs no explanation.
     """
 
     method: str
@@ -96,11 +96,11 @@ class PreviewedRequest:
 
 
 class NotSendable(Exception):
-    """`preview` has nothing to show: `send` would refuse the lead by itself. The text says why, without the lead's data."""
+    """`preview` has nothing to show, because `send` would reject the lead. The text gives the reason, without the lead's data."""
 
 
 MASK: Final = "***"
-"""Stands for a secret, or what is made from one, in a `PreviewedRequest`."""
+"""Replaces a secret, or a value that is computed from a secret, in a `PreviewedRequest`."""
 
 
 class DestinationSettings(BaseModel):
@@ -133,7 +133,7 @@ DeletedRecords = Annotated[
 
 
 def secret_references(settings: DestinationSettings) -> dict[str, str]:
-    """Setting → the reference in it; those inside a setting are named `headers.Authorization`."""
+    """Setting → its secret reference. A reference inside a setting is named such as `headers.Authorization`."""
     found: dict[str, str] = {}
     for name in secret_settings(type(settings)):
         value = getattr(settings, name)
@@ -144,13 +144,13 @@ def secret_references(settings: DestinationSettings) -> dict[str, str]:
 
 @cache
 def secret_settings(kind: type[DestinationSettings]) -> tuple[str, ...]:
-    """The settings of a type that hold secret references."""
+    """The names of a type's settings that hold secret references."""
     properties = kind.model_json_schema().get("properties", {})
     return tuple(name for name, schema in properties.items() if "'secret-reference'" in repr(schema))
 
 
 class Context:
-    """What a destination may use of the app around it, and what destinations of one app share."""
+    """The parts of the app that a destination uses, and the objects that the app's destinations share."""
 
     def __init__(self, settings: Settings, secrets: Secrets, storage: "Storage") -> None:
         self.settings = settings
@@ -160,7 +160,7 @@ class Context:
         self._shared: dict[tuple[str, ...], Any] = {}
 
     def shared(self, key: tuple[str, ...], make: Callable[[], T]) -> T:
-        """The one thing of this key, made when it is first asked for."""
+        """The object with this key. `make` makes the object at the first call."""
         with self._lock:
             if key not in self._shared:
                 self._shared[key] = make()
@@ -170,10 +170,10 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """Whether leads can be sent over a connection. It is not `ok` where something is known to prevent all leads.
+    """Whether leads can be sent over a connection. The result is not `ok` if a known problem prevents all leads.
 
-    `problem` says what to change. With `ok` it says what leads are stored without, or what the check could not find out: an
-    answer that can't be read proves nothing against the connection. `transient`: the vendor is only out of reach for now.
+    `problem` says what to change. With `ok`, `problem` says what leads are stored without, or what the check could not find out:
+    an answer that can't be read proves nothing against the connection. `transient`: the vendor can't be reached at present.
     """
 
     ok: bool
@@ -183,30 +183,30 @@ class CheckResult:
 
 
 class Destination(ABC):
-    """One configured destination. It is made once per instance and used by many threads at once."""
+    """One configured destination. Each instance of the app makes it once, and many threads use it at the same time."""
 
     Settings: ClassVar[type[DestinationSettings]]
 
     default_mapping: ClassVar[Mapping[str, MappingValue] | None] = None
-    """The vendor's fields and what fills them; None where a field mapping has no meaning."""
+    """Vendor's field → its content. None if the type has no field mapping."""
 
     follow_ups: ClassVar[frozenset[str]] = frozenset()
-    """The parts of a `FollowUp` that this type can do."""
+    """The parts of a `FollowUp` that this type supports."""
 
     replay_warning: ClassVar[str]
-    """What happens if a delivered lead is sent again: a sentence for the person who is about to do it."""
+    """Warning shown to a person before a delivered lead is sent again."""
 
     follow_up_ids: ClassVar[Mapping[str, tuple[str, str]]] = {}
-    """For the parts of a follow-up that are the vendor's IDs: the pattern of one, and what it must be in words."""
+    """Part of a follow-up that holds an ID of the vendor → the ID's pattern, and a description of the ID for a person."""
 
     connection: str = ""
-    """The id of the connection it uses; set when it is made."""
+    """The ID of the destination's connection. `leads.destinations.make` sets it."""
 
     mapping: Mapping[str, MappingValue] = {}
-    """`default_mapping` as the configuration changes it; set when it is made."""
+    """`default_mapping` with the changes of the configuration. `leads.destinations.make` sets it."""
 
     follow_up: Mapping[Stage, FollowUp] = {}
-    """What the configuration asks for by stage; set when it is made."""
+    """The configured follow-up of each stage. `leads.destinations.make` sets it."""
 
     def __init__(self, settings: Any, context: Context) -> None:
         self.settings = settings
@@ -214,7 +214,7 @@ class Destination(ABC):
 
     @once
     def http(self) -> "HttpClient":
-        """The connection's way to its vendor, shared by all destinations that use it."""
+        """The connection's HTTP client, shared by all destinations of the connection."""
         from leads.destinations.http import HttpClient
 
         return self.context.shared(("http", self.connection), lambda: HttpClient.of(self.context.settings))
@@ -222,15 +222,15 @@ class Destination(ABC):
     @classmethod
     @abstractmethod
     def connection_key(cls, settings: DestinationSettings) -> tuple[str, ...]:
-        """The address and the credential references: offers that agree on them share one connection."""
+        """The address and the credential references. Destinations with the same key share one connection."""
 
     @classmethod  # noqa: B027 - most vendors take anything
     def check_mapping(cls, name: str, value: MappingValue) -> None:
-        """Raises ValueError where the vendor's field can't be filled with this; templates are checked before."""
+        """Raises `ValueError` if the vendor's field can't hold this value. Templates are checked before."""
 
     @classmethod
     def check_follow_up(cls, follow_up: FollowUp) -> None:
-        """Raises ValueError where this type can't do what is asked for."""
+        """Raises `ValueError` if this type can't do a part of the follow-up."""
         asked_for = {name for name, value in follow_up if value}
         for name in sorted(asked_for - cls.follow_ups):
             known = ", ".join(sorted(cls.follow_ups)) or "none of them"
@@ -242,47 +242,44 @@ class Destination(ABC):
 
     @property
     def idempotent(self) -> bool:
-        """Whether the vendor has a key that tells a second try; without one an attempt that was cut off is `Unknown`."""
+        """Whether the vendor recognises a repeated request by a key. Otherwise, an attempt that was cut off is `Unknown`."""
         return True
 
     def record_scope(self, offer: str, name: str) -> str:
-        """Within what a customer has one record: the offer's destination, unless a vendor's records are wider."""
+        """The scope within which a customer has one record. By default, the scope is the offer's destination."""
         return f"{offer}|{name}"
 
     def record_link(self, record_id: str) -> str:
-        """The address at which a person can look at a record, or ""."""
+        """The address at which a person can see a record, "" if there is none."""
         del record_id
         return ""
 
     def record_place(self, record_id: str, received_at: datetime) -> str:
-        """Where a person finds a record that has no address, "" where its id says all."""
+        """Where a person finds a record that has no address. "" if the record's ID is enough."""
         del record_id, received_at
         return ""
 
     def remove_own_record(self, record_id: str, received_at: datetime, *, dry_run: bool = False) -> bool:
-        """Remove the record if it is in the app's own storage.
+        """Remove the record if it is in the app's own storage account.
 
-        Returns False where it is elsewhere, or may be: then a person has to remove it there.
+        Returns False if the record is or may be elsewhere. A person then has to remove the record there.
         """
         del record_id, received_at, dry_run
         return False
 
     @abstractmethod
     def check(self) -> CheckResult:
-        """Whether the connection is usable. Writes no lead; never raises for what the vendor or network does."""
+        """Whether the connection is usable. Writes no lead. Faults of the vendor or the network raise nothing."""
 
     @abstractmethod
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
-        """Store the lead under a key that can be computed again. Never raises for what the vendor or network does."""
+        """Store the lead under a key that the next attempt can compute again. Faults of vendor or network raise nothing."""
 
     @abstractmethod
     def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
-        """The requests that `send` would make for a customer's first lead, rendered by the same code. Sends and reads nothing.
-
-        Raises `NotSendable`.
-        """
+        """The requests that `send` would make for a customer's first lead. Sends nothing, and raises `NotSendable`."""
 
 
 def connection_id(type_name: str, key: tuple[str, ...]) -> str:
-    """The id of the connection that all destinations of this type and key share: 16 hex digits."""
+    """The ID of the connection that all destinations of this type and key share: 16 hexadecimal digits."""
     return sha256("\n".join((type_name, *key)).encode()).hexdigest()[:16]

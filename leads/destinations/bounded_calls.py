@@ -1,4 +1,4 @@
-"""How the app calls a destination: within a time of its own, and a fault in its code stops nothing else."""
+"""Calls of a destination with a time limit. A fault in the destination's code does not stop other work."""
 
 from typing import Final
 
@@ -15,27 +15,28 @@ from leads.platform import deadline
 from leads.platform.storage import StorageError
 
 SEND_SECONDS: Final = 150
-"""The deadline of a `send` with all its requests (`leads.platform.deadline`)."""
+"""The time limit of a `send` with all its requests (`leads.platform.deadline`)."""
 CHECK_SECONDS: Final = 60
-"""The deadline of a `check` with all its requests. A caller that ends sooner sets an earlier one."""
+"""The time limit of a `check` with all its requests. A caller with less time sets an earlier deadline."""
 
 
 def check_connection(destination: Destination) -> CheckResult:
-    """What a destination says of its connection within `CHECK_SECONDS`. A fault in its code does not stop other checks."""
+    """The result of a destination's check within `CHECK_SECONDS`. A fault in the destination's code gives an `ok` result."""
     with deadline.within(CHECK_SECONDS):
         try:
             return destination.check()
         except Exception as error:  # noqa: BLE001 - one destination must not stop the others
             location = code_location(error)
-            return CheckResult(ok=True, problem=f"its check has a fault of its own ({location})", code=location)
+            words = f"the check failed because of a fault in the app ({location})"
+            return CheckResult(ok=True, problem=words, code=location)
 
 
 def send_lead(destination: Destination, outgoing: OutgoingLead, customer: Customer) -> Outcome:
-    """What comes of sending a lead within `SEND_SECONDS`. A fault in the destination's code is a `Retry`."""
+    """The outcome of sending a lead within `SEND_SECONDS`. A fault in the destination's code is a `Retry`."""
     with deadline.within(SEND_SECONDS):
         try:
             return destination.send(outgoing, customer)
         except StorageError as error:  # the app's own storage failed, not the vendor
             return Retry(type(error).__name__, OWN_OUTAGE_SECONDS, ours=True)
-        except Exception as error:  # noqa: BLE001 - a fault in one destination must not take others' messages to poison
+        except Exception as error:  # noqa: BLE001 - a fault in one destination must not poison the message of the others
             return Retry(code_location(error))

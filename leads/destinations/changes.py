@@ -1,7 +1,7 @@
-"""What a later stage changes in a record that is there: one rule for every CRM.
+"""What a later stage changes in an existing record, by one rule for all CRMs.
 
-Nothing that a person may have edited is changed. Empty fields are filled. The rating rises if the present one is ours. Our own
-do-not-contact flags are cleared if no other user has changed the record. The policy `overwrite` replaces every mapped field.
+A value that a person may have edited stays. Empty fields are filled. The rating rises if the app set the present rating. The app
+clears its own do-not-contact flags if no other user has changed the record. The policy `overwrite` replaces all mapped fields.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from leads.destinations.base import OutgoingLead
 
 CONFLICTS_AT_MOST: Final = 3
-"""After this many conflicts with other people's changes, the stage is written without changes to the record."""
+"""After this number of conflicts with other users' changes, the app writes the stage and leaves the record unchanged."""
 
 REFUSES_CHANGES: Final = frozenset(
     {
@@ -29,14 +29,14 @@ REFUSES_CHANGES: Final = frozenset(
         ErrorKind.ALREADY_THERE,
     }
 )
-"""Refusals that may be about the changes to the record."""
+"""Refusals that may concern the changes to the record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """A vendor's names: the field of the rating, its value for each of ours, and the flags that say not to contact.
+    """A vendor's field for the rating, its value for each of the app's ratings, and its do-not-contact flags.
 
-    A vendor whose records have no such fields leaves them out.
+    A vendor without such fields has an empty `Vocabulary`.
     """
 
     rating: str = ""
@@ -44,7 +44,7 @@ class Vocabulary:
     do_not_contact: tuple[str, ...] = ()
 
     def rating_in(self, values: Mapping[str, Any]) -> str:
-        """Our name of a record's rating, "" if the app does not know the rating."""
+        """The app's name of a record's rating, "" if the app does not know the rating."""
         return next((name for name, value in self.ratings.items() if value == values.get(self.rating)), "")
 
     def says_do_not_contact(self, values: Mapping[str, Any]) -> bool:
@@ -53,10 +53,10 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """A record as it was read.
+    """An existing record.
 
-    `values` are those that were asked for. `ours`: the app has made the record. `edited`: somebody else has touched it since.
-    `last_rating` is the rating that the app gave it last.
+    `values` are the fields that were read. `ours`: the app made the record. `edited`: another user has changed the record since.
+    `last_rating` is the rating that the app gave the record last.
     """
 
     values: Mapping[str, Any]
@@ -66,9 +66,9 @@ class Existing:
 
 
 class WithoutChanges:
-    """Whether a stage is stored without its changes to the record. The stage counts for more than the changes.
+    """Decides whether a stage is stored without its changes to the record.
 
-    That is decided once the vendor has refused the changes for good, or after `CONFLICTS_AT_MOST` conflicts.
+    `decided` is set after a refusal for good, or after `CONFLICTS_AT_MOST` conflicts.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class WithoutChanges:
         self._conflicts = 0
 
     def decide(self, refusal: ErrorKind) -> bool:
-        """Count a refusal of the last try. Returns whether the next try leaves the changes out because of it."""
+        """Count a refusal. Returns whether the next try leaves the changes out because of this refusal."""
         self._conflicts += refusal is ErrorKind.CHANGED_MEANWHILE
         if self.decided or not (refusal in REFUSES_CHANGES or self._conflicts >= CONFLICTS_AT_MOST):
             return False
@@ -87,7 +87,7 @@ class WithoutChanges:
 def changes_to(
     found: Existing, fields: Mapping[str, Any], outgoing: "OutgoingLead", vocabulary: Vocabulary
 ) -> dict[str, Any]:
-    """The fields to write for this stage; `fields` are those that the mapping fills."""
+    """The fields to write for this stage. `fields` are the mapped fields with their values."""
     untouched = found.ours and not found.edited
     if outgoing.overwrite:
         changes = dict(fields)
@@ -107,5 +107,5 @@ def changes_to(
 
 
 def _fills(value: Any, present: Any) -> bool:
-    """Whether the field is empty or holds a placeholder, and the value is more than a placeholder."""
+    """Whether the present value is empty or a placeholder, and the new value is neither."""
     return present in (None, "", NOT_PROVIDED) and value != NOT_PROVIDED

@@ -1,6 +1,6 @@
-"""Send a lead to a CRM: find or create the customer's record, add the stage, remember what was done.
+"""Sends a lead to a CRM: finds or creates the customer's record, adds the stage, and remembers what was done.
 
-A CRM's own class says how each of these steps is done, and what the next try does otherwise after a refusal.
+Each CRM's class implements these steps, and decides after a refusal what the next try does differently.
 """
 
 from abc import ABC, abstractmethod
@@ -34,7 +34,7 @@ Record = TypeVar("Record")
 
 
 class Checks(ABC):
-    """What a check looks at. Each part says what to change, "" if nothing (`check_of`)."""
+    """The parts of a connection's check. Each part returns what to change, "" if nothing (`check_of`)."""
 
     def __init__(self, destination: Any, client: Any) -> None:
         self._settings = destination.settings
@@ -45,16 +45,16 @@ class Checks(ABC):
     @property
     @abstractmethod
     def needed(self) -> Sequence[Callable[[], str]]:
-        """What leads need. The first part shows whether the vendor answers."""
+        """Parts that check what leads need. The first part shows whether the vendor answers."""
 
     @property
     @abstractmethod
     def extras(self) -> Sequence[Callable[[], str]]:
-        """What leads can be stored without."""
+        """Parts that check what leads can be stored without."""
 
 
 class LeadSending(ABC):
-    """One lead on its way to a CRM; its client raises `FAILURES`."""
+    """Sends one lead to a CRM."""
 
     def __init__(self, destination: Any, client: Any, outgoing: OutgoingLead, customer: Customer) -> None:
         self._settings = destination.settings
@@ -65,19 +65,20 @@ class LeadSending(ABC):
         self._customer = customer
 
     @abstractmethod
-    def run(self) -> Outcome: ...
+    def run(self) -> Outcome:
+        """Send the lead. Raises `FAILURES`."""
 
 
 class CrmSending(LeadSending, Generic[Record]):
-    """Find the customer's record, make it, or add the stage. What a refusal teaches counts from the next try on."""
+    """Finds the customer's record and adds the stage, or creates the record. Tries up to `TRIES` times."""
 
     vendor: ClassVar[str]
-    """The CRM's name, for a person."""
+    """The CRM's name in texts for a person."""
 
     vocabulary: ClassVar[Vocabulary]
 
     code_of_last_try: ClassVar[str] = ""
-    """The code of a lead that was refused at every try; "" for that of the last refusal."""
+    """The outcome's code after `TRIES` refusals. "" means the code of the last refusal."""
 
     def run(self) -> Outcome:
         code = ""
@@ -99,23 +100,23 @@ class CrmSending(LeadSending, Generic[Record]):
             found = self._instead_of_deleted()
         return self._add_stage(found) if found else self._create(before)
 
-    # what a CRM does in its own way
+    # steps that each CRM implements
 
     @abstractmethod
     def _begin(self) -> None:
-        """Another try begins."""
+        """Reset what belongs to one try."""
 
     @abstractmethod
     def _learn(self, refused: VendorError) -> None:
-        """Note what the next try does otherwise. Raises the refusal if there is nothing to try."""
+        """Note what the next try does differently. Raises the refusal if another try would not help."""
 
     @abstractmethod
     def _read(self, record_id: str) -> Record | None:
-        """The record, or the one that it was merged into; None if it was deleted."""
+        """The record, or the record that it was merged into. None if the record was deleted."""
 
     @abstractmethod
     def _search(self) -> Record | None:
-        """A record of the customer's that others have made, where the settings ask for it."""
+        """The customer's record that someone else created, if the settings ask to look for one."""
 
     def _instead_of_deleted(self) -> Record | None:
         """Another record for a customer with a deleted record. By default, a new record."""
@@ -123,17 +124,17 @@ class CrmSending(LeadSending, Generic[Record]):
 
     @abstractmethod
     def _create(self, instead_of: str) -> Outcome:
-        """Make the record under a key that can be computed again; `instead_of` is one that can't be used any more, or ""."""
+        """Create the record under a key that the next try can compute again. `instead_of` is a deleted record's ID, or ""."""
 
     @abstractmethod
     def _add_stage(self, found: Record) -> Outcome:
-        """Add the lead's stage to the record, once."""
+        """Add the lead's stage to the record, unless an earlier try has added the stage."""
 
     @abstractmethod
     def _outcome_code(self) -> str:
-        """What was left out or met on the way, "" if nothing."""
+        """The code for the attempt's history: what was left out or refused, "" if nothing."""
 
-    # what all of them do
+    # the same for all CRMs
 
     @property
     def _skips_deleted(self) -> bool:
@@ -141,16 +142,19 @@ class CrmSending(LeadSending, Generic[Record]):
 
     @property
     def _last_rating(self) -> str:
-        """What we have rated the record last."""
+        """The rating that the app gave the record last."""
         return self._customer.memory.get("rating", "")
 
     def _contact_remark(self, values: Mapping[str, Any]) -> list[str]:
-        """What to tell a person where the customer asks for contact, but the record's values say not to."""
+        """A remark for a person if the customer asks for contact, but the record's values say not to contact the customer."""
         asks = self._outgoing.asks_for_contact
         return [CONTACT_ASKED_FOR] if asks and self.vocabulary.says_do_not_contact(values) else []
 
     def _delivered(self, record_id: str, rating: str, *, made: str, edited: bool = False) -> Delivered:
-        """What the next lead has to know: the rating that is ours, the record that is, and whether a person was ever in it."""
+        """The outcome, with the memory for the next lead: the app's rating, the record that the app made, and `edited`.
+
+        `edited`: a person has changed the record since the app made it.
+        """
         memory = {"rating": rating, "made": made, "edited": "yes" if edited else ""}
         return Delivered(record_id, self._outcome_code(), memory)
 
@@ -159,19 +163,19 @@ class CrmSending(LeadSending, Generic[Record]):
 
 
 class Crm(Destination):
-    """A destination that sends a lead in steps. Its client is also used for the check and the preview."""
+    """A destination that sends a lead to a CRM's REST API in several requests."""
 
     wrong_address: ClassVar[str]
-    """For a person: the address is not the vendor's, and which setting to check."""
+    """The problem, for a person, if the address is not the vendor's. Names the setting to check."""
 
     out_of_reach: ClassVar[str]
-    """For a person: who did not answer a check."""
+    """The problem, for a person, if a check got no answer."""
 
     addresses: ClassVar[str] = "url"
     """The settings that name the vendor's addresses."""
 
     signs_in_elsewhere: ClassVar[bool] = False
-    """Whether tokens come from another address: what answers there says nothing of the vendor's own."""
+    """Whether tokens come from another host than the vendor's API. An unreadable token answer then does not concern `url`."""
 
     renewed_before: ClassVar[timedelta] = RENEWED_BEFORE
     """How long before its end a token is replaced; 0 if the vendor repeats its token until the token has ended."""
@@ -188,12 +192,12 @@ class Crm(Destination):
 
     @contextmanager
     def connected(self, *, checking: bool = False) -> Iterator[Any]:
-        """The client of one lead or one check, for as long as the block lasts. Raises `FAILURES`."""
+        """The client for one lead or one check, usable within the block. Raises `FAILURES`."""
         del checking
         yield self.client
 
     def unfit(self, outgoing: OutgoingLead) -> Rejected | None:
-        """Why the vendor can't hold the lead, as far as that is known without asking."""
+        """The rejection of a lead that the vendor can't hold, else None. Makes no request."""
         del outgoing
         return None
 
@@ -209,7 +213,7 @@ class Crm(Destination):
         """A new token. Raises `NoToken`, `NoAnswer`, `SettingsError`."""
 
     def check(self) -> CheckResult:
-        """Sign in, and look whether the rights, fields and follow-up targets that leads need are there."""
+        """Sign in, and check the rights, fields and follow-up targets that leads need."""
         try:
             with self.connected(checking=True) as client:
                 checks = self.checks_class(self, client)
@@ -218,14 +222,14 @@ class Crm(Destination):
             return self.result_of(failure)
 
     def result_of(self, failure: Exception) -> CheckResult:
-        """What one of `FAILURES` means for a check. What answers and can't be read is not the vendor's address."""
+        """The check's result for one of `FAILURES`. A host whose answers can't be read does not belong to the vendor."""
         found = check_result(self.outcome_of(failure), self.out_of_reach, self.addresses)
         if found.code == UNREADABLE.code and not self.signs_in_elsewhere:
             return CheckResult(ok=False, problem=self.wrong_address, code=found.code)
         return found
 
     def sending(self, client: Any, outgoing: OutgoingLead, customer: Customer) -> LeadSending:
-        """One lead, over this client or one that only writes requests down."""
+        """The object that sends one lead over this client, or over a preview's client."""
         return self.sending_class(self, client, outgoing, customer)
 
     def send(self, outgoing: OutgoingLead, customer: Customer) -> Outcome:
@@ -238,7 +242,7 @@ class Crm(Destination):
             return self.outcome_of(failure)
 
     def outcome_of(self, failure: Exception) -> Outcome:
-        """What one of `FAILURES` means for the lead."""
+        """The lead's outcome for one of `FAILURES`."""
         return outcome_of(failure, self.wrong_address)
 
     def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:

@@ -1,6 +1,6 @@
-"""A number in any 24 hours, which all instances keep together.
+"""A quota in any 24 hours that all instances share.
 
-The quota is a row of a table in the app's own storage account. Instances change it by conditional writes.
+The quota is a row of a table in the app's own storage account. Instances change the row by conditional writes.
 """
 
 import json
@@ -17,18 +17,18 @@ from leads.platform import deadline
 from leads.platform.storage import Conflict, StorageBusy, StorageError, Table, replacing
 
 SKEW: Final = timedelta(minutes=5)
-"""How far the clocks of two instances may be apart. Azure keeps them within a second; a good margin costs little."""
+"""How far the clocks of two instances may differ. Azure keeps clocks within a second, and a wide margin costs little."""
 _DAY: Final = timedelta(hours=24)
 _LINE_SECONDS: Final = 10.0
 _TRIES: Final = 25
 _PAUSE_SECONDS: Final = 0.05
 
 Hours = Mapping[str, int]
-"""How many were taken in each hour: `2026-01-31T14` → 37."""
+"""Hour in UTC → number of uses: `2026-01-31T14` → 37."""
 
 
 class UsedUp(Exception):
-    """Nothing is left of the quota. `until` is when there is something again."""
+    """The quota is used up. From `until` on, the quota has room again."""
 
     def __init__(self, until: datetime) -> None:
         super().__init__(f"until {until.isoformat()}")
@@ -36,10 +36,10 @@ class UsedUp(Exception):
 
 
 class DailyQuota:
-    """At most `limit` in any 24 hours, by all instances together.
+    """At most `limit` uses in any 24 hours, by all instances together.
 
-    Each one is counted, by the hour, before it is used. A whole hour counts until 24 hours after its end, so none is freed too
-    early. What a killed process has taken and not used is lost for a day.
+    Each use is counted in its hour, before it happens. An hour's uses count until 24 hours after the hour's end, so that no room
+    is freed too early. A use that a killed process has counted and not made is lost for a day.
     """
 
     def __init__(self, table: Table, vendor: str, account: str, limit: int) -> None:
@@ -48,10 +48,10 @@ class DailyQuota:
         self._limit = limit
         self._lock = Lock()
         self._known: tuple[Hours, str] | None = None
-        """The row's hours and ETag as last seen. While no other instance changes the row, taking a place is one request."""
+        """The row's hours and ETag as last seen. While no other instance changes the row, `take` needs one request."""
 
     def take(self) -> str:
-        """Count one more. Returns the hour, for `give_back`. Raises `UsedUp`, or `StorageError` if storage does not answer."""
+        """Count one use. Returns its hour, for `give_back`. Raises `UsedUp`, or `StorageError` if storage does not answer."""
         taken = ""
 
         def one_more(hours: Hours) -> Hours:
@@ -65,7 +65,7 @@ class DailyQuota:
         return taken
 
     def add(self, count: int) -> datetime | None:
-        """Count some that are used already, beyond the limit, too. Returns when there is something again, None if there is now.
+        """Count uses that have happened, also beyond the limit. Returns when the quota has room again, None if it has room now.
 
         Raises `StorageError` if storage does not answer.
         """
@@ -81,18 +81,18 @@ class DailyQuota:
         return _room_from(counted, self._limit) if sum(counted.values()) >= self._limit else None
 
     def give_back(self, taken: str) -> None:
-        """Count one less, where it was certainly not used. Raises `StorageError` if storage does not answer."""
+        """Uncount a use that certainly did not happen. Raises `StorageError` if storage does not answer."""
         self._change(lambda hours: {**hours, taken: hours.get(taken, 1) - 1})
 
     def used_up_until(self) -> datetime | None:
-        """When there is something again; None if there is now. Raises `StorageError` if storage does not answer."""
+        """When the quota has room again, None if it has room now. Raises `StorageError` if storage does not answer."""
         with self._in_line():
             hours, _ = self._known = self._read()
         hours = _counting(hours)
         return _room_from(hours, self._limit) if sum(hours.values()) >= self._limit else None
 
     def _change(self, change: Callable[[Hours], Hours]) -> None:
-        """Change the row; whoever else does so at the same moment loses nothing."""
+        """Change the row. A change by another instance at the same moment is not lost."""
         with self._in_line():
             for _ in range(_TRIES):
                 remembered = self._known is not None
@@ -116,7 +116,7 @@ class DailyQuota:
 
     @contextmanager
     def _in_line(self) -> Iterator[None]:
-        """One thread of an instance at a time: they would only get into each other's way at the row."""
+        """Let one thread of an instance at a time change the row. Several threads would only cause conflicts."""
         if not self._lock.acquire(timeout=max(0.0, min(_LINE_SECONDS, deadline.remaining()))):
             raise StorageBusy
         try:
@@ -142,13 +142,13 @@ def _counts_until(hour: str) -> datetime:
 
 
 def _counting(hours: Hours) -> Hours:
-    """The hours that still count; those of an instance whose clock is ahead do, too."""
+    """The hours that still count, also hours in the future, which an instance with a fast clock has written."""
     now = clock.now()
     return {hour: count for hour, count in hours.items() if count and now < _counts_until(hour)}
 
 
 def _room_from(hours: Hours, limit: int) -> datetime:
-    """When enough places will be free for one more."""
+    """When the quota has room for one use."""
     left = sum(hours.values())
     for hour in sorted(hours):
         left -= hours[hour]

@@ -1,4 +1,4 @@
-"""Follow-up: what a CRM is to do about a lead, by the stage that the customer has reached."""
+"""Follow-up: what a CRM does about a lead, such as a rating, an owner or a task. Each stage has its own follow-up."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ RATINGS: Final[Mapping[Stage, Rating]] = {
     Stage.INITIAL_INTEREST: "warm",
     Stage.CROSS_LISTED: "cold",
 }
-"""How a lead is rated where its offer says nothing else; an unknown stage leaves the rating to the CRM."""
+"""Stage → rating, unless the offer configures another rating. A lead of an unknown stage gets no rating."""
 
 REAL_INTEREST: Final = frozenset({Stage.INITIAL_INTEREST, Stage.CONTACT_REQUESTED, Stage.PURCHASE, Stage.TRIAL})
 """Stages in which the customer has asked for something."""
@@ -27,7 +27,7 @@ _HEAT: Final = {"cold": 0, "warm": 1, "hot": 2}
 
 
 def is_hotter(rating: str, than: str) -> bool:
-    """Whether a rating is above another; anything is above an unknown one."""
+    """Whether a rating is above another. Every known rating is above an unknown rating."""
     return _HEAT.get(rating, -1) > _HEAT.get(than, -1)
 
 
@@ -44,12 +44,12 @@ class Task(_Model):
     due_hours: float = Field(24, gt=0, le=8760, description="Hours after the lead arrived.")
 
     def due_at(self, received_at: datetime) -> datetime:
-        """When the task of a lead that arrived then is due, in UTC."""
+        """When the task is due, in UTC, for a lead that was received at this time."""
         return received_at.astimezone(UTC) + timedelta(hours=self.due_hours)
 
 
 class FollowUp(_Model):
-    """What is done about a lead of one stage. What is left out is not done; the rating then is the usual one."""
+    """The follow-up for leads of one stage. Parts that are left out are not done. Without a rating, `RATINGS` applies."""
 
     rating: Rating | None = Field(None, description="hot, warm or cold. The app only raises a rating.")
     owner: str = Field(
@@ -69,6 +69,6 @@ NO_FOLLOW_UP: Final = FollowUp.model_validate({})
 
 
 def follow_up_of(stage: Stage, configured: Mapping[Stage, FollowUp]) -> FollowUp:
-    """What is done about a lead of this stage."""
+    """The follow-up for a lead of this stage."""
     chosen = configured.get(stage, NO_FOLLOW_UP)
     return chosen if chosen.rating else chosen.model_copy(update={"rating": RATINGS.get(stage)})

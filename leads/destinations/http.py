@@ -1,6 +1,6 @@
-"""HTTPS to vendors: time-outs, connection reuse, a size cap, no redirects, and no address inside our own network.
+"""HTTPS to vendors: time-outs, connection reuse, a size limit, no redirects, and no address inside the app's own network.
 
-Nothing that is raised or logged here holds a URL, a header or a body: each of them can hold a secret or what a customer wrote.
+Exceptions and logs hold no URL, header or body, because each of these can hold a secret or personal data.
 """
 
 import json
@@ -30,14 +30,14 @@ from leads.platform.settings import Settings
 CONNECT_SECONDS: Final = 10
 READ_SECONDS: Final = 60
 TOTAL_SECONDS: Final = 120
-"""All of a request, however slowly its answer drips; less where its deadline is sooner."""
+"""The limit for a whole request, also with a slow answer. An earlier deadline shortens the limit."""
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 
 silence_urllib3()
 
 
 class Failure(StrEnum):
-    """Why there is no answer. The names are codes for the attempt's history."""
+    """The reason why a request got no answer. The values are codes in the attempt's history."""
 
     ADDRESS_REFUSED = "address_refused"
     NO_SUCH_HOST = "no_such_host"
@@ -58,11 +58,11 @@ NOT_SENT: Final = frozenset(
         Failure.CONNECT_TIMEOUT,
     }
 )
-"""The vendor can't have acted: no byte of the request has left."""
+"""Failures before the first byte of the request was sent, so that the vendor can't have acted."""
 
 
 class NoAnswer(Exception):
-    """The request got no usable answer. `sent` says whether the vendor may have acted on it."""
+    """The request got no usable answer. `sent`: the vendor may have acted on the request."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.value)
@@ -75,7 +75,7 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A vendor's whole answer. Header names are in lower case."""
+    """A vendor's complete answer. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -90,7 +90,7 @@ class Answer:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds until the vendor wants to hear from us again: both forms of RFC 9110, section 10.2.3."""
+        """Seconds to wait, from either form of `Retry-After` (RFC 9110, section 10.2.3). None without the header."""
         text = self.headers.get("retry-after", "").strip()
         if not text:
             return None
@@ -105,11 +105,11 @@ class Answer:
 
 
 class HttpClient:
-    """One connection's way to its vendor: a pool as large as its slots, shared by its threads."""
+    """The HTTPS client of one connection. Threads share its pool, which has one TCP connection for each slot."""
 
     def __init__(self, slots: int, allowed_networks: tuple[Network, ...] = (), ca_bundle: str = "") -> None:
         self._session = guarded_session(slots, allowed_networks)
-        self._session.trust_env = False  # .netrc and the like of the machine hold no customer's credentials
+        self._session.trust_env = False  # credentials from the machine's .netrc must not be sent to a vendor
         self._session.verify = ca_bundle or True
 
     @classmethod
@@ -127,7 +127,7 @@ class HttpClient:
         read_seconds: float = READ_SECONDS,
         at_most: int = MAX_ANSWER_BYTES,
     ) -> Answer:
-        """Send one request, once, and read `at_most` bytes of answer. Raises `NoAnswer`; a status is never an exception."""
+        """Send a request once. Raises `NoAnswer`, also for an answer of more than `at_most` bytes. A status raises nothing."""
         data = body.encode() if isinstance(body, str) else body
         seconds = min(TOTAL_SECONDS, deadline.remaining())
         if seconds <= 0:
@@ -162,7 +162,7 @@ def _capped(response: requests.Response, at_most: int) -> bytes:
 
 
 def _failure(error: BaseException) -> Failure:
-    """The reason at the bottom of what requests and urllib3 wrap around it."""
+    """The failure, from the causes of an exception of requests or urllib3."""
     seen = list(causes(error))
     for kind, failure in (
         (AddressRefused, Failure.ADDRESS_REFUSED),

@@ -1,4 +1,4 @@
-"""What a vendor's refusals teach while one lead is sent: what is left out, so that the rest of the lead is stored."""
+"""Decides after a vendor's refusal which fields to leave out, so that the rest of the lead is stored."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -15,9 +15,9 @@ _CODE_CHARACTERS: Final = 100
 
 
 class Lessons:
-    """Empty at first. `learn` adds to them, or raises the refusal where it teaches nothing new.
+    """What the refusals of one lead have taught. Empty at first.
 
-    `optional` are the fields beside the mapping's that a lead can be stored without, such as an owner.
+    `optional` are fields outside the mapping that a lead can be stored without, such as an owner.
     """
 
     def __init__(self, vendor: str, mapping: Mapping[str, "MappingValue"], optional: Collection[str] = ()) -> None:
@@ -29,9 +29,10 @@ class Lessons:
         self._failed_extras: list[str] = []
 
     def learn(self, refused: VendorError, *, changes_record: bool) -> None:
-        """Leave out the fields that were refused; where the record was to be changed and nothing else helps, all changes.
+        """Leave out the refused fields. If that does not help and the try changes a record, leave out all changes.
 
-        Raises the refusal otherwise: as one of the settings, where a constant of the mapping is refused.
+        Raises the refusal if there is nothing more to leave out. A refused constant of the mapping is raised as a fault of the
+        settings.
         """
         problem = refused.problem
         is_about_fields = problem.kind is ErrorKind.FIELD
@@ -48,15 +49,15 @@ class Lessons:
         return name in self._optional or is_template(self._mapping.get(name))
 
     def writable(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields without those that the vendor has refused."""
+        """The fields that the vendor has not refused."""
         return {name: value for name, value in fields.items() if name not in self._left_out}
 
     def changes(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """What may be changed in a record that is there."""
+        """The changes to an existing record, unless changes are left out."""
         return {} if self._without_changes.decided else dict(changes)
 
     def try_extra(self, name: str, extra: Callable[[], None]) -> None:
-        """Do what a lead can be stored without. What only passes is raised, so that it is tried again with the lead."""
+        """Do a step that a lead can be stored without. Raises a transient refusal, so that the lead is retried with the step."""
         try:
             extra()
         except VendorError as refused:
@@ -66,12 +67,12 @@ class Lessons:
 
     @property
     def remarks(self) -> list[str]:
-        """What a person is told beside the lead."""
+        """Remarks for a person, stored with the lead."""
         return [f"{self._vendor} did not take: {', '.join(sorted(self._left_out))}."] if self._left_out else []
 
     @property
     def code(self) -> str:
-        """For the attempt: what was left out or has failed, "" if nothing."""
+        """The code for the attempt's history: what was left out or has failed, "" if nothing."""
         left_out = [f"left_out:{','.join(sorted(self._left_out))}"] if self._left_out else []
         refused = ["changes_refused"] if self._without_changes.decided else []
         return " ".join([*left_out, *refused, *dict.fromkeys(self._failed_extras)])[:_CODE_CHARACTERS]

@@ -1,6 +1,6 @@
-"""Templates over a lead and its customer, `"{first_name} {last_name}"`, and the field mappings that are made of them.
+"""Templates for a lead and its customer, such as `"{first_name} {last_name}"`, and field mappings that consist of templates.
 
-A template holds text, and names in braces. `{{` and `}}` stand for braces. A customer's own words are inserted as text and never
+A template holds text, and names in braces. `{{` and `}}` produce braces. A customer's words are inserted as text and never
 read as a template.
 """
 
@@ -44,8 +44,8 @@ FIELDS: Final[Mapping[str, Callable[["OutgoingLead"], str]]] = {
     "headline": headline,
     "story": summary,
 }
-"""What a template can name. `customer.key` and `customer.record_id` name the customer; `campaign.NAME` a parameter of the
-listing's address, and `extra.NAME` an unknown key."""
+"""The names in templates. Further names are `customer.key`, `customer.record_id`, `campaign.NAME` (a parameter of the listing's
+address) and `extra.NAME` (a key that the app does not know)."""
 
 _CUSTOMER: Final[Mapping[str, Callable[["Customer"], str]]] = {
     "customer.key": lambda customer: customer.key,
@@ -58,27 +58,27 @@ _OPEN: Final[Mapping[str, Callable[["OutgoingLead"], Mapping[str, str]]]] = {
 
 
 def check_template(template: str) -> str:
-    """The template itself. Raises ValueError that says which name is unknown, or where a brace is open."""
+    """The template itself. Raises `ValueError` for an unknown name or a brace without its pair."""
     for name in names_in(template):
         group, dot, member = name.partition(".")
         if name not in FIELDS and name not in _CUSTOMER and not (dot and member and group in _OPEN):
             known = ", ".join([*sorted({*FIELDS, *_CUSTOMER}), "campaign.NAME", "extra.NAME"])
-            raise ValueError(f"{{{name}}} is no field of a lead; use one of {known}")
+            raise ValueError(f"{{{name}}} is not a field of a lead; use one of {known}")
     return template
 
 
 def is_template(value: "MappingValue") -> bool:
-    """Whether a field is filled with what the lead says, and not with a constant."""
+    """Whether the value depends on the lead. False for a constant."""
     return isinstance(value, str) and bool(names_in(value))
 
 
 def names_in(template: str) -> list[str]:
-    """The names in braces. Raises ValueError where a brace is open."""
+    """The names in braces. Raises `ValueError` for a brace without its pair."""
     return [name for _, name in _parts(template) if name is not None]
 
 
 def render(template: str, outgoing: "OutgoingLead", customer: "Customer") -> str:
-    """The text of a checked template for a lead; what the lead lacks is left out."""
+    """The text of a checked template for a lead. A name for which the lead has no value becomes ""."""
     return "".join(
         text + (_value(name, outgoing, customer) if name is not None else "") for text, name in _parts(template)
     )
@@ -87,14 +87,14 @@ def render(template: str, outgoing: "OutgoingLead", customer: "Customer") -> str
 def merge_mapping(
     default: Mapping[str, "MappingValue"], configured: Mapping[str, "MappingValue"]
 ) -> dict[str, "MappingValue"]:
-    """The default mapping with the configured one's fields added or replaced; None takes a field out."""
+    """The default mapping with the configured fields added or replaced. A configured None removes the field."""
     return {name: value for name, value in {**default, **configured}.items() if value is not None}
 
 
 def render_mapping(
     mapping: Mapping[str, "MappingValue"], outgoing: "OutgoingLead", customer: "Customer"
 ) -> dict[str, str | int | float | bool]:
-    """What the vendor's fields are filled with. Empty texts are left out; constants stay what they are."""
+    """Vendor's field → its value for this lead. Empty texts are left out. Constants keep their type."""
     rendered = {
         name: render(value, outgoing, customer).strip() if isinstance(value, str) else value
         for name, value in mapping.items()

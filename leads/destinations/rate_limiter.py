@@ -1,6 +1,6 @@
-"""A vendor's limit on calls at once and in a time span, which all instances keep together.
+"""A vendor's limit on concurrent calls and on calls in a time span, which all instances share.
 
-A limit is rows of a table in the app's own storage account. Instances change them by conditional writes.
+A limit consists of rows of a table in the app's own storage account. Instances change the rows by conditional writes.
 """
 
 import json
@@ -23,15 +23,15 @@ from leads.platform.storage import AnswerTime, Conflict, StorageError, Table, re
 ALLOWANCES_TABLE: Final = "LeadAllowances"
 
 NO_TURN: Final = "allowance"
-"""The code when the turn of a lead or check did not come in time."""
+"""The code if a lead or a check did not get a slot in time."""
 
 STORAGE_SKEW_SECONDS: Final = 0.2
-"""How far the clocks of two of storage's servers may be apart."""
+"""How far the clocks of two storage servers may differ."""
 _CLOCK_SECONDS: Final = 60.0
-"""How long storage's time is derived from one answer: a worker's own clock may run a little faster."""
+"""How long one answer's time is used to derive storage's time, because a worker's clock may run slightly faster."""
 _POLL_SECONDS: Final = 0.2
 _LEAST_SECONDS: Final = 5.0
-"""A call that has less time than this until its deadline is not begun."""
+"""The least time until the deadline with which a call is begun."""
 
 T = TypeVar("T")
 
@@ -40,8 +40,8 @@ T = TypeVar("T")
 class RateLimit:
     """At most `at_once` calls at a time, and at most `calls` in any `seconds`.
 
-    The vendor itself ends a call after `longest_call` seconds: until then, one without an answer may be under way.
-    Who has not written a slot's row for `lease` seconds begins no call in it before the row is written again.
+    The vendor ends a call after `longest_call` seconds. Until then, a call without an answer may still be running.
+    A slot's holder begins no call more than `lease` seconds after its last write of the slot's row. It writes the row first.
     """
 
     at_once: int
@@ -56,20 +56,20 @@ class RateLimit:
 
     @property
     def forgotten_after(self) -> float:
-        """Seconds after the last write of a slot's row in which no call of its holder counts any more."""
+        """Seconds after a slot's last write. From then on, none of the holder's calls counts."""
         return self.lease + self.longest_call + self.seconds
 
 
 class RateLimited(Exception):
-    """No call may be made in time: others use up the limit, or storage does not say what is left of it."""
+    """No call is allowed in time, because the limit is used up or storage does not answer."""
 
 
 class RateLimiter:
     """Slots for the calls of all instances to one vendor. Each slot makes one call at a time and has its share of the limit.
 
-    A slot is a row. The row says who holds the slot, and when its last calls *ended*: a call may reach the vendor at any moment
-    until then. The row's moments are those of storage's clock, so no worker's time of day counts. The slot of a worker that was
-    killed is free after `RateLimit.forgotten_after`.
+    A slot is a row. The row names the slot's holder and the *ends* of its last calls, because a call may reach the vendor at any
+    moment until its end. The row's times come from storage's clock, so that workers' clocks do not matter. The slot of a killed
+    worker is free after `RateLimit.forgotten_after`.
     """
 
     def __init__(self, table: Table, name: str, limit: RateLimit) -> None:
@@ -79,11 +79,11 @@ class RateLimiter:
         self._storage_clock = _StorageClock()
         self._line = Lock()
         self._not_given_back: dict[str, Slot] = {}
-        """By holder. A slot of which storage did not take the end is free for this instance alone."""
+        """Holder → slot. Storage did not accept the slot's end, so the slot is free for this instance only."""
 
     @contextmanager
     def slot(self, seconds: float) -> Iterator["Slot"]:
-        """Hold a slot until the block ends. Raises `RateLimited` if no slot is free within the given seconds."""
+        """Hold a slot until the block ends. Raises `RateLimited` if no slot becomes free within these seconds."""
         slot = self._take(time.monotonic() + min(seconds, deadline.remaining()))
         try:
             yield slot
@@ -94,8 +94,8 @@ class RateLimiter:
                 self._not_given_back[slot.holder] = slot
 
     def write(self, slot: "Slot", holder: str) -> None:
-        """Write the slot's row. The holder has its lease from now on. Raises `Conflict`, `StorageError`."""
-        now = time.monotonic()  # before the row's Timestamp: neither does the lease seem longer, nor a call older
+        """Write the slot's row, which starts the holder's lease. Raises `Conflict`, `StorageError`."""
+        now = time.monotonic()  # before the row's Timestamp, so that the lease seems no longer and no call seems older
         ends = [end for end in slot.ends if now - end.at < self.limit.seconds]
         row = {
             "PartitionKey": self._partition,
@@ -109,7 +109,7 @@ class RateLimiter:
         slot.leased_until = now + self.limit.lease
 
     def _take(self, until: float) -> "Slot":
-        """Take a free slot from the table. One thread at a time looks for one, the others wait in line."""
+        """Take a free slot from the table. One thread at a time looks for a slot. The other threads wait."""
         if not self._line.acquire(timeout=max(0.0, until - time.monotonic())):
             raise RateLimited
         try:
@@ -123,7 +123,7 @@ class RateLimiter:
             self._line.release()
 
     def _take_best(self) -> "Slot | None":
-        """The free slot that may call first. None if none is free, or others were quicker, or storage did not answer."""
+        """The free slot that may call first. None if no slot is free, another instance took it, or storage did not answer."""
         try:
             best = min(self._free(), key=lambda slot: slot.ready_at, default=None)
         except StorageError:
@@ -134,7 +134,7 @@ class RateLimiter:
             except Conflict:
                 return None
             except StorageError:
-                self._not_given_back[best.holder] = best  # it may be written
+                self._not_given_back[best.holder] = best  # storage may have written the row
                 return None
         return best
 
@@ -170,7 +170,7 @@ class RateLimiter:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """When a call ended: on the clock of `time.monotonic`, and on storage's, None if its row is not written yet."""
+    """The end of a call by `time.monotonic`, and by storage's clock. `storage_time` is None until the row is written."""
 
     at: float
     storage_time: float | None = None
@@ -196,7 +196,7 @@ class Slot:
         return max(self.ends[-1].at, self.ends[0].at + self._limiter.limit.seconds if full else -math.inf)
 
     def call(self, request: Callable[[], T]) -> T:
-        """Make a call as soon as the limit has room for it. Raises `RateLimited` if that is too late for the send under way."""
+        """Make a call as soon as the limit allows. Raises `RateLimited` if that is too late for the present deadline."""
         wait = self.ready_at - time.monotonic()
         if wait > deadline.remaining() - _LEAST_SECONDS:
             raise RateLimited
@@ -222,23 +222,23 @@ class Slot:
             except (Conflict, StorageError):
                 raise RateLimited from None
         if time.monotonic() >= self.leased_until:
-            raise RateLimited  # storage took longer than a lease lasts
+            raise RateLimited  # the write took longer than the lease
 
 
 class _StorageClock:
-    """Storage's time by this worker's monotonic clock: never ahead of storage's own."""
+    """Derives storage's time from this worker's monotonic clock. The result is never ahead of storage's clock."""
 
     def __init__(self) -> None:
         self._offset = -math.inf
         self._measured_at = -math.inf
 
     def saw(self, moment: datetime) -> None:
-        """An answer of just now bears this time: its Date, a whole second, or the Timestamp of a row."""
+        """Learn from a time in a fresh answer: its `Date`, in whole seconds, or a row's `Timestamp`."""
         now = time.monotonic()
         offset = moment.timestamp() - STORAGE_SKEW_SECONDS - now
         if offset > self._offset or now - self._measured_at > _CLOCK_SECONDS:
             self._offset, self._measured_at = offset, now
 
     def monotonic(self, storage_time: float) -> float:
-        """The moment on the clock of `time.monotonic`, or a later one."""
+        """The time on the clock of `time.monotonic`, or a later time."""
         return storage_time - self._offset

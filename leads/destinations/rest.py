@@ -1,6 +1,6 @@
-"""A vendor's REST API: requests carry the credential's token, answers are decoded, and refusals are raised.
+"""The REST client of all vendors: sends the credential's token, decodes answers, and raises refusals.
 
-A vendor's client says what its requests hold and which answers are refusals. The rest is the same for all vendors.
+A vendor's client builds the requests and decides which answers are refusals.
 """
 
 import json
@@ -23,7 +23,7 @@ FORM: Final = "application/x-www-form-urlencoded"
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """A request below the vendor's address. `parts` are what a batch holds: its body says the same."""
+    """A request to a path of the vendor's API. `parts` are the requests of a batch, which the body holds too."""
 
     method: str
     path: str
@@ -44,7 +44,7 @@ def json_request(
 
 
 def json_object(answer: Answer) -> dict[str, Any]:
-    """The JSON object of an answer. Raises `VendorError` where it holds none."""
+    """The JSON object in an answer. Raises `VendorError` if the answer is not a JSON object."""
     body = answer.json()
     if not isinstance(body, dict):
         raise VendorError(UNREADABLE)
@@ -52,20 +52,20 @@ def json_object(answer: Answer) -> dict[str, Any]:
 
 
 def as_object(member: Any) -> dict[str, Any]:
-    """The object that a member of an answer is; an empty one where it is something else."""
+    """The value itself if it is a JSON object, else an empty object."""
     return member if isinstance(member, dict) else {}
 
 
 def json_objects(listed: Any) -> list[dict[str, Any]]:
-    """The objects of a list in an answer; none where it is no list."""
+    """The JSON objects in a list. Empty if the value is not a list."""
     return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
 
 
 class RestClient(ABC):
-    """One address of a vendor. Requests raise `VendorError`, `NoAnswer`, `NoToken`, `SettingsError`."""
+    """Client of one API address. Requests raise `VendorError`, `NoAnswer`, `NoToken`, `SettingsError`."""
 
     headers: ClassVar[Mapping[str, str]] = {"Accept": "application/json"}
-    """What every request holds besides its token."""
+    """Headers of every request, besides the token."""
 
     read_seconds: ClassVar[float] = READ_SECONDS
 
@@ -79,24 +79,24 @@ class RestClient(ABC):
         """Raises `VendorError` if the vendor refuses the request."""
 
     def get_json(self, path: str) -> dict[str, Any]:
-        """The JSON object at an address."""
+        """The JSON object at a path."""
         return self.request(ApiRequest("GET", path), json_object)
 
     def send_json(self, method: str, path: str, body: Any) -> dict[str, Any]:
-        """The JSON object that answers a request with JSON."""
+        """The JSON object in the answer to a request with a JSON body."""
         return self.request(json_request(method, path, body), json_object)
 
     def request(self, request: ApiRequest, read: Callable[[Answer], T], at_most: int = MAX_ANSWER_BYTES) -> T:
-        """The result of `read` for the answer, which is cut at the given number of bytes.
+        """The result of `read` for the answer. An answer of more than `at_most` bytes raises `NoAnswer`.
 
-        If the vendor or `read` finds the token refused, the request is sent once more with a new token.
+        If the vendor or `read` refuses the token, the request is sent a second time, with a new token.
         """
         return self.request_with_token(lambda _: request, read, at_most)
 
     def request_with_token(
         self, build: Callable[[str], ApiRequest], read: Callable[[Answer], T], at_most: int = MAX_ANSWER_BYTES
     ) -> T:
-        """The same for a request that holds its token in the body, too."""
+        """As `request`, for a request whose body holds the token too."""
 
         def send(token: Token) -> T:
             answer = self._exchange(build(token.value), token.value, at_most)
@@ -126,7 +126,7 @@ class RestClient(ABC):
 
 
 class PreviewingClient(RestClient):
-    """Base of the clients for previews: they record requests and send none."""
+    """Base of the clients for previews. A preview's client records requests and sends none."""
 
     def __init__(self, base_url: str, http: HttpClient) -> None:
         super().__init__(base_url, http, TokenSource(lambda: Token(MASK, datetime.max.replace(tzinfo=UTC))))
@@ -134,11 +134,11 @@ class PreviewingClient(RestClient):
 
     @abstractmethod
     def note(self, request: ApiRequest) -> str:
-        """What to say of a request, "" if it speaks for itself."""
+        """The explanation of a request, "" if the request needs none."""
 
     @abstractmethod
     def answer(self, request: ApiRequest) -> Answer:
-        """What the vendor answers where it knows nothing of the customer and all goes well."""
+        """The vendor's answer if the request succeeds and the vendor has no record of the customer."""
 
     def _exchange(self, request: ApiRequest, token: str, at_most: int) -> Answer:  # noqa: ARG002 - as it is asked for
         shown = PreviewedRequest(

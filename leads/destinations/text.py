@@ -1,4 +1,4 @@
-"""What a salesperson reads in a CRM: the words for a lead's stage, its headline, its whole story."""
+"""Texts that a salesperson reads in a CRM: a lead's stage, headline and summary, cut to the CRM's limits."""
 
 import re
 from collections.abc import Container, Mapping, Sequence
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from leads.destinations.base import OutgoingLead
 
 NOT_PROVIDED: Final = "(not provided)"
-"""Stands in a required field for which the lead holds nothing."""
+"""Placeholder in a required field if the lead has no value for the field."""
 
 CONTACT_ASKED_FOR: Final = (
-    "The customer has now asked for this, but the record says not to contact them: look whether that still holds."
+    "The customer has now asked for contact, but the record says not to contact them. Check whether that still applies."
 )
 
 STAGE_NAMES: Final[Mapping[Stage, str]] = {
@@ -30,13 +30,13 @@ _SHORT_COUNTRY_NAMES: Final = {"GB": "United Kingdom", "US": "United States"}
 
 
 def headline(outgoing: "OutgoingLead") -> str:
-    """One line: what the customer did, and about which offer."""
+    """One line: what the customer did, and for which offer."""
     mark = "[Test] " if outgoing.lead.is_test else ""
     return f"{mark}{STAGE_NAMES[outgoing.stage]}: {outgoing.lead.offer_title or outgoing.offer}"
 
 
 def summary(outgoing: "OutgoingLead") -> str:
-    """Everything that the lead says, a line each, with what the customer wrote in full."""
+    """All facts of the lead, one line each, then the customer's note in full."""
     lead = outgoing.lead
     facts = {
         "Stage": f"{STAGE_NAMES[outgoing.stage]} ({lead.action})" if lead.action else STAGE_NAMES[outgoing.stage],
@@ -60,17 +60,17 @@ def summary(outgoing: "OutgoingLead") -> str:
 
 
 def marker(outgoing: "OutgoingLead") -> str:
-    """The line of a lead's summary by which a text that holds it is recognised."""
+    """The line of a lead's summary that identifies the lead in a CRM's text."""
     return f"Lead: {outgoing.lead_id}"
 
 
 def last_name(lead: Lead) -> str:
-    """The last name, or a placeholder where a CRM insists on one."""
+    """The last name, or a placeholder for a CRM that requires a last name."""
     return lead.last_name or NOT_PROVIDED
 
 
 def company(lead: Lead) -> str:
-    """The company; else the e-mail's domain if it is a company's own; else a placeholder where a CRM insists on one."""
+    """The company; else the e-mail address's domain, unless it belongs to a free mail provider; else a placeholder."""
     if lead.company:
         return lead.company
     domain = lead.email.rpartition("@")[2].strip().lower().rstrip(".")
@@ -78,7 +78,7 @@ def company(lead: Lead) -> str:
 
 
 def country_name(lead: Lead) -> str:
-    """The country's English name as picklists write it (ISO 3166), "" if the lead names none."""
+    """The country's English name as CRMs' picklists spell it (ISO 3166). "" if the lead names no country."""
     if not lead.country_code:
         return ""
     from iso3166 import countries_by_alpha2
@@ -94,9 +94,9 @@ def _is_free_mail(domain: str) -> bool:
 
 
 def truncate(text: str, limit: int) -> str:
-    """The text with at most `limit` UTF-16 code units, as CRMs count. A shortened text ends in an ellipsis."""
+    """The text with at most `limit` UTF-16 code units, which CRMs count. A shortened text ends in an ellipsis."""
     if 2 * len(text) <= limit:
-        return text  # even if each character took two
+        return text  # short enough even if each character takes two units
     units = text.encode("utf-16-le", "surrogatepass")
     if len(units) <= 2 * limit:
         return text
@@ -106,7 +106,7 @@ def truncate(text: str, limit: int) -> str:
 def fit_fields(
     fields: Mapping[str, Any], lengths: Mapping[str, int], whole_or_not_at_all: Container[str]
 ) -> dict[str, Any]:
-    """The fields with their texts cut to the vendor's lengths. A text that must not be shortened is left out instead."""
+    """The fields, with texts cut to the vendor's lengths. A too long text in `whole_or_not_at_all` is left out."""
     shortened = {
         name: truncate(value, lengths[name]) if isinstance(value, str) and name in lengths else value
         for name, value in fields.items()
@@ -117,12 +117,12 @@ def fit_fields(
 
 
 def chunk(text: str, limit: int) -> list[str]:
-    """The text in pieces of at most `limit` UTF-16 code units (at least 2), none of which splits a character."""
+    """The text in pieces of at most `limit` UTF-16 code units (at least 2). No character is split."""
     return [text] if 2 * len(text) <= limit else pieces_of(text, limit)
 
 
 def pieces_of(parts: Sequence[str], limit: int) -> list[str]:
-    """The parts joined to pieces of at most `limit` UTF-16 code units, none of which splits a part."""
+    """The parts, joined to pieces of at most `limit` UTF-16 code units. No part is split."""
     found, start, units = [], 0, 0
     for index, part in enumerate(parts):
         size = len(part) + sum(character > "\uffff" for character in part)
@@ -134,18 +134,18 @@ def pieces_of(parts: Sequence[str], limit: int) -> list[str]:
 
 
 _LINE_BREAK: Final = "<br>\n"
-"""Breaks the line in HTML, and also where the text is shown as it stands."""
+"""A line break in HTML. The newline breaks the line where a CRM shows the HTML as plain text."""
 _HTML_PART: Final = re.compile(r"<br>\n|&[a-z]+;|.", re.DOTALL)
 
 
 def chunk_html(text: str, limit: int) -> list[str]:
-    """The text as HTML, in pieces of at most `limit` UTF-16 code units, none of which splits a character, an entity or a tag."""
+    """The text as HTML, in pieces of at most `limit` UTF-16 code units. No character, entity or tag is split."""
     html = escape(text, quote=False).replace("\n", _LINE_BREAK)
     return [html] if 2 * len(html) <= limit else pieces_of(_HTML_PART.findall(html), limit)
 
 
 def truncate_bytes(text: str, limit: int) -> str:
-    """The text with at most `limit` bytes of UTF-8; a shortened one ends in an ellipsis."""
+    """The text with at most `limit` bytes of UTF-8. A shortened text ends in an ellipsis."""
     encoded = text.encode(errors="replace")
     if len(encoded) <= limit:
         return text

@@ -1,4 +1,4 @@
-"""Access tokens: one for each credential, kept until shortly before it expires, fetched again when a vendor refuses it."""
+"""Access tokens: one for each connection, renewed shortly before it expires or when the vendor refuses it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from leads.destinations.http import Answer, HttpClient
 
 RENEWED_BEFORE: Final = timedelta(minutes=5)
-"""How long before its end a token is replaced, where the vendor gives a new one then."""
+"""How long before its end a token is replaced."""
 _LONGEST_SECONDS: Final = 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """An access token and when it ends."""
+    """An access token and its end."""
 
     value: str
     expires_at: datetime
 
 
 class NoToken(Exception):
-    """The vendor gave no token. `outcome` says whether that is a fault in the settings or passes by itself."""
+    """The vendor gave no token. `outcome` is a fault in the settings, or a retry."""
 
     def __init__(self, outcome: Misconfigured | Retry) -> None:
         super().__init__(outcome.code)
@@ -57,10 +57,7 @@ def token_in(answer: "Answer", default_seconds: float | None = None) -> Token | 
 
 
 class TokenSource:
-    """The token of one credential, shared by all threads. `fetch` gets a new one or raises `NoToken`.
-
-    `renewed_before` is 0 for a vendor that repeats its token until that has ended.
-    """
+    """The token of one credential, shared by all threads. `fetch` gets a new token or raises `NoToken`."""
 
     def __init__(self, fetch: Callable[[], Token], renewed_before: timedelta = RENEWED_BEFORE) -> None:
         self._fetch = fetch
@@ -68,16 +65,16 @@ class TokenSource:
         self._kept = CachedValue[Token](self._lasts, lambda: NoToken(Retry("sign_in_takes_long")))
 
     def get(self) -> Token:
-        """A token that is good for `renewed_before` at least. Raises `NoToken`, or what `fetch` raises."""
+        """The current token. Raises `NoToken`, or what `fetch` raises."""
         try:
             return self._kept.get(self._fetch)
         except NoToken as error:
             if isinstance(error.outcome, Misconfigured):
-                self._kept.forget()  # the check that follows asks once more
+                self._kept.forget()  # the check that follows must not get the same error from the cache
             raise
 
     def renewed(self, refused: Token) -> Token:
-        """Another token than the one that the vendor has just refused, fetched once for all threads."""
+        """A token that replaces the refused token. One thread fetches the token for all threads."""
         known = self._kept.peek()
         if known is not None and known.value == refused.value:
             self._kept.forget()

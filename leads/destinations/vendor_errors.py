@@ -1,6 +1,6 @@
-"""What a vendor's refusal, or no answer at all, means for the lead and for a check of the connection.
+"""Turns a vendor's refusal, or a missing answer, into the outcome of a lead or the result of a check.
 
-Each vendor's module holds its own table of codes: code → kind and words. What follows from a kind is the same for all vendors.
+Each vendor has a table of codes: code → kind and words. The outcome of a kind is the same for all vendors.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,11 +19,11 @@ from leads.platform.settings import SettingsError
 T = TypeVar("T")
 
 KEY_VAULT: Final = "key_vault"
-"""The code when a secret could not be read: Key Vault, or the identity's token endpoint, did not answer."""
+"""The code if a secret could not be read, because Key Vault or the identity's token endpoint did not answer."""
 
 
 class ErrorKind(Enum):
-    """What a refusal means to the one who sent the request."""
+    """What a refusal means for the sender of the request."""
 
     ALREADY_THERE = auto()
     CHANGED_MEANWHILE = auto()
@@ -39,9 +39,9 @@ class ErrorKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A refused request: its kind, the vendor's code, words for a person, and the vendor's `Retry-After` in seconds.
+    """The reason for a refusal: its kind, the vendor's code, words for a person, and the vendor's `Retry-After` in seconds.
 
-    `fields` are the vendor's names of the fields that it does not take, where it says so.
+    `fields` are the refused fields, if the vendor names them.
     """
 
     kind: ErrorKind
@@ -51,7 +51,7 @@ class Problem:
     fields: tuple[str, ...] = ()
 
     def outcome(self) -> Outcome:
-        """What it means for the lead, unless the vendor's own code decides otherwise."""
+        """The lead's outcome for this problem."""
         match self.kind:
             case ErrorKind.SETTINGS | ErrorKind.SIGN_IN_AGAIN | ErrorKind.GONE:
                 return Misconfigured(
@@ -64,11 +64,11 @@ class Problem:
 
 
 UNREADABLE: Final = Problem(ErrorKind.TRANSIENT, "unreadable_answer")
-"""An answer that is not what the vendor's interface answers."""
+"""An answer that the vendor's interface does not describe."""
 
 
 class VendorError(Exception):
-    """A vendor refused a request, or answered what can't be read. `problem` says why, without repeating what was sent."""
+    """A vendor refused a request, or its answer can't be read. `problem` gives the reason, without the data that was sent."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.code)
@@ -76,13 +76,13 @@ class VendorError(Exception):
 
 
 FAILURES: Final = (VendorError, NoToken, NoAnswer, SettingsError, RateLimited)
-"""All that a request to a vendor may raise."""
+"""The exceptions that a request to a vendor raises."""
 
 
 def outcome_of(failure: Exception, wrong_address: str) -> Outcome:
-    """What one of `FAILURES` means for a lead that may safely be sent again.
+    """The outcome of a lead that may safely be sent again, for one of `FAILURES`.
 
-    `wrong_address` is for a person: that the address is not the vendor's, and which setting to check.
+    `wrong_address` tells a person that the address is not the vendor's, and which setting to check.
     """
     match failure:
         case VendorError():
@@ -100,10 +100,10 @@ def outcome_of(failure: Exception, wrong_address: str) -> Outcome:
 
 
 def unanswered(error: NoAnswer, wrong_address: str) -> Misconfigured | Retry:
-    """What a request without an answer means."""
+    """The outcome of a request without an answer."""
     if error.failure is Failure.ADDRESS_REFUSED:
         return Misconfigured(
-            "The address is not public: enter one that is, or allow its network in LEADS_ALLOWED_NETWORKS.",
+            "The address is not public: enter a public address, or allow its network in LEADS_ALLOWED_NETWORKS.",
             error.failure,
         )
     if error.failure is Failure.TLS:
@@ -112,7 +112,10 @@ def unanswered(error: NoAnswer, wrong_address: str) -> Misconfigured | Retry:
 
 
 def check_result(outcome: Outcome, out_of_reach: str, addresses: str = "url") -> CheckResult:
-    """The result of a check with this outcome. `out_of_reach` says who did not answer, `addresses` which settings name it."""
+    """The result of a check with this outcome.
+
+    `out_of_reach` says who did not answer. `addresses` are the settings that name the vendor's addresses.
+    """
     match outcome:
         case Delivered() | Skipped():
             return CheckResult(ok=True)
@@ -124,7 +127,7 @@ def check_result(outcome: Outcome, out_of_reach: str, addresses: str = "url") ->
         case Retry(code=code) if code == NO_TURN:
             return CheckResult(ok=False, problem="too many calls are waiting for their turn", code=code, transient=True)
         case Retry(code=Failure.NO_SUCH_HOST):
-            # Transient: a wrong name and a name service that is down give the same error.
+            # Transient, because a wrong name and a DNS outage give the same error.
             words = f"There is no host of that name: check {addresses}."
             return CheckResult(ok=False, problem=words, code=outcome.code, transient=True)
         case _:
@@ -134,10 +137,11 @@ def check_result(outcome: Outcome, out_of_reach: str, addresses: str = "url") ->
 def check_of(
     needed: Sequence[Callable[[], str]], extras: Sequence[Callable[[], str]], judged: Callable[[Exception], CheckResult]
 ) -> CheckResult:
-    """A check made of parts. Each part returns what to change, "" if nothing. `judged` says what one of `FAILURES` means.
+    """The result of a check that consists of parts. `judged` turns one of `FAILURES` into a result. Raises `RateLimited`.
 
-    The first part shows whether the vendor answers. After it, an answer that can't be used (too large, unreadable, late) proves
-    nothing against the connection. `extras` check what leads can be stored without, such as an owner.
+    Each part returns what to change, "" if nothing. The first part shows whether the vendor answers. In a later part, an answer
+    that can't be used (too large, unreadable, late) proves nothing against the connection. `extras` check what leads can be
+    stored without, such as an owner.
     """
     notes: list[CheckResult] = []
     for number, part in enumerate([*needed, *extras]):
@@ -146,7 +150,7 @@ def check_of(
             problem = part()
             found = CheckResult(ok=not problem, problem=problem, code="check" if problem else "")
         except RateLimited:
-            raise  # nor do the parts that follow get their turn
+            raise  # the following parts would wait in vain too
         except FAILURES as failure:
             found = judged(failure)
             if not (is_needed and _speaks_against(failure, is_first=number == 0)):
@@ -161,14 +165,14 @@ def check_of(
 
 
 def _speaks_against(failure: Exception, *, is_first: bool) -> bool:
-    """Whether a failed part proves that the connection can't be used, or that the vendor is out of reach."""
+    """Whether a failed part proves that the connection can't be used, or that the vendor can't be reached."""
     outcome = outcome_of(failure, "")
     is_unusable = isinstance(outcome, Rejected) or outcome == Retry(Failure.ANSWER_TOO_LARGE)
     return isinstance(outcome, Misconfigured) or (is_first and not is_unusable)
 
 
 def unless_gone(read: Callable[[], T]) -> T | None:
-    """What a request reads; None where the vendor has nothing of that id. Raises the other `FAILURES`."""
+    """The result of `read`. None if the vendor answers that the record does not exist. Raises the other `FAILURES`."""
     try:
         return read()
     except VendorError as refused:

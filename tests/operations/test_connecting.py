@@ -140,7 +140,7 @@ def test_a_fault_in_a_check_is_its_answer_alone(
     monkeypatch.setattr("leads.destinations.vendors.azure_table.AzureTable.check", broken)
     first, second = validated(pipeline).destinations
     assert first.ok
-    assert second.problem.startswith("its check has a fault of its own (ZeroDivisionError at ")
+    assert second.problem.startswith("the check failed because of a fault in the app (ZeroDivisionError at ")
     assert "a secret" not in second.problem
 
 

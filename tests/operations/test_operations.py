@@ -169,7 +169,7 @@ def test_who_saves_between_our_look_and_our_write_is_not_overwritten(
         ({"destinations": [{"type": "azure_table"}]}, "destinations.0.name: is missing"),
         (
             {"destinations": [TABLE | {"type": "crm"}]},
-            "destinations.0.type: there is no destination type of that name; use",
+            "destinations.0.type: is not a destination type; use",
         ),
         (
             {"destinations": [TABLE | {"settings": {"tabel": "x"}}]},
