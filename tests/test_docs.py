@@ -476,21 +476,11 @@ def offers_in(name: str) -> list[Any]:
     return [example for text in blocks(name, "json") if "destinations" in (example := json.loads(text))]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [DOCS / "reference/configuration.md", *sorted((DOCS / "how-to").glob("connect-*.md"))],
-)
-def test_every_example_of_an_offer_is_valid(path: Path) -> None:
-    examples = offers_in(str(path.relative_to(ROOT)))
+def test_every_example_of_an_offer_is_valid() -> None:
+    examples = offers_in("docs/reference/configuration.md")
     assert examples
     for example in examples:
         read_offer(example)
-
-
-def test_every_destination_type_has_a_page_that_connects_it() -> None:
-    pages = [str(path.relative_to(ROOT)) for path in (DOCS / "how-to").glob("connect-*.md")]
-    connected = {each["type"] for name in pages for offer in offers_in(name) for each in offer["destinations"]}
-    assert connected == {name for name, module in MODULES.items() if module.startswith("leads.")}
 
 
 def anchors(path: Path) -> set[str]:

@@ -6,12 +6,14 @@ import json
 import re
 import shlex
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from leads.cli import checks, offers
 from leads.cli.settings import settings_of
+from leads.destinations import MODULES
 from leads.offers.model import read_offer
 from leads.operations.destination_types import describe
 from tests.cli.conftest import AtATerminal, Write
@@ -217,6 +219,31 @@ def test_lists_and_objects_are_given_as_json_and_a_secrets_place_is_told_without
     assert run("offers", "connect", "a.b", "--type", "webhook", *given, *headers, "--yes").status == 0
     (stored,) = pipeline.app.offers.stored()
     assert stored.offer.destinations[0].settings["headers"] == {"Authorization": "env:LEADS_SECRET_HOOK_TOKEN"}
+
+
+def connecting(page: Path) -> list[list[str]]:
+    """The commands of a page that connect an offer, word by word."""
+    commands: list[str] = re.findall(r"^ {4,}leads (offers connect (?:.*\\\n)*.*)$", page.read_text(), re.MULTILINE)
+    return [shlex.split(command.replace("\\\n", " ")) for command in commands]
+
+
+CONNECT_PAGES = sorted((ROOT / "docs/how-to").glob("connect-*.md"))
+
+
+@pytest.mark.parametrize("page", CONNECT_PAGES, ids=lambda page: page.stem)
+def test_each_command_of_a_page_that_connects_a_crm_saves_its_offer(run: Run, pipeline: Pipeline, page: Path) -> None:
+    assert connecting(page)
+    for words in connecting(page):
+        assert {"--validate", "--test", "--yes"} <= set(words)
+        ran = run(*(word for word in words if word not in {"--validate", "--test"}))
+        assert ran.status == 0, ran.err
+    (stored,) = pipeline.app.offers.stored()
+    assert stored.offer.destination(words[words.index("--name") + 1])
+
+
+def test_every_destination_type_has_a_page_that_connects_it() -> None:
+    connected = {words[words.index("--type") + 1] for page in CONNECT_PAGES for words in connecting(page)}
+    assert connected == {name for name, module in MODULES.items() if module.startswith("leads.")}
 
 
 @pytest.mark.storage("azurite")
