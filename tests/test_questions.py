@@ -9,7 +9,7 @@ import pytest
 from tests.test_docs import DOCS, LINK, ROOT, anchors, linked_from
 
 PAGE = DOCS / "questions.md"
-QUESTIONS = re.findall(r"^\d+\. \*\*(.+?)\*\* (.+)$", PAGE.read_text(), re.MULTILINE)
+QUESTIONS = re.findall(r"^\| \d+ \| ([^|]+) \| (.+) \|$", PAGE.read_text(), re.MULTILINE)
 
 
 def test_there_are_questions_and_the_readme_leads_to_them() -> None:
