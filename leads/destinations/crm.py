@@ -174,9 +174,6 @@ class Crm(Destination):
     addresses: ClassVar[str] = "url"
     """The settings that name the vendor's addresses."""
 
-    signs_in_elsewhere: ClassVar[bool] = False
-    """Whether tokens come from another host than the vendor's API. An unreadable token answer then does not concern `url`."""
-
     renewed_before: ClassVar[timedelta] = RENEWED_BEFORE
     """How long before its end a token is replaced; 0 if the vendor repeats its token until the token has ended."""
 
@@ -224,7 +221,7 @@ class Crm(Destination):
     def result_of(self, failure: Exception) -> CheckResult:
         """The check's result for one of `FAILURES`. A host whose answers can't be read does not belong to the vendor."""
         found = check_result(self.outcome_of(failure), self.out_of_reach, self.addresses)
-        if found.code == UNREADABLE.code and not self.signs_in_elsewhere:
+        if found.code == UNREADABLE.code:
             return CheckResult(ok=False, problem=self.wrong_address, code=found.code)
         return found
 

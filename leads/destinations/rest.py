@@ -61,6 +61,11 @@ def json_objects(listed: Any) -> list[dict[str, Any]]:
     return [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
 
 
+def json_texts(listed: Any) -> list[str]:
+    """The texts in a list. Empty if the value is not a list."""
+    return [each for each in listed if isinstance(each, str)] if isinstance(listed, list) else []
+
+
 class RestClient(ABC):
     """Client of one API address. Requests raise `VendorError`, `NoAnswer`, `NoToken`, `SettingsError`."""
 

@@ -12,10 +12,9 @@ from leads.destinations.crm import Crm
 from leads.destinations.mapping import names_in
 from leads.destinations.tokens import Token
 from leads.destinations.vendors.dataverse.checks import Checking
-from leads.destinations.vendors.dataverse.client import Client
+from leads.destinations.vendors.dataverse.client import Client, PreviewClient
 from leads.destinations.vendors.dataverse.columns import Lengths
 from leads.destinations.vendors.dataverse.errors import WRONG_ADDRESS
-from leads.destinations.vendors.dataverse.preview import PreviewClient
 from leads.destinations.vendors.dataverse.records import BIND, DEFAULT_MAPPING
 from leads.destinations.vendors.dataverse.sending import Sending
 from leads.destinations.vendors.dataverse.settings import GUID, DataverseSettings
@@ -33,7 +32,6 @@ class Dataverse(Crm):
     wrong_address = WRONG_ADDRESS
     out_of_reach = "the environment, or its sign-in, did not answer"
     addresses = "url, and authority if it is set"
-    signs_in_elsewhere = True
     client_class = Client
     preview_class = PreviewClient
     checks_class = Checking

@@ -16,7 +16,8 @@ from leads.core.lead import Stage
 from leads.destinations.base import MappingValue
 from leads.destinations.crm import Checks
 from leads.destinations.follow_up import FollowUp
-from leads.destinations.vendor_errors import UNREADABLE, VendorError, unless_gone
+from leads.destinations.rest import as_object
+from leads.destinations.vendor_errors import unless_gone
 from leads.destinations.vendors.dataverse.client import Client
 from leads.destinations.vendors.dataverse.columns import TABLE_PATH, described
 from leads.destinations.vendors.dataverse.errors import WRONG_ADDRESS
@@ -67,19 +68,15 @@ class Checking(Checks):
             for name, path, looked in _targets(wanted)
         ]
         queues = [
-            partial(self._queue_of_leads, stage) for stage, each in self._follow_up.items() if _queues_leads(each)
+            partial(self._queue_of_leads, stage)
+            for stage, wanted in self._follow_up.items()
+            if wanted.queue and wanted.task is None
         ]
         return [self._rights_of_extras, *queues, *targets]
 
     def _sign_in(self) -> str:
-        try:
-            user = self._client.get("WhoAmI").get("UserId")
-        except VendorError as refused:
-            if refused.problem is UNREADABLE:
-                return WRONG_ADDRESS
-            raise
-        self._user = str(user or "")
-        return "" if user else WRONG_ADDRESS
+        self._user = str(self._client.get("WhoAmI").get("UserId") or "")
+        return "" if self._user else WRONG_ADDRESS
 
     def _rights(self) -> str:
         needed, extras = _needed(self._follow_up), _needed_for_extras(self._follow_up)
@@ -102,8 +99,8 @@ class Checking(Checks):
         return next((f"mapping.{name}: {problem}" for name, problem in problems if problem), "")
 
     def _queue_of_leads(self, stage: Stage) -> str:
-        found = self._client.get(f"{TABLE_PATH}?$select=IsValidForQueue").get("IsValidForQueue")
-        if isinstance(found, dict) and found.get("Value") is False:
+        table = self._client.get(f"{TABLE_PATH}?$select=IsValidForQueue")
+        if as_object(table.get("IsValidForQueue")).get("Value") is False:
             return f"follow_up.{stage}.queue: leads do not go to queues here: add a task, or enable the lead table for queues."
         return ""
 
@@ -111,7 +108,7 @@ class Checking(Checks):
         row = unless_gone(partial(self._client.get, f"{path.removeprefix('/')}?$select={looked.column}"))
         if row is None:
             return f"{setting}: Dynamics has none with this ID."
-        if looked.refuses(row.get(looked.column)):
+        if row.get(looked.column) in looked.unusable:
             return f"{setting}: {looked.words}"
         if looked.needs_role and "prvReadLead" not in _privileges(self._client, path[-37:-1], ["prvReadLead"]):
             return f"{setting}: the user has no security role by which they may read leads."
@@ -126,9 +123,6 @@ class _Looked:
     unusable: tuple[int | bool, ...] = ()
     words: str = ""
     needs_role: bool = False
-
-    def refuses(self, value: Any) -> bool:
-        return value in self.unusable
 
 
 _USER: Final = _Looked("isdisabled", (True,), "the user is disabled: name another one.", needs_role=True)
@@ -145,10 +139,6 @@ def _targets(wanted: FollowUp) -> Iterator[tuple[str, str, _Looked]]:
         yield "queue", f"/queues({wanted.queue})", _QUEUE
     if wanted.campaign:
         yield "campaign", f"/campaigns({wanted.campaign})", _CAMPAIGN
-
-
-def _queues_leads(wanted: FollowUp) -> bool:
-    return bool(wanted.queue) and wanted.task is None
 
 
 def _privileges(client: Client, user: str, names: Sequence[str]) -> set[str]:

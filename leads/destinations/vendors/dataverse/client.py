@@ -13,7 +13,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from leads.destinations.http import Answer
-from leads.destinations.rest import ApiRequest, RestClient, json_object, json_request
+from leads.destinations.rest import ApiRequest, PreviewingClient, RestClient, json_object, json_request
 from leads.destinations.vendor_errors import UNREADABLE, Problem, VendorError
 from leads.destinations.vendors.dataverse.errors import problem_of
 
@@ -24,6 +24,8 @@ _HEADERS: Final[Mapping[str, str]] = {
     "OData-Version": "4.0",
     "OData-MaxVersion": "4.0",
 }
+
+_NO_ROWS: Final = b'Content-Type: application/http\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{"value": []}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,3 +154,16 @@ def _inner_answer(part: Message) -> Answer | None:
         return None
     headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     return Answer(int(words[1]), headers, body)
+
+
+class PreviewClient(PreviewingClient, Client):
+    """Answers as Dynamics does where all goes well."""
+
+    def note(self, request: ApiRequest) -> str:
+        if any(part.method == "GET" for part in request.parts):
+            return "Looks for an existing record. The next request is sent if no record is found."
+        return ""
+
+    def answer(self, request: ApiRequest) -> Answer:
+        headers = {"content-type": "multipart/mixed; boundary=preview"}
+        return Answer(200, headers, multipart("preview", [_NO_ROWS for _ in request.parts]))

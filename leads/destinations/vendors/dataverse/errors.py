@@ -183,7 +183,7 @@ def problem_of(answer: Answer) -> Problem:
     if status == 403:
         kind, words = _RIGHT_MISSING
         return _named(Problem(kind, shown, words), error)
-    if status < 400 or status in {404, 410, 501}:
+    if status < 400 or status in {404, 410}:
         return Problem(ErrorKind.SETTINGS, shown, WRONG_ADDRESS)
     if status == 412:
         # Microsoft's example of a condition that fails has no code. Plug-ins answer 412, too, with codes of their own.

@@ -50,7 +50,7 @@ class Sending(CrmSending[LeadRow]):
         self._without_changes = WithoutChanges()
         self._without_targets = False
         self._without_queue = ""
-        self._refused: _Refused | None = None
+        self._to_leave_out: list[set[str]] | None = None
         self._code = ""
         self._lengths_read = False
         self._found_id = ""
@@ -90,11 +90,12 @@ class Sending(CrmSending[LeadRow]):
         """Whether there is more that the lead can do without and that may be what was refused: one part, the other, or both."""
         if problem.kind not in REFUSES_CHANGES | _REFUSES_TARGETS:
             return False
-        if self._refused is None:
-            self._refused = _Refused(self._optional_parts(problem.kind))
-        without = self._refused.next()
-        if without is None:
+        if self._to_leave_out is None:
+            parts = self._optional_parts(problem.kind)
+            self._to_leave_out = [*({part} for part in parts), *([set(parts)] if len(parts) > 1 else [])]
+        if not self._to_leave_out:
             return False
+        without = self._to_leave_out.pop(0)
         self._without_changes.decided, self._without_targets = _CHANGES in without, _TARGETS in without
         self._code = problem.code
         return True
@@ -257,17 +258,6 @@ class Sending(CrmSending[LeadRow]):
         task = self._follow_up.task
         subject = render(task.subject, self._outgoing, self._customer) if task else ""
         return stage_writes(parent, self._outgoing, self._follow_up, subject, remarks or self._remarks)
-
-
-class _Refused:
-    """What to leave out at each further try, of what may have been refused."""
-
-    def __init__(self, parts: Sequence[str]) -> None:
-        both = [set(parts)] if len(parts) > 1 else []
-        self._left = [*({part} for part in parts), *both]
-
-    def next(self) -> set[str] | None:
-        return self._left.pop(0) if self._left else None
 
 
 def _is_lookup(name: str) -> bool:

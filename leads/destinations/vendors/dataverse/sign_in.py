@@ -11,7 +11,7 @@ from leads.destinations.base import OWN_OUTAGE_SECONDS, Context
 from leads.destinations.http import Answer, HttpClient, NoAnswer
 from leads.destinations.rest import as_object
 from leads.destinations.tokens import NoToken, Token, request_token, token_in
-from leads.destinations.vendor_errors import UNREADABLE, unanswered
+from leads.destinations.vendor_errors import unanswered
 from leads.destinations.vendors.dataverse.errors import ENTRA_CODES, NO_TENANT, WRONG_AUTHORITY
 from leads.destinations.vendors.dataverse.settings import DataverseSettings
 from leads.platform.libraries import is_unanswered
@@ -82,4 +82,4 @@ def _refused(answer: Answer) -> Misconfigured | Retry:
         return Misconfigured("Entra ID refuses the application: check tenant_id, client_id and client_secret.", code)
     if not code and answer.status >= 300:
         return Misconfigured(NO_TENANT, "tenant")
-    return Retry(code or UNREADABLE.code)
+    return Retry(code or "no_token")

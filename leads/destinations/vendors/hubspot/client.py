@@ -18,6 +18,7 @@ from leads.destinations.rest import (
     json_object,
     json_objects,
     json_request,
+    json_texts,
 )
 from leads.destinations.vendor_errors import UNREADABLE, VendorError
 from leads.destinations.vendors.hubspot.errors import problem_of
@@ -111,8 +112,7 @@ class Client(RestClient):
         found = self.request_with_token(
             lambda token: json_request("POST", _SCOPES_PATH, {"tokenKey": token}), json_object
         )
-        scopes = found.get("scopes")
-        return scopes if isinstance(scopes, list) else []
+        return json_texts(found.get("scopes"))
 
 
 def _with_id(record: dict[str, Any]) -> dict[str, Any]:

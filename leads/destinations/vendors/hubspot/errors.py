@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from leads.destinations.http import Answer
-from leads.destinations.rest import as_object, json_objects
+from leads.destinations.rest import as_object, json_objects, json_texts
 from leads.destinations.vendor_errors import ErrorKind, Problem
 
 OWNER: Final = "hubspot_owner_id"
@@ -94,8 +94,7 @@ def _missing_rights(body: Mapping[str, Any]) -> str:
 
 def _texts(error: Mapping[str, Any], name: str) -> list[str]:
     """A list in an error's context."""
-    listed = as_object(error.get("context")).get(name)
-    return [each for each in listed if isinstance(each, str)] if isinstance(listed, list) else []
+    return json_texts(as_object(error.get("context")).get(name))
 
 
 def _name(text: Any) -> str:

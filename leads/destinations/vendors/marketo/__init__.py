@@ -16,10 +16,9 @@ from leads.destinations.http import Failure
 from leads.destinations.rate_limiter import ALLOWANCES_TABLE, RateLimit, RateLimiter
 from leads.destinations.tokens import Token
 from leads.destinations.vendors.marketo.checks import Checking
-from leads.destinations.vendors.marketo.client import Client, LimitedClient
+from leads.destinations.vendors.marketo.client import Client, LimitedClient, PreviewClient
 from leads.destinations.vendors.marketo.errors import WRONG_ADDRESS
-from leads.destinations.vendors.marketo.fields import Known
-from leads.destinations.vendors.marketo.preview import AssumedFields, PreviewClient
+from leads.destinations.vendors.marketo.fields import AssumedFields, Known
 from leads.destinations.vendors.marketo.records import DEFAULT_MAPPING, unfit_email
 from leads.destinations.vendors.marketo.sending import Sending, SubmitForm, SyncLead
 from leads.destinations.vendors.marketo.settings import MarketoSettings

@@ -3,13 +3,22 @@
 Source: Adobe Marketo Engage Developer Guide, "REST API", "Leads", "Lead Database" (section "Long URIs"), "List Membership".
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from leads.destinations.http import Answer, HttpClient
 from leads.destinations.rate_limiter import Slot
-from leads.destinations.rest import FORM, ApiRequest, RestClient, json_object, json_objects, json_request
+from leads.destinations.rest import (
+    FORM,
+    ApiRequest,
+    PreviewingClient,
+    RestClient,
+    json_object,
+    json_objects,
+    json_request,
+)
 from leads.destinations.tokens import TokenSource
 from leads.destinations.vendor_errors import UNREADABLE, VendorError
 from leads.destinations.vendors.marketo.errors import problem_of, record_problem
@@ -20,6 +29,15 @@ DESCRIPTION_BYTES: Final = 8 * 1024 * 1024
 """An instance can have thousands of fields, and takes some hundred bytes to describe each."""
 STORED: Final = frozenset({"created", "updated", "added", "memberof"})
 
+NEW_PERSON: Final = 0
+"""Stands for the ID that Marketo gives the person."""
+
+_NOTES: Final = {
+    "_method=GET": "Looks for the customer's person. The next request is sent if no person is found.",
+    "submitForm": "As if the form had every field of the mapping: what is not on it is left out.",
+    "/lists/": f"The new person's ID is written as {NEW_PERSON} here.",
+}
+"""What to say of a request, by a part of its path."""
 _LEADS: Final = "/rest/v1/leads.json"
 
 
@@ -100,3 +118,15 @@ def _stored(records: list[dict[str, Any]]) -> dict[str, Any]:
     if records[0].get("status") not in STORED:
         raise VendorError(UNREADABLE)
     return records[0]
+
+
+class PreviewClient(PreviewingClient, Client):
+    """Answers as Marketo does where all goes well."""
+
+    def note(self, request: ApiRequest) -> str:
+        return next((note for part, note in _NOTES.items() if part in request.path), "")
+
+    def answer(self, request: ApiRequest) -> Answer:
+        is_search = "_method=GET" in request.path
+        made = [] if is_search else [{"id": NEW_PERSON, "status": "created"}]
+        return Answer(200, {}, json.dumps({"success": True, "result": made}).encode())

@@ -4,12 +4,13 @@ Source: Adobe Marketo Engage Developer Guide, "Leads" (section "Describe"), "Fie
 names its fields as the old SOAP interface does (`FirstName`), and takes them by their REST names (`firstName`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
 from leads.destinations.http import Failure, NoAnswer
+from leads.destinations.rest import as_object
 from leads.destinations.text import truncate, truncate_bytes
 from leads.destinations.vendors.marketo.client import Client
 from leads.platform.cached_value import CachedValue, fresh_for
@@ -62,8 +63,8 @@ def catalogue(client: Client) -> Catalogue:
     by_name: dict[str, Field] = {}
     by_form_name: dict[str, Field] = {}
     for item in client.get("/rest/v1/leads/describe.json"):
-        rest, soap = item.get("rest"), item.get("soap")
-        if not isinstance(rest, dict) or not isinstance(rest.get("name"), str):
+        rest, form_name = as_object(item.get("rest")), as_object(item.get("soap")).get("name")
+        if not isinstance(rest.get("name"), str):
             continue
         length = item.get("length")
         field = Field(
@@ -73,8 +74,8 @@ def catalogue(client: Client) -> Catalogue:
             bool(rest.get("readOnly")),
         )
         by_name[field.name] = field
-        if isinstance(soap, dict) and isinstance(soap.get("name"), str):
-            by_form_name[soap["name"]] = field
+        if isinstance(form_name, str):
+            by_form_name[form_name] = field
     return Catalogue(by_name, by_form_name)
 
 
@@ -118,6 +119,22 @@ class Known:
     def forget(self) -> None:
         self._catalogue.forget()
         self._forms.clear()
+
+
+class AssumedFields(Known):
+    """The fields as Marketo ships them, also on the form; no request is sent."""
+
+    def __init__(self, names: Iterable[str], text_areas: Iterable[str]) -> None:
+        super().__init__()
+        self._fields = {name: Field(name, "string") for name in names} | {
+            name: Field(name, "text") for name in text_areas
+        }
+
+    def fields(self, client: Client) -> Catalogue:  # noqa: ARG002
+        return Catalogue(self._fields, {})
+
+    def form(self, client: Client, form_id: int) -> dict[str, FormField]:  # noqa: ARG002
+        return {name: FormField(field, required=False) for name, field in self._fields.items()}
 
 
 def _too_late() -> NoAnswer:

@@ -14,10 +14,9 @@ from leads.destinations.base import DestinationSettings, MappingValue
 from leads.destinations.crm import Crm
 from leads.destinations.tokens import Token
 from leads.destinations.vendors.salesforce.checks import Checking
-from leads.destinations.vendors.salesforce.client import Client
+from leads.destinations.vendors.salesforce.client import Client, PreviewClient
 from leads.destinations.vendors.salesforce.errors import WRONG_ADDRESS, Refusal
 from leads.destinations.vendors.salesforce.fields import LeadFields
-from leads.destinations.vendors.salesforce.preview import PreviewClient
 from leads.destinations.vendors.salesforce.records import DEFAULT_MAPPING
 from leads.destinations.vendors.salesforce.sending import Sending
 from leads.destinations.vendors.salesforce.settings import SalesforceSettings, id_pattern

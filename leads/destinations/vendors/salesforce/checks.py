@@ -7,6 +7,7 @@ from typing import Any, Final
 from leads.core.lead import Stage
 from leads.destinations.crm import Checks
 from leads.destinations.follow_up import FollowUp
+from leads.destinations.rest import json_objects
 from leads.destinations.vendors.salesforce.client import Client, equals, select
 from leads.destinations.vendors.salesforce.fields import LeadFields
 from leads.destinations.vendors.salesforce.records import DEFAULT_MAPPING, is_user, owner_id
@@ -49,7 +50,7 @@ class Checking(Checks):
         description = self._client.describe("Task")
         if problem := _lacking("Task", description, ("queryable", "createable")):
             return problem
-        writable = {field.get("name") for field in description.get("fields") or [] if field.get("createable")}
+        writable = {each.get("name") for each in json_objects(description.get("fields")) if each.get("createable")}
         hidden = [name for name in _TASK_FIELDS if name not in writable]
         return (
             f"The app's user may not write {', '.join(hidden)} of tasks: give it the permission set." if hidden else ""

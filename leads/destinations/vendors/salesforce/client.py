@@ -6,13 +6,14 @@ Reference", "Quoted String Escape Sequences"; "User Interface API Developer Guid
 Duplication with Idempotent Record Writes".
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
-from leads.destinations.http import Answer
-from leads.destinations.rest import ApiRequest, RestClient, json_object, json_request
+from leads.destinations.http import Answer, HttpClient
+from leads.destinations.rest import ApiRequest, PreviewingClient, RestClient, as_object, json_object, json_request
 from leads.destinations.vendor_errors import UNREADABLE
 from leads.destinations.vendors.salesforce.errors import ROLLED_BACK, Refusal, refusal_of
 
@@ -24,6 +25,9 @@ DESCRIPTION_BYTES: Final = 16 * 1024 * 1024
 
 ROWS: Final = "rows"
 """The part of a request that is a query."""
+
+NEW_RECORD: Final = "00Q000000000000AAA"
+"""Stands for the id that Salesforce gives the record."""
 
 _ESCAPED: Final = str.maketrans(
     {"\\": "\\\\", "'": "\\'", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
@@ -72,7 +76,7 @@ class Client(RestClient):
         """The rows of a query. It travels in a body: an address is written into too many logs."""
         resource = "queryAll" if deleted else "query"
         (found,) = self._composite([_part(ROWS, "GET", f"{resource}?q={quote(soql, safe='')}")])
-        rows = found.get("records") if isinstance(found, dict) else None
+        rows = as_object(found).get("records")
         if not isinstance(rows, list):
             raise Refusal(UNREADABLE)
         return rows
@@ -102,9 +106,8 @@ class Client(RestClient):
         except Refusal as refusal:
             refusal.of_key = refusal.is_of_the_write
             raise
-        stored = answer.get("fields")
-        shown = stored.items() if isinstance(stored, dict) else ()
-        return _id(answer.get("id")), {name: cell.get("value") for name, cell in shown if isinstance(cell, dict)}
+        stored = as_object(answer.get("fields"))
+        return _id(answer.get("id")), {name: as_object(cell).get("value") for name, cell in stored.items()}
 
     def _composite(self, parts: Sequence[Mapping[str, Any]]) -> list[Any]:
         """The bodies of the parts' answers."""
@@ -161,3 +164,26 @@ def _id(value: Any) -> str:
     if not isinstance(value, str) or not value.isalnum():
         raise Refusal(UNREADABLE)
     return value
+
+
+class PreviewClient(PreviewingClient, Client):
+    """Answers as Salesforce does where all goes well."""
+
+    def __init__(self, base_url: str, http: HttpClient) -> None:
+        super().__init__(base_url, http)
+        self._made: list[dict[str, Any]] = []
+
+    def note(self, request: ApiRequest) -> str:
+        if not request.path.endswith("/composite"):
+            return f"The new record's id is written as {NEW_RECORD} here."
+        return "" if self.requests else "Looks for a record of the customer's. What follows is sent if there is none."
+
+    def answer(self, request: ApiRequest) -> Answer:
+        sent = json.loads(request.body)
+        if (parts := sent.get("compositeRequest")) is not None:
+            done = {"httpStatusCode": 200, "body": {"records": self._made}}
+            return Answer(200, {}, json.dumps({"compositeResponse": [done for _ in parts]}).encode())
+        fields = sent.get("fields", sent)
+        self._made = [{**fields, "Id": NEW_RECORD}]
+        shown = {name: {"value": value} for name, value in fields.items()}
+        return Answer(201, {}, json.dumps({"id": NEW_RECORD, "fields": shown}).encode())

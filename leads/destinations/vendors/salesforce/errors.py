@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from leads.core.outcomes import Misconfigured, Retry
 from leads.destinations.http import Answer
+from leads.destinations.rest import as_object, json_objects, json_texts
 from leads.destinations.vendor_errors import UNREADABLE, ErrorKind, Problem, VendorError
 
 _SIGN_IN: Final = (
@@ -310,19 +311,16 @@ def _by_status(status: int, code: str, retry_after: float | None) -> Problem:
 
 def _errors(body: Any) -> Iterator[_Error]:
     """The errors of a body: an array of them, or for the UI API one that wraps others."""
-    for found in _objects(body if isinstance(body, list) else [body]):
-        output = found.get("output")
-        if isinstance(output, Mapping):
-            yield from _wrapped_errors(output)
+    for found in json_objects(body if isinstance(body, list) else [body]):
+        yield from _wrapped_errors(as_object(found.get("output")))
         code = found.get("errorCode")
         if isinstance(code, str) and code:
             yield _error(found, code)
 
 
 def _wrapped_errors(output: Mapping[str, Any]) -> Iterator[_Error]:
-    by_field = output.get("fieldErrors")
-    groups = [output.get("errors"), *(by_field.values() if isinstance(by_field, Mapping) else ())]
-    for found in (error for group in groups for error in _objects(group)):
+    groups = [output.get("errors"), *as_object(output.get("fieldErrors")).values()]
+    for found in (error for group in groups for error in json_objects(group)):
         if isinstance(found.get("errorCode"), str):
             yield _error(found, found["errorCode"])
 
@@ -334,7 +332,9 @@ _NAMES_IN_MESSAGE: Final = re.compile(r"['\"‘“„«](\w+)['\"’”“»]|: 
 def _error(found: Mapping[str, Any], code: str) -> _Error:
     message = found.get("message")
     message = message if isinstance(message, str) else ""
-    names = [name for name in (found.get("constituentField"), *_texts(found.get("fields")), found.get("field")) if name]
+    names = [
+        name for name in (found.get("constituentField"), *json_texts(found.get("fields")), found.get("field")) if name
+    ]
     if not names and code in HIDDEN_FIELD:
         match = _NAMES_IN_MESSAGE.search(message)
         names = (match[1] or match[2]).split(", ") if match else []
@@ -343,28 +343,18 @@ def _error(found: Mapping[str, Any], code: str) -> _Error:
     return _Error(code[:60], message, tuple(map(str, fields)), tuple(_duplicates(found)))
 
 
-def _texts(value: Any) -> list[str]:
-    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
-
-
 def _duplicates(found: Mapping[str, Any]) -> Iterator[str]:
     """The ids of the records that a duplicate rule has found. REST spells its key `duplicateResut`."""
     result = found.get("duplicateResut") or found.get("duplicateResult") or found.get("duplicateRecordError")
-    for match in _objects(result.get("matchResults") if isinstance(result, Mapping) else None):
-        yield from _texts(match.get("matchRecordIds"))
-        for record in _objects(match.get("matchRecords")):
-            for inner in _objects([record.get("record")]):
-                yield from _texts([inner.get("Id")])
-
-
-def _objects(value: Any) -> list[Mapping[str, Any]]:
-    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+    for match in json_objects(as_object(result).get("matchResults")):
+        yield from json_texts(match.get("matchRecordIds"))
+        for record in json_objects(match.get("matchRecords")):
+            yield from json_texts([as_object(record.get("record")).get("Id")])
 
 
 def no_token(answer: Answer) -> Misconfigured | Retry:
     """What it means that a token request was refused."""
-    body = answer.json()
-    body = body if isinstance(body, Mapping) else {}
+    body = as_object(answer.json())
     error, description = str(body.get("error", ""))[:40], str(body.get("error_description", "")).lower()
     if error in _COMES_RIGHT or "already being processed" in description or "rate exceeded" in description:
         return Retry(error or str(answer.status), answer.retry_after)

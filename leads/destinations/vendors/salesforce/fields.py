@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from leads.destinations.base import MappingValue
+from leads.destinations.rest import json_objects
 from leads.destinations.vendors.salesforce.client import Client
 
 DEFAULT_LENGTHS: Final[Mapping[str, int]] = {
@@ -62,12 +63,8 @@ class LeadFields:
 
     def learn(self, description: Mapping[str, Any]) -> None:
         """Take over what the organisation says of its leads."""
-        fields = description.get("fields")
-        self._known = {
-            field["name"]: _field(field)
-            for field in (fields if isinstance(fields, list) else [])
-            if isinstance(field, Mapping) and isinstance(field.get("name"), str)
-        }
+        fields = json_objects(description.get("fields"))
+        self._known = {field["name"]: _field(field) for field in fields if isinstance(field.get("name"), str)}
 
     @property
     def lengths(self) -> Mapping[str, int]:

@@ -14,6 +14,7 @@ from uuid import UUID
 from leads.destinations.base import MappingValue, OutgoingLead
 from leads.destinations.changes import Vocabulary
 from leads.destinations.follow_up import FollowUp
+from leads.destinations.rest import as_object, json_objects
 from leads.destinations.text import chunk, headline, marker, truncate
 from leads.destinations.vendors.salesforce.client import equals, inert, select
 
@@ -109,10 +110,8 @@ class Record:
         """Whether its own text holds the lead's story."""
         return marker(outgoing) in str(self.row.get("Description") or "")
 
-    def _related(self, name: str) -> list[Mapping[str, Any]]:
-        found = self.row.get(name)
-        rows = found.get("records") if isinstance(found, Mapping) else None
-        return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+    def _related(self, name: str) -> list[dict[str, Any]]:
+        return json_objects(as_object(self.row.get(name)).get("records"))
 
 
 @dataclass(frozen=True, slots=True)
