@@ -1,4 +1,4 @@
-"""The one way out to addresses that an offer or a vendor names: by TLS, and never to an address inside our own network."""
+"""Guarded requests to addresses that an offer or a vendor names: with TLS only, and never to a private network."""
 
 import ssl
 from collections.abc import Iterator
@@ -14,17 +14,17 @@ from leads.platform.network import BoundedAdapter, SecureConnection
 Address = IPv4Address | IPv6Address
 
 _AZURE_WIRE_SERVER: Final = ip_address("168.63.129.16")
-"""Azure's platform services, on a public address (Microsoft Learn, "What is IP address 168.63.129.16?")."""
+"""The public address of Azure's platform services (Microsoft Learn, "What is IP address 168.63.129.16?")."""
 _IPV6_UNICAST: Final = ip_network("2000::/3")
-"""All of IPv6 that is given out to the public; all else is local, reserved, or IPv4 embedded in IPv6."""
+"""The public part of IPv6. All other addresses are local, reserved, or IPv4 embedded in IPv6."""
 _NOT_VENDORS: Final = tuple(
     ip_network(network) for network in ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2002::/16", "3fff::/20")
 )
-"""Networks for protocols and documents that Python takes for public or did until lately: 6to4, Teredo, ORCHID and the like."""
+"""Networks for protocols and documents (6to4, Teredo, ORCHID, …) that some Python versions count as public."""
 
 
 def is_public(address: Address, allowed: tuple[Network, ...] = ()) -> bool:
-    """Whether a request may go to this address: public ones, and those of the networks that the settings allow."""
+    """Whether a request may go to this address: it is public, or in a network that the settings allow."""
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     if any(address in network for network in allowed if network.version == address.version):
@@ -39,11 +39,11 @@ def is_public(address: Address, allowed: tuple[Network, ...] = ()) -> bool:
 
 
 class HandshakeFailed(SSLError):
-    """TLS could not be agreed on, or the certificate is not the host's: nothing was sent."""
+    """The TLS handshake failed, or the certificate is not the host's. Nothing was sent."""
 
 
 class _GuardedConnection(SecureConnection):
-    """Looks at each address before it is dialled: whether a port is open there is not found out, and names can't change after."""
+    """Checks each address before connecting. So no one can probe private ports, or change a name between check and connection."""
 
     allowed_networks: tuple[Network, ...] = ()
 
@@ -60,7 +60,7 @@ class _GuardedConnection(SecureConnection):
 
 
 class _GuardedAdapter(BoundedAdapter):
-    """The proxies of the machine must not decide where a customer's data goes."""
+    """Ignores the machine's proxies, which must not receive customers' data."""
 
     def __init__(self, connections: int, allowed_networks: tuple[Network, ...]) -> None:
         connection = type("_Connection", (_GuardedConnection,), {"allowed_networks": allowed_networks})
@@ -71,7 +71,7 @@ class _GuardedAdapter(BoundedAdapter):
 
 
 def guarded_session(connections: int, allowed_networks: tuple[Network, ...]) -> Session:
-    """A session whose requests are all guarded. It opens up to `connections` to a host at once, and refuses http."""
+    """A session that guards all requests and refuses http. It keeps up to `connections` to a host open."""
     session = Session()
     session.adapters.clear()
     session.mount("https://", _GuardedAdapter(connections, allowed_networks))
@@ -79,7 +79,7 @@ def guarded_session(connections: int, allowed_networks: tuple[Network, ...]) -> 
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what requests, urllib3 and Azure's SDK have wrapped in it."""
+    """An error, and the errors that requests, urllib3 and Azure's SDK have wrapped in it."""
     while error is not None:
         yield error
         inner = (

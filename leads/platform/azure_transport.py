@@ -1,5 +1,8 @@
-"""What the Azure SDK's requests travel over: each of them keeps to its time-outs and to the deadline, goes the guarded way unless
-the operator has named its host, and is redirected nowhere."""
+"""The transport of the Azure SDK's clients.
+
+Each request has time-outs and ends at the deadline. It is guarded unless the operator's settings name its host, and it follows
+no redirect.
+"""
 
 from collections.abc import Mapping
 from threading import Lock
@@ -16,20 +19,20 @@ from leads.platform.machine import Network, network_is_described
 from leads.platform.network import AddressRefused, BoundedAdapter, limit_of_request
 
 WHOLE_SECONDS: Final = 60.0
-"""All of one request, however slowly its answer drips."""
+"""Time limit of a whole request, including a slow answer."""
 LONGEST_PAUSE_SECONDS: Final = 2.0
-"""Before the SDK tries again, whatever the service asks for: what has to wait longer waits on the queue."""
+"""The longest pause before the SDK retries, also if the service asks for more. Longer waits happen on the queue."""
 
 
 class NotAllowed(ServiceRequestError):
-    """A request may not go where it was to go, and was not sent."""
+    """The request was not sent, because its address is not allowed."""
 
 
 class BoundedTransport(RequestsTransport):  # type: ignore[misc]
-    """Up to `connections` to a host are kept open, one for each thread that may send.
+    """Keeps up to `connections` to a host open, one for each thread that may send.
 
-    The SDK's own keeps ten, and every request beyond them would pay for a TLS handshake. The time-outs stand here because a
-    client gives those of its options only to a transport that it makes itself.
+    The SDK's own transport keeps ten, and each further request needs a TLS handshake. The time-outs are set here, because a
+    client passes the time-outs of its options only to a transport that it made itself.
     """
 
     def __init__(
@@ -43,18 +46,19 @@ class BoundedTransport(RequestsTransport):  # type: ignore[misc]
         super().__init__(session=session, session_owner=False, **self._timeouts)
 
     def trust(self, *addresses: str) -> None:
-        """Let requests to the hosts of these addresses go as they are: without TLS if the address says so, to any network, by the
-        machine's proxy. For hosts that the operator's settings or the platform name, never an offer. Only before requests.
+        """Do not guard requests to the hosts of these addresses: allow plain http, private networks and the machine's proxy.
+
+        Only for hosts that the operator's settings or the platform name, never an offer. Call it before the first request.
         """
         with self._trusting:
             for address in addresses:
                 parts = urlsplit(address)
                 prefix = f"{parts.scheme}://{parts.netloc}/"
-                if prefix not in self.session.adapters:  # `mount` moves what other threads may be going through
-                    self.session.mount(prefix, BoundedAdapter(self._connections))  # trying again is the SDK's matter
+                if prefix not in self.session.adapters:  # `mount` reorders a dict that other threads may be reading
+                    self.session.mount(prefix, BoundedAdapter(self._connections))  # the SDK itself retries
 
     def send(self, request: Any, **options: Any) -> Any:
-        """Send one request. Raises `NotAllowed`, and the SDK's own time-out if the deadline comes before the answer."""
+        """Send one request. Raises `NotAllowed`; if the deadline comes before the answer, the SDK's time-out error."""
         seconds = min(WHOLE_SECONDS, deadline.remaining())
         if seconds <= 0:
             raise ServiceRequestTimeoutError("the deadline was reached before the request")
@@ -74,5 +78,5 @@ class BoundedTransport(RequestsTransport):  # type: ignore[misc]
         return response
 
     def sleep(self, duration: float) -> None:
-        """Wait before another try, but not past the deadline."""
+        """Wait before a retry, but not past the deadline."""
         super().sleep(max(0.0, min(duration, LONGEST_PAUSE_SECONDS, deadline.remaining())))

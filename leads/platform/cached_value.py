@@ -1,4 +1,4 @@
-"""A value that many threads use and one of them reads for all. No lock is held while it reads."""
+"""A cached value for many threads. One thread reads it for all, and holds no lock while it reads."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -12,26 +12,26 @@ from leads.core import clock
 from leads.platform import deadline
 
 QUICK_SECONDS: Final = 1.0
-"""A failure that came this quickly is raised in the reading thread alone, and the next thread reads again. A slower failure is
-raised in all threads that wait."""
+"""A faster failure is raised only in the reading thread, and the next thread reads again. A slower failure is raised in all
+waiting threads."""
 PAUSE: Final = timedelta(seconds=5)
-"""After a slower failure no thread reads for this long."""
+"""After a slow failure, no thread reads for this long."""
 WAIT_SECONDS: Final = 60.0
-"""A thread waits this long at most for another one's reading, and never past its own deadline."""
+"""The longest time that a thread waits for the reading thread. It never waits past its own deadline."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """Until when a value is not read again, and until when it may be used if it can't be read."""
+    """Until when a value is not read again, and until when it may be used if reading fails."""
 
     fresh_until: datetime
     usable_until: datetime
 
 
 def fresh_for(seconds: float) -> Callable[[object], Lifetime]:
-    """Fresh for this many seconds, usable for twice as many."""
+    """A lifetime: fresh for `seconds`, usable for twice as long."""
 
     def lasts(_: object) -> Lifetime:
         now = clock.now()
@@ -47,13 +47,13 @@ class CachedValue(Generic[T]):
     """
 
     def __init__(self, lasts: Callable[[T], Lifetime], too_late: Callable[[], Exception]) -> None:
-        """`too_late` makes the exception of a thread that has waited too long for another."""
+        """`too_late` makes the exception for a thread that has waited too long for the reading thread."""
         self._lasts = lasts
         self._too_late = too_late
         self._lock = Lock()
         self._known: tuple[T, Lifetime] | None = None
         self._reading: Future[T | None] | None = None
-        """The reading under way, or the last one if it failed for all threads. Its result is None if it failed quickly."""
+        """The reading in progress, or the last reading if it failed for all threads. Result None: it failed quickly."""
         self._failed_at: datetime | None = None
 
     def get(self, read: Callable[[], T]) -> T:
@@ -79,7 +79,7 @@ class CachedValue(Generic[T]):
                 return value
 
     def renew(self, read: Callable[[], T]) -> T:
-        """The value, read by this thread even if a fresh one is known; the other threads use it from then on.
+        """Read the value in this thread, even if a fresh value is known. Other threads then use the new value.
 
         Raises what `read` raises, and `too_late` if a reading has just failed for all threads.
         """

@@ -1,6 +1,6 @@
-"""Deadlines: nothing waits past the deadline of the work that it is part of.
+"""Deadlines: every wait of a piece of work ends at the deadline of that work.
 
-A deadline holds for the thread that sets it. Work that it hands to other threads takes the deadline along (`copy_context`).
+A deadline belongs to the thread that sets it. `copy_context` passes it to other threads.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _ends_at: ContextVar[float] = ContextVar("deadline", default=inf)
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """A deadline for the block, in this many seconds or at the deadline around it, whichever is sooner."""
+    """Set a deadline for the block: in `seconds`, or at the present deadline if that is sooner."""
     token = _ends_at.set(min(_ends_at.get(), monotonic() + seconds))
     try:
         yield
@@ -25,7 +25,7 @@ def within(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def leaving(seconds: float) -> Iterator[None]:
-    """A deadline for the block, this many seconds before the deadline around it."""
+    """Set a deadline for the block, `seconds` before the present deadline."""
     token = _ends_at.set(_ends_at.get() - seconds)
     try:
         yield

@@ -18,7 +18,7 @@ from typing import Self
 from leads.platform.tracing import trace_id
 
 _log = logging.getLogger("leads")
-_to_json = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make one each time
+_to_json = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps makes an encoder for each call
 
 _LEAD = "lead_id offer destination"
 
@@ -39,7 +39,7 @@ class Event(StrEnum):
     """Every event the product emits: its name, what it means, and its fields.
 
     Name and fields are a contract with alert rules: never rename one. An alarm says what a person may have to do; `ended_by`
-    names the event that ends it, with the same `about` fields. An alarm without one is logged again as long as it lasts.
+    names the event that ends it, with the same `about` fields. An alarm without `ended_by` is logged repeatedly while it lasts.
     """
 
     meaning: str
@@ -333,23 +333,23 @@ class Event(StrEnum):
         return self.level == logging.ERROR
 
     def told(self, fields: Mapping[str, str | int | float]) -> str:
-        """The meaning for people, with the value of each field that it names."""
+        """The meaning for people, with the values of the fields in place of their names."""
         return re.sub(r"`(\w+)`", lambda named: str(fields.get(named[1], named[1])), self._plain)
 
     def in_words(self, fields: Mapping[str, str | int | float]) -> str:
-        """Name and meaning for people. Fields that the meaning does not name follow the name in parentheses."""
+        """Name and meaning for people. Fields that the meaning does not mention follow the name in parentheses."""
         others = [f"{name} {value}" for name, value in fields.items() if value != "" and f"`{name}`" not in self._plain]
         behind = f" ({', '.join(others)})" if others else ""
         return f"{self.value}{behind}: {self.told(fields)}"
 
     @property
     def runbook(self) -> str:
-        """Where the documents say what to do about an alarm, by its path from the root of the repository."""
+        """The runbook of an alarm: path from the root of the repository, and anchor."""
         return f"docs/how-to/on-call.md#{self.value}"
 
     @property
     def _plain(self) -> str:
-        """The meaning without the links of the documents."""
+        """The meaning without links."""
         return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", self.meaning)
 
     @property
@@ -362,14 +362,14 @@ ALARMS = frozenset(event for event in Event if event.is_alarm)
 
 
 def named(name: str) -> Event | None:
-    """The event of this name, None if this release knows none."""
+    """The event of this name, None if this release does not know it."""
     return Event.__members__.get(name.upper())
 
 
 def emit(event: Event, traceparent: str = "", /, **fields: str | int | float | None) -> None:
-    """Log one event. `fields` are ids, names, codes, counts and milliseconds, never anything a customer wrote.
+    """Log one event. `fields` are ids, names, codes, counts and milliseconds, never text of a customer.
 
-    `traceparent`: that of the event's lead, for a caller outside `tracing`.
+    `traceparent`: the lead's, for a caller outside a `tracing` block.
     """
     if _log.isEnabledFor(event.level):
         if trace := trace_id(traceparent):
@@ -384,7 +384,7 @@ _held: ContextVar[list[Told] | None] = ContextVar("held", default=None)
 
 @contextmanager
 def holding() -> Iterator[list[Told]]:
-    """Collect the events of the block in a list instead of logging them, for a thread whose log records the host drops."""
+    """Collect the events of the block in a list instead of logging them. For threads whose log records the host drops."""
     held: list[Told] = []
     token = _held.set(held)
     try:

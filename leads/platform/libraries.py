@@ -1,7 +1,6 @@
-"""What libraries are held to: what they may load and log, that they build nothing while several threads use them, and what their
-errors mean.
+"""Rules for third-party libraries: what they load, their log level, their models under threads, and the meaning of their errors.
 
-The Functions worker sets the root logger to INFO, and hands whatever is logged to the host.
+The Functions worker sets the root logger to INFO, and passes all log records to the host.
 """
 
 import logging
@@ -14,7 +13,8 @@ from types import ModuleType
 from typing import Final
 
 LIBRARIES: Final = ("azure", "charset_normalizer", "msal", "msal_extensions", "requests", "werkzeug")
-"""Loggers of what is deployed. Azure's would tell of each request with its address: row keys, and so hashes of customers."""
+"""Loggers of the deployed libraries. Azure's logger writes the address of each request, which has row keys with hashes of
+customers."""
 
 
 def load_less() -> None:
@@ -29,14 +29,14 @@ def load_less() -> None:
 
 
 def quiet_libraries() -> None:
-    """Let libraries log nothing below a warning, whatever the root logger's level is."""
+    """Let libraries log only warnings and errors, whatever the root logger's level is."""
     for name in LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)
     silence_urllib3()
 
 
 def silence_urllib3() -> None:
-    """Let urllib3 log no warnings either: they hold whole addresses and headers, and some of those are secrets."""
+    """Let urllib3 log only errors: its warnings have whole addresses and headers, which can be secrets."""
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
@@ -44,10 +44,10 @@ _building: Final = Lock()
 
 
 def build_models(models: ModuleType) -> None:
-    """Build what the models of an Azure SDK build at their first use; without I/O, and once.
+    """Make one object of each model of an Azure SDK, so that its class is complete before threads use it. No I/O.
 
-    `Model.__new__` writes attributes into its class while another thread may be going through them: "dictionary changed size
-    during iteration" (azure-storage-queue 12.18.1, azure-keyvault-secrets 4.12.0).
+    At the first use, `Model.__new__` adds attributes to its class. If another thread iterates over them at that moment, it fails:
+    "dictionary changed size during iteration" (azure-storage-queue 12.18.1, azure-keyvault-secrets 4.12.0).
     """
     with _building:
         for model in vars(models).values():
@@ -56,9 +56,9 @@ def build_models(models: ModuleType) -> None:
 
 
 def is_unanswered(error: Exception) -> bool:
-    """Whether an Azure client got no answer, none that can be read, or the one that it may ask again in a while.
+    """Whether an Azure client got no answer, an unreadable answer, or an answer that asks it to retry later.
 
-    Microsoft Learn, "Azure Key Vault REST API error codes".
+    Source: Microsoft Learn, "Azure Key Vault REST API error codes".
     """
     from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 

@@ -1,4 +1,4 @@
-"""The network of the machine: where tokens come from, and whether a proxy is configured."""
+"""The machine's network: the addresses of token services, and whether a proxy is configured."""
 
 import os
 from ipaddress import IPv4Network, IPv6Network
@@ -7,9 +7,9 @@ Network = IPv4Network | IPv6Network
 
 
 def network_is_described() -> bool:
-    """Whether a proxy or certificates are configured in the environment, as `requests` reads it.
+    """Whether the environment configures a proxy or certificates for `requests`.
 
-    By default `requests` looks for them with each request, which takes a sixteenth of a storage request's time.
+    By default `requests` checks this with each request, which takes a sixteenth of a storage request's time.
     """
     from urllib.request import getproxies
 
@@ -18,7 +18,7 @@ def network_is_described() -> bool:
 
 
 def identity_addresses() -> list[str]:
-    """The addresses that tokens come from: those in the environment, and azure-identity's defaults.
+    """The addresses of token services: those in the environment, and azure-identity's defaults.
 
     The defaults are Entra ID and the endpoint of a virtual machine (Microsoft Learn, "How to use managed identities for App
     Service and Azure Functions", section "REST endpoint reference"; "Azure Instance Metadata Service").

@@ -1,8 +1,8 @@
-"""A queue client that puts a message with a third of the work.
+"""A queue client that puts a message with a third of the SDK's processor time.
 
-azure-storage-queue 12.18.1 makes models of what is sent and of what is answered, and converts each field of them. Here the one
-element that a message is (Microsoft Learn, "Put Message") is written as text. Of the answer only the status counts: nobody asks
-for the new message's id, receipt or times.
+azure-storage-queue 12.18.1 builds models of request and answer, and converts each field. This client writes the XML element of
+a message as text (Microsoft Learn, "Put Message"). It reads only the status of the answer, because the app does not use the new
+message's id, receipt or times.
 """
 
 from html import escape

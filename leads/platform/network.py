@@ -1,7 +1,7 @@
-"""Connections with one time limit for all: name lookup, connecting, TLS handshake and reading.
+"""Connections with one time limit for name lookup, connecting, TLS handshake and reading together.
 
-The libraries' own time-outs are not enough. The one for connecting leaves out the name lookup and restarts with each address of
-a name. The one for reading restarts with each byte.
+The libraries' own time-outs are not enough. Their connect time-out does not cover the name lookup, and restarts with each address
+of a name. Their read time-out restarts with each byte.
 """
 
 import socket
@@ -27,19 +27,19 @@ from urllib3.util import connection
 from leads.platform.threads import in_background
 
 DIAL_SECONDS: Final = 10.0
-"""For a connection that is given no time-out of its own."""
+"""The limit for a connection without a time-out."""
 
 
 class NotAdmitted(OSError):
-    """The host has no address that may be dialled."""
+    """The host has no allowed address."""
 
 
 def dial(
     host: str, port: int, seconds: float, options: Any = None, admits: Callable[[str], bool] = lambda _: True
 ) -> socket.socket:
-    """A connection to an admitted address of a host, within `seconds` for all addresses.
+    """Connect to an allowed address of a host, within `seconds` for all addresses together. `admits` says which are allowed.
 
-    Raises TimeoutError or another OSError, and `NotAdmitted` if no address is admitted.
+    Raises TimeoutError or another OSError, and `NotAdmitted` if no address is allowed.
     """
     ends_at = monotonic() + seconds
     addresses = [address for address in _looked_up(host, port, seconds) if admits(address)]
@@ -64,7 +64,7 @@ _looking_lock: Final = Lock()
 
 
 def _looked_up(host: str, port: int, seconds: float) -> list[str]:
-    """A host's addresses. Python can't interrupt the name service, so it is asked in a thread, one for each name at a time."""
+    """A host's addresses. Python can't interrupt a name lookup, so a background thread does it, one thread for each name."""
     key = (host, port)
     with _looking_lock:
         asked = _looking.get(key)
@@ -80,7 +80,7 @@ def _look_up(key: tuple[str, int], asked: "Future[list[str]]") -> None:
     try:
         found = socket.getaddrinfo(*key, type=socket.SOCK_STREAM)
         asked.set_result(list(dict.fromkeys(str(address[0]) for *_, address in found)))
-    except BaseException as error:  # noqa: BLE001 - it is raised where the answer is waited for
+    except BaseException as error:  # noqa: BLE001 - raised in the waiting thread
         asked.set_exception(error)
     finally:
         with _looking_lock:
@@ -92,7 +92,7 @@ def _look_up(key: tuple[str, int], asked: "Future[list[str]]") -> None:
 
 @dataclass(eq=False, slots=True)
 class Limit:
-    """When a request has to be over, and the socket to end; None once the request is over by itself."""
+    """The time limit of a request. `ends_at`: by `time.monotonic`. `sock`: the socket to shut down, None after the request."""
 
     ends_at: float
     sock: socket.socket | None = None
@@ -102,13 +102,13 @@ class Limit:
         sock = self.sock
         if sock is not None:
             self.reached = True
-            with suppress(OSError):  # it may be closed at the same moment
-                # The plain socket's: that of an SSL socket would pull the TLS session from under the thread that reads.
+            with suppress(OSError):  # another thread may close it at the same moment
+                # The plain socket's method: an SSL socket's would remove the TLS session while a thread reads from it.
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 class _Watchdog:
-    """Ends requests at their limit. One thread for all of them, started with the first request."""
+    """Ends requests at their time limit. One thread serves all requests, and starts with the first one."""
 
     def __init__(self) -> None:
         self._current = local()
@@ -116,7 +116,7 @@ class _Watchdog:
         self._changed = Condition()
         self._numbers = count()
         self._looks_at: float | None = None
-        """When the thread looks next; None before there is one."""
+        """When the thread checks next, by `time.monotonic`; None before the thread starts."""
 
     @contextmanager
     def limit(self, seconds: float) -> Iterator[Limit]:
@@ -170,12 +170,12 @@ limit_of_request = _watchdog.limit
 
 
 class AddressRefused(NewConnectionError):
-    """The host has no address that may be dialled: nothing was."""
+    """The host has no allowed address. Nothing was sent."""
 
 
 class _Bounded(HTTPConnection):
     def admits(self, address: str) -> bool:
-        """Whether an address of the host may be dialled."""
+        """Whether the connection may go to this address of the host."""
         del address
         return True
 
@@ -208,7 +208,7 @@ class SecureConnection(_Bounded, HTTPSConnection):
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Keeps up to `connections` to a host open, tries nothing twice, follows no redirect, and keeps to `limit_of_request`."""
+    """Keeps up to `connections` to a host open. No retries, no redirects; requests end at `limit_of_request`."""
 
     def __init__(
         self,
@@ -216,7 +216,7 @@ class BoundedAdapter(HTTPAdapter):
         secure: type[SecureConnection] = SecureConnection,
         plain: type[PlainConnection] | None = PlainConnection,
     ) -> None:
-        """With `plain` None, only https is spoken."""
+        """`plain` None: http is not supported."""
         self._pools: dict[str, type[HTTPConnectionPool]] = {
             "https": type("_SecurePool", (HTTPSConnectionPool,), {"ConnectionCls": secure})
         }

@@ -1,4 +1,4 @@
-"""What is made at its first use, and once however many threads ask for it at the same moment."""
+"""A property that is computed at its first use, and only once, however many threads use it at the same time."""
 
 from collections.abc import Callable
 from threading import RLock
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class once(Generic[T]):  # noqa: N801 - a decorator, named as `functools.cached_property` is
-    """As `functools.cached_property`, which has had no lock since Python 3.12. What is made must do no I/O."""
+    """As `functools.cached_property`, which has no lock since Python 3.12. The decorated function must do no I/O."""
 
     def __init__(self, make: Callable[[Any], T]) -> None:
         self._make = make

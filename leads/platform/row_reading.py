@@ -1,4 +1,4 @@
-"""Reading table rows. A row that can't be read stops no list, tick or export: it is left out, counted and reported."""
+"""Reading table rows. Unreadable rows do not stop a list, tick or export: they are skipped, counted and reported."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
@@ -13,13 +13,13 @@ Row = TypeVar("Row")
 Result = TypeVar("Result")
 
 _OF_A_CUSTOMER: Final = ("cust;", "gone;")
-"""Keys that hold the hash of a customer, which is not logged."""
+"""Prefixes of keys with the hash of a customer. Such keys are not logged."""
 
 
 class UnreadableRow(Exception):
-    """This release can't read a stored row, for example after a rollback. The text names the row and holds nothing of it.
+    """This release can't read a stored row, for example after a rollback. The text names the row and quotes nothing of it.
 
-    `what`: what the row holds. `row`: its key, "" if the key stands for a person. `why`: the place in the code.
+    `what`: the kind of row. `row`: its key, "" if the key identifies a person. `why`: the place in the code.
     """
 
     def __init__(self, what: str, row: str, why: str) -> None:
@@ -32,14 +32,14 @@ class UnreadableRow(Exception):
 
 
 def reads(what: str) -> Callable[[Callable[Concatenate[Any, P], Result]], Callable[Concatenate[Any, P], Result]]:
-    """Marks a function that reads rows of a kind. Whatever the function raises becomes an `UnreadableRow`."""
+    """Decorator for a function that reads rows of the kind `what`. Every exception becomes an `UnreadableRow`."""
 
     def marked(read: Callable[Concatenate[Any, P], Result]) -> Callable[Concatenate[Any, P], Result]:
         @wraps(read)
         def reading(entity: Any, /, *args: P.args, **kwargs: P.kwargs) -> Result:
             try:
                 return read(entity, *args, **kwargs)
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with it
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with the row
                 raise UnreadableRow(what, _named(entity), code_location(error)) from None
 
         return reading
@@ -53,7 +53,7 @@ def _named(entity: Mapping[str, Any]) -> str:
 
 
 def read_each(rows: Iterable[Row], read: Callable[[Row], Result]) -> Iterator[Result]:
-    """Read each row. Unreadable rows are left out, counted, and logged as one event at the end."""
+    """Read each row. Unreadable rows are skipped, and logged as one event at the end."""
     left_out: list[UnreadableRow] = []
     try:
         yield from _readable(rows, read, left_out)
@@ -63,7 +63,7 @@ def read_each(rows: Iterable[Row], read: Callable[[Row], Result]) -> Iterator[Re
 
 
 def unreadable(rows: Iterable[Row], read: Callable[[Row], object]) -> list[UnreadableRow]:
-    """The rows that can't be read."""
+    """The rows that `read` can't read."""
     found: list[UnreadableRow] = []
     for _ in _readable(rows, read, found):
         pass
@@ -81,7 +81,7 @@ def _readable(rows: Iterable[Row], read: Callable[[Row], Result], left_out: list
 
 
 def read_time(entity: Mapping[str, Any], column: str) -> datetime:
-    """A time that a row must have. Raises TypeError for anything else."""
+    """A required time of a row. Raises TypeError if it is missing or not a time."""
     found = entity.get(column)
     if not isinstance(found, datetime):
         raise TypeError(f"{column} is no time")
@@ -89,5 +89,5 @@ def read_time(entity: Mapping[str, Any], column: str) -> datetime:
 
 
 def read_optional_time(entity: Mapping[str, Any], column: str) -> datetime | None:
-    """A time that a row may have."""
+    """An optional time of a row. Raises TypeError if it is not a time."""
     return None if entity.get(column) is None else read_time(entity, column)

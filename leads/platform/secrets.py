@@ -1,4 +1,4 @@
-"""Secrets by their references: app settings, and Key Vault. Key Vault's answers are kept for some minutes."""
+"""Reads secrets by their references: app settings and Key Vault. Key Vault's answers are cached."""
 
 import os
 import re
@@ -21,11 +21,11 @@ _KEY_VAULT_LIMITS: Final = {"connection_timeout": 3, "read_timeout": 5, "retry_t
 
 
 class SecretOutOfReach(SettingsError):
-    """Key Vault, or the token endpoint of the identity that may read it, did not answer: no setting need be wrong."""
+    """Key Vault or the identity's token endpoint did not answer. The settings may be right."""
 
 
 class SettingNotAllowed(SettingsError):
-    """A reference names an app setting that offers may not have read."""
+    """A reference names an app setting that offers must not use."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -36,7 +36,7 @@ class SettingNotAllowed(SettingsError):
 
 @dataclass(frozen=True, slots=True)
 class KeptSecret:
-    """A Key Vault secret, and when it expires there, if that is set."""
+    """A Key Vault secret, and its expiry date in Key Vault, if set."""
 
     value: str
     expires_at: datetime | None
@@ -47,8 +47,10 @@ _SIGNED_UNTIL: Final = re.compile(r"(?:^|[?&;=])se=([0-9]{4}[0-9TZ:%A-Fa-f-]+)")
 
 
 class Secrets:
-    """Reads what secret references point to. Key Vault answers are kept for `KEY_VAULT_CACHE_SECONDS`, and for as long again
-    where it does not answer."""
+    """Reads secrets by their references.
+
+    Key Vault's answers are cached for `KEY_VAULT_CACHE_SECONDS`, and for twice as long while Key Vault does not answer.
+    """
 
     def __init__(self, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
         self._settings = settings
@@ -56,8 +58,10 @@ class Secrets:
         self._kept: dict[str, CachedValue[KeptSecret]] = {}
 
     def read(self, reference: str) -> str:
-        """The secret behind `env:NAME` or `keyvault:NAME`. Raises `SettingsError` if it is not there or may not be read,
-        `SecretOutOfReach` if Key Vault does not answer."""
+        """The secret behind `env:NAME` or `keyvault:NAME`.
+
+        Raises `SettingsError` if the secret is missing or must not be read, `SecretOutOfReach` if Key Vault does not answer.
+        """
         kind, _, name = reference.partition(":")
         if kind == "env":
             if not self._settings.allows_reading(name):
@@ -71,7 +75,7 @@ class Secrets:
         return self._in_key_vault(name).value
 
     def expiries(self, reference: str) -> list[datetime]:
-        """When the secret ends, by Key Vault and by the secret itself. Raises `SettingsError` if it is not there."""
+        """When the secret expires, by Key Vault and by the secret's own text. Raises `SettingsError` if it is missing."""
         found = [signed_until(self.read(reference))]
         kind, _, name = reference.partition(":")
         if kind == "keyvault":
@@ -79,7 +83,7 @@ class Secrets:
         return [moment for moment in found if moment is not None]
 
     def forget(self) -> None:
-        """Read each Key Vault secret again at its next use. Called when a vendor refused a credential."""
+        """Read each Key Vault secret again at its next use. Called after a vendor refused a credential."""
         self._kept.clear()
 
     def _in_key_vault(self, name: str) -> KeptSecret:
@@ -113,7 +117,7 @@ class Secrets:
             secret = self._key_vault.get_secret(name)
         except ResourceNotFoundError:
             raise SettingsError(f"Key Vault has no secret named {name}.") from None
-        except (AzureError, ValueError) as error:  # ValueError: the address is not that of a Key Vault
+        except (AzureError, ValueError) as error:  # ValueError: the address is not a Key Vault's
             kind = SecretOutOfReach if is_unanswered(error) else SettingsError
             raise kind(f"Key Vault did not give the secret {name} ({type(error).__name__}).") from None
         if not secret.value:
@@ -122,7 +126,7 @@ class Secrets:
 
 
 def signed_until(secret: str) -> datetime | None:
-    """When the shared access signature in a secret ends, None without one. A time without a zone is UTC."""
+    """When the shared access signature in a secret expires; None without one. A time without a zone is UTC."""
     found = _SIGNED_UNTIL.search(secret)
     if not found:
         return None

@@ -1,4 +1,4 @@
-"""Every environment variable the app reads, typed, and the references by which settings name their secrets."""
+"""The app's settings: its environment variables, typed and checked, and references to secrets."""
 
 import os
 import re
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
 
 CONNECTION_STRING = re.compile(r"[A-Za-z]+=[!-:<-~]+(?:;[A-Za-z]+=[!-:<-~]+)*;?")
-"""A storage connection string: names with a value each, plain characters, no blanks."""
+"""A storage connection string: pairs of name and value, printable ASCII, no blanks."""
 _SIGNATURE = re.compile(r"(?:^|[?&])sig=[^&]")
 """Microsoft Learn, "Create an account SAS", section "Construct the account SAS URI": `sig` is required."""
 _ACCOUNT_NAME = re.compile(r"[a-z0-9]{3,24}")
@@ -28,15 +28,15 @@ _PARTS = {
     "defaultendpointsprotocol": re.compile(r"https?", re.IGNORECASE),
     "endpointsuffix": re.compile(r"[a-z0-9.-]+", re.IGNORECASE),
 }
-"""The parts of a connection string from which the SDK builds an address (Microsoft Learn, "Configure Azure Storage connection
-strings"). An emulator's account may have any name."""
+"""The parts of a connection string from which the SDK builds addresses (Microsoft Learn, "Configure Azure Storage connection
+strings"). An emulator's account can have any name."""
 _SETTING_NAME = re.compile(r"[A-Za-z0-9_.]+")
 _REFERENCE = re.compile(r"env:[A-Za-z0-9_.]+|keyvault:[A-Za-z0-9-]{1,127}")
 """Microsoft Learn, "Configure an App Service app", section "Configure app settings", and "Azure Key Vault keys, secrets and
 certificates overview", section "Object identifiers"."""
 _HTTPS_ADDRESS = re.compile(r"https://[a-z0-9.-]+(?::[0-9]+)?(?:/[!-~]*)?", re.IGNORECASE | re.ASCII)
 _HOST_NAME = re.compile(r"[a-z0-9.-]+(?::[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
-# The SDK's own limits are minutes. A sender may be waiting, and a client that needs the app's token asks for it twice.
+# The SDK's own limits are minutes. A sender may be waiting, and a client asks for a token twice.
 _TOKEN_LIMITS: Final = {
     "connection_timeout": 1,
     "read_timeout": 2,
@@ -50,7 +50,7 @@ _LOGIN_LIMITS: Final = {"connection_timeout": 3, "read_timeout": 10, "retry_tota
 COMMAND_LINES: Final = "LEADS_APP_"
 """Prefix of the command line's own variables."""
 OFFERS_SECRETS: Final = "LEADS_SECRET_"
-"""Prefix of the settings that any offer may have read."""
+"""Prefix of the app settings that every offer may use as secrets."""
 
 
 FETCHED_BESIDE: Final = 16
@@ -58,7 +58,7 @@ FETCHED_BESIDE: Final = 16
 
 
 class SettingsError(Exception):
-    """A setting is missing or wrong. The text names it and says what to do; it never holds a value."""
+    """A setting is missing or wrong. The text names the setting and the fix, and never holds its value."""
 
 
 def _check_connection_string(text: str) -> str:
@@ -67,7 +67,7 @@ def _check_connection_string(text: str) -> str:
     values = {name.lower(): value for name, _, value in parts}
     names = values.keys()
     if names == {"usedevelopmentstorage"}:
-        return "UseDevelopmentStorage=true"  # the one spelling that both SDKs read
+        return "UseDevelopmentStorage=true"  # the spelling that both SDKs accept
     addressed = "accountname" in names or {"queueendpoint", "tableendpoint"} <= names
     signed = bool(_SIGNATURE.search(values.get("sharedaccesssignature", "")))
     complete = {"accountname", "accountkey"} <= names or (signed and addressed)
@@ -96,7 +96,10 @@ def _check_address(text: str) -> str:
 
 
 def _check_service_address(text: str, info: ValidationInfo) -> str:
-    """The host takes the account's name, where there is one, and the app the address (azure-functions-host issue 10401)."""
+    """Refuse another account's address: the host uses the account's name, if set, and the app the address.
+
+    Source: azure-functions-host issue 10401.
+    """
     address, account = _check_address(text), info.data.get("storage_account_name", "")
     if account and is_of_another_account(address, account):
         raise ValueError(
@@ -127,14 +130,14 @@ def _read_names(text: object) -> object:
 
 
 def _read_warm(text: object) -> object:
-    """The deployment sets it, and it only explains: what this release does not know is left out."""
+    """The parts with an instance that is always ready, as the deployment sets them. Unknown names are ignored."""
     if not isinstance(text, str):
         return text
     return frozenset(text.replace(",", " ").split()) & {"intake", "delivery"} if text.strip() else None
 
 
 def _read_host_name(text: object) -> object:
-    """The platform sets the host name, not a person. A malformed one is ignored, so that leads are still taken in."""
+    """The platform's host name. A malformed name is ignored, so that the app still accepts leads."""
     return text.lower() if isinstance(text, str) and _HOST_NAME.fullmatch(text) else ""
 
 
@@ -154,7 +157,7 @@ def _check_reference(text: str) -> str:
 
 
 def _read_flag(text: object) -> bool | None:
-    """What the platform sets; no leads are refused for what it may ever write there."""
+    """A flag that the platform sets. An unknown value gives None, so that the app still accepts leads."""
     return {"true": True, "1": True, "false": False, "0": False}.get(str(text).strip().lower())
 
 
@@ -163,10 +166,10 @@ _ServiceAddress = Annotated[str, AfterValidator(_check_service_address)]
 
 
 class Settings(BaseModel):
-    """The app's settings. Each field's alias is the environment variable it is read from.
+    """The app's settings. The alias of each field is its environment variable.
 
-    The `LeadsStorage…` names are the ones the Functions host reads for a trigger's `connection="LeadsStorage"`
-    (Microsoft Learn, "Azure Queue storage trigger for Azure Functions", section "Connections").
+    The Functions host reads the `LeadsStorage…` variables, too, for a trigger with `connection="LeadsStorage"` (Microsoft Learn,
+    "Azure Queue storage trigger for Azure Functions", section "Connections").
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True, ignored_types=(once,))
@@ -180,7 +183,7 @@ class Settings(BaseModel):
     storage_queue_uri: _ServiceAddress = Field("", alias="LeadsStorage__queueServiceUri")
     storage_table_uri: _ServiceAddress = Field("", alias="LeadsStorage__tableServiceUri")
     storage_blob_uri: _ServiceAddress = Field("", alias="LeadsStorage__blobServiceUri")
-    """Neither the app nor the queue's trigger needs it; it may stand beside the others."""
+    """Accepted beside the others, but not used by the app or the queue's trigger."""
     storage_credential: Annotated[str, AfterValidator(_check_credential)] = Field("", alias="LeadsStorage__credential")
     storage_client_id: str = Field("", alias="LeadsStorage__clientId")
     key_vault_uri: _HttpsAddress = Field("", alias="LEADS_KEY_VAULT_URI")
@@ -191,57 +194,57 @@ class Settings(BaseModel):
     allowed_settings: Annotated[frozenset[str], BeforeValidator(_read_names)] = Field(
         frozenset(), alias="LEADS_ALLOWED_SETTINGS"
     )
-    """App settings that `env:NAME` reads although their names don't begin with `LEADS_SECRET_`."""
+    """App settings that `env:NAME` may read although their names don't begin with `LEADS_SECRET_`."""
     warm: Annotated[frozenset[str] | None, BeforeValidator(_read_warm)] = Field(None, alias="LEADS_WARM")
-    """What of a lead's way has an instance that is always ready: `intake`, `delivery`; None where the deployment does not say."""
+    """The parts with an instance that is always ready: `intake`, `delivery`. None if the deployment does not say."""
     ca_bundle: Annotated[str, AfterValidator(_check_file)] = Field("", alias="LEADS_CA_BUNDLE")
-    """Certificates to trust instead of the public ones, for endpoints inside a private network."""
+    """Path of the certificates to trust instead of the public ones, for endpoints in a private network."""
     notify_webhook: Annotated[str, AfterValidator(lambda text: text and _check_reference(text))] = Field(
         "", alias="LEADS_NOTIFY_WEBHOOK"
     )
-    """Where alarms are posted besides the log. It is a secret reference, because the address is a secret."""
+    """Secret reference to the webhook address for alarms. The address is a secret."""
     personal_data_over_http: bool = Field(False, alias="LEADS_PERSONAL_DATA_OVER_HTTP")
-    """Whether the management API answers personal data. It erases personal data in any case."""
+    """Whether the management API returns personal data. Erasure over the API works in any case."""
     sign_in: Literal["", "entra"] = Field("", alias="LEADS_SIGN_IN")
-    """`entra`: App Service authentication stands before the app, and who has signed in with an app role needs no key."""
+    """`entra`: App Service authentication protects the app, and a signed-in user with an app role needs no key."""
     unrouted_retention_days: int = Field(180, alias="LEADS_RETENTION_DAYS", ge=0)
     """Days after which personal data of leads without an offer, and unreadable bodies, are removed. 0 = never."""
     thread_count: int = Field(
         default_factory=lambda: min(32, (os.cpu_count() or 1) + 4), alias="PYTHON_THREADPOOL_THREAD_COUNT", ge=1
     )
-    """The default is the worker's own: Python's default for a thread pool."""
+    """The worker's threads. The default is the worker's own default: Python's for a thread pool."""
 
     host_name: Annotated[str, BeforeValidator(_read_host_name)] = Field("", alias="WEBSITE_HOSTNAME")
-    """The app's own, set by the platform (Microsoft Learn, "Environment variables and app settings in Azure App Service"). Core
-    Tools add the port that they listen on."""
+    """The app's host name, set by the platform (Microsoft Learn, "Environment variables and app settings in Azure App Service").
+    Core Tools add their port."""
 
     platform_signs_in: Annotated[bool | None, BeforeValidator(_read_flag)] = Field(None, alias="WEBSITE_AUTH_ENABLED")
-    """Whether App Service authentication is on; None where the platform does not say it (the same page)."""
+    """Whether App Service authentication is on; None if the platform does not say (the same page)."""
 
     @property
     def believes_sign_in(self) -> bool:
-        """Whether what the platform says of who has signed in is believed."""
+        """Whether the app trusts the platform's header about the signed-in user."""
         return self.sign_in == "entra" and self.platform_signs_in is not False
 
     def allows_reading(self, name: str) -> bool:
-        """Whether `env:NAME` may be read.
+        """Whether an offer's reference `env:NAME` may be read.
 
         Offers can be changed over HTTP, and can send a setting's value anywhere. Some settings are keys of the app or the
-        platform. So an operator says which settings offers may name.
+        platform. So an operator decides which settings offers may name.
         """
         return name.startswith(OFFERS_SECRETS) or name in self.allowed_settings or self.notify_webhook == f"env:{name}"
 
     @property
     def connection_slots(self) -> int:
-        """How many sends one connection may have under way on an instance: half of its threads.
+        """How many concurrent sends one connection may have on an instance: half of the threads.
 
-        With more than `FETCHED_BESIDE` of them, the host would not fetch messages for other connections.
+        With more than `FETCHED_BESIDE`, the host would fetch no messages for other connections.
         """
         return max(1, min(self.thread_count // 2, FETCHED_BESIDE))
 
     @property
     def slow_slots(self) -> int:
-        """How many sends all slow connections together may have under way on an instance."""
+        """How many concurrent sends all slow connections together may have on an instance."""
         return max(1, self.connection_slots * 3 // 4)
 
     @property
@@ -262,10 +265,10 @@ class Settings(BaseModel):
 
     @once
     def credential(self) -> "TokenCredential":
-        """The identity that storage and Key Vault are reached with.
+        """The identity for storage and Key Vault.
 
-        `LeadsStorage__credential=managedidentity` is the app's own identity (`LeadsStorage__clientId` picks a
-        user-assigned one); without it, whatever Azure login the machine has, as for a person at a shell.
+        With `LeadsStorage__credential=managedidentity`, it is the app's managed identity: the user-assigned one with the id
+        `LeadsStorage__clientId`, if set. Otherwise it is the machine's Azure login, such as a person's at a shell.
         """
         from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
 
@@ -281,7 +284,7 @@ class Settings(BaseModel):
 
 
 def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings. Raises `SettingsError` that names the first variable that is wrong."""
+    """Read the settings. Raises `SettingsError`, which names the first wrong variable."""
     settings, problems = read_usable_settings(environ)
     if problems:
         raise SettingsError(problems[0])
@@ -289,7 +292,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
 
 
 def read_usable_settings(environ: Mapping[str, str] = os.environ) -> tuple[Settings, list[str]]:
-    """The settings that are right, and a line about each wrong one, which never holds its value."""
+    """The settings that are right, and a line about each wrong one, without its value."""
     left, problems = dict(environ), list[str]()
     while True:
         known = {name: left[name] for field in Settings.model_fields.values() if (name := field.alias or "") in left}
@@ -301,7 +304,7 @@ def read_usable_settings(environ: Mapping[str, str] = os.environ) -> tuple[Setti
 
 
 def unread_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Variables that are named like the app's settings, but not read: most likely misspelt."""
+    """Variables with names like the app's settings that the app does not read: most likely misspelt."""
     known = {field.alias for field in Settings.model_fields.values()}
     named = (name for name in environ if name.lower().startswith(("leads_", "leadsstorage")))
     return sorted(name for name in named if name not in known and not name.startswith((COMMAND_LINES, OFFERS_SECRETS)))
@@ -321,4 +324,4 @@ SecretReference = Annotated[
 """A pydantic field type for a setting that names a secret and never holds one."""
 
 OptionalSecret = Annotated[SecretReference | None, Field(json_schema_extra=_IS_SECRET)]
-"""The same for a setting that may be left out: the mark has to stand at the field itself."""
+"""A `SecretReference` that may be left out. JSON Schema needs the mark at the field itself."""

@@ -1,7 +1,7 @@
-"""Slots of connections and turns of customers: limits on what this process does at the same time.
+"""Slots of connections and turns of customers: limits on the concurrent sends of this process.
 
-An attempt that gets no turn waits for it if that takes a moment. Otherwise its message is put back on the queue, for longer the
-more messages wait.
+An attempt waits for its turn if the wait is short. Otherwise its message is put back on the queue. The more messages wait, the
+longer the delay.
 """
 
 import random
@@ -16,20 +16,20 @@ from typing import Final
 from leads.platform import deadline
 
 QUICK_SECONDS: Final = 1.0
-"""Turns that take longer are slow: no attempt waits for one, and all slow connections together leave room for others."""
+"""Longer turns are slow. No attempt waits for a slow turn, and all slow connections together leave slots for the others."""
 TURNS_REMEMBERED: Final = 10
 ASSUMED_SECONDS: Final = 0.25
 """The assumed length of a turn before the first one has ended."""
 RETRY_IN_SECONDS: Final = (2, 10)
 RETRY_AT_LATEST_SECONDS: Final = 300
-"""However many wait: the vendor may be quick again by then."""
+"""The longest delay, however many messages wait: the vendor may be quick again by then."""
 MAX_WAITING: Final = 4
-"""Leads of one customer that wait for their turn in a thread: enough that the turn passes from one to the next without a gap."""
+"""Leads of one customer that wait for their turn in threads. With four, the turn passes to the next lead without a gap."""
 CUSTOMERS_REMEMBERED: Final = 1000
 
 
 class TryLater(Exception):
-    """The message can't be handled now. `seconds`: after how long to try again."""
+    """The message can't be handled now. `seconds`: the delay before the next try."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__(f"in {seconds} s")
@@ -45,21 +45,21 @@ class ClaimHeld(TryLater):
 
 
 def short_delay() -> int:
-    """Random seconds until the next try, where the obstacle lasts a moment."""
+    """Random seconds before the next try, for a short obstacle."""
     return random.randint(*RETRY_IN_SECONDS)  # noqa: S311 - spreads load, keeps no secret
 
 
 class Line:
-    """The attempts of this process that want one thing: some hold it, some wait in their threads, the others were put back."""
+    """The attempts of this process that share one limit: some have their turn, some wait in threads, others were put back."""
 
     def __init__(self) -> None:
         self.waiting = 0
         self.claimed_elsewhere = 0
-        """How often another process turned out to hold it: attempts stop waiting then."""
+        """How often another process had the claim. With each, the attempts in this line stop waiting."""
         self._begun: dict[object, float] = {}
         self._took: deque[float] = deque(maxlen=TURNS_REMEMBERED)
         self._served_until = 0.0
-        """When all that were put back will have had their turn, at the present pace."""
+        """When all attempts that were put back will have had their turn, at the present pace."""
 
     @property
     def holders(self) -> int:
@@ -71,13 +71,13 @@ class Line:
         return turn
 
     def end(self, turn: object, *, counts: bool) -> None:
-        """`counts`: the turn's length is taken as a measure of the next ones."""
+        """End a turn. `counts`: its length is used to estimate later turns."""
         took = monotonic() - self._begun.pop(turn)
         if counts:
             self._took.append(took)
 
     def seconds(self) -> float:
-        """The expected length of a turn: the mean of the last ones, or the age of the oldest one under way if that is longer."""
+        """The expected length of a turn: the mean of the last turns, or the age of the oldest present turn if that is longer."""
         now = monotonic()
         usual = fmean(self._took) if self._took else ASSUMED_SECONDS
         return max(usual, now - min(self._begun.values(), default=now))
@@ -88,7 +88,7 @@ class Line:
 
     @property
     def is_quick(self) -> bool:
-        """Whether turns are known to be quick. A line that has served no attempt yet is neither quick nor slow."""
+        """Whether turns are known to be quick. A line without a finished turn is neither quick nor slow."""
         return bool(self._took) and not self.is_slow
 
     @property
@@ -96,7 +96,7 @@ class Line:
         return bool(self._begun) or self.waiting > 0 or monotonic() < self._served_until
 
     def retry_in(self, at_once: int) -> int:
-        """Seconds until the next try of an attempt that can't wait, if `at_once` attempts hold the thing at the same time."""
+        """Seconds before the next try of an attempt that can't wait. `at_once`: how many turns run at the same time."""
         now = monotonic()
         self._served_until = max(self._served_until, now) + self.seconds() / at_once
         backlog = self._served_until - now
@@ -107,10 +107,10 @@ class Line:
 
 
 class Slots:
-    """Limits how many sends each connection has under way on this instance.
+    """Limits the concurrent sends of each connection on this instance.
 
-    A quick connection may have `at_most`. Slow and unknown connections share `slow_at_most`; the first send of each may also use
-    all other slots but one. So the instance stays free for other leads: the host hands it more only while it holds few.
+    A quick connection has `at_most` slots. Slow and unknown connections share `slow_at_most`; the first send of each may also use
+    all other slots but one. So the instance has room for other leads: the host fetches messages only while few are in progress.
     """
 
     def __init__(self, at_most: int, slow_at_most: int) -> None:
@@ -121,9 +121,9 @@ class Slots:
 
     @contextmanager
     def slot(self, connection_id: str) -> Iterator[None]:
-        """Hold one of the connection's slots. Raises `NoFreeSlot`, for a quick connection after a short wait.
+        """Hold one of the connection's slots during the block. Raises `NoFreeSlot`; for a quick connection after a short wait.
 
-        Sends to a quick vendor wait in their threads: putting their messages back would cost more than it saves.
+        Sends to a quick vendor wait in their threads, because putting their messages back would cost more.
         """
         with self._changed:
             line = self._lines[connection_id]
@@ -151,7 +151,7 @@ class Slots:
 
 
 class CustomerTurns:
-    """One lead of a customer at a time in this process, and the next one right after it, without a request to storage."""
+    """Sends one lead of a customer at a time in this process, and the next one directly after it, without a storage request."""
 
     def __init__(self) -> None:
         self._changed = Condition()
@@ -159,9 +159,9 @@ class CustomerTurns:
 
     @contextmanager
     def turn(self, customer: str) -> Iterator[bool]:
-        """Hold the customer's turn. Raises `ClaimHeld` if other leads of the customer have it, after a short wait at most.
+        """Hold the customer's turn during the block. Raises `ClaimHeld` if other leads keep the turn after a short wait.
 
-        Yields whether other leads of the customer want the turn as well, or did a moment ago.
+        Yields whether other leads of the customer want the turn, or wanted it a moment ago.
         """
         with self._changed:
             line = self._line(customer)
@@ -174,7 +174,7 @@ class CustomerTurns:
             yield contended
 
     def claimed_elsewhere(self, customer: str) -> ClaimHeld:
-        """An attempt of another process has claimed the customer. Returns the exception to raise."""
+        """Note that an attempt of another process has claimed the customer. Returns the exception to raise."""
         with self._changed:
             line = self._line(customer)
             line.claimed_elsewhere += 1
@@ -189,7 +189,7 @@ class CustomerTurns:
 
 
 def _wait(changed: Condition, line: Line, is_free: Callable[[], bool]) -> bool:
-    """Wait for a turn; the lock of `changed` is held on return. Returns whether there is one."""
+    """Wait for a turn. Returns whether there is one. The lock of `changed` is held on return."""
     wait_until = monotonic() + min(QUICK_SECONDS, deadline.remaining())
     claimed_elsewhere = line.claimed_elsewhere
     line.waiting += 1
@@ -206,7 +206,7 @@ def _wait(changed: Condition, line: Line, is_free: Callable[[], bool]) -> bool:
 
 @contextmanager
 def _ending_turn(changed: Condition, line: Line, turn: object) -> Iterator[None]:
-    """The turn ends with the block. Only a turn without an exception counts for how long turns take."""
+    """End the turn with the block. A turn with an exception does not count for the expected length of turns."""
     done = False
     try:
         yield

@@ -1,4 +1,4 @@
-"""Steps of a timer. Each has its own deadline. A fault in one step, or in one item of a step, does not stop the others."""
+"""Steps of a timer. Each step has a deadline. A fault in one step, or in one item of a step, does not stop the others."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from leads.platform.threads import NotDoneInTime
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A part of a timer's work, and how many seconds it has."""
+    """A part of a timer's work, and its time limit in seconds."""
 
     name: str
     seconds: float
@@ -22,7 +22,7 @@ class Step:
 
 
 def carry_out(step: Step) -> Exception | None:
-    """Run a step within its deadline. Returns what it raised, None if it ended or ran out of time. Both faults are logged."""
+    """Run a step within its deadline, and log its failure or overrun. Returns the exception of a failure, else None."""
     with deadline.within(step.seconds):
         try:
             step.run()
@@ -38,13 +38,13 @@ def carry_out(step: Step) -> Exception | None:
 
 
 def overran(step: Step, why: str) -> None:
-    """Log that a step was not done in its time."""
+    """Log that a step did not finish in time."""
     emit(Event.STEP_OVERRAN, what=step.name, seconds=step.seconds, why=why)
 
 
 @contextmanager
 def isolated(what: str) -> Iterator[None]:
-    """For one item of many: a fault is logged and ends only this block. A storage outage is still raised."""
+    """A block for one item of many. A fault is logged and ends only this block; a storage outage is raised."""
     try:
         yield
     except UnreadableRow as unreadable:
@@ -55,5 +55,5 @@ def isolated(what: str) -> Iterator[None]:
         if not is_our_fault(error):
             raise
         emit(Event.STORAGE_UNAVAILABLE, what=what, why=type(error).__name__)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with it
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with the item
         emit(Event.STEP_FAILED, what=what, why=code_location(error))

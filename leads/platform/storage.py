@@ -1,4 +1,4 @@
-"""Queue and table clients: one place for credentials, time-outs, and for making what is missing."""
+"""Queue and table clients, with credentials and time-outs. They create missing queues and tables."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,7 +24,7 @@ NEVER = -1
 _NO_MESSAGE = "00000000-0000-0000-0000-000000000000"
 _NO_RECEIPT = "AgAAAAMAAAAAAAAAAAAAAAAAAAA="
 
-# Two tries of (connect + read) stay below the five seconds within which the intake has to answer.
+# Two tries of (connect + read) take less than the five seconds in which the intake must answer.
 _QUEUE_TIMEOUTS: dict[str, Any] = {
     "connection_timeout": 1.0,
     "read_timeout": 1.3,
@@ -39,25 +39,25 @@ INTAKE_TIMEOUTS: dict[str, Any] = TABLE_TIMEOUTS | {
     "connection_timeout": 1.0,
     "read_timeout": 1.3,
     "retry_total": 1,
-    "retry_status": 0,  # a status is retried after the time that the answer names, however long that is
+    "retry_status": 0,  # the SDK would wait as long as the answer asks for
 }
-"""Time-outs for the intake, as the queue's: a lead that can't be kept is answered within five seconds."""
+"""Time-outs for the intake, the same as the queue's: if storage fails, the sender gets its answer within five seconds."""
 CLI_TIMEOUTS: dict[str, Any] = TABLE_TIMEOUTS | {"read_timeout": 12, "retry_connect": 1, "retry_read": 0}
-"""Time-outs for someone at a shell: storage that does not answer is called so within 15 seconds."""
+"""Time-outs for a person at a shell: if storage does not answer, the command says so within 15 seconds."""
 
-build_models(models)  # here, because there is no client yet
+build_models(models)  # at import, before any client exists
 
 StorageError = AzureError
-"""What every failed call to storage raises."""
+"""The base class of all errors of storage calls."""
 
 
 def is_our_fault(error: StorageError) -> bool:
-    """Whether storage understood the request and refused it for what it says: waiting would not help."""
+    """Whether storage refused the request for its content, so that a retry would not help."""
     return isinstance(error, HttpResponseError) and error.status_code in {400, 413}
 
 
 class StorageBusy(StorageError):
-    """Others wait for storage on the same errand, or change the same row over and over; try again a little later."""
+    """Other threads already wait for the same read, or keep changing the same row. Try again later."""
 
     def __init__(self, message: str = "others are waiting for storage") -> None:
         super().__init__(message)
@@ -70,19 +70,19 @@ Result = TypeVar("Result")
 
 
 class Queue:
-    """A storage queue whose messages are base64 text, as the Functions host expects, and never expire."""
+    """A storage queue. Its messages are base64 text, as the Functions host expects, and never expire."""
 
     def __init__(self, client: QueueClient) -> None:
         self._client = client
 
     def put(self, text: str, delay: int = 0) -> None:
-        """Put a message that becomes visible after `delay` seconds (at most 7 days). Makes the queue if it is missing."""
+        """Put a message that becomes visible after `delay` seconds (at most 7 days). Creates the queue if it is missing."""
         self._making_queue(
             lambda: self._client.send_message(text, visibility_timeout=delay or None, time_to_live=NEVER)
         )
 
     def receive(self, count: int, hidden_for: int) -> list[QueueMessage]:
-        """Up to `count` (1 to 32) messages, hidden from others for `hidden_for` seconds; their text is left as it is stored."""
+        """Receive up to `count` (1 to 32) messages, hidden for `hidden_for` seconds. Their text is not decoded."""
         try:
             return list(
                 self._client.receive_messages(
@@ -93,7 +93,7 @@ class Queue:
             return []
 
     def delete(self, message: QueueMessage) -> None:
-        """Remove a message, unless another reader has received or removed it since."""
+        """Remove a message. Does nothing if another reader has received or removed it since."""
         try:
             self._client.delete_message(message)
         except HttpResponseError as error:
@@ -101,27 +101,27 @@ class Queue:
                 raise
 
     def show_again(self, message: QueueMessage) -> None:
-        """Let others see a message again at once, unless one of them has received or removed it since."""
+        """Make a message visible again at once. Does nothing if another reader has received or removed it since."""
         try:
-            # With the message itself the SDK sends its text, too, and encodes it once more.
+            # Given the message itself, the SDK would also send its text, and encode it a second time.
             self._client.update_message(message.id, message.pop_receipt, visibility_timeout=0)
         except HttpResponseError as error:
             if error.status_code != 404 and "PopReceiptMismatch" not in str(error):
                 raise
 
     def depth(self) -> int:
-        """About how many messages the queue holds, hidden and delayed ones too."""
+        """The approximate number of messages, with hidden and delayed ones. 0 if the queue is missing."""
         return self.count() or 0
 
     def count(self) -> int | None:
-        """The same; None = there is no such queue."""
+        """As `depth`, but None if the queue is missing."""
         try:
             return self._client.get_queue_properties().approximate_message_count or 0
         except ResourceNotFoundError:
             return None
 
     def try_to_change(self) -> None:
-        """Refuse to delete a message. Raises `StorageError` where only reading is allowed."""
+        """Try to delete a message that does not exist. Raises `StorageError` without the right to write."""
         try:
             self._client.delete_message(_NO_MESSAGE, _NO_RECEIPT)
         except HttpResponseError as error:
@@ -138,17 +138,17 @@ class Queue:
 
 
 class Conflict(Exception):
-    """A conditional write found another state than it expected: entity number `index` of the operations."""
+    """A conditional write found an unexpected state at operation number `index`, from 0."""
 
     def __init__(self, index: int, missing: bool) -> None:
         super().__init__(f"operation {index}")
         self.index = index
         self.missing = missing
-        """True if the entity was expected and is not there."""
+        """Whether the expected entity does not exist."""
 
 
 class Table:
-    """A table. Its single writes and transactions raise `Conflict`. A missing table is made at its first use."""
+    """A table. Writes and transactions raise `Conflict`. The first write creates a missing table."""
 
     def __init__(self, client: "TableClient") -> None:
         self.client = client
@@ -173,12 +173,12 @@ class Table:
             return None
 
     def query(self, condition: str, *, select: list[str] | None = None, **options: Any) -> "list[dict[str, Any]]":
-        """Every entity that meets an OData condition, with its `.metadata` unless columns are selected."""
+        """All entities that meet an OData condition, with their `.metadata` unless columns are selected."""
         pages = self.pages(condition, page_size=1000, select=select, **options)
         return [entity for page in pages for entity in page]
 
     def pages(self, condition: str, *, page_size: int, select: list[str] | None = None, **options: Any) -> Any:
-        """Entities that meet an OData condition, in key order, a page of at most `page_size` for each request."""
+        """Pages of entities that meet an OData condition, in key order. One request gives a page of up to `page_size`."""
         try:
             found = self.client.query_entities(condition, results_per_page=page_size, select=select, **options)
             for page in found.by_page():
@@ -187,7 +187,7 @@ class Table:
             return
 
     def exists(self) -> bool:
-        """Whether it is there. Reads a row at most."""
+        """Whether the table exists. Reads one row at most."""
         try:
             next(self.client.query_entities("RowKey eq ''", results_per_page=1).by_page(), None)
         except ResourceNotFoundError:
@@ -195,9 +195,9 @@ class Table:
         return True
 
     def try_to_change(self) -> None:
-        """Refuse to delete a row. Raises `StorageError` where only reading is allowed."""
+        """Try to delete a row that does not exist. Raises `StorageError` without the right to write."""
         with saying_why():
-            self.client.delete_entity(_NO_MESSAGE, _NO_MESSAGE)  # that it is not there is no error to the client
+            self.client.delete_entity(_NO_MESSAGE, _NO_MESSAGE)  # the client raises nothing for a missing row
 
     def _write_one(self, verb: str, entity: Mapping[str, Any], options: Mapping[str, Any]) -> str:
         call: Any = {
@@ -233,13 +233,13 @@ class Table:
 
 
 def _deletes_if_unchanged(operation: Operation) -> bool:
-    """Whether it has to be sent as a transaction: azure-data-tables 12.7.0 does not say that the row to delete is gone."""
+    """Whether an operation must be sent as a transaction: azure-data-tables 12.7.0 hides that a row to delete is missing."""
     verb, _, options = operation
     return verb == "delete" and "etag" in options
 
 
 def replacing(etag: str | None = None) -> dict[str, Any]:
-    """Options of a write that replaces the whole row, if given only while its ETag is still this one."""
+    """Options of a write that replaces the whole row. With `etag`, it succeeds only if the row still has this ETag."""
     from azure.data.tables import UpdateMode
 
     return {"mode": UpdateMode.REPLACE} | if_unchanged(etag)
@@ -254,10 +254,10 @@ def if_unchanged(etag: str | None) -> dict[str, Any]:
 
 @contextmanager
 def saying_why() -> Iterator[None]:
-    """Raise the reason that a table client hides.
+    """Raise the real error that a table client hides.
 
-    If a call fails before there is an answer (no token, a malformed key), azure-data-tables 12.7.0 still looks for the answer.
-    It then raises AttributeError instead of the reason.
+    If a call fails before an answer comes (no token, a malformed key), azure-data-tables 12.7.0 still looks for the answer. It
+    then raises AttributeError instead of the error.
     """
     try:
         yield
@@ -268,7 +268,7 @@ def saying_why() -> Iterator[None]:
 
 
 def make_table(client: "TableClient") -> None:
-    """Make the client's table, if it is still missing."""
+    """Create the client's table, unless it exists."""
     with suppress(ResourceExistsError):
         client.create_table()
 
@@ -286,7 +286,7 @@ def _conflict(error: HttpResponseError, index: int, verb: str) -> Exception:
 
 
 class Storage:
-    """Clients for the account behind `LeadsStorage`, by connection string or identity; each is made once."""
+    """Clients for the storage account of `LeadsStorage`, by connection string or identity. Table clients are reused."""
 
     def __init__(self, settings: Settings, table_timeouts: Mapping[str, Any] = TABLE_TIMEOUTS) -> None:
         self._settings = settings
@@ -299,8 +299,8 @@ class Storage:
         self._lock = Lock()
 
     def queue(self, name: str, *, encoded: bool = True) -> Queue:
-        """A queue. With `encoded=False`, what is read from it is left as it is stored."""
-        # A policy holds the pipeline behind it: clients that share one also share the last one's account and key.
+        """A queue. With `encoded=False`, `put` writes the text as it is, not as base64."""
+        # A policy object holds its pipeline. Clients that share a policy would use the last client's account and key.
         options = self._queue_options | {"retry_policy": LinearRetry(backoff=0, retry_total=1, random_jitter_range=0)}
         if encoded:
             options["message_encode_policy"] = TextBase64EncodePolicy()
@@ -340,7 +340,7 @@ def table_client(
 
 
 class AnswerTime:
-    """Storage's own time: given as `raw_response_hook`, it has the time of the last answer in `at`."""
+    """Storage's clock. Use it as `raw_response_hook`: `at` is then the time of the last answer."""
 
     at: datetime
 

@@ -1,19 +1,19 @@
-"""Which storage account an address is of. Pure: no I/O."""
+"""Finds the storage account that an address belongs to. Pure: no I/O."""
 
 import re
 from typing import Final
 from urllib.parse import urlsplit
 
 _SERVICE: Final = re.compile(r"\.(?:queue|table|blob)\.")
-"""What follows the account's name, or its DNS zone (Microsoft Learn, "Storage account overview", section "Storage account
-endpoints")."""
+"""The part of a host name after the account's name or its DNS zone (Microsoft Learn, "Storage account overview", section
+"Storage account endpoints")."""
 
 
 def account_of(address: str) -> tuple[str, int | None, str]:
-    """What tells storage accounts apart by the address of their tables: host, port and, of an emulator, the name in the path.
+    """Identifies the storage account of a table address: host, port and, for an emulator, the name in the path.
 
-    The same for the secondary host, a private link, any case, scheme or signature (Microsoft Learn, "Azure Storage redundancy",
-    section "Read access to data in the secondary region", and "Use private endpoints for Azure Storage").
+    The result does not depend on secondary host, private link, case, scheme or signature (Microsoft Learn, "Azure Storage
+    redundancy", section "Read access to data in the secondary region", and "Use private endpoints for Azure Storage").
     """
     parts = urlsplit(address)
     name, _, domain = (parts.hostname or "").partition(".")
@@ -24,7 +24,7 @@ def account_of(address: str) -> tuple[str, int | None, str]:
 
 
 def is_of_another_account(address: str, name: str) -> bool:
-    """Whether the address of a service names another account than this one. A host name of one's own can't be judged."""
+    """Whether a service's address names another account than `name`. False for a custom host name, which shows no account."""
     host, _, in_path = account_of(address)
     account, _, domain = host.partition(".")
     named = in_path or (account if _SERVICE.search(f".{domain}.") else name)
@@ -32,6 +32,6 @@ def is_of_another_account(address: str, name: str) -> bool:
 
 
 def has_same_host(address: str, own: str) -> bool:
-    """Whether an address is of the host that the operator has named for tables, and no less safe on its way."""
+    """Whether an address has the host and port of `own`, the operator's table address, and its scheme or https."""
     same = account_of(address)[:2] == account_of(own)[:2]
     return same and urlsplit(address).scheme in {"https", urlsplit(own).scheme}

@@ -1,4 +1,4 @@
-"""What a failed call to the app's storage means, and what to do about it: in words, without an address or a key."""
+"""Describes a failed call to the app's storage and its remedy, without addresses and keys."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -23,14 +23,14 @@ _REMEDIES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class StorageProblem:
-    """What is wrong, and its remedy."""
+    """What is wrong, and the remedy."""
 
     says: str
     remedy: str
 
 
 def storage_problem(error: StorageError) -> StorageProblem:
-    """A failed call in words."""
+    """The problem behind a failed call."""
     if not isinstance(error, HttpResponseError):
         says = f"the storage account does not answer ({type(error).__name__})"
         return StorageProblem(says, "check its name and the network")
@@ -50,7 +50,7 @@ def storage_problem(error: StorageError) -> StorageProblem:
 
 
 def no_login() -> StorageProblem:
-    """There is no identity, or it gets no token."""
+    """The problem of a missing identity, or an identity that gets no token."""
     return StorageProblem(
         "there is no Azure login",
         "run az login, or set LeadsStorage to a connection string; the deployed app needs an identity, and "

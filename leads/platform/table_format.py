@@ -1,4 +1,4 @@
-"""Keys, conditions and long texts as a storage table takes them. Pure: no I/O."""
+"""Keys, conditions and long texts in the format of storage tables. Pure: no I/O."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -6,29 +6,28 @@ from typing import Any
 from urllib.parse import quote
 
 CHUNK = 16_000
-"""Characters of a text column. A string property holds 32,768 UTF-16 code units (Microsoft Learn, "Understanding the
-Table service data model"), and a character can be two of them."""
+"""Characters of a text column. A string property holds 32,768 UTF-16 code units (Microsoft Learn, "Understanding the Table
+service data model"), and a character can take two."""
 
 KEY_PART = 160
-"""Characters of a key's part; a longer one ends in its hash."""
+"""Most characters of a key's part. A longer text is cut and ends in its hash."""
 
 
 def keys_beginning(prefix: str) -> str:
-    """An OData condition on row keys that begin with a prefix; it ends in `;`, and `<` is the character after that."""
+    """An OData condition on row keys that begin with a prefix. The prefix must end in `;`; the next character is `<`."""
     return f"RowKey ge '{prefix}' and RowKey lt '{prefix[:-1]}<'"
 
 
 def odata_time(moment: datetime) -> str:
-    """A moment as an OData condition names it, to the second."""
+    """A time in the syntax of OData conditions, to the second."""
     return f"datetime'{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}'"
 
 
 def key_part(text: str) -> str:
-    """`text` as a part of a table key: lower case, with `=XX` for every byte that a key refuses, that separates parts, or
-    that ends a text in an OData condition.
+    """A text as a part of a table key: in lower case, with `=XX` for each byte that would break the key or an OData condition.
 
-    Keys refuse `/ \\ # ?` and control characters and hold 512 characters (Microsoft Learn, "Understanding the Table
-    service data model"); a longer text keeps its beginning and ends in its hash.
+    Keys have up to 512 characters, and no `/ \\ # ?` or control characters (Microsoft Learn, "Understanding the Table service
+    data model"). A longer text keeps its beginning and ends in its hash.
     """
     lowered = text.lower()
     encoded = lowered[: KEY_PART + 1]
@@ -46,7 +45,7 @@ def _plain(text: str) -> bool:
 
 
 def text_columns(name: str, text: str) -> dict[str, str]:
-    """A text as columns of at most `CHUNK` characters: `name`, `name_2`, `name_3` …"""
+    """A text split into columns of at most `CHUNK` characters: `name`, `name_2`, `name_3` …"""
     pieces = [text[start : start + CHUNK] for start in range(0, len(text), CHUNK)] or [""]
     return {name if number == 1 else f"{name}_{number}": piece for number, piece in enumerate(pieces, 1)}
 

@@ -1,8 +1,8 @@
-"""A table client whose transactions cost a third of the work.
+"""A table client whose transactions take a third of the SDK's processor time.
 
-For each transaction azure-core 1.41.0 starts two threads and one more for each operation and each answer, to set a date, and
-writes and reads the parts by Python's rules for e-mail. Here the same request is put together as text, and where storage has
-done it all, its answer is searched for the ETags. Any other answer is left to the SDK.
+For each transaction, azure-core 1.41.0 starts two threads, and one more for each operation and answer, to set a date. It builds
+and parses the parts with Python's e-mail package. This client builds the same request as text. If storage carried out all
+operations, the client searches the answer for the ETags. The SDK reads all other answers.
 """
 
 import re
@@ -18,13 +18,13 @@ from azure.data.tables._error import _decode_error, _validate_tablename_error
 
 _LINE: Final = "\r\n"
 _PART: Final = re.compile(rb"\nHTTP/1\.1 (\d{3})[^\r\n]*((?:\r\n[^\r\n]+)*)")
-"""An operation's status and headers. JSON holds no line break, so no entity in an answer looks like one."""
+"""An operation's status and headers. JSON has no line breaks, so an entity in an answer never matches."""
 _ETAG: Final = re.compile(rb"\netag: *([^\r\n]+)", re.IGNORECASE)
 _TOO_LARGE: Final = "The transaction request was too large"
 
 
 class TransactionClient(TableClient):
-    """The SDK's table client, with `submit_transaction` as above: the same operations, results and errors."""
+    """The SDK's table client with a faster `submit_transaction`: the same operations, results and errors."""
 
     def _batch_send(self, table_name: str, *reqs: HttpRequest, **kwargs: Any) -> list[Mapping[str, Any]]:
         boundary = uuid4()
@@ -48,8 +48,8 @@ class TransactionClient(TableClient):
 
 
 def _batch(boundary: str, changeset: str, reqs: Iterable[HttpRequest]) -> bytes:
-    """The body that the SDK sends, but for the parts' own date, which is that of the request around (Microsoft Learn,
-    "Performing entity group transactions")."""
+    """The body that the SDK sends. Each part has the date of the whole request (Microsoft Learn, "Performing entity group
+    transactions")."""
     date = formatdate(usegmt=True)
     lines = [f"--{boundary}", f"Content-Type: multipart/mixed; boundary={changeset}", ""]
     for number, request in enumerate(reqs):
@@ -70,7 +70,7 @@ def _batch(boundary: str, changeset: str, reqs: Iterable[HttpRequest]) -> bytes:
 
 
 def _results(answer: bytes, operations: int) -> list[Mapping[str, Any]] | None:
-    """What each operation led to, None unless all of them succeeded."""
+    """The result of each operation; None unless all of them succeeded."""
     parts = _PART.findall(answer)
     if len(parts) != operations or not all(status.startswith(b"2") for status, _ in parts):
         return None

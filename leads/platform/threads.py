@@ -1,7 +1,7 @@
-"""Threads: calls side by side, and tasks in the background.
+"""Threads for concurrent calls and background tasks.
 
-The Functions host drops records that are logged in a thread without an invocation. So the events of a call are held, and logged
-in the caller's thread when it takes the result.
+The Functions host drops log records of threads without an invocation. So the events of a call are collected, and logged in the
+caller's thread when it takes the result.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 class NotDoneInTime(Exception):
-    """Some calls or items were not done in time. The text says how many."""
+    """Some calls or items were not finished in time. The text says how many."""
 
 
 def map_in_order(
@@ -29,8 +29,8 @@ def map_in_order(
     """Call the function for each item in at most `at_most` threads, and yield the results in the items' order.
 
     A call has the caller's context variables. Its events are logged when its result is taken. A call that raises does not stop
-    the others: the first exception is raised after the last result. After `seconds`, or at the caller's deadline, no call is
-    begun or waited for, and `NotDoneInTime` is raised. A thread can't be ended: each call must heed the deadline itself.
+    the others: the first exception is raised after the last result. After `seconds`, or at the caller's deadline, no more calls
+    begin, and `NotDoneInTime` is raised. A thread can't be stopped: each call must end at the deadline by itself.
     """
     return _map(function, items, at_most, seconds, _in_order)
 
@@ -38,13 +38,13 @@ def map_in_order(
 def map_as_done(
     function: Callable[[Item], Result], items: Iterable[Item], *, at_most: int, seconds: float
 ) -> Iterator[Result]:
-    """As `map_in_order`, but each result is yielded as soon as it is there."""
+    """As `map_in_order`, but yield each result as soon as its call is done."""
     return _map(function, items, at_most, seconds, _as_done)
 
 
 @dataclass(frozen=True, slots=True)
 class _Called(Generic[Result]):
-    """A call that is over: its results (one or none), what it raised, and the events that it emitted."""
+    """A finished call: its result (a list of one or none), its exception, and its events."""
 
     results: list[Result]
     raised: BaseException | None
@@ -107,5 +107,5 @@ def _as_done(calls: Sequence[_Call[Result]], ends_at: float) -> Iterator[_Call[R
 
 
 def in_background(task: Callable[[], None], name: str) -> None:
-    """Run the task in a thread that does not keep the process alive. It must not log anything."""
+    """Run the task in a thread that does not keep the process alive. The task must not log."""
     Thread(target=task, name=name, daemon=True).start()

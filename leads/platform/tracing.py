@@ -1,7 +1,7 @@
-"""The trace of a lead: from the request that brought it, through the queue, to the last thing that is done about it.
+"""The trace of a lead, from its request through the queue to its delivery.
 
-A storage queue has no place for a trace context, so the host begins an operation of its own for every message. The lead's
-own trace travels in the first message and rests in the ledger; here it becomes the one that events name and requests hand on.
+Storage queues carry no trace context, so the host begins a new operation for each message. The lead's trace is in its first
+message and then in the ledger. Within a `tracing` block, events have this trace, and requests pass it on.
 """
 
 import re
@@ -12,13 +12,15 @@ from random import getrandbits
 from typing import Final
 
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
-"""W3C Trace Context, section 3.2.2, version 00. Anything else is somebody's text, and could be personal."""
+"""W3C Trace Context, section 3.2.2, version 00. Any other text is ignored, because it could be personal."""
 _current: ContextVar[str] = ContextVar("traceparent", default="")
 
 
 def begin(*offered: str | None) -> str:
-    """The first of these that is a trace context, or a new one, not sampled: a lead has a trace whoever sends it, and whether the
-    host names one (it does with Application Insights only)."""
+    """The first valid trace context of `offered`, else a new one that is not sampled.
+
+    So each lead has a trace. The host offers one only with Application Insights.
+    """
     for traceparent in offered:
         if traceparent and _TRACEPARENT.fullmatch(traceparent):
             return traceparent
@@ -27,7 +29,7 @@ def begin(*offered: str | None) -> str:
 
 @contextmanager
 def tracing(traceparent: str) -> Iterator[None]:
-    """Until the end of the block, what is done belongs to this trace; "" = to none that is known yet."""
+    """Give the block this trace. "" = the trace is not known yet."""
     token = _current.set(traceparent)
     try:
         yield
@@ -36,18 +38,20 @@ def tracing(traceparent: str) -> Iterator[None]:
 
 
 def follow(traceparent: str) -> None:
-    """Work from here to the end of the block belongs to this trace."""
+    """Give the rest of the `tracing` block this trace."""
     _current.set(traceparent)
 
 
 def trace_id(traceparent: str = "") -> str:
-    """A trace's id, by default that of the block around, as 32 hex digits: the `operation_Id` of the request that brought the
-    lead. "" without a trace."""
+    """The id of a trace, by default of the present block: 32 hex digits, "" without a trace.
+
+    It is the `operation_Id` of the request that brought the lead.
+    """
     found = _TRACEPARENT.fullmatch(traceparent or _current.get())
     return found[1] if found else ""
 
 
 def trace_headers() -> dict[str, str]:
-    """The header that hands the trace on with a request, if there is one."""
+    """The header that passes the trace on with a request; empty without a trace."""
     found = _TRACEPARENT.fullmatch(_current.get())
     return {"traceparent": f"00-{found[1]}-{getrandbits(64) | 1:016x}-{found[2]}"} if found else {}
