@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import hmac
 import json
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, Field, JsonValue
@@ -36,10 +37,19 @@ _HEADER_NAME: Final = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
 _OWN_HEADERS: Final = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection"})
 
 
-def _check_body(value: JsonValue) -> JsonValue:
-    for template in _strings(value):
-        check_template(template)
+def _map_texts(value: JsonValue, change: Callable[[str], str]) -> JsonValue:
+    """The JSON value with each of its texts changed. Names of members stay."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_map_texts(item, change) for item in value]
+    if isinstance(value, dict):
+        return {key: _map_texts(item, change) for key, item in value.items()}
     return value
+
+
+def _check_body(value: JsonValue) -> JsonValue:
+    return _map_texts(value, check_template)
 
 
 def _check_header_name(name: str) -> str:
@@ -127,13 +137,10 @@ class Webhook(Destination):
 
     def _message(self, outgoing: OutgoingLead, customer: Customer) -> tuple[str, bytes]:
         """The call's id, the same for every try, and its body."""
-        body = json.dumps(self._payload(outgoing, customer), ensure_ascii=False).encode()
-        return f"{outgoing.lead_id}_{outgoing.destination}", body
-
-    def _payload(self, outgoing: OutgoingLead, customer: Customer) -> JsonValue:
+        body: JsonValue = payload(outgoing, customer)
         if self.settings.body is not None:
-            return _rendered(self.settings.body, outgoing, customer)
-        return payload(outgoing, customer)
+            body = _map_texts(self.settings.body, lambda template: render(template, outgoing, customer))
+        return f"{outgoing.lead_id}_{outgoing.destination}", json.dumps(body, ensure_ascii=False).encode()
 
     def _keys(self) -> list[bytes]:
         references = [self.settings.secret, self.settings.previous_secret]
@@ -230,23 +237,3 @@ def classify(answer: Answer, message_id: str) -> Outcome:
         return Misconfigured("There is no such endpoint, or it takes no POST: check the address.", code)
     # Receivers with a Standard Webhooks library answer 400 to a wrong signature as well.
     return Rejected("The endpoint does not accept this lead.", code, doubtful=status != 413)
-
-
-def _rendered(value: JsonValue, outgoing: OutgoingLead, customer: Customer) -> JsonValue:
-    if isinstance(value, str):
-        return render(value, outgoing, customer)
-    if isinstance(value, list):
-        return [_rendered(item, outgoing, customer) for item in value]
-    if isinstance(value, dict):
-        return {key: _rendered(item, outgoing, customer) for key, item in value.items()}
-    return value
-
-
-def _strings(value: JsonValue) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, list):
-        return [text for item in value for text in _strings(item)]
-    if isinstance(value, dict):
-        return [text for item in value.values() for text in _strings(item)]
-    return []

@@ -7,13 +7,13 @@ from leads.core.outcomes import Outcome, Retry
 from leads.destinations.base import Customer, OutgoingLead
 from leads.destinations.changes import Existing, Vocabulary, changes_to
 from leads.destinations.crm import CrmSending
-from leads.destinations.lessons import Lessons
 from leads.destinations.mapping import render, render_mapping
 from leads.destinations.rest import as_object
 from leads.destinations.text import chunk_html, fit_fields, marker, summary, truncate
 from leads.destinations.vendor_errors import ErrorKind, VendorError, unless_gone
 from leads.destinations.vendors.hubspot.client import CONTACTS, Client, EmailTaken
 from leads.destinations.vendors.hubspot.errors import OWNER
+from leads.destinations.vendors.hubspot.lessons import Lessons
 from leads.destinations.vendors.hubspot.settings import HubSpotSettings
 
 _TEXT_CHARACTERS: Final = 65_536
@@ -37,7 +37,7 @@ class Sending(CrmSending[Contact]):
     def __init__(self, destination: Any, client: Client, outgoing: OutgoingLead, customer: Customer) -> None:
         super().__init__(destination, client, outgoing, customer)
         self._unsubscribes = outgoing.set_do_not_contact and self._settings.do_not_contact == "unsubscribe"
-        self._lessons = Lessons(self.vendor, self._mapping, optional=[OWNER])
+        self._lessons = Lessons(self._mapping)
         self._begin()
 
     def _begin(self) -> None:

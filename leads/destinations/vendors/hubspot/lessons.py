@@ -1,29 +1,23 @@
-"""Decides after a vendor's refusal which fields to leave out, so that the rest of the lead is stored."""
+"""Decides after a refusal by HubSpot which fields to leave out, so that the rest of the lead is stored."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from leads.destinations.base import MappingValue
 from leads.destinations.changes import WithoutChanges
 from leads.destinations.mapping import is_template
 from leads.destinations.vendor_errors import ErrorKind, VendorError
-
-if TYPE_CHECKING:
-    from leads.destinations.base import MappingValue
+from leads.destinations.vendors.hubspot.errors import OWNER
 
 _CODE_CHARACTERS: Final = 100
 
 
 class Lessons:
-    """What the refusals of one lead have taught. Empty at first.
+    """What the refusals of one lead have taught. Empty at first."""
 
-    `optional` are fields outside the mapping that a lead can be stored without, such as an owner.
-    """
-
-    def __init__(self, vendor: str, mapping: Mapping[str, "MappingValue"], optional: Collection[str] = ()) -> None:
-        self._vendor = vendor
+    def __init__(self, mapping: Mapping[str, MappingValue]) -> None:
         self._mapping = mapping
-        self._optional = optional
         self._left_out: set[str] = set()
         self._without_changes = WithoutChanges()
         self._failed_extras: list[str] = []
@@ -36,17 +30,14 @@ class Lessons:
         """
         problem = refused.problem
         is_about_fields = problem.kind is ErrorKind.FIELD
-        constants = [name for name in problem.fields if not self._can_be_left_out(name)]
+        constants = [name for name in problem.fields if name != OWNER and not is_template(self._mapping.get(name))]
         if is_about_fields and not constants and not self._left_out.issuperset(problem.fields):
             self._left_out.update(problem.fields)
         elif not (changes_record and self._without_changes.decide(problem.kind)):
             if is_about_fields and constants:
-                words = f"{self._vendor} does not take what the mapping fills in: check {', '.join(constants)}."
+                words = f"HubSpot does not take what the mapping fills in: check {', '.join(constants)}."
                 raise VendorError(replace(problem, kind=ErrorKind.SETTINGS, words=words))
             raise refused
-
-    def _can_be_left_out(self, name: str) -> bool:
-        return name in self._optional or is_template(self._mapping.get(name))
 
     def writable(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The fields that the vendor has not refused."""
@@ -68,7 +59,7 @@ class Lessons:
     @property
     def remarks(self) -> list[str]:
         """Remarks for a person, stored with the lead."""
-        return [f"{self._vendor} did not take: {', '.join(sorted(self._left_out))}."] if self._left_out else []
+        return [f"HubSpot did not take: {', '.join(sorted(self._left_out))}."] if self._left_out else []
 
     @property
     def code(self) -> str:
