@@ -1,15 +1,15 @@
-"""Claims that this process has given up. Nobody sends under them, although a row may hold them for a while."""
+"""Claims that this process has given up. No attempt sends under them, although rows may still hold them."""
 
 from threading import Lock
 from time import monotonic
 from typing import Final
 
 KNOWN_FOR_SECONDS: Final = 720.0
-"""Three times a claim's lease: storage may carry out a write late."""
+"""Three times a claim's lease, because storage may carry out a write late."""
 
 
 class GivenUp:
-    """The tokens of these claims while they matter, and whether a lead may have been sent under each."""
+    """The tokens of given-up claims, each with whether a lead may have been sent under it. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -23,6 +23,6 @@ class GivenUp:
             self._tokens[token] = (now, may_have_sent)
 
     def has(self, token: str, *, may_have_sent: bool | None = None) -> bool:
-        """Whether the claim was given up; with `may_have_sent`, whether it was given up with this value."""
+        """Whether the claim was given up; with `may_have_sent`, whether with this value."""
         found = self._tokens.get(token)
         return found is not None and may_have_sent in {None, found[1]}

@@ -1,4 +1,4 @@
-"""Who did what: a row for each change that somebody asks for, and for each view of personal data. It holds no personal data.
+"""The audit: a row for each requested change and for each view of personal data. The rows hold no personal data.
 
 All rows are in one partition, newest first. They are kept for a year.
 """
@@ -18,13 +18,13 @@ from leads.platform.storage import Table
 AUDIT_TABLE: Final = "LeadAudit"
 KEPT_FOR: Final = timedelta(days=365)
 CURSOR: Final = r"[0-9a-f]{17}-[0-9a-f]{12}"
-"""What a row's key looks like, by which the next page is asked for."""
+"""The form of a row's key, which is the cursor of the next page."""
 _PARTITION: Final = "audit"
 _REMOVED_AT_ONCE: Final = 2000
 
 
 class AuditKind(StrEnum):
-    """What was done."""
+    """The kind of an entry."""
 
     CHANGE = "change"
     PERSONAL_DATA = "personal_data"
@@ -53,7 +53,7 @@ class Audit:
         self._table = table
 
     def note(self, entry: AuditEntry) -> None:
-        """Add a row: one request."""
+        """Add a row with one request."""
         row = {
             "PartitionKey": _PARTITION,
             "RowKey": complement(f"{id_time(entry.at)}-{secrets.token_hex(6)}"),
@@ -68,13 +68,13 @@ class Audit:
         self._table.write([("create", row, {})])
 
     def newest(self, limit: int, cursor: str = "") -> tuple[list[AuditEntry], str]:
-        """So many entries, newest first, from behind a cursor on; and the cursor of the next ones, "" where there are none."""
+        """Up to `limit` entries after a cursor, newest first, and the cursor of the next page, "" = no more entries."""
         rows = list(islice(self._rows(cursor, limit + 1), limit + 1))
         more = len(rows) > limit
         return list(read_each(rows[:limit], _read)), rows[limit - 1]["RowKey"] if more else ""
 
     def remove_old(self, now: datetime) -> None:
-        """Remove rows that are older than a year, some thousand at most."""
+        """Remove rows that are older than a year, at most `_REMOVED_AT_ONCE`."""
         old = list(islice(self._rows(complement(id_time(now - KEPT_FOR)), _REMOVED_AT_ONCE), _REMOVED_AT_ONCE))
         self._table.write_all([("delete", {"PartitionKey": _PARTITION, "RowKey": row["RowKey"]}, {}) for row in old])
 

@@ -1,4 +1,4 @@
-"""A customer's row: who has the claim, what the destination remembers, and the customer's recent leads."""
+"""A customer's row: the claim, the destination's memory, and the customer's recent leads."""
 
 import json
 from collections.abc import Mapping
@@ -12,15 +12,15 @@ from leads.platform.row_reading import reads
 from leads.platform.table_format import key_part
 
 REDELIVERY_WINDOW: Final = timedelta(minutes=15)
-"""Within this time the same lead of a customer is the sender's second try, and not a second wish."""
+"""Within this time, the same lead of a customer is a redelivery. Later it is a repeat."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecentLead:
-    """A lead in its customer's row. It tells a redelivery from a repeat. `claim`: the newest attempt's token.
+    """A lead in its customer's row, by which redeliveries and repeats are recognised. `claim`: the newest attempt's token.
 
-    `action_fingerprint` (column `journey`): the same for each lead of this action and offer; an import finds leads by it.
-    `stored_by`: the destination that has stored the lead and has not settled it yet.
+    `action_fingerprint` (column `journey`): the same for each lead with this action and offer; an import finds leads by it.
+    `stored_by`: the destination that has stored the lead, until the attempt is settled.
     """
 
     fingerprint: str
@@ -37,9 +37,9 @@ _RECENT_LEADS = TypeAdapter(tuple[RecentLead, ...])
 
 @dataclass(frozen=True, slots=True)
 class CustomerRow:
-    """A customer in one record scope. `claim`: the token of the attempt under way, "" without one.
+    """A customer in one record scope. `claim`: the token of the present attempt, "" without one. `held`: the claim still runs.
 
-    `idempotency_key`: a random UUID from the first claim on, replaced if it is refused. `memory`: the destination's own data.
+    `idempotency_key`: a random UUID since the first claim, replaced if the vendor refuses it. `memory`: the destination's data.
     """
 
     partition: str
@@ -71,7 +71,7 @@ def customer_key(customer_hash: str, scope: str) -> tuple[str, str]:
 
 @reads("customer")
 def read_customer(entity: Mapping[str, Any], *, etag: str, held: bool) -> CustomerRow:
-    """The customer's row; `held` says whether its claim still runs."""
+    """The customer of a row. `held`: whether the claim still runs."""
     return CustomerRow(
         partition=entity["PartitionKey"],
         row=entity["RowKey"],

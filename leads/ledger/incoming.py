@@ -1,4 +1,4 @@
-"""Leads that come in: a message for each on the queue, and in the ledger what a message can't hold."""
+"""Stores incoming leads: a queue message for each lead, and a ledger row for each body that a message can't hold."""
 
 import json
 from collections.abc import Callable
@@ -19,16 +19,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class IncomingLeads:
-    """Stores leads that come in. The queue is opened for a lead that can be read. The ledger is opened for a large or unreadable
-    body: most leads need no table client."""
+    """Stores incoming leads.
+
+    Readable leads need only the queue. Large and unreadable bodies need the ledger. It is opened at its first use, because most
+    leads need no table client.
+    """
 
     open_queue: Callable[[], Queue]
     open_ledger: "Callable[[], Ledger]"
 
     def put(self, message: Message, body: bytes = b"") -> None:
-        """Put a message that brings its lead. `body` is what the lead was read from, if it came as one.
+        """Put a message with a new lead. `body`: the bytes that the lead was read from, if it was read from a body.
 
-        A large one is kept in the ledger first, so that the message need only name it.
+        A lead that is too large for a message is first stored in the ledger; its message has only the id.
         """
         text = encode(message)
         if len(text) > MAX_ENVELOPE_BYTES // 4 and len(text.encode()) > MAX_ENVELOPE_BYTES:
@@ -39,9 +42,9 @@ class IncomingLeads:
         self.open_queue().put(text)
 
     def keep_unreadable(self, body: bytes, reason: str, url_offer: str = "") -> str:
-        """Keep bytes that can't be read as a lead, for a person to correct and replay. Returns their lead id.
+        """Keep bytes that can't be read as a lead, so that a person can correct and replay them. Returns their lead id.
 
-        `reason` says what is wrong and nothing of what they hold.
+        `reason` says what is wrong, and quotes nothing of the body.
         """
         from leads.core.states import State
         from leads.ledger.rows import Delivery, LeadRecord
@@ -56,7 +59,7 @@ class IncomingLeads:
 
 
 def _reads_as(body: bytes, lead: Lead) -> bool:
-    """Whether the body says the lead and nothing around it."""
+    """Whether the body is read as this lead without removing a wrapper."""
     try:
         return parse_kept(body) == lead
     except UnreadableLead:

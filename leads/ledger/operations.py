@@ -1,4 +1,4 @@
-"""The table operations that write a lead and its customer. Pure: `leads.ledger.transactions` carries them out."""
+"""Builds the table operations that write a lead and its customer. Pure: `leads.ledger.transactions` carries them out."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,12 +24,12 @@ from leads.ledger.todo_rows import todo_entity, todo_key
 from leads.platform.storage import Operation, replacing
 
 RECENT_KEPT = 8
-"""How many recent leads a customer's row names at least, for repeats of any age."""
+"""The least number of recent leads that a customer's row keeps, for repeats of any age."""
 RECENT_AT_MOST = 80
-"""How many it names at most: a text of a table holds 32 Ki characters, and one of them takes about 250."""
+"""The most recent leads that a customer's row keeps: a text column holds 32 Ki characters, and a lead takes about 250."""
 
 Change = Callable[[LeadRecord], None]
-"""Alters a record in place."""
+"""Changes a record in place."""
 
 
 def new_customer(customer_hash: str, scope: str) -> CustomerRow:
@@ -60,7 +60,7 @@ def with_delivered(
     """The customer's row after an attempt to send this lead."""
     memory = customer.memory if delivered.memory is None else delivered.memory
     if overlapped:
-        memory = {**customer.memory, **memory}  # the other attempt may have added to it since
+        memory = {**customer.memory, **memory}  # another attempt may have added to the memory since
     recent = tuple(replace(seen, stored_by=stored_by) if seen.lead_id == lead_id else seen for seen in customer.recent)
     return replace(customer, record_id=delivered.record_id or customer.record_id, memory=memory, recent=recent)
 

@@ -1,4 +1,4 @@
-"""Queries over many leads: lists, to-do rows, counts. Each reads only the range of keys that it is about."""
+"""Queries over many leads: lists, to-do rows, counts. Each query reads only its range of keys."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from leads.platform.threads import map_in_order
 
 PARTITIONS = "0123456789abcdef"
 TODO_SECONDS = 120
-"""For all partitions together. The caller's deadline may come earlier."""
+"""Time limit of a query over all partitions. The caller's deadline may come earlier."""
 _AT_ONCE = 8
 _PAGE = 1000
 _AFTER = "<"
@@ -110,14 +110,14 @@ def newest(
 
 
 def received_between(prefix: str, since: datetime | None, until: datetime | None) -> str:
-    """A condition on rows whose keys are a prefix and a complemented lead id. None = no bound."""
+    """A condition on rows by time of receipt, for keys made of a prefix and a complemented lead id. None = no bound."""
     first = complement(id_time(until)) if until else ""
     last = f"{prefix}{complement(id_time(since))}~" if since else f"{prefix[:-1]}{_AFTER}"
     return f"RowKey ge '{prefix}{first}' and RowKey lt '{last}'"
 
 
 def anything(item: Todo) -> bool:  # noqa: ARG001
-    """The condition that each undelivered lead meets."""
+    """A condition that every undelivered lead meets."""
     return True
 
 
@@ -147,9 +147,9 @@ def todo(
 
 
 def todo_after(ledger: Ledger, state: State, connection: str | None, after: str) -> Iterator[tuple[str, Todo]]:
-    """Undelivered leads of a state, of one connection or of all, each with its cursor. `after` is the cursor to go on behind.
+    """Undelivered leads of a state, of one connection or of all, each with its cursor. `after`: the cursor to continue after.
 
-    Pages are read as their leads are asked for. Raises ValueError if `after` is no such cursor.
+    Pages are read lazily. Raises ValueError if `after` is malformed.
     """
     begun, slash, row = after.partition("/")
     if after and (begun not in PARTITIONS or len(begun) != 1 or not slash or not _plain_key(row)):
@@ -182,7 +182,7 @@ def _arrival(row: Any) -> tuple[str, Arrival]:
 
 
 def records(ledger: Ledger, since: datetime, until: datetime) -> Iterator[LeadRecord]:
-    """The leads received from `since` on and before `until`, with all that is known of them, unordered."""
+    """The whole records of the leads received from `since` on and before `until`, unordered."""
     return read_each(_received(ledger, since, until, None), lambda row: _record(ledger, row))
 
 
@@ -198,7 +198,7 @@ def is_older_than(ledger: Ledger, moment: datetime) -> bool:
 
 
 def within(ledger: Ledger, since: datetime, until: datetime) -> Iterator[Known]:
-    """The leads received from `since` on and before `until`, unordered. Leads whose customer is no longer known are left out."""
+    """The leads received from `since` on and before `until`, unordered. Leads without a known customer are left out."""
     rows = _received(ledger, since, until, ["offer", "action", "customer", "state"])
     return (known for known in read_each(rows, lambda row: _known(row) or _looked_up(ledger, row)) if known)
 
@@ -219,7 +219,7 @@ def _looked_up(ledger: Ledger, row: Any) -> Known | None:
 
 
 def _received(ledger: Ledger, since: datetime, until: datetime, columns: list[str] | None) -> Iterator[Any]:
-    """The rows of leads received from `since` on and before `until`; `columns` None = whole, with their metadata."""
+    """The rows of leads received from `since` on and before `until`. `columns` None = whole rows with metadata."""
     first, last = complement(id_time(until)), complement(id_time(since))
     condition = f"RowKey gt 'lead;{first}~' and RowKey lt 'lead;{last}~'"
     select = ["RowKey", *columns] if columns else None
@@ -233,7 +233,7 @@ def _received(ledger: Ledger, since: datetime, until: datetime, columns: list[st
 class Backlog:
     """The undelivered leads for one tick of `watch`.
 
-    They are read whole, with one request for each partition, unless a partition holds more than a page.
+    If each partition has at most a page of them, all are read at once, with one request for each partition.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -295,7 +295,7 @@ def unreadable_rows(ledger: Ledger) -> list[UnreadableRow]:
 
 
 def bodies(ledger: Ledger, before: datetime, after: datetime) -> Iterator[str]:
-    """Lead ids of the bodies that were received in a time span and have rows of their own."""
+    """Lead ids of the body rows that were received in a time span."""
     condition = f"RowKey ge 'body;{id_time(after)}' and RowKey lt 'body;{id_time(before)}'"
     for partition in PARTITIONS:
         for row in _rows(ledger, partition, condition, _PAGE, select=["RowKey"]):

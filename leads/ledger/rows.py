@@ -20,7 +20,7 @@ BODY_CHUNK = 60_000
 """Bytes of a binary column, which holds 64 KiB."""
 MAX_ATTEMPTS_KEPT = 40
 REFERENCE_KEPT = 1_000
-"""How many characters of an offer's or source's name are kept beside the lead. Real names are far shorter."""
+"""Most characters of an offer's or source's name in listings and to-do rows. Real names are far shorter."""
 UNROUTED_OFFER = "-"
 ERASED_ON_REQUEST = "the customer was erased on request"
 
@@ -41,9 +41,9 @@ class AttemptLog:
 class Delivery:
     """The delivery of one lead to one destination. `destination`: "" while the lead is not routed.
 
-    `seq`: the number of the newest message that is known to be on the queue. `step`, `spent` (seconds): the part of the retry
-    budget that is used up. `forced`: a person wants the lead sent, whatever the customer's history, a policy or its import says.
-    `dismissed`: the note of the person who has dismissed it. `dismissed_from`: the state that it had then.
+    `seq`: the number of the newest message that is known to be on the queue. `step`, `spent` (seconds): the used part of the
+    retry budget. `forced`: a person wants the lead sent in spite of the customer's history, policies and import mode.
+    `dismissed`: the note of a person who dismissed the delivery. `dismissed_from`: the state before the dismissal.
     """
 
     destination: str
@@ -68,7 +68,7 @@ class Delivery:
     attempts: tuple[AttemptLog, ...] = ()
 
     def still_to_do(self, seq: int) -> bool:
-        """Whether the message `seq` is still to be handled. Otherwise it is a leftover."""
+        """Whether the message `seq` still has to be handled. Otherwise it is a leftover."""
         if self.state in FINAL:
             return False
         if self.state in ON_THE_QUEUE:
@@ -76,7 +76,7 @@ class Delivery:
         return seq > self.seq
 
     def log(self, attempt: AttemptLog) -> None:
-        """Add an attempt, once, keeping the newest `MAX_ATTEMPTS_KEPT`."""
+        """Add an attempt, unless it is there already. Only the newest `MAX_ATTEMPTS_KEPT` are kept."""
         if all(known.id != attempt.id for known in self.attempts):
             self.attempts = (*self.attempts, attempt)[-MAX_ATTEMPTS_KEPT:]
 
@@ -92,12 +92,11 @@ def copied(deliveries: Mapping[str, Delivery]) -> dict[str, Delivery]:
 class LeadRecord:
     """A lead as the ledger knows it.
 
-    `etag`: "" while the record is not stored. `stored`: the offer that its rows are listed under, and the deliveries that they
-    hold. `corrects`: the id of the lead that this one replaces with corrections. `only`: the destinations of a correction (none
-    named = all).
+    `etag`: "" while the record is not stored. `stored`: the offer and the deliveries that the lead's stored rows have.
+    `corrects`: the id of the lead that this lead corrects. `only`: the destinations of a correction (empty = all).
 
-    After its personal data is removed (`emptied_at`), `lead` stays None. `customer` (the hash), `action`, `source` and `is_test`
-    are kept.
+    After the personal data is removed (`emptied_at`), `lead` is None. `customer` (the hash), `action`, `source` and `is_test` are
+    kept.
     """
 
     lead_id: str
@@ -122,20 +121,20 @@ class LeadRecord:
 
     @property
     def state(self) -> State:
-        """The most urgent state of its deliveries."""
+        """The most urgent state of the deliveries."""
         states = {delivery.state for delivery in self.deliveries.values()}
         return next((state for state in MOST_URGENT_FIRST if state in states), State.WAITING)
 
     def copy(self) -> "LeadRecord":
-        """A record whose deliveries can be changed without changing these."""
+        """A copy with its own deliveries."""
         return replace(self, deliveries=copied(self.deliveries))
 
     def delivery(self, destination: str) -> Delivery:
-        """The delivery to a destination, added if it is missing."""
+        """The delivery to a destination. A missing delivery is added."""
         return self.deliveries.setdefault(destination, Delivery(destination))
 
     def has_code(self, destination: str, code: str | None) -> bool:
-        """Whether the last attempt at a destination has this code; None = whether the lead goes there at all."""
+        """Whether the last attempt at a destination has this code. `code` None = whether the lead has this destination."""
         delivery = self.deliveries.get(destination)
         if code is None or delivery is None:
             return delivery is not None
@@ -147,7 +146,7 @@ class LeadRecord:
         return any(delivery.state in DONE for delivery in self.deliveries.values())
 
     def close(self, at: datetime, reason: str) -> None:
-        """End the deliveries that are not final: nothing more is sent."""
+        """End the deliveries that are not final, so that nothing more is sent."""
         for delivery in self.deliveries.values():
             if delivery.state not in FINAL:
                 delivery.state, delivery.next_at, delivery.updated_at = State.ERASED, None, at
@@ -185,12 +184,12 @@ def lead_key(lead_id: str) -> tuple[str, str]:
 
 
 def listing_key(lead_id: str, offer: str) -> tuple[str, str]:
-    """Keys of a lead's row in lists: by offer, newest first, without personal data."""
+    """Keys of a lead's listing row: by offer, newest first."""
     return partition_of(lead_id), f"offer;{key_part(offer or UNROUTED_OFFER)};{complement(lead_id)}"
 
 
 def same_in_lists(one: LeadRecord, other: LeadRecord) -> bool:
-    """Whether lists show both records alike."""
+    """Whether both records look the same in lists."""
     return _summary(one) == _summary(other)
 
 
@@ -203,12 +202,12 @@ def keys(key: tuple[str, str]) -> dict[str, Any]:
 
 
 def lead_entity(record: LeadRecord, *, whole: bool) -> dict[str, Any]:
-    """The lead's row: all of it, or only what changes after it was first written."""
+    """The lead's row: `whole`, or only the columns that can change after the first write."""
     entity = keys(lead_key(record.lead_id)) | _summary(record) | {"listed": record.offer or UNROUTED_OFFER}
     for name, delivery in record.deliveries.items():
         if whole or record.stored[1].get(name) != delivery:
             entity[f"to_{name}"] = _DELIVERY.dump_json(delivery, exclude_defaults=True).decode()
-    # A merge can't remove a column: the column of a removed delivery is made blank.
+    # A merge can't remove a column, so the column of a removed delivery is set to "".
     entity |= {f"to_{name}": "" for name in record.stored[1] if name not in record.deliveries}
     if whole:
         entity |= {"url_offer": record.url_offer, "traceparent": record.traceparent}
@@ -223,7 +222,7 @@ def lead_entity(record: LeadRecord, *, whole: bool) -> dict[str, Any]:
 
 
 def _origin(record: LeadRecord) -> dict[str, Any]:
-    """How a lead came in, if not from the marketplace, and what an import finds it by."""
+    """Columns about a lead's origin if it is not the marketplace, and columns by which an import finds the lead."""
     origin = {"imported": record.imported.value, "corrects": record.corrects, "only": ",".join(record.only)}
     if record.lead is not None:
         origin |= {"customer": customer_of(record.lead, record.lead_id), "action": record.lead.action[:REFERENCE_KEPT]}
@@ -234,7 +233,7 @@ def _origin(record: LeadRecord) -> dict[str, Any]:
 
 @reads("lead")
 def read_lead(entity: Mapping[str, Any], etag: str) -> LeadRecord:
-    """The record of a lead's row. Its `lead` is None if the body is in a row of its own, or can't be read."""
+    """The record of a lead's row. `lead` is None if the body has its own row, or can't be read."""
     deliveries = {
         column.removeprefix("to_"): _DELIVERY.validate_json(value)
         for column, value in entity.items()
@@ -269,7 +268,7 @@ def listing_entity(record: LeadRecord) -> dict[str, Any]:
 
 
 def _summary(record: LeadRecord) -> dict[str, Any]:
-    """What lists show of a lead, without personal data."""
+    """The columns for lists of leads. They hold no personal data."""
     summary: dict[str, Any] = {
         "offer": record.offer,
         "stage": record.stage.value,
@@ -287,7 +286,7 @@ def _summary(record: LeadRecord) -> dict[str, Any]:
 
 
 def body_entity(lead_id: str, body: bytes) -> dict[str, Any]:
-    """A body as it was received, in binary columns."""
+    """The row of a body as it was received, in binary columns."""
     pieces = {
         f"body_{start // BODY_CHUNK}": body[start : start + BODY_CHUNK] for start in range(0, len(body), BODY_CHUNK)
     }

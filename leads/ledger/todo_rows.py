@@ -1,4 +1,4 @@
-"""To-do rows: the undelivered leads that `watch` looks for, by state and connection."""
+"""To-do rows: the undelivered leads by state and connection, for `watch`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ def todo_prefix(state: State, connection: str | None = None) -> str:
 
 
 def todo_key(lead_id: str, delivery: Delivery) -> tuple[str, str]:
-    """Keys of an undelivered lead's row: by state and connection, oldest first."""
+    """Keys of an undelivered lead's to-do row: by state and connection, oldest first."""
     return partition_of(lead_id), f"{todo_prefix(delivery.state, delivery.connection)}{lead_id};{delivery.destination}"
 
 
 def todo_entity(record: LeadRecord, delivery: Delivery) -> dict[str, Any]:
-    """The row for `watch`. It holds what an unrouted lead is routed by, and no personal data."""
+    """The to-do row. For an unrouted lead it has the fields that routing needs. It holds no personal data."""
     entity = keys(todo_key(record.lead_id, delivery)) | {
         "lead_id": record.lead_id,
         "destination": delivery.destination,
@@ -47,7 +47,7 @@ def todo_entity(record: LeadRecord, delivery: Delivery) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Todo:
-    """An undelivered lead and destination as `watch` sees it. `partly_done`: see `LeadRecord`."""
+    """An undelivered lead at one destination. `partly_done`: as in `LeadRecord`."""
 
     lead_id: str
     state: State

@@ -1,6 +1,6 @@
-"""Tombstones: which customers were erased, and when. A lead that they sent before is emptied wherever it appears later.
+"""Tombstones: which customers were erased, and when. If an older lead of theirs appears later, the app empties it.
 
-A tombstone holds no address, only the customer's hash. It stays for good, because a message never expires.
+A tombstone holds the customer's hash, not the address. It is kept for ever, because queue messages never expire.
 """
 
 from collections.abc import Iterator
@@ -17,18 +17,18 @@ from leads.platform.table_format import odata_time
 
 CACHE_SECONDS: Final = 60
 RECENT: Final = timedelta(days=8)
-"""Tombstones as young as this are known to every instance; for an older lead the one of its customer is read."""
+"""Every instance caches the tombstones of this age. For older leads, the customer's tombstone is read."""
 _TRIES: Final = 8
-"""Only another erasure of the same customer can be in the way."""
+"""Only a simultaneous erasure of the same customer causes a conflict."""
 _PARTITION: Final = "gone"
-"""Not the customer's own partition: so all young ones are read with one request."""
+"""One partition for all customers, so that one request reads all young tombstones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """A customer's hash, when they were erased, and whether what was under way at that moment has been looked after.
+    """A customer's hash, and the time of the erasure.
 
-    `etag` is that of the row, "" while it is not stored.
+    `settled`: the leads that were in delivery at that time are emptied, too. `etag`: "" while the row is not stored.
     """
 
     customer: str
@@ -38,14 +38,14 @@ class Tombstone:
 
 
 class Tombstones:
-    """The tombstones in the ledger's table; the young ones are read at most once in `CACHE_SECONDS`."""
+    """The tombstones in the ledger's table. Young ones are read at most once in `CACHE_SECONDS`."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
         self._young = CachedValue[dict[str, datetime]](fresh_for(CACHE_SECONDS), StorageBusy)
 
     def put(self, customer: str, at: datetime) -> None:
-        """Say that all that this customer has sent up to now is erased. A later moment that is known stays."""
+        """Store that the customer's leads up to `at` are erased. If a later time is stored, it stays."""
         for _ in range(_TRIES):
             known = self.get(customer)
             if known is not None and known.at >= at:
@@ -56,14 +56,14 @@ class Tombstones:
         raise StorageBusy
 
     def settle(self, tombstone: Tombstone) -> None:
-        """Note that leads in delivery at the time of the erasure are looked after, unless the customer was erased again since."""
+        """Mark a tombstone as settled, unless the customer was erased again since it was read."""
         with suppress(Conflict):
             self._write(replace(tombstone, settled=True))
 
     def storage_time(self) -> datetime:
-        """Storage's time, rounded up. A wrong clock of this machine would leave leads, or erase new ones.
+        """Storage's time, rounded up: a wrong clock of this machine would leave leads, or erase new ones.
 
-        Its random fraction tells an erasure's own changes from those of others in the same second.
+        A random fraction identifies the erasure, so that its changes differ from other changes in the same second.
         """
         answered = AnswerTime()
         self._table.get(_PARTITION, _row(""), raw_response_hook=answered)
@@ -74,11 +74,11 @@ class Tombstones:
         return _read(entity) if entity else None
 
     def unsettled(self) -> Iterator[Tombstone]:
-        """The young ones with leads that are still to be looked after."""
+        """The young tombstones that are not settled."""
         return (stone for stone in self._read_young() if not stone.settled)
 
     def cover(self, customer: str, received_at: datetime) -> bool:
-        """Whether a lead of this customer was received before they were erased."""
+        """Whether a lead of this customer was received before the customer was erased."""
         young = self._young.get(lambda: {stone.customer: stone.at for stone in self._read_young()})
         at = young.get(customer)
         if at is None and clock.now() - received_at > RECENT:

@@ -1,6 +1,6 @@
-"""The ledger: leads, customers and what is still to do, in one table.
+"""The ledger: leads, customers and to-do rows in one table.
 
-The rows of a lead and of its customer share a partition, so one transaction can change them together.
+The rows of a lead and of its customer share a partition, so that one transaction can change them together.
 """
 
 from collections.abc import Sequence
@@ -42,15 +42,15 @@ from leads.platform.table_format import keys_beginning
 
 LEDGER_TABLE = "LeadLedger"
 CLAIM_LEASE_SECONDS = 240
-"""A claim ends by itself after this time: longer than any send (150 s), shorter than `functionTimeout` (300 s)."""
+"""The lease of a claim: longer than any send (150 s), shorter than `functionTimeout` (300 s)."""
 LEADS_IN_A_TRANSACTION = 40
 """A transaction holds 4 MiB. A lead with ten destinations and all their attempts may take 60 KB."""
 TRIES = 8
-"""How often a write is tried while others change the same rows."""
+"""Tries of a write that conflicts with other writers."""
 
 
 class LeadKnown(Exception):
-    """The lead's row exists already, or has changed since it was read. `record` is what is stored now."""
+    """The lead's row exists already, or has changed since it was read. `record`: the stored record."""
 
     def __init__(self, record: LeadRecord) -> None:
         super().__init__(record.lead_id)
@@ -58,12 +58,12 @@ class LeadKnown(Exception):
 
 
 class LedgerBusy(Exception):
-    """Others changed the same rows at each try. A later try may succeed."""
+    """Each try conflicted with other writers. A later try may succeed."""
 
 
 @dataclass(slots=True)
 class Claim:
-    """The right to send one lead of a customer to one destination, until it is settled or the lease ends."""
+    """The right to send one lead of a customer to one destination, until the lead is settled or the lease ends."""
 
     customer: CustomerRow
     token: str
@@ -86,19 +86,19 @@ class Ledger:
         self._given_up = GivenUp()
 
     def read(self, lead_id: str) -> LeadRecord | None:
-        """A lead by its id, None if it is not known. A body in a row of its own costs a second request."""
+        """A lead by its id, None if unknown. A lead with its own body row costs a second request."""
         entity = self.table.get(*lead_key(lead_id))
         if entity is None:
             return None
         record = read_lead(entity, _etag(entity))
         if record.has_body and record.state is not State.UNREADABLE:
             body = self.body(lead_id)
-            with suppress(UnreadableLead):  # it was unreadable, and a person has corrected it since
+            with suppress(UnreadableLead):  # the body was unreadable, and a person has corrected the lead since
                 record.lead = parse_kept(body) if body else None
         return record
 
     def body(self, lead_id: str) -> bytes | None:
-        """The body as it was received, where the ledger keeps it."""
+        """The body as it was received; None if the ledger does not keep it."""
         entity = self.table.get(*body_key(lead_id))
         return read_body(entity) if entity else None
 
@@ -110,7 +110,7 @@ class Ledger:
         self.table.write([("delete", keys(body_key(lead_id)), {})])
 
     def keep_unreadable(self, record: LeadRecord, body: bytes) -> None:
-        """Keep a body that can't be read, with a record that lists it. Does nothing if it is kept already."""
+        """Keep a body that can't be read, and its record. Does nothing if the body is kept already."""
         operations = [*lead_operations(record), creating(body_entity(record.lead_id, body))]
         try:
             self.table.write(operations)
@@ -121,8 +121,8 @@ class Ledger:
     def empty(self, record: LeadRecord, at: datetime, reason: str) -> LeadRecord:
         """Remove a lead's personal data from its row, its body and its to-do rows. Safe to repeat.
 
-        A `record` that is not stored yet is written without personal data. What others change at the same time is kept.
-        Raises `LedgerBusy`.
+        A `record` that is not stored yet is written without personal data. Simultaneous changes by others are kept. Raises
+        `LedgerBusy`.
         """
         for _ in range(TRIES):
             gone = record.emptied(at, reason)
@@ -135,7 +135,7 @@ class Ledger:
                 except Conflict as conflict:
                     if conflict.index == 0:
                         break
-                    operations.pop(conflict.index)  # a row that was to go is gone
+                    operations.pop(conflict.index)  # the row to delete is gone already
                     continue
                 gone.stored = stored_as(gone)
                 return gone
@@ -143,7 +143,7 @@ class Ledger:
         raise LedgerBusy(record.lead_id)
 
     def empty_all(self, records: Sequence[LeadRecord], at: datetime, reason: str) -> None:
-        """As `empty`, for many leads of one partition in each transaction."""
+        """As `empty`, for leads of one partition, many in each transaction."""
         emptying = [(record, emptying_operations(record, record.emptied(at, reason))) for record in records]
         for first in range(0, len(emptying), LEADS_IN_A_TRANSACTION):
             part = emptying[first : first + LEADS_IN_A_TRANSACTION]
@@ -153,7 +153,7 @@ class Ledger:
                     self.empty(record, at, reason)
 
     def _written(self, operations: list[Operation]) -> bool:
-        """Whether the operations were carried out. False: a row is not as they expect it."""
+        """Carry out the operations. Returns False on a conflict."""
         try:
             self.table.write(operations)
         except Conflict:
@@ -169,10 +169,10 @@ class Ledger:
     def forget_customer(
         self, customer: CustomerRow, unwritten: Sequence[LeadRecord], at: datetime, reason: str
     ) -> None:
-        """Remove a customer's row. Raises `Conflict` if it has changed since it was read.
+        """Remove a customer's row. Raises `Conflict` if the row has changed since it was read.
 
         `unwritten`: leads that the row names and the ledger does not know. They are written without personal data, so that a
-        delivery which has one in hand does not send it.
+        worker that has such a lead does not send it.
         """
         operations: list[Operation] = [
             ("delete", {"PartitionKey": customer.partition, "RowKey": customer.row}, if_unchanged(customer.etag))
@@ -182,7 +182,7 @@ class Ledger:
         self.table.write(operations)
 
     def customer(self, customer_hash: str, scope: str) -> CustomerRow | None:
-        """A customer's row in a record scope, or None. `held`: its claim still runs, by storage's clock."""
+        """A customer's row in a record scope, or None. `held` is judged by storage's clock."""
         answered = AnswerTime()
         entity = self.table.get(*customer_key(customer_hash, scope), raw_response_hook=answered)
         if entity is None:
@@ -196,11 +196,11 @@ class Ledger:
     def claim(
         self, record: LeadRecord, customer_hash: str, scope: str, known: CustomerRow | None, seen: RecentLead
     ) -> Claim:
-        """Claim the customer for one attempt to send this lead. `seen.claim` is the attempt's token; no other attempt has it.
+        """Claim the customer for one attempt to send this lead. `seen.claim`: the attempt's unique token.
 
         `known`: the customer's row as just read, None if it was not read. A customer's first lead costs one request.
-        Raises `LeadKnown` if the stored lead is not `record`, and `CustomerChanged` if the customer's row is not `known`. That
-        row may hold this very claim: the answer to an earlier try of the request may have been lost.
+        Raises `LeadKnown` if the stored lead is not `record`, and `CustomerChanged` if the customer's row is not `known`. The row
+        may have this claim already, if the answer to an earlier try of the request was lost.
         """
         token = seen.claim
         customer = with_recent_lead(known or new_customer(customer_hash, scope), seen)
@@ -217,7 +217,7 @@ class Ledger:
         return Claim(replace(customer, etag=etags[0]), token)
 
     def remember(self, claim: Claim, lead_id: str, destination: str, done: Delivered) -> None:
-        """Write that a destination has stored a lead, before its further steps are tried. The claim stays."""
+        """Write that a destination has stored a lead, before the destination's further steps. The claim stays."""
         customer = claim.customer
         for _ in range(TRIES):
             learnt = with_delivered(
@@ -236,14 +236,14 @@ class Ledger:
             return
 
     def give_up(self, token: str, *, may_have_sent: bool) -> None:
-        """End a claim of this process without a request: no attempt sends under it any more.
+        """End a claim of this process without a request. No attempt sends under it after this.
 
-        Without this, an attempt that failed with storage would keep its own lead waiting until the lease ends.
+        Without this, an attempt that failed because of storage would block its own lead until the lease ends.
         """
         self._given_up.add(token, may_have_sent=may_have_sent)
 
     def never_sent(self, token: str) -> bool:
-        """Whether this process gave up the claim before it sent anything."""
+        """Whether this process gave up the claim before sending anything."""
         return self._given_up.has(token, may_have_sent=False)
 
     def _first_claim(self, customer: CustomerRow, token: str) -> Claim:
@@ -254,7 +254,7 @@ class Ledger:
         return Claim(replace(customer, etag=etags[0]), token)
 
     def _touch(self, record: LeadRecord) -> Operation:
-        """Makes a claim depend on the lead's row: a new row is created, a known one must be unchanged."""
+        """The operation that ties a claim to the lead's row: it creates a new row, or requires an unchanged one."""
         if not record.etag:
             return creating(lead_entity(record, whole=True) | {"listed": ""})
         return ("update", keys(lead_key(record.lead_id)), merging(record.etag))
@@ -270,10 +270,10 @@ class Ledger:
     ) -> LeadRecord:
         """Change a lead's record, its listing, its to-do rows and, with a claim, its customer, in one transaction.
 
-        `change` alters the record in place. If others have changed the lead, it is called again with the stored record, so that
-        their changes stay. `delivered` is added to the customer's row. With `key_refused` the row gets a new idempotency key.
-        A lost claim is no error: the result of the attempt is merged into the row, its memory name by name.
-        Without a claim, raises `LeadKnown` if a new record is stored already. Raises `LedgerBusy`.
+        `change` changes the record in place. If others have changed the lead, `change` is called again with the stored record, so
+        that their changes stay. `delivered` is added to the customer's row. With `key_refused` the row gets a new idempotency
+        key. If the claim was lost, the result of the attempt is merged into the row, its memory name by name. Without a claim,
+        raises `LeadKnown` if a new record is stored already. Raises `LedgerBusy`.
         """
         customer = begun = claim.customer if claim else None
         ours = claim is not None
@@ -282,7 +282,7 @@ class Ledger:
             changed = with_change(record, change)
             operations = lead_operations(changed, delete_todos=exact)
             if customer is not None:
-                # If another attempt has the claim now, it has sent under the same key, and its answer may be lost.
+                # Another attempt may have the claim now. It has sent under the same key, and its answer may be lost.
                 known = replace(customer, idempotency_key=str(uuid4())) if key_refused and ours else customer
                 operations.insert(
                     0,
@@ -302,7 +302,9 @@ class Ledger:
                         raise LeadKnown(stored) from None
                     record = stored
                 else:
-                    exact = False  # a person removed a to-do or listing row: the other rows are written without it
+                    exact = (
+                        False  # a to-do or listing row to delete is missing: write the other rows without the deletions
+                    )
                 continue
             changed.etag = etags[0 if customer is None else 1]
             changed.stored = stored_as(changed)
@@ -310,7 +312,7 @@ class Ledger:
         raise LedgerBusy(record.lead_id)
 
     def settle_all(self, changes: Sequence[tuple[LeadRecord, Change]]) -> None:
-        """As `settle` without a claim, for many leads of one partition in each transaction."""
+        """As `settle` without a claim, for leads of one partition, many in each transaction."""
         together: list[_Prepared] = []
         operations = 0
         for record, change in changes:
@@ -350,7 +352,7 @@ class Ledger:
 
 
 class CustomerChanged(Exception):
-    """The customer's row is not the one that was read. Read it again before the next claim."""
+    """The customer's row has changed since it was read. Read it again before the next claim."""
 
 
 def _etag(entity: Any) -> str:

@@ -1,4 +1,4 @@
-"""Offers: which destinations their leads go to, by which policies; how a lead finds its offer; their table."""
+"""The model of an offer: its destinations and policies, and the check of offers that people write."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -30,7 +30,7 @@ from leads.platform.table_format import key_part
 _CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 NoticeFormat = Literal["teams", "slack", "json"]
-"""How what is posted to a chat is written."""
+"""The format of a post to a chat or program."""
 
 
 class InvalidOffer(ValueError):
@@ -46,7 +46,7 @@ class _Model(BaseModel):
 
 
 def _country_code(text: str) -> str:
-    """The country as leads hold it. Raises ValueError: a condition that no lead meets would silently leave out all leads."""
+    """The country's code, as leads hold it. Raises ValueError, because an unknown country would silently exclude all leads."""
     code = Lead(country=text.strip()).country_code
     if not code:
         raise ValueError("is no country: write its ISO 3166 code, such as DE")
@@ -54,7 +54,7 @@ def _country_code(text: str) -> str:
 
 
 def _source(text: str) -> str:
-    """The source as leads hold it: AppSource is SPZA to them."""
+    """The source as leads hold it: `AppSource` becomes `SPZA`."""
     return Lead(lead_source=text).source
 
 
@@ -122,7 +122,9 @@ class DestinationConfig(_Model):
             raise ValueError("\n".join(problems))
         settings = destinations.read_settings(self.type, self.settings)
         secrets = secret_references(settings)
-        given = self.settings.keys() & secret_settings(type(settings))  # also a reference that is no longer read as one
+        given = self.settings.keys() & secret_settings(
+            type(settings)
+        )  # includes texts that are not parsed as references
         for name in self.secret_expires:
             if name not in secrets.keys() | given:
                 raise ValueError(
@@ -205,19 +207,19 @@ class Offer(_Model):
     def _names_differ(self) -> "Offer":
         names = [destination.name for destination in self.destinations]
         if len(set(names)) < len(names):
-            raise ValueError("destinations: two of them have the same name; give each a name of its own")
+            raise ValueError("destinations: two of them have the same name; give each a different name")
         return self
 
     @property
     def ceiling_connection(self) -> str:
-        """The id of the connection behind which leads over the offer's daily ceiling are parked."""
+        """The id of the connection that holds leads over the offer's daily ceiling."""
         return f"ceiling:{key_part(self.id)}"
 
     def stage(self, lead: Lead) -> Stage:
         return stage_of(lead.action, self.stages)
 
     def refusal(self, lead: Lead, stage: Stage) -> str:
-        """The policy by which such a lead is only recorded, "" if it is delivered."""
+        """The reason and policy if such a lead is only recorded, "" if it is delivered."""
         if lead.is_test and self.policies.test_leads == "skip":
             return "test leads are only recorded (policy test_leads)"
         if stage is Stage.CROSS_LISTED and self.policies.dnc == "skip":
@@ -228,12 +230,12 @@ class Offer(_Model):
         return next((config for config in self.destinations if config.name == name), None)
 
     def dedup_scope(self, url_offer: str) -> str:
-        """Where redeliveries are recognised: the offer's id, or the address for the default offer, which takes many offers."""
+        """The scope in which redeliveries are recognised: the offer's id; for the default offer, the offer in the address."""
         return self.id if self.id != DEFAULT_OFFER else url_offer
 
 
 def read_offer(data: object) -> Offer:
-    """Check what a person wrote. Raises `InvalidOffer`, which names each wrong field."""
+    """Check an offer that a person wrote. Raises `InvalidOffer`, which names each wrong field."""
     try:
         offer = Offer.model_validate(data)
     except ValidationError as error:
@@ -246,8 +248,8 @@ def read_offer(data: object) -> Offer:
 def problem_of_id(offer_id: str) -> str:
     """Why no URL path can name an offer of this id, "" if one can. Stored offers with such an id are kept.
 
-    The host takes `.` and `..` out of a path and finds nothing behind `//`, and it hands `%2F` over as it hands over a slash
-    (ASP.NET Core documentation, "Routing in ASP.NET Core", section "Route templates").
+    The host removes `.` and `..` from a path, finds no route with `//`, and treats `%2F` as a slash (ASP.NET Core documentation,
+    "Routing in ASP.NET Core", section "Route templates").
     """
     if not NO_PART_OF_AN_ID.isdisjoint(map(str.strip, offer_id.split("/"))):
         return "can't be part of an address: leave out slashes at its ends, double slashes, and parts that are . or .."
@@ -257,12 +259,12 @@ def problem_of_id(offer_id: str) -> str:
 
 
 def offer_by_id(offer_id: str, offers: Iterable[Offer]) -> Offer | None:
-    """The offer of an id, in any case."""
+    """The offer with this id, in any case."""
     return next((offer for offer in offers if offer.id.casefold() == offer_id.casefold()), None)
 
 
 def by_connection(offers: Iterable[Offer]) -> dict[str, list[tuple[Offer, DestinationConfig]]]:
-    """The offers' destinations by the id of the connection that they use."""
+    """Connection's id → the offers' destinations that use it."""
     used: dict[str, list[tuple[Offer, DestinationConfig]]] = {}
     for offer in offers:
         for config in offer.destinations:

@@ -18,7 +18,7 @@ from leads.platform.table_format import joined_text, key_part, text_columns
 OFFERS_TABLE: Final = "LeadOffers"
 CACHE_SECONDS: Final = 60
 LOOKED_UP_AGAIN: Final = timedelta(seconds=5)
-"""A name that no offer has is looked up again after this at the earliest; all titles together count as one name."""
+"""The shortest time between two look-ups of a name that no offer has. All titles together count as one name."""
 _LOOKED_UP_KEPT: Final = 1000
 _PARTITION: Final = "offer"
 
@@ -34,12 +34,12 @@ class UnreadableOffer(InvalidOffer):
 
 
 class OfferChanged(Exception):
-    """Somebody else saved the offer since it was read."""
+    """Someone else saved the offer since it was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredOffer:
-    """An offer as it is stored. `etag` changes with every change of the offer."""
+    """A stored offer. `etag` changes with every change of the offer."""
 
     offer: Offer
     etag: str
@@ -49,20 +49,20 @@ class StoredOffer:
 class Offers:
     """The offers' table, as cached here (`route`, `all`, `known`) and as stored now (`renew`, `read`, `stored`, `get`).
 
-    The cache is read once in `CACHE_SECONDS`. Where the table can't be read, the cached offers are used for as long again.
+    The cache is read once in `CACHE_SECONDS`. While the table can't be read, the cached offers are used for twice as long.
     """
 
     def __init__(self, table: Table) -> None:
         self._table = table
         self._cached = CachedValue[tuple[StoredOffer, ...]](fresh_for(CACHE_SECONDS), StorageBusy)
         self._looked_up: dict[int, datetime] = {}
-        """Hash of a name that no offer has, and when it was last looked up."""
+        """Hash of a name that no offer has → the time of its last look-up."""
 
     def route(self, references: OfferReferences) -> Offer | None:
-        """The offer that takes a lead, None for none.
+        """The offer that takes a lead, None if none does.
 
-        An offer of the last minute may have a name that this instance does not know. So the table is read again before a later
-        name or the default offer decides.
+        An offer saved in the last minute may have a name that this instance does not know. So the table is read again before a
+        later name or the default offer decides.
         """
         offers, now = self.all(), clock.now()
         unknown = {hash(name) for name in references.unknown(offers)}
@@ -90,7 +90,7 @@ class Offers:
         return self._cached.get(self._usable)
 
     def changed_at(self) -> datetime | None:
-        """When an offer was last set; None without offers."""
+        """When an offer was last saved; None without offers."""
         return max((stored.changed_at for stored in self.known()), default=None)
 
     def _usable(self) -> tuple[StoredOffer, ...]:

@@ -1,4 +1,4 @@
-"""Which offers use a connection, and its host, as alarms and lists name them."""
+"""Names the offers that use a connection, and its host, for alarms and lists."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -12,7 +12,7 @@ NAMED_AT_MOST: Final = 5
 
 
 def named(connection_id: str, uses: Uses) -> dict[str, str]:
-    """`used_by`: the first offers and their destinations, and how many more; `host`: "" where only a secret names it."""
+    """`used_by`: the first offers with their destinations, and the number of the others. `host`: "" if only a secret names it."""
     using = uses.get(connection_id, ())
     names = [f"{offer.id}/{config.name}" for offer, config in using]
     if (left_out := len(names) - NAMED_AT_MOST) > 0:
