@@ -95,18 +95,6 @@ def costs(deployment: Deployment, leads: int, choice: Choice) -> dict[str, float
     }
 
 
-def price_rows() -> list[str]:
-    """The table of prices as it stands in the documents."""
-    found = []
-    for name, listed in LISTED["prices"].items():
-        usd, source = f"{listed['usd']:.9f}".rstrip("0"), listed["source"]
-        if allowance := LISTED["free"].get(name):
-            usd += f", {allowance['amount']:,} free"
-            source += f"; free: {allowance['source']}, {allowance['read']}"
-        found.append(f"| {name} | {usd} | {source} | {listed['read']} |")
-    return found
-
-
 def volume_rows(deployment: Deployment) -> list[str]:
     """What each part costs at three volumes, as it stands in the documents."""
     columns = [costs(deployment, leads, Choice.of(deployment)) for leads in REQUESTS_OF_LEAD]
