@@ -42,10 +42,13 @@ def speed_up_app(clock: Clock) -> None:
     """
     from azure.storage.queue import QueueClient
 
+    clients: list[type[QueueClient]] = [QueueClient]
     if module_exists("leads.core.clock"):
         importlib.import_module("leads.core.clock").now = clock.now  # type: ignore[attr-defined]
-    for method in ("send_message", "update_message"):
-        setattr(QueueClient, method, _with_real_delay(getattr(QueueClient, method), clock))
+        clients.append(importlib.import_module("leads.platform.message_client").MessageClient)
+    for client in clients:
+        for method in {"send_message", "update_message"} & vars(client).keys():
+            setattr(client, method, _with_real_delay(getattr(client, method), clock))
 
 
 def module_exists(name: str) -> bool:

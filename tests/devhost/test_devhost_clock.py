@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+from azure.storage.queue import QueueClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devhost.clock import Clock
+from devhost.clock import Clock, speed_up_app
+from leads.core import clock
+from leads.platform.message_client import MessageClient
+from leads.platform.settings import Settings
+from leads.platform.storage import Storage
 
 
 def test_without_a_factor_it_is_the_real_time() -> None:
@@ -32,3 +38,16 @@ def test_a_delay_is_never_lost_nor_made_longer(seconds: int, factor: float) -> N
     shortened = Clock(factor).storage_seconds(seconds)
     assert (shortened == 0) == (seconds == 0)
     assert shortened <= seconds
+
+
+def test_what_the_app_puts_with_a_delay_is_visible_as_much_sooner(
+    fresh_storage: str, monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(clock, "now", clock.now)
+    for client in (QueueClient, MessageClient):
+        for method in ("send_message", "update_message"):
+            monkeypatch.setattr(client, method, getattr(client, method))
+    speed_up_app(Clock(36_000))
+    queue = Storage(Settings.model_validate({"LeadsStorage": fresh_storage})).queue("leads")
+    queue.put("in ten hours", 36_000)
+    until(lambda: bool(queue.receive(1, 1)), what="the message")
