@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from leads.cli.program import COMMANDS, load
-from leads.core.lead import TEXT_FIELDS
-from leads.destinations import MODULES, destination_class
 from leads.operations.access import BASE
 from leads.operations.table import OPERATIONS
 from leads.platform.events import ALARMS, Event, named
@@ -89,24 +87,10 @@ def _in_a_cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def replay_warning() -> str:
-    """What a forced replay can mean at each destination type."""
-    rows = ["| Type | A delivered lead sent again |", "|---|---|"]
-    ours = sorted(name for name, module in MODULES.items() if module.startswith("leads."))
-    rows += [f"| `{name}` | {destination_class(name).replay_warning} |" for name in ours]
-    return "\n".join(rows)
-
-
-def correctable() -> str:
-    """The fields of a lead that can be corrected."""
-    return ", ".join(f"`{name}`" for name in TEXT_FIELDS)
-
-
 GENERATED: Mapping[str, tuple[tuple[str, Callable[[], str]], ...]] = {
     "docs/reference/http-api.md": (("operations", operations),),
     "docs/reference/events.md": (("alarms", alarms), ("events", events)),
     "docs/reference/command-line.md": (("commands", commands),),
-    "docs/how-to/recover-leads.md": (("sent twice", replay_warning), ("fields", correctable)),
 }
 """Document → the parts of it that are made, each with what makes it."""
 
