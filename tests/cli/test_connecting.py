@@ -364,7 +364,7 @@ def test_what_is_not_usable_is_not_saved_by_a_script_that_has_it_validated(run: 
         ("a.b --type azure_table --name 'A b' --yes", "destinations.0.name: does not have the right form. "),
         (
             "a.b --type azure_table --set connection_string=env:A --set table_service_uri=https://a.example.com --yes",
-            "destinations.0.settings.connection_string: leave it out, or leave out table_service_uri",
+            "destinations.0.settings.connection_string: set connection_string or table_service_uri, but not both",
         ),
     ],
 )

@@ -1,9 +1,11 @@
-"""Salesforce Web-to-Lead: posts each lead as a web form, with the organization's ID as the only credential. Unconfirmed.
+"""Salesforce Web-to-Lead: posts each lead as a web form, with the organization's ID as the only credential.
 
-Salesforce answers 200 whatever becomes of a lead, and has no key by which to recognise a second try. Sources: Salesforce Help,
-"How many leads can we capture from our website?" (500 in 24 hours, then a queue), "What happens to my web leads / cases if
-Salesforce is experiencing difficulty?" (they are kept, at this address alone), 000387310 (duplicate rules block); Salesforce,
-"Troubleshoot AppExchange Leads" (a country that is not in the picklist); names and lengths of fields: the generated form.
+Salesforce answers 200 for every lead, so that a delivery is never confirmed. Web-to-Lead has no idempotency key.
+
+Sources: Salesforce Help, "How many leads can we capture from our website?" (500 in 24 hours, then a queue), "What happens to my
+web leads / cases if Salesforce is experiencing difficulty?" (Salesforce keeps them, at this address only), 000387310 (duplicate
+rules block); Salesforce, "Troubleshoot AppExchange Leads" (a country that is not in the picklist); the generated form (names and
+lengths of fields).
 """
 
 import re
@@ -40,8 +42,8 @@ FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 HANDED_OVER: Final = "handed_over_unconfirmed"
 DAILY_LIMIT: Final = "daily_limit"
 NO_ALLOWANCE: Final = "allowance_unavailable"
-WRONG_ADDRESS: Final = "The address is not Salesforce's, or it speaks no TLS: check url."
-NO_FORM_THERE: Final = "There is no Web-to-Lead form at this address any more, or it has moved: check url."
+WRONG_ADDRESS: Final = "The address is not Salesforce's, or its host has no TLS: check url."
+NO_FORM_THERE: Final = "The address has no Web-to-Lead form, or the form has moved: check url."
 
 DEFAULT_MAPPING: Final[Mapping[str, MappingValue]] = {
     "first_name": "{first_name}",
@@ -54,10 +56,10 @@ DEFAULT_MAPPING: Final[Mapping[str, MappingValue]] = {
     "rating": "{rating_name}",
     "description": "{story}",
 }
-"""There is no country: where an organization has picklists of countries, any other spelling costs the whole lead."""
+"""Without a country. If an organization has country picklists, Salesforce drops a lead whose country is spelled differently."""
 
 REQUIRED: Final = {"last_name": NOT_PROVIDED, "company": NOT_PROVIDED}
-"""Without one of them Salesforce makes no lead and reports no error."""
+"""Without one of these fields, Salesforce creates no lead and reports no error."""
 
 DO_NOT_CONTACT: Final = {"emailOptOut": "1", "faxOptOut": "1", "doNotCall": "1"}
 
@@ -77,10 +79,10 @@ LENGTHS: Final[Mapping[str, int]] = {
     "lead_source": 40,
     "description": 32_000,
 }
-"""What the generated form admits, although some columns hold more. A text that is too long costs the whole lead."""
+"""The lengths in the generated form, although some columns hold more. Salesforce drops a lead with a longer text."""
 
 NOT_TRUNCATED: Final = frozenset({"email", "phone", "mobile", "url"})
-"""A truncated address or number would be wrong. Such a field is left out; the description has the whole value."""
+"""A truncated address or number would be wrong. Such a field is left out, and the description has the complete value."""
 
 _EMAIL: Final = re.compile(
     r"[\w!#$%&'*+/=?^`{|}~-][\w.!#$%&'*+/=?^`{|}~-]*@([A-Za-z0-9-]+\.)+[A-Za-z][A-Za-z0-9-]+", re.ASCII
@@ -91,7 +93,7 @@ _SUFFIX: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 
 
 def id_suffix(short: str) -> str:
-    """The last three characters of an ID of 18. Each one encodes which of five characters are capital letters."""
+    """The last three characters of an 18-character ID. Each encodes which of five characters are capital letters."""
     fives = (short[start : start + 5] for start in (0, 5, 10))
     return "".join(_SUFFIX[sum(1 << place for place, letter in enumerate(five) if letter.isupper())] for five in fives)
 
@@ -101,7 +103,7 @@ def _has_right_suffix(identifier: str) -> bool:
 
 
 class WebToLeadSettings(DestinationSettings):
-    """Which organization's form it is, and how many leads it takes. There is no secret."""
+    """The organization, the form's address, and the daily limit. Web-to-Lead needs no secret."""
 
     oid: str = Field(
         title="Organization ID",
@@ -142,7 +144,7 @@ class WebToLead(Destination):
     """See the module."""
 
     Settings: ClassVar[type[DestinationSettings]] = WebToLeadSettings
-    replay_warning = "Salesforce makes a second lead record: a form has no key by which it could tell."
+    replay_warning = "Salesforce creates a second lead record, because a form can't recognise a repeated lead."
     settings: WebToLeadSettings
     default_mapping: ClassVar[Mapping[str, MappingValue] | None] = DEFAULT_MAPPING
     follow_ups: ClassVar[frozenset[str]] = frozenset({"rating", "campaign"})
@@ -150,7 +152,7 @@ class WebToLead(Destination):
     @classmethod
     def connection_key(cls, settings: DestinationSettings) -> tuple[str, ...]:
         assert isinstance(settings, WebToLeadSettings)  # noqa: S101
-        # A connection with a lower limit is used up earlier. It must not pause the others.
+        # A connection with a lower limit is used up earlier. Its pause must not stop the others.
         return (settings.url, settings.organization, str(settings.daily_limit))
 
     @classmethod
@@ -175,7 +177,7 @@ class WebToLead(Destination):
         return self.context.shared(("daily quota", self.connection), make)
 
     def check(self) -> CheckResult:
-        """Whether something is left of the daily limit, and the address answers. Nothing shows whether it takes leads."""
+        """Whether the daily limit has room and the address answers. No request can show whether the form accepts leads."""
         try:
             until = self.quota.used_up_until()
         except StorageError:
@@ -234,8 +236,8 @@ class WebToLead(Destination):
 
     def _used_up(self, until: datetime) -> str:
         return (
-            f"Salesforce takes {self.settings.daily_limit} leads in 24 hours from Web-to-Lead; "
-            f"the next ones go out from {until:%Y-%m-%d %H:%M} UTC on."
+            f"Salesforce accepts {self.settings.daily_limit} leads in 24 hours from Web-to-Lead. "
+            f"The app sends the next leads from {until:%Y-%m-%d %H:%M} UTC."
         )
 
 
@@ -243,7 +245,7 @@ destination = WebToLead
 
 
 def form(mapping: Mapping[str, MappingValue], outgoing: OutgoingLead, customer: Customer) -> dict[str, str]:
-    """The lead as fields of the form. The mapping decides, but the fields that Salesforce requires are always there."""
+    """The lead as form fields. The mapping overrides every field. The fields that Salesforce requires are always present."""
     fields = dict(DO_NOT_CONTACT) if outgoing.set_do_not_contact else {}
     if outgoing.follow_up.campaign:
         fields["Campaign_ID"] = outgoing.follow_up.campaign
@@ -252,7 +254,7 @@ def form(mapping: Mapping[str, MappingValue], outgoing: OutgoingLead, customer: 
 
 
 def _fitted(name: str, value: str | float | bool) -> str:
-    """A field's text as the form can hold it. "" stands for a field that is left out, such as a box that is not ticked."""
+    """A field's text as the form can hold it. "" means that the field is left out, such as a box that is not ticked."""
     if isinstance(value, bool):
         return "1" if value else ""
     text = truncate(str(value), LENGTHS[name]) if name in LENGTHS else str(value)
@@ -262,7 +264,7 @@ def _fitted(name: str, value: str | float | bool) -> str:
 
 
 def encode(fields: Mapping[str, str]) -> str:
-    """A form's body. Half a surrogate pair has no encoding and becomes a question mark."""
+    """The body of a form. Half a surrogate pair has no encoding and becomes a question mark."""
     return urlencode(fields, encoding="utf-8", errors="replace")
 
 
@@ -270,24 +272,25 @@ _NOT_THERE: Final = frozenset({301, 307, 308, 404, 410})
 
 
 def classify(answer: Answer) -> Outcome:
-    """What the answer to a form means (RFC 9110, section 15). Salesforce itself documents none.
+    """The outcome for the answer to a form, by RFC 9110, section 15. Salesforce documents no answers.
 
-    The outcome is unknown after a status that a gateway may send for a server that has acted, and after the redirect by which a
-    form's handler sends a browser on. The header is undocumented: public integrations read it as "no lead was made".
+    The outcome is unknown after a status that a gateway may send although the server has acted, and after the redirect by which
+    a form's handler sends a browser on. The header `is-processed` is undocumented. Public integrations read an exception in it
+    as "no lead was created".
     """
     status, code = answer.status, str(answer.status)
     if 200 <= status < 300:
         if "exception" in answer.headers.get("is-processed", "").lower():
             return Rejected(
-                "Salesforce answers that it could not process the lead: check oid, and whether a field of the mapping, a "
-                "required field or a rule stands in its way.",
+                "Salesforce could not process the lead: check oid, the mapped fields, and the organization's required fields "
+                "and rules.",
                 "is_processed_exception",
             )
         return Delivered("", HANDED_OVER, unconfirmed=True)
     if status in _NOT_THERE:
         return Misconfigured(NO_FORM_THERE, code)
     if status in {401, 403, 405, 407}:
-        return Misconfigured("The address refuses the form: check url, and what stands between it and the app.", code)
+        return Misconfigured("The address refuses the form: check url, and any proxy between the app and it.", code)
     if status in {408, 425, 429, 503}:
         return Retry(code, answer.retry_after)
     if 400 <= status < 500:

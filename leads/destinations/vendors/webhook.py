@@ -1,6 +1,6 @@
 """Webhook: each lead as a signed JSON POST to an HTTPS endpoint (Standard Webhooks).
 
-All tries of a lead have the same id, by which the receiver recognises a repeated call. Signatures follow the "Standard Webhooks"
+All tries of a lead have the same ID, by which the receiver recognises a repeated call. Signatures follow the "Standard Webhooks"
 specification, version 1.0.0: HMAC-SHA256 over `id.timestamp.body`.
 """
 
@@ -32,13 +32,15 @@ from leads.platform.settings import OptionalSecret, SecretReference, SettingsErr
 from leads.platform.tracing import trace_headers
 
 PAYLOAD_VERSION: Final = 1
-WRONG_ADDRESS: Final = "The endpoint's certificate is not valid for its name, or it speaks no TLS: check url."
+WRONG_ADDRESS: Final = (
+    "The endpoint's certificate is not valid for its host name, or the endpoint has no TLS: check url."
+)
 _HEADER_NAME: Final = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
 _OWN_HEADERS: Final = frozenset({"host", "content-length", "content-type", "transfer-encoding", "connection"})
 
 
 def _map_texts(value: JsonValue, change: Callable[[str], str]) -> JsonValue:
-    """The JSON value with each of its texts changed. Names of members stay."""
+    """The JSON value with each of its texts changed. Member names stay as they are."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, list):
@@ -62,7 +64,7 @@ HeaderName = Annotated[str, Field(pattern=_HEADER_NAME), AfterValidator(_check_h
 
 
 class WebhookSettings(DestinationSettings):
-    """Where the calls go and how they are signed."""
+    """The endpoint, the signing secrets, and the content of the calls."""
 
     url: str = Field(
         title="URL",
@@ -87,16 +89,16 @@ class WebhookSettings(DestinationSettings):
     body: Annotated[JsonValue, AfterValidator(_check_body)] = Field(
         None,
         title="Body",
-        description="A body of your own instead of the documented one: JSON whose texts are templates such as "
+        description="Your own body instead of the documented body. Its JSON texts are templates such as "
         "{first_name} {last_name}.",
     )
 
 
 class Webhook(Destination):
-    """Posts each lead under the id `lead id` + `_` + destination name. The id has no dot: dots separate what is signed."""
+    """Posts each lead with the ID `LEAD_DESTINATION`. The ID has no dot, because dots separate the signed parts."""
 
     Settings: ClassVar[type[DestinationSettings]] = WebhookSettings
-    replay_warning = "The receiver is called again with the same webhook-id: what it does then is up to it."
+    replay_warning = "The receiver gets another call with the same webhook-id, and decides what to do about it."
     settings: WebhookSettings
 
     @classmethod
@@ -106,15 +108,15 @@ class Webhook(Destination):
         return (settings.url, settings.secret, *sorted(headers))
 
     def check(self) -> CheckResult:
-        """Whether every secret can be read, and the host be reached over TLS. Nothing is posted."""
+        """Whether the app can read all secrets and reach the host over TLS. Posts nothing."""
         try:
             self._keys()
             self._own_headers()
             self.http.request("HEAD", self.settings.url)
         except FAILURES as error:
             if isinstance(error, NoAnswer) and error.sent:
-                # The endpoint was reached: many endpoints answer no method but POST.
-                return CheckResult(ok=True, problem="the endpoint has no answer to HEAD", code=error.failure)
+                # The app reached the endpoint. Many endpoints answer only POST.
+                return CheckResult(ok=True, problem="the endpoint did not answer a HEAD request", code=error.failure)
             return check_result(outcome_of(error, WRONG_ADDRESS), "the endpoint did not answer")
         return CheckResult(ok=True)
 
@@ -136,7 +138,7 @@ class Webhook(Destination):
         return [PreviewedRequest("POST", self.settings.url, headers, json.loads(body))]
 
     def _message(self, outgoing: OutgoingLead, customer: Customer) -> tuple[str, bytes]:
-        """The call's id, the same for every try, and its body."""
+        """The call's ID, which is the same for every try, and its body."""
         body: JsonValue = payload(outgoing, customer)
         if self.settings.body is not None:
             body = _map_texts(self.settings.body, lambda template: render(template, outgoing, customer))
@@ -158,7 +160,7 @@ destination = Webhook
 
 
 def payload(outgoing: OutgoingLead, customer: Customer) -> dict[str, Any]:
-    """The documented body, version `PAYLOAD_VERSION`. Fields may be added; none is renamed or removed."""
+    """The documented body, version `PAYLOAD_VERSION`. Later releases may add fields, but rename and remove none."""
     lead = outgoing.lead
     return {
         "type": "lead.received",
@@ -206,7 +208,7 @@ def _standard_headers(message_id: str, timestamp: str, signatures: str) -> dict[
 
 
 def signing_key(secret: str, reference: str) -> bytes:
-    """The key of a Standard Webhooks secret: base64 behind `whsec_`. Raises `SettingsError` if it is not one."""
+    """The key of a Standard Webhooks secret, which is base64 after `whsec_`. Raises `SettingsError` for any other text."""
     try:
         key = base64.b64decode(secret.strip().removeprefix("whsec_"), validate=True)
     except binascii.Error:
@@ -217,23 +219,23 @@ def signing_key(secret: str, reference: str) -> bytes:
 
 
 def sign(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:
-    """The signature of a call, with its scheme."""
+    """The signature of a call, after the version of its scheme: `v1,…`."""
     signed = b".".join((message_id.encode(), timestamp.encode(), body))
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
 
 
 def classify(answer: Answer, message_id: str) -> Outcome:
-    """The endpoint's status as an outcome ("Standard Webhooks", section on delivery: 2xx is received, 410 ends it)."""
+    """The outcome for the endpoint's status ("Standard Webhooks", section on delivery: 2xx is success, 410 means gone)."""
     status, code = answer.status, str(answer.status)
     if 200 <= status < 300:
         return Delivered(message_id, code)
     if status in {408, 409, 425, 429} or status >= 500:
         return Retry(code, answer.retry_after)
     if 300 <= status < 400:
-        return Misconfigured("The endpoint redirects, and a lead follows no redirect: enter the final address.", code)
+        return Misconfigured("The endpoint redirects, and the app follows no redirect: enter the final address.", code)
     if status in {401, 403, 407}:
-        return Misconfigured("The endpoint refuses the call: check its secret and the headers.", code)
+        return Misconfigured("The endpoint refuses the call: check the signing secret and the headers.", code)
     if status in {404, 405, 410}:
-        return Misconfigured("There is no such endpoint, or it takes no POST: check the address.", code)
-    # Receivers with a Standard Webhooks library answer 400 to a wrong signature as well.
+        return Misconfigured("The endpoint does not exist, or does not accept POST: check the address.", code)
+    # Receivers with a Standard Webhooks library answer 400 to a wrong signature too.
     return Rejected("The endpoint does not accept this lead.", code, doubtful=status != 413)

@@ -135,7 +135,7 @@ def refused(table: Destination) -> Misconfigured:
 def test_no_other_host_is_sent_the_token_of_the_apps_identity(identity: Identity, outsider: socket.socket) -> None:
     for address in (f"https://localhost:{outsider.getsockname()[1]}", "https://example.com\\.table.core.windows.net"):
         said = refused(table_of(BY_IDENTITY, table_service_uri=address))
-        assert "only Azure's own table hosts" in said.reason
+        assert "only to Azure's own table hosts" in said.reason
     assert identity.asked == []
     assert nobody_came(outsider)
 

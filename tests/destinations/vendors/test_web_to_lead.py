@@ -372,7 +372,7 @@ def test_the_check_says_when_the_day_is_used_up_and_asks_nobody_then(pipeline: P
     salesforce.journal.clear()
     found = check(pipeline, salesforce, daily_limit=1)
     assert (found.ok, found.transient, found.code) == (False, False, "daily_limit")
-    assert re.search(r"takes 1 leads in 24 hours .* from \d{4}-\d\d-\d\d \d\d:05 UTC on", found.problem)
+    assert re.search(r"accepts 1 leads in 24 hours .* from \d{4}-\d\d-\d\d \d\d:05 UTC\.", found.problem)
     assert salesforce.journal == []
 
 

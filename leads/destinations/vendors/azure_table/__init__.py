@@ -1,7 +1,7 @@
-"""Azure Table: the `MarketplaceLeads` table as Microsoft's own connector writes it, one row per lead.
+"""Azure Table: the `MarketplaceLeads` table in the form of Microsoft's own connector, one row per lead.
 
-The columns are the ones that rows of that connector have (public receivers and issues of the marketplace documentation; there
-is no official list), plus one column per customer field, so that readers need not parse `CustomerInfo`.
+The columns are those of the connector's rows (sources: public receivers, and issues of the marketplace documentation; Microsoft
+publishes no list), plus one column per customer field, so that readers need not parse `CustomerInfo`.
 """
 
 import json
@@ -39,15 +39,15 @@ from leads.platform.storage import TABLE_TIMEOUTS, make_table, saying_why, table
 from leads.platform.storage_accounts import account_of, has_same_host
 
 OWN_CONNECTION_STRING: Final = "env:LeadsStorage"
-"""Offers of earlier releases name the app's own account so. It is read as no account, not as a secret."""
+"""The app's own account, as offers of earlier releases name it. The app reads this value as "no account set"."""
 ALREADY_THERE = "EntityAlreadyExists"
-"""The one conflict that proves that the lead is in the table; another is `TableBeingDeleted`."""
+"""The only conflict that proves that the lead is in the table. Another conflict is `TableBeingDeleted`."""
 TABLE_IS_MISSING = "TableNotFound"
 CONTENT_TYPE = "application/json;odata=nometadata"
 
 
 class AzureTableSettings(DestinationSettings):
-    """Which table. Without an account, leads go to the app's own storage account."""
+    """The table and its storage account. Without an account, leads go to the app's own storage account."""
 
     table: str = Field(
         "MarketplaceLeads",
@@ -75,17 +75,15 @@ class AzureTableSettings(DestinationSettings):
     @model_validator(mode="after")
     def _one_account(self) -> "AzureTableSettings":
         if self.connection_string and self.table_service_uri:
-            raise ValueError(
-                "connection_string: leave it out, or leave out table_service_uri; an account is named once"
-            )
+            raise ValueError("connection_string: set connection_string or table_service_uri, but not both")
         return self
 
 
 class AzureTable(Destination):
-    """Writes each lead under a key of its own, create-only. A second try finds the row and makes none."""
+    """Creates a row per lead, with the lead's ID as its key. A repeated request finds the row and writes nothing."""
 
     Settings: ClassVar[type[DestinationSettings]] = AzureTableSettings
-    replay_warning = "The table keeps the row that it has: nothing is written twice."
+    replay_warning = "The table already has the row. The app does not write it twice."
     settings: AzureTableSettings
 
     def __init__(self, settings: AzureTableSettings, context: Context) -> None:
@@ -104,12 +102,12 @@ class AzureTable(Destination):
             return check_result(outcome_of(error, ""), str(error))
         except AzureError as error:
             if isinstance(error, ResourceNotFoundError) and error_code(error) == TABLE_IS_MISSING:
-                return CheckResult(ok=True)  # the table is made with the first lead
+                return CheckResult(ok=True)  # the first lead creates the table
             return self.problem_with(error)
         return CheckResult(ok=True)
 
     def problem_with(self, error: AzureError) -> CheckResult:
-        """What a failed request says of the connection."""
+        """The result of a check or an import whose request failed."""
         outcome = self._classify(error)
         return check_result(outcome, f"storage did not answer ({outcome.code})")
 
@@ -146,7 +144,7 @@ class AzureTable(Destination):
         return True
 
     def _is_in_own_account(self) -> bool:
-        """Whether the account is the app's own, however it is named. An account that can't be determined counts as another."""
+        """Whether the account is the app's own, by whichever setting. False for an account that can't be determined."""
         if not (self.settings.connection_string or self.settings.table_service_uri):
             return True
         try:
@@ -157,13 +155,13 @@ class AzureTable(Destination):
 
     def preview(self, outgoing: OutgoingLead, customer: Customer) -> list[PreviewedRequest]:
         reference = self.settings.connection_string
-        address = f"({reference})" if reference else self.client().url  # which account it is, is a part of the secret
+        address = f"({reference})" if reference else self.client().url  # the account's name is a part of the secret
         scheme = "SharedKey" if reference or self._connection_string() else "Bearer"
         headers = {"Content-Type": CONTENT_TYPE, "Authorization": f"{scheme} {MASK}"}
         return [PreviewedRequest("POST", f"{address}/{self.settings.table}", headers, to_entity(outgoing, customer))]
 
     def client(self) -> TableClient:
-        """The client for what the secret says now: a rotated connection string makes a new one."""
+        """The client for the secret's present value. A rotated connection string makes a new client."""
         connection_string = self._connection_string()
         if self._made is None or self._made[0] != connection_string:
             self._made = (connection_string, self._build(connection_string))
@@ -176,8 +174,8 @@ class AzureTable(Destination):
 
     def _build(self, connection_string: str) -> TableClient:
         app: Settings = self.context.settings
-        # The schedule retries, and it knows the connection's health. So one quick retry is enough here, and none after a
-        # status: the client would sleep for a Retry-After of any length.
+        # The app retries the lead by its schedule and knows the connection's health, so that one quick retry is enough here.
+        # The client must not retry after a status, because it would sleep for a Retry-After of any length.
         transport = BoundedTransport(app.connection_slots, TABLE_TIMEOUTS, app.allowed_networks)
         options: dict[str, Any] = {"retry_total": 1, "retry_status": 0, "transport": transport}
         if connection_string:
@@ -195,14 +193,14 @@ class AzureTable(Destination):
         return client
 
     def _for_the_identity(self) -> str:
-        """The account's address. It gets the token of the app's identity, which opens all leads."""
+        """The account's address. Raises `SettingsError` for a host that must not get the token of the app's identity."""
         app, uri = self.context.settings, self.settings.table_service_uri
         if not uri:
             return app.table_endpoint
         if uri.rstrip("/").lower() != app.storage_table_uri.rstrip("/").lower() and not is_azure_table_address(uri):
             raise SettingsError(
-                "table_service_uri: only Azure's own table hosts are sent the token of the app's identity, such as "
-                "https://ACCOUNT.table.core.windows.net; use connection_string for any other"
+                "table_service_uri: the app sends its identity's token only to Azure's own table hosts, such as "
+                "https://ACCOUNT.table.core.windows.net; use connection_string for other hosts"
             )
         return uri
 
@@ -214,9 +212,9 @@ destination = AzureTable
 
 
 def _unwrapped(secret: str, reference: str) -> str:
-    """The connection string, also where it is wrapped in JSON as the publishing portal of 2017 did.
+    """The connection string, also from the JSON in which the publishing portal of 2017 wrapped it.
 
-    Raises `SettingsError` if there is none: an empty string would mean the app's own account.
+    Raises `SettingsError` for any other text, because an empty string would mean the app's own account.
     """
     text: object = secret
     if secret.lstrip().startswith("{"):

@@ -20,7 +20,7 @@ _FORBIDDEN_HINTS: Final = {
     "AccountIsDisabled": "the storage account is disabled",
     "KeyBasedAuthenticationNotPermitted": "the account does not allow keys: use table_service_uri and the app's identity",
 }
-"""Codes by which no lead can be written, and what to do. `_not_authenticated` has the words for one more."""
+"""Codes with which no lead can be written → what to do. `_not_authenticated` has the words for `AuthenticationFailed`."""
 
 _LEAD_ERRORS: Final = {
     "PropertyValueTooLarge",
@@ -33,10 +33,7 @@ _LEAD_ERRORS: Final = {
 
 
 def classify(error: AzureError, connection_string: str) -> Misconfigured | Retry | Rejected:
-    """The Table service's error codes as outcomes (Microsoft Learn, "Table service error codes").
-
-    `connection_string` is the one that was used, "" where the app's identity was.
-    """
+    """The outcome of a failed request. `connection_string` is that of the request, "" if the app's identity was used."""
     if not isinstance(error, HttpResponseError) or not error.status_code:
         return _unanswered(error)
     code = error_code(error)
@@ -53,7 +50,7 @@ def classify(error: AzureError, connection_string: str) -> Misconfigured | Retry
 
 
 def _unanswered(error: AzureError) -> Misconfigured | Retry:
-    """What a request means that did not get as far as an answer."""
+    """The outcome of a request without an answer."""
     if isinstance(error, NotAllowed):
         return Misconfigured(
             "The account's address is not public, or its connection string says http: use https, and allow a private "
@@ -61,11 +58,9 @@ def _unanswered(error: AzureError) -> Misconfigured | Retry:
             "address_refused",
         )
     if any(isinstance(cause, HandshakeFailed) for cause in causes(error)):
-        return Misconfigured(
-            "The account's host has no certificate of its own that is trusted: check the address.", "tls"
-        )
+        return Misconfigured("The certificate of the account's host is not trusted: check the address.", "tls")
     if type(error).__name__ == "AzureSigningError":  # the SDK does not export it
-        return Misconfigured("The account key in the connection string is no whole key: copy it once more.", "key")
+        return Misconfigured("The account key in the connection string is incomplete: copy it again.", "key")
     if isinstance(error, ClientAuthenticationError):
         return Misconfigured(
             "The app's identity got no token for the storage account: check its client id and role.", "token"
@@ -74,19 +69,19 @@ def _unanswered(error: AzureError) -> Misconfigured | Retry:
 
 
 def _not_authenticated(connection_string: str) -> str:
-    """What to repair where the service says no more than `AuthenticationFailed`, of a SAS that has ended as of a wrong key."""
+    """What to repair after `AuthenticationFailed`. The service sends this code for a SAS that has ended and for a wrong key."""
     if not connection_string:
-        return "it does not take the token of the app's identity: check table_service_uri"
+        return "it does not accept the token of the app's identity: check table_service_uri"
     if "sharedaccesssignature=" not in connection_string.lower():
         return "the account key in the connection string is wrong or was rotated"
     until = signed_until(connection_string)
     if until is not None and until <= clock.now():
-        return f"the SAS in the connection string ended on {until:%Y-%m-%d %H:%M} UTC: make a new one"
-    return "the SAS in the connection string is not valid, or the key that signed it was rotated: make a new one"
+        return f"the SAS in the connection string ended on {until:%Y-%m-%d %H:%M} UTC: make a new SAS"
+    return "the SAS in the connection string is not valid, or the key that signed it was rotated: make a new SAS"
 
 
 def error_code(error: HttpResponseError) -> str:
-    """The service's code, also from an error that the SDK passes on as it was received."""
+    """The service's code, "" if there is none. Also reads errors whose code the SDK has not decoded."""
     code = getattr(error, "error_code", None)
     if code:
         return str(getattr(code, "value", code))

@@ -1,4 +1,4 @@
-"""The rows of the table: from a lead, and back."""
+"""Writes a lead as a row of the table, and reads a row as a record of a lead."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from leads.platform.table_format import joined_text, text_columns
 
 CREATED_TIME_FORMAT: Final = "%m/%d/%Y %H:%M:%S"
 MAX_ENTITY_CHARACTERS: Final = 480_000
-"""An entity holds 1 MiB and a character takes two bytes of it; the rest is left for names and keys."""
+"""An entity holds 1 MiB. A character takes two bytes, and the rest is for names and keys."""
 
 _LEAD_COLUMNS: Final = (
     "LeadSource",
@@ -25,7 +25,7 @@ _LEAD_COLUMNS: Final = (
 
 
 def from_entity(entity: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as a record that `parse_record` reads: of this app's own rows what `to_entity` was given, other rows as they are."""
+    """The row as a record for `parse_record`. A row of this app gives the record that `to_entity` got, another row itself."""
     if "CustomerKey" not in entity:
         return dict(entity)
     try:
@@ -37,12 +37,12 @@ def from_entity(entity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def partition_of(received_at: datetime) -> str:
-    """The day on which a lead was received."""
+    """The partition key of a lead: the day on which the lead was received, such as `20260131`."""
     return received_at.strftime("%Y%m%d")
 
 
 def offer_of(entity: Mapping[str, Any]) -> str:
-    """The offer to which this app sent a row's lead; "" for the default offer, and for a row that another app wrote."""
+    """The offer of a row's lead. "" for the default offer, and for a row that another app wrote."""
     offer = str(entity.get("Offer", "")) if "CustomerKey" in entity else ""
     return "" if offer == "*" else offer
 

@@ -1,7 +1,7 @@
 """HubSpot: one contact for each e-mail address, and a note for each stage of the journey.
 
-HubSpot takes no key by which it would know a second try. But it refuses a second contact with the same e-mail address, and notes
-and tasks that are there already are told by the lead's id in them.
+HubSpot has no idempotency key. HubSpot refuses a second contact with the same e-mail address, and the app recognises its notes
+and tasks by the lead's ID in their text.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class HubSpot(Crm):
 
     Settings: ClassVar[type[DestinationSettings]] = HubSpotSettings
     replay_warning = (
-        "HubSpot has the contact and its note already: nothing is written twice, unless people have deleted it."
+        "HubSpot already has the contact and its note. The app writes neither twice, unless someone has deleted it."
     )
     settings: HubSpotSettings
     wrong_address = WRONG_ADDRESS
@@ -65,7 +65,7 @@ class HubSpot(Crm):
         return Token(self.context.secrets.read(self.settings.service_key), clock.now() + _SECRET_KEPT)
 
     def unfit(self, outgoing: OutgoingLead) -> Rejected | None:
-        words = "HubSpot knows contacts by their e-mail address, and this lead has none."
+        words = "The lead has no e-mail address, by which HubSpot identifies contacts."
         return None if outgoing.lead.email else Rejected(words, "email")
 
     def outcome_of(self, failure: Exception) -> Outcome:

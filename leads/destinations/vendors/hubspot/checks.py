@@ -1,4 +1,4 @@
-"""What a check of the connection looks at: scopes, properties and follow-up targets, and what to change where one is missing."""
+"""The check of a HubSpot connection: scopes, contact properties, and the targets of follow-ups."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,7 +17,7 @@ _SCOPES: Final = ("crm.objects.contacts.read", "crm.objects.contacts.write")
 
 
 class Checking(Checks):
-    """What leads need of an account, and what a follow-up names."""
+    """Checks what leads need of an account, and the targets of follow-ups."""
 
     _client: Client
 
@@ -30,9 +30,9 @@ class Checking(Checks):
         return [partial(self._wrong_target, stage, wanted) for stage, wanted in self._follow_up.items()]
 
     def _missing_scopes(self) -> str:
-        self._client.get_json(f"/account-info/{VERSION}/details")  # any token may
-        told = unless_gone(self._client.scopes)  # this address has no version, and may not stay
-        missing = [scope for scope in _SCOPES if told is not None and scope not in told]
+        self._client.get_json(f"/account-info/{VERSION}/details")  # every token may read it
+        granted = unless_gone(self._client.scopes)  # this address has no version, and HubSpot may remove it
+        missing = [scope for scope in _SCOPES if granted is not None and scope not in granted]
         return f"The service key lacks a scope: add {', '.join(missing)} to it." if missing else ""
 
     def _wrong_property(self) -> str:
@@ -48,16 +48,16 @@ class Checking(Checks):
         if found is None:
             return f"follow_up.{stage}.list: HubSpot has no list with this ID."
         if (as_object(found.get("list")) or found).get("processingType") == "DYNAMIC":
-            return f"follow_up.{stage}.list: the list fills itself: name a static one."
+            return f"follow_up.{stage}.list: the list is dynamic: name a static list."
         return ""
 
 
 def _property(value: MappingValue, known: Mapping[str, Any] | None) -> str:
-    """What is wrong with one property of the mapping, "" if nothing is."""
+    """The problem with one property of the mapping, "" if there is none."""
     if known is None:
-        return "HubSpot has no contact property of this name; take it out of the mapping, or make it."
+        return "HubSpot has no contact property with this name; remove it from the mapping, or create the property."
     if as_object(known.get("modificationMetadata")).get("readOnlyValue"):
-        return "HubSpot sets this property itself; take it out of the mapping."
+        return "HubSpot sets this property itself; remove it from the mapping."
     options = [str(option.get("value")) for option in json_objects(known.get("options"))]
     if options and not is_template(value) and str(value) not in options:
         return f"is not one of the property's options: {', '.join(options[:20])}."

@@ -1,4 +1,4 @@
-"""Requests to HubSpot's API, and the client that writes them down instead.
+"""Requests to HubSpot's API, and the client for previews.
 
 Sources (developers.hubspot.com): "Contacts", "Notes", "Tasks", "Associations", "Lists", "Properties", "Owners"; for the answer
 409 HubSpot/hubspot-api-php#59.
@@ -37,12 +37,12 @@ _EXISTING: Final = re.compile(r"Existing ID:\s*(\d+)")
 
 
 class EmailTaken(VendorError):
-    """Another contact has the e-mail address; `contact` is its id, "" where HubSpot does not say."""
+    """Another contact has the e-mail address. `contact` is the contact's ID, "" if HubSpot does not send the ID."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(problem_of(answer))
-        told = _EXISTING.search(answer.body.decode(errors="replace"))
-        self.contact = told.group(1) if told else ""
+        existing = _EXISTING.search(answer.body.decode(errors="replace"))
+        self.contact = existing.group(1) if existing else ""
 
 
 class Client(RestClient):
@@ -55,23 +55,23 @@ class Client(RestClient):
             raise VendorError(problem_of(answer))
 
     def contact(self, contact_id: str, names: Iterable[str]) -> dict[str, Any]:
-        """A contact with these properties and their history, and with the ids of its notes and tasks."""
+        """A contact with these properties and their history, and with the IDs of its notes and tasks."""
         asked = ",".join(names)
         path = f"{CONTACTS}/{contact_id}?properties={asked}&propertiesWithHistory={asked}&associations=notes,tasks"
         return _with_id(self.get_json(path))
 
     def create(self, properties: Mapping[str, Any]) -> str:
-        """The id of a new contact. Raises `EmailTaken`."""
+        """Create a contact. Returns its ID. Raises `EmailTaken`."""
         return str(_with_id(self.send_json("POST", CONTACTS, {"properties": properties}))["id"])
 
     def with_email(self, email: str) -> str:
-        """The id of the contact with this e-mail address (primary or additional), or ""."""
+        """The ID of the contact with this e-mail address (primary or additional), "" if there is none."""
         asked = {"idProperty": "email", "properties": ["email"], "inputs": [{"id": email}]}
         found = json_objects(self.send_json("POST", f"{CONTACTS}/batch/read", asked).get("results"))
         return str(_with_id(found[0])["id"]) if found else ""
 
     def activities(self, kind: str, contact: Mapping[str, Any], at_most: int) -> Iterator[str]:
-        """What the contact's newest notes or tasks say. Of more than 500 those that HubSpot lists first are looked through."""
+        """The texts of the contact's newest notes or tasks. Of more than 500, only the first 500 of HubSpot's list count."""
         page = as_object(as_object(contact.get("associations")).get(kind))
         if "paging" in page:
             page = self.get_json(f"{CONTACTS}/{contact['id']}/associations/{kind}?limit={_A_PAGE}")
@@ -87,7 +87,7 @@ class Client(RestClient):
             yield from (str(as_object(each.get("properties")).get(_BODIES[kind])) for each in found)
 
     def add_activity(self, kind: str, contact_id: str, body: str, properties: Mapping[str, str]) -> None:
-        """A note or a task of a contact."""
+        """Add a note or a task to a contact."""
         how = {"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": _ASSOCIATIONS[kind]}
         association = {"to": {"id": contact_id}, "types": [how]}
         content = {"properties": {**properties, _BODIES[kind]: body}, "associations": [association]}
@@ -97,18 +97,18 @@ class Client(RestClient):
         self.send_json("PUT", f"{LISTS}/{list_id}/memberships/add", [contact_id])
 
     def unsubscribe(self, email: str) -> None:
-        """Opt out of all e-mail. The address is in the path: only Marketing Hub Enterprise may send it in a body."""
+        """Opt out of all e-mail. The path holds the address, because only Marketing Hub Enterprise allows it in a body."""
         path = f"/communication-preferences/{VERSION}/statuses/{quote(email, safe='')}/unsubscribe-all?channel=EMAIL"
         self.send_json("POST", path, {})
 
     def properties(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """The contact properties of these names, as far as there are any."""
+        """The existing contact properties among these names."""
         asked = {"archived": False, "inputs": [{"name": name} for name in names]}
         found = self.send_json("POST", f"/crm/properties/{VERSION}/contacts/batch/read", asked).get("results")
         return {str(each.get("name")): each for each in json_objects(found)}
 
     def scopes(self) -> list[str]:
-        """What the token may do."""
+        """The scopes of the token."""
         found = self.request_with_token(
             lambda token: json_request("POST", _SCOPES_PATH, {"tokenKey": token}), json_object
         )
@@ -116,17 +116,17 @@ class Client(RestClient):
 
 
 def _with_id(record: dict[str, Any]) -> dict[str, Any]:
-    """The record itself. Raises `VendorError` where it has no id."""
+    """The record itself. Raises `VendorError` if the record has no ID."""
     if not isinstance(record.get("id"), str | int):
         raise VendorError(UNREADABLE)
     return record
 
 
 class PreviewClient(PreviewingClient, Client):
-    """Answers as HubSpot does where all goes well."""
+    """Answers as HubSpot does if all requests succeed."""
 
     def note(self, request: ApiRequest) -> str:
         return "" if request.path == CONTACTS else f"The new contact's id is written as {NEW_CONTACT} here."
 
-    def answer(self, request: ApiRequest) -> Answer:  # noqa: ARG002 - it answers all of them alike
+    def answer(self, request: ApiRequest) -> Answer:  # noqa: ARG002 - all requests get the same answer
         return Answer(201, {}, b'{"id": "%s"}' % NEW_CONTACT.encode())

@@ -1,4 +1,4 @@
-"""HubSpot's refusals: one table, to be held against HubSpot's. Its messages repeat customers' values: only codes and names leave.
+"""HubSpot's refusals as problems. HubSpot's messages repeat personal data, so that only codes and property names are used.
 
 Sources (developers.hubspot.com): "Error handling", "API usage guidelines", "Using object APIs" (missing scopes), and of the
 changelog "CRM API write validation enforcement" (required properties, from version 2026-09 on).
@@ -17,7 +17,7 @@ OWNER: Final = "hubspot_owner_id"
 FORGOTTEN: Final = "gdpr_deleted"
 WRONG_ADDRESS: Final = "The address is not that of HubSpot's API: check url."
 _SIGN_IN: Final = (
-    "HubSpot refuses the token: enter that of a service key (pat-…), or the new one if the key was rotated."
+    "HubSpot refuses the token: enter the token of a service key (pat-…), or the new token if the key was rotated."
 )
 _LEAD: Final = "HubSpot does not accept this lead."
 _REQUIRED: Final = "The account requires this of a new contact: fill it by the mapping, or make it optional"
@@ -34,12 +34,12 @@ _STATUSES: Final[Mapping[int, tuple[ErrorKind, str]]] = {
     **dict.fromkeys((408, 423, 429, 477), (ErrorKind.TRANSIENT, "")),
 }
 _SECONDS: Final[Mapping[str, float]] = {"SECONDLY": 1, "TEN_SECONDLY_ROLLING": 10, "DAILY": 3600}
-"""How long to wait by the policy of a 429, which names no time."""
+"""Policy of an answer 429 → seconds to wait. HubSpot sends no time."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
 def problem_of(answer: Answer) -> Problem:
-    """Why HubSpot refuses a request."""
+    """The problem of a refused request."""
     said = as_object(answer.json())
     code = _name(said.get("policyName")) or _name(said.get("category")) or str(answer.status)
     if answer.status == 400 and said:
@@ -51,7 +51,7 @@ def problem_of(answer: Answer) -> Problem:
 
 
 def _of_class(status: int, *, is_hubspots: bool) -> tuple[ErrorKind, str]:
-    """What any other status means. What is no JSON comes from something before HubSpot's API, such as "error code: 1015"."""
+    """The kind of any other status. An answer without JSON, such as "error code: 1015", comes from a proxy before HubSpot."""
     if status < 400:
         return ErrorKind.SETTINGS, WRONG_ADDRESS
     return (ErrorKind.LEAD, _LEAD) if status < 500 and is_hubspots else (ErrorKind.TRANSIENT, "")
@@ -73,7 +73,7 @@ def _refused_values(body: Mapping[str, Any], category: str) -> Problem:
 
 
 def _wrong_values(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Code and property of each. Some addresses tell them as JSON inside of the message."""
+    """Code and property of each refused value. Some addresses send both as JSON inside the message."""
     for error in json_objects(body.get("errors")):
         for name in _texts(error, "propertyName") or [""]:
             yield _name(error.get("code")), _name(name)
@@ -93,10 +93,10 @@ def _missing_rights(body: Mapping[str, Any]) -> str:
 
 
 def _texts(error: Mapping[str, Any], name: str) -> list[str]:
-    """A list in an error's context."""
+    """The texts of a list in an error's context."""
     return json_texts(as_object(error.get("context")).get(name))
 
 
 def _name(text: Any) -> str:
-    """A code or the name of a property; nothing else of an answer is repeated."""
+    """The text if it is a code or a property's name, else "". No other text of an answer is repeated."""
     return text if isinstance(text, str) and _NAME.fullmatch(text) else ""

@@ -1,4 +1,4 @@
-"""One lead on its way to its customer's contact in HubSpot."""
+"""Sends one lead to its customer's contact in HubSpot."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -19,7 +19,7 @@ from leads.destinations.vendors.hubspot.settings import HubSpotSettings
 _TEXT_CHARACTERS: Final = 65_536
 _PRIORITIES: Final = {"hot": "HIGH", "warm": "MEDIUM", "cold": "LOW"}
 _LOOKED_THROUGH: Final = 300
-"""So many of a contact's notes or tasks are looked through for the lead's own."""
+"""The number of a contact's newest notes or tasks in which the app looks for the lead."""
 
 Contact = Mapping[str, Any]
 """A contact as `Client.contact` reads it."""
@@ -54,9 +54,9 @@ class Sending(CrmSending[Contact]):
         return unless_gone(lambda: self._client.contact(record_id, sorted(self._mapping)))
 
     def _search(self) -> None:
-        """The existing contact, from HubSpot's refusal of a second contact with the e-mail address: its search lags behind."""
+        """None, because HubSpot's search lags behind. `_create` finds an existing contact by HubSpot's refusal."""
 
-    def _create(self, instead_of: str) -> Outcome:  # noqa: ARG002 - what is deleted leaves its e-mail address free
+    def _create(self, instead_of: str) -> Outcome:  # noqa: ARG002 - a deleted contact's e-mail address can be used again
         try:
             made = self._client.create({**self._owner(), **self._fields()})
         except EmailTaken as taken:
@@ -67,10 +67,10 @@ class Sending(CrmSending[Contact]):
 
     def _add_stage(self, found: Contact) -> Outcome:
         history, fields = as_object(found.get("propertiesWithHistory")), self._fields()
-        if not self._outgoing.overwrite:  # what somebody has emptied stays empty
+        if not self._outgoing.overwrite:  # a property that someone has emptied stays empty
             fields = {name: value for name, value in fields.items() if not history.get(name)}
         existing = Existing(as_object(found.get("properties")), ours=False, edited=True, last_rating="")
-        fields.pop("email", None)  # it may be one of several, of which the first stays the first
+        fields.pop("email", None)  # it may be an additional address, and must not replace the primary address
         if changes := self._lessons.changes(changes_to(existing, fields, self._outgoing, self.vocabulary)):
             self._is_changing = True
             self._client.send_json("PATCH", f"{CONTACTS}/{found['id']}", {"properties": changes})
@@ -78,7 +78,7 @@ class Sending(CrmSending[Contact]):
         return self._add_activities(found)
 
     def _add_activities(self, contact: Contact) -> Outcome:
-        """The lead's note and task, once each, then what can be repeated: the list and the opt-out."""
+        """Add the lead's note and task once each, then the repeatable steps: the list and the opt-out."""
         follow_up, contact_id = self._outgoing.follow_up, str(contact["id"])
         self._adding_to = contact_id
         if not self._customer.stored:
@@ -94,7 +94,7 @@ class Sending(CrmSending[Contact]):
         return self._delivered(contact_id, "", made="")
 
     def _add(self, kind: str, contact: Contact, properties: Mapping[str, str], *, may_be_there: bool) -> None:
-        """The lead's story, in as many notes or tasks as it takes, without those that an earlier try has added."""
+        """Add the lead's summary as notes or tasks, several for a long text, except those that an earlier try has added."""
         there = list(self._client.activities(kind, contact, _LOOKED_THROUGH)) if may_be_there else []
         pieces = chunk_html("\n\n".join([*self._lessons.remarks, summary(self._outgoing)]), _TEXT_CHARACTERS - 100)
         for number, piece in enumerate(pieces, 1):

@@ -1,4 +1,4 @@
-"""What a person enters to connect a HubSpot account."""
+"""The settings of a HubSpot connection."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from leads.platform.settings import SecretReference
 
 
 class HubSpotSettings(DestinationSettings):
-    """Which account: that of the token."""
+    """The account, which the service key determines, and the handling of existing contacts."""
 
     service_key: SecretReference = Field(
         title="Service key",
@@ -24,5 +24,5 @@ class HubSpotSettings(DestinationSettings):
     url: BaseUrl = Field(
         "https://api.hubapi.com",
         title="URL",
-        description="Of HubSpot's API. All regions have the same: leave it as it is, such as https://api.hubapi.com.",
+        description="The address of HubSpot's API, such as https://api.hubapi.com. It is the same for all regions.",
     )

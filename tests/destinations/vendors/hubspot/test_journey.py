@@ -126,7 +126,7 @@ def test_a_follow_up_is_a_task_with_its_owner_in_a_third_request(pipeline: Pipel
 def test_a_lead_without_an_e_mail_address_is_refused_with_that_reason(pipeline: Pipeline, hubspot: HubSpot) -> None:
     lead = deliver(pipeline, email="")
     assert (state(pipeline, lead), code(pipeline, lead)) == (State.DEAD_LETTER, "email")
-    assert "this lead has none" in pipeline.delivery(lead).reason
+    assert "The lead has no e-mail address" in pipeline.delivery(lead).reason
     assert hubspot.journal == []
 
 
@@ -510,13 +510,13 @@ def test_a_token_that_is_none_is_said_to_be_wrong(
 ) -> None:
     monkeypatch.setenv("LEADS_SECRET_HUBSPOT", token)
     found = check(pipeline, hubspot)
-    assert not found.ok and "enter that of a service key (pat-…)" in found.problem
+    assert not found.ok and "enter the token of a service key (pat-…)" in found.problem
 
 
 @pytest.mark.parametrize(
     ("mapping", "words"),
     [
-        ({"nonsense": "x"}, "mapping.nonsense: HubSpot has no contact property of this name"),
+        ({"nonsense": "x"}, "mapping.nonsense: HubSpot has no contact property with this name"),
         ({"createdate": "x"}, "mapping.createdate: HubSpot sets this property itself"),
         (
             {"hs_lead_status": "LATER"},
@@ -536,7 +536,7 @@ def test_a_property_that_can_not_be_filled_is_named(
     [
         ({"owner": "999"}, "follow_up.trial.owner: HubSpot has no owner with this ID."),
         ({"list": "999"}, "follow_up.trial.list: HubSpot has no list with this ID."),
-        ({"list": DYNAMIC_LIST}, "follow_up.trial.list: the list fills itself: name a static one."),
+        ({"list": DYNAMIC_LIST}, "follow_up.trial.list: the list is dynamic: name a static list."),
     ],
 )
 def test_a_target_that_is_missing_is_named_and_stands_against_no_connection(
