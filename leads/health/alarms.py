@@ -1,7 +1,7 @@
-"""Lasting alarms, a row for each that is on. The instance that sees a change first logs it, and no other does.
+"""Active alarms, a row for each. Only the instance that first sees a change logs the change.
 
-The catalogue (`leads.platform.events`) says what an alarm is about. The log gets an event when an alarm begins and one when it
-ends. The notification webhook, where one is configured, gets both too; a post that failed is retried.
+The catalogue (`leads.platform.events`) says what an alarm is about. The log gets an event when an alarm begins, and another when
+it ends. The notification webhook, if configured, gets both as well; a failed post is retried.
 """
 
 import json
@@ -26,7 +26,7 @@ Value = str | int | float
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A condition that holds now. `logged`: whatever caused it has already logged the event."""
+    """A condition that holds now. `logged`: the event has already been logged where the condition arose."""
 
     event: Event
     fields: Mapping[str, Value]
@@ -49,9 +49,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A stored alarm. `notified`: the webhook has got its beginning. `leased_at`: when an instance began to notify.
+    """A stored alarm. `notified` (column `told`): the webhook has got the beginning.
 
-    Their columns are named `told` and `telling_at`.
+    `leased_at` (column `telling_at`): when an instance took the lease to notify.
     """
 
     key: str
@@ -78,7 +78,7 @@ class Alarms:
         return sorted((row.change for row in self._rows() if row.is_on), key=lambda change: change.began_at)
 
     def update(self, active: Iterable[Alarm], checked: Collection[Event]) -> None:
-        """Store and log which alarms have begun or ended. Alarms of events that were not `checked` stay as they are."""
+        """Store and log the alarms that have begun or ended. Alarms of events that are not in `checked` stay as they are."""
         wanted = {alarm.key: alarm for alarm in active}
         rows = {row.key: row for row in self._rows()}
         now = clock.now()
@@ -91,7 +91,7 @@ class Alarms:
                 self._end(row, now)
 
     def notify(self, post: Callable[[list[Change]], bool]) -> None:
-        """Post the changes that were not posted yet. `post` returns whether it worked; if not, a later call retries."""
+        """Post the changes that were not posted yet. `post` returns whether it succeeded; if not, a later call retries."""
         now = clock.now()
         waiting = [row for row in self._rows() if not (row.is_on and row.notified)]
         free = [row for row in waiting if row.leased_at is None or now - row.leased_at >= NOTIFY_LEASE]
@@ -106,7 +106,7 @@ class Alarms:
 
     def _begin(self, alarm: Alarm, ended: _Row | None, now: datetime) -> None:
         row = _Row(alarm.key, Change(alarm.event, alarm.fields, now), alarm.logged)
-        if ended is not None:  # its end was not posted yet, so the alarm goes on
+        if ended is not None:  # the end was not posted yet, so the alarm continues
             row = replace(ended, change=replace(ended.change, ended_at=None))
         if self._write(row, ended) and not alarm.logged:
             emit(alarm.event, **alarm.fields)
@@ -114,14 +114,14 @@ class Alarms:
     def _end(self, row: _Row, now: datetime) -> None:
         if row.notified and self._has_webhook:
             ended = bool(self._write(replace(row, change=replace(row.change, ended_at=now)), row))
-        else:  # its beginning was not posted either
+        else:  # the beginning was not posted either
             ended = self._remove(row)
         end = row.change.event.end
         if ended and end is not None and not row.logged:
             emit(end, **{name: row.change.fields[name] for name in row.change.event.about})
 
     def _write(self, row: _Row, before: _Row | None) -> _Row | None:
-        """The row as it is stored now; None if another instance has changed it."""
+        """Write a row. Returns the row as stored; None if another instance has changed it."""
         entity = _entity(row)
         try:
             etags = self._table.write(
@@ -139,7 +139,7 @@ class Alarms:
         return True
 
     def _rows(self) -> list[_Row]:
-        """All but those of a newer release's events."""
+        """All rows, except those with an event of a newer release."""
         entities = self._table.query(f"PartitionKey eq '{_PARTITION}'")
         return [row for row in read_each(entities, _read) if row]
 

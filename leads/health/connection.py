@@ -1,4 +1,4 @@
-"""The health of one connection: its stored state, and how an outcome changes that state. Pure but for the row's columns."""
+"""The circuit breaker of one connection: its state, how an outcome changes it, and its row. No I/O."""
 
 import random
 from dataclasses import dataclass, replace
@@ -10,17 +10,18 @@ from leads.platform.row_reading import read_optional_time, reads
 CONNECTIONS_PARTITION: Final = "connection"
 FAILURES_UNTIL_PAUSE: Final = 5
 REFUSALS_UNTIL_PAUSE: Final = 3
-"""A lead can be refused for its own fault, and so can all leads of one customer. Leads of three customers in a row hardly are."""
+"""A refusal can be the fault of the lead, or of all leads of one customer. If leads of three customers in a row are refused, the
+connection is at fault."""
 REFUSALS_KEPT: Final = 20
 LONGEST_WAIT_SECONDS: Final = 900
-"""A vendor's `Retry-After` delays the probes of its connection by no more: a mistaken one must not hold leads for a day."""
+"""The longest delay of probes by a vendor's `Retry-After`, so that a vendor's mistake does not hold leads for a day."""
 PROBED_EVERY: Final = timedelta(minutes=1)
 CHECKED_AFTER: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A connection's health. One without a row is open and has never failed.
+    """A connection's health. A connection without a row is open and has never failed.
 
     `failures`: `Retry` outcomes in a row.
     `probed_lead`: the last lead that was sent while the connection was paused.
@@ -30,8 +31,8 @@ class Connection:
     `last_lead`: the lead that was delivered at `last_success_at`.
     `checked_at`: when `watch` last began a `check()` of the open connection.
     `attended_at`: when `watch` last probed the connection, or sent on leads that waited for it.
-    `wait_until`: the vendor's `Retry-After`. A paused connection is not probed before.
-    `person_note`: why a person has paused it, at `person_since`. Nothing but a person ends that pause.
+    `wait_until`: the vendor's `Retry-After`. A paused connection is not probed before this time.
+    `person_note`: why a person paused the connection, at `person_since`. Only a person ends that pause.
     """
 
     id: str
@@ -60,22 +61,22 @@ class Connection:
 
     @property
     def last_refusal(self) -> str:
-        """For a person: why and when the last delivery was refused; "" if one has succeeded since."""
+        """For a person: why and when the last delivery was refused; "" if a delivery has succeeded since."""
         if not self.refusal:
             return ""
         at = f" at {self.last_failure_at:%Y-%m-%d %H:%M} UTC" if self.last_failure_at else ""
         return f"the last delivery was refused{at}: {self.refusal}"
 
     def allows(self, *, probe: bool) -> bool:
-        """Whether a lead may be sent. A probe is sent in spite of the app's own pause."""
+        """Whether a lead may be sent. The app's own pause does not stop a probe; a person's pause does."""
         return not self.by_person and (probe or not self.paused)
 
     @property
     def next_check_at(self) -> datetime | None:
-        """When `watch` asks the vendor next; None = at once. While paused: every minute, but not before `wait_until`.
+        """When `watch` asks the vendor next; None = at once.
 
-        While open: after an hour without a success or check. The hour is up to a fifth longer or shorter, so that
-        connections are not asked all at once.
+        While paused: every minute, but not before `wait_until`. While open: after an hour without a success or check. The hour is
+        up to a fifth longer or shorter, so that not all connections are asked at once.
         """
         if self.paused:
             moments = (self.attended_at + PROBED_EVERY if self.attended_at else None, self.wait_until)
@@ -89,7 +90,7 @@ class Connection:
     # --- What an outcome changes ----------------------------------------------------------------------------------------
 
     def after_success(self, type_name: str, lead_id: str, began_at: datetime, now: datetime) -> "Connection":
-        """A success ends the failures in a row. It ends a pause if the attempt began after it."""
+        """A success ends the failures in a row. It also ends the pause if the attempt began after the pause."""
         proven = self.paused and (self.since is None or began_at >= self.since)
         opened = self.reopened(now) if proven else self
         return replace(
@@ -99,7 +100,7 @@ class Connection:
     def after_failures(
         self, type_name: str, count: int, reason: str, refusal: str, retry_after: float | None, now: datetime
     ) -> "Connection":
-        """So many more failures pause the connection if `FAILURES_UNTIL_PAUSE` are reached. `retry_after` is in seconds."""
+        """Add `count` failures. At `FAILURES_UNTIL_PAUSE`, the connection is paused. `retry_after` is in seconds."""
         wait = timedelta(seconds=min(retry_after, LONGEST_WAIT_SECONDS)) if retry_after else None
         changed = replace(
             self,
@@ -114,7 +115,7 @@ class Connection:
         return replace(changed, paused=True, since=now, reason=f"{changed.failures} attempts in a row failed: {reason}")
 
     def after_refusal(self, type_name: str, delivery: str, code: str, refusal: str, now: datetime) -> "Connection":
-        """A refusal pauses the connection if leads of `REFUSALS_UNTIL_PAUSE` customers in a row were refused."""
+        """Add a refusal. After refusals of `REFUSALS_UNTIL_PAUSE` customers in a row, the connection is paused."""
         if self.paused:
             return replace(self, last_failure_at=now, refusal=refusal)
         row = [*(other for other in self.refused.split() if other != delivery), delivery][-REFUSALS_KEPT:]
@@ -129,7 +130,7 @@ class Connection:
 
     def after_pause(self, type_name: str, reason: str, now: datetime) -> "Connection":
         if self.paused and self.reason == reason:
-            return self  # of many leads that are refused at once, one writes
+            return self  # if many leads are refused at once, only one of them writes
         since = self.since if self.paused else now
         return replace(self, type=type_name, reason=reason, last_failure_at=now, paused=True, since=since)
 
@@ -148,7 +149,7 @@ class Connection:
 
 
 def _customers_bucket(delivery: str) -> str:
-    """The last digit of a lead's id: the same for all leads of one customer, and for few others."""
+    """The last digit of a lead's id. All leads of one customer have the same digit, and few other leads do."""
     return delivery.partition("/")[0][-1:]
 
 

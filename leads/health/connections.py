@@ -1,6 +1,6 @@
-"""The circuit breakers of connections. Destinations of many offers can share a connection, and with it its pause and its probes.
+"""The circuit breakers of all connections. Destinations of many offers can share a connection, with its pause and its probes.
 
-Every instance reads the table again after `CACHE_SECONDS`. The outcomes of its own attempts count at once.
+Every instance reads the table again after `CACHE_SECONDS`. An instance knows the outcomes of its own attempts at once.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -30,13 +30,13 @@ CONNECTIONS_TABLE: Final = "LeadConnections"
 CACHE_SECONDS: Final = 10
 SUCCESS_RECORDED_EVERY: Final = timedelta(seconds=60)
 CHECK_WAIT_SECONDS: Final = 10.0
-"""A lead waits no longer for the check of another lead, because its own time is limited too."""
+"""The longest time that a lead waits for another lead's check of the connection, because its own time is limited, too."""
 _TRIES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """The table as it was read. `began_at`: when the reading began, by `time.monotonic`."""
+    """The table as read. `began_at`: when the reading began, by `time.monotonic`."""
 
     began_at: float
     connections: Mapping[str, Connection]
@@ -46,7 +46,7 @@ class Connections:
     """The connections' table, and what this instance has learned since it read the table."""
 
     def __init__(self, table: Table, named: Callable[[str], Mapping[str, str]]) -> None:
-        """`named` gives the fields of an event that name a connection's host and the offers that use it."""
+        """`named`: the event fields for a connection's host and the offers that use it, by the connection's id."""
         self._table = table
         self._named = named
         self._lock = Lock()
@@ -57,7 +57,7 @@ class Connections:
         self._successes: dict[str, datetime] = {}
 
     def get(self, connection_id: str) -> Connection:
-        """The connection as of `CACHE_SECONDS` ago at most; twice as long if the table can't be read."""
+        """The connection, at most `CACHE_SECONDS` old, or twice as old while the table can't be read."""
         view = self._stored.get(lambda: _View(monotonic(), {found.id: found for found in self.stored()}))
         changed, changed_at = self._own.get(connection_id, (None, -inf))
         if changed is not None and changed_at >= view.began_at:
@@ -77,7 +77,7 @@ class Connections:
 
     @contextmanager
     def checking(self, connection_id: str) -> Iterator[None]:
-        """While one lead of this instance checks the connection, others wait for up to `CHECK_WAIT_SECONDS`."""
+        """A block that one lead of this instance enters at a time. The others wait for up to `CHECK_WAIT_SECONDS`."""
         with self._lock:
             lock = self._checks.setdefault(connection_id, Lock())
         taken = lock.acquire(timeout=max(0.0, min(CHECK_WAIT_SECONDS, deadline.remaining())))
@@ -88,14 +88,14 @@ class Connections:
                 lock.release()
 
     def succeeded_since(self, connection_id: str, moment: datetime) -> bool:
-        """Whether a lead was delivered since then, as far as this instance or the table knows."""
+        """Whether a lead was delivered since `moment`, as far as this instance or the table knows."""
         successes = (self._successes.get(connection_id), self.get(connection_id).last_success_at)
         return any(success is not None and success >= moment for success in successes)
 
     def record_success(self, connection_id: str, type_name: str, lead_id: str, began_at: datetime) -> None:
-        """A lead was delivered. This ends the failures in a row, and a pause that the attempt began after.
+        """Record a delivery. It ends the failures in a row, and a pause that is older than the attempt.
 
-        It is written if it changes anything, else once a minute.
+        A success that changes the state is written at once, others once a minute.
         """
         now = clock.now()
         known = self.get(connection_id)
@@ -119,11 +119,11 @@ class Connections:
         refusal: str = "",
         retry_after: float | None = None,
     ) -> bool:
-        """An attempt ended with `Retry`. Returns whether the connection is paused now.
+        """Record an attempt that ended with `Retry`. Returns whether the connection is paused now.
 
-        A lone first failure of a lead stays in memory, and is written with the next failure of any lead. `reason` is the
-        vendor's code, or what a person has to change; it becomes the pause's reason. `refusal` is set if the vendor refused
-        the lead, and is written at once. `retry_after` is the vendor's, in seconds.
+        The first failure of a lead, if no other failure is known, stays in memory and is written with the next failure of any
+        lead. `reason` is the vendor's code, or what a person has to change; it becomes the reason of the pause. `refusal` is set
+        if the vendor refused the lead, and is written at once. `retry_after` is the vendor's, in seconds.
         """
         now = clock.now()
         known = self.get(connection_id)
@@ -145,10 +145,10 @@ class Connections:
     def record_refusal(
         self, connection_id: str, type_name: str, lead_id: str, destination: str, code: str, refusal: str
     ) -> list[str]:
-        """A lead was refused, which may be its own fault or the connection's.
+        """Record the refusal of a lead. The lead or the connection may be at fault.
 
-        Returns the deliveries that are not at fault because the connection is, each as `LEAD_ID/DESTINATION`: none while the
-        connection is open.
+        If the connection is paused now, it is at fault: returns the refused deliveries, each as `LEAD_ID/DESTINATION`. Otherwise
+        returns nothing.
         """
         now, this = clock.now(), f"{lead_id}/{destination}"
         before = self._change(connection_id, lambda stored: stored.after_refusal(type_name, this, code, refusal, now))
@@ -163,7 +163,7 @@ class Connections:
     def pause(self, connection_id: str, type_name: str, reason: str, code: str = "", *, quietly: bool = False) -> None:
         """Send nothing until a probe succeeds. `reason` says what a person has to change, and holds no secret.
 
-        `quietly`: the caller logs an event of its own.
+        `quietly`: no event is logged, because the caller logs one.
         """
         now = clock.now()
         before = self._change(connection_id, lambda stored: stored.after_pause(type_name, reason, now))
@@ -182,7 +182,7 @@ class Connections:
         )
 
     def reopen(self, connection_id: str, *, quietly: bool = False) -> None:
-        """Send leads again without a probe: a check has just passed, or nothing waits that could be the probe."""
+        """Send leads again without a probe: a check has just passed, or no lead waits for a probe."""
         now = clock.now()
         before = self._change(connection_id, lambda stored: replace(stored.reopened(now), checked_at=now))
         if before.paused and not quietly:
@@ -200,7 +200,7 @@ class Connections:
         emit(Event.CONNECTION_PAUSED_BY_PERSON, connection=connection_id)
 
     def resume(self, connection_id: str) -> None:
-        """End a person's pause and the app's own. If the connection does not work, the next lead pauses it again."""
+        """End a person's pause and the app's own pause. If the connection does not work, the next leads pause it again."""
         now = clock.now()
         before = self._change(
             connection_id, lambda stored: replace(stored.reopened(now), person_note="", person_since=None)
@@ -211,12 +211,12 @@ class Connections:
             emit(Event.CONNECTION_OPENED, connection=connection_id)
 
     def record_check(self, connection_id: str, type_name: str) -> None:
-        """`watch` begins a check of the open connection."""
+        """Record that `watch` begins a check of the open connection."""
         now = clock.now()
         self._change(connection_id, lambda stored: replace(stored, type=type_name, checked_at=now))
 
     def claim_probe(self, connection_id: str, type_name: str) -> bool:
-        """Whether this instance may probe the connection, or send on a minute's worth of leads. Of several instances one may."""
+        """Whether this instance may probe the connection, or re-drive a minute's worth of leads. Only one instance may."""
         now = clock.now()
         taken = False
 
@@ -229,7 +229,7 @@ class Connections:
         return taken
 
     def record_probe(self, connection_id: str, lead_id: str) -> None:
-        """This lead is sent through the paused connection. The next probe is another lead."""
+        """Record that this lead probes the paused connection. The next probe is another lead."""
         self._change(connection_id, lambda stored: replace(stored, probed_lead=lead_id))
 
     def forget(self) -> None:
@@ -237,7 +237,7 @@ class Connections:
         self._stored.forget()
 
     def _change(self, connection_id: str, change: Callable[[Connection], Connection]) -> Connection:
-        """Change the stored row and return it as it was before. A simultaneous change of another instance is not lost."""
+        """Change the stored row. Returns the connection as it was before. Simultaneous changes by others are kept."""
         for _ in range(_TRIES):
             entity = self._table.get(CONNECTIONS_PARTITION, connection_id)
             stored = read_connection(entity) if entity else Connection(connection_id)
@@ -253,6 +253,6 @@ class Connections:
                 continue
             self._own[connection_id] = (replace(changed, etag=etag), monotonic())
             return stored
-        # Nothing changes, or other instances changed the row at each try: then the next attempt repeats this one's news.
+        # Nothing changes, or each try conflicted with other instances; then the next attempt records its outcome again.
         self._own[connection_id] = (stored, monotonic())
         return stored

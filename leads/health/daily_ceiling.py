@@ -1,7 +1,7 @@
-"""The daily ceiling of an offer: leads over it are accepted and parked, so that a flood at the intake does not reach the CRM.
+"""The daily ceiling of an offer: further leads are accepted and parked, so that a flood at the intake does not reach the CRM.
 
-Each instance counts for itself and adds its count to a shared one in steps of a hundredth of the ceiling. So counting costs next
-to nothing, and each instance may let through a hundredth too much.
+Each instance counts leads in memory, and adds its count to the shared count in steps of a hundredth of the ceiling. So counting
+needs few requests, and each instance may let a hundredth too many leads through.
 """
 
 from threading import Lock
@@ -14,12 +14,12 @@ from leads.platform.storage import Table
 from leads.platform.table_format import key_part
 
 CEILING: Final = "ceiling"
-"""The type of the connection behind which the leads over an offer's ceiling are parked."""
+"""The type of the connection that holds the leads over an offer's ceiling."""
 STEPS: Final = 100
 
 
 class Ceilings:
-    """What this instance has counted, and the shared counts."""
+    """The counts of this instance, and the shared counts."""
 
     def __init__(self, table: Table, connections: Connections) -> None:
         self._table = table
@@ -28,7 +28,7 @@ class Ceilings:
         self._counted: dict[str, int] = {}
 
     def is_over(self, offer: Offer) -> bool:
-        """Whether a lead of the offer has to wait; if not, it is counted. Raises `StorageError`."""
+        """Whether a lead of the offer has to wait. If not, the lead is counted. Raises `StorageError`."""
         ceiling = offer.policies.daily_ceiling
         if ceiling is None:
             return False
@@ -42,7 +42,7 @@ class Ceilings:
         return False
 
     def reopen_if_room(self, offer: Offer) -> bool:
-        """Let what is parked go where the shared count and the ceiling, as they are now, leave room. Raises `StorageError`."""
+        """Open the ceiling's connection if the present count and ceiling leave room. Raises `StorageError`."""
         ceiling = offer.policies.daily_ceiling
         if ceiling is not None and self._quota(offer, ceiling).used_up_until() is not None:
             return False

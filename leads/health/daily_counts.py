@@ -1,7 +1,7 @@
-"""Counts the leads of each day once the day is over, from the ledger; a delivery writes nothing for it. Kept for good.
+"""Counts the leads of each finished day from the ledger, for reports. A delivery writes nothing for it. Counts are kept for ever.
 
-Counting a day again gives the same result. So it may be cut off anywhere and begun again, and two instances may do it. A pass
-over the last days begins once a day; the first pass begins with the oldest lead of the ledger.
+Counting a day again gives the same result, so that counting may be interrupted and repeated, also by two instances. A pass over
+the last days begins once a day. The first pass begins with the oldest lead of the ledger.
 """
 
 import time
@@ -18,11 +18,11 @@ from leads.platform.row_reading import UnreadableRow, read_each, read_optional_t
 from leads.platform.storage import Conflict, Operation, Table, replacing
 
 LATE: Final = timedelta(days=2)
-"""How far back leads are counted again, for those that reached the ledger late."""
+"""How far back leads are counted again, because leads can reach the ledger late."""
 OPEN: Final = timedelta(days=31)
 """How far back days are counted again while some of their leads wait for a destination or an offer."""
 LIVE: Final = timedelta(days=3)
-"""At most so much is counted while somebody asks; before that the answer ends with the last day that is counted."""
+"""The longest time span that is counted during a request. If more is uncounted, the answer ends with the last counted day."""
 SECONDS_A_TICK: Final = 20.0
 FEW_LEADS: Final = 10_000
 """After a span with fewer leads the next span is twice as long, else half as long."""
@@ -30,14 +30,18 @@ _DAY: Final = timedelta(days=1)
 _LONGEST_SPAN: Final = timedelta(days=32)
 _PROGRESS: Final = "until"
 _ROWS_AT_ONCE: Final = 99
-"""With the row of the progress, what a transaction holds at most."""
+"""With the progress row, the size of a transaction."""
 _CHARACTERS_AT_ONCE: Final = 1_000_000
 """A transaction holds 4 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Up to when leads have been counted, and where the present pass goes on; None = nothing yet, and no pass."""
+    """The progress of counting.
+
+    `until`: leads before this time have been counted; None = no leads yet. `goes_on_at`: where the present pass continues; None =
+    no pass.
+    """
 
     until: datetime | None = None
     goes_on_at: datetime | None = None
@@ -45,7 +49,7 @@ class Progress:
 
 
 class DailyCounts:
-    """The days' rows in the counts' table."""
+    """The rows of days in the table of counts."""
 
     def __init__(self, table: Table, ledger: Ledger) -> None:
         self._table = table
@@ -54,7 +58,7 @@ class DailyCounts:
         self._span = 4 * _DAY
 
     def count(self, now: datetime) -> None:
-        """Count the days up to now, unless that has been done today. It may take several calls."""
+        """Count the days up to now, unless they were counted today. One pass may take several calls."""
         if self._counted_on == now.date():
             return
         progress = self._progress()
@@ -64,7 +68,7 @@ class DailyCounts:
         start = progress.goes_on_at or self._first_day(progress.until, now)
         ends_at = time.monotonic() + SECONDS_A_TICK
         while start < now:
-            span, self._span = self._span, _DAY  # for the next call, if this one is cut off
+            span, self._span = self._span, _DAY  # the next call begins with a day if this call is interrupted
             end = min(now, start + span)
             known = {day.key: day for day in self._stored(start.date(), (end - timedelta.resolution).date())}
             found = tally(records(self._ledger, start, end), known)
@@ -79,7 +83,7 @@ class DailyCounts:
                 return
 
     def since(self, first: date, now: datetime) -> tuple[list[OfferDay], date]:
-        """The numbers of the days from `first` on, and the last of these days; what is not stored yet is counted."""
+        """The numbers of the days since `first`, and the last of these days. Days without a stored row are counted now."""
         until = self._progress().until
         live_from = max(midnight(until.date()), midnight(first)) if until else midnight(first)
         stored = list(self._stored(first, now.date()))
@@ -89,7 +93,7 @@ class DailyCounts:
         return [*(day for day in stored if day.day < live_from.date()), *counted.values()], now.date()
 
     def _first_day(self, until: datetime | None, now: datetime) -> datetime:
-        """Where a pass begins: before late and open leads, or before all leads."""
+        """The start of a pass: before late and open leads; in the first pass, before all leads."""
         if until is None:
             age = timedelta(weeks=1)
             while is_older_than(self._ledger, midnight(now.date()) - age):
@@ -113,14 +117,14 @@ class DailyCounts:
             return Progress()
         try:
             return _read_progress(row)
-        except UnreadableRow as unreadable:  # everything is counted again
+        except UnreadableRow as unreadable:  # all leads are counted again
             unreadable.report()
             return Progress(etag=row.metadata["etag"])
 
     def _write(
         self, found: Mapping[Key, OfferDay], known: Mapping[Key, OfferDay], before: Progress, after: Progress
     ) -> Progress:
-        """Store what differs from what is known, then how far the pass has come. Raises `Conflict` if another one has."""
+        """Store the rows that differ from the known ones, and the progress. Raises `Conflict` if another instance counts."""
         operations: list[Operation] = [
             ("upsert", day.entity(), replacing()) for key, day in found.items() if day != known.get(key)
         ]
@@ -140,7 +144,7 @@ def _leads(days: Iterable[OfferDay]) -> int:
 
 
 def _chunks(operations: list[Operation]) -> Iterator[list[Operation]]:
-    """The operations in as many transactions as they take, one at least."""
+    """The operations in chunks for one transaction each. There is at least one chunk."""
     chunk: list[Operation] = []
     characters = 0
     for operation in operations:

@@ -1,7 +1,7 @@
-"""The numbers of a day: which leads came for an offer, and how long each destination took. They hold nothing of a person. Pure.
+"""The numbers of an offer's day: its leads by group, and the delivery times of each destination. No personal data. Pure: no I/O.
 
-A lead counts on the day (UTC) on which it came, for the offer that it was routed to. What does not count: test leads, imported
-ones, redeliveries, bodies that can't be read, and a lead that was sent with corrections, which counts as the corrected one.
+A lead counts on the day (UTC) of its receipt, for the offer that it was routed to. Test leads, imported leads, redeliveries and
+unreadable bodies do not count. Of a lead that was sent with corrections, only the corrected lead counts.
 """
 
 import json
@@ -21,11 +21,11 @@ from leads.platform.table_format import joined_text, key_part, text_columns
 PARTITION: Final = "day"
 _UNCOUNTED: Final = frozenset({State.DUPLICATE, State.UNREADABLE})
 _REPLACEABLE: Final = CORRECTABLE | {State.SKIPPED}
-"""What a lead that was sent with corrections has among its states."""
+"""States of a lead that was sent with corrections."""
 _OPEN: Final = GOES_ON | {State.UNROUTED}
-"""The lead may still be routed, or reach a destination, without a person."""
+"""States of a lead that may still be routed or delivered without a person."""
 _GONE: Final = "gone"
-"""For a while the country of a lead whose personal data has been removed."""
+"""Placeholder for the country of a lead without personal data, while days are counted again."""
 
 Key = tuple[date, str]
 """A day, and an offer in the form used in keys."""
@@ -33,7 +33,7 @@ Key = tuple[date, str]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What leads have in common. `source`: one that Microsoft documents, else "". `country`: ISO 3166 alpha-2, "" = not known."""
+    """Attributes that leads are grouped by. `source`: as Microsoft documents it, or "". `country`: ISO 3166 alpha-2, or ""."""
 
     source: str
     stage: str
@@ -42,10 +42,10 @@ class Group:
 
 @dataclass(slots=True)
 class OfferDay:
-    """The leads of an offer ("-" = none takes them) that came on one day.
+    """The leads of an offer ("-" = unrouted) on one day.
 
-    `repeats` are leads of whom said the same some time before, `first` are all others. `times`: by destination, how long leads
-    took from arrival to delivery. `open` leads can still change what is said here.
+    `repeats`: leads that a customer had sent before. `first`: all other leads. `times`: the time from receipt to delivery, by
+    destination. `open`: the number of leads that can still change these numbers.
     """
 
     day: date
@@ -60,7 +60,7 @@ class OfferDay:
         return self.day, key_part(self.offer)
 
     def entity(self) -> dict[str, Any]:
-        """The row in which it is stored."""
+        """The row of the day."""
         groups = sorted(
             self.first.keys() | self.repeats.keys(), key=lambda group: (group.source, group.stage, group.country)
         )
@@ -75,7 +75,7 @@ class OfferDay:
 
 
 def row_key(day: date, offer: str) -> str:
-    """The key of a row; `offer` in the form used in keys."""
+    """The key of a day's row. `offer`: in the form used in keys."""
     return f"{day.isoformat()};{offer}"
 
 
@@ -92,7 +92,7 @@ def read_day(row: Any) -> OfferDay:
 
 
 def tally(records: Iterable[LeadRecord], known: Mapping[Key, OfferDay]) -> dict[Key, OfferDay]:
-    """Count all leads of some days. `known`: what was counted before, with the countries of leads that were emptied since."""
+    """Count all leads of some days. `known`: the earlier counts, with the countries of leads that were emptied since."""
     days: dict[Key, OfferDay] = {}
     corrected: set[str] = set()
     replaceable: dict[str, tuple[Counter[Group], Group]] = {}
@@ -139,7 +139,7 @@ def _group(record: LeadRecord) -> Group:
 
 
 def _seconds(record: LeadRecord, delivery: Delivery) -> float | None:
-    """From the lead's arrival to its first delivery; None where it has not been delivered."""
+    """The time from the lead's receipt to its first delivery; None if it has not been delivered."""
     if delivery.state is not State.DELIVERED:
         return None
     tries = (attempt.at for attempt in delivery.attempts if attempt.outcome == "delivered")

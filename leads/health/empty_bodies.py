@@ -1,7 +1,7 @@
-"""Notes of requests to the intake without a body. They raise an alarm, because the lead of such a request is lost.
+"""Notes of intake requests without a body. They raise an alarm, because the lead of such a request is lost.
 
-A note is one write when such a request is answered. Its key holds the minute of the hour, so that notes of the next hour replace
-it. So the notes stay few, and need no removal.
+The intake writes a note with one request. The key has the minute of the hour, so that notes of the next hour replace it. So there
+are few notes, and they need no removal.
 """
 
 from collections import Counter
@@ -20,16 +20,16 @@ from leads.platform.storage import Table, replacing
 SEVERAL: Final = 3
 """This number of empty bodies within an hour raises an alarm."""
 NOTED_A_MINUTE: Final = SEVERAL
-"""Notes of each kind that an instance writes in a minute. Notes of two instances can have the same key."""
+"""Most notes of each kind that an instance writes in a minute. Two instances may write the same key."""
 WITHOUT_LENGTH_FOR: Final = timedelta(hours=24)
-"""How long a body without a length keeps its alarm on."""
+"""How long the alarm lasts after a body without a length."""
 _HOUR: Final = timedelta(hours=1)
 _PARTITION: Final = "empty_body"
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A request without a body: `body_without_length` or `body_empty`, when it came, and what its sender calls itself."""
+    """A request without a body: `body_without_length` or `body_empty`, its time, and the sender's User-Agent."""
 
     event: Event
     at: datetime
@@ -43,7 +43,7 @@ def _read(row: Any) -> Note | None:
 
 
 class EmptyBodies:
-    """The notes, in the alarms' table."""
+    """The notes in the table of alarms."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -52,7 +52,7 @@ class EmptyBodies:
         self._counts = Counter[Event]()
 
     def note(self, event: Event, user_agent: str) -> None:
-        """Note a request, unless enough of this minute are noted."""
+        """Note a request, unless this minute has enough notes."""
         now = clock.now()
         number = self._number_within_its_minute(event, now)
         if number <= NOTED_A_MINUTE:
@@ -67,7 +67,7 @@ class EmptyBodies:
         return sorted(notes, key=lambda note: note.at, reverse=True)
 
     def alarms(self) -> Iterator[Alarm]:
-        """The alarms that the notes raise now."""
+        """The alarms that the present notes raise."""
         now, notes = clock.now(), self.notes()
         without_length = [note for note in notes if note.event is Event.BODY_WITHOUT_LENGTH]
         if without_length and now - without_length[0].at < WITHOUT_LENGTH_FOR:

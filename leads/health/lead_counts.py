@@ -1,7 +1,7 @@
-"""Counts of leads by offer and hour, real ones apart from test leads. They hold no personal data and are kept for good.
+"""Counts of real leads and test leads by offer and hour, for the silence monitor. No personal data; kept for ever.
 
-Leads are counted from the ledger's listing; a delivery writes nothing for it. Counting an hour again gives the same result, so
-it may be repeated, and several instances may count at once.
+Leads are counted from the ledger; a delivery writes nothing for it. Counting an hour again gives the same result, so that
+counting may be repeated, also by several instances at once.
 """
 
 from collections import defaultdict
@@ -22,13 +22,13 @@ from leads.platform.table_format import key_part
 COUNTS_TABLE: Final = "LeadCounts"
 LATE: Final = timedelta(hours=2)
 LATE_ONCE_A_DAY: Final = timedelta(days=2)
-"""How far back leads are counted again, for those that reached the ledger late: each time, and once a day."""
+"""How far back leads are counted again, because leads can reach the ledger late: at each call, and once a day."""
 LEADS_AT_ONCE: Final = 100_000
-"""Of more leads, late ones are not counted, and a backlog is counted in several calls."""
+"""Above this number, late leads are not counted again, and a backlog is counted in several calls."""
 FEW_LEADS: Final = 1_000
-"""After a span with fewer leads the next span is twice as long: one request for each partition reads them all."""
+"""After a time span with fewer leads, the next span is twice as long. One request for each partition reads so few leads."""
 LOOKED_BACK: Final = timedelta(weeks=WEEKS_AT_MOST + 8)
-"""How far back counts are read: the history of a silence, and a few weeks of silence."""
+"""How far back counts are read: the history that a silence is judged by, and a few weeks of silence."""
 _DAY: Final = timedelta(days=1)
 _PARTITION: Final = "month"
 _COUNTED_UNTIL: Final = "until"
@@ -42,7 +42,7 @@ class Day:
     test: list[int] = field(default_factory=lambda: [0] * 24)
 
     def take_over(self, hours: slice, other: "Day") -> bool:
-        """Make these hours those of the other. Returns whether they were different."""
+        """Replace these hours with the other day's. Returns whether they were different."""
         differs = (self.real[hours], self.test[hours]) != (other.real[hours], other.test[hours])
         self.real[hours], self.test[hours] = other.real[hours], other.test[hours]
         return differs
@@ -50,7 +50,7 @@ class Day:
 
 @dataclass(slots=True)
 class Counts:
-    """What has been counted, up to `until` (None = nothing yet): each offer's days that had leads."""
+    """The counts up to `until` (None = none yet): each offer's days with leads."""
 
     until: datetime | None = None
     offers: dict[str, dict[date, Day]] = field(default_factory=dict)
@@ -66,16 +66,16 @@ class Counts:
 
 
 class LeadCounts:
-    """The counts' table. The silence monitor keeps its rows in it as well."""
+    """The table of counts. It also has the rows of the silence monitor."""
 
     def __init__(self, table: Table, ledger: Ledger) -> None:
         self.table = table
         self._ledger = ledger
 
     def count(self, now: datetime) -> Counts:
-        """Count the leads since the last call, and late ones. Returns the counts of a year and some weeks.
+        """Count the leads since the last call, and late leads. Returns the counts of a year and some weeks.
 
-        After a long stop `until` can be earlier than now. The next call counts on.
+        After a long stop, `until` can be earlier than now. The next call continues.
         """
         counts = self._read(now)
         known_until = min(now, counts.until or now)
@@ -98,7 +98,10 @@ class LeadCounts:
         return _read_until(entity) if entity else None
 
     def _count_span(self, counts: Counts, changed: set[tuple[str, date]], start: datetime, end: datetime) -> int:
-        """Count whole hours again, and the last one up to now. Adds the days that differ from the stored ones to `changed`."""
+        """Count whole hours again, and the last hour up to now. Adds the days that differ from the stored ones to `changed`.
+
+        Returns the number of leads.
+        """
         found: defaultdict[tuple[str, date], Day] = defaultdict(Day)
         leads = 0
         for lead in arrivals(self._ledger, start, end):
@@ -150,7 +153,7 @@ def _read_days(row: Any) -> tuple[str, dict[date, Day]]:
 
 
 def _start(counts: Counts, known_until: datetime, now: datetime) -> datetime:
-    """Where counting begins: far enough back for late leads, unless those are too many leads."""
+    """The start of counting: far enough back for late leads, unless there are too many."""
     this_hour, today = known_until.replace(minute=0, second=0, microsecond=0), _midnight(now)
     start = max(today, this_hour - LATE) if known_until >= today else _midnight(known_until - LATE_ONCE_A_DAY)
     return start if counts.since(start.date()) < LEADS_AT_ONCE else this_hour
@@ -178,7 +181,7 @@ def columns_of(day: date, counted: Day) -> dict[str, str]:
 
 
 def read_month(month: str, row: Mapping[str, Any]) -> Iterator[tuple[date, Day]]:
-    """The days that a month's row (`2026-11`) holds."""
+    """The days in a month's row. `month`: such as `2026-11`."""
     for number in range(1, 32):
         if real := row.get(f"real_{number:02}"):
             hours = (list(map(int, text.split())) for text in (real, row[f"test_{number:02}"]))
