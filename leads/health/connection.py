@@ -123,8 +123,8 @@ class Connection:
         if len(set(map(_customers_bucket, row))) < REFUSALS_UNTIL_PAUSE:
             return changed
         reason = (
-            f"the leads of {REFUSALS_UNTIL_PAUSE} customers in a row were refused ({code}), so it hardly is the leads: "
-            "check the secret, and what the other side expects"
+            f"the leads of {REFUSALS_UNTIL_PAUSE} customers in a row were refused ({code}), so the connection is probably at "
+            "fault: check the secret, and what the vendor expects"
         )
         return replace(changed, paused=True, since=now, reason=reason)
 

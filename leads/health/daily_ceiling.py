@@ -37,7 +37,7 @@ class Ceilings:
         if counted := self._to_add(offer, ceiling):
             until = self._quota(offer, ceiling).add(counted)
             if until is not None:
-                reason = f"over the offer's daily ceiling of {ceiling} leads; it goes on at {until:%Y-%m-%d %H:%M} UTC"
+                reason = f"over the offer's daily ceiling of {ceiling} leads; sending continues at {until:%Y-%m-%d %H:%M} UTC"
                 self._connections.pause(offer.ceiling_connection, CEILING, reason, quietly=True)
         return False
 

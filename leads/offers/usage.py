@@ -18,4 +18,4 @@ def named(connection_id: str, uses: Uses) -> dict[str, str]:
     if (left_out := len(names) - NAMED_AT_MOST) > 0:
         names[NAMED_AT_MOST:] = [f"{left_out} more"]
     hosts = [host_of(config.type, config.settings) for _, config in using[:1]]
-    return {"used_by": ", ".join(names) or "no offer any more", "host": "".join(hosts)}
+    return {"used_by": ", ".join(names) or "no offer", "host": "".join(hosts)}

@@ -1,4 +1,4 @@
-"""A lead's way: from the request (`http`, `intake`) over its queue message to its settled attempt (`delivery`, `new_leads`,
-`attempt`, `settling`), and back on the queue where it has to go again (`redriving`, `recovery`, `replay`, `importing`). May
-import everything but `privacy`, `watch`, `operations` and the shell's `cli`.
+"""The way of a lead: request (`http`, `intake`), queue message, attempt and settling (`delivery`, `new_leads`, `attempt`,
+`settling`), and the ways back on the queue (`redriving`, `recovery`, `replay`, `importing`). May import everything except
+`privacy`, `watch`, `operations` and `cli`.
 """

@@ -29,7 +29,7 @@ from leads.platform.slots import ClaimHeld
 from leads.platform.storage import StorageError
 
 IMPORT_WINDOW: Final = timedelta(hours=36)
-"""How far apart the times of an imported lead and of the same lead as it came may be: lists tell local days, not moments."""
+"""The largest time difference between an imported lead and the same received lead. Lists have local days, not times."""
 
 
 def attempt(
@@ -42,8 +42,8 @@ def attempt(
 ) -> None:
     """Send the lead to one destination, once the customer's turn and a slot of the connection are free.
 
-    The lead is parked if the connection is paused. Raises ClaimHeld or NoFreeSlot if it can't be sent now, StorageError if the
-    app's storage fails before or after the send.
+    The lead is parked if the connection is paused. Raises `ClaimHeld` or `NoFreeSlot` if the lead can't be sent now, and
+    `StorageError` if the app's storage fails before or after the send.
     """
     destination = parts.destination_of(config)
     token = new_token(message.reception)
@@ -51,7 +51,7 @@ def attempt(
     if not this.may_go_on():
         this.park()
         return
-    # The customer's turn comes first: an attempt that waits for it holds no slot.
+    # The customer's turn comes first, so that an attempt that waits for the turn holds no slot.
     with parts.customers.turn(this.turn) as this.contended, parts.slots.slot(destination.connection):
         if this.may_go_on():
             this.run()
@@ -69,7 +69,7 @@ def outgoing_lead(
     stage: Stage,
     repeat_of: str = "",
 ) -> OutgoingLead:
-    """What the lead is to one of its offer's destinations."""
+    """The lead in the form that a destination of its offer gets."""
     return OutgoingLead(
         lead_id=lead_id,
         lead=lead,
@@ -85,16 +85,16 @@ def outgoing_lead(
 
 
 def new_token(reception: Reception | None) -> str:
-    """A claim's token. It is unique, and names the queue message and the reception that the attempt handles."""
+    """A unique token for a claim. It names the queue message and the reception that the attempt handles."""
     unique = token_hex(8)
     return f"{_short(reception)}/{reception.dequeue_count}/{unique}" if reception else unique
 
 
 def is_of_earlier_reception(reception: Reception | None, token: str) -> bool:
-    """Whether a claim was made for an earlier reception of the same queue message: that attempt has failed, or its worker died.
+    """Whether a claim was made for an earlier reception of the same queue message. That attempt failed, or its worker died.
 
-    The lead does not wait for such a claim. Put back as a new message each time, a lead that kills its worker would never become
-    poison.
+    The lead does not wait for such a claim. If it were put back as a new message each time, a lead that kills its worker would
+    never become poison.
     """
     message, _, count = token.rpartition("/")[0].rpartition("/")
     return reception is not None and message == _short(reception) and int(count) < reception.dequeue_count
@@ -109,9 +109,9 @@ class DeliveryAttempt(UnsettledAttempt):
     """An attempt that claims the customer and sends the lead."""
 
     cut_off: bool = False
-    """Whether an earlier attempt was cut off after it may have sent the lead."""
+    """Whether an earlier attempt was interrupted after it may have sent the lead."""
     may_have_sent: bool = False
-    """Whether this attempt, or one that was cut off before it, may have sent the lead."""
+    """Whether this attempt, or an earlier attempt that was interrupted, may have sent the lead."""
     contended: bool = False
     """Whether other leads of the customer wanted their turn at the same time."""
 
@@ -124,11 +124,11 @@ class DeliveryAttempt(UnsettledAttempt):
 
     @property
     def turn(self) -> str:
-        """What only one attempt of this process may have at a time."""
+        """The key of the customer's turn, which only one attempt of this process may have at a time."""
         return "|".join(self.customer)
 
     def may_go_on(self) -> bool:
-        """Whether the connection lets the lead through; a lead that is only recorded needs no connection."""
+        """Whether the connection allows the lead. A lead that is only recorded needs no connection."""
         if self._only_recorded:
             return True
         return self.parts.connections.get(self.destination.connection).allows(probe=self.message.probe)
@@ -159,7 +159,7 @@ class DeliveryAttempt(UnsettledAttempt):
     # claim
 
     def _claim(self) -> Customer | None:
-        """Claim the customer. None if the lead was settled instead, as a redelivery or by policy."""
+        """Claim the customer. Returns None if the lead was settled instead, as a redelivery or by policy."""
         lead = self.record.lead
         assert lead is not None  # noqa: S101
         key, scope = self.customer
@@ -172,7 +172,7 @@ class DeliveryAttempt(UnsettledAttempt):
             action_fingerprint=action_fingerprint(lead, offer),
             imported=bool(self.record.imported),
         )
-        # The customer's row most likely exists if the ledger knows the lead, or if other leads of the customer had their turn.
+        # The customer's row probably exists if the ledger knows the lead, or if other leads of the customer had their turn.
         known = self.parts.ledger.customer(key, scope) if self.record.etag or self.contended else None
         for _ in range(TRIES):
             if known is not None and self._settled_by_history(known, this):
@@ -196,13 +196,13 @@ class DeliveryAttempt(UnsettledAttempt):
         def remember(done: Delivered) -> None:
             try:
                 self.parts.ledger.remember(claim, self.record.lead_id, self.name, done)
-            except StorageError as error:  # the attempt goes on: settling writes the same
+            except StorageError as error:  # the attempt continues: settling writes the same
                 emit(Event.STORAGE_UNAVAILABLE, what="ledger", why=type(error).__name__)
 
         return Customer(key, row.record_id, row.idempotency_key, row.memory, stored, remember)
 
     def _was_cut_off(self, known: CustomerRow) -> bool:
-        """Whether an earlier attempt claimed the customer for this lead and never settled: it may have sent the lead."""
+        """Whether an earlier attempt claimed the customer for this lead and never settled. It may have sent the lead."""
         claims = {other.claim for other in known.recent if other.lead_id == self.record.lead_id} - {""}
         settled = {attempt.id for attempt in self.delivery().attempts}
         return any(claim not in settled and not self.parts.ledger.never_sent(claim) for claim in claims)
@@ -250,11 +250,11 @@ class DeliveryAttempt(UnsettledAttempt):
 
 
 def is_redelivery(other: RecentLead, this: RecentLead, action_fingerprints: Collection[str]) -> bool:
-    """Whether two leads of one customer are one lead received twice; `action_fingerprints` are those that `this` may have."""
+    """Whether two leads of one customer are one lead, received twice. `action_fingerprints`: those that `this` may have."""
     apart = abs(other.at - this.at)
     if other.fingerprint == this.fingerprint and apart <= REDELIVERY_WINDOW:
         return True
-    # An exported list holds other values for a lead's fields than the marketplace sends.
+    # An exported list has other values for a lead's fields than the marketplace sends.
     return (
         (other.imported or this.imported) and other.action_fingerprint in action_fingerprints and apart <= IMPORT_WINDOW
     )

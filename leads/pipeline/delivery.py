@@ -1,7 +1,7 @@
-"""Delivery: one queue message becomes one settled attempt.
+"""Delivery: turns one queue message into one settled attempt.
 
-A message that can't be handled now is put back on the queue; nothing is raised in order to wait. An exception is a fault of the
-app: the host counts it, and moves the message to the poison queue in the end.
+A message that can't be handled now is put back on the queue; no exception is raised for that. An exception is a fault of the app:
+the host counts it, and finally moves the message to the poison queue.
 """
 
 from base64 import b64encode
@@ -28,13 +28,14 @@ from leads.platform.storage import StorageError, is_our_fault
 from leads.platform.tracing import follow, tracing
 
 DELIVERY_SECONDS: Final = 220
-"""The deadline of a whole delivery. It is below the claim's lease, which is below `functionTimeout`."""
+"""The time limit of a whole delivery. It is shorter than the claim's lease, which is shorter than `functionTimeout`."""
 PUT_BACK_SECONDS: Final = 10
-"""Reserved for putting the message back."""
+"""Time reserved for putting the message back."""
 LEDGER_DOWN_SECONDS: Final = 60
 TOO_NEW_SECONDS: Final = 300
 MAX_DEFERRALS: Final = 10
-"""How often a message is put back for a minute until the ledger knows its lead: longer than `functionTimeout` and any lease."""
+"""How often a message is put back for a minute until the ledger knows its lead. Together longer than `functionTimeout` and all
+leases."""
 
 
 def deliver(app: App, text: str, reception: Reception | None = None) -> None:
@@ -68,7 +69,7 @@ def _handle(parts: DeliveryParts, text: str, reception: Reception | None) -> Non
         parts.queue.put(text, TOO_NEW_SECONDS)
         return
     except MessageUnreadable:
-        # A retry can't make it readable: it goes straight to the poison queue, and its bytes are kept.
+        # A retry can't help, so the message goes to the poison queue at once, and its bytes are kept.
         parts.poison.put(b64encode(text.encode()).decode())
         return
     with tracing(message.traceparent):
@@ -104,7 +105,7 @@ def _deliver(parts: DeliveryParts, message: Message) -> None:
     if record is None:
         _wait_for_the_ledger(parts, message)
         return
-    follow(record.traceparent)  # only a lead's first message brings it
+    follow(record.traceparent)  # later messages of a lead do not have it
     if drop_if_erased(parts.tombstones, parts.ledger, record):
         return
     for _ in range(TRIES):
@@ -118,7 +119,7 @@ def _deliver(parts: DeliveryParts, message: Message) -> None:
 
 
 def _wait_for_the_ledger(parts: DeliveryParts, message: Message) -> None:
-    """Put back a message whose lead the ledger does not know yet: the attempt that put the message may not have settled."""
+    """Put back a message if the ledger does not know its lead yet: the attempt that put the message may not have settled."""
     if message.ahead < MAX_DEFERRALS:
         later = replace(message, ahead=message.ahead + 1)
         _put_back(parts, encode(later), later, LEDGER_DOWN_SECONDS, "the ledger does not know the lead yet")
@@ -127,7 +128,7 @@ def _wait_for_the_ledger(parts: DeliveryParts, message: Message) -> None:
 
 
 def _record_of(parts: DeliveryParts, message: Message) -> LeadRecord | None:
-    """The lead's record: a new one if the message brings the lead, else the ledger's."""
+    """The lead's record: a new record if the message has the lead, else the ledger's."""
     lead = message.lead
     if message.has_body and (body := parts.ledger.body(message.lead_id)):
         lead = parse_kept(body)
@@ -137,25 +138,25 @@ def _record_of(parts: DeliveryParts, message: Message) -> LeadRecord | None:
 
 
 def _advance(parts: DeliveryParts, record: LeadRecord, message: Message) -> None:
-    """Do what the message asks for, unless it has been done."""
+    """Carry out the message's step, unless it is done already."""
     if record.lead is None:
         _drop(message, "its personal data has been removed" if record.emptied_at else "the lead can't be read")
         return
     if record.lead.is_test:
-        # A test lead tries what was configured a moment ago; this instance's caches may be a minute old.
+        # A test lead tests the newest configuration, and this instance's caches may be a minute old.
         parts.offers.forget()
         parts.connections.forget()
     named = [delivery for name, delivery in record.deliveries.items() if name]
     if message.destination or len(named) == 1:
         delivery = record.deliveries.get(message.destination) if message.destination else named[0]
         if delivery is None or not delivery.still_to_do(message.seq):
-            _drop(message, "it has been dealt with")
+            _drop(message, "it has been handled already")
             return
         _attempt_as_configured(parts, record, delivery, message)
     elif named:
         _put_one_message_each(parts, record)
     elif "" in record.deliveries and not record.deliveries[""].still_to_do(message.seq):
-        _drop(message, "it has been dealt with")
+        _drop(message, "it has been handled already")
     else:
         _route(parts, record, message)
 
@@ -215,13 +216,13 @@ def _fix_destinations(current: LeadRecord, routed: LeadRecord, fixed: dict[str, 
 def _conclude(
     parts: DeliveryParts, record: LeadRecord, message: Message, state: State, reason: str, connection: str = ""
 ) -> None:
-    """Settle a lead that goes to no destination now; `connection` is the one that it waits for."""
+    """Settle a lead that goes to no destination now. `connection`: the connection that the lead waits for."""
     offer, stage = record.offer, record.stage
 
     def change(current: LeadRecord) -> None:
         whole = current.deliveries.get("")
         if any(current.deliveries) or (whole is not None and not whole.still_to_do(message.seq)):
-            return  # another delivery was quicker, and may know newer offers
+            return  # another delivery was faster, and may know newer offers
         current.offer, current.stage = offer, stage
         waiting = Delivery("", state, message.seq, connection, updated_at=clock.now(), reason=reason)
         waiting.forced = whole is not None and whole.forced
@@ -247,17 +248,17 @@ def _conclude(
 
 
 def _put_one_message_each(parts: DeliveryParts, record: LeadRecord) -> None:
-    """Begin each destination that has not begun. If a message was put before, its number shows that the second is a leftover."""
+    """Put a message for each destination without an attempt. If such a message exists, its `seq` shows that one is a leftover."""
     for name, delivery in record.deliveries.items():
         if name and delivery.state is State.WAITING:
             parts.queue.put(encode(Message(record.lead_id, name, delivery.seq + 1)))
 
 
-# --- The attempt, by what is configured now -----------------------------------------------------------------------------
+# --- The attempt, with the present configuration ------------------------------------------------------------------------
 
 
 def _attempt_as_configured(parts: DeliveryParts, record: LeadRecord, delivery: Delivery, message: Message) -> None:
-    """Attempt with the offer's present configuration, which may have changed since the lead was routed."""
+    """Attempt the delivery with the offer's present configuration. It may have changed since the lead was routed."""
     offer, config = _configured(parts, record, delivery)
     if config is None:
         # The instance that routed the lead may know a newer offer than this one.
@@ -267,9 +268,9 @@ def _attempt_as_configured(parts: DeliveryParts, record: LeadRecord, delivery: D
         attempt(parts, record, delivery, message, offer, config)
         return
     if offer:
-        state, gone = State.DEAD_LETTER, f"the offer has no destination {delivery.destination} any more"
+        state, gone = State.DEAD_LETTER, f"the offer no longer has the destination {delivery.destination}"
     else:
-        state, gone = State.UNROUTED, "the offer is not configured any more"
+        state, gone = State.UNROUTED, "the offer is no longer configured"
     now = clock.now()
 
     def change(current: LeadRecord) -> None:

@@ -15,10 +15,7 @@ from leads.platform.storage import Queue
 
 @dataclass(frozen=True, slots=True)
 class DeliveryParts:
-    """What a message passes through on its way to a settled attempt.
-
-    `customers` and `slots` limit the process as a whole: all its deliveries share them.
-    """
+    """The parts that a delivery uses. All deliveries of the process share `customers` and `slots`, which limit its sends."""
 
     queue: Queue
     poison: Queue

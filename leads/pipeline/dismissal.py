@@ -12,9 +12,9 @@ from leads.platform.events import Event, emit
 
 @dataclass(frozen=True, slots=True)
 class Dismissal:
-    """What was done with one destination of a lead, or would be; `destination` is "" where the lead is not routed.
+    """A change at one destination of a lead, done or planned. `destination`: "" if the lead is not routed.
 
-    `state` is the one before. `kept` says why nothing is done, "" if something is.
+    `state`: the state before. `kept`: why nothing is changed, "" if something is.
     """
 
     lead_id: str
@@ -26,7 +26,7 @@ class Dismissal:
 def dismiss(
     ledger: Ledger, record: LeadRecord, note: str, destination: str | None = None, *, dry_run: bool = False
 ) -> list[Dismissal]:
-    """Dismiss what waits for a person: to one destination, or to all. Done twice, the first note stays."""
+    """Dismiss the deliveries that wait for a person, to one destination or to all. A second dismissal keeps the first note."""
     plans = [_dismissal(record.lead_id, delivery) for delivery in _wanted(record, destination)]
     chosen = {plan.destination for plan in plans if not plan.kept}
     if not chosen or dry_run:
@@ -49,7 +49,7 @@ def dismiss(
 def take_back(
     ledger: Ledger, record: LeadRecord, destination: str | None = None, *, dry_run: bool = False
 ) -> list[Dismissal]:
-    """Take the dismissal of a lead back: each destination has the state again that it had before."""
+    """Take the dismissal of a lead back. Each destination gets the state that it had before."""
     plans = [_taken_back(record.lead_id, delivery) for delivery in _wanted(record, destination)]
     chosen = {plan.destination for plan in plans if not plan.kept}
     if not chosen or dry_run:
@@ -77,7 +77,7 @@ def _of(record: LeadRecord, names: set[str]) -> Iterator[Delivery]:
 
 
 def _dismissal(lead_id: str, delivery: Delivery) -> Dismissal:
-    kept = "" if delivery.state in CORRECTABLE else f"it is {delivery.state}, and waits for no person"
+    kept = "" if delivery.state in CORRECTABLE else f"it is {delivery.state}, and does not wait for a person"
     return Dismissal(lead_id, delivery.destination, delivery.state, kept)
 
 

@@ -1,4 +1,4 @@
-"""The HTTP answers of intake and status: bodies and receipts in, problem+json (RFC 9457) out."""
+"""The HTTP answers of intake, status and health. Errors are problem+json (RFC 9457)."""
 
 import json
 import re
@@ -19,21 +19,21 @@ from leads.platform.settings import SettingsError
 from leads.platform.storage import StorageError
 
 INTAKE_SECONDS: Final = 4.8
-"""A sender waits: it has its answer in five seconds, whatever hangs."""
+"""The time limit of an intake request: a sender gets its answer within five seconds, even if storage hangs."""
 STATUS_SECONDS: Final = 10.0
 RETRY_AFTER_SECONDS: Final = 30
 UNKNOWN_UNTIL: Final = timedelta(minutes=15)
-"""How long a lead that the ledger does not know may still be on the queue before its id is called unknown."""
+"""How long an unknown lead id counts as waiting, because the lead may still be on the queue."""
 
 USER_AGENT_CHARACTERS: Final = 100
-"""So much of what a sender calls itself is logged."""
+"""Most characters of a sender's User-Agent that are logged."""
 _SCHEMES: Final = frozenset({"https", "http"})
 _PLAIN_WORD: Final = re.compile("[!-?A-~]+")
 
 LENGTH_IS_REQUIRED: Final = (
-    "The lead is not stored: it came without a Content-Length (Transfer-Encoding: chunked), and the platform hands on no such "
-    "body. Send it again with a Content-Length, which HTTP clients set for a body that they are given as a whole, not as a "
-    "stream; or let a gateway in between buffer it."
+    "The lead is not stored: it came without a Content-Length (Transfer-Encoding: chunked), and the platform passes no such "
+    "body to the app. Send it again with a Content-Length. HTTP clients set this header if they get the body as a whole, not as "
+    "a stream. Or let a gateway in between buffer the body."
 )
 NOT_STORED: Final = "The lead could not be stored. Send it again."
 ABOUT_INTAKE: Final = """\
@@ -41,14 +41,14 @@ This is the lead intake of a Microsoft commercial marketplace publisher.
 
 Paste this whole address, with its key, as the HTTPS endpoint URL under Offer setup > Customer leads in Partner Center.
 Leads are POSTed here as JSON; a 202 answer means that the lead is stored and will be delivered.
-An offer of its own: put its id behind the path, such as /api/leads/contoso.crm?code=...
+For a single offer, add its id to the path, such as /api/leads/contoso.crm?code=...
 """
 
 
 def answer_intake(req: func.HttpRequest, traceparent: str) -> func.HttpResponse:
     """Answer a request on the intake address, within `INTAKE_SECONDS`.
 
-    Whatever keeps a lead from being stored is answered 503, to be sent again.
+    If a lead can't be stored for any reason, the answer is 503, so that the sender sends it again.
     """
     try:
         with deadline.within(INTAKE_SECONDS):
@@ -84,7 +84,7 @@ def _answer_intake(req: func.HttpRequest, traceparent: str) -> func.HttpResponse
 
 
 def _without_body(req: func.HttpRequest, why: UnreadableLead) -> func.HttpResponse:
-    """The host hands over a body that came without its length as an empty one (azure-functions-host issue 4926)."""
+    """Answer a request without a body. The host passes a body without a length as empty (azure-functions-host issue 4926)."""
     has_no_length = not req.get_body() and bool(req.headers.get("transfer-encoding"))
     event = Event.BODY_WITHOUT_LENGTH if has_no_length else Event.BODY_EMPTY
     user_agent = plain_words(req.headers.get("user-agent", ""))
@@ -99,7 +99,7 @@ def _without_body(req: func.HttpRequest, why: UnreadableLead) -> func.HttpRespon
 
 
 def plain_words(text: str) -> str:
-    """The beginning of a header, without words that may hold an e-mail address or a character that is not plain."""
+    """The beginning of a header. Words that may have an e-mail address or special characters become `***`."""
     words = (word if _PLAIN_WORD.fullmatch(word) and "%40" not in word else "***" for word in text[:1000].split())
     return " ".join(words)[:USER_AGENT_CHARACTERS]
 
@@ -109,7 +109,7 @@ def _unreadable(why: UnreadableLead, kept_as: dict[str, str]) -> func.HttpRespon
 
 
 def answer_health() -> func.HttpResponse:
-    """Whether the app could take a lead by its settings. Without I/O over a network and without detail: anyone may ask."""
+    """Answer whether the settings are right. No network I/O and no detail, because anyone may ask."""
     try:
         get_app()
     except SettingsError as error:
@@ -119,7 +119,7 @@ def answer_health() -> func.HttpResponse:
 
 
 def answer_status(req: func.HttpRequest) -> func.HttpResponse:
-    """Answer where a lead stands: its state and each destination's, nothing about the customer."""
+    """Answer with the state of a lead at each destination, and nothing about the customer."""
     try:
         return _answer_status(req)
     except Exception as error:  # noqa: BLE001
@@ -127,7 +127,7 @@ def answer_status(req: func.HttpRequest) -> func.HttpResponse:
 
 
 def failed(what: str, error: Exception) -> func.HttpResponse:
-    """500 for a fault of the app, and an event with its place; nothing of it is told."""
+    """The answer 500 for a fault of the app, without detail. An event has the place in the code."""
     emit(Event.REQUEST_FAILED, what=what, why=code_location(error))
     says = "The app failed to answer. Its log says where: event request_failed."
     return problem(500, "The app failed", says, headers={"Cache-Control": "no-store"})
@@ -172,14 +172,14 @@ def status_of(record: Any) -> dict[str, Any]:
 
 
 def url_offer(req: func.HttpRequest) -> str:
-    """The offer that the address names, whatever slashes and dots stand around its parts.
+    """The offer that the address names, without surplus slashes and dots.
 
-    The host takes `.` and `..` out of a path, but neither doubled slashes nor what stands beside an encoded slash, which ASP.NET
-    Core leaves as it is in a catch-all parameter.
+    The host removes `.` and `..` from a path, but not doubled slashes, and not dots beside an encoded slash: ASP.NET Core leaves
+    `%2F` as it is in a catch-all parameter.
     """
     parts = (req.route_params.get("offer") or "").replace("%2F", "/").replace("%2f", "/").split("/")
     name = "/".join(part for part in parts if part.strip() not in NO_PART_OF_AN_ID).strip()
-    return name.encode(errors="replace").decode()  # half a surrogate pair could not be stored
+    return name.encode(errors="replace").decode()  # a lone surrogate could not be stored
 
 
 def problem(
@@ -191,14 +191,14 @@ def problem(
     more: dict[str, str] | None = None,
     headers: dict[str, str] | None = None,
 ) -> func.HttpResponse:
-    """A problem+json answer; `field` names what is wrong, `more` are further members."""
+    """A problem+json answer. `field`: the wrong field. `more`: further members."""
     body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     body |= ({"field": field} if field else {}) | (more or {})
     return func.HttpResponse(json.dumps(body), status_code=status, mimetype="application/problem+json", headers=headers)
 
 
 def _unavailable(detail: str) -> func.HttpResponse:
-    """503 with the time after which to try again, and not a word about why: the caller may be anyone."""
+    """The answer 503 with `Retry-After` and without the reason, because anyone may be the caller."""
     return problem(503, "Temporarily unavailable", detail, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
@@ -207,9 +207,9 @@ def _json(status: int, body: dict[str, Any]) -> func.HttpResponse:
 
 
 def base_address(req: func.HttpRequest, host_name: str) -> str:
-    """Where the app is reached: by its own name, else by the one that was asked for, which whoever asks can make up.
+    """The app's base address: by its host name, else by the request's host, which a caller can forge.
 
-    A name without a port is the platform's, which takes https; one with a port is that of local tools.
+    A host name without a port is the platform's, which uses https. A host name with a port belongs to local tools.
     """
     if host_name and ":" not in host_name:
         return f"https://{host_name}"

@@ -1,4 +1,4 @@
-"""Import: rows of a list or of another table become leads, unless the app has them already."""
+"""Import: makes leads of the rows of a list or table, unless the app has the leads already."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,15 +40,15 @@ from leads.platform.threads import map_in_order
 AT_ONCE: Final = 8
 """Requests to storage at the same time."""
 IMPORT_SECONDS: Final = 60
-"""For all requests of one kind in a call, which has at most 500 rows. Storage takes some hundred requests a second."""
+"""Time limit for all requests of one kind in a call. A call has up to 500 rows; storage takes some hundred requests a second."""
 _FUTURE: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a list. `number`: what a person finds it by. `key`: what identifies it, "" = its content does.
+    """A row of a list. `number`: its position, for people. `key`: its identifier, "" = the content identifies the row.
 
-    `written_at`: when the row was written, None if unknown. `offer`: what the lead's address named, "" if unknown.
+    `written_at`: when the row was written, None if unknown. `offer`: the offer in the lead's address, "" if unknown.
     """
 
     number: int
@@ -62,7 +62,7 @@ class Row:
 class Reading:
     """How rows are read. `columns`: the lead's field of each column ("" = the column is left out).
 
-    `order`: that of day and month in dates, None if nothing shows it. `time` and `offer` are those of rows without one.
+    `order`: the order of day and month in dates, None if unknown. `time`, `offer`: the defaults for rows without them.
     """
 
     columns: Mapping[str, str]
@@ -72,15 +72,15 @@ class Reading:
 
 
 class BadRow(Exception):
-    """A row that can't be imported. The text says why, and holds no value of the row."""
+    """A row that can't be imported. The text says why, and quotes nothing of the row."""
 
 
 class MixedDates(Exception):
-    """Some dates of a list have the day first, others the month. The text names a row of each."""
+    """Some dates of a list have the day first, others the month. The text names a row of each kind."""
 
 
 class Verdict(StrEnum):
-    """What comparing a row with the app's leads has shown."""
+    """The result of comparing a row with the app's leads."""
 
     MISSING = "missing"
     KNOWN = "known"
@@ -90,7 +90,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A row, read as a lead. Each reading of the row gives the same `lead_id`."""
+    """A row, read as a lead. Reading the row again gives the same `lead_id`."""
 
     lead_id: str
     lead: Lead
@@ -107,7 +107,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A row and its verdict. `known_as`: the id of the app's lead. `state`: that lead's, None if its row is gone."""
+    """A row and its verdict. `known_as`: the id of the app's lead. `state`: the state of that lead, None if its row is gone."""
 
     row: Row
     verdict: Verdict
@@ -126,7 +126,7 @@ class Judged:
 
 
 def in_one_order(rows: Sequence[Row], reading: Reading) -> Reading:
-    """The reading, with the order of day and month that the dates show, if they show one. Raises `MixedDates`."""
+    """The reading, with the order of day and month if the dates show it. Raises `MixedDates`."""
     shown = orders_shown(time_in(row.record, reading.columns) for row in rows)
     said = {
         order: f"row {rows[index].number} can only have the {'day' if order is DateOrder.DAY else 'month'} first"
@@ -160,7 +160,7 @@ def _time_of(row: Row, lead: Lead, reading: Reading) -> datetime:
     if lead.created_time:
         moment = _read_time(lead.created_time, row.written_at, reading.order)
         if moment is None:
-            raise BadRow("created_time is no time that can be read; write it as 2026-01-31 14:00:00, in UTC")
+            raise BadRow("created_time can't be read as a time; write it as 2026-01-31 14:00:00, in UTC")
     else:
         moment = row.written_at or reading.time
         if moment is None:
@@ -168,12 +168,12 @@ def _time_of(row: Row, lead: Lead, reading: Reading) -> datetime:
                 "has no time; name its column with --map 'COLUMN=created_time', or give all such rows one with --time"
             )
     if moment > clock.now() + _FUTURE:
-        raise BadRow("created_time lies in the future")
+        raise BadRow("created_time is in the future")
     return moment
 
 
 def _read_time(text: str, written_at: datetime | None, order: DateOrder | None) -> datetime | None:
-    """The time of a text. If `written_at` is known, the order of day and month that gives the nearer time is taken."""
+    """The time in a text. If `written_at` is known, the order of day and month is the one that gives the nearer time."""
     if written_at is None:
         return read_date(text, order)
     found = [moment for either in DateOrder if (moment := read_date(text, either))]
@@ -181,7 +181,7 @@ def _read_time(text: str, written_at: datetime | None, order: DateOrder | None) 
 
 
 def _lead_id(row: Row, lead: Lead, moment: datetime) -> str:
-    """The lead id of a row that this app has written, else one that is derived from the row."""
+    """The lead id in a row that this app has written; for other rows, an id derived from the row."""
     if is_lead_id(row.key) and customer_of(lead, row.key)[0] == partition_of(row.key):
         return row.key
     identity = customer_identity(lead, "")
@@ -206,9 +206,7 @@ def compare(ledger: Ledger, offers: Offers, rows: Iterable[Row], reading: Readin
             judged.append(Judged(row, Verdict.BAD, reason=str(bad)))
             continue
         if candidate.lead_id in seen:
-            judged.append(
-                Judged(row, Verdict.TWICE, candidate, reason=f"says the same as row {seen[candidate.lead_id]}")
-            )
+            judged.append(Judged(row, Verdict.TWICE, candidate, reason=f"is the same as row {seen[candidate.lead_id]}"))
             continue
         seen[candidate.lead_id] = row.number
         judged.append(Judged(row, Verdict.MISSING, candidate))
@@ -219,7 +217,7 @@ def _found_in_the_ledger(ledger: Ledger, offers: list[Offer], judged: list[Judge
     missing = [each.missing for each in judged if each.missing]
     if not missing:
         return judged
-    # Only leads of the list's customers are kept: the ledger can hold far more leads of this time.
+    # Only leads of the list's customers are collected, because the ledger can have far more leads of this time.
     known: dict[str, list[Known]] = {_customer_of(candidate): [] for candidate in missing}
     times = [candidate.received_at for candidate in missing]
     for lead in within(ledger, min(times) - IMPORT_WINDOW, max(times) + IMPORT_WINDOW):
@@ -229,7 +227,7 @@ def _found_in_the_ledger(ledger: Ledger, offers: list[Offer], judged: list[Judge
 
 
 def _offer_of(candidate: Candidate, offers: list[Offer]) -> Offer | None:
-    """The offer that a row's lead would go to; None where no offer takes it, or the row names none."""
+    """The offer of a row's lead; None if no offer takes the lead, or the row names no offer."""
     return route(candidate.references, offers) if candidate.references.names else None
 
 
@@ -264,7 +262,7 @@ def remembered(
     destination_of: DestinationOf,
     judged: list[Judged],
 ) -> list[Judged]:
-    """Find missing leads in customers' rows, which outlive the leads' own. A row without an offer is looked for in all."""
+    """Find missing leads in customers' rows, which are kept longer than leads. Without an offer, all offers are searched."""
 
     def ask(each: Judged) -> Judged:
         if (candidate := each.missing) is None:
@@ -279,7 +277,7 @@ def remembered(
 
 
 def _seen_of(ledger: Ledger, destination_of: DestinationOf, candidate: Candidate, offer: Offer) -> Iterator[RecentLead]:
-    """What the customer's rows at the offer's destinations remember of this lead."""
+    """The recent leads in the customer's rows at the offer's destinations that match this lead."""
     wanted = similar_action_fingerprints(candidate.lead, offer.dedup_scope(candidate.offer))
     for config in offer.destinations:
         scope = destination_of(config).record_scope(offer.id, config.name)
@@ -293,8 +291,8 @@ def _seen_of(ledger: Ledger, destination_of: DestinationOf, candidate: Candidate
 
 
 def fit_for(policy: Imported, judged: list[Judged]) -> list[Judged]:
-    """The rows, with a verdict of bad for those that the policy can't import: only a lead with an offer can be recorded."""
-    why = "names no offer, so its lead would be sent when it comes; name the offer with --offer"
+    """The rows, with the verdict `bad` for those that the policy can't import: only a lead with an offer can be recorded."""
+    why = "names no offer, so the app would still send its lead later; name the offer with --offer"
     return [
         replace(each, verdict=Verdict.BAD, reason=why)
         if policy is Imported.RECORD and each.missing and not each.missing.references.names

@@ -1,4 +1,4 @@
-"""Intake: a body becomes a receipt, which is given only once the lead is on the queue."""
+"""Intake: reads a body, puts its lead on the queue, and only then gives a receipt."""
 
 from dataclasses import dataclass
 from time import perf_counter
@@ -22,7 +22,7 @@ class BodyTooLarge(Exception):
 
 
 class KeptUnreadable(Exception):
-    """The body holds no lead that can be read; it is kept as `lead_id`, for a person to correct and replay."""
+    """The body could not be read as a lead. It is kept as `lead_id`, so that a person can correct and replay it."""
 
     def __init__(self, why: UnreadableLead, lead_id: str) -> None:
         super().__init__(why.detail)
@@ -38,10 +38,10 @@ class Receipt:
 
 
 def accept(incoming: IncomingLeads, body: bytes, url_offer: str = "", traceparent: str = "") -> Receipt:
-    """Put a lead on the queue. `url_offer` is the offer that the address names, "" if none.
+    """Put a lead on the queue. `url_offer`: the offer that the address names, "" if none.
 
-    Raises `BodyTooLarge`; `KeptUnreadable` once a body without a lead is kept; `UnreadableLead` for an empty one;
-    `StorageError` if it could not be stored: then the sender has to be told to try again.
+    Raises `BodyTooLarge`; `KeptUnreadable` after keeping a body without a readable lead; `UnreadableLead` for an empty body;
+    `StorageError` if the lead could not be stored, so that the sender must send it again.
     """
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLarge
@@ -62,7 +62,7 @@ def accept(incoming: IncomingLeads, body: bytes, url_offer: str = "", traceparen
 
 
 def _read(body: bytes) -> Lead:
-    """The lead in a body. Raises `UnreadableLead`, also for a fault of the app: to send the body again would not help."""
+    """The lead in a body. Raises `UnreadableLead`, also for a fault of the app, because sending the body again would not help."""
     try:
         return parse_body(body)
     except UnreadableLead:

@@ -1,4 +1,4 @@
-"""Leads that the ledger does not know yet: the record of one, and what becomes of it if its customer was erased."""
+"""Leads that the ledger does not know yet: makes their records, and drops leads of erased customers."""
 
 from datetime import timedelta
 from typing import Final
@@ -17,7 +17,7 @@ JUST_RECEIVED: Final = timedelta(seconds=5)
 
 
 def new_record(message: Message, lead: Lead | None) -> LeadRecord:
-    """A record for intake's message; it is not stored yet."""
+    """A record for intake's message. It is not stored yet."""
     assert message.received_at is not None  # noqa: S101
     return LeadRecord(
         lead_id=message.lead_id,
@@ -33,9 +33,9 @@ def new_record(message: Message, lead: Lead | None) -> LeadRecord:
 
 
 def drop_if_erased(tombstones: Tombstones, ledger: Ledger, record: LeadRecord) -> bool:
-    """Whether the customer of a new lead was erased after it was received. If so, its record is written without personal data.
+    """Whether the customer of a new lead was erased after its receipt. If so, the record is written without personal data.
 
-    A lead younger than `JUST_RECEIVED` is not looked up: `erasure.look_after` finds it if the erasure came at the same moment.
+    A lead younger than `JUST_RECEIVED` is not looked up. If the erasure came at the same moment, `erasure.look_after` finds it.
     """
     if record.etag or record.lead is None or clock.now() - record.received_at < JUST_RECEIVED:
         return False

@@ -1,7 +1,6 @@
-"""Recovery: parked, unrouted, overdue and crashed leads go back on the queue without a person.
+"""Recovery: puts parked, unrouted, overdue and crashed leads back on the queue without a person.
 
-Each step may run twice: the message is put first, then the ledger's row is written, and its number shows a message that was put
-twice.
+Each step may run twice. The message is put before the ledger's row is written, and `seq` shows a message that was put twice.
 """
 
 from collections import Counter, defaultdict
@@ -35,22 +34,22 @@ DEFAULT_PACE: Final = 5.0
 ORPHANED_AFTER: Final = timedelta(days=8)
 ORPHANS_LOOKED_FOR: Final = timedelta(days=8)
 OFFERS_SETTLE: Final = timedelta(seconds=CACHE_SECONDS) + timedelta(minutes=9)
-"""How long after a change of the offers a worker can still judge a lead by the old ones: its cache, then one attempt."""
+"""How long after a change of the offers a worker can still use the old offers: its cache, then one attempt."""
 UNROUTED_SWEPT_EVERY_MINUTES: Final = 10
 AT_ONCE: Final = 8
 TOGETHER: Final = 25
-"""Leads that are put, and then settled, together: a transaction holds four operations of each."""
+"""Leads that are put and settled together. A transaction has up to 100 operations, four for each lead."""
 
 
 Group = Sequence[tuple[Todo, int]]
-"""Leads of one partition, each once, with the seconds until its turn."""
+"""Different leads of one partition, each with its delay in seconds."""
 Redrive = Callable[[Group], int]
-"""`leads.pipeline.redriving.redrive` with its queue, ledger and offers. Returns how many it put."""
+"""`leads.pipeline.redriving.redrive` with its queue, ledger and offers. Returns the number of messages put."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Leads that can go on, oldest first; `pace` is how many a second."""
+    """Leads that can be sent, oldest first. `pace`: leads a second."""
 
     items: Sequence[Todo]
     pace: float
@@ -62,9 +61,9 @@ class Waiting:
 def redrive_behind(
     redrive: Redrive, connections: Connections, known: Iterable[Connection], uses: Uses, backlog: Backlog
 ) -> None:
-    """Re-drive one minute's worth of leads behind each open connection; the one that waited longest comes first.
+    """Re-drive one minute's worth of leads behind each open connection. The connection that waited longest comes first.
 
-    Leads behind a connection that no offer uses any more go on as well: their offer may have another connection now.
+    Leads behind an unused connection are re-driven, too: their offer may have another connection now.
     """
     now = clock.now()
     waiting = []
@@ -82,7 +81,7 @@ def redrive_behind(
 def reopen(
     connections: Connections, ceilings: Ceilings, offers: Iterable[Offer], known: Iterable[Connection], uses: Uses
 ) -> None:
-    """Open what needs no answer of a vendor: a ceiling that has room again, and a connection that no offer uses any more."""
+    """Open paused connections that no vendor has to answer for: ceilings with room again, and unused connections."""
     for connection in known:
         if connection.paused and connection.id not in uses:
             with isolated("a connection to open"):
@@ -97,7 +96,7 @@ def _behind(connection: Connection, backlog: Backlog, now: datetime, limit: int)
     opened_at = connection.opened_at
 
     def should_go(item: Todo) -> bool:
-        # What failed before the connection healed need not wait for a try that lies hours ahead.
+        # A lead that failed before the connection opened need not wait for a retry that is hours away.
         return _overdue(item, now) or (opened_at is not None and item.updated_at < opened_at)
 
     waiting = backlog.find(State.PARKED, connection.id, limit=limit)
@@ -120,7 +119,7 @@ def _a_minutes_worth(pace: float) -> int:
 def redrive_unrouted(
     redrive: Redrive, backlog: Backlog, offers: list[Offer], changed_at: Callable[[], datetime | None]
 ) -> None:
-    """Re-drive leads that have an offer now. Long after the last change of the offers there are few: the search is rare then."""
+    """Re-drive leads that have an offer now. Long after the last change of the offers there are few, so the search is rare."""
     now, offers_changed_at = clock.now(), changed_at()
     if offers_changed_at is None:
         return
@@ -133,14 +132,14 @@ def redrive_unrouted(
 
 
 def _has_offer(item: Todo, offers: list[Offer]) -> bool:
-    """Whether an offer takes the lead now: its own, or any other if no destination of its own is done with the lead."""
+    """Whether an offer takes the lead now: the lead's own offer, or another one if no destination is done with the lead."""
     if item.destination and offer_by_id(item.offer, offers) is not None:
         return True
     return not item.partly_done and route(item.references, offers) is not None
 
 
 def redrive_one_crashed(redrive: Redrive, backlog: Backlog) -> None:
-    """Re-drive one crashed lead: if it crashes its worker again, no other crashed lead is lost with it."""
+    """Re-drive one crashed lead. If it crashes its worker again, no other crashed lead is affected."""
     now = clock.now()
     due = backlog.find(State.CRASHED, where=lambda item: item.next_at is not None and item.next_at < now, limit=1)
     redrive_all(redrive, [Waiting(due, DEFAULT_PACE)])
@@ -152,7 +151,8 @@ def redrive_one_crashed(redrive: Redrive, backlog: Backlog) -> None:
 def redrive_all(redrive: Redrive, waiting: Sequence[Waiting]) -> None:
     """Put leads back on the queue, those of each connection spread over the coming minute.
 
-    Leads that the deadline left out wait for the next tick. Connections take turns, so a long backlog delays only its own.
+    Leads that are not reached before the deadline wait for the next tick. Connections take turns, so that a long backlog delays
+    only its own connection.
     """
     groups = [group for turn in zip_longest(*map(_groups, waiting), fillvalue=()) for group in turn if group]
     sent = Counter[tuple[State, str]]()
@@ -174,7 +174,7 @@ def _groups(waiting: Waiting) -> Iterator[Group]:
     found: defaultdict[tuple[str, State, int], list[tuple[Todo, int]]] = defaultdict(list)
     seen = Counter[str]()
     for number, item in enumerate(waiting.items):
-        # Of a lead with several destinations each goes with another group: one transaction can't change a row twice.
+        # One transaction can't change a row twice, so each destination of a lead is in a different group.
         found[partition_of(item.lead_id), item.state, seen[item.lead_id]].append((item, int(number / waiting.pace)))
         seen[item.lead_id] += 1
     for group in chain(*zip_longest(*(_chunks(group) for group in found.values()))):
@@ -191,9 +191,9 @@ def _chunks(group: Group) -> Iterator[Group]:
 
 
 def sweep_orphaned_bodies(queue: Queue, ledger: Ledger) -> None:
-    """Remove kept bodies whose message was refused; their senders got an error.
+    """Remove kept bodies without a lead: putting their message failed, and their senders got an error.
 
-    While messages are on the queue nothing is removed: after a long stop of the app, a body's message may be among them.
+    While messages are on the queue, nothing is removed: after a long stop of the app, the message of a body may be among them.
     """
     if queue.depth() > 0:
         return

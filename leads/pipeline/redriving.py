@@ -1,7 +1,6 @@
-"""Re-driving: a lead that waits, or was given up, goes back on the queue.
+"""Re-driving: puts a waiting or dead-lettered lead back on the queue.
 
-The message is put first, then the ledger's row is written. A crash in between leaves a message whose number shows that it is a
-leftover.
+The message is put before the ledger's row is written. After a crash in between, `seq` shows that the message is a leftover.
 """
 
 from collections.abc import Sequence
@@ -25,21 +24,21 @@ from leads.platform.storage import Queue, StorageError
 from leads.platform.threads import NotDoneInTime
 
 SETTLE_SECONDS: Final = 5
-"""What is left of the deadline for writing to the ledger what was put."""
+"""Time reserved before the deadline for writing the put messages to the ledger."""
 
 
 def redrive(queue: Queue, ledger: Ledger, offers: Offers, waiting: Sequence[tuple[Todo, int]]) -> int:
-    """Put the next message of each waiting delivery, visible after its number of seconds. Returns how many were put.
+    """Put the next message of each waiting delivery, with its delay in seconds. Returns how many were put.
 
     The deliveries belong to different leads of one partition; one transaction writes them all to the ledger. A delivery is left
-    out if its state has changed or its lead can't be read. Raises `NotDoneInTime` if the deadline came before the last one.
+    out if its state has changed or its lead can't be read. Raises `NotDoneInTime` if the deadline came before the last delivery.
     """
     changes: list[tuple[LeadRecord, Change]] = []
     fault: Exception | None = None
     with deadline.leaving(SETTLE_SECONDS):
         for number, (item, delay) in enumerate(waiting):
             if deadline.remaining() <= 0:
-                fault = NotDoneInTime(f"{len(waiting) - number} leads were not sent on in time")
+                fault = NotDoneInTime(f"{len(waiting) - number} leads were not re-driven in time")
                 break
             try:
                 if (put := _redrive_one(queue, ledger, offers, item, delay)) is not None:
@@ -57,7 +56,7 @@ def redrive(queue: Queue, ledger: Ledger, offers: Offers, waiting: Sequence[tupl
 def _redrive_one(
     queue: Queue, ledger: Ledger, offers: Offers, item: Todo, delay: int
 ) -> tuple[LeadRecord, Change] | None:
-    """The lead and the change of its record, once its message is put; None if none was put."""
+    """Put one message. Returns the lead's record and its change; None if no message was put."""
     with isolated("a lead to be sent on"):
         record = ledger.read(item.lead_id)
         delivery = record.deliveries.get(item.destination) if record else None
@@ -84,10 +83,10 @@ def _redrive_one(
 def put_next(
     queue: Queue, ledger: Ledger, record: LeadRecord, destination: str, delay: int = 0, *, forced: bool = False
 ) -> None:
-    """Put the next message of a delivery because a person asked for it, visible after `delay` seconds, and write its row.
+    """Put the next message of a delivery at a person's request, with a delay in seconds, and write the lead's row.
 
-    A missing delivery is begun. The delivery gets a new retry budget. `forced`: history and policies do not stop it until it is
-    delivered.
+    A missing delivery is added. The delivery gets a new retry budget. `forced`: the customer's history and the offer's policies
+    do not stop the delivery.
     """
     ledger.settle(record, _put(queue, record, destination, delay, by_person=True, forced=forced))
 
@@ -95,7 +94,7 @@ def put_next(
 def _put(
     queue: Queue, record: LeadRecord, destination: str, delay: int = 0, *, by_person: bool = False, forced: bool = False
 ) -> Change:
-    """Put the next message of a delivery, visible after `delay` seconds. Returns the change of its record."""
+    """Put the next message of a delivery, with a delay in seconds. Returns the change of the lead's record."""
     begun = record.deliveries.get(destination) or Delivery(destination)
     seq = begun.seq + 1
     queue.put(encode(Message(record.lead_id, destination, seq)), delay)
@@ -119,7 +118,7 @@ def _put(
 
 
 def park_again(ledger: Ledger, connections: Connections, lead_id: str, destination: str, connection: str) -> None:
-    """Park a dead letter whose connection turned out to be at fault: it waits until the connection is open."""
+    """Park a dead letter, because its connection turned out to be at fault. It waits until the connection is open."""
     record = ledger.read(lead_id)
     if record is None:
         return
@@ -134,9 +133,9 @@ def park_again(ledger: Ledger, connections: Connections, lead_id: str, destinati
 
 
 def _reroute(queue: Queue, record: LeadRecord, delay: int) -> Change | None:
-    """Put a message that routes a lead of a removed offer again. Returns the change of its record.
+    """Put a message that routes a lead of a removed offer again. Returns the change of the lead's record.
 
-    None if one of the offer's destinations has had the lead: a new route could bring it there twice.
+    Returns None if one of the offer's destinations has had the lead, because a new route could send the lead there twice.
     """
     seq = max(delivery.seq for delivery in record.deliveries.values()) + 1
     now = clock.now()

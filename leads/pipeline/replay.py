@@ -1,4 +1,4 @@
-"""Replay: a person sends leads again, one or many, unchanged or corrected."""
+"""Replay: sends leads again at a person's request, one or many, unchanged or corrected."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -23,28 +23,28 @@ from leads.platform.row_reading import UnreadableRow
 from leads.platform.storage import Queue
 
 READ_FIRST_SECONDS: Final = 3
-"""The delay of a message that reopens a final delivery: the ledger is written before the message is read."""
+"""The delay of a message that reopens a final delivery, so that the ledger is written before the message is read."""
 _KEPT: Final = {
-    State.PARKED: "its connection is paused: it is sent by itself when that works again",
-    State.UNREADABLE: "its body can't be read: give a corrected one",
+    State.PARKED: "its connection is paused: the app sends the lead when the connection works again",
+    State.UNREADABLE: "its body can't be read: send a corrected lead",
     State.DELIVERED: "it was delivered",
-    State.DUPLICATE: "it came twice, and the other one counts",
+    State.DUPLICATE: "it is a redelivery of another lead",
     State.SKIPPED: "it was only recorded",
 }
-_ONLY_TO_RECORD: Final = "its import was to record it only"
+_ONLY_TO_RECORD: Final = "it was imported only to be recorded"
 _DISMISSED: Final = "it was dismissed"
 _OVERRULED: Final = frozenset(
     {_KEPT[State.DELIVERED], _KEPT[State.DUPLICATE], _KEPT[State.SKIPPED], _ONLY_TO_RECORD, _DISMISSED}
 )
-"""Reasons that `force` overrides."""
-_NOWHERE: Final = "no destination of its offer takes such leads: name one"
+"""The reasons that `force` overrides."""
+_NOWHERE: Final = "no destination of its offer takes such leads: name a destination"
 
 
 @dataclass(frozen=True, slots=True)
 class Replay:
     """The replay of a lead to one destination, done or planned. `destination`: "" if the lead is routed again.
 
-    `state`: the state before. `kept`: why the lead is not sent, "" if it is. `twice`: what a second record of the lead may mean.
+    `state`: the state before. `kept`: why the lead is not sent, "" if it is. `twice`: the effect of a second record, if any.
     """
 
     lead_id: str
@@ -76,6 +76,7 @@ def replay(
     """Send a lead again to one destination, or to all that it has not reached. Raises `NoDestination`.
 
     Safe to repeat: only one of the messages is handled. With `force`, destinations that are done get the lead again, too.
+    `delay`: in seconds.
     """
     plans = [_plan(offers, record, name, force=force) for name in _targets(offers, record, destination)]
     for plan in plans:
@@ -135,7 +136,7 @@ def _goes_nowhere(offers: Offers, record: LeadRecord) -> bool:
 
 
 def _replay_warning(offers: Offers, record: LeadRecord, name: str) -> str:
-    """What a second record of a lead may mean at this destination."""
+    """The effect of a second record of a lead at this destination, for a person."""
     offer = offer_by_id(record.offer, offers.all())
     config = offer.destination(name) if offer else None
     return destinations.destination_class(config.type).replay_warning if config else ""
@@ -144,7 +145,7 @@ def _replay_warning(offers: Offers, record: LeadRecord, name: str) -> str:
 def in_bulk(
     queue: Queue, ledger: Ledger, offers: Offers, found: Iterable[tuple[str, str]], begun: int, *, dry_run: bool
 ) -> Iterator[Replay]:
-    """Replay pairs of lead id and destination, spread at the app's pace. `begun`: how many went before them."""
+    """Replay pairs of lead id and destination, spread at the app's pace. `begun`: how many were replayed before them."""
     for lead_id, destination in found:
         try:
             record = ledger.read(lead_id)

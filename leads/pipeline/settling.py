@@ -1,4 +1,4 @@
-"""Settling: what the outcome of an attempt means for its lead and its connection, and how the ledger is told."""
+"""Settling: applies the outcome of an attempt to its lead, its connection and the ledger."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,12 +21,12 @@ from leads.platform.events import Event, emit
 from leads.platform.storage import StorageError
 
 SETTLE_SECONDS: Final = 20
-"""Reserved for settling, however long the send took: one try of each of its requests."""
+"""Time reserved for settling after the send: one try of each request."""
 
 
 @dataclass(slots=True)
 class UnsettledAttempt:
-    """An attempt to deliver one lead to one destination, and how its outcome is settled."""
+    """An attempt to deliver one lead to one destination, and the settling of its outcome."""
 
     parts: DeliveryParts
     record: LeadRecord
@@ -38,7 +38,7 @@ class UnsettledAttempt:
     destination: Destination
     began_at: datetime
     token: str
-    """Of its claim: no other attempt has it."""
+    """The unique token of the attempt's claim."""
     claim: Claim | None = None
     outcome: Outcome | None = None
     milliseconds: int = 0
@@ -86,7 +86,7 @@ class UnsettledAttempt:
             self._announce()
 
     def _announce(self) -> None:
-        """Queue the announcement, which `watch` sends: neither the chat nor the queue delays a lead."""
+        """Queue the announcement, which `watch` posts. A failure of the chat or the queue does not delay the lead."""
         try:
             self.parts.notices.put(encode_notice(self.record.lead_id, self.name))
         except StorageError as error:
@@ -102,7 +102,7 @@ class UnsettledAttempt:
             emit(Event.STORAGE_UNAVAILABLE, what="connections", why=type(error).__name__)
 
     def _settle_doubtful(self, outcome: Rejected) -> None:
-        """Settle a refusal of which the lead is at fault if others were delivered since its last attempt, else the connection."""
+        """Settle a refusal. The lead is at fault if others were delivered since its last attempt, else the connection may be."""
         connections, connection_id = self.parts.connections, self.destination.connection
         attempts, known = self.delivery().attempts, connections.get(connection_id)
         is_at_fault = bool(attempts) and connections.succeeded_since(connection_id, attempts[-1].at)
@@ -112,7 +112,7 @@ class UnsettledAttempt:
         self._dead_letter(outcome.reason, outcome.code)
         if is_at_fault:
             return
-        # Reported after the dead letter is written: the attempt that pauses the connection then finds this one and parks it.
+        # Recorded after the dead letter is written, so that the attempt that pauses the connection finds and parks it.
         for delivery in connections.record_refusal(
             connection_id, self.config.type, self.record.lead_id, self.name, outcome.code, reason_with_code(outcome)
         ):
@@ -123,10 +123,10 @@ class UnsettledAttempt:
         connections, connection_id = self.parts.connections, self.destination.connection
         with deadline.leaving(SETTLE_SECONDS), connections.checking(connection_id):
             known = connections.get(connection_id)
-            if known.paused and not self.message.probe:  # another lead has had the connection checked
+            if known.paused and not self.message.probe:  # another lead's check has paused the connection
                 self.park(known.reason, outcome="misconfigured", code=outcome.code)
                 return
-            # The secret may have been rotated: cached secrets are read again before the connection is judged.
+            # The secret may have been rotated, so cached secrets are read again before the connection is judged.
             self.parts.secrets.forget()
             check = check_connection(self.destination)
             reason = check.problem or outcome.reason
@@ -146,7 +146,7 @@ class UnsettledAttempt:
         previous = delivery.attempts[-1].at if delivery.attempts else None
         opened_at = connections.get(self.destination.connection).opened_at
         if previous is not None and opened_at is not None:
-            previous = max(previous, opened_at)  # the lead could not be tried while the connection was paused
+            previous = max(previous, opened_at)  # no attempt was possible while the connection was paused
         worked = paused = False
         if not outcome.ours:
             worked = previous is not None and connections.succeeded_since(self.destination.connection, previous)
@@ -163,7 +163,7 @@ class UnsettledAttempt:
             self.park(reason, outcome=name, code=outcome.code, possibly_twice=possibly_twice)
             return
         now = clock.now()
-        # Only time in which the connection worked for others counts against the retry budget: an outage costs nothing.
+        # Only time in which the connection worked for others counts against the retry budget. An outage costs nothing.
         step = delivery.step + 1 if worked else delivery.step
         spent = delivery.spent + ((now - previous).total_seconds() if worked and previous else 0)
         if retry_schedule.exhausted(spent):
@@ -192,7 +192,7 @@ class UnsettledAttempt:
 
         def change(delivery: Delivery) -> None:
             delivery.state, delivery.seq = State.HELD, self.message.seq
-            delivery.reason = "sent, but the answer was lost: look whether it has arrived, then replay it or leave it"
+            delivery.reason = "sent, but the answer was lost: check whether the lead arrived, then replay or dismiss it"
 
         self._store(change, outcome="unknown", code=outcome.code)
 
@@ -228,9 +228,9 @@ class UnsettledAttempt:
         next_at: datetime | None = None,
         delivered: Delivered | None = None,
     ) -> None:
-        """Write the result of the attempt, release the claim, and log it.
+        """Write the result of the attempt, release the claim, and log the result.
 
-        If another attempt has finished the delivery or moved it on, its state stays: this attempt is only added to its history.
+        If another attempt has changed the delivery's state since, that state stays. This attempt is only added to the history.
         """
         now = clock.now()
         this = AttemptLog(

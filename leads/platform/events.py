@@ -231,7 +231,7 @@ class Event(StrEnum):
         ended_by="leads_need_nobody",
     )
     LEADS_NEED_NOBODY = _Says(
-        "leads_need_nobody", "No lead of the offer is in this state any more.", "state offer destination"
+        "leads_need_nobody", "The offer has no more leads in this state.", "state offer destination"
     )
     SECRET_EXPIRING = _Says(
         "secret_expiring",
@@ -280,7 +280,7 @@ class Event(StrEnum):
     )
     CONNECTION_PROBED = _Says("connection_probed", "`watch` probed a paused connection.", "connection type ok code")
     CONNECTION_OPENED = _Says(
-        "connection_opened", "A paused connection works again, or no offer uses it any more.", "connection"
+        "connection_opened", "A paused connection works again, or no offer uses it now.", "connection"
     )
     CONNECTION_PAUSED_BY_PERSON = _Says(
         "connection_paused_by_person",

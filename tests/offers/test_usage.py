@@ -23,7 +23,7 @@ def test_of_many_offers_the_first_are_named_and_the_others_counted() -> None:
     (connection,) = uses
     names = [f"contoso.o{number}/hook" for number in range(NAMED_AT_MOST)]
     assert named(connection, uses) == {"used_by": ", ".join([*names, "2 more"]), "host": "hook.example.com"}
-    assert named("another", uses) == {"used_by": "no offer any more", "host": ""}
+    assert named("another", uses) == {"used_by": "no offer", "host": ""}
 
 
 @pytest.mark.parametrize(

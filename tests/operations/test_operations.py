@@ -567,7 +567,7 @@ def test_what_waits_for_a_daily_ceiling_is_shown_while_it_does_and_is_no_connect
         pipeline.run()
     found = {connection.type: connection for connection in status(pipeline).connections}
     ceiling = found["ceiling"]
-    assert ceiling.health.startswith("paused: over the offer's daily ceiling of 1 leads; it goes on at ")
+    assert ceiling.health.startswith("paused: over the offer's daily ceiling of 1 leads; sending continues at ")
     assert [use.offer for use in ceiling.used_by] == ["contoso.crm"]
     with pytest.raises(Invalid, match=r"^connection_id: these leads wait for the next day"):
         pipeline.ask(resume_connection, ResumeConnection(connection_id=ceiling.id))

@@ -121,7 +121,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(routed: Pipeline, vendor: V
 def test_only_what_waits_for_a_person_is_dismissed(routed: Pipeline, vendor: Vendor) -> None:
     delivered = routed.post()
     routed.run()
-    assert dismiss(routed, delivered).deliveries[0].kept == "it is delivered, and waits for no person"
+    assert dismiss(routed, delivered).deliveries[0].kept == "it is delivered, and does not wait for a person"
 
 
 def test_one_destination_can_be_dismissed_alone(pipeline: Pipeline, vendor: Vendor) -> None:

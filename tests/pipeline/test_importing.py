@@ -219,9 +219,9 @@ def test_bad_rows_are_told_and_the_others_are_taken_in(routed: Pipeline) -> None
     found = routed.ask(import_rows, rows(*records))
     assert verdicts(found) == [Verdict.MISSING, *[Verdict.BAD] * 5]
     reasons = [row.reason for row in found.rows[1:]]
-    assert reasons[0].startswith("created_time is no time")
+    assert reasons[0].startswith("created_time can't be read")
     assert reasons[1].startswith("has no time; name its column with --map")
-    assert reasons[2:] == ["created_time lies in the future", "is empty", "has more than 262144 bytes"]
+    assert reasons[2:] == ["created_time is in the future", "is empty", "has more than 262144 bytes"]
     assert routed.queue.depth() == 1
 
 
@@ -540,7 +540,7 @@ def test_the_shell_imports_a_file_and_names_what_it_did_not_understand(
     ran = run(*options)
     assert ran.status == 5
     assert ran.out.splitlines() == [
-        "row 3: created_time is no time that can be read; write it as 2026-01-31 14:00:00, in UTC",
+        "row 3: created_time can't be read as a time; write it as 2026-01-31 14:00:00, in UTC",
         "2 rows: 1 imported, 0 known already, 1 bad",
     ]
     assert ran.err.splitlines()[0] == "Columns that mean nothing to a lead, kept with it: Stage"

@@ -370,7 +370,7 @@ def test_a_lead_whose_destination_was_removed_is_dead_lettered_with_the_reason(
     pipeline.offer(crm(vendor.url, name="new"))
     pipeline.advance(13)
     assert pipeline.delivery(lead).state is State.DEAD_LETTER
-    assert "no destination crm any more" in pipeline.delivery(lead).reason
+    assert "no longer has the destination crm" in pipeline.delivery(lead).reason
 
 
 # --- Policies and `when` ----------------------------------------------------------------------------------------------------

@@ -149,7 +149,8 @@ def test_a_row_that_names_no_offer_is_not_only_recorded_because_that_would_prote
     found = routed.ask(import_rows, rows(*wanted, policy="record"))
     assert verdicts(found) == [Verdict.BAD, Verdict.MISSING]
     assert (
-        found.rows[0].reason == "names no offer, so its lead would be sent when it comes; name the offer with --offer"
+        found.rows[0].reason
+        == "names no offer, so the app would still send its lead later; name the offer with --offer"
     )
     assert (
         verdicts(routed.ask(import_rows, rows(*wanted, policy="record", offer="contoso.crm"))) == [Verdict.MISSING] * 2

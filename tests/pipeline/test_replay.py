@@ -252,7 +252,7 @@ def test_an_import_that_was_only_recorded_goes_to_a_later_destination_only_by_fo
     lead = only_recorded(routed)
     with Vendor() as other:
         routed.offer(crm(vendor.url), crm(other.url, name="later"))
-        assert again(routed, lead, destination="later").deliveries[0].kept == "its import was to record it only"
+        assert again(routed, lead, destination="later").deliveries[0].kept == "it was imported only to be recorded"
         assert again(routed, lead, destination="later", force=True).sent == 1
         routed.advance(5)
         assert (vendor.keys(), other.keys()) == ([], [lead])
@@ -285,7 +285,10 @@ def test_force_says_where_no_destination_takes_such_leads_and_sends_to_the_one_t
     lead = pipeline.post()
     pipeline.run()
     told = again(pipeline, lead, force=True)
-    assert (told.sent, told.deliveries[0].kept) == (0, "no destination of its offer takes such leads: name one")
+    assert (told.sent, told.deliveries[0].kept) == (
+        0,
+        "no destination of its offer takes such leads: name a destination",
+    )
     assert again(pipeline, lead, destination="crm", force=True).sent == 1
     pipeline.advance(5)
     assert vendor.keys() == [lead]

@@ -181,7 +181,7 @@ def test_a_paused_connection_is_told_when_it_pauses_and_when_it_works_again(
     assert logged(caplog, "connection_paused")[0].items() >= about.items()
     assert [began["meaning"], ended["meaning"]] == [
         "Leads for contoso.crm/crm are parked until the connection works: the secret has expired: make a new one.",
-        "A paused connection works again, or no offer uses it any more.",
+        "A paused connection works again, or no offer uses it now.",
     ]
     assert len(logged(caplog, "connection_paused")) == len(logged(caplog, "connection_opened")) == 1
 
