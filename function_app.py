@@ -1,8 +1,8 @@
-"""The function app's triggers: decorators and translation, nothing else. What they do is in `leads/`."""
+"""The triggers of the function app. Each translates its request for a function in `leads/`."""
 
 import gc
 
-gc.disable()  # what is imported stays: looking through it for garbage, over and over, takes a twelfth of a cold start
+gc.disable()  # imported objects are no garbage: collecting during the imports takes a twelfth of a cold start
 
 import azure.functions as func
 
@@ -14,7 +14,7 @@ unusable: ImportError | None = None
 try:
     from leads.pipeline.http import answer_health, answer_intake, answer_status
     from leads.platform.tracing import begin
-except ImportError as error:  # the packages are for another Python, or missing
+except ImportError as error:  # packages are missing, or built for another Python
     unusable = error
 else:
     quiet_libraries()
@@ -31,21 +31,21 @@ MANAGING_METHODS = ["GET", "PUT", "POST", "DELETE"]
 @app.function_name("accept_lead")
 @app.route("leads/{*offer}", methods=ALL_METHODS)
 def accept_lead(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
-    """Take a lead: `/api/leads`, or `/api/leads/{offer}` with the offer that the address is for."""
+    """Accept a lead at `/api/leads`, or at `/api/leads/{offer}` for one offer."""
     return answer_intake(req, begin(context.trace_context.trace_parent, req.headers.get("traceparent")))
 
 
 @app.function_name("lead_status")
 @app.route("status/{lead_id}", methods=["GET"])
 def lead_status(req: func.HttpRequest) -> func.HttpResponse:
-    """Where a lead stands; its own key, and no personal data."""
+    """Answer with the state of a lead, without personal data. The function has its own key."""
     return answer_status(req)
 
 
 @app.function_name("report")
 @app.route("report/{*path}", methods=MANAGING_METHODS)
 def report(req: func.HttpRequest) -> func.HttpResponse:
-    """Numbers for whoever has its key: the level report, without leads."""
+    """Operations of the level report, for callers with this function's key: numbers, no leads."""
     from leads.operations.http import answer_with_key
 
     return answer_with_key(req, "report")
@@ -54,7 +54,7 @@ def report(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("operate")
 @app.route("operate/{*path}", methods=MANAGING_METHODS)
 def operate(req: func.HttpRequest) -> func.HttpResponse:
-    """Offers, leads and status for whoever has its key: the level operate, without personal data."""
+    """Operations of the level operate, for callers with this function's key: no personal data."""
     from leads.operations.http import answer_with_key
 
     return answer_with_key(req, "operate")
@@ -63,7 +63,7 @@ def operate(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("manage")
 @app.route("manage/{*path}", methods=MANAGING_METHODS)
 def manage(req: func.HttpRequest) -> func.HttpResponse:
-    """Everything for whoever has its key: the level personal, with personal data only where a setting allows it."""
+    """All operations, for callers with this function's key. Personal data only if a setting allows it."""
     from leads.operations.http import answer_with_key
 
     return answer_with_key(req, "manage")
@@ -72,7 +72,7 @@ def manage(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("signed_in")
 @app.route("signed-in/{*path}", methods=MANAGING_METHODS, auth_level=func.AuthLevel.ANONYMOUS)
 def signed_in(req: func.HttpRequest) -> func.HttpResponse:
-    """The same for whom the platform has signed in with Entra ID, by their role; nothing for anybody else."""
+    """The operations of the caller's app role, for callers that the platform has signed in with Entra ID."""
     from leads.operations.http import answer_signed_in
 
     return answer_signed_in(req)
@@ -81,7 +81,7 @@ def signed_in(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("console")
 @app.route("console/{*path}", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
 def console(req: func.HttpRequest) -> func.HttpResponse:
-    """The page in the browser: static files for anyone; its data comes from the functions above."""
+    """The static files of the console, for anyone. Its data comes from the functions above."""
     from leads.console.http import answer_console
 
     return answer_console(req)
@@ -90,7 +90,7 @@ def console(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("health")
 @app.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 def health(req: func.HttpRequest) -> func.HttpResponse:
-    """Whether the app answers and has sound settings; without detail, because anyone may ask."""
+    """Answer whether the app works and its settings are right, without detail, because anyone may ask."""
     return answer_health()
 
 
@@ -109,7 +109,7 @@ def deliver_lead(message: func.QueueMessage) -> None:
 @app.function_name("watch")
 @app.timer_trigger(schedule="0 * * * * *", arg_name="timer", run_on_startup=False, use_monitor=False)
 def watch(timer: func.TimerRequest) -> None:
-    """Every minute: re-drive, raise alarms, probe, keep what the host gave up on, look after the rest."""
+    """Each minute, re-drive leads, raise alarms, probe connections, drain the poison queue, and do the housekeeping."""
     from leads.app import get_app
     from leads.watch import tick
 

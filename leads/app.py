@@ -1,4 +1,4 @@
-"""What the app is made of, put together once per process and only as far as it is used."""
+"""The composition root: builds the parts of the app, each once per process and only when it is used."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class App:
-    """The parts, each made when it is first needed: intake alone never imports a table client."""
+    """The parts of the app, each built at its first use. So intake alone imports no table client."""
 
     def __init__(self, settings: Settings, table_timeouts: Mapping[str, Any] = TABLE_TIMEOUTS) -> None:
         self.settings = settings
@@ -60,7 +60,7 @@ class App:
 
     @once
     def lead_queues(self) -> dict[str, Queue]:
-        """The queues with messages that can hold a lead, by name. Messages are read as they are stored."""
+        """The queues with messages that can hold a lead, by name. Their messages are read without decoding."""
         return {LEADS_QUEUE: self.storage.queue(LEADS_QUEUE, encoded=False), POISON_QUEUE: self.poison}
 
     @once
@@ -71,7 +71,7 @@ class App:
 
     @once
     def intake_ledger(self) -> "Ledger":
-        """The ledger for the intake."""
+        """The ledger with the intake's short time-outs."""
         from leads.ledger.transactions import LEDGER_TABLE, Ledger
 
         return Ledger(self._intake_storage.table(LEDGER_TABLE))
@@ -82,7 +82,7 @@ class App:
 
     @once
     def _intake_storage(self) -> Storage:
-        """Storage for the intake, with short time-outs, because a sender waits."""
+        """Storage with short time-outs, because a sender waits."""
         return Storage(self.settings, INTAKE_TIMEOUTS)
 
     @once
@@ -121,11 +121,11 @@ class App:
             return {}
 
     def last_refusal(self, connection_id: str) -> str:
-        """What the last delivery over a connection was refused with, "" if it came through or storage can't say."""
+        """Why the last delivery over a connection was refused; "" if it succeeded, or storage does not answer."""
         try:
             return self.connections.get(connection_id).last_refusal
         except (StorageError, SettingsError):
-            return ""  # what is not saved can be checked without the app's storage, too
+            return ""  # an unsaved offer can be checked without the app's storage
 
     @once
     def slots(self) -> "Slots":
@@ -161,7 +161,7 @@ class App:
 
     @once
     def intake_empty_bodies(self) -> "EmptyBodies":
-        """The same for the intake."""
+        """The notes of empty bodies, with the intake's short time-outs."""
         from leads.health.alarms import ALARMS_TABLE
         from leads.health.empty_bodies import EmptyBodies
 
@@ -191,7 +191,7 @@ class App:
         return Context(self.settings, self.secrets, self.storage)
 
     def destination(self, config: "DestinationConfig") -> "Destination":
-        """The destination of a configuration, the same one for as long as it stays as it is."""
+        """The destination of a configuration. Equal configurations give the same object."""
         from leads import destinations
 
         key = config.model_dump_json(include={"type", "settings", "mapping", "follow_up"})
@@ -207,7 +207,7 @@ _making: Final = Lock()
 
 
 def get_app() -> App:
-    """The process's app. Raises `SettingsError` where a setting is wrong."""
+    """The app of this process. Raises `SettingsError` if a setting is wrong."""
     with _making:
         return _made()
 
@@ -218,5 +218,5 @@ def _made() -> App:
 
 
 def examined_app() -> App:
-    """An app that has read nothing yet, from those settings that are right: what is wrong with the others is for a person."""
+    """A new app without caches, built from the settings that are right. For diagnosing the wrong ones."""
     return App(read_usable_settings()[0], CLI_TIMEOUTS)

@@ -70,7 +70,7 @@ def redrive_behind(
     unused = {one.id for one in known if one.id not in uses and one.type != CEILING}
     free = [one for one in known if not one.by_person and (not one.paused or one.id in unused)]
     for connection in sorted(free, key=lambda one: one.attended_at or EARLIEST):
-        with isolated("what waits behind a connection"):
+        with isolated("leads behind a connection"):
             pace = min((config.pace for _, config in uses.get(connection.id, ())), default=DEFAULT_PACE)
             items = _behind(connection, backlog, now, limit=_a_minutes_worth(pace))
             if items and connections.claim_probe(connection.id, connection.type):

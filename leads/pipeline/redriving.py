@@ -46,7 +46,7 @@ def redrive(queue: Queue, ledger: Ledger, offers: Offers, waiting: Sequence[tupl
             except StorageError as error:
                 fault = error
                 break
-    with isolated("leads that were sent on"):
+    with isolated("leads that were re-driven"):
         ledger.settle_all(changes)
     if fault is not None:
         raise fault
@@ -57,7 +57,7 @@ def _redrive_one(
     queue: Queue, ledger: Ledger, offers: Offers, item: Todo, delay: int
 ) -> tuple[LeadRecord, Change] | None:
     """Put one message. Returns the lead's record and its change; None if no message was put."""
-    with isolated("a lead to be sent on"):
+    with isolated("a lead to re-drive"):
         record = ledger.read(item.lead_id)
         delivery = record.deliveries.get(item.destination) if record else None
         if record is None or delivery is None or delivery.state is not item.state:

@@ -1,3 +1,1 @@
-"""A person's data: find all that is held about an e-mail address, erase it, and remove it once its time is over. May
-import `pipeline` and all below it.
-"""
+"""Personal data: search by e-mail address, erasure and retention. May import `pipeline` and all below it."""

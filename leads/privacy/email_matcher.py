@@ -1,4 +1,4 @@
-"""Finds an e-mail address in kept text: as it is, escaped as JSON or a form does it, or encoded as base64."""
+"""Finds an e-mail address in stored text: as it is, escaped as in JSON or a form, or encoded as base64."""
 
 import base64
 import re
@@ -14,9 +14,9 @@ from leads.core.lead import Lead
 from leads.core.lenient_json import text_of_body
 
 _ESCAPED: Final = re.compile(r"(?<!\\)\\+(?:u([0-9a-fA-F]{4})|([nrt/]))")
-"""A JSON escape. JSON inside of JSON repeats the backslashes, so any number of them counts.
+"""A JSON escape. JSON within JSON repeats the backslashes, so any number of backslashes matches.
 
-A run of backslashes is tried from its beginning alone: tried from each backslash, a body of backslashes would take an hour.
+A match begins only at the start of a run of backslashes. Otherwise a body full of backslashes would take an hour.
 """
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
 
@@ -29,7 +29,7 @@ class EmailMatcher:
 
     @classmethod
     def parse(cls, text: str) -> "EmailMatcher":
-        """Raises ValueError for a text that is no address."""
+        """The matcher of an address as a person writes it. Raises ValueError if the text is not an e-mail address."""
         email = text.strip().lower()
         if not 3 <= len(email) <= 320 or "@" not in email.strip("@") or not email.isprintable():
             raise ValueError("must be an e-mail address")
@@ -42,11 +42,11 @@ class EmailMatcher:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        """Matches no longer address that begins or ends with this one."""
+        """The pattern of the address. It does not match within a longer address."""
         return re.compile(rf"(?<![\w.+%-]){re.escape(self.email)}(?![\w-]|\.\w)", re.IGNORECASE)
 
     def matches(self, text: str) -> bool:
-        """Whether the text contains the address, itself or in a run of base64."""
+        """Whether the text contains the address, as it is or in a run of base64."""
         return any(map(self._pattern.search, (*_readings(text), *chain.from_iterable(map(_readings, _decoded(text))))))
 
     def matches_body(self, body: bytes) -> bool:
@@ -57,7 +57,7 @@ class EmailMatcher:
         return any(map(self.matches, _texts(lead)))
 
     def owns(self, lead: Lead, lead_id: str) -> bool:
-        """Whether the lead is this person's own: it is their customer's, or its e-mail field contains the address."""
+        """Whether the lead is the person's own: it has the person's customer hash, or its e-mail field has the address."""
         return customer_of(lead, lead_id) == self.customer or self.matches(lead.email)
 
 
@@ -71,7 +71,7 @@ def _texts(lead: Lead) -> Iterator[str]:
 
 
 def _readings(text: str) -> Iterator[str]:
-    """The text, and what it says if it is escaped."""
+    """The text, and the text without its JSON or form escapes."""
     yield text
     if "\\" in text:
         yield _ESCAPED.sub(lambda found: chr(int(found[1], 16)) if found[1] else " ", text)
@@ -80,7 +80,7 @@ def _readings(text: str) -> Iterator[str]:
 
 
 def _decoded(text: str) -> Iterator[str]:
-    """What each run of base64 in the text says. Up to three letters of other text may stand directly before it."""
+    """The decoded runs of base64 in the text. Each run is decoded from four positions, because other letters may precede it."""
     for found in _BASE64.finditer(text):
         run = found[0].rstrip("=").translate({ord("-"): "+", ord("_"): "/"})
         for start in range(4):

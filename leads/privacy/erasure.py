@@ -1,10 +1,10 @@
-"""Erasure removes a customer's personal data from all that the app keeps, and lists what a person has to erase in CRMs.
+"""Erasure removes a customer's personal data from the app, and lists the records that a person has to erase in CRMs.
 
-The tombstone is written first, so that nothing of the customer comes back from a queue. Then each row or message goes in a
-transaction of its own. An erasure that was cut off can go on or start again, with the same result.
+The tombstone is written first, so that no lead of the customer comes back from a queue. Then each row or message is removed in a
+separate transaction. An interrupted erasure can continue or start again, with the same result.
 
-A lead that is being sent at that moment is delivered or not. Nothing of it is written back, because its customer's row is gone
-and its own row is emptied. `watch` empties some minutes later what a worker had read, but not yet written.
+A lead that is being sent at that moment may still be delivered. Its data is not written back, because the customer's row is gone
+and the lead's row is emptied. If a worker had read the lead but not written it yet, `watch` empties its row some minutes later.
 """
 
 from collections.abc import Iterator
@@ -39,13 +39,13 @@ from leads.privacy.personal_data_search import (
 from leads.privacy.stores import PersonalDataStores
 
 SETTLED_AFTER: Final = timedelta(seconds=CACHE_SECONDS) + timedelta(minutes=9)
-"""After this time every instance has read the tombstone, and has finished what it had begun before."""
+"""After this time, every instance has read the tombstone, and has finished the work that it had begun before."""
 _DONE: Final = FINAL - {State.ERASED}
 
 
 @dataclass(frozen=True, slots=True)
 class ErasureEntry:
-    """Something that was held: table or queue, keys, and what was done, or would be. `left`: nothing was, and `what` says why."""
+    """A stored row or message. `place`: table or queue. `what`: the change, done or planned; if `left`, why it is unchanged."""
 
     place: str
     key: str
@@ -55,10 +55,10 @@ class ErasureEntry:
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """A lead that a destination was given, for a person to erase there: by its link, or the place in a table, or its id.
+    """A lead that was sent to a destination, so that a person can erase the record there: by link, place in a table, or id.
 
-    `certain` is false if the app can't know whether it arrived. `removed`: it was in the app's own storage and was erased.
-    `type` is "" where the offer has no such destination any more.
+    `certain`: false if the app does not know whether the lead arrived. `removed`: the record was in the app's own storage and was
+    erased. `type`: "" if the offer no longer has this destination.
     """
 
     lead_id: str
@@ -74,7 +74,7 @@ class HandedOver:
 
 @dataclass(frozen=True, slots=True)
 class ErasurePart:
-    """What a part of an erasure has done. `cursor`: where the next part begins. `count`: rows and messages that were read."""
+    """The result of one part of an erasure. `cursor`: where the next part begins. `count`: the rows and messages read."""
 
     cursor: Cursor
     entries: tuple[ErasureEntry, ...]
@@ -85,8 +85,8 @@ class ErasurePart:
 def erase(
     stores: PersonalDataStores, matcher: EmailMatcher, at: datetime, cursor: Cursor, *, dry_run: bool
 ) -> Iterator[ErasurePart]:
-    """Erase all that was received up to `at`, from the cursor on. With `dry_run`, only say what would be done."""
-    stores.offers.renew()  # a destination of the last minute may hold a row in the app's own storage
+    """Erase all data received up to `at`, from the cursor on. With `dry_run`, only report what would be done."""
+    stores.offers.renew()  # a destination configured in the last minute may have a row in the app's own storage
     if not cursor.part and not dry_run:
         stores.tombstones.put(matcher.customer, at)
     for part in search(stores, matcher, cursor):
@@ -109,10 +109,10 @@ def _erased(
             case FoundLead(record, "mention"):
                 entries.append(_mention(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), record.lead_id))
             case FoundLead(record, "damaged"):
-                what = "this release can't read it, so it is left as it is: erase again with the release that wrote it"
+                what = "not changed, because this release can't read it: erase again with the release that wrote it"
                 entries.append(ErasureEntry(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), what, left=True))
             case FoundLead(record):
-                record.customer = matcher.customer  # by which a second run finds it
+                record.customer = matcher.customer  # so that a second run finds the record
                 handed_over += [
                     _remove_own(stores, one, record, dry_run=dry_run) for one in handed_over_of(stores, record)
                 ]
@@ -123,10 +123,8 @@ def _erased(
 
 
 def _mention(place: str, key: str, lead_id: str) -> ErasureEntry:
-    """Another person's text is not rewritten: whether the address has to go from there is for a person to decide."""
-    what = (
-        f"another person's lead that mentions the address, {lead_id}: decide whether the address has to go from there"
-    )
+    """The entry for another person's text. The app does not change it; a person decides whether the address must be removed."""
+    what = f"another person's lead that mentions the address, {lead_id}: decide whether to remove the address there"
     return ErasureEntry(place, key, what, left=True)
 
 
@@ -146,11 +144,11 @@ def _is_newer(found: Found, at: datetime) -> bool:
 
 
 def _forget_customer(ledger: Ledger, row: CustomerRow, at: datetime, *, dry_run: bool) -> list[ErasureEntry]:
-    """Remove the customer's row. A worker that is sending a lead of theirs finds this row gone, and the lead's row emptied."""
+    """Remove the customer's row. A worker that is sending the customer's lead finds this row gone, and the lead's row emptied."""
     what = "removed: the record's id, the destination's memory, the fingerprints of the last leads"
     if row.claim:
         what += (
-            "; a lead is being sent at this moment, or was cut off: erase again in ten minutes to see where it has gone"
+            "; a lead is being sent now, or its worker died: erase again in ten minutes to see where the lead was sent"
         )
     entry = ErasureEntry(LEDGER_TABLE, f"{row.partition} / {row.row}", what)
     if dry_run:
@@ -173,7 +171,7 @@ def _forget_customer(ledger: Ledger, row: CustomerRow, at: datetime, *, dry_run:
             row = again
     else:
         raise LedgerBusy(row.row)
-    in_hand = "its message is in the hands of a worker, which finds it emptied"
+    in_hand = "a worker has its message, and finds the lead emptied"
     return [entry, *(ErasureEntry(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), in_hand) for record in unwritten)]
 
 
@@ -182,9 +180,9 @@ def _hash_of(row: CustomerRow) -> str:
 
 
 def _empty(ledger: Ledger, record: LeadRecord, at: datetime, *, dry_run: bool) -> list[ErasureEntry]:
-    """Empty the lead's rows. Rows that are empty already are listed too, so that a second run lists everything again."""
+    """Empty the lead's rows. Empty rows are listed, too, so that a second run lists everything again."""
     waits = [delivery for delivery in record.deliveries.values() if delivery.state not in _DONE]
-    what = "emptied: its state, times and record ids are kept" + ("; it is not sent any more" if waits else "")
+    what = "emptied: its state, times and record ids are kept" + ("; the app no longer sends it" if waits else "")
     entries = [ErasureEntry(LEDGER_TABLE, " / ".join(lead_key(record.lead_id)), what)]
     entries += [
         ErasureEntry(LEDGER_TABLE, " / ".join(todo_key(record.lead_id, delivery)), "removed")
@@ -202,11 +200,11 @@ def _empty(ledger: Ledger, record: LeadRecord, at: datetime, *, dry_run: bool) -
     return entries
 
 
-# --- What was handed to destinations ------------------------------------------------------------------------------------
+# --- Leads at destinations ----------------------------------------------------------------------------------------------
 
 
 def handed_over_of(stores: PersonalDataStores, record: LeadRecord) -> Iterator[HandedOver]:
-    """The destinations that were given the lead, or may have been."""
+    """The lead at each destination that got it, or may have got it."""
     for name, delivery in sorted(record.deliveries.items()):
         if not name or not (delivery.state is State.DELIVERED or delivery.attempts):
             continue
@@ -238,7 +236,7 @@ def _remove_own(stores: PersonalDataStores, one: HandedOver, record: LeadRecord,
     if config is None:
         return one
     destination = stores.destination_of(config)
-    # An attempt without an answer can have written the row, too.
+    # An attempt without an answer may have written the row, too.
     removed = destination.remove_own_record(one.record_id or record.lead_id, record.received_at, dry_run=dry_run)
     return replace(one, removed=removed)
 
@@ -256,11 +254,13 @@ def _take_from_queue(stores: PersonalDataStores, found: FoundMessage, at: dateti
         stores.ledger.empty(new_record(found.message, found.lead), at, ERASED_ON_REQUEST)
         emit(Event.LEAD_EMPTIED, found.message.traceparent, lead_id=found.message.lead_id)
         stores.queues[found.queue].delete(found.stored)
-    return ErasureEntry(found.queue, key, "removed; the ledger keeps the lead without the person, and it is not sent")
+    return ErasureEntry(
+        found.queue, key, "removed; the ledger keeps the lead without personal data; the app does not send it"
+    )
 
 
 def _left_or_removed(stores: PersonalDataStores, found: FoundMessage, key: str, *, dry_run: bool) -> ErasureEntry:
-    """Remove a message that can't be decoded, unless a newer release can decode it and send its lead."""
+    """Remove a message that can't be decoded. A newer release's message is left, because that release can send its lead."""
     if found.too_new:
         return ErasureEntry(found.queue, key, "a message of a newer release: erase again with that release", left=True)
     if not dry_run:
@@ -268,20 +268,20 @@ def _left_or_removed(stores: PersonalDataStores, found: FoundMessage, key: str, 
     return ErasureEntry(found.queue, key, "removed: bytes that can't be read")
 
 
-# --- What was under way -------------------------------------------------------------------------------------------------
+# --- Leads in delivery during the erasure -------------------------------------------------------------------------------
 
 
 def look_after(stores: PersonalDataStores, now: datetime) -> None:
-    """Empty leads that a worker had read before their customer was erased, and wrote after it. One request if there are none."""
+    """Empty leads that a worker read before their customer was erased, and wrote afterwards. Costs one request if none exist."""
     for tombstone in stores.tombstones.unsettled():
         if now - tombstone.at >= SETTLED_AFTER:
-            with isolated("an erasure to look after"):
+            with isolated("leads in delivery during an erasure"):
                 _empty_late(stores, tombstone, now)
                 stores.tombstones.settle(tombstone)
 
 
 def _empty_late(stores: PersonalDataStores, tombstone: Tombstone, now: datetime) -> None:
-    begun = tombstone.at - timedelta(minutes=1)  # storage has a clock of its own
+    begun = tombstone.at - timedelta(minutes=1)  # storage's clock may differ
     condition = (
         f"PartitionKey eq '{tombstone.customer[0]}' and {keys_beginning('lead;')} and Timestamp ge {odata_time(begun)}"
     )

@@ -1,4 +1,4 @@
-"""Finds all that is held about an e-mail address, part after part. A cursor says where the next part begins.
+"""Finds all stored data about an e-mail address, in parts. A cursor says where the next part begins.
 
 The search reads the customer's rows, every lead and body in the ledger, and the visible messages on the queues. It reads every
 lead because an address can be in another person's lead, or in a body that can't be parsed.
@@ -30,11 +30,11 @@ from leads.privacy.email_matcher import EmailMatcher
 from leads.privacy.stores import PersonalDataStores
 
 QUEUES: Final = (LEADS_QUEUE, POISON_QUEUE)
-"""Their messages can hold a lead. Messages on other queues only name one."""
+"""The queues with messages that can hold a lead. Messages on other queues have only a lead's id."""
 HIDDEN_SECONDS: Final = 20
-"""Visibility timeout of the messages that are read here: for so long no worker receives them."""
+"""Visibility timeout of the messages during the search. In this time no worker receives them."""
 RELEASED_AT_MOST: Final = 320
-"""So many messages are made visible again after the search. Others become visible when their timeout ends."""
+"""The most messages that are made visible again after the search. Others become visible when their timeout ends."""
 LEADS_A_PAGE: Final = 500
 BODIES_A_PAGE: Final = 15
 """A body has up to 256 KiB, and an answer of the service up to 4 MiB."""
@@ -47,14 +47,14 @@ the address. damaged: a lead with the address whose row this release can't read.
 
 @dataclass(frozen=True, slots=True)
 class FoundCustomer:
-    """What is remembered of the customer within one record scope."""
+    """The customer's row in one record scope."""
 
     row: CustomerRow
 
 
 @dataclass(frozen=True, slots=True)
 class FoundLead:
-    """A lead; `body` is what was received where that is kept apart. `record.etag` is "" if the ledger knows the body alone."""
+    """A lead. `body`: the received body, if it has its own row. `record.etag`: "" if the ledger has only the body."""
 
     record: LeadRecord
     relation: Relation
@@ -82,7 +82,7 @@ class InvalidCursor(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far a search has come: the partition or queue that it is in, and the last row key there or the messages left."""
+    """The progress of a search. `part`: the present partition or queue. `after`: the last row key, or the messages left."""
 
     part: str = ""
     after: str = ""
@@ -111,7 +111,7 @@ class SearchPart:
 
 
 def search(stores: PersonalDataStores, matcher: EmailMatcher, cursor: Cursor) -> Iterator[SearchPart]:
-    """Search from the cursor to the end, with one request or a few for each part."""
+    """Search from the cursor to the end, with a few requests for each part."""
     if not cursor.part:
         rows = stores.ledger.customers(matcher.customer)
         cursor = Cursor(PARTITIONS[0])
@@ -132,7 +132,7 @@ def search(stores: PersonalDataStores, matcher: EmailMatcher, cursor: Cursor) ->
 
 
 def _bodies(ledger: Ledger, matcher: EmailMatcher, partition: str, after: str) -> Iterator[SearchPart]:
-    """Bodies in rows of their own: large ones, and those that can't be parsed."""
+    """Search the body rows: large bodies, and bodies that can't be parsed."""
     condition = _between(partition, "body;", after)
     for page in ledger.table.pages(condition, page_size=BODIES_A_PAGE):
         if page:
@@ -154,7 +154,7 @@ def _in_body(ledger: Ledger, matcher: EmailMatcher, row: Any) -> FoundLead | Non
 
 
 def _lead_in(body: bytes, record: LeadRecord) -> Lead | None:
-    """The lead in a body with a message that is still on the queue, or was never put."""
+    """The lead in a body without a record; its message is still on the queue, or was never put. None if unreadable."""
     if record.state is State.UNREADABLE:
         return None
     try:
@@ -164,7 +164,7 @@ def _lead_in(body: bytes, record: LeadRecord) -> Lead | None:
 
 
 def _leads(ledger: Ledger, matcher: EmailMatcher, partition: str, after: str) -> Iterator[SearchPart]:
-    """Leads with their data in their own row, and leads of the customer that are emptied already."""
+    """Search the leads with data in their own row, and the customer's leads that are emptied already."""
     condition = f"{_between(partition, 'lead;', after)} and (lead ge '' or customer eq '{matcher.customer}')"
     for page in ledger.table.pages(condition, page_size=LEADS_A_PAGE):
         if page:
@@ -190,7 +190,7 @@ def _in_lead(ledger: Ledger, matcher: EmailMatcher, row: Any) -> FoundLead | Non
 
 
 def _in_lead_of_body(ledger: Ledger, matcher: EmailMatcher, record: LeadRecord) -> FoundLead | None:
-    """The customer's lead with a body in a row of its own, unless `_bodies` has found the address there."""
+    """The customer's lead with a body row, unless `_bodies` has found the address in the body."""
     body = ledger.body(record.lead_id)
     if record.customer != matcher.customer or (body is not None and matcher.matches_body(body)):
         return None
@@ -198,7 +198,7 @@ def _in_lead_of_body(ledger: Ledger, matcher: EmailMatcher, record: LeadRecord) 
 
 
 def _with_originals(ledger: Ledger, matcher: EmailMatcher, found: Iterable[FoundLead | None]) -> tuple[FoundLead, ...]:
-    """What was found, and the original of each lead of the person that is a correction."""
+    """The found leads, and the originals of the person's corrected leads."""
     leads = [lead for lead in found if lead]
     corrected = [lead.record.corrects for lead in leads if lead.relation == "own" and lead.record.corrects]
     originals = [FoundLead(one, "own", ledger.body(lead_id)) for lead_id in corrected if (one := ledger.read(lead_id))]
@@ -221,7 +221,7 @@ def _between(partition: str, prefix: str, after: str) -> str:
 
 
 def _messages(stores: PersonalDataStores, matcher: EmailMatcher, name: str, left: str) -> Iterator[SearchPart]:
-    """Read as many messages as were visible when the search began, each once. Then make them visible again."""
+    """Search the messages that are on the queue when the search begins, each once. Then make them visible again."""
     queue = stores.queues[name]
     remaining = int(left) if left else queue.depth()
     hidden: deque[QueueMessage] = deque(maxlen=RELEASED_AT_MOST)
@@ -232,7 +232,7 @@ def _messages(stores: PersonalDataStores, matcher: EmailMatcher, name: str, left
             found = (_in_message(stores.ledger, matcher, name, message) for message in messages)
             yield SearchPart(Cursor(name, str(remaining)), tuple(filter(None, found)), len(messages))
     finally:
-        with suppress(StorageError):  # they become visible by themselves, too
+        with suppress(StorageError):  # without this they become visible after `HIDDEN_SECONDS`
             for message in hidden:
                 queue.show_again(message)
 

@@ -1,7 +1,7 @@
-"""Retention removes personal data of leads after its period. The rest of a lead stays: that it came, and what became of it.
+"""Retention removes the personal data of leads after their retention period. The lead's states and times are kept.
 
-A pass over all leads that are old enough begins once a day, and `watch` does a part of it every few minutes. The query selects
-the leads that still hold personal data, so that emptied ones cost nothing. A part may be cut off, or done by two instances.
+A pass over all old leads begins once a day, and `watch` does a part of it every few minutes. The query selects only leads that
+still have personal data. A part may be interrupted, or done by two instances.
 """
 
 import time
@@ -30,7 +30,7 @@ _KEY: Final = {"PartitionKey": "sweep", "RowKey": "retention"}
 
 @dataclass(frozen=True, slots=True)
 class Periods:
-    """Days for which personal data is kept, by offer. `unrouted`: of leads without an offer. None = for good."""
+    """Days for which personal data is kept, by offer. `unrouted`: for leads without an offer. None = for ever."""
 
     policies: dict[str, Policies]
     unrouted: int | None
@@ -41,19 +41,19 @@ class Periods:
             return None
         if not record.offer:
             return self.unrouted
-        # Leads of a removed offer have the default periods.
+        # The default periods apply to leads of a removed offer.
         policies = self.policies.get(record.offer.casefold(), _DEFAULT)
         return policies.dead_letter_retention_days if states & LEFT_TO_A_PERSON else policies.retention_days
 
     def is_over(self, record: LeadRecord, now: datetime) -> bool:
-        """Whether the period of a lead is over, counted from when it was settled."""
+        """Whether the retention period of a lead is over. It begins when the lead was settled."""
         days = self.days(record)
         settled_at = max((d.updated_at or record.received_at for d in record.deliveries.values()), default=now)
         return days is not None and now - settled_at >= timedelta(days=days)
 
     @property
     def shortest(self) -> int | None:
-        """The shortest period: younger leads are not read. None = everything is kept for good."""
+        """The shortest period: younger leads are not read. None = all data is kept for ever."""
         every = [self.unrouted]
         for policies in (*self.policies.values(), _DEFAULT):
             every += [policies.retention_days, policies.dead_letter_retention_days]
@@ -65,7 +65,7 @@ _DEFAULT: Final = Policies.model_validate({})
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """When the present pass was begun, and the partition and row that it has come to; "" = it is through."""
+    """The progress of a pass: its begin, its present partition ("" = finished) and its last row."""
 
     begun_at: datetime
     partition: str = ""
@@ -74,9 +74,9 @@ class Progress:
 
 
 def sweep(ledger: Ledger, offers: list[Offer], unrouted_days: int, now: datetime) -> None:
-    """Do a part of the day's pass, if there is one to do. Without one, this costs one request.
+    """Do a part of the day's pass. If the pass is finished, this costs one request.
 
-    `unrouted_days`: how long leads without an offer are kept, 0 = for good.
+    `unrouted_days`: how long personal data of leads without an offer is kept, 0 = for ever.
     """
     table = ledger.table
     progress = _read(table)
@@ -92,7 +92,7 @@ def sweep(ledger: Ledger, offers: list[Offer], unrouted_days: int, now: datetime
 
 
 def _sweep_part(ledger: Ledger, periods: Periods, progress: Progress, now: datetime) -> tuple[int, Progress]:
-    """How many leads were emptied, and how far the pass has come."""
+    """Do a part. Returns how many leads were emptied, and the new progress."""
     ends_at = time.monotonic() + SECONDS_A_TICK
     seen = emptied = 0
     for partition, page in _pages(ledger, periods, progress, now):
@@ -105,7 +105,7 @@ def _sweep_part(ledger: Ledger, periods: Periods, progress: Progress, now: datet
 
 
 def _pages(ledger: Ledger, periods: Periods, progress: Progress, now: datetime) -> Iterator[tuple[str, list[Any]]]:
-    """Pages of old leads that still hold personal data, each with its partition."""
+    """Pages of old leads that still have personal data, each with its partition."""
     if periods.shortest is None:
         return
     until = now - timedelta(days=periods.shortest)
@@ -146,7 +146,7 @@ def _progress(row: Any) -> Progress:
 
 
 def _write(table: Table, progress: Progress) -> None:
-    """Store how far the pass has come. What another instance has stored since is right, too, and stays."""
+    """Store the progress, unless another instance has stored its progress since."""
     row = _KEY | {"begun_at": progress.begun_at, "partition": progress.partition, "after": progress.after}
     try:
         table.write([("update", row, replacing(progress.etag)) if progress.etag else ("create", row, {})])

@@ -1,4 +1,4 @@
-"""Where personal data stands."""
+"""The parts of the app that hold personal data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from leads.platform.storage import Queue
 
 @dataclass(frozen=True, slots=True)
 class PersonalDataStores:
-    """The parts of the app that hold personal data, or say where a lead was handed over."""
+    """The parts of the app that hold personal data, or know to which destinations leads were sent."""
 
     ledger: Ledger
     tombstones: Tombstones
     queues: Mapping[str, Queue]
-    """The queues with messages that can hold a lead, by name. Messages are read as they are stored."""
+    """The queues with messages that can hold a lead, by name. Their messages are read without decoding."""
     offers: Offers
     destination_of: DestinationOf

@@ -1,7 +1,7 @@
-"""Announces delivered leads of an offer to a chat or a program, if the offer asks for it.
+"""Announces delivered leads to a chat or a program, for offers that ask for it.
 
-A delivery only puts a note on a queue. `watch` reads the note, reads the lead and posts it, and retries for a day. A lead is
-announced once for each destination, or twice if a worker is killed between the post and the removal of the note.
+A delivery only puts a note on a queue. `watch` reads the note and the lead, posts the announcement, and retries for a day. A lead
+is announced once for each destination, or twice if a worker is killed between the post and the removal of the note.
 """
 
 import json
@@ -34,16 +34,16 @@ BATCHES_A_TICK: Final = 10
 AT_ONCE: Final = 8
 POST_SECONDS: Final = 30
 REMOVE_SECONDS: Final = 10
-"""Time that must be left for removing the notes of a post: a note that stays is posted again."""
+"""Time reserved for removing the notes after a post: a note that stays is posted again."""
 ANNOUNCE_SECONDS: Final = 52
 HIDDEN_SECONDS: Final = 300
-"""Visibility timeout of a note, and so the delay after a failure. Far longer than a tick holds it."""
+"""Visibility timeout of a note, and so the delay after a failure. It is far longer than a tick."""
 KEPT_FOR: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Delivered:
-    """A note, and the delivery that it is about."""
+    """A note and its delivery."""
 
     message: QueueMessage
     record: LeadRecord
@@ -63,7 +63,7 @@ class Announcer:
     def announce(self, offers: Sequence[Offer]) -> None:
         """Post the deliveries since the last tick: at most `BATCHES_A_TICK` batches, within `ANNOUNCE_SECONDS`.
 
-        Raises `NotDoneInTime` if some are left to the next tick.
+        Raises `NotDoneInTime` if some deliveries are left for the next tick.
         """
         announcing = {offer.id.casefold(): offer for offer in offers if offer.announce}
         if not announcing:
@@ -101,7 +101,7 @@ class Announcer:
         return waiting
 
     def _announce(self, offer: Offer, delivered: Sequence[_Delivered]) -> int:
-        """Post an offer's deliveries if there is time for that and for removing the notes. Returns how many are left."""
+        """Post an offer's deliveries, if the time allows the post and the removal of its notes. Returns how many are left."""
         if deadline.remaining() < POST_SECONDS + REMOVE_SECONDS:
             for one in delivered:
                 self.notices.show_again(one.message)
@@ -111,7 +111,7 @@ class Announcer:
         return 0
 
     def _delivered(self, message: QueueMessage) -> _Delivered | None:
-        """The delivery that a note names; None if there is nothing to announce, or the note is too old."""
+        """The delivery that a note names; None if the lead is not to be announced, or the note is too old."""
         try:
             note = json.loads(message.content)
             lead_id, destination = note["lead_id"], str(note["destination"])

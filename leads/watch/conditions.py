@@ -1,4 +1,4 @@
-"""Decides which alarms are on, and posts those that begin or end to the notification webhook."""
+"""Decides which alarms are active, and posts alarms that begin or end to the notification webhook."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,16 +29,16 @@ from leads.watch.silence_monitor import silence_alarms
 
 WAIT_IS_LONG: Final = timedelta(hours=1)
 CALLS_FOR: Final = timedelta(days=30)
-"""How long a lead that needs a person raises an alarm. The alarm of an unfixed lead must end."""
+"""How long a lead that needs a person raises an alarm, so that the alarm of an unfixed lead ends."""
 COUNTED_AT_MOST: Final = 1000
 WAITING_COUNTED: Final = 100
-"""How many of the leads behind a connection an alarm counts."""
+"""The most leads behind a connection that an alarm counts."""
 UPDATE_SECONDS: Final = 5
-"""Time that is left for storing and logging the alarms."""
+"""Time reserved for storing and logging the alarms."""
 
 
 _Look = Callable[[], Iterable[Alarm] | None]
-"""Returns the alarms that are on; None = not known now."""
+"""Returns the active alarms; None = unknown now."""
 _Condition = tuple[set[Event], _Look]
 """The events of alarms, and the function that finds them."""
 
@@ -51,7 +51,7 @@ def raise_alarms(
     uses: Uses,
     backlog: Backlog,
 ) -> None:
-    """Store and log the alarms that have begun or ended since the last tick. Reads the app's own storage alone."""
+    """Store and log the alarms that have begun or ended since the last tick. Reads only the app's storage."""
     _raise(
         alarms,
         ({Event.CONNECTION_PAUSED}, lambda: _paused(connections, uses, backlog)),
@@ -63,7 +63,7 @@ def raise_alarms(
 
 
 def raise_slow_alarms(alarms: Alarms, secrets: Secrets, counts: LeadCounts, offers: Offers) -> None:
-    """The same for alarms that read Key Vault, or count many leads."""
+    """As `raise_alarms`, for alarms that read Key Vault or count many leads."""
     _raise(
         alarms,
         ({Event.SECRET_EXPIRING}, lambda: expiry.alarms(secrets, offers.all())),
@@ -72,7 +72,7 @@ def raise_slow_alarms(alarms: Alarms, secrets: Secrets, counts: LeadCounts, offe
 
 
 def _raise(alarms: Alarms, *conditions: _Condition) -> None:
-    """An alarm that is not known now stays as it is. A look that fails does not stop the others."""
+    """Update the alarms. An alarm that is unknown now stays as it is. A condition that fails does not stop the others."""
     active: list[Alarm] = []
     checked: set[Event] = set()
     fault: Exception | None = None
@@ -141,7 +141,7 @@ def _over_ceiling(connections: Iterable[Connection], offers: Iterable[Offer]) ->
 
 
 def notify(alarms: Alarms, settings: Settings, secrets: Secrets) -> None:
-    """Post what has begun or ended to the notification webhook, where there is one."""
+    """Post the alarms that have begun or ended to the notification webhook, if configured."""
     reference = settings.notify_webhook
     if not reference:
         return
@@ -156,7 +156,7 @@ def notify(alarms: Alarms, settings: Settings, secrets: Secrets) -> None:
 
 
 def notice_of(changes: list[Change]) -> notifications.Notice:
-    """What is posted about alarms that have begun or ended."""
+    """The notice about alarms that have begun or ended."""
     began = sum(change.ended_at is None for change in changes)
     ended = len(changes) - began
     counts = [f"{count} {what}" for count, what in ((began, "new"), (ended, "over")) if count]
@@ -187,5 +187,5 @@ def _line(change: Change) -> notifications.Line:
 
 
 def _event(change: Change) -> Event:
-    """The event that a change is shown as: the alarm's own, or that of its end."""
+    """The event whose meaning describes a change: the alarm's event, or the event of its end."""
     return (change.event.end if change.ended_at else None) or change.event

@@ -1,4 +1,4 @@
-"""When secrets of destinations expire: by the offer, by Key Vault, or by the secret itself (a shared access signature)."""
+"""Expiry of destinations' secrets, from the offer, Key Vault, or the secret itself (a shared access signature)."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,7 +20,7 @@ WARNED_DAYS_BEFORE: Final = (30, 7, 1)
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """A secret of a destination that expires, and where it is kept."""
+    """A secret of a destination that expires. `reference`: where the secret is kept."""
 
     offer: str
     destination: str
@@ -30,7 +30,7 @@ class Expiry:
 
 
 def expiries(secrets: Secrets, offers: list[Offer]) -> Iterator[Expiry]:
-    """The secrets with a known expiry. A secret that can't be read is left out: the connection's check reports it."""
+    """The secrets with a known expiry. A secret that can't be read is left out, because the connection's check reports it."""
     for offer in offers:
         for config in offer.destinations:
             settings = read_settings(config.type, config.settings)
@@ -49,7 +49,7 @@ def _earliest(secrets: Secrets, config: DestinationConfig, name: str, reference:
 
 
 def alarms(secrets: Secrets, offers: list[Offer]) -> Iterator[Alarm]:
-    """An alarm for each of the 30, 7 and 1 days before an expiry that has come."""
+    """An alarm for each threshold (30, 7 and 1 days before the expiry) that a secret has reached."""
     now = clock.now()
     for expiry in expiries(secrets, offers):
         for within in WARNED_DAYS_BEFORE:

@@ -1,8 +1,8 @@
-"""Posts to chats: alarms to the publisher's webhook, delivered leads to an offer's.
+"""Posts notices to webhooks of chats and programs: alarms and announcements.
 
-Shapes: Microsoft Learn, "Create incoming webhooks with Workflows for Microsoft Teams" (a message with an Adaptive Card);
-Slack, "Sending messages using incoming webhooks"; a plain JSON object for everything else. Links: Microsoft Learn, "Text
-features" (Adaptive Cards); Slack, "Formatting text for app surfaces".
+Formats: Microsoft Learn, "Create incoming webhooks with Workflows for Microsoft Teams" (a message with an Adaptive Card); Slack,
+"Sending messages using incoming webhooks"; a plain JSON object for other webhooks. Links: Microsoft Learn, "Text features"
+(Adaptive Cards); Slack, "Formatting text for app surfaces".
 """
 
 import json
@@ -17,7 +17,7 @@ from leads.platform.secrets import Secrets
 from leads.platform.settings import Settings, SettingsError
 
 LINES_AT_MOST: Final = 25
-"""A card of Teams holds 28 KB. Further lines are only counted."""
+"""Most lines of a notice, because a Teams card holds 28 KB. Further lines are only counted."""
 _LINE_CHARACTERS: Final = 500
 _LOOK: Final = "open the record"
 _TEAMS_HOSTS: Final = (".logic.azure.com", ".powerplatform.com", ".webhook.office.com", ".powerautomate.com")
@@ -26,7 +26,7 @@ _SLACK_HOSTS: Final = ("hooks.slack.com", "hooks.slack-gov.com")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of text, and the address of what it is about; "" = no link."""
+    """A line of text and its link, "" = no link."""
 
     text: str
     link: str = ""
@@ -34,7 +34,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A title and lines for people, and the same as data for a program."""
+    """A title and lines for people, and the same content as data for a program."""
 
     title: str
     lines: Sequence[Line]
@@ -42,7 +42,7 @@ class Notice:
 
 
 def format_of(url: str) -> NoticeFormat:
-    """The format that the host of an address takes."""
+    """The format that the host of an address expects."""
     host = urlsplit(url).hostname or ""
     if host in _SLACK_HOSTS:
         return "slack"
@@ -50,7 +50,7 @@ def format_of(url: str) -> NoticeFormat:
 
 
 def body(notice: Notice, kind: NoticeFormat) -> dict[str, Any]:
-    """The JSON of a notice."""
+    """The JSON of a notice in a format."""
     if kind == "json":
         return {"title": notice.title, **notice.data}
     lines = [Line(line.text[:_LINE_CHARACTERS], line.link) for line in notice.lines[:LINES_AT_MOST]]
@@ -81,17 +81,17 @@ def _teams_line(line: Line) -> str:
 
 
 def _slack_text(text: str) -> str:
-    """`&`, `<` and `>` are control characters (Slack, "Formatting text for app surfaces")."""
+    """Escape `&`, `<` and `>`, which are control characters (Slack, "Formatting text for app surfaces")."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _teams_text(text: str) -> str:
-    """A text block reads a part of Markdown: what a customer wrote must not become a link or a list."""
+    """Escape Markdown, which text blocks interpret: a customer's text must not become a link or a list."""
     return "".join("\\" + character if character in "\\`*_[]()#+!|~<>" else character for character in text)
 
 
 def post(settings: Settings, secrets: Secrets, reference: str, notice: Notice, kind: NoticeFormat | None = None) -> str:
-    """Post a notice to the webhook that a secret reference names. Returns "" or why it failed, without the address."""
+    """Post a notice to the webhook of a secret reference. Returns "" or why it failed, without the address."""
     try:
         url = secrets.read(reference)
     except SettingsError as error:

@@ -1,4 +1,4 @@
-"""Moves messages that the host gave up on from the poison queue to the ledger."""
+"""Drains the poison queue: records the messages that the host gave up on in the ledger."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -26,15 +26,16 @@ POISON_HIDDEN_SECONDS: Final = 120
 POISON_AGAIN_SECONDS: Final = 300
 """Delay until a poison message that could not be recorded is read again."""
 DRAIN_SECONDS: Final = 75
-"""Below the visibility timeout of a batch, so that no other instance receives its messages."""
+"""Shorter than the visibility timeout of a batch, so that no other instance receives its messages."""
 RECORD_SECONDS: Final = 10
-"""Time that must be left before a message is begun."""
+"""Time that must be left to begin with a message."""
 
 
 def poison_step(poison: Queue, incoming: IncomingLeads, ledger: Ledger, tombstones: Tombstones) -> Step:
-    """Record each poison message in the ledger, then delete it. What does not fit into `DRAIN_SECONDS` waits for the next tick.
+    """The step that records each poison message in the ledger, and then deletes it.
 
-    The step raises the storage error if storage does not answer.
+    Messages that do not fit into `DRAIN_SECONDS` wait for the next tick. The step raises `StorageError` if storage does not
+    answer.
     """
 
     def keep(stored: str) -> bool:
@@ -44,7 +45,7 @@ def poison_step(poison: Queue, incoming: IncomingLeads, ledger: Ledger, tombston
 
 
 def _drain(poison: Queue, keep: Callable[[str], bool]) -> None:
-    """Delete each message that `keep` has recorded. One that fails is put back, and does not stop the others."""
+    """Delete each message that `keep` has recorded. A message that fails is put back, and does not stop the others."""
     while deadline.remaining() > DRAIN_SECONDS / 2 and (
         messages := poison.receive(POISON_BATCH, POISON_HIDDEN_SECONDS)
     ):
@@ -55,12 +56,12 @@ def _drain(poison: Queue, keep: Callable[[str], bool]) -> None:
             with isolated("poison"):
                 kept = keep(message.content)
             if not kept:
-                poison.put(message.content, POISON_AGAIN_SECONDS)  # the host's own copy ends after seven days
+                poison.put(message.content, POISON_AGAIN_SECONDS)  # the host's message expires after seven days
             poison.delete(message)
 
 
 def _keep(incoming: IncomingLeads, ledger: Ledger, tombstones: Tombstones, stored: str) -> bool:
-    """Record a message in the ledger. Returns whether that was possible now."""
+    """Record a message in the ledger. Returns whether it was possible now."""
     raw = bytes_of(stored)
     try:
         message = decode(raw)
@@ -82,7 +83,7 @@ def _keep(incoming: IncomingLeads, ledger: Ledger, tombstones: Tombstones, store
 def _record_crash(ledger: Ledger, tombstones: Tombstones, message: Message) -> None:
     record = ledger.read(message.lead_id)
     if record is None and message.received_at is None:
-        return  # a later message of a lead that the ledger has forgotten
+        return  # a later message of a lead that the ledger no longer has
     if record is None:
         record = new_record(message, _lead_in(ledger, message))
         if drop_if_erased(tombstones, ledger, record):
@@ -118,7 +119,7 @@ def _lead_in(ledger: Ledger, message: Message) -> Lead | None:
 
 
 def _crashed_deliveries(record: LeadRecord, message: Message) -> list[str]:
-    """The deliveries that the message was for: one, or all of the lead. "" = the lead itself while it has no destination."""
+    """The destinations of the message: one, or all of the lead; "" while the lead is not routed."""
     if message.destination:
         return [message.destination]
     return [name for name in record.deliveries if name] or [""]

@@ -1,7 +1,7 @@
-"""Probes: `watch` asks the vendors of paused connections, and of connections without a recent delivery.
+"""Probes paused connections, and checks connections without a recent delivery.
 
-Vendors are asked side by side, those first that were asked longest ago. So each has its turn within a few ticks even if some
-hang. The times are stored, for all instances.
+Vendors are asked concurrently. The vendor that was asked longest ago comes first, so that each has its turn within a few ticks
+even if some hang. The times are stored for all instances.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,17 +29,17 @@ from leads.platform.threads import NotDoneInTime, map_as_done
 
 AT_ONCE: Final = 16
 ANSWER_SECONDS: Final = 40
-"""Deadline of a check. It is shorter than elsewhere, so that a tick ends before the next one even if vendors hang."""
+"""Time limit of a check. It is shorter than elsewhere, so that a tick ends before the next tick even if vendors hang."""
 NOTING_SECONDS: Final = 8
-"""Time that must be left for the result of a check: the connection's row, and the lead that probes it."""
+"""Time reserved for the result of a check: writing the connection's row, and putting the lead that probes it."""
 BEGIN_SECONDS: Final = 4
 ASK_SECONDS: Final = ANSWER_SECONDS + NOTING_SECONDS + BEGIN_SECONDS
-"""A check begins only if there is time for all of it. Cut short, it would say nothing and still have had its turn."""
+"""Time limit of the step. A check begins only if the time is enough, because an interrupted check would use up its turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Due:
-    """A connection that is due: for a probe if it is paused, else for a check."""
+    """A connection that is due for a probe, if it is paused, else for a check."""
 
     connection: Connection
     config: DestinationConfig
@@ -51,7 +51,7 @@ class _Due:
 
 @dataclass(frozen=True, slots=True)
 class Prober:
-    """Asks vendors, and notes their answers."""
+    """Asks vendors and records their answers."""
 
     connections: Connections
     secrets: Secrets
@@ -60,14 +60,14 @@ class Prober:
     backlog: Backlog
 
     def ask_vendors(self, connections: Sequence[Connection], uses: Uses) -> None:
-        """Check or probe those of the connections that are due. Raises `NotDoneInTime` if some were not reached."""
+        """Check or probe the connections that are due. Raises `NotDoneInTime` if some were not reached."""
         due = sorted(_due(connections, uses), key=lambda one: one.last_asked)
         reached = sum(map_as_done(self._ask, due, at_most=AT_ONCE, seconds=ASK_SECONDS))
         if reached < len(due):
             raise NotDoneInTime(f"{len(due) - reached} of {len(due)} connections were not asked")
 
     def _ask(self, due: _Due) -> bool:
-        """Returns whether there was time for it."""
+        """Check or probe one connection. Returns whether there was time for it."""
         if deadline.remaining() < ANSWER_SECONDS + NOTING_SECONDS:
             return False
         with isolated("asking a vendor"):
@@ -78,7 +78,7 @@ class Prober:
         return True
 
     def _probe(self, connection: Connection, config: DestinationConfig) -> None:
-        """`check()`, then send one lead. Its delivery opens the connection. If it fails, the next probe is another lead."""
+        """Call `check()`, then send one lead. Its delivery opens the connection. If it fails, the next probe is another lead."""
         if not self.connections.claim_probe(connection.id, config.type):
             return
         self.secrets.forget()
@@ -97,11 +97,11 @@ class Prober:
             return
         item = waiting[0]
         self.connections.record_probe(connection.id, item.lead_id)
-        # The row stays parked until the outcome, so that a lost probe costs nothing.
+        # The row stays parked until the outcome, so that a lost probe does no harm.
         self.queue.put(encode(Message(item.lead_id, item.destination, item.seq + 1, probe=True)))
 
     def _check(self, connection: Connection, config: DestinationConfig) -> None:
-        """Check an open connection before a lead needs it. Its turn is stored first, in case the check never ends."""
+        """Check an open connection before a lead needs it. The time is stored first, in case the check never ends."""
         self.connections.record_check(connection.id, config.type)
         check = self._checked(config)
         emit(Event.CONNECTION_CHECKED, connection=connection.id, type=config.type, ok=check.ok, code=check.code)

@@ -1,6 +1,6 @@
-"""Counts leads, and raises an alarm for offers that stopped receiving them.
+"""Counts leads, and raises an alarm for offers that stopped receiving leads.
 
-An alarm that ended soon may have been a false one. It is stored, and for a year the offer's next silence has to last longer.
+An alarm that ended soon may have been false. This is stored, and for a year the offer's next silence has to last longer.
 """
 
 from dataclasses import dataclass, replace
@@ -20,13 +20,16 @@ from leads.platform.table_format import key_part
 CHECKED_EVERY_MINUTES: Final = 15
 DOUBTED_FOR: Final = timedelta(days=365)
 OVER_SOON: Final = 2
-"""An alarm ended soon if the whole silence was less than this many times the silence at the alarm's start."""
+"""An alarm ended soon if the whole silence was shorter than this many times the silence at the alarm's start."""
 _PARTITION: Final = "silence"
 
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """`since`, `found_at`: when the present unusual silence began, and was found. `doubted_at`: when an alarm ended soon."""
+    """The stored silence of an offer.
+
+    `since`, `found_at`: when the present unusual silence began, and was found. `doubted_at`: when an alarm ended soon.
+    """
 
     since: datetime | None = None
     found_at: datetime | None = None
@@ -34,7 +37,7 @@ class _Memory:
 
 
 def silence_alarms(counts: LeadCounts, offers: Offers) -> list[Alarm] | None:
-    """An alarm for each offer with an unusual silence. None = not looked for now: alarms stay as they are."""
+    """An alarm for each offer with an unusual silence. None = not checked now: alarms stay as they are."""
     now = clock.now()
     if now.minute % CHECKED_EVERY_MINUTES:
         return None
@@ -66,14 +69,14 @@ def _silent_offers(counts: LeadCounts, offers: Offers, now: datetime) -> list[Al
 def _silence(
     stored: StoredOffer, days: Days, memory: _Memory, now: datetime, changed_at: datetime | None
 ) -> Silence | None:
-    """The offer's silence; None if it is not judged. `changed_at`: when any offer was changed last."""
+    """The offer's silence; None if it is not judged. `changed_at`: when an offer was last changed, whichever offer."""
     policies = stored.offer.policies
     if policies.silence == "ignore":
         return None
     if policies.expected_silence_hours is not None:
         return judge_by_hours(last_lead_at(days, now) or stored.changed_at, now, policies.expected_silence_hours)
     if stored.offer.id == DEFAULT_OFFER and memory.since is None and changed_at is not None:
-        # Since then its leads may go to another offer, so older leads do not show how many are to be expected.
+        # After that change, leads of the default offer may go to another offer. So older leads do not show how many to expect.
         days = {day: leads for day, leads in days.items() if day > changed_at.date()}
     doubted = memory.doubted_at is not None and now - memory.doubted_at < DOUBTED_FOR
     return judge(days, now, is_doubted=doubted)

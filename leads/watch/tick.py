@@ -1,7 +1,7 @@
-"""A tick of the timer `watch`: steps with a deadline each, the most urgent first.
+"""A tick of the timer `watch`: steps, each with a deadline, the most urgent first.
 
-The first steps send leads on and raise alarms. They wait for the app's own storage alone. The later steps also wait for vendors,
-chats and Key Vault, and run side by side, so that none waits for another's vendor. The poison queue is one of them.
+The first steps re-drive leads and raise alarms. They wait only for the app's storage. The later steps also wait for vendors,
+chats and Key Vault. They run concurrently, so that no step waits for another step's vendor. The poison queue is one of them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,14 +30,14 @@ WATCH_SECONDS: Final = 180
 READ_SECONDS: Final = 25
 PRIVACY_EVERY_MINUTES: Final = 5
 PRIVACY_AT_MINUTE: Final = 3
-"""In each five minutes; leads are counted in another one."""
+"""The minute in each five minutes. Leads are counted in another minute."""
 DAYS_AT_MINUTE: Final = 1
-"""Days are counted before retention begins: it takes the countries of leads away."""
+"""Days are counted before retention, which removes the countries of leads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What the steps of a tick share. `uses`: the destinations of each connection in use."""
+    """The data that the steps of a tick share. `uses`: the destinations of each connection in use."""
 
     app: App
     offers: list[Offer]
@@ -47,9 +47,9 @@ class Tick:
 
 
 def watch(app: App) -> None:
-    """One tick, within `WATCH_SECONDS`: send waiting leads on, raise alarms, ask vendors, and do the housekeeping.
+    """Run one tick within `WATCH_SECONDS`: re-drive waiting leads, raise alarms, ask vendors, and do the housekeeping.
 
-    A step that fails does not stop the others. The first error is raised at the end; a step past its deadline is logged. Where
+    A step that fails does not stop the others. The first error is raised at the end; a step past its deadline is logged. If
     offers or connections can't be read, the poison queue is still drained.
     """
     poison = poison_step(app.poison, app.incoming, app.ledger, app.tombstones)
@@ -82,7 +82,7 @@ def begun(app: App) -> Tick:
 
 
 def first_steps(tick: Tick) -> list[Step]:
-    """Steps in sequence. A tick has the time for all of them, and for the longest of the later ones."""
+    """Steps that run one after the other. A tick has time for all of them, and for the longest later step."""
     app, offers, uses, connections, backlog = tick.app, tick.offers, tick.uses, tick.connections, tick.backlog
     redrive = partial(redriving.redrive, app.queue, app.ledger, app.offers)
     return [
@@ -102,7 +102,7 @@ def first_steps(tick: Tick) -> list[Step]:
 
 
 def later_steps(tick: Tick) -> list[Step]:
-    """Steps that run side by side."""
+    """Steps that run concurrently."""
     app, offers, uses, connections = tick.app, tick.offers, tick.uses, tick.connections
     prober = Prober(app.connections, app.secrets, app.destination, app.queue, tick.backlog)
     announcer = Announcer(app.notices, app.ledger, app.settings, app.secrets, app.destination)
@@ -111,7 +111,7 @@ def later_steps(tick: Tick) -> list[Step]:
         Step(
             "connections to open", 30, lambda: recovery.reopen(app.connections, app.ceilings, offers, connections, uses)
         ),
-        Step("telling", 45, lambda: conditions.notify(app.alarms, app.settings, app.secrets)),
+        Step("notifications", 45, lambda: conditions.notify(app.alarms, app.settings, app.secrets)),
         Step(
             "silence and expiry",
             52,

@@ -68,7 +68,7 @@ def test_a_check_is_begun_only_with_the_time_for_it_and_for_what_it_means() -> N
 
 def test_a_tick_in_which_others_hang_is_over_before_the_next_one_is_due() -> None:
     steps = tick.later_steps(tick.Tick(Mock(), [], {}, [], Mock()))
-    waits_for_others = {"vendors", "telling", "silence and expiry", "announcements"}
+    waits_for_others = {"vendors", "notifications", "silence and expiry", "announcements"}
     assert all(step.seconds <= 55 for step in steps if step.name in waits_for_others)
     assert waits_for_others <= {step.name for step in steps}
 
