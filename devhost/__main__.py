@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--in-process",
         action="store_true",
-        help="call functions in the host's own process: quicker, but none is ever ended",
+        help="call functions in the host's own process: faster, but a call past its time limit is not ended",
     )
     add("--log-level", default="info", choices=["debug", "info", "warning", "error"], help="default: info")
     tests = parser.add_argument_group("for tests only")

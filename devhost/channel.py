@@ -1,4 +1,4 @@
-"""The connection of host and worker process: pickled objects over a socket that only these two hold."""
+"""The connection between host and worker process: pickled objects over a private socket."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Channel:
         self._writer.write(SIZE.pack(len(data)) + data)
 
     async def receive(self) -> Any:
-        """The next object; raises EOFError once the other side has ended."""
+        """The next object. Raises EOFError after the other side has ended."""
         try:
             (size,) = SIZE.unpack(await self._reader.readexactly(SIZE.size))
             return pickle.loads(await self._reader.readexactly(size))

@@ -1,4 +1,4 @@
-"""The app's time, which tests can let run faster. Nothing here is used unless a clock factor is asked for."""
+"""The app's clock, which tests can speed up."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ class Clock:
     epoch: float = 0.0
 
     def now(self) -> datetime:
-        """The app's time, aware, UTC."""
+        """The app's time: aware, in UTC."""
         if self.factor == 1.0:
             return datetime.now(UTC)
         return datetime.fromtimestamp(self.epoch + (time.time() - self.epoch) * self.factor, UTC)
 
     def real_seconds(self, seconds: float) -> float:
-        """How long that many seconds of the app's time take."""
+        """The real duration of so much app time, in seconds."""
         return seconds / self.factor
 
     def storage_seconds(self, seconds: float) -> int:
-        """The same for a time that storage measures: whole seconds, rounded up, 0 stays 0."""
+        """As `real_seconds`, for a time that storage measures: whole seconds, rounded up. 0 stays 0."""
         return math.ceil(self.real_seconds(seconds))
 
 
 def speed_up_app(clock: Clock) -> None:
-    """Make the app live in this clock's time: `leads.core.clock.now`, and the delays of messages that it puts.
+    """Give the app this clock: replace `leads.core.clock.now`, and shorten the delays of its queue messages.
 
     Call it before the app is loaded.
     """

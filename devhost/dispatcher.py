@@ -25,13 +25,13 @@ from devhost.times import Times
 logger = logging.getLogger("devhost.worker")
 
 CRASHES = 3
-"""So many deaths of worker processes by themselves, within `Times.crash_window`, end the host."""
+"""This number of crashes of worker processes within `Times.crash_window` ends the host."""
 END_SECONDS = 5.0
 FAILED = InvocationResult(False, "the call did not end")
 
 
 class Process(Protocol):
-    """A child process, as `subprocess.Popen` has it."""
+    """The part of `subprocess.Popen` that a worker uses."""
 
     pid: int
 
@@ -40,13 +40,13 @@ class Process(Protocol):
 
 
 def start_process(end: socket.socket) -> Process:
-    """A worker process with this end of the socket."""
+    """Start a worker process with this end of the socket."""
     command = [sys.executable, "-m", "devhost.worker", str(end.fileno())]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[end.fileno()])
 
 
 class Worker:
-    """One worker process. It calls `on_end` once it takes no more calls."""
+    """One worker process. It calls `on_end` when it takes no more calls."""
 
     def __init__(self, channel: Channel, process: Process, on_end: Callable[[], None]) -> None:
         self.process = process
@@ -60,7 +60,7 @@ class Worker:
 
     @classmethod
     async def start(cls, setup: Setup, on_end: Callable[[], None]) -> tuple[Worker, dict[str, Function]]:
-        """One that has loaded the app. Raises StartError where it does not load."""
+        """Start a worker that has loaded the app, and return it with the app's functions. Raises StartError if loading fails."""
         ours, theirs = socket.socketpair()
         with theirs:
             process = start_process(theirs)
@@ -76,7 +76,8 @@ class Worker:
         return cls(channel, process, on_end), functions
 
     def call(self, method: str, args: Any, kwargs: Any) -> tuple[asyncio.Future[Any], Callable[[], None]]:
-        """Begin a call. Returns its result (None: the process died by itself) and what kills the process while it still runs."""
+        """Begin a call. Returns its future result (None: the process crashed), and a function that kills the process if the call
+        still runs."""
         number = next(self._numbers)
         answer = self._calls[number] = asyncio.get_running_loop().create_future()
         self._channel.send((number, method, args, kwargs))
@@ -90,7 +91,7 @@ class Worker:
             self.process.kill()
 
     async def close(self) -> None:
-        """Close the connection, so that the process prints what is left and ends; kill it where it does not."""
+        """Close the connection, so that the process prints its last lines and ends. Kill the process if it does not end."""
         if self.ended.is_set():
             return
         self._listening.cancel()
@@ -115,13 +116,13 @@ class Worker:
             for answer in self._calls.values():
                 if not answer.done():
                     answer.set_result(None)
-        # After a kill nobody answers: each call in hand fails at its own time limit, as in the host.
+        # After a kill, each running call fails at its own time limit, as in the host.
         self._on_end()
         self.ended.set()
 
 
 class Dispatcher(App):
-    """The app in a worker process. Make it with `start`; `run` replaces the process where it ends."""
+    """The app in a worker process. `start` starts the process; `run` replaces it when it ends."""
 
     def __init__(self, setup: Setup, function_timeout: float | None, times: Times) -> None:
         self._setup = setup
@@ -131,12 +132,12 @@ class Dispatcher(App):
         self._is_broken = False
 
     async def start(self) -> None:
-        """Raises StartError where the app does not load."""
+        """Start the worker process. Raises StartError if the app does not load."""
         self._worker, self.functions = await Worker.start(self._setup, self._is_available.clear)
         self._is_available.set()
 
     async def run(self) -> None:
-        """Raises HostEnd once the worker process has died by itself too often."""
+        """Replace the worker process when it ends. Raises HostEnd after too many crashes."""
         crashes: list[float] = []
         while True:
             await self._worker.ended.wait()
@@ -169,7 +170,7 @@ class Dispatcher(App):
         return await self._invoke("invoke_timer_async", args, kwargs) or FAILED
 
     async def _invoke(self, method: str, args: Any, kwargs: Any) -> Any:
-        """The call's result, or None where it is past its time limit or its process has died."""
+        """The call's result, or None if the call exceeds its time limit or its process crashes."""
         kill: Callable[[], None] = _nothing
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._function_timeout):
@@ -184,4 +185,4 @@ class Dispatcher(App):
 
 
 def _nothing() -> None:
-    """Before a call has begun there is no process to kill."""
+    """Kill nothing: the call has not begun."""

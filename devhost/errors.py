@@ -1,9 +1,9 @@
-"""What ends the host: at its start, and later."""
+"""The errors that end the host."""
 
 
 class StartError(Exception):
-    """The host cannot start; the text says in one line why and what to do."""
+    """The host cannot start. The text says in one line why, and what to do."""
 
 
 class HostEnd(Exception):
-    """The host ends itself, as the real one does; the text says in one line why."""
+    """The host ends itself, as the real host does. The text says in one line why."""

@@ -1,4 +1,4 @@
-"""What an app's functions are and what their calls give, whichever process they run in."""
+"""The functions of an app, and the results of their calls, for in-process and worker-process apps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from devhost.errors import StartError
 
 @dataclass(frozen=True)
 class Function:
-    """A function as the library's indexer reports it; `bindings` are what the real host gets."""
+    """A function as the library's indexer reports it. `bindings`: as the real host gets them."""
 
     name: str
     id: str
@@ -39,7 +39,7 @@ class Function:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Upper case; empty means every method."""
+        """The HTTP methods, in upper case; empty = every method."""
         return tuple(method.upper() for method in self.trigger.get("methods") or ())
 
     @property
@@ -53,7 +53,7 @@ class Function:
 
     @property
     def connection(self) -> str:
-        """The name of the setting that says which storage account the queue is in."""
+        """The name of the setting that names the queue's storage account."""
         return str(self.trigger.get("connection") or "AzureWebJobsStorage")
 
     @property
@@ -63,7 +63,7 @@ class Function:
 
 @dataclass(frozen=True)
 class InvocationResult:
-    """Whether the function ended normally; otherwise `error` is its exception's repr."""
+    """The result of a call. `ok`: the function ended normally; otherwise `error` is the repr of its exception."""
 
     ok: bool
     error: str = ""
@@ -71,7 +71,7 @@ class InvocationResult:
 
 @dataclass(frozen=True)
 class HttpResult:
-    """What the caller gets: header names as the function wrote them, Set-Cookie lines apart."""
+    """The answer of an HTTP function. Header names are as the function wrote them; `cookies` are Set-Cookie lines."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
@@ -84,18 +84,17 @@ class HttpResult:
 
 @dataclass(frozen=True)
 class Setup:
-    """Where the app is, and what tests change in it."""
+    """How a worker loads the app. `modules`: imported before the app."""
 
     app_dir: Path
     modules: tuple[str, ...]
-    """To be imported before the app."""
     clock: Clock
     lease_seconds: int | None
     log_level: str
 
 
 class App:
-    """An app whose functions can be called: in this process (`LoadedApp`) or in one of its own (`Dispatcher`)."""
+    """An app with callable functions, in this process (`LoadedApp`) or in a worker process (`Dispatcher`)."""
 
     functions: dict[str, Function]
 
@@ -113,18 +112,18 @@ class App:
         raise NotImplementedError
 
     async def start(self) -> None:
-        """Make the app callable. Raises StartError where it does not load."""
+        """Make the app callable. Raises StartError if the app does not load."""
 
     async def run(self) -> None:
-        """Keep the app callable; ends only with a HostEnd that says why it no longer is."""
+        """Keep the app callable. Raises HostEnd when that is no longer possible; never returns."""
         await asyncio.Event().wait()
 
     async def close(self) -> None:
-        """End what runs the functions."""
+        """End the process or threads that run the functions."""
 
 
 def with_settings(text: str) -> str:
-    """Replace each %NAME% by the setting of that name; raises StartError where it is not set."""
+    """Replace each %NAME% by the value of that setting. Raises StartError if a setting is missing."""
 
     def setting(match: re.Match[str]) -> str:
         value = os.environ.get(match[1])

@@ -1,4 +1,4 @@
-"""One devhost: HTTP, queue and timer side of one app, from start to the end of what was running."""
+"""One devhost: serves the HTTP, queue and timer functions of one app until it is stopped."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ABOUT = (
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for. `port` 0 takes a free one; `lease_seconds` is the queue lease, None the host's own."""
+    """The options of the command line. `port`: 0 = a free port. `lease_seconds`: the queue lease, None = the host's."""
 
     port: int
     function_key: str | None
@@ -64,9 +64,9 @@ class Host:
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve until told to stop, then let running functions end, at most `Times.drain`.
+        """Serve until a signal, then let running functions end within `Times.drain`.
 
-        Raises StartError where the host cannot start, and HostEnd where it ends itself.
+        Raises StartError if the host cannot start, and HostEnd if it ends itself.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -98,7 +98,7 @@ class Host:
         self._forget()
         for task in running:
             if task.done():
-                task.result()  # storage is gone: what it says ends the host at once
+                task.result()  # a HostEnd, because storage is gone, ends the host at once
         print("Stopping: running functions may end; a second signal ends them at once.", flush=True)
         for listener in listeners:
             listener.stop()

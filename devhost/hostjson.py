@@ -1,4 +1,4 @@
-"""The settings of host.json that the devhost obeys, with the defaults of the Azure Functions host.
+"""The settings of host.json that devhost supports, with the defaults of the Azure Functions host.
 
 Queue defaults: QueuesOptions.cs, QueuePollingIntervals.cs and SkuUtility.cs of Azure/azure-sdk-for-net
 (Microsoft.Azure.WebJobs.Extensions.Storage). The others: https://learn.microsoft.com/azure/azure-functions/functions-host-json
@@ -21,7 +21,7 @@ TIME_SPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d{1,7})?))
 
 
 def seconds(value: object) -> float:
-    """The seconds of a .NET time span, `[days.]hh:mm[:ss[.fraction]]`; raises ValueError on anything else."""
+    """The seconds of a .NET time span, `[days.]hh:mm[:ss[.fraction]]`. Raises ValueError for any other value."""
     match = TIME_SPAN.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError('write a time span as "hh:mm:ss"')
@@ -39,7 +39,7 @@ class _Section(BaseModel):
 
 
 class QueueOptions(_Section):
-    """How queue triggers work; times in seconds."""
+    """The settings of queue triggers. Times are in seconds."""
 
     batch_size: Annotated[int, Field(ge=1, le=32)] = 16
     new_batch_threshold: Annotated[int, Field(ge=0)] = Field(
@@ -66,7 +66,7 @@ class _Extensions(_Section):
 
 
 class HostJson(_Section):
-    """What host.json asks for; `function_timeout` in seconds, None is unlimited."""
+    """The settings of host.json. `function_timeout`: in seconds, None = unlimited."""
 
     version: Literal["2.0"]
     function_timeout: Annotated[float | None, BeforeValidator(lambda text: None if text == "-1" else seconds(text))] = (
@@ -84,7 +84,7 @@ class HostJson(_Section):
 
 
 def read_host_json(app_dir: Path) -> HostJson:
-    """Read `app_dir`/host.json; raises StartError naming the setting where it is missing or wrong."""
+    """Read `app_dir`/host.json. Raises StartError, which names a missing file or wrong setting."""
     try:
         content = json.loads((app_dir / "host.json").read_text("utf-8-sig"))
     except FileNotFoundError:
@@ -95,7 +95,7 @@ def read_host_json(app_dir: Path) -> HostJson:
 
 
 def parse_host_json(content: Any) -> HostJson:
-    """Translate the parsed file; raises StartError naming the first setting that is wrong."""
+    """Check the parsed file. Raises StartError, which names the first wrong setting."""
     try:
         return HostJson.model_validate(content)
     except ValidationError as error:

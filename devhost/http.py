@@ -1,4 +1,4 @@
-"""The HTTP side: routes, methods, keys, and the way from a request to an invocation and back."""
+"""The HTTP server: finds the function of a request, checks its key, calls it, and returns its answer."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SENDABLE = re.compile(r"[\t\x20-\x7e]*")
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A function and its whole route, prefix included."""
+    """A function and its whole route with the prefix."""
 
     function: Function
     route: Route
@@ -62,7 +62,7 @@ class HttpServer:
         self._runner: web.ServerRunner | None = None
 
     async def start(self, port: int, drain_seconds: float) -> int:
-        """Listen (0 takes a free port). Raises StartError where the port is taken."""
+        """Listen on a port (0 = a free one). Returns the port. Raises StartError if the port is taken."""
         self._runner = web.ServerRunner(Server(self._handle, self._limits), shutdown_timeout=drain_seconds)
         await self._runner.setup()
         site = web.TCPSite(self._runner, ADDRESS, port)
@@ -79,7 +79,7 @@ class HttpServer:
         return address[1]
 
     async def stop(self) -> None:
-        """Take no more requests and give running ones the seconds that `start` was told."""
+        """Take no more requests. Running requests have `drain_seconds` to end."""
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -108,7 +108,7 @@ class HttpServer:
         return _response(request, function, result)
 
     def _find(self, method: str, path: str) -> tuple[Endpoint | None, dict[str, str]]:
-        """The first endpoint for this path and method: as in the host, a wrong method is not found."""
+        """The first endpoint for this path and method, and its parameters. A wrong method is not found, as in the host."""
         for endpoint in self.endpoints:
             methods = endpoint.function.methods
             if methods and method not in methods:
@@ -119,7 +119,7 @@ class HttpServer:
         return None, {}
 
     def _admin(self, path: str, presented: str | None) -> int:
-        """The host's own addresses need the master key; there is nothing behind them."""
+        """The status of a request to the host's own addresses. They need the master key; devhost serves none of them."""
         if path in KEYLESS_ADMIN_PATHS:
             return 200
         return {"admin": 404, "function": 403, "anonymous": 401}[self._keys.level(presented)]
@@ -129,7 +129,7 @@ class HttpServer:
 
 
 def _endpoints(app: App, route_prefix: str) -> list[Endpoint]:
-    """The most specific route first."""
+    """The endpoints of the app, the most specific route first."""
     endpoints = []
     for function in app.of_type("httpTrigger"):
         if is_reserved(function.route):
@@ -141,7 +141,7 @@ def _endpoints(app: App, route_prefix: str) -> list[Endpoint]:
 
 
 def _presented(request: web.BaseRequest, url: str) -> str | None:
-    """The first key of the header, if there is one, even an empty one; else the first of the query."""
+    """The key in the header, if the header exists, even empty; else the first key in the query."""
     in_header = request.headers.get(KEY_HEADER)
     if in_header is not None:
         return in_header
@@ -149,7 +149,7 @@ def _presented(request: web.BaseRequest, url: str) -> str | None:
 
 
 def _headers(request: web.BaseRequest) -> dict[str, str]:
-    """Lower-case names, repeated ones joined."""
+    """The headers with lower-case names. Values of a repeated name are joined."""
     headers: dict[str, str] = {}
     for name, value in request.headers.items():
         key = name.lower()

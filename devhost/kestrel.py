@@ -1,6 +1,6 @@
-"""What Kestrel, the web server of the Azure Functions host, refuses before the host sees it, and how it reads a body.
+"""Kestrel's limits on requests, and how Kestrel reads a body. Kestrel is the web server of the Azure Functions host.
 
-Its limits: https://learn.microsoft.com/aspnet/core/fundamentals/servers/kestrel/options
+Source of the limits: https://learn.microsoft.com/aspnet/core/fundamentals/servers/kestrel/options
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32_768
 MIN_BODY_RATE = 240.0
 
-# aiohttp refuses what is larger than this with its own words.
+# aiohttp refuses larger heads with its own answer.
 PARSER_LIMIT = 1_048_576
 
 TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -30,7 +30,7 @@ TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: cl
 
 @dataclass(frozen=True)
 class Limits:
-    """How large a body may be, and how long its first bytes, or a request's head, may take in seconds."""
+    """The most bytes of a body, and the time limits for its first bytes and for a request's head, in seconds."""
 
     body_bytes: int = 104_857_600  # ScriptConstants.DefaultMaxRequestBodySize of Azure/azure-functions-host
     body_seconds: float = 5.0
@@ -38,11 +38,11 @@ class Limits:
 
 
 class BodyError(Exception):
-    """The body cannot be read; the text says why."""
+    """The body cannot be read. The text says why."""
 
 
 class Server(web.Server):
-    """aiohttp's server with the limits of Kestrel."""
+    """aiohttp's server with Kestrel's limits."""
 
     def __init__(self, handler: Any, limits: Limits) -> None:
         super().__init__(handler, request_factory=_request)
@@ -54,7 +54,7 @@ class Server(web.Server):
 
 
 class _Connection(RequestHandler):
-    """Ends where the head of its first request does not come in time."""
+    """A connection that ends if the head of its first request does not come in time."""
 
     def __init__(self, server: Server, head_seconds: float) -> None:
         super().__init__(
@@ -89,7 +89,7 @@ class _Connection(RequestHandler):
 
 
 def refusal(request: web.BaseRequest) -> int | None:
-    """The status that Kestrel answers by itself, or None where the host gets the request."""
+    """The status that Kestrel answers by itself; None if Kestrel passes the request to the host."""
     if len(f"{request.method} {request.raw_path} HTTP/1.1\r\n") > MAX_REQUEST_LINE:
         return 414
     # A line of a header has ": " in the middle and ends with "\r\n".
@@ -102,7 +102,7 @@ def refusal(request: web.BaseRequest) -> int | None:
 
 
 async def read_body(request: web.BaseRequest, limits: Limits) -> bytes:
-    """The body that the function gets: none without a Content-Length. Raises BodyError."""
+    """The body that the function gets: empty without a Content-Length. Raises BodyError."""
     length = request.content_length or 0
     if length > limits.body_bytes:
         raise BodyError("request body too large")
@@ -136,7 +136,7 @@ def _request(
 
 
 def _is_the_hosts_fault(record: logging.LogRecord) -> bool:
-    """aiohttp reports a broken request with a traceback and its address, which may hold a key."""
+    """Whether a log record is not about a broken request. aiohttp logs those with their address, which may have a key."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, HttpProcessingError | ConnectionError)
 

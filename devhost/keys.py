@@ -1,7 +1,7 @@
-"""Function keys as in Azure: who may call which HTTP function.
+"""Function keys as in Azure: they decide who may call an HTTP function.
 
-A function's own key opens that function only, the host key opens every function of level `function`, the
-master key opens everything (https://learn.microsoft.com/azure/azure-functions/function-keys-how-to).
+A function's own key opens only that function. The host key opens every function of level `function`. The master key opens
+everything (https://learn.microsoft.com/azure/azure-functions/function-keys-how-to).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LEVELS = ("anonymous", "function", "admin")
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys of one host; `functions` maps a function's name to its own key."""
+    """The keys of one host. `functions`: function's name → its own key."""
 
     host: str
     master: str
@@ -26,21 +26,21 @@ class Keys:
 
     @classmethod
     def create(cls, host_key: str | None, functions: Iterable[str]) -> Keys:
-        """Keys for these functions; a random host key where none is given.
+        """Keys for these functions. `host_key` None: a random host key.
 
-        All others follow from the host key: devhosts that share it share all keys, as instances in Azure do.
+        All other keys are derived from the host key. So devhosts with the same host key share all keys, as instances in Azure do.
         """
         host = host_key or secrets.token_hex(24)  # not urlsafe: "-k…" would be an option when it is given back
         return cls(host, _derive(host, "master"), {name: _derive(host, f"function {name}") for name in functions})
 
     def allows(self, auth_level: str, function: str, presented: str | None) -> bool:
-        """Whether who presents this key may call a function of this level (as its binding spells it)."""
+        """Whether this key opens a function of this level. `auth_level`: as in the function's binding."""
         return LEVELS.index(self.level(presented, function)) >= LEVELS.index(auth_level.lower())
 
     def level(self, presented: str | None, function: str = "") -> str:
-        """What a key gives: `admin`, `function` or `anonymous`, which is nothing.
+        """The level of a key: `admin`, `function`, or `anonymous` for a wrong or missing key.
 
-        A key that was right before is right in any letter case: so the host's SecretManager remembers it.
+        A key that was accepted once is then accepted in any letter case, as by the host's SecretManager.
         """
         if not presented:
             return "anonymous"

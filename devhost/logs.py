@@ -1,4 +1,4 @@
-"""What is printed: the host's own lines, and what the app logs within an invocation."""
+"""Prints log records: the host's, and the app's within an invocation."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from queue import SimpleQueue
 
 PAUSE_SECONDS = 0.02
 HOST_LOGGERS = ("devhost", "aiohttp", "asyncio", "azure.functions")
-"""Of the host and of the worker library; what any other logs is the app's."""
+"""Loggers of the host and of the worker library. Records of all other loggers are the app's."""
 
 
 def log_to_stderr(level: str, current_function: Callable[[], str | None]) -> QueueListener:
-    """Print from now on; `stop` it to have the last lines printed.
+    """Start to print log records. `stop` of the returned listener prints the last ones.
 
-    As the real worker does, it sets the root logger to INFO, and a record of the app that is made by a thread or task
-    of no invocation is dropped.
+    As in the real worker, the root logger is set to INFO, and the app's records from threads or tasks without an invocation are
+    dropped.
     """
     printing = logging.StreamHandler(sys.stderr)
     printing.setFormatter(
@@ -38,7 +38,7 @@ def log_to_stderr(level: str, current_function: Callable[[], str | None]) -> Que
 
 
 class _OfAnInvocation(logging.Filter):
-    """Says in each line which function's invocation it belongs to."""
+    """Adds the name of the invocation's function to each record, and drops the app's records without an invocation."""
 
     def __init__(self, current_function: Callable[[], str | None]) -> None:
         super().__init__()
@@ -51,9 +51,9 @@ class _OfAnInvocation(logging.Filter):
 
 
 class _Listener(QueueListener):
-    """Prints what functions log from a thread of its own, as the real worker does, so that none waits for another's lines.
+    """Prints the records in a separate thread, as the real worker does, so that functions do not wait for the output.
 
-    It wakes some times a second rather than for each line.
+    The thread wakes some times a second, not for each line.
     """
 
     def __init__(self, lines: SimpleQueue[logging.LogRecord], printing: logging.Handler) -> None:

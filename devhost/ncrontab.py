@@ -12,15 +12,15 @@ from cronsim import CronSim, CronSimError
 
 from devhost.errors import StartError
 
-# cronsim also knows names, L, # and 7 for Sunday; the host refuses the 7, and devhost all of them.
+# cronsim also accepts names, L, # and 7 for Sunday. The host refuses the 7; devhost refuses all of them.
 PLAIN = re.compile(r"[\d*,/\-\s]+")
 SUNDAY_AS_7 = re.compile(r"(?<![/\d])7(?!\d)")
 
 
 def next_time(expression: str, moment: datetime) -> datetime:
-    """The first time after `moment` that six fields, or five for second 0, allow.
+    """The first time after `moment` that matches six fields, or five fields with second 0.
 
-    Raises StartError naming the field that is wrong, and where no time fits.
+    Raises StartError, which names the wrong field, and if no time matches.
     """
     try:
         schedule = CronSim(expression, moment)
@@ -28,8 +28,8 @@ def next_time(expression: str, moment: datetime) -> datetime:
         raise _wrong(expression, str(error)) from None
     if not PLAIN.fullmatch(expression) or SUNDAY_AS_7.search(expression.rsplit(maxsplit=1)[-1]):
         raise _wrong(expression, "names and day-of-week 7 are not known")
-    schedule.weekdays.discard(7)  # in "1/2" it would be Sunday
-    schedule.day_and = True  # unlike in cron, day and day of week must both match, as in NCRONTAB
+    schedule.weekdays.discard(7)  # "1/2" would include 7, which cronsim reads as Sunday
+    schedule.day_and = True  # as in NCRONTAB, day and day of week must both match
     found = next(schedule, None)
     if found is None:
         raise StartError(f"schedule {expression!r} never fires")

@@ -18,17 +18,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Printing:
-    """A host whose output goes to `log_file`."""
+    """A host with its output in `log_file`."""
 
     log_file: Path
 
     @property
     def log(self) -> str:
-        """Everything printed so far, stdout and stderr."""
+        """The output so far, stdout and stderr."""
         return self.log_file.read_text("utf-8", "replace")
 
     def says(self, text: str, within: float = 30.0) -> bool:
-        """Whether this is printed within so many seconds. What functions log is printed a moment later."""
+        """Whether the output contains a text within so many seconds. Records of functions are printed a moment later."""
         deadline = time.monotonic() + within
         while text not in self.log:
             if time.monotonic() > deadline:
@@ -40,8 +40,8 @@ class Printing:
 class DevhostProcess(Printing):
     """`python -m devhost` on a free port with the given arguments, ready when the constructor returns.
 
-    `env` is added to this process's environment; what the devhost prints goes to `log_file`.
-    Raises RuntimeError with the end of the log where it is not ready within `timeout` seconds.
+    `env` is added to this process's environment. The output goes to `log_file`. Raises RuntimeError with the end of the log if
+    devhost is not ready within `timeout` seconds.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class DevhostProcess(Printing):
         return self._process.poll() is not None
 
     def wait(self, timeout: float = 30.0) -> int:
-        """The exit status; raises subprocess.TimeoutExpired while it still runs."""
+        """Wait for the end, and return the exit status. Raises subprocess.TimeoutExpired."""
         return self._process.wait(timeout)
 
     def stop(self, timeout: float = 45.0) -> int:
-        """End it as Ctrl-C would, by force after `timeout` seconds; returns the exit status."""
+        """End devhost as Ctrl-C would, or kill it after `timeout` seconds. Returns the exit status."""
         self._process.terminate()
         try:
             return self._process.wait(timeout)
@@ -101,7 +101,7 @@ class DevhostProcess(Printing):
             return self.kill()
 
     def kill(self) -> int:
-        """End it at once, as a crash would; returns the exit status."""
+        """Kill devhost, as a crash would. Returns the exit status."""
         self._process.kill()
         return self._process.wait()
 

@@ -1,4 +1,4 @@
-"""Queue triggers, as the Azure Functions host works them.
+"""Queue triggers, as in the Azure Functions host.
 
 Sources: QueueListener.cs and QueueProcessor.cs of Azure/azure-sdk-for-net
 (Microsoft.Azure.WebJobs.Extensions.Storage).
@@ -24,7 +24,7 @@ from devhost.storage import Message, Queue, Service, StorageError, StorageGone
 logger = logging.getLogger("devhost.queues")
 
 LEASE_SECONDS = 600
-"""How long a message stays hidden while a function works on it; renewed at half time."""
+"""The visibility timeout of a message while a function handles it. It is renewed at half time."""
 
 MIN_POLLING_INTERVAL = 0.1
 MAX_QUEUE_NAME = 63
@@ -42,7 +42,7 @@ class Backoff:
         self._exponent = 0
 
     def reset(self) -> None:
-        """A message was found: begin again."""
+        """Start with the shortest delay again, after a message was found."""
         self._exponent = 0
 
     def next(self) -> float:
@@ -78,7 +78,7 @@ class QueueListener:
         self._gone: StorageGone | None = None
 
     async def run(self) -> None:
-        """Poll until stopped. Raises HostEnd where storage is not there; what else goes wrong with it is logged."""
+        """Poll until stopped. Raises HostEnd if storage is gone; other errors of storage are logged."""
         backoff = Backoff(self._options.max_polling_interval)
         while not self._stopping.is_set():
             messages = await self._receive()
@@ -96,7 +96,7 @@ class QueueListener:
             await asyncio.wait(self._processing)
 
     def stop(self) -> None:
-        """Receive no more; `run` ends when the running functions have ended."""
+        """Receive no more messages. `run` ends when the running functions have ended."""
         self._stopping.set()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -161,7 +161,7 @@ class QueueListener:
         try:
             text = body.decode("utf-8")
         except UnicodeDecodeError:
-            # The host binds the body to text strictly, so such a message fails every time.
+            # The host decodes the body strictly, so such a message fails each time.
             logger.warning("%s: message %s is not UTF-8 text", self._function.name, message.id)
             return InvocationResult(False, "the message is not UTF-8 text")
         lease = _Lease(self._queue, message, self._lease)
@@ -180,7 +180,7 @@ class QueueListener:
             await lease.end()
 
     async def _move_to_poison(self, message: Message) -> None:
-        if self._poison is None:  # as in the host, the message then just stays hidden until its lease ends
+        if self._poison is None:  # as in the host, the message stays hidden until its lease ends
             logger.error("%s: message %s failed and its queue has no poison queue", self._function.name, message.id)
             return
         logger.warning("%s: moving message %s to queue %s", self._function.name, message.id, self._poison.name)
@@ -189,7 +189,7 @@ class QueueListener:
 
 
 class _Lease:
-    """Keeps one message hidden, by renewing at half time, until `end`."""
+    """Keeps one message hidden until `end`, by renewing its lease at half time."""
 
     def __init__(self, queue: Queue, message: Message, seconds: int) -> None:
         self._queue = queue
@@ -201,7 +201,7 @@ class _Lease:
         self._schedule()
 
     async def end(self) -> None:
-        """Stop renewing; wait for a renewal under way, whose receipt is needed to delete the message."""
+        """Stop renewing. Wait for a running renewal, because its receipt is needed to delete the message."""
         self._ended = True
         self._timer.cancel()
         if self._renewal is not None:

@@ -1,4 +1,4 @@
-"""Route templates of HTTP triggers, matched the way ASP.NET Core does it for the Azure Functions host.
+"""Route templates of HTTP triggers, matched as ASP.NET Core does for the Azure Functions host.
 
 https://learn.microsoft.com/aspnet/core/fundamentals/routing#route-templates
 """
@@ -12,7 +12,7 @@ from devhost.errors import StartError
 
 PARAMETER = re.compile(r"\{(\*{0,2})([A-Za-z_][A-Za-z0-9_]*)(\??)\}")
 
-# Precedence of a segment: the lower, the earlier it is tried.
+# Precedence of a segment: a lower kind is tried earlier.
 LITERAL, REQUIRED, OPTIONAL, CATCH_ALL = range(4)
 
 
@@ -25,7 +25,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Route:
-    """A parsed template such as `api/leads/{*offer}`; the lower `order` is the more specific."""
+    """A parsed template such as `api/leads/{*offer}`. A more specific route has a lower `order`."""
 
     template: str
     segments: tuple[Segment, ...]
@@ -37,7 +37,7 @@ class Route:
     def match(self, path: str) -> dict[str, str] | None:
         """The parameters in a decoded path, or None if the route does not match.
 
-        A parameter without a value is absent, as in the host's own route data.
+        A parameter without a value is absent, as in the host's route data.
         """
         parts = path.removeprefix("/").split("/")
         if parts[-1] == "":
@@ -52,7 +52,7 @@ class Route:
             if not value or (segment.kind == LITERAL and value.lower() != segment.text):
                 return None
             if segment.kind == CATCH_ALL:
-                # The end of the path is its own, however many slashes are in there.
+                # The parameter takes the rest of the path, with its slashes.
                 return values | {segment.text: path.removeprefix("/").split("/", index)[index]}
             if segment.kind != LITERAL:
                 values[segment.text] = value
@@ -60,12 +60,12 @@ class Route:
 
 
 def is_reserved(route: str) -> bool:
-    """Whether the host keeps a trigger's route for itself (ScriptHost.ValidateHttpFunction)."""
+    """Whether the host reserves a trigger's route (ScriptHost.ValidateHttpFunction)."""
     return route.strip("/").lower().startswith(("admin", "runtime"))
 
 
 def parse_route(template: str) -> Route:
-    """Parse a template; raises StartError where it uses what the devhost does not know."""
+    """Parse a template. Raises StartError if devhost does not support it."""
     segments = [_segment(part, template) for part in template.strip("/").split("/") if part]
     for segment in segments[:-1]:
         if segment.kind in (OPTIONAL, CATCH_ALL):

@@ -43,7 +43,7 @@ def _protocol_class(name: str, **constants: int) -> type:
     return type(name, (types.SimpleNamespace,), constants)
 
 
-# The library answers in the protocol's message classes, which its host hands it; these stand in for them.
+# The library answers in the protocol's message classes, which it gets from its host. These classes replace them.
 PROTOCOL = types.SimpleNamespace(
     BindingInfo=_protocol_class("BindingInfo", undefined=0, out=1, inout=2),
     FunctionMetadataResponse=_protocol_class("FunctionMetadataResponse"),
@@ -57,7 +57,7 @@ PROTOCOL = types.SimpleNamespace(
 
 
 def current_function() -> str | None:
-    """The function in whose invocation this thread is, as the worker library knows it; lets a log line say whose it is."""
+    """The name of the function whose invocation runs in this thread, for log lines; None outside an invocation."""
     return _running.get(worker.invocation_id_cv.get() or "")
 
 
@@ -88,9 +88,9 @@ class LoadedApp(App):
         body: bytes = b"",
         params: Mapping[str, str] | None = None,
     ) -> HttpResult:
-        """Call an HTTP function; `params` are the route's. A function that fails gives 500, empty.
+        """Call an HTTP function. `params`: the route's parameters. The query is taken from `url`.
 
-        The query is taken from `url`. As in the host, header names are lower case.
+        A function that fails gives an empty 500. As in the host, header names are in lower case.
         """
         sent = {key.lower(): value for key, value in (headers or {}).items()}
         request = {
@@ -146,7 +146,7 @@ class LoadedApp(App):
         inputs = [(function.trigger["name"], data)]
         call = asyncio.create_task(_call(invocation, function, inputs, metadata))
         call.add_done_callback(lambda _: _running.pop(invocation, None))
-        # A thread cannot be ended: past the time limit the call runs on, but its outcome no longer counts.
+        # A thread cannot be ended: after the time limit the call continues, but its outcome is ignored.
         done, _ = await asyncio.wait([call], timeout=self._function_timeout)
         if not done:
             error = f"functionTimeout of {self._function_timeout:g} s exceeded"
@@ -166,10 +166,10 @@ _loaded: tuple[Path, LoadedApp] | None = None
 
 
 def load_app(app_dir: str | Path, function_timeout: float | None = None) -> LoadedApp:
-    """Import and index `app_dir`/function_app.py; a second call for the same folder returns the same app.
+    """Import and index `app_dir`/function_app.py. A second call for the same folder returns the same app.
 
-    `function_timeout` is in seconds; None is unlimited. Raises StartError naming the fault where the app does
-    not load, uses a binding that the devhost does not know, or is not the one this process has loaded before.
+    `function_timeout`: in seconds, None = unlimited. Raises StartError if the app does not load, uses a binding that devhost does
+    not support, or if this process has loaded another app before.
     """
     global _loaded
     folder = Path(app_dir).resolve()
@@ -195,7 +195,7 @@ async def _call(
     inputs: list[tuple[str, Datum]],
     metadata: dict[str, Datum],
 ) -> tuple[bool, Datum | None, list[tuple[str, Datum]], str | None, str | None]:
-    # The library sets this only while the function itself runs; its report of an exception comes after that.
+    # The library sets this only while the function runs, but it reports an exception afterwards.
     worker.invocation_id_cv.set(invocation)
     answer: tuple[bool, Datum | None, list[tuple[str, Datum]], str | None, str | None]
     answer = await invocation_request_native(invocation, function.id, inputs, metadata)
@@ -230,7 +230,7 @@ def _function(metadata: Any) -> Function:
 
 @contextlib.contextmanager
 def _quiet_library() -> Iterator[None]:
-    """The library logs whole search paths where an import fails; StartError says it in one line."""
+    """Silence the library while it loads the app. It logs whole search paths if an import fails; StartError has one line."""
     logger = logging.getLogger("azure.functions")
     before = logger.level
     if not logging.getLogger("devhost").isEnabledFor(logging.DEBUG):

@@ -1,4 +1,4 @@
-"""Starts a host again where it has ended, as the platform does."""
+"""Restarts a host after it has ended, as the platform does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 
 class Host(Protocol):
-    """A running host, such as a `DevhostProcess`; the end of its `with` block ends it."""
+    """A running host, such as a `DevhostProcess`. It ends with its `with` block."""
 
     def has_ended(self) -> bool: ...
     def __enter__(self) -> Self: ...
@@ -21,10 +21,10 @@ H = TypeVar("H", bound=Host)
 
 
 class Supervisor(Generic[H]):
-    """Calls `start` for a host, and again whenever that host has ended, until the end of the block.
+    """Starts a host with `start`, and again each time the host has ended, until the end of the block.
 
-    `hosts` has every host so far, the running one last. A start that raises RuntimeError is tried again. `problem` is the
-    text of the last such error, "" after a start that succeeded.
+    `hosts`: every host so far, the running host last. A start that raises RuntimeError is retried. `problem`: the text of the
+    last such error, "" after a successful start.
     """
 
     def __init__(self, start: Callable[[], H], pause: float = 0.1) -> None:

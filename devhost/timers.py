@@ -1,7 +1,6 @@
-"""Timer triggers: each fires on one host only, however many share a storage account.
+"""Timer triggers. Of all hosts on one storage account, only one fires a timer.
 
-As in the Azure Functions host, a lease on a blob says which one
-(SingletonManager.cs of Azure/azure-webjobs-sdk).
+As in the Azure Functions host, the host with the lease on a blob fires (SingletonManager.cs of Azure/azure-webjobs-sdk).
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class TimerLock:
         self._id = str(uuid.uuid4())
 
     async def acquire(self) -> bool:
-        """Whether no other host has it. Raises StorageError where storage does not say."""
+        """Take the lock. Returns False if another host has it. Raises StorageError."""
         headers = {"x-ms-lease-duration": f"{self._seconds:.0f}", "x-ms-proposed-lease-id": self._id}
         try:
             try:
@@ -51,7 +50,7 @@ class TimerLock:
         return True
 
     async def keep(self) -> None:
-        """Renew it at half time, until storage says that it is no longer ours. Raises StorageGone."""
+        """Renew the lock at half time, until this host loses it. Raises StorageGone."""
         while True:
             await asyncio.sleep(self._seconds / 2)
             try:
@@ -64,7 +63,7 @@ class TimerLock:
                     return
 
     async def release(self) -> None:
-        """Let another host have it when it looks."""
+        """Release the lock, so that another host can take it."""
         try:
             await self._lease("release", {"x-ms-lease-id": self._id})
         except StorageError as error:
@@ -83,10 +82,10 @@ class TimerLock:
 
 
 class TimerListener:
-    """Calls one timer function on its schedule, never while it still runs, until `stop`."""
+    """Calls one timer function on its schedule until `stop`. Two calls never overlap."""
 
     def __init__(self, app: App, function: Function, clock: Clock, times: Times, lock: TimerLock | None) -> None:
-        """Raises StartError where the schedule is wrong. Without a lock it fires whatever other hosts do."""
+        """Raises StartError if the schedule is wrong. Without a lock, the timer fires whether or not other hosts fire it."""
         self._app = app
         self._function = function
         self._clock = clock
@@ -97,10 +96,10 @@ class TimerListener:
         self._is_ours = lock is None
         self._is_stopping = False
         self._over = asyncio.Event()
-        """Told to stop, or the lock is lost."""
+        """Set if the listener is stopped, or the lock is lost."""
 
     async def open(self) -> None:
-        """Look for the first time whether to fire, however long storage is away."""
+        """Try to take the lock for the first time. Waits while storage does not answer."""
         while self._lock is not None:
             try:
                 self._is_ours = await self._lock.acquire()
@@ -111,7 +110,7 @@ class TimerListener:
                 return
 
     async def run(self) -> None:
-        """Fire until stopped, while the timer is this host's. Raises HostEnd where storage is not there."""
+        """Fire until stopped, while this host has the lock. Raises HostEnd if storage is gone."""
         try:
             if self._lock is None:
                 await self._fire_on_schedule()
@@ -121,7 +120,7 @@ class TimerListener:
             raise HostEnd(f"the lock of {self._function.name}: {gone}") from None
 
     def stop(self) -> None:
-        """Fire no more; `run` ends when a running call has ended."""
+        """Fire no more. `run` ends when the running call has ended."""
         self._is_stopping = True
         self._over.set()
 
@@ -153,7 +152,7 @@ class TimerListener:
             logger.warning("%s: not called, its lock cannot be checked: %s", self._function.name, error)
 
     async def _fire_on_schedule(self) -> None:
-        """Ticks that pass while the function runs become one call when it has ended."""
+        """Call the function at each tick. Ticks during a call become one call after it."""
         tick = next_time(self._schedule, self._clock.now())
         while not await self._over_before(tick):
             await self._fire()
@@ -170,5 +169,5 @@ class TimerListener:
         return self._over.is_set()
 
     async def _fire(self) -> None:
-        # Without a monitor, which is not here, the host never says that a call is past due.
+        # devhost has no schedule monitor. Without one, the host never reports a call as past due.
         await self._app.invoke_timer_async(self._function.name, past_due=False)

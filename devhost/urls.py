@@ -1,4 +1,4 @@
-"""What Kestrel and the Azure Functions host make of a request's address."""
+"""Decodes and encodes request addresses as Kestrel and the Azure Functions host do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote
 
 ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 
-# PathString.ToUriComponent of ASP.NET Core: everything else is encoded; an escape that was not decoded stays.
+# PathString.ToUriComponent of ASP.NET Core encodes all other characters. An escape that was not decoded stays.
 PATH_CHARACTERS = "/:@!$&'()*+,;=-._~"
 
 
@@ -33,12 +33,12 @@ def encode(path: str) -> str:
 
 
 def decode(text: str) -> str:
-    """Percent-decode as Kestrel does: everything but %2F; what is not UTF-8 stays as it was sent."""
+    """Percent-decode as Kestrel does: all escapes except %2F. Bytes that are not UTF-8 stay escaped."""
     return ESCAPES.sub(_decode_run, text) if "%" in text else text
 
 
 def query_of(url: str) -> dict[str, str]:
-    """A URL's query: names ignore case, repeated ones are joined by a comma, empty ones are dropped."""
+    """A URL's query. Names ignore case; values of a repeated name are joined with a comma; empty values are dropped."""
     values: dict[str, tuple[str, str]] = {}
     for name, value in parameters(url):
         first, before = values.get(name.lower(), (name, None))

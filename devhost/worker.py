@@ -1,6 +1,6 @@
-"""The worker: loads the app and calls its functions, in a process of its own or in the host's.
+"""The worker: loads the app and calls its functions, in the host's process or in a separate one.
 
-As a process: `python -m devhost.worker FD`, with one end of the host's socket as that file descriptor.
+The separate process is `python -m devhost.worker FD`. The file descriptor is one end of the host's socket.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from devhost.logs import log_to_stderr
 from devhost.runtime import LoadedApp, current_function, load_app
 
 CLAIM_LEASE_SHARE = 0.4
-"""The app's claim lease as a share of the queue lease: 240 of 600 seconds."""
+"""The app's claim lease as a share of the queue lease: 240 s of 600 s."""
 
 
 def load(setup: Setup, function_timeout: float | None = None) -> LoadedApp:
-    """The app, in this process. Raises StartError where it does not load."""
-    packages = setup.app_dir / ".python_packages/lib/site-packages"  # where the platform's worker looks, too
+    """Load the app in this process. Raises StartError if it does not load."""
+    packages = setup.app_dir / ".python_packages/lib/site-packages"  # the platform's worker looks there, too
     sys.path[:0] = [str(path) for path in (setup.app_dir, packages) if path.is_dir()]
     if setup.clock.factor != 1.0:
         speed_up_app(setup.clock)
@@ -40,9 +40,9 @@ def load(setup: Setup, function_timeout: float | None = None) -> LoadedApp:
 
 
 def serve(end: socket.socket) -> NoReturn:
-    """Be the worker process of the host at the other end of the socket, until the host closes it."""
+    """Run as the worker process of the host at the other end of the socket, until the host closes it."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the host gets them, too, and decides
+        signal.signal(number, signal.SIG_IGN)  # the host gets these signals, too, and ends the worker
     (size,) = SIZE.unpack(end.recv(SIZE.size, socket.MSG_WAITALL))
     setup: Setup = pickle.loads(end.recv(size, socket.MSG_WAITALL))
     log = log_to_stderr(setup.log_level, current_function)
@@ -87,5 +87,5 @@ def _import(module: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.modules["aiohttp"] = None  # type: ignore[assignment]  # where the app is deployed there is none, and it takes long to load
+    sys.modules["aiohttp"] = None  # type: ignore[assignment]  # not deployed, and slow to load
     serve(socket.socket(fileno=int(sys.argv[1])))
