@@ -14,6 +14,7 @@ from benchmarks.effort import Effort
 from benchmarks.report import Result, Target, compared_result
 from benchmarks.rounds import compare
 from tools import package
+from tools.smaller import make_smaller
 
 ROUNDS: Final = 4
 """A start that compiles takes seconds, and its ratio is far from its target."""
@@ -61,6 +62,7 @@ def _install(python: str, folder: Path, tree: Path) -> None:
     package.install_packages(missing)
     (tree / package.PACKAGES).parent.mkdir(parents=True)
     shutil.copytree(missing, tree / package.PACKAGES)
+    make_smaller(tree / package.PACKAGES)
     package.copy_app(tree)
     package.compile_tree(python, tree)
     (folder / "unpackaged").mkdir()

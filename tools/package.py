@@ -29,13 +29,17 @@ from packaging.requirements import Requirement
 
 from tools.bootstrap import UNREACHABLE, dotted, find
 from tools.lock import locked
+from tools.smaller import LEFT_OUT, make_smaller
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 NAME: Final = "marketplace-leads"
 PYTHON: Final = "3.13"
+SOURCELESS: Final = ROOT / "tools/sourceless.py"
 APP: Final = ("function_app.py", "host.json", "leads")
+NOT_DEPLOYED: Final = ("__pycache__", "build.json", "cli", "__main__.py")
+"""Of the app: the command line needs packages that are not deployed."""
 PACKAGES: Final = Path(".python_packages/lib/site-packages")
-DEPLOYED_TO: Final = "/home/site/wwwroot"
+DEPLOYED_TO: Final = Path("/home/site/wwwroot")
 """Where the platform mounts the package: tracebacks name this folder instead of one of the machine that made the package."""
 PLATFORMS: Final = ("manylinux2014_x86_64", "manylinux_2_28_x86_64")
 TARGET: Final = {
@@ -52,11 +56,6 @@ TARGET: Final = {
 """What the markers of requirements.txt are asked about: pip itself answers them for the machine that it runs on."""
 WITH_SOURCES: Final = ("azure/functions", "werkzeug", "markupsafe", "typing_extensions.py")
 """What another Python than 3.13 needs to say that it is the wrong one (`leads/platform/unusable.py`)."""
-UNUSED: Final = (
-    *("__pycache__", "bin", "tests", "test", "*.pyi", "*.pyx", "*.pxd", "*.c", "*.h", "py.typed", "_testcapi*"),
-    *("RECORD", "INSTALLER", "REQUESTED", "sboms"),
-)
-"""Of the packages: what nothing reads here. Licences and metadata stay."""
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
@@ -89,6 +88,9 @@ def make(folder: Path) -> Path:
         (tree / PACKAGES).mkdir(parents=True)
         copy_app(tree)
         packages = install_packages(tree / PACKAGES)
+        make_smaller(tree / PACKAGES)
+        for name in LEFT_OUT:
+            del packages[name]
         (tree / "leads/build.json").write_text(json.dumps(about(packages), indent=1, sort_keys=True) + "\n")
         compile_tree(python, tree)
         folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +122,7 @@ def python_for_target() -> str:
 def copy_app(tree: Path) -> None:
     for name in APP:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "build.json"))
+            shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns(*NOT_DEPLOYED))
         else:
             shutil.copy(ROOT / name, tree / name)
 
@@ -144,6 +146,7 @@ def install_packages(folder: Path) -> dict[str, str]:
             "--disable-pip-version-check",
             "--no-compile",
             "--no-deps",
+            "--ignore-requires-python",  # some of pip ask it of the Python that runs pip, others of --python-version
         ]
         command += ["--require-hashes", "--only-binary", ":all:", *platforms, "--implementation", "cp"]
         command += ["--python-version", PYTHON, "--target", str(folder), "--requirement", file.name]
@@ -156,7 +159,6 @@ def install_packages(folder: Path) -> dict[str, str]:
                 f"the packages of requirements.txt can't be fetched, check the network connection: {reason}"
             )
         raise PackageError(f"the packages of requirements.txt can't be had: {reason}")
-    remove_unused(folder)
     return {requirement.name: next(iter(requirement.specifier)).version for requirement, _ in wanted}
 
 
@@ -166,15 +168,6 @@ def wanted_packages() -> Iterator[tuple[Requirement, str]]:
         if requirement.marker is None or requirement.marker.evaluate(dict(TARGET)):
             pin = f"{requirement.name}{requirement.specifier}"
             yield requirement, " ".join([pin, *(f"--hash={each}" for each in hashes)])
-
-
-def remove_unused(folder: Path) -> None:
-    for pattern in UNUSED:
-        for path in sorted(folder.rglob(pattern)):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
 
 
 def about(packages: dict[str, str]) -> dict[str, object]:
@@ -200,18 +193,14 @@ def compile_tree(python: str, tree: Path) -> None:
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment["PYTHONHASHSEED"] = "0"
-    kept = [PACKAGES / name for name in WITH_SOURCES]
-    app = [Path(name) for name in APP if name != "host.json"]
-    for options, names in ((["-b"], [PACKAGES]), ([], [*kept, *app])):
-        command = [python, "-m", "compileall", "-q", "-f", *options, "--invalidation-mode", "unchecked-hash"]
-        command += ["-s", str(tree), "-p", DEPLOYED_TO, *(str(tree / name) for name in names)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    with_sources = [*(PACKAGES / name for name in WITH_SOURCES), *(Path(name) for name in APP if name != "host.json")]
+    without = [SOURCELESS, tree / PACKAGES, DEPLOYED_TO / PACKAGES, *WITH_SOURCES]
+    beside = ["-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash", "-s", tree, "-p", DEPLOYED_TO]
+    for arguments in (without, [*beside, *(tree / name for name in with_sources)]):
+        done = subprocess.run([python, *map(str, arguments)], capture_output=True, text=True, env=environment)
         if done.returncode:
-            said = (done.stdout or done.stderr).strip() or f"compileall ended with {done.returncode}"
+            said = (done.stdout or done.stderr).strip() or f"compiling ended with {done.returncode}"
             raise PackageError(f"a module can't be compiled: {said.splitlines()[0]}")
-    for source in (tree / PACKAGES).rglob("*.py"):
-        has_source = any(source.is_relative_to(tree / name) for name in kept)
-        (source.with_suffix(".pyc") if has_source else source).unlink()
 
 
 def write_zip(tree: Path, archive: Path) -> None:

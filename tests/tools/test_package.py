@@ -5,6 +5,7 @@ Every test is of one package, unpacked with file times that fit nothing and with
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import platform
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +28,8 @@ from tests.support.vendor import Vendor
 from tools import package as tool
 from tools.bootstrap import find
 from tools.host import start
+from tools.smaller import LEFT_OUT
+from tools.sourceless import compiled
 
 pytestmark = [
     pytest.mark.server,
@@ -38,7 +42,7 @@ runs_here = pytest.mark.skipif(
 
 UNCHECKED_HASH = (0b01).to_bytes(4, "little")
 """The flags of byte code that Python takes without a look at its source (PEP 552)."""
-AIM_MEGABYTES = 40
+AIM_MEGABYTES = 30
 COMPILED = """
 import sys
 compiled = []
@@ -60,6 +64,31 @@ import function_app
 from leads.platform.unusable import packages_are_for
 print([function.get_function_name() for function in function_app.app.get_functions()], packages_are_for())
 """
+
+IMPORTING = """
+import importlib, sys
+sys.path[:0] = [{app!r}, {packages!r}]
+import function_app
+for module, names in {imports!r}:
+    imported = importlib.import_module(module)
+    for name in names:
+        hasattr(imported, name) or importlib.import_module(f"{{module}}.{{name}}")
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+key = rsa.generate_private_key(65537, 2048)
+signed = jwt.encode({{"iss": "an-app"}}, key, "RS256")
+print(jwt.decode(signed, key.public_key(), ["RS256"]))
+"""
+DOCUMENTED = b'''"""Of a module."""
+class Lead:
+    """Of a class."""
+    name: str
+    def send(self):
+        """Of a function that does nothing."""
+    async def settle(self):
+        """Of one that does."""
+        assert False, "kept"
+'''
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +130,9 @@ def test_it_holds_the_app_its_packages_and_nothing_that_does_not_run(made: Path)
         if "cpython-313.pyc" in name
     }
     assert compiled == sources, "each module of the app has its byte code"
-    assert not [name for name in names if {"tests", "pip", "bin"} & set(name.split("/")) or name.endswith(".pyi")]
+    assert not [
+        name for name in names if {"tests", "pip", "bin", "cli"} & set(name.split("/")) or name.endswith(".pyi")
+    ]
     assert size < AIM_MEGABYTES
 
 
@@ -145,10 +176,49 @@ def test_a_cold_start_compiles_nothing_and_takes_everything_from_the_package(unp
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     compiled, version, commit, count, files = json.loads(done.stdout)
     assert compiled == []
-    assert (version, count) == (tool.version(), len(list(tool.wanted_packages())))
+    assert (version, count) == (tool.version(), len(list(tool.wanted_packages())) - len(LEFT_OUT))
     assert commit.rstrip("+") == tool.commit().rstrip("+")
     foreign = [name for name in files if "site-packages" in name and not name.startswith(packages)]
     assert foreign == []
+
+
+@runs_here
+def test_whatever_the_app_imports_anywhere_is_in_the_package_and_works(unpacked: Path) -> None:
+    sources = [source for source in (unpacked / "leads").rglob("*.py") if source.name != "__init__.py"]
+    ours: list[tuple[str, list[str]]] = [
+        (".".join(source.relative_to(unpacked).with_suffix("").parts), []) for source in sources
+    ]
+    imports = sorted([*ours, *(found for source in sources for found in _imports(source))])
+    assert len(imports) > 1_000
+    assert ("azure.identity", ["DefaultAzureCredential", "ManagedIdentityCredential"]) in imports, (
+        "imported where it is used"
+    )
+    code = IMPORTING.format(app=str(unpacked), packages=str(unpacked / tool.PACKAGES), imports=imports)
+    done = subprocess.run([sys.executable, "-S", "-I", "-W", "error", "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("{'iss': 'an-app'}\n", "")
+
+
+def _imports(source: Path) -> list[tuple[str, list[str]]]:
+    """What a module imports, at its top or where it is used: module and names."""
+    found: list[tuple[str, list[str]]] = []
+    for node in ast.walk(ast.parse(source.read_bytes())):
+        if isinstance(node, ast.Import):
+            found += [(each.name, []) for each in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.module or "", [each.name for each in node.names]))
+    return found
+
+
+def test_byte_code_without_a_source_has_no_docstrings_of_functions_and_the_same_lines() -> None:
+    names: dict[str, Any] = {}
+    exec(compiled(DOCUMENTED, "module"), names)
+    assert [names.get("__doc__"), names["Lead"].__doc__] == [None, "Of a class."]
+    assert [names["Lead"].send.__doc__, names["Lead"]().send()] == [None, None]
+    assert names["Lead"].__annotations__ == {"name": str}
+    with pytest.raises(AssertionError, match="kept") as caught:
+        names["Lead"]().settle().send(None)
+    assert caught.tb.tb_next is not None
+    assert caught.tb.tb_next.tb_lineno == 9
 
 
 @runs_here
