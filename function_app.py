@@ -12,6 +12,11 @@ load_less()
 
 unusable: ImportError | None = None
 try:
+    # Cold start: the deeper an import, the more often calls cross the end of a chunk of Python's stack, and each time memory is
+    # mapped and unmapped. From here the stack is short.
+    import azure.storage.queue  # noqa: F401
+    import pydantic.main  # noqa: F401
+
     from leads.pipeline.http import answer_health, answer_intake, answer_status
     from leads.platform.tracing import begin
 except ImportError as error:  # packages are missing, or built for another Python
