@@ -1,7 +1,7 @@
 """Dynamics 365 / Dataverse: one lead record for each customer, and a note for each stage of the journey.
 
-A record and the notes, tasks and queue items of a stage have ids that are computed from the customer and from the lead, and are
-created only: whatever is sent twice is there once. What belongs to a stage is stored in one change set, whole or not at all.
+The app computes the IDs of a record and of a stage's notes, tasks and queue items from the customer and the lead. A create-only
+request with such an ID stores nothing twice. One change set stores all parts of a stage, or none.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Dataverse(Crm):
 
     Settings: ClassVar[type[DestinationSettings]] = DataverseSettings
     replay_warning = (
-        "Dynamics 365 has the record and its notes already: nothing is written twice, unless people have deleted them."
+        "Dynamics 365 already has the record and its notes. The app writes none twice, unless someone has deleted it."
     )
     settings: DataverseSettings
     wrong_address = WRONG_ADDRESS
@@ -54,7 +54,7 @@ class Dataverse(Crm):
     def check_mapping(cls, name: str, value: MappingValue) -> None:
         if not name.endswith(BIND) or value is None:
             return
-        # It is an address: what a customer wrote must have no part in it.
+        # The value is an address, which must not contain text of a customer.
         if not isinstance(value, str) or not value.startswith("/") or names_in(value):
             words = "write the address of one record, such as /campaigns(ID), without fields of the lead"
             raise ValueError(f"is a lookup: {words}")
@@ -64,7 +64,7 @@ class Dataverse(Crm):
 
     @property
     def lengths(self) -> Lengths:
-        """What the environment's columns hold, as far as this instance has learnt it."""
+        """The lengths of the environment's columns, as far as this instance knows them."""
         return self.context.shared(("dataverse lengths", self.connection), Lengths)
 
     def record_link(self, record_id: str) -> str:

@@ -1,4 +1,4 @@
-"""What a check of the connection looks at: rights, columns and follow-up targets, and what to change where one is missing.
+"""The check of a Dataverse connection: rights, columns, and the targets of follow-ups.
 
 Sources: Microsoft Learn, "Security roles and privileges", "Queue tables" (a queue's rights are those of its items, and which
 tables go to queues), "AttributeTypeCode", "Associate and disassociate table rows using the Web API" (names of lookups),
@@ -42,11 +42,11 @@ _TAKES: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
     "Boolean": ((bool,), "true or false"),
     **dict.fromkeys(("String", "Memo", "DateTime", "Uniqueidentifier"), ((str,), "a text")),
 }
-"""What a column of a type is filled with; other types are left to Dynamics."""
+"""Column type → the Python types of its values, and words for a person. Dynamics itself checks other types."""
 
 
 class Checking(Checks):
-    """What leads need of an environment, and what a follow-up names."""
+    """Checks what leads need of an environment, and the targets of follow-ups."""
 
     _client: Client
 
@@ -61,7 +61,7 @@ class Checking(Checks):
 
     @property
     def extras(self) -> list[Callable[[], str]]:
-        """Leads are stored without what one of these says."""
+        """Rights, queues and targets of follow-ups, without which leads are still stored."""
         targets = [
             partial(self._target, f"follow_up.{stage}.{name}", path, looked)
             for stage, wanted in self._follow_up.items()
@@ -101,13 +101,14 @@ class Checking(Checks):
     def _queue_of_leads(self, stage: Stage) -> str:
         table = self._client.get(f"{TABLE_PATH}?$select=IsValidForQueue")
         if as_object(table.get("IsValidForQueue")).get("Value") is False:
-            return f"follow_up.{stage}.queue: leads do not go to queues here: add a task, or enable the lead table for queues."
+            words = "leads can't go to queues in this environment: add a task, or enable the lead table for queues."
+            return f"follow_up.{stage}.queue: {words}"
         return ""
 
     def _target(self, setting: str, path: str, looked: "_Looked") -> str:
         row = unless_gone(partial(self._client.get, f"{path.removeprefix('/')}?$select={looked.column}"))
         if row is None:
-            return f"{setting}: Dynamics has none with this ID."
+            return f"{setting}: Dynamics has no record with this ID."
         if row.get(looked.column) in looked.unusable:
             return f"{setting}: {looked.words}"
         if looked.needs_role and "prvReadLead" not in _privileges(self._client, path[-37:-1], ["prvReadLead"]):
@@ -117,7 +118,7 @@ class Checking(Checks):
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """What of a target tells that it can't be used: a column, the values of it that mean so, and words."""
+    """How to recognise an unusable target: a column, its values that mean unusable, and the problem in words."""
 
     column: str
     unusable: tuple[int | bool, ...] = ()
@@ -132,7 +133,7 @@ _CAMPAIGN: Final = _Looked("createdon")
 
 
 def _targets(wanted: FollowUp) -> Iterator[tuple[str, str, _Looked]]:
-    """For each record that a follow-up names: the part, its address, and what to look at."""
+    """Part, address and way of checking, for each record that a follow-up names."""
     if wanted.owner:
         yield "owner", owner_path(wanted.owner), _USER if wanted.owner.startswith("user:") else _TEAM
     if wanted.queue:
@@ -142,7 +143,7 @@ def _targets(wanted: FollowUp) -> Iterator[tuple[str, str, _Looked]]:
 
 
 def _privileges(client: Client, user: str, names: Sequence[str]) -> set[str]:
-    """Which of these rights a user holds, by roles of their own or of a team. All the rights of an administrator are too many."""
+    """The rights among `names` that a user holds by own or team roles. The list of all rights would be too long."""
     function = "Microsoft.Dynamics.CRM.RetrieveUserSetOfPrivilegesByNames(PrivilegeNames=@names)"
     asked = quote(json.dumps(list(names), separators=(",", ":")), safe="")
     held = client.rows(f"systemusers({user})/{function}?@names={asked}", "RolePrivileges")
@@ -167,14 +168,14 @@ def _needed_for_extras(follow_up: Mapping[Stage, FollowUp]) -> list[str]:
 
 
 def _spellings(name: str) -> tuple[str, ...]:
-    """What a mapped column may be called: the name of a lookup may have capitals, and end in the table that it points to."""
+    """The possible names of a mapped column. A lookup's name may have capitals, and may end in the table that it refers to."""
     written = name.removesuffix(BIND)
     lookup = written.lower().rpartition("_")[0]
     return (written, written.lower(), *([lookup] if name.endswith(BIND) and lookup else []))
 
 
 def _column(name: str, value: MappingValue, columns: Mapping[str, Mapping[str, Any]]) -> str:
-    """What is wrong with one column of the mapping, "" if nothing is."""
+    """The problem with one column of the mapping, "" if there is none."""
     binds = name.endswith(BIND)
     written = name.removesuffix(BIND)
     spellings = _spellings(name) if binds else (written,)
@@ -182,14 +183,14 @@ def _column(name: str, value: MappingValue, columns: Mapping[str, Mapping[str, A
     if column is None and written.lower() in columns:
         return f"column names have no capitals: write {written.lower()}."
     if column is None:
-        return "the lead table has no such column; take it out of the mapping, or make it."
+        return "the lead table has no such column; remove it from the mapping, or create the column."
     if not column.get("IsValidForCreate", True):
-        return "Dynamics sets this column itself; take it out of the mapping."
+        return "Dynamics sets this column itself; remove it from the mapping."
     kind = str(column.get("AttributeType"))
     if kind in _LOOKUPS and not binds:
         return f"is a lookup: map {written}{BIND} to the record, such as /campaigns(ID)."
     if binds and kind in _TAKES:
-        return f"is no lookup: leave {BIND} out of its name."
+        return f"is not a lookup: remove {BIND} from the name."
     kinds, words = _TAKES.get(kind, ((), ""))
     if kinds and type(value) not in kinds:
         return f"the column takes {words}."

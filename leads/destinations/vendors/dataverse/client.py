@@ -1,4 +1,4 @@
-"""Requests to an environment's Web API: single ones, change sets that are stored whole or not at all, and queries.
+"""Requests to an environment's Web API: single requests, change sets that are stored completely or not at all, and queries.
 
 Sources: Microsoft Learn, "Compose HTTP requests and handle errors", "Execute batch operations using the Web API", "Perform
 conditional operations using the Web API".
@@ -30,7 +30,7 @@ _NO_ROWS: Final = b'Content-Type: application/http\r\n\r\nHTTP/1.1 200 OK\r\n\r\
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One PATCH: the entity set, the record's id, what to store, and under which condition."""
+    """One PATCH: the entity set, the record's ID, the content, and headers with the condition."""
 
     entity_set: str
     id: str
@@ -43,14 +43,14 @@ class Write:
 
 
 def _query(entity_set: str, options: Mapping[str, str]) -> ApiRequest:
-    """Asks for the rows that query options choose. They travel in a body: an address is written into too many logs."""
+    """A query for rows. The body of a batch holds the query options, because URLs are logged."""
     encoded = "&".join(f"{name}={quote(value, safe='')}" for name, value in options.items())
     part = ApiRequest("GET", f"{API}{entity_set}?{encoded}", headers={"Accept": "application/json"})
     return _batch("batch", [_part(part)], (part,))
 
 
 def _change_set(writes: Sequence[Write]) -> ApiRequest:
-    """Stores all or nothing."""
+    """A request that stores all writes or none."""
     if len(writes) == 1:
         return json_request("PATCH", writes[0].path, writes[0].body, writes[0].headers)
     parts = tuple(
@@ -67,25 +67,25 @@ def _batch(kind: str, pieces: Sequence[bytes], parts: tuple[ApiRequest, ...]) ->
 
 
 class Client(RestClient):
-    """An environment."""
+    """The client of an environment."""
 
     headers = _HEADERS
 
     def get(self, path: str) -> dict[str, Any]:
-        """Read what a path without anything personal names."""
+        """The JSON object at a path without personal data."""
         return self.request(ApiRequest("GET", API + path), json_object)
 
     def rows(self, path: str, member: str = "value") -> list[dict[str, Any]]:
-        """Read the rows that a path without anything personal names."""
+        """The rows at a path without personal data."""
         return _rows(self.get(path), member)
 
     def query(self, entity_set: str, options: Mapping[str, str]) -> list[dict[str, Any]]:
-        """The rows that query options choose."""
+        """The rows of a query with these query options."""
         answers = self.request(_query(entity_set, options), self._parts)
         return _rows(json_object(answers[0] if answers else Answer(200, {}, b"")), "value")
 
     def write(self, writes: Sequence[Write]) -> None:
-        """Store all or nothing."""
+        """Store all writes or none."""
         answers = self.request(_change_set(writes), self._parts)
         if len(writes) > 1 and len(answers) != len(writes):
             raise VendorError(UNREADABLE)
@@ -102,7 +102,7 @@ class Client(RestClient):
 
 
 def _problem(answer: Answer) -> Problem:
-    """The problem of an answer; for a batch, of its one part."""
+    """The problem of an answer. For a batch, the problem of its only part."""
     parts = _parts_of(answer)
     problem = problem_of(parts[0] if parts else answer)
     return replace(problem, retry_after=problem.retry_after or answer.retry_after)
@@ -128,13 +128,13 @@ def _part(call: ApiRequest, content_id: str = "") -> bytes:
 
 
 def multipart(boundary: str, parts: Sequence[bytes]) -> bytes:
-    """The body of these parts."""
+    """The multipart body with these parts."""
     pieces = [f"--{boundary}\r\n".encode() + part + b"\r\n" for part in parts]
     return b"".join(pieces) + f"--{boundary}--\r\n".encode()
 
 
 def _parts_of(answer: Answer) -> list[Answer]:
-    """The answers inside a batch's answer, change sets flattened; none if it is no such answer."""
+    """The answers inside a batch's answer, with change sets flattened. Empty for any other answer."""
     content_type = answer.headers.get("content-type", "")
     if not content_type.lower().startswith("multipart/"):
         return []
@@ -157,7 +157,7 @@ def _inner_answer(part: Message) -> Answer | None:
 
 
 class PreviewClient(PreviewingClient, Client):
-    """Answers as Dynamics does where all goes well."""
+    """Answers as an environment does that has no record of the customer."""
 
     def note(self, request: ApiRequest) -> str:
         if any(part.method == "GET" for part in request.parts):

@@ -1,4 +1,4 @@
-"""What an environment says of the lead table's columns. It is asked for those that are needed: a table may have thousands.
+"""Reads the definitions of the lead table's columns. Only the needed columns are read, because a table may have thousands.
 
 Source: Microsoft Learn, "Query table definitions using the Web API".
 """
@@ -12,11 +12,11 @@ from leads.destinations.vendors.dataverse.records import DEFAULT_LENGTHS
 
 TABLE_PATH: Final = "EntityDefinitions(LogicalName='lead')"
 _AT_ONCE: Final = 25
-"""Names in one request: its address must not grow with the mapping."""
+"""Names in one request, so that the URL does not grow with the mapping."""
 
 
 def described(client: Client, names: Iterable[str], properties: str, kind: str = "") -> dict[str, Mapping[str, Any]]:
-    """The columns of these names that the table has. `kind`: only those of a type, such as `String`."""
+    """Name → definition of the table's columns among `names`. `kind` selects columns of one type, such as `String`."""
     of_kind = f"/Microsoft.Dynamics.CRM.{kind}AttributeMetadata" if kind else ""
     wanted = sorted(set(names))
     found: dict[str, Mapping[str, Any]] = {}
@@ -33,13 +33,13 @@ def _literal(text: str) -> str:
 
 
 class Lengths:
-    """How long the texts of a lead's columns may be: as shipped, until the environment has been asked."""
+    """The lengths of a lead's text columns. They are Microsoft's default lengths until `read` asks the environment."""
 
     def __init__(self) -> None:
         self.known: Mapping[str, int] = DEFAULT_LENGTHS
 
     def read(self, client: Client, names: Iterable[str]) -> None:
-        """Ask the environment for these columns, which may be longer or shorter than shipped."""
+        """Read the lengths of these columns from the environment."""
         columns: dict[str, Mapping[str, Any]] = {}
         for kind in ("String", "Memo"):
             columns |= described(client, names, "MaxLength", kind)

@@ -1,4 +1,4 @@
-"""Dataverse's answers as outcomes: one table, to be held against Microsoft's.
+"""Dataverse's refusals as problems, by a table of Microsoft's error codes.
 
 Sources: Microsoft Learn, "Web service error codes (Microsoft Dataverse)", "Compose HTTP requests and handle errors", "Service
 protection API limits"; for Entra ID, "Microsoft Entra authentication and authorization error codes". The words also cover the
@@ -35,16 +35,16 @@ _OWNER_REFUSED: Final = (
     ErrorKind.SETTINGS,
     "The owner that the offer names is disabled, has no security role, or is an access team: name another one.",
 )
-_IN_A_QUEUE: Final = (ErrorKind.SETTINGS, "Dynamics has it in a queue already.")
-_QUEUE_REFUSED: Final = (ErrorKind.SETTINGS, "The queue that the offer names takes nothing: is it active?")
+_IN_A_QUEUE: Final = (ErrorKind.SETTINGS, "The record is already in a queue.")
+_QUEUE_REFUSED: Final = (ErrorKind.SETTINGS, "The offer's queue accepts no items: check whether the queue is active.")
 _NO_LEADS: Final = (
     ErrorKind.SETTINGS,
-    "The environment has no table for leads, or hides it from the application user: is Dynamics 365 Sales installed, and has the "
-    "user the security role of the set-up guide?",
+    "The environment has no lead table, or hides it from the application user: install Dynamics 365 Sales, or give the user the "
+    "security role of the set-up guide.",
 )
 _NO_SUCH_METHOD: Final = (
-    "What answers at this address does not take the request: check url, and whether a gateway before the environment lets "
-    "PATCH through."
+    "The host at this address does not accept the request: check url, and whether a gateway before the environment allows "
+    "PATCH."
 )
 _RIGHT: Final = re.compile(r"\bprv[A-Z][A-Za-z_]{2,60}\b")
 _NO_APPLICATION: Final = (
@@ -55,10 +55,10 @@ _NO_TENANT_ID: Final = (
 )
 
 CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
-    # The record is there.
+    # The record exists.
     "0x80040237": (ErrorKind.ALREADY_THERE, ""),  # DuplicateRecord
     "0x80060892": (ErrorKind.ALREADY_THERE, ""),  # DuplicateRecordEntityKey
-    # Somebody else was quicker.
+    # Another user has changed the record.
     "0x80060882": (ErrorKind.CHANGED_MEANWHILE, ""),  # ConcurrencyVersionMismatch
     "0x80040217": (
         ErrorKind.GONE,
@@ -116,7 +116,7 @@ CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
         "The environment's app access control does not allow the application: an administrator has to allow its client_id in the "
         "Power Platform admin center. A security role does not change that.",
     ),
-    # Owners and queues that the offer names. Leads are stored without them.
+    # The offer's owners and queues. Leads are stored without them.
     "0x8004022b": _OWNER_REFUSED,  # unManagedidsownernotenabled
     "0x80040229": _OWNER_REFUSED,
     "0x80040210": _OWNER_REFUSED,
@@ -129,16 +129,16 @@ CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
         ErrorKind.SETTINGS,
         "A column of the mapping does not exist, or takes another type of value: validate the connection to see which.",
     ),
-    # This lead alone.
+    # Only this lead.
     "0x8004431a": (ErrorKind.LEAD, "A choice column has no such value: check the numbers in the mapping."),
     "0x80040278": (ErrorKind.LEAD, "Dynamics takes one of the values as an invalid character sequence."),
     "0x80040203": (ErrorKind.LEAD, "Dynamics does not accept one of the values."),
     "0x80040265": (ErrorKind.LEAD, "A plug-in or validation rule in Dynamics refuses this lead."),
 }
-"""Codes are texts, as answers hold them, in lower case."""
+"""Code in lower case → kind and words for a person."""
 
 IN_A_QUEUE: Final = frozenset(code for code, meaning in CODES.items() if meaning is _IN_A_QUEUE)
-"""The record is in a queue already, be it another one: there is nothing left to do."""
+"""The record is already in this or another queue, so that nothing remains to be done."""
 
 ABOUT_QUEUES: Final = IN_A_QUEUE | {code for code, meaning in CODES.items() if meaning is _QUEUE_REFUSED}
 
@@ -150,30 +150,30 @@ ENTRA_CODES: Final[Mapping[int, str]] = {
     7000112: "The application is disabled in the tenant: enable it under Enterprise applications.",
     90002: "There is no such tenant, or it has no active subscription: check tenant_id (the Directory ID).",
     900023: _NO_TENANT_ID,
-    900971: "Entra ID asks for a reply address, which signing in by client secret has no use for: check authority, and that "
-    "client_id is that of your own app registration; there, Authentication > Web takes a redirect URI.",
+    900971: "Entra ID asks for a reply address, which a sign-in by client secret does not need: check authority, and that "
+    "client_id is the ID of your own app registration. If both are right, add a redirect URI there under Authentication > Web.",
     500011: "The tenant knows no environment under this url: check url and tenant_id, which must belong together.",
     70011: "Entra ID does not take the environment's address as a scope: check url.",
     53003: "A Conditional Access policy of the tenant blocks the application.",
 }
-"""What to change, by the number in `error_codes` of a token error."""
+"""Number in `error_codes` of a token error → what to change."""
 
 WRONG_ADDRESS: Final = (
     "The address is not that of a Dynamics 365 environment (https://NAME.crm4.dynamics.com): check url."
 )
-WRONG_AUTHORITY: Final = "The authority is no sign-in service of Entra ID: check authority."
+WRONG_AUTHORITY: Final = "The authority is not a sign-in service of Entra ID: check authority."
 NO_TENANT: Final = "There is no such tenant: check tenant_id (the Directory ID), and authority if it is set."
 
 
 def problem_of(answer: Answer) -> Problem:
-    """A refused request by the vendor's code; by its HTTP status only where it gives none that is known."""
+    """The problem of a refused request, by its known code, else by its HTTP status."""
     error = _error(answer)
     code = _code(error)
     status, shown = answer.status, code or str(answer.status)
     if status == 405:
         return Problem(ErrorKind.SETTINGS, shown, _NO_SUCH_METHOD)
     if code in CODES:
-        # The code of whatever OData can't resolve: with 404 that is the table, else a column.
+        # The code for a name that OData can't resolve: with 404 the table, else a column.
         kind, words = _NO_LEADS if status == 404 and code == "0x80060888" else CODES[code]
         return _named(Problem(kind, code, words, answer.retry_after), error)
     if status == 401:
@@ -186,7 +186,7 @@ def problem_of(answer: Answer) -> Problem:
     if status < 400 or status in {404, 410}:
         return Problem(ErrorKind.SETTINGS, shown, WRONG_ADDRESS)
     if status == 412:
-        # Microsoft's example of a condition that fails has no code. Plug-ins answer 412, too, with codes of their own.
+        # Microsoft's example of a failed condition has no code. Plug-ins also answer 412, with other codes.
         return Problem(ErrorKind.CHANGED_MEANWHILE if code else ErrorKind.ALREADY_THERE, shown)
     return Problem(ErrorKind.LEAD, shown, _LEAD)
 
@@ -206,7 +206,7 @@ def _code(error: Mapping[str, Any]) -> str:
 
 
 def _named(problem: Problem, error: Mapping[str, Any]) -> Problem:
-    """With the name of the right that is missing, where the message says it: the rest of a message is not for our words."""
+    """The problem, with the name of the missing right if the message has it. No other text of a message is repeated."""
     right = _RIGHT.search(str(error.get("message")))
     if problem.words != _RIGHT_MISSING[1] or right is None:
         return problem

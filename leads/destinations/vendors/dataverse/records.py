@@ -1,4 +1,4 @@
-"""Records in Dataverse: a lead's columns, its state as read, and what is written for a stage, under computed ids.
+"""Records in Dataverse: a lead's columns, its state, and the writes of a stage, under computed IDs.
 
 Columns and lengths: the Common Data Model's `Lead`, and Microsoft Learn, "lead table reference" and "annotation", "task",
 "queueitem". A note's text is HTML (`notetext`: FormatName RichText), a task's is not.
@@ -42,16 +42,16 @@ DEFAULT_LENGTHS: Final[Mapping[str, int]] = {
     "description": 2000,
     "websiteurl": 200,
 }
-"""As Microsoft ships the table. An environment may have changed them; it says so when a text is too long."""
+"""Microsoft's default lengths. An environment may have changed them, and then refuses a text as too long."""
 
 BIND: Final = "@odata.bind"
-"""Ends the name of a lookup column. The value of a lookup is the address of a record."""
+"""The end of a lookup column's name. The value of a lookup is the address of a record."""
 
 WHOLE_OR_NOT_AT_ALL: Final = frozenset({"emailaddress1", "telephone1", "mobilephone", "websiteurl"})
-"""A shortened address or number would be a wrong one: it is left to the note, which has everything."""
+"""A shortened address or number would be wrong. Such a field is left out, and the note has the complete value."""
 
 DO_NOT_CONTACT: Final = ("donotemail", "donotbulkemail", "donotphone", "donotpostalmail", "donotfax", "donotsendmm")
-"""Always sent: what they are by default differs between environments."""
+"""Always sent, because their defaults differ between environments."""
 
 RATING_COLUMN: Final = "leadqualitycode"
 RATING_CODES: Final[Mapping[str, int]] = {"hot": 1, "warm": 2, "cold": 3}
@@ -78,7 +78,7 @@ _TASK_TEXT_CHARACTERS: Final = 2000
 
 
 def computed_id(*parts: str) -> str:
-    """The id of what these parts name: the same at every try."""
+    """The ID for these parts, which is the same at every try."""
     return str(uuid5(_NAMESPACE, "\n".join(parts)))
 
 
@@ -102,7 +102,7 @@ class LeadRow:
 
     @property
     def survivor(self) -> str:
-        """The id of the record that it was merged into, "" if it was not."""
+        """The ID of the record that the lead was merged into, "" if it was not merged."""
         return str(self.row.get("_masterid_value") or "") if self.row.get("merged") else ""
 
     @property
@@ -111,7 +111,7 @@ class LeadRow:
 
     @property
     def parents(self) -> list["NoteParent"]:
-        """Where a stage is added: the lead itself, or first what it became."""
+        """The records to which a stage can be added: for a qualified lead its opportunity and contact, then the lead itself."""
         became = [
             NoteParent("opportunities", "opportunity", self.row.get("_qualifyingopportunityid_value") or ""),
             NoteParent("contacts", "contact", self.row.get("_parentcontactid_value") or ""),
@@ -134,12 +134,12 @@ class NoteParent:
 
 
 def state_columns(mapping: Mapping[str, MappingValue]) -> str:
-    """The `$select` that tells a lead's state, and which of the mapped columns are empty."""
+    """The `$select` for a lead's state and its mapped columns."""
     return ",".join(dict.fromkeys((*STATE_COLUMNS, *(name for name in mapping if "@" not in name))))
 
 
 def new_lead(fields: Mapping[str, Any], outgoing: OutgoingLead, follow_up: FollowUp) -> dict[str, Any]:
-    """The body that makes a lead. The mapping has the last word on every column."""
+    """The body that creates a lead. The mapping overrides every column."""
     body: dict[str, Any] = dict.fromkeys(DO_NOT_CONTACT, outgoing.set_do_not_contact)
     if follow_up.rating:
         body[RATING_COLUMN] = RATING_CODES[follow_up.rating]
@@ -159,7 +159,7 @@ def owner_path(owner: str) -> str:
 def stage_writes(
     parent: NoteParent, outgoing: OutgoingLead, follow_up: FollowUp, subject: str, remarks: Iterable[str]
 ) -> list[Write]:
-    """The note of a stage, and what is to be done about it. `subject` is the task's."""
+    """The note, task and queue item of a stage. `subject` is the task's subject."""
     key = (outgoing.lead_id, outgoing.destination)
     text = "\n\n".join([*remarks, summary(outgoing)])
     writes = _notes(parent, outgoing, key, text)
@@ -183,7 +183,7 @@ def stage_writes(
 
 
 def _notes(parent: NoteParent, outgoing: OutgoingLead, key: tuple[str, ...], text: str) -> list[Write]:
-    """One note, or as many as a very long text takes."""
+    """One note, or several notes for a very long text."""
     parts = chunk_html(text, _NOTE_CHARACTERS)
     notes = []
     for number, part in enumerate(parts, 1):

@@ -1,4 +1,4 @@
-"""One lead on its way to its customer's record in Dynamics 365."""
+"""Sends one lead to its customer's record in Dynamics 365."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -61,14 +61,14 @@ class Sending(CrmSending[LeadRow]):
     def _begin(self) -> None:
         self._found_id, self._sent = "", ()
 
-    # what a refusal teaches
+    # after a refusal
 
     def _learn(self, refused: VendorError) -> None:
         if not self._learnt_from(refused.problem):
             raise refused
 
     def _learnt_from(self, problem: Problem) -> bool:
-        """Whether the next try does otherwise, because of this refusal of the last one."""
+        """Whether this refusal of the last try changes what the next try does."""
         if problem.kind is ErrorKind.CHANGED_MEANWHILE:
             if self._without_changes.decide(problem.kind):
                 self._code = problem.code
@@ -83,11 +83,11 @@ class Sending(CrmSending[LeadRow]):
             self._without_queue = problem.code
             return True
         if problem.kind is ErrorKind.GONE and self._found_id and self._read(self._found_id) is None:
-            return True  # it was the record itself: it is looked for once more, or made again
+            return True  # the record itself is gone: the next try searches for the record or creates it
         return self._left_out(problem)
 
     def _left_out(self, problem: Problem) -> bool:
-        """Whether there is more that the lead can do without and that may be what was refused: one part, the other, or both."""
+        """Leave out the next optional parts that may have been refused. Returns False if there are no more such parts."""
         if problem.kind not in REFUSES_CHANGES | _REFUSES_TARGETS:
             return False
         if self._to_leave_out is None:
@@ -101,7 +101,7 @@ class Sending(CrmSending[LeadRow]):
         return True
 
     def _optional_parts(self, refusal: ErrorKind) -> list[str]:
-        """What of the last try the lead can do without and may have been refused, the likelier first."""
+        """The optional parts of the last try that may have been refused, the likelier first."""
         has_changes = any(_CONDITIONAL in write.headers for write in self._sent) and refusal in REFUSES_CHANGES
         follow_up = self._follow_up
         has_targets = any((follow_up.owner, follow_up.queue, follow_up.campaign, *map(_is_lookup, self._mapping)))
@@ -115,7 +115,7 @@ class Sending(CrmSending[LeadRow]):
 
     @property
     def _remarks(self) -> list[str]:
-        """What a person should know of what was left out."""
+        """Remarks for a person about what was left out."""
         queue_refused = self._without_queue and self._without_queue not in IN_A_QUEUE
         refused = [
             *(["the changes of this lead to the record itself"] if self._without_changes.decided else []),
@@ -138,7 +138,7 @@ class Sending(CrmSending[LeadRow]):
         return self._survivor(chosen)
 
     def _lookup(self) -> dict[str, str]:
-        """The query for a record that others have made; empty where none is looked for."""
+        """The query options that find a record of another user. Empty if the settings or the lead allow no search."""
         if self._settings.match_existing == "off" or not self._outgoing.lead.email:
             return {}
         email = self._outgoing.lead.email.replace("'", "''")
@@ -182,13 +182,13 @@ class Sending(CrmSending[LeadRow]):
         return self._delivered(lead_id, self._follow_up.rating or "", made=lead_id)
 
     def _creation(self, lead_id: str, *, detect: bool = True) -> list[Write]:
-        """The record with its first stage. `detect`: as far as the settings ask the environment's duplicate rules."""
+        """The writes of the record and its first stage. `detect`: apply duplicate rules if the settings ask for it."""
         body = new_lead(self._fields(), self._outgoing, self._follow_up)
         asked = detect and self._settings.duplicate_detection != "off"
         return [_create_only(lead_id, body, detect=asked), *self._stage_writes(NoteParent("leads", "lead", lead_id))]
 
     def _created_before(self, lead_id: str) -> Outcome:
-        """An earlier try has made the record, for this lead or for another one of the customer's: its note will tell."""
+        """Add the stage to the record that an earlier try for this or another lead of the customer has made."""
         found = self._read(lead_id)
         return self._add_stage(found) if found else Retry("conflict")
 
@@ -207,7 +207,7 @@ class Sending(CrmSending[LeadRow]):
         if self._write_to_first_parent(found, remarks, update):
             raised = RATING_COLUMN in changes and update[0] in self._sent
         else:
-            # An earlier try has stored it, and may have hidden behind its own change that a person was there before it.
+            # An earlier try has stored the stage. Its change may hide that a person had changed the record before.
             raised = VOCABULARY.rating_in(found.row) == rating and is_hotter(rating, existing.last_rating)
             edited = edited or bool(self._customer.record_id)
         return self._delivered(
@@ -215,13 +215,13 @@ class Sending(CrmSending[LeadRow]):
         )
 
     def _write_to_first_parent(self, found: LeadRow, remarks: list[str], update: list[Write]) -> bool:
-        """Returns whether it was this try that has stored the stage."""
+        """Returns whether this try stored the stage. False if an earlier try stored it."""
         *became, itself = found.parents
         for parent in became:
             try:
                 return self._write_stage(parent, remarks, update)
             except VendorError as refused:
-                # It may be closed to us, or be gone: the lead itself is still there.
+                # The app may have no right to this record, or the record is gone. The lead itself still exists.
                 if refused.problem.kind not in {ErrorKind.SETTINGS, ErrorKind.GONE, ErrorKind.LEAD}:
                     raise
         return self._write_stage(itself, remarks, update)
@@ -234,7 +234,7 @@ class Sending(CrmSending[LeadRow]):
                 raise
             if not update:
                 return False
-            # Or it was the update that collided, with another record's key: what adds has ids of our own, which prove it.
+            # The update may have collided with another record's key. A try without the update shows whether the stage exists.
             self._without_changes.decided = True
             if not self._write_stage(parent, [*self._remarks, *remarks], []):
                 return False

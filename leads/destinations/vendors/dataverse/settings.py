@@ -1,4 +1,4 @@
-"""What a person enters to connect an environment."""
+"""The settings of a Dataverse connection."""
 
 from typing import Literal
 
@@ -43,7 +43,7 @@ class DataverseSettings(DestinationSettings):
     duplicate_detection: Literal["off", "delivered", "create"] = Field(
         "off",
         title="Duplicate detection",
-        description="The environment's duplicate rules: not asked; a hit counts as delivered; a hit is created anyway.",
+        description="The environment's duplicate rules: ignored; a hit counts as delivered; a hit is created anyway.",
     )
     deleted_records: DeletedRecords = "recreate"
 

@@ -22,7 +22,7 @@ _OF_THE_APPLICATION: Final = frozenset(
         *("unauthorized_client", "unsupported_grant_type"),
     }
 )
-"""Errors of a token request that stay until a person changes something: RFC 6749, section 5.2, and one of Entra ID's own."""
+"""Errors of a token request that stay until a person acts: RFC 6749, section 5.2, and Entra ID's `invalid_resource`."""
 
 
 def fetch_token(settings: DataverseSettings, context: Context, http: HttpClient) -> Token:
@@ -55,11 +55,9 @@ def _by_identity(settings: DataverseSettings, context: Context) -> Token:
     try:
         token = context.settings.credential.get_token(f"{settings.url}/.default")
     except ClientAuthenticationError:
-        words = (
-            "The app's managed identity gets no token for the environment: is it an application user there? Check url."
-        )
+        words = "The app's managed identity gets no token for the environment: add it as an application user, and check url."
         raise NoToken(Misconfigured(words, "managed_identity")) from None
-    except (AzureError, ValueError) as error:  # ValueError: an answer that is no JSON
+    except (AzureError, ValueError) as error:  # ValueError: an answer that is not JSON
         if is_unanswered(error):
             raise NoToken(Retry(type(error).__name__, OWN_OUTAGE_SECONDS, ours=True)) from None
         raise NoToken(Retry(type(error).__name__)) from None

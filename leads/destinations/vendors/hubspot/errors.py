@@ -20,10 +20,10 @@ _SIGN_IN: Final = (
     "HubSpot refuses the token: enter the token of a service key (pat-…), or the new token if the key was rotated."
 )
 _LEAD: Final = "HubSpot does not accept this lead."
-_REQUIRED: Final = "The account requires this of a new contact: fill it by the mapping, or make it optional"
+_REQUIRED: Final = "The account requires this property in new contacts: add it to the mapping, or make it optional"
 _ACCOUNTS_FAULT: Final[Mapping[str, str]] = {
-    "PROPERTY_DOESNT_EXIST": "HubSpot has no contact property of this name: take it out of the mapping, or make it",
-    "READ_ONLY_VALUE": "HubSpot sets this property itself: take it out of the mapping",
+    "PROPERTY_DOESNT_EXIST": "HubSpot has no contact property with this name: remove it from the mapping, or create it",
+    "READ_ONLY_VALUE": "HubSpot sets this property itself: remove it from the mapping",
     "MISSING_REQUIRED_PROPERTY": _REQUIRED,
     "MISSING_CONDITIONAL_REQUIRED_PROPERTY": _REQUIRED,
 }
@@ -63,7 +63,7 @@ def _refused_values(body: Mapping[str, Any], category: str) -> Problem:
     names = tuple(dict.fromkeys(name for _, name in refused if name))
     ours = next((code for code in codes if code in _ACCOUNTS_FAULT), "")
     if ours:
-        wrong = ", ".join(name for code, name in refused if code == ours)
+        wrong = ", ".join(dict.fromkeys(name for code, name in refused if code == ours))
         return Problem(ErrorKind.SETTINGS, ours, f"{_ACCOUNTS_FAULT[ours]}: {wrong}.", fields=names)
     if "INVALID_EMAIL" in codes:
         return Problem(ErrorKind.LEAD, "INVALID_EMAIL", "HubSpot does not take the e-mail address.")

@@ -1,6 +1,6 @@
-"""Marketo: one person for each customer, created and updated directly, or by filling out a form.
+"""Marketo: one person for each customer, which the app creates and updates directly or by filling out a form.
 
-Calls keep to what Adobe advises for an instance, 50 in 20 seconds and 5 at once, over all workers of the app.
+All workers of the app together keep the rate limit that Adobe advises: 50 calls in 20 seconds, 5 at once.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,18 +18,20 @@ from leads.destinations.tokens import Token
 from leads.destinations.vendors.marketo.checks import Checking
 from leads.destinations.vendors.marketo.client import Client, LimitedClient, PreviewClient
 from leads.destinations.vendors.marketo.errors import WRONG_ADDRESS
-from leads.destinations.vendors.marketo.fields import AssumedFields, Known
+from leads.destinations.vendors.marketo.fields import AssumedFields, FieldCache
 from leads.destinations.vendors.marketo.records import DEFAULT_MAPPING, unfit_email
 from leads.destinations.vendors.marketo.sending import Sending, SubmitForm, SyncLead
 from leads.destinations.vendors.marketo.settings import MarketoSettings
 from leads.destinations.vendors.marketo.sign_in import fetch_token
 
 RATE_LIMIT: Final = RateLimit(at_once=5, calls=50, seconds=20.0, longest_call=90.0)
-"""50 calls in 20 seconds, 5 at once: half of what an instance takes, for it has other integrations, too (Adobe Marketo Engage
-Developer Guide, "Marketo Integration Best Practices"). Marketo ends a call after 90 seconds."""
+"""Half of an instance's limit, because the instance has other integrations too. Marketo ends a call after 90 seconds.
+
+Source: Adobe Marketo Engage Developer Guide, "Marketo Integration Best Practices".
+"""
 
 TURN_SECONDS: Final = 60.0
-"""How long a lead waits for its first call before it goes back to the queue."""
+"""Seconds that a lead waits for a slot before it goes back to the queue."""
 CHECK_TURN_SECONDS: Final = 20.0
 
 
@@ -38,7 +40,7 @@ class Marketo(Crm):
 
     Settings: ClassVar[type[DestinationSettings]] = MarketoSettings
     replay_warning = (
-        "The person stays one. Where a form is filled out, it is filled out once more, which can start campaigns again."
+        "The app updates the same person. With form_id, it fills out the form again, which can start campaigns again."
     )
     settings: MarketoSettings
     wrong_address = WRONG_ADDRESS
@@ -70,7 +72,7 @@ class Marketo(Crm):
 
     @property
     def limiter(self) -> RateLimiter:
-        """One for the instance, whichever connection its calls go by."""
+        """The rate limiter of the instance, shared by all its connections."""
         instance = self.settings.instance
         table = self.context.storage.table(ALLOWANCES_TABLE)
         return self.context.shared(
@@ -78,18 +80,18 @@ class Marketo(Crm):
         )
 
     @property
-    def known(self) -> Known:
-        return self.context.shared(("marketo fields", self.connection), Known)
+    def known(self) -> FieldCache:
+        return self.context.shared(("marketo fields", self.connection), FieldCache)
 
     @contextmanager
     def connected(self, *, checking: bool = False) -> Iterator[Client]:
-        self.tokens.get()  # before a slot is held, which others wait for
+        self.tokens.get()  # before the slot is taken, so that no other lead waits for the sign-in
         with self.limiter.slot(CHECK_TURN_SECONDS if checking else TURN_SECONDS) as slot:
             yield LimitedClient(self.settings.url, self.http, self.tokens, slot)
 
     def result_of(self, failure: Exception) -> CheckResult:
         found = super().result_of(failure)
-        # A wrong name and a name service that is down give the same error.
+        # A wrong name and a DNS outage give the same error.
         return replace(found, problem=WRONG_ADDRESS) if found.code == Failure.NO_SUCH_HOST else found
 
     def unfit(self, outgoing: OutgoingLead) -> Rejected | None:

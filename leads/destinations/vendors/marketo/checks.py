@@ -1,4 +1,4 @@
-"""What a check of the connection looks at: right, fields, form and lists, and what to change where one is missing."""
+"""The check of a Marketo connection: permission, fields, form and lists."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,20 +7,20 @@ from typing import Any
 from leads.destinations.crm import Checks
 from leads.destinations.vendor_errors import ErrorKind, VendorError, unless_gone
 from leads.destinations.vendors.marketo.client import Client
-from leads.destinations.vendors.marketo.fields import Known
+from leads.destinations.vendors.marketo.fields import FieldCache
 from leads.destinations.vendors.marketo.records import DEFAULT_MAPPING
 from leads.destinations.vendors.marketo.settings import MarketoSettings
 
 
 class Checking(Checks):
-    """Checks of what leads need from the instance, without cached answers, and of optional settings."""
+    """Checks what leads need of an instance, without cached answers, and the optional lists."""
 
     _settings: MarketoSettings
     _client: Client
 
     def __init__(self, destination: Any, client: Client) -> None:
         super().__init__(destination, client)
-        self._known: Known = destination.known
+        self._known: FieldCache = destination.known
 
     @property
     def needed(self) -> list[Callable[[], str]]:
@@ -37,7 +37,7 @@ class Checking(Checks):
         try:
             self._client.may_write()
         except VendorError as refused:
-            # Any other answer to an empty request comes after Marketo's check of the right.
+            # Any other answer to an empty request comes after Marketo's check of the permission.
             if refused.problem.kind in {ErrorKind.SETTINGS, ErrorKind.SIGN_IN_AGAIN, ErrorKind.TRANSIENT}:
                 raise
         return ""
@@ -46,18 +46,18 @@ class Checking(Checks):
         fields = self._known.fields(self._client).by_name
         for setting, name in self._named_fields().items():
             if setting != "rating_field" and not self._was_asked_for(setting, name):
-                continue  # it is left out where the instance does not take it
+                continue  # the app leaves the field out if the instance does not have it
             if name not in fields:
                 return f"{setting}: Marketo has no field of this name; enter its API name (Admin > Field Management)."
             if fields[name].read_only:
-                return f"{setting}: Marketo sets this field itself; take it out."
+                return f"{setting}: Marketo sets this field itself; remove it."
         journey = self._settings.journey_field
         if journey and not fields[journey].is_text:
-            return "journey_field: is no text; make a field of type Text Area for it."
+            return "journey_field: is not a text field; create a field of type Text Area for the journey."
         return ""
 
     def _named_fields(self) -> dict[str, str]:
-        """Every setting that names a field, and the field."""
+        """Setting → field, for every setting that names a field."""
         named = {f"mapping.{name}": name for name in self._mapping}
         for setting in ("journey_field", "rating_field"):
             if name := getattr(self._settings, setting):
@@ -72,17 +72,19 @@ class Checking(Checks):
         if not found:
             return "form_id: Marketo has no form with this ID."
         if str(found[0].get("status", "")).lower() == "draft":
-            return "form_id: the form was never approved: approve it in Marketo."
+            return "form_id: the form is not approved: approve it in Marketo."
         on_form = self._known.form(self._client, form_id)
         if "email" not in on_form:
             return "form_id: the form has no field for the e-mail address, which identifies persons: add it."
         for setting, name in self._named_fields().items():
             if self._was_asked_for(setting, name) and name not in on_form:
-                return f"{setting}: the form has no such field; add it to the form, perhaps as a hidden one, or take it out."
+                return (
+                    f"{setting}: the form has no such field; add it to the form, e.g. as a hidden field, or remove it."
+                )
         return ""
 
     def _was_asked_for(self, setting: str, name: str) -> bool:
-        """Whether somebody has entered it: what stands there by default may be missing on a form."""
+        """Whether a person has entered the field. A field of the defaults may be missing on a form."""
         if setting == "rating_field":
             return name != "rating"
         return setting == "journey_field" or self._mapping[name] != DEFAULT_MAPPING.get(name)

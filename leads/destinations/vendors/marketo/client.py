@@ -24,25 +24,25 @@ from leads.destinations.vendor_errors import UNREADABLE, VendorError
 from leads.destinations.vendors.marketo.errors import problem_of, record_problem
 
 SYNC_SECONDS: Final = 95.0
-"""Marketo ends a write of its own after 90 seconds."""
+"""The time-out for reading an answer. Marketo ends a write after 90 seconds."""
 DESCRIPTION_BYTES: Final = 8 * 1024 * 1024
-"""An instance can have thousands of fields, and takes some hundred bytes to describe each."""
+"""The limit for a list of fields. An instance can have thousands of fields, with some hundred bytes each."""
 STORED: Final = frozenset({"created", "updated", "added", "memberof"})
 
 NEW_PERSON: Final = 0
-"""Stands for the ID that Marketo gives the person."""
+"""The placeholder for the person's ID in a preview."""
 
 _NOTES: Final = {
     "_method=GET": "Looks for the customer's person. The next request is sent if no person is found.",
-    "submitForm": "As if the form had every field of the mapping: what is not on it is left out.",
+    "submitForm": "Assumes that the form has every field of the mapping. The app leaves out fields that are not on the form.",
     "/lists/": f"The new person's ID is written as {NEW_PERSON} here.",
 }
-"""What to say of a request, by a part of its path."""
+"""Part of a request's path → the explanation of the request."""
 _LEADS: Final = "/rest/v1/leads.json"
 
 
 class Client(RestClient):
-    """An instance."""
+    """The client of an instance."""
 
     read_seconds = SYNC_SECONDS
 
@@ -51,24 +51,24 @@ class Client(RestClient):
             raise VendorError(problem)
 
     def get(self, path: str) -> list[dict[str, Any]]:
-        """What a path without anything personal names."""
+        """The result at a path without personal data."""
         return self.request(ApiRequest("GET", path), _results, DESCRIPTION_BYTES)
 
     def persons(self, by: str, value: str, fields: Sequence[str]) -> list[dict[str, Any]]:
-        """The persons with this value. The filter travels in a body: an address is written into too many logs."""
+        """The persons with this value. The body holds the filter, because URLs are logged."""
         form = {"filterType": by, "filterValues": value, "fields": ",".join(fields)}
         search = ApiRequest("POST", f"{_LEADS}?_method=GET", urlencode(form).encode(), {"Content-Type": FORM})
         return self.request(search, _results)
 
     def sync(self, action: str, lookup_field: str, person: Mapping[str, Any], partition: str | None = None) -> str:
-        """Create or update one person. Returns its ID; a record that Marketo skips is `VendorError`."""
+        """Create or update one person. Returns its ID. Raises `VendorError` also for a record that Marketo skips."""
         body: dict[str, Any] = {"action": action, "lookupField": lookup_field, "input": [person]}
         if partition is not None and action != "updateOnly":
             body["partitionName"] = partition
         return self._write(_LEADS, body)
 
     def may_write(self) -> None:
-        """Send an empty write. A missing right is `VendorError` with code 603."""
+        """Send an empty write. A missing permission raises `VendorError` with code 603."""
         self._post(_LEADS, {"action": "updateOnly", "input": []})
 
     def submit(self, form_id: int, program_id: int | None, fields: Mapping[str, Any]) -> str:
@@ -79,8 +79,8 @@ class Client(RestClient):
         return self._write("/rest/v1/leads/submitForm.json", body)
 
     def add_to_list(self, list_id: str, person_id: str) -> None:
-        """Make a person a member of a static list, unless it is one already."""
-        # With the content type of JSON and no body, Marketo answers 400 (github.com/Marketo/REST-Sample-Code, issue 5).
+        """Make a person a member of a static list. A present member stays one."""
+        # To the content type of JSON without a body, Marketo answers 400 (github.com/Marketo/REST-Sample-Code, issue 5).
         _stored(self._post(f"/rest/v1/lists/{list_id}/leads.json", {"input": [{"id": int(person_id)}]}))
 
     def _write(self, path: str, body: Mapping[str, Any]) -> str:
@@ -94,14 +94,14 @@ class Client(RestClient):
 
 
 class LimitedClient(Client):
-    """A client that keeps the instance's rate limit. Requests raise `RateLimited` if a call's turn does not come in time."""
+    """A client that keeps the instance's rate limit. Requests raise `RateLimited` if no call is allowed in time."""
 
     def __init__(self, base_url: str, http: HttpClient, tokens: TokenSource, slot: Slot) -> None:
         super().__init__(base_url, http, tokens)
         self._slot = slot
 
     def _exchange(self, request: ApiRequest, token: str, at_most: int) -> Answer:
-        # A refusal is raised after the call: it is an answer, and its end is known.
+        # A refusal is raised outside the slot's call, because it is an answer and the call's end is known.
         return self._slot.call(lambda: super(LimitedClient, self)._exchange(request, token, at_most))
 
 
@@ -110,7 +110,7 @@ def _results(answer: Answer) -> list[dict[str, Any]]:
 
 
 def _stored(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """The one record of a write. Skipped is not stored, whatever the answer as a whole says."""
+    """The record of a write. Raises `VendorError` if Marketo skipped the record, also in a successful answer."""
     if len(records) != 1:
         raise VendorError(UNREADABLE)
     if problem := record_problem(records[0]):
@@ -121,7 +121,7 @@ def _stored(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 class PreviewClient(PreviewingClient, Client):
-    """Answers as Marketo does where all goes well."""
+    """Answers as an instance does that has no person for the customer."""
 
     def note(self, request: ApiRequest) -> str:
         return next((note for part, note in _NOTES.items() if part in request.path), "")

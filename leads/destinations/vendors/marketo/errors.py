@@ -1,4 +1,4 @@
-"""Marketo's answers as outcomes: one table, to be held against Adobe's.
+"""Marketo's refusals as problems, by a table of Adobe's error codes.
 
 Source: Adobe Marketo Engage Developer Guide, "Error Codes" (response level 500 to 799, record level 1001 and above) and
 "Marketo Integration Best Practices". Nearly every error has the HTTP status 200, so the code counts.
@@ -28,10 +28,10 @@ _SIGN_IN: Final = (
 )
 _NO_LEADS_FAULT: Final = (
     ErrorKind.SETTINGS,
-    "Marketo can't read what arrives there, whatever the lead: check endpoint, and whether something between the app and "
-    "Marketo changes requests.",
+    "Marketo can't read any of the app's requests: check endpoint, and whether a proxy between the app and Marketo changes "
+    "requests.",
 )
-_OF_A_REQUEST: Final = (ErrorKind.LEAD, "Marketo can't read what is sent for this lead.")
+_OF_A_REQUEST: Final = (ErrorKind.LEAD, "Marketo can't read the request for this lead.")
 _PARTITION: Final = (
     ErrorKind.SETTINGS,
     "The API user may not write in the person's partition: give its role access to the workspace, or check partition.",
@@ -58,8 +58,8 @@ CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
     "606": _BUSY,  # Calls in 20 seconds
     "607": (
         ErrorKind.SETTINGS,
-        "The instance's daily quota of API calls is used up. It is filled again at midnight, US Central Standard Time, and leads "
-        "go on by themselves then; an account manager can raise it.",
+        "The instance's daily quota of API calls is used up. Leads continue after the quota's reset at midnight, US Central "
+        "Standard Time. Adobe's account manager can raise the quota.",
     ),
     "608": _BUSY,  # API temporarily unavailable
     "609": _NO_LEADS_FAULT,  # Invalid JSON
@@ -83,14 +83,14 @@ CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
     "1001": (ErrorKind.LEAD, "A field takes another type of value: check the mapping."),
     "1002": (ErrorKind.LEAD, "A value that Marketo or the form requires is missing."),
     "1003": (ErrorKind.LEAD, "Marketo takes one of the values as invalid, perhaps the e-mail address."),
-    "1004": (ErrorKind.GONE, "Marketo has no such person any more."),
+    "1004": (ErrorKind.GONE, "The person no longer exists in Marketo."),
     "1005": _THERE,  # Lead already exists
     "1006": (ErrorKind.SETTINGS, "A field of the mapping does not exist: validate the connection to see which."),
     "1007": _THERE,  # Several leads match
     "1008": _PARTITION,
     "1009": (ErrorKind.SETTINGS, "The instance has several partitions: enter one in partition."),
     "1010": _PARTITION,
-    "1011": (ErrorKind.SETTINGS, "Marketo does not support one of the fields here: take it out of the mapping."),
+    "1011": (ErrorKind.SETTINGS, "Marketo does not support one of the mapped fields: remove it from the mapping."),
     "1013": _NO_SUCH_ID,  # Object not found
     "1016": _BUSY,
     "1017": _THERE,  # Object already exists
@@ -101,17 +101,17 @@ CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
     "1022": _BUSY,  # Object in use
     "1029": _BUSY,
 }
-"""Codes are texts, as answers hold them. Some that are not for persons, forms or lists are left out."""
+"""Code → kind and words for a person. Codes that do not concern persons, forms or lists are left out."""
 
 WAITS: Final[Mapping[str, float]] = {"606": 20.0, "615": 2.0}
-"""Seconds until a limit has passed: Marketo sends no Retry-After."""
+"""Code → seconds until the limit has passed. Marketo sends no `Retry-After`."""
 
 MAYBE_DONE: Final = frozenset({"500", "502", "503", "504", "604", UNREADABLE.code})
-"""Answers from which it can't be told whether the request was carried out."""
+"""Codes after which the app can't know whether Marketo has carried out the request."""
 
 
 def problem_of(answer: Answer) -> Problem | None:
-    """What is wrong with a whole answer: by its first error's code, by its HTTP status where it has none; None if nothing is."""
+    """The problem of a whole answer, by its first error's code, else by its HTTP status. None for a successful answer."""
     body = answer.json()
     if isinstance(body, dict) and (codes := _codes(body.get("errors"))):
         return _by_code(codes[0])
@@ -121,7 +121,7 @@ def problem_of(answer: Answer) -> Problem | None:
 
 
 def record_problem(record: Mapping[str, Any]) -> Problem | None:
-    """What is wrong with one record of an answer that says `success`; None if it was stored."""
+    """The problem of one record in a successful answer. None if the record was stored."""
     codes = _codes(record.get("reasons")) or _codes(record.get("errors"))
     if codes:
         return _by_code(codes[0])

@@ -1,4 +1,4 @@
-"""What fields an instance and a form have: asked for once, kept for a day.
+"""The fields of an instance and of a form, which the app reads once a day.
 
 Source: Adobe Marketo Engage Developer Guide, "Leads" (section "Describe"), "Field Types", "Forms" (section "Field List"). A form
 names its fields as the old SOAP interface does (`FirstName`), and takes them by their REST names (`firstName`).
@@ -24,7 +24,7 @@ _TEXTS: Final = frozenset({*_TEXT_AREA, "string", "phone", "url"})
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field of a person by its REST name. `length` is in characters, but for a Text Area; None where Marketo tells none."""
+    """A field of a person, by its REST name. `length` is in characters, None if unknown. It does not apply to a Text Area."""
 
     name: str
     type: str
@@ -44,7 +44,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class FormField:
-    """A field of a form: the field of the person that it fills, and whether the form insists on it."""
+    """A field of a form: the person's field that it fills, and whether the form requires it."""
 
     field: Field
     required: bool
@@ -59,7 +59,7 @@ class Catalogue:
 
 
 def catalogue(client: Client) -> Catalogue:
-    """Ask the instance for its fields."""
+    """Read the instance's fields."""
     by_name: dict[str, Field] = {}
     by_form_name: dict[str, Field] = {}
     for item in client.get("/rest/v1/leads/describe.json"):
@@ -80,7 +80,7 @@ def catalogue(client: Client) -> Catalogue:
 
 
 def form_fields(client: Client, form_id: int, known: Catalogue) -> dict[str, FormField]:
-    """Ask for a form's fields, by REST name."""
+    """Read a form's fields. Returns REST name → field."""
     found: dict[str, FormField] = {}
     for item in client.get(f"/rest/asset/v1/form/{form_id}/fields.json"):
         name = item.get("id")
@@ -99,8 +99,8 @@ def _field_of_form(name: str, item: Mapping[str, Any], known: Catalogue) -> Fiel
     return Field(field.name, field.type, min(length, field.length or STRING_CHARACTERS), field.read_only)
 
 
-class Known:
-    """What an instance of the app has learnt of the fields: shared by all destinations of a connection."""
+class FieldCache:
+    """The fields that this instance of the app knows, shared by all destinations of a connection."""
 
     def __init__(self) -> None:
         self._catalogue = CachedValue[Catalogue](_A_DAY, _too_late)
@@ -121,8 +121,8 @@ class Known:
         self._forms.clear()
 
 
-class AssumedFields(Known):
-    """The fields as Marketo ships them, also on the form; no request is sent."""
+class AssumedFields(FieldCache):
+    """Assumes Marketo's default fields, also on the form, for a preview. Sends no request."""
 
     def __init__(self, names: Iterable[str], text_areas: Iterable[str]) -> None:
         super().__init__()

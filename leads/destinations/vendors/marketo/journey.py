@@ -1,7 +1,7 @@
-"""A customer's journey as one text that is set whole each time: a line for each stage, and the lead at hand in full.
+"""A customer's journey as one text: a line for each stage, and the present lead in full. Each write replaces the whole text.
 
-The lines come from what the ledger remembers of a customer: each stage under its lead's ID, so that a lead that is sent again is
-there once, and nothing personal.
+The lines come from the customer's memory in the ledger, which has each stage under its lead's ID and no personal data. A repeated
+lead therefore has only one line.
 """
 
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from leads.destinations.text import headline, summary, truncate
 
 STAGES_KEPT: Final = 40
 EARLIER: Final = "earlier"
-"""Says that stages before those that are remembered were forgotten."""
+"""The memory's key that marks that earlier stages were dropped."""
 _HEADLINE_CHARACTERS: Final = 100
 
 
 def with_stage(memory: Mapping[str, str], outgoing: OutgoingLead) -> dict[str, str]:
-    """The stages that are to be remembered, newest first, this lead's among them. A lead's ID begins with its time."""
+    """The stages to remember, newest first, including this lead's stage. A lead's ID begins with its time."""
     stages = {name: what for name, what in memory.items() if name[:1].isdigit()}
     stages[outgoing.lead_id] = truncate(" ".join(headline(outgoing).split()), _HEADLINE_CHARACTERS)
     newest = sorted(stages, reverse=True)
@@ -26,7 +26,7 @@ def with_stage(memory: Mapping[str, str], outgoing: OutgoingLead) -> dict[str, s
 
 
 def as_text(stages: Mapping[str, str], outgoing: OutgoingLead, remarks: list[str]) -> str:
-    """The text of the journey field. Where that is too small, the text's end can be cut off."""
+    """The text of the journey field. The least important part is at the end, where a small field cuts the text."""
     lines = [_line(lead_id, what) for lead_id, what in stages.items()]
     return "\n".join([*lines, "", *(line for remark in remarks for line in (remark, "")), summary(outgoing)])
 

@@ -1,4 +1,4 @@
-"""What stands in Marketo: a person's fields, its state as read, and what a lead sets or changes.
+"""Persons in Marketo: their fields, their state, and what a lead sets or changes.
 
 Fields: Adobe Marketo Engage Developer Guide, "Standard Fields", "Field Types".
 """
@@ -29,28 +29,28 @@ COMPANY_FIELDS: Final = frozenset(
         *("billingStreet", "billingCity", "billingState", "billingPostalCode", "billingCountry"),
     }
 )
-"""Fields of a person's company. A new person has a company of its own, which takes them.
+"""Fields of a person's company. Marketo creates a company for a new person, with these fields.
 
-To change them of a person who is there is "not supported" (Adobe Marketo Engage Developer Guide, "Leads", section "Create and
-Update"), and applies to all persons of the company (Experience League, "How Company IDs work within Marketo", KA-28156).
+Changing them for an existing person is "not supported" (Adobe Marketo Engage Developer Guide, "Leads", section "Create and
+Update"), and changes all persons of the company (Experience League, "How Company IDs work within Marketo", KA-28156).
 """
 
 WHOLE_OR_NOT_AT_ALL: Final = frozenset({"phone", "mobilePhone", "mainPhone", "fax", "website"})
-"""A shortened number or address would be a wrong one."""
+"""A shortened number or address would be wrong. Such a field is left out."""
 
 EMAIL_CHARACTERS: Final = 255
 FLAG_REASON: Final = "Cross-listed on Microsoft's marketplace, need not be contacted"
-"""Stands beside a flag that a cross-listed lead has set. Where it does no more, somebody else has set the flag."""
+"""The reason that the app stores with a do-not-contact flag. A flag with another reason was set by someone else."""
 
 
 def unfit_email(email: str) -> str:
-    """Why Marketo can't hold a person with this e-mail address; "" if it can."""
+    """The reason why Marketo can't hold a person with this e-mail address, "" if it can."""
     if not email:
-        return "The lead has no e-mail address, by which Marketo tells persons apart."
+        return "The lead has no e-mail address, by which Marketo identifies persons."
     if not email.isascii():
-        return "Marketo takes only ASCII characters in an e-mail address, and this lead's has others."
+        return "Marketo accepts only ASCII characters in an e-mail address, and the lead's address has others."
     if len(email) > EMAIL_CHARACTERS:
-        return f"The lead's e-mail address is longer than the {EMAIL_CHARACTERS} characters that Marketo takes."
+        return f"The lead's e-mail address is longer than the {EMAIL_CHARACTERS} characters that Marketo accepts."
     return ""
 
 
@@ -72,7 +72,7 @@ class Person:
         return self.row.get(name) in (None, "")
 
     def flags(self, names: Iterable[str], *, ours: bool) -> list[str]:
-        """The do-not-contact flags among these that are set by us, or else by others."""
+        """The do-not-contact flags among these names that the app has set, or with `ours=False` the others' flags."""
         return [
             name
             for name in names
@@ -81,7 +81,7 @@ class Person:
 
 
 def newest(rows: Iterable[Mapping[str, Any]], email: str = "") -> Person | None:
-    """The person among the rows that was changed last; with an address, among those that have it."""
+    """The person that was changed last. With an address, only persons with this address count."""
     found = [row for row in rows if row.get("id") and (not email or _same(row.get("email"), email))]
     return Person(max(found, key=lambda row: str(row.get("updatedAt") or ""))) if found else None
 
@@ -93,16 +93,16 @@ def _same(email: Any, other: str) -> bool:
 def lead_fields(
     mapping: Mapping[str, MappingValue], outgoing: OutgoingLead, customer: Customer
 ) -> dict[str, str | int | float | bool]:
-    """What the mapping makes of a lead, its key left out.
+    """The mapped fields without the e-mail address, which is the key.
 
-    A placeholder is left out, too: Marketo insists on no field, and its e-mails have words of their own for an empty one.
+    Placeholders are left out, because Marketo requires no field, and its e-mails have defaults for empty fields.
     """
     rendered = render_mapping(mapping, outgoing, customer)
     return {name: value for name, value in rendered.items() if name != "email" and value != NOT_PROVIDED}
 
 
 def set_flags(names: Iterable[str]) -> dict[str, Any]:
-    """What says not to contact a person, and why."""
+    """The fields that set do-not-contact flags with their reason."""
     return {key: value for name in names for key, value in ((name, True), (f"{name}Reason", FLAG_REASON))}
 
 
@@ -111,6 +111,6 @@ def cleared_flags(names: Iterable[str]) -> dict[str, Any]:
 
 
 def may_raise(current: str, last: str, rating: str, *, overwrite: bool) -> bool:
-    """Whether a rating is set: it rises from none, or from what we have set; from any with the policy `overwrite`."""
+    """Whether to raise the rating to `rating`. The present rating must be empty, or the app's `last`, or `overwrite` is set."""
     ours = not current or current.casefold() == last.casefold() or overwrite
     return ours and is_hotter(rating, current.casefold())

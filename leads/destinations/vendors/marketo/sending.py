@@ -1,4 +1,4 @@
-"""One lead on its way to its customer's person: directly (Sync Leads), or by filling out a form (Submit Form)."""
+"""Sends one lead to its customer's person in Marketo, directly (Sync Leads) or by filling out a form (Submit Form)."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from leads.destinations.vendors.marketo.errors import (
     UNKNOWN_FIELD,
     WRONG_ADDRESS,
 )
-from leads.destinations.vendors.marketo.fields import Field, FormField, Known
+from leads.destinations.vendors.marketo.fields import Field, FieldCache, FormField
 from leads.destinations.vendors.marketo.journey import as_text, with_stage
 from leads.destinations.vendors.marketo.records import (
     COMPANY_FIELDS,
@@ -36,30 +36,30 @@ from leads.destinations.vendors.marketo.records import (
 from leads.destinations.vendors.marketo.settings import MarketoSettings
 
 _CODE_CHARACTERS: Final = 100
-_COMPANY_KEPT: Final = "Marketo does not let the person's company be changed; what the lead says of it stands below."
+_COMPANY_KEPT: Final = "Marketo does not allow changes to the person's company. The lead's company is shown below."
 
 
 class PersonDeleted(Exception):
-    """The customer's person was deleted, and the setting says to leave it at that."""
+    """The customer's person was deleted, and `deleted_records` is `skip`."""
 
 
 class Sending(LeadSending):
-    """What both ways share: finding the person, what is set or changed, and what the ledger is to remember."""
+    """Finds the person, and decides what to set or change and what the ledger remembers. Subclasses store the lead."""
 
     repeatable: ClassVar[bool] = True
-    """Whether storing the lead once more changes nothing."""
+    """Whether storing the lead a second time changes nothing."""
 
     _settings: MarketoSettings
     _client: Client
 
     def __init__(
-        self, destination: Any, client: Client, outgoing: OutgoingLead, customer: Customer, known: Known
+        self, destination: Any, client: Client, outgoing: OutgoingLead, customer: Customer, known: FieldCache
     ) -> None:
         super().__init__(destination, client, outgoing, customer)
         self._known = known
         self._email = outgoing.lead.email
         self._memory = customer.memory
-        self._said: list[str] = []
+        self._codes: list[str] = []
         self._lists = self._wanted_lists()
         self._offered = set(self._memory.get("offered", "").split())
         self._stages = with_stage(self._memory, outgoing) if self._settings.journey_field else {}
@@ -67,12 +67,12 @@ class Sending(LeadSending):
         self._forget_plans()
 
     def _forget_plans(self) -> None:
-        """Decide again what to set: the customer is as the ledger remembers."""
+        """Reset the rating and the flags to the ledger's memory of the customer."""
         self._rating = self._memory.get("rating", "")
         self._flagged = self._memory.get("flagged", "")
 
     def run(self) -> Outcome:
-        if self._customer.stored:  # an earlier attempt has come this far
+        if self._customer.stored:  # an earlier attempt has stored the person
             return self._added_to_lists(self._customer.record_id)
         try:
             person_id = self._store()
@@ -80,7 +80,9 @@ class Sending(LeadSending):
             return Skipped("the customer's person was deleted in Marketo (setting deleted_records)", "deleted")
         except VendorError as refused:
             if refused.problem.kind is ErrorKind.ALREADY_THERE or refused.problem.code == PERSON_GONE:
-                return Retry(refused.problem.code)  # others make, merge or delete the person at the same moment
+                return Retry(
+                    refused.problem.code
+                )  # another user creates, merges or deletes the person at the same moment
             raise
         if isinstance(person_id, Unknown):
             return person_id
@@ -97,7 +99,7 @@ class Sending(LeadSending):
             **self._stages,
         }
         left_out = [f"left_out:{','.join(sorted(self._left_out))}"] if self._left_out else []
-        code = " ".join([*left_out, *self._said])[:_CODE_CHARACTERS]
+        code = " ".join([*left_out, *self._codes])[:_CODE_CHARACTERS]
         return Delivered(person_id, code, {name: value for name, value in memory.items() if value})
 
     @abstractmethod
@@ -108,13 +110,13 @@ class Sending(LeadSending):
 
     @property
     def _unseen(self) -> bool:
-        """Whether everything is overwritten, so that it need not be known what stands there."""
+        """Whether the lead overwrites everything, so that the person need not be read."""
         may_be_gone = self._customer.record_id and self._settings.deleted_records == "skip"
         flags = self._outgoing.set_do_not_contact or (self._outgoing.asks_for_contact and self._flagged)
         return self._outgoing.overwrite and not may_be_gone and not flags
 
     def _find_known(self) -> Person | None:
-        """The person of the customer's earlier leads, or the one into which it was merged. Raises `PersonDeleted`."""
+        """The person of the customer's earlier leads, or the person that it was merged into. Raises `PersonDeleted`."""
         found = newest(self._client.persons("id", self._customer.record_id, self._names))
         found = found or self._find_by_email()
         if found is None and self._settings.deleted_records == "skip":
@@ -126,24 +128,24 @@ class Sending(LeadSending):
 
     @property
     def _names(self) -> list[str]:
-        """The fields that tell a person's state."""
+        """The fields of a person's state."""
         flags = [name for flag in self._settings.do_not_contact for name in (flag, f"{flag}Reason")]
         rating = [self._settings.rating_field] if self._settings.rating_field else []
         mapped = self._mapping.keys() - self._left_out
         return list(dict.fromkeys(["id", "email", "updatedAt", *sorted(mapped), *rating, *flags]))
 
-    # what is set
+    # fields
 
     def _new(self, rating: str = "") -> dict[str, Any]:
-        """The fields that create a person with this known rating. The mapping overrides every field."""
+        """The fields of a new person. `rating` is the last known rating. The mapping overrides every field."""
         self._forget_plans()
         flags = {}
         if self._outgoing.set_do_not_contact:
             flags, self._flagged = set_flags(filter(self._can_fill, self._settings.do_not_contact)), "yes"
-        return flags | self._rated(rating) | self._told([]) | self._fields()
+        return flags | self._rated(rating) | self._journey([]) | self._fields()
 
     def _changes(self, found: Person) -> dict[str, Any]:
-        """What a lead changes in a person: nothing that somebody may have edited, unless the offer's policy asks for it."""
+        """The lead's changes to a person. A value that someone may have edited stays, unless the policy is `overwrite`."""
         self._forget_plans()
         fields = self._fields()
         overwrite = self._outgoing.overwrite
@@ -163,7 +165,7 @@ class Sending(LeadSending):
             self._flagged = ""
             if found.flags(self._settings.do_not_contact, ours=False):
                 remarks.append(CONTACT_ASKED_FOR)
-        return changes | self._told(remarks)
+        return changes | self._journey(remarks)
 
     def _fields(self) -> dict[str, Any]:
         rendered = lead_fields(self._mapping, self._outgoing, self._customer)
@@ -176,7 +178,7 @@ class Sending(LeadSending):
         return fields
 
     def _fitted(self, name: str, value: Any) -> Any:
-        """The value as its field can hold it; None for one that would be wrong if it were cut."""
+        """The value, cut to the field's length. None for a value that would be wrong if it were cut."""
         if not isinstance(value, str):
             return value
         fitted = self._field(name).fit(value)
@@ -207,8 +209,8 @@ class Sending(LeadSending):
         self._rating = rating.capitalize()
         return {field: self._rating}
 
-    def _told(self, remarks: list[str]) -> dict[str, str]:
-        """The journey, whole: what the ledger remembers, and this lead."""
+    def _journey(self, remarks: list[str]) -> dict[str, str]:
+        """The field with the whole journey: the stages in the ledger's memory, and this lead."""
         name = self._settings.journey_field
         if not name or not self._can_fill(name):
             return {}
@@ -217,26 +219,26 @@ class Sending(LeadSending):
         return {name: self._field(name).fit(as_text(self._stages, self._outgoing, remarks))}
 
     def _drop_company(self, refused: VendorError, sent: Mapping[str, Any]) -> None:
-        """Leave the company out from now on. Raises what was refused where that would not help."""
+        """Leave the company's fields out from now on. Raises the refusal if that would not help."""
         if refused.problem.code != COMPANY_REFUSED or not sent.keys() & COMPANY_FIELDS:
             raise refused
         self._without = COMPANY_FIELDS & self._mapping.keys()
-        self._said.append(COMPANY_REFUSED)
+        self._codes.append(COMPANY_REFUSED)
 
     # lists
 
     def _wanted_lists(self) -> list[str]:
-        """The lists to put the person on: first those that it could not be added to with an earlier lead."""
+        """The lists for the person, first those to which an earlier lead could not add the person."""
         wanted = [str(self._settings.static_list or ""), self._outgoing.follow_up.list]
         return list(dict.fromkeys([*self._memory.get("lists", "").split(), *filter(None, wanted)]))
 
     def _added_to_lists(self, person_id: str) -> Delivered:
-        """The lead counts for more than the lists: it is delivered whatever comes of them, and its code says which failed."""
+        """Add the person to the lists. The lead counts as delivered also if that fails. The code names the failed lists."""
         for list_id in list(self._lists):
             problem = self._problem_with_list(list_id, person_id)
             if problem is not None:
-                self._said.append(f"list:{list_id}:{problem.code}")
-            if problem is None or problem.kind is ErrorKind.GONE:  # the check reports that it is missing
+                self._codes.append(f"list:{list_id}:{problem.code}")
+            if problem is None or problem.kind is ErrorKind.GONE:  # the check reports a missing list
                 self._lists.remove(list_id)
         return self._delivered(person_id)
 
@@ -252,19 +254,19 @@ class Sending(LeadSending):
 
 
 class SyncLead(Sending):
-    """Creates and updates the person directly: what is sent twice is there once."""
+    """Creates and updates the person directly. A repeated request changes nothing."""
 
     def _store(self) -> str:
         known = self._customer.record_id
         if self._unseen and known:
             person_id = self._create("createOrUpdate", self._memory.get("rating", ""))
-            recreated = self._find_by_email() if person_id != known else None  # it has no company yet
+            recreated = self._find_by_email() if person_id != known else None  # a new person, without a company
             return self._update(recreated) if recreated else person_id
         found = self._find_known() if known else None
         return self._update(found) if found else self._create("createOnly")
 
     def _can_be_set(self, name: str) -> bool:
-        """Whether the instance lets a default field be set. Of fields that people have entered, the check tells."""
+        """Whether the instance has the field, if it is one of the defaults. The check reports fields that a person entered."""
         field = self._known.fields(self._client).by_name.get(name)
         return self._mapping[name] != DEFAULT_MAPPING.get(name) or (field is not None and not field.read_only)
 
@@ -284,7 +286,7 @@ class SyncLead(Sending):
         return self._create(action, rating)
 
     def _update_what_is_there(self, refused: VendorError) -> str:
-        """An existing person, made by others or by an earlier attempt without an answer; or several with the same address."""
+        """Update the person, or one of several, that another user or an earlier attempt without an answer has created."""
         found = self._find_by_email()
         if found is None:
             raise refused
@@ -302,7 +304,7 @@ class SyncLead(Sending):
 
 
 class SubmitForm(Sending):
-    """Fills out the form: one person, and an activity that campaigns can be triggered by."""
+    """Fills out the form, which updates the person and adds an activity that can trigger campaigns."""
 
     repeatable = False
 
@@ -334,22 +336,22 @@ class SubmitForm(Sending):
         except VendorError as refused:
             if refused.problem.code in MAYBE_DONE:
                 return Unknown(refused.problem.code)
-            self._mend(refused, fields, found)
+            self._leave_out_refused(refused, fields, found)
         return self._submit(found)
 
-    def _mend(self, refused: VendorError, fields: Mapping[str, Any], found: Person | None) -> None:
-        """Find out what of the submission was refused. Raises it where nothing can be left out."""
+    def _leave_out_refused(self, refused: VendorError, fields: Mapping[str, Any], found: Person | None) -> None:
+        """Leave out what Marketo refused of the submission. Raises the refusal if nothing can be left out."""
         if refused.problem.code not in {UNKNOWN_FIELD, SKIPPED}:
             self._drop_company(refused, fields)
             return
-        # The whole submission is skipped for one field that is not on the form any more.
+        # Marketo skips the whole submission because of one field that is no longer on the form.
         self._known.forget_form(self._form_id)
         self._read_form()
         if self._on_form(found) == fields:
             raise refused
 
     def _on_form(self, found: Person | None) -> dict[str, Any]:
-        """What is filled in: nothing that is not on the form, and all that the form insists on."""
+        """The fields to fill in: only fields of the form, and all its required fields."""
         wanted = self._changes(found) if found else self._new(self._memory.get("rating", "") if self._unseen else "")
         fields = {name: value for name, value in wanted.items() if self._can_fill(name)}
         for name, item in self._form.items():
@@ -358,13 +360,13 @@ class SubmitForm(Sending):
         return {name: value for name, value in fields.items() if value is not None} | {"email": self._address(found)}
 
     def _required(self, field: Field, found: Person | None) -> Any:
-        """What stands there, else what the lead says, else a visible placeholder where the field can hold one."""
+        """The person's value, else the lead's value, else a visible placeholder in a text field, else None."""
         if found and not found.is_empty(field.name):
             return found.row[field.name]
         return self._fields().get(field.name) or (NOT_PROVIDED if field.is_text else None)
 
     def _address(self, found: Person | None) -> str:
-        """The form's key: that of the person, should it have another address by now."""
+        """The form's key: the person's address, which may differ from the lead's, else the lead's address."""
         return found.email if found and found.email else self._email
 
     @property

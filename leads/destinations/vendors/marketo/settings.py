@@ -1,4 +1,4 @@
-"""What a person enters to connect a Marketo instance."""
+"""The settings of a Marketo connection."""
 
 from typing import Literal
 
@@ -13,7 +13,7 @@ DoNotContact = Literal["doNotCall", "unsubscribed"]
 
 
 class MarketoSettings(DestinationSettings):
-    """The instance, the sign-in, form or direct update, and the field for the journey."""
+    """The instance, the sign-in, the form if there is one, and the handling of persons."""
 
     munchkin_id: str = Field(
         title="Munchkin ID",
@@ -79,9 +79,9 @@ class MarketoSettings(DestinationSettings):
     @model_validator(mode="after")
     def _belongs_to_the_way_in(self) -> "MarketoSettings":
         if self.form_id is None and self.program_id is not None:
-            raise ValueError("program_id: only a form takes one; add form_id, or leave it out")
+            raise ValueError("program_id: needs a form; add form_id, or leave program_id out")
         if self.form_id is not None and self.partition is not None:
-            raise ValueError("partition: a form's persons are made in the partition of its workspace; leave it out")
+            raise ValueError("partition: a form determines the partition by its workspace; leave partition out")
         return self
 
     @property
@@ -91,6 +91,6 @@ class MarketoSettings(DestinationSettings):
 
     @property
     def url(self) -> str:
-        """The endpoint without what people paste along with it."""
+        """The endpoint without a slash or `/rest` at its end."""
         given = self.endpoint or f"https://{self.instance.lower()}.mktorest.com"
         return given.rstrip("/").removesuffix("/rest")

@@ -1,7 +1,7 @@
 """Salesforce over its REST API: one lead record for each customer, and a task for each further stage of the journey.
 
-A record is made under a key that can be computed again or was stored before, and what belongs to a later stage is stored in one
-transaction, whole or not at all, after a look whether it is there: whatever is sent twice is there once.
+The app creates a record under a key that it can compute again or has stored before. A later stage is stored in one transaction,
+completely or not at all, after a query whether the stage exists. So nothing is stored twice.
 """
 
 import re
@@ -28,7 +28,7 @@ class Salesforce(Crm):
 
     Settings: ClassVar[type[DestinationSettings]] = SalesforceSettings
     replay_warning = (
-        "Salesforce has the record and its tasks already: nothing is written twice, unless people have deleted them."
+        "Salesforce already has the record and its tasks. The app writes none twice, unless someone has deleted it."
     )
     settings: SalesforceSettings
     wrong_address = WRONG_ADDRESS
@@ -57,14 +57,14 @@ class Salesforce(Crm):
     def check_mapping(cls, name: str, value: MappingValue) -> None:
         super().check_mapping(name, value)
         if not re.fullmatch(r"[A-Za-z]\w*", name):
-            raise ValueError("is no field of leads: write its API name, such as Offer__c")
+            raise ValueError("is not a lead field: write its API name, such as Offer__c")
 
     def fetch_token(self) -> Token:
         return fetch_token(self.settings, self.context, self.http)
 
     @property
     def fields(self) -> LeadFields:
-        """What the organisation's lead fields are, as far as this instance has learnt it."""
+        """The organisation's lead fields, as far as this instance knows them."""
         return self.context.shared(("salesforce fields", self.connection), LeadFields)
 
     def record_link(self, record_id: str) -> str:

@@ -1,4 +1,4 @@
-"""What a check of the connection looks at: rights, fields and follow-up targets, and what to change where one is missing."""
+"""The check of a Salesforce connection: rights, fields, and the targets of follow-ups."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -18,7 +18,7 @@ _RIGHT_NAMES: Final = {"queryable": "Read", "createable": "Create", "updateable"
 
 
 class Checking(Checks):
-    """What leads need of an organisation, and what a follow-up names."""
+    """Checks what leads need of an organisation, and the targets of follow-ups."""
 
     _settings: SalesforceSettings
     _client: Client
@@ -72,9 +72,11 @@ class Checking(Checks):
             if not found:
                 return f"follow_up.{stage}.{name}: {missing}"
             if found[0].get("IsActive") is False:
-                return f"follow_up.{stage}.{name}: the user with this ID is disabled: activate it, or name another one."
+                return (
+                    f"follow_up.{stage}.{name}: the user with this ID is disabled: activate it, or name another user."
+                )
         if wanted.campaign and not self._client.describe("CampaignMember").get("createable"):
-            words = "the app's user may not add members: it has to be a Marketing User, with the right on campaigns."
+            words = "the app's user may not add members: make it a Marketing User, with the right on campaigns."
             return f"follow_up.{stage}.campaign: {words}"
         return ""
 
@@ -89,7 +91,7 @@ def _lacking(name: str, description: Mapping[str, Any], rights: tuple[str, ...])
 
 
 def _targets(wanted: FollowUp) -> Iterator[tuple[str, str, str]]:
-    """For each record that a follow-up names: the part, a query that finds it, and words if it does not."""
+    """Part, query, and the problem if the query finds nothing, for each record that a follow-up names."""
     owner = owner_id(wanted)
     if owner and is_user(owner):
         query = select("User", ["Id", "IsActive"], equals("Id", owner))
@@ -98,4 +100,5 @@ def _targets(wanted: FollowUp) -> Iterator[tuple[str, str, str]]:
         query = select("QueueSobject", ["Id"], equals("QueueId", owner), equals("SobjectType", "Lead"))
         yield "owner", query, "Salesforce has no queue for leads with this ID."
     if wanted.campaign:
-        yield "campaign", select("Campaign", ["Id"], equals("Id", wanted.campaign)), "Salesforce has none with this ID."
+        query = select("Campaign", ["Id"], equals("Id", wanted.campaign))
+        yield "campaign", query, "Salesforce has no campaign with this ID."

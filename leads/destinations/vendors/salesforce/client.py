@@ -1,4 +1,4 @@
-"""Requests to an organisation: queries that travel in a body, single records, transactions that are stored whole or not at all.
+"""Requests to an organisation: queries, single records, and transactions that are stored completely or not at all.
 
 Sources: "REST API Developer Guide", "Send Multiple Requests Using Composite", "Composite Request Body", "sObject Basic
 Information", "sObject Describe", "Duplicate Rule Header", "Assignment Rule Header", "Conditional Request Headers"; "SOQL and SOSL
@@ -18,16 +18,16 @@ from leads.destinations.vendor_errors import UNREADABLE
 from leads.destinations.vendors.salesforce.errors import ROLLED_BACK, Refusal, refusal_of
 
 API: Final = "/services/data/v64.0/"
-"""Of summer 2025: new enough for idempotent writes, old enough for every organisation to have it."""
+"""The version of summer 2025. It has idempotent writes, and every organisation has it."""
 
 DESCRIPTION_BYTES: Final = 16 * 1024 * 1024
-"""The description of an object with hundreds of fields and picklists is long."""
+"""The limit for the description of an object, which may have hundreds of fields and picklists."""
 
 ROWS: Final = "rows"
-"""The part of a request that is a query."""
+"""The name of the part that is a query."""
 
 NEW_RECORD: Final = "00Q000000000000AAA"
-"""Stands for the id that Salesforce gives the record."""
+"""The placeholder for the record's ID in a preview."""
 
 _ESCAPED: Final = str.maketrans(
     {"\\": "\\\\", "'": "\\'", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
@@ -45,14 +45,14 @@ def equals(name: str, value: str) -> str:
 
 
 def select(table: str, columns: Iterable[str], *clauses: str) -> str:
-    """A query; `clauses` are its conditions, joined by AND."""
+    """A query. `clauses` are its conditions, joined by AND."""
     query = " ".join(("SELECT", ", ".join(columns), "FROM", table))
     return f"{query} WHERE {' AND '.join(clauses)}" if clauses else query
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One part of a transaction: its name, the method, the path below the API's, what to store, and the headers of its own."""
+    """One part of a transaction: its name, method, path below `API`, content, and headers."""
 
     name: str
     method: str
@@ -62,18 +62,18 @@ class Write:
 
 
 class Client(RestClient):
-    """An organisation. What it refuses is a `Refusal`."""
+    """The client of an organisation. A refused request raises `Refusal`."""
 
     def raise_refusal(self, answer: Answer) -> None:
         if not 200 <= answer.status < 300:
             raise refusal_of(answer.status, answer.json(), answer.retry_after)
 
     def describe(self, name: str) -> dict[str, Any]:
-        """An object's rights and fields, as far as the app's user may see them."""
+        """An object's rights and fields that the app's user may see."""
         return self.request(ApiRequest("GET", f"{API}sobjects/{name}/describe"), json_object, DESCRIPTION_BYTES)
 
     def query(self, soql: str, *, deleted: bool = False) -> list[dict[str, Any]]:
-        """The rows of a query. It travels in a body: an address is written into too many logs."""
+        """The rows of a query. The body of a batch holds the query, because URLs are logged."""
         resource = "queryAll" if deleted else "query"
         (found,) = self._composite([_part(ROWS, "GET", f"{resource}?q={quote(soql, safe='')}")])
         rows = as_object(found).get("records")
@@ -82,21 +82,21 @@ class Client(RestClient):
         return rows
 
     def write(self, writes: Sequence[Write]) -> None:
-        """Store all or nothing."""
+        """Store all writes or none."""
         parts = ((write, _inert_fields(write.body)) for write in writes)
         self._composite([_part(write.name, write.method, write.path, body, write.headers) for write, body in parts])
 
     def create(self, name: str, fields: Mapping[str, Any], headers: Mapping[str, str]) -> str:
-        """A record's id. Without a unique field among them, a second call makes a second record."""
+        """Create a record. Returns its ID. Without a unique field, a second call creates a second record."""
         answer = self.request(json_request("POST", f"{API}sobjects/{name}", fields, headers), json_object)
         return _id(answer.get("id"))
 
     def create_once(
         self, name: str, fields: Mapping[str, Any], options: Mapping[str, Any], key: str
     ) -> tuple[str, dict[str, Any]]:
-        """The id and the fields of the record that was made under this key, a UUID of version 4: now, or up to 30 days ago.
+        """Create a record under an idempotency key, a UUID of version 4. Returns its ID and fields.
 
-        A refusal may be as old, too.
+        For 30 days, another call with the key returns the same record, or raises the same refusal.
         """
         body = {"apiName": name, "fields": fields, **options}
         try:
@@ -116,7 +116,7 @@ class Client(RestClient):
 
 
 def inert(text: str) -> str:
-    """The text so that nothing in it reads as a reference to another part, `@{task1.id}`: an invisible space goes in."""
+    """The text with an invisible space in each `@{`, which would refer to another part of the transaction: `@{task1.id}`."""
     return text.replace("@{", "@\u200b{")
 
 
@@ -140,7 +140,7 @@ def _part(
 
 
 def _bodies(answer: Answer, expected: int) -> list[Any]:
-    """The bodies of a composite answer's parts. Raises `Refusal` of the part because of which nothing was stored."""
+    """The bodies of a composite answer's parts. Raises the `Refusal` of the part that failed, so that nothing was stored."""
     parts = json_object(answer).get("compositeResponse")
     if not isinstance(parts, list) or len(parts) != expected:
         raise Refusal(UNREADABLE)
@@ -167,7 +167,7 @@ def _id(value: Any) -> str:
 
 
 class PreviewClient(PreviewingClient, Client):
-    """Answers as Salesforce does where all goes well."""
+    """Answers as Salesforce does if all requests succeed."""
 
     def __init__(self, base_url: str, http: HttpClient) -> None:
         super().__init__(base_url, http)
@@ -176,7 +176,7 @@ class PreviewClient(PreviewingClient, Client):
     def note(self, request: ApiRequest) -> str:
         if not request.path.endswith("/composite"):
             return f"The new record's id is written as {NEW_RECORD} here."
-        return "" if self.requests else "Looks for a record of the customer's. What follows is sent if there is none."
+        return "" if self.requests else "Looks for an existing record. The next request is sent if no record is found."
 
     def answer(self, request: ApiRequest) -> Answer:
         sent = json.loads(request.body)

@@ -1,11 +1,11 @@
-"""Salesforce's answers as outcomes: one table, to be held against Salesforce's.
+"""Salesforce's refusals as problems, by a table of Salesforce's error codes.
 
 Sources: "REST API Developer Guide", "Status Codes and Error Responses"; "SOAP API Developer Guide", "Core Data Types Used in API
 Calls" (ExceptionCode, StatusCode), whose codes REST uses too; "User Interface API Developer Guide", "Error with Output", "Record
 Exception Error" and "Match Result"; for tokens, Salesforce Help, "OAuth 2.0 Authorization Errors".
 
-What an error says in its `message` is in the language of the app's user, and may repeat what the customer wrote: of that, nothing
-but names of fields, codes and limits is read.
+An error's `message` is in the language of the app's user, and may repeat personal data. The app reads only names of fields, codes
+and limits in a message.
 """
 
 import re
@@ -27,7 +27,7 @@ _RIGHTS: Final = (
     ErrorKind.SETTINGS,
     "The app's user lacks a right: give it the permission set of the set-up guide.",
 )
-_FIELD: Final = (ErrorKind.FIELD, "Salesforce does not take the value of a field that the lead can't do without.")
+_FIELD: Final = (ErrorKind.FIELD, "Salesforce does not accept the value of a field that the lead needs.")
 _TARGET_GONE: Final = (
     ErrorKind.GONE,
     "A record that the offer names does not exist: check owner and campaign of the follow-up, and IDs in the mapping.",
@@ -40,7 +40,7 @@ _TARGET_CLOSED: Final = (
 _API_OFF: Final = (ErrorKind.SETTINGS, "The organisation's edition or its settings allow no API: enable it.")
 
 CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
-    # The record is there, or somebody else was quicker.
+    # The record exists, or another user has changed the record.
     "DUPLICATE_VALUE": (ErrorKind.ALREADY_THERE, ""),
     "CANNOT_UPDATE_CONVERTED_LEAD": (ErrorKind.CHANGED_MEANWHILE, ""),
     "ENTITY_IS_DELETED": _TARGET_GONE,
@@ -50,7 +50,7 @@ CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
     # Duplicate rules.
     "DUPLICATES_DETECTED": (
         ErrorKind.DUPLICATE_RULE,
-        "A duplicate rule blocks this lead, and names no record to add it to.",
+        "A duplicate rule blocks this lead, and names no record to which the lead can be added.",
     ),
     # A field.
     "STRING_TOO_LONG": (ErrorKind.TOO_LONG, "A text is longer than its field allows."),
@@ -66,7 +66,7 @@ CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
     "INACTIVE_OWNER_OR_USER": _FIELD,
     "OP_WITH_INVALID_USER_TYPE_EXCEPTION": _FIELD,
     "TRANSFER_REQUIRES_READ": _FIELD,
-    # Load. REQUEST_LIMIT_EXCEEDED has a case of its own below.
+    # Load. `_kind_and_words` decides whether REQUEST_LIMIT_EXCEEDED is one.
     "UNABLE_TO_LOCK_ROW": _BUSY,
     "SERVER_UNAVAILABLE": _BUSY,
     "QUERY_TIMEOUT": _BUSY,
@@ -84,8 +84,8 @@ CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
     # Settings of the connection, or in Salesforce.
     "REQUEST_LIMIT_EXCEEDED": (
         ErrorKind.SETTINGS,
-        "The organisation has used up its API requests of 24 hours: leads wait until it has some again. Setup > Company "
-        "Information shows the number; what else spends it, or whether to buy more, is for the administrator.",
+        "The organisation has used up its API requests of 24 hours. Leads wait until requests are available again. Setup > "
+        "Company Information shows the number. Reduce what other integrations use, or buy more.",
     ),
     "API_DISABLED_FOR_ORG": _API_OFF,
     "API_CURRENTLY_DISABLED": _API_OFF,
@@ -102,7 +102,7 @@ CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
     ),
     "TXN_SECURITY_METERING_ERROR": (
         ErrorKind.SETTINGS,
-        "A transaction security policy of the organisation blocks the app's user: exempt it.",
+        "A transaction security policy of the organisation blocks the app's user: exempt the user.",
     ),
     "STORAGE_LIMIT_EXCEEDED": (ErrorKind.SETTINGS, "The organisation's data storage is full: make room, or buy more."),
     "JSON_PARSER_ERROR": (
@@ -113,10 +113,10 @@ CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
         ErrorKind.SETTINGS,
         "Salesforce can't read the search for the lead: check the names in the mapping.",
     ),
-    # This lead alone.
+    # Only this lead.
     "REQUIRED_FIELD_MISSING": (
         ErrorKind.LEAD,
-        "Salesforce requires a field for which this lead holds nothing: give it a constant or a default in the mapping.",
+        "Salesforce requires a field for which this lead has no value: map the field to a constant, or give it a default.",
     ),
     "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY": (
         ErrorKind.LEAD,
@@ -127,19 +127,19 @@ CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
 }
 
 CHANGED_MEANWHILE: Final = "changed_meanwhile"
-"""The code of a try that others were quicker than each time."""
+"""The code if other users changed the record at every try."""
 
 _OF_THE_ORGANISATION: Final = frozenset(
     {"CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", "CANNOT_EXECUTE_FLOW_TRIGGER", "FIELD_CUSTOM_VALIDATION_EXCEPTION"}
 )
-"""Codes of the organisation's triggers, flows and rules. Only the message says what went wrong inside them."""
+"""Codes of the organisation's triggers, flows and rules. Only the message says what failed."""
 _LOCK: Final = re.compile(r"\b(UNABLE_TO_LOCK_ROW|TOO_MANY_APEX_REQUESTS|SERVER_UNAVAILABLE)\b")
 _LIMIT: Final = re.compile(
     r"\b(System\.LimitException|APEX_CPU_TIME_LIMIT_EXCEEDED|QUERY_TIMEOUT|REQUEST_RUNNING_TOO_LONG)\b"
 )
-"""Names in such a message, the same in every language, of what may go well at the next try. Some meet a limit at every try."""
+"""Names of limits in such a message, the same in every language. The next try may succeed, or meet the limit again."""
 _TOO_MANY_AT_ONCE: Final = re.compile(r"\bConcurrent[A-Z]")
-"""How the names of limits on requests at the same time begin: ConcurrentRequests, ConcurrentPerOrgLongTxn."""
+"""The beginning of the names of limits on concurrent requests: ConcurrentRequests, ConcurrentPerOrgLongTxn."""
 
 BEFORE_THE_WRITE: Final = frozenset(
     {
@@ -153,21 +153,21 @@ BEFORE_THE_WRITE: Final = frozenset(
         "SERVER_UNAVAILABLE",
     }
 )
-"""Requests are refused with these before Salesforce looks what they are, or under which key it has stored something."""
+"""Codes of refusals before Salesforce reads the request and its idempotency key."""
 
 ROLLED_BACK: Final = "PROCESSING_HALTED"
-"""What a part of a transaction says that was undone or not begun, because another part was refused."""
+"""The code of a transaction's part that was undone or not begun, because another part was refused."""
 
 TARGET_REFUSED: Final = frozenset(code for code, (kind, _) in CODES.items() if kind is ErrorKind.GONE)
-"""A record that was referred to is gone or closed. Which one, they often don't say: the owner, most likely."""
+"""A referenced record is gone, or closed to the app's user. Often the answer does not name it. Most likely it is the owner."""
 
 HIDDEN_FIELD: Final = frozenset({"INVALID_FIELD", "INVALID_FIELD_FOR_INSERT_UPDATE"})
-"""The organisation has no such field, or hides it from the app's user: that holds for every lead."""
+"""The organisation has no such field, or hides it from the app's user. This concerns every lead."""
 
 OWNER_REFUSED: Final = frozenset(
     {"INACTIVE_OWNER_OR_USER", "OP_WITH_INVALID_USER_TYPE_EXCEPTION", "TRANSFER_REQUIRES_READ"}
 )
-"""They name no field: it is the owner."""
+"""Refusals of the owner, which name no field."""
 
 _WRONG_APP: Final = (
     "Salesforce refuses the external client app: check client_id (the consumer key) and client_secret. A new app takes "
@@ -182,9 +182,9 @@ TOKEN_ERRORS: Final[Mapping[str, str]] = {
     "unauthorized_client": _WRONG_APP,
     "invalid_request": _WRONG_APP,
     "inactive_user": "The app's user is not active in Salesforce: activate it.",
-    "inactive_org": "The organisation is not active: is the address right?",
+    "inactive_org": "The organisation is not active: check url.",
 }
-"""What to change, by the `error` of a token request."""
+"""`error` of a token request → what to change."""
 
 _GRANT_WORDS: Final = (
     (
@@ -207,7 +207,7 @@ _GRANT_WORDS: Final = (
         "Salesforce does not take the signature: the app must have the certificate of private_key, and username be a user.",
     ),
 )
-"""`error_description` of an invalid_grant, in lower case, tells what it is about."""
+"""Phrase in the `error_description` of a token request, in lower case → what to change."""
 
 _COMES_RIGHT: Final = frozenset({"rate_limit_exceeded", "server_error", "temporarily_unavailable", "unknown_error"})
 
@@ -217,9 +217,10 @@ WRONG_ADDRESS: Final = (
 
 
 class Refusal(VendorError):
-    """A refused request to Salesforce. `part` is what of a transaction was refused; `duplicates` what a duplicate rule names.
+    """A refused request to Salesforce. `part` is a transaction's refused part, `duplicates` the IDs that a duplicate rule found.
 
-    `of_key`: it is the answer to what was sent under an idempotency key. `met_limit`: a trigger or flow has used up what it may.
+    `of_key`: the request had an idempotency key, and Salesforce has stored the refusal under the key. `met_limit`: a trigger or
+    flow has used up a limit.
     """
 
     def __init__(
@@ -232,16 +233,16 @@ class Refusal(VendorError):
         self.of_key = False
 
     def judged(self, **changes: Any) -> "Refusal":
-        """The same refusal of another kind, or in other words."""
+        """The same refusal with changes to its problem."""
         changed = Refusal(replace(self.problem, **changes), self.part, self.duplicates, met_limit=self.met_limit)
         changed.of_key = self.of_key
         return changed
 
     @property
     def is_of_the_write(self) -> bool:
-        """Whether Salesforce has looked at what was to be stored, so that none of it is.
+        """Whether Salesforce has read the write and stored nothing.
 
-        An answer from before that says nothing of an earlier request under the same key whose answer was lost.
+        A refusal before that point does not show what an earlier request with the same key, whose answer was lost, has stored.
         """
         known = self.problem.code in CODES and self.problem.code not in BEFORE_THE_WRITE
         return known or self.problem.kind is ErrorKind.LEAD
@@ -249,7 +250,7 @@ class Refusal(VendorError):
 
 @dataclass(frozen=True, slots=True)
 class _Error:
-    """One error of an answer. `message` is only looked at, never kept."""
+    """One error of an answer. `message` may hold personal data, and is never kept."""
 
     code: str
     message: str
@@ -258,7 +259,7 @@ class _Error:
 
 
 def refusal_of(status: int, body: Any, retry_after: float | None = None, part: str = "") -> Refusal:
-    """A refused request by the vendor's code; by its HTTP status only where it gives none that is known."""
+    """The refusal of a request, by its known code, else by its HTTP status."""
     errors = list(_errors(body))
     error = next((found for found in errors if found.code in CODES), errors[0] if errors else None)
     if error is None:
@@ -310,7 +311,7 @@ def _by_status(status: int, code: str, retry_after: float | None) -> Problem:
 
 
 def _errors(body: Any) -> Iterator[_Error]:
-    """The errors of a body: an array of them, or for the UI API one that wraps others."""
+    """The errors in a body. REST sends an array of errors, the UI API one error that wraps others."""
     for found in json_objects(body if isinstance(body, list) else [body]):
         yield from _wrapped_errors(as_object(found.get("output")))
         code = found.get("errorCode")
@@ -326,7 +327,7 @@ def _wrapped_errors(output: Mapping[str, Any]) -> Iterator[_Error]:
 
 
 _NAMES_IN_MESSAGE: Final = re.compile(r"['\"‘“„«](\w+)['\"’”“»]|: (\w+(?:, \w+)*)")
-"""Names of fields in a message of any language: the first one that is quoted, or a list."""
+"""Names of fields in a message of any language: the first quoted name, or a list."""
 
 
 def _error(found: Mapping[str, Any], code: str) -> _Error:
@@ -338,13 +339,13 @@ def _error(found: Mapping[str, Any], code: str) -> _Error:
     if not names and code in HIDDEN_FIELD:
         match = _NAMES_IN_MESSAGE.search(message)
         names = (match[1] or match[2]).split(", ") if match else []
-    # A compound field, such as the address, is never what was written: its part is.
+    # The app writes a compound field's parts and never the compound field itself, such as the address.
     fields = names[:1] if found.get("constituentField") else names
     return _Error(code[:60], message, tuple(map(str, fields)), tuple(_duplicates(found)))
 
 
 def _duplicates(found: Mapping[str, Any]) -> Iterator[str]:
-    """The ids of the records that a duplicate rule has found. REST spells its key `duplicateResut`."""
+    """The IDs of the records that a duplicate rule has found. REST spells its key `duplicateResut`."""
     result = found.get("duplicateResut") or found.get("duplicateResult") or found.get("duplicateRecordError")
     for match in json_objects(as_object(result).get("matchResults")):
         yield from json_texts(match.get("matchRecordIds"))
@@ -353,7 +354,7 @@ def _duplicates(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def no_token(answer: Answer) -> Misconfigured | Retry:
-    """What it means that a token request was refused."""
+    """The outcome of a refused token request."""
     body = as_object(answer.json())
     error, description = str(body.get("error", ""))[:40], str(body.get("error_description", "")).lower()
     if error in _COMES_RIGHT or "already being processed" in description or "rate exceeded" in description:

@@ -1,6 +1,6 @@
-"""What an organisation's lead fields are: as shipped, until it has been asked. The first refusal that needs it asks.
+"""An organisation's lead fields. Salesforce's defaults apply until a refusal makes the app ask the organisation.
 
-Lengths: "Object Reference for the Salesforce Platform", "Lead"; what is asked: "REST API Developer Guide", "sObject Describe".
+Sources: "Object Reference for the Salesforce Platform", "Lead" (lengths); "REST API Developer Guide", "sObject Describe".
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ _NUMBERS: Final = frozenset({"int", "double", "currency", "percent"})
 
 @dataclass(frozen=True, slots=True)
 class LeadField:
-    """A field as the organisation describes it to the app's user."""
+    """A field in the organisation's description for the app's user. `must_be_given`: a lead without the field is refused."""
 
     type: str
     length: int
@@ -54,15 +54,15 @@ class LeadFields:
 
     @property
     def are_known(self) -> bool:
-        """Whether the organisation has been asked."""
+        """Whether the app has asked the organisation."""
         return self._known is not None
 
     def read(self, client: Client) -> None:
-        """Ask the organisation."""
+        """Read the fields from the organisation."""
         self.learn(client.describe("Lead"))
 
     def learn(self, description: Mapping[str, Any]) -> None:
-        """Take over what the organisation says of its leads."""
+        """Take the fields from the organisation's description of leads."""
         fields = json_objects(description.get("fields"))
         self._known = {field["name"]: _field(field) for field in fields if isinstance(field.get("name"), str)}
 
@@ -74,7 +74,7 @@ class LeadFields:
 
     @property
     def references(self) -> frozenset[str]:
-        """The fields that name another record, as far as they are known."""
+        """The known fields that refer to another record."""
         return frozenset(name for name, field in (self._known or {}).items() if field.type == "reference")
 
     def can_be_read(self, name: str) -> bool:
@@ -85,18 +85,18 @@ class LeadFields:
 
     @property
     def has_country_codes(self) -> bool:
-        """Whether state and country picklists are on: a country is a code then."""
+        """Whether state and country picklists are enabled, so that a country is a code."""
         return self._known is not None and "CountryCode" in self._known
 
     def problem_with(self, mapping: Mapping[str, MappingValue], default: Mapping[str, MappingValue]) -> str:
-        """What is wrong with a mapping, in words, "" if nothing. What the default maps may be hidden, unless leads need it."""
+        """The problem with a mapping, "" if there is none. A field of the default mapping may be hidden unless required."""
         assert self._known is not None  # noqa: S101
         optional = {name for name, value in mapping.items() if default.get(name) == value} - REQUIRED
         problems = (self._problem_with_one(name, value, name in optional) for name, value in mapping.items())
         return next((problem for problem in problems if problem), "") or self._unfilled(mapping)
 
     def problem_with_key(self, name: str) -> str:
-        """What is wrong with the external ID field, "" if nothing."""
+        """The problem with the external ID field, "" if there is none."""
         field = (self._known or {}).get(name)
         if field is None:
             return f"external_id_field: leads have no field {name}, or the app's user may not see it."
@@ -108,7 +108,7 @@ class LeadFields:
         return ""
 
     def problem_with_search(self) -> str:
-        """Why leads can't be searched by e-mail, "" if they can."""
+        """The problem with a search for leads by e-mail address, "" if there is none."""
         email = (self._known or {}).get("Email")
         if email is not None and email.filterable:
             return ""

@@ -1,4 +1,4 @@
-"""What Salesforce's refusals have taught while one lead is sent: which fields to leave out, and what else to do without."""
+"""Decides after a refusal by Salesforce which fields and other parts of the lead to leave out."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -17,19 +17,19 @@ from leads.destinations.vendors.salesforce.errors import (
 from leads.destinations.vendors.salesforce.fields import REQUIRED, LeadFields
 
 LEAD: Final = "lead"
-"""The part of a transaction that changes the lead. A refusal without a part is about the record's making, or a query."""
+"""The part of a transaction that changes the lead. A refusal without a part concerns the record's creation, or a query."""
 TASK: Final = "task"
 MEMBER: Final = "member"
 
 _ABOUT_FIELDS: Final = frozenset({ErrorKind.FIELD, ErrorKind.TOO_LONG, ErrorKind.GONE})
 _PASSES: Final = frozenset({ErrorKind.TRANSIENT, ErrorKind.SIGN_IN_AGAIN})
-"""What says nothing of the part that was refused."""
+"""Refusals that say nothing about the refused part."""
 _LINKS: Final = frozenset({"WhoId", "WhatId"})
-"""A task without them belongs nowhere."""
+"""The fields that link a task to its record."""
 
 
 class Lessons:
-    """Empty at first; `take` adds to them, or raises the refusal again where it teaches nothing new."""
+    """What the refusals of one lead have taught. Empty at first."""
 
     def __init__(self, client: Client, known: LeadFields, mapped: Mapping[str, Any], key_field: str | None) -> None:
         self._client = client
@@ -43,21 +43,21 @@ class Lessons:
         self._has_asked = False
         self._gone: dict[str, None] = {}
         self.left_out: dict[str, None] = {}
-        """The fields that the present try does without, in order."""
+        """The fields that the present try leaves out, in order."""
         self.duplicate_allowed = False
         self.other_keys = 0
-        """How many idempotency keys are used up: Salesforce may answer with what it has refused under one for 30 days."""
+        """The number of used up idempotency keys. For 30 days, Salesforce may repeat the refusal that it stored under a key."""
         self._key_is_new = False
-        self._heard: tuple[str, tuple[str, ...]] | None = None
+        self._last_refusal: tuple[str, tuple[str, ...]] | None = None
         self.without_changes = WithoutChanges()
         self.without_campaign = False
 
     def begin(self) -> None:
-        """Another try. What it will do without in its tasks is known before their text is made."""
+        """Begin another try. The fields that its tasks leave out are known before the tasks' text is rendered."""
         self.left_out = {**self._gone, **dict.fromkeys(sorted(self._refused[TASK]))}
 
     def writable(self, part: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields that Salesforce is asked to take; the others are noted as left out."""
+        """The fields to write. Notes the other fields as left out."""
         kept = {name: value for name, value in fields.items() if self._may_write(part, name)}
         self.left_out |= dict.fromkeys(name for name in fields if name not in kept)
         self._sent[part] |= kept.keys()
@@ -68,14 +68,14 @@ class Lessons:
             return False
         return part == TASK or name in self._needed or self._known.can_be_written(name)
 
-    def take(self, refusal: Refusal) -> None:
-        """Learn from a refusal what the next try does otherwise. Raises it where there is nothing to learn."""
+    def learn(self, refusal: Refusal) -> None:
+        """Note what the next try does differently after a refusal. Raises the refusal if another try would not help."""
         if not self._learnt_from(refusal):
             raise self._in_context(refusal)
 
     def _learnt_from(self, refusal: Refusal) -> bool:
         part = refusal.part
-        # A limit may be met at every try, and the stage can do without these parts.
+        # Every try may meet the limit, and the stage can be stored without these parts.
         kind = ErrorKind.LEAD if refusal.met_limit and part in {LEAD, MEMBER} else refusal.problem.kind
         if self._looks_once_more(refusal):
             return True
@@ -89,7 +89,7 @@ class Lessons:
         return part == LEAD and self.without_changes.decide(kind)
 
     def _looks_once_more(self, refusal: Refusal) -> bool:
-        """Whether the record may have become another one since it was read: changed, converted, deleted."""
+        """Whether to read the record again, because someone may have changed, converted or deleted it."""
         kind = refusal.problem.kind
         if kind is ErrorKind.CHANGED_MEANWHILE and refusal.part == LEAD:
             self.without_changes.decide(kind)
@@ -108,7 +108,7 @@ class Lessons:
         return True
 
     def _asked(self, refusal: Refusal) -> bool:
-        """Whether the organisation has been asked for its fields now, because the refusal may hold for every lead."""
+        """Read the organisation's fields if the refusal may concern every lead. Returns whether they were read."""
         problem = refusal.problem
         if self._has_asked or refusal.part.startswith(TASK):
             return False
@@ -127,7 +127,7 @@ class Lessons:
         return bool(more)
 
     def to_leave_out(self, refusal: Refusal) -> set[str]:
-        """The fields that a refusal may be about, of those that were sent and that the part can do without."""
+        """The optional fields of the sent part that the refusal may concern."""
         part, problem = _fields_of(refusal), refusal.problem
         if part not in self._refused or problem.kind not in _ABOUT_FIELDS:
             return set()
@@ -139,15 +139,18 @@ class Lessons:
         return left & self._known.references if part == LEAD and problem.code in TARGET_REFUSED else set()
 
     def _took_another_key(self, problem: Problem) -> bool:
-        """Whether this may be an old answer: a refusal that was heard before, or of fields that were not sent."""
-        before, self._heard = self._heard, (problem.code, problem.fields)
-        is_old = before == self._heard or (bool(problem.fields) and not self._sent[LEAD] & set(problem.fields))
+        """Use another idempotency key if this may be a stored refusal: a repeated one, or of fields that were not sent.
+
+        Returns whether another key is used.
+        """
+        before, self._last_refusal = self._last_refusal, (problem.code, problem.fields)
+        is_old = before == self._last_refusal or (bool(problem.fields) and not self._sent[LEAD] & set(problem.fields))
         self._key_is_new = is_old and not self._key_is_new and problem.kind in _ABOUT_FIELDS
         self.other_keys += self._key_is_new
         return self._key_is_new
 
     def _in_context(self, refusal: Refusal) -> Refusal:
-        """The refusal as it is to be judged: what holds for every lead is a matter of the settings."""
+        """The refusal to raise. A refusal that concerns every lead becomes a fault of the settings."""
         problem = refusal.problem
         if problem.kind is ErrorKind.CHANGED_MEANWHILE:
             return refusal.judged(code=CHANGED_MEANWHILE)
@@ -161,5 +164,5 @@ class Lessons:
 
 
 def _fields_of(refusal: Refusal) -> str:
-    """The part whose fields were sent; a refusal without a part is about the record's making."""
+    """The part with the refused fields. A refusal without a part concerns the record's creation."""
     return TASK if refusal.part.startswith(TASK) else refusal.part or LEAD

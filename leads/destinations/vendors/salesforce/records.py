@@ -1,4 +1,4 @@
-"""Records in Salesforce: a lead as it is read, and the tasks that record a stage.
+"""Records in Salesforce: the queries for a lead, its state, and the tasks of a stage.
 
 Fields: "Object Reference for the Salesforce Platform", "Lead", "Task" and "CampaignMember".
 """
@@ -30,7 +30,7 @@ DEFAULT_MAPPING: Final[Mapping[str, MappingValue]] = {
     "Description": "{headline}\n\n{story}",
 }
 WHOLE_OR_NOT_AT_ALL: Final = frozenset({"Email", "Phone", "MobilePhone", "Fax", "Website"})
-"""A shortened address or number would be a wrong one: it is left to the text, which has everything."""
+"""A shortened address or number would be wrong. Such a field is left out, and the description has the complete value."""
 
 DO_NOT_CONTACT: Final = ("HasOptedOutOfEmail", "DoNotCall", "HasOptedOutOfFax")
 """Often hidden by field-level security."""
@@ -39,7 +39,7 @@ RATING_FIELD: Final = "Rating"
 VOCABULARY: Final = Vocabulary(RATING_FIELD, {"hot": "Hot", "warm": "Warm", "cold": "Cold"}, DO_NOT_CONTACT)
 
 EMAIL_CHARACTERS: Final = 80
-"""No lead can have a longer address, so a search would find nothing."""
+"""The length of `Email`. A search for a longer address would find nothing."""
 _SUBJECT_CHARACTERS: Final = 255
 _TEXT_CHARACTERS: Final = 32_000
 _ROOM_FOR_REMARKS: Final = 1000
@@ -62,12 +62,12 @@ _OPTIONAL_STATE_FIELDS: Final = ("ConvertedOpportunityId", "Description", RATING
 
 
 def computed_id(*parts: str) -> str:
-    """The external id of what these parts name: 32 hex digits, the same at every try."""
+    """The external ID for these parts: 32 hexadecimal digits, the same at every try."""
     return sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def computed_key(*parts: str) -> str:
-    """An idempotency key that can be computed again: an UUID in the form of version 4, as Salesforce wants it."""
+    """The idempotency key for these parts: a UUID of version 4, which Salesforce requires, the same at every try."""
     return str(UUID(bytes=sha256("\n".join(parts).encode()).digest()[:16], version=4))
 
 
@@ -75,12 +75,12 @@ def computed_key(*parts: str) -> str:
 
 
 def lead_columns(names: Iterable[str]) -> list[str]:
-    """What is asked of a lead: its state, and which of the mapped fields are empty."""
+    """The columns of a query for leads: the state, and the mapped fields."""
     return list(dict.fromkeys((*_STATE_FIELDS, *_OPTIONAL_STATE_FIELDS, *names)))
 
 
 def selection(table: str, columns: Iterable[str], outgoing: OutgoingLead, condition: str) -> str:
-    """A query for records, with their tasks since the lead came in and their membership of its campaign."""
+    """A query for records, with their tasks since the lead's arrival and their membership of its campaign."""
     since = f"{outgoing.received_at.astimezone(UTC) - _CLOCKS_APART:%Y-%m-%dT%H:%M:%SZ}"
     tasks = select("Tasks", ["Description"], f"CreatedDate >= {since} ORDER BY CreatedDate ASC LIMIT {_TASKS_READ}")
     related = [tasks]
@@ -91,7 +91,7 @@ def selection(table: str, columns: Iterable[str], outgoing: OutgoingLead, condit
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A lead, contact or account as a query shows it."""
+    """A lead, contact or account in the answer to a query."""
 
     row: Mapping[str, Any]
 
@@ -106,8 +106,8 @@ class Record:
     def has_task_of(self, outgoing: OutgoingLead) -> bool:
         return any(marker(outgoing) in str(task.get("Description") or "") for task in self._related("Tasks"))
 
-    def tells_of(self, outgoing: OutgoingLead) -> bool:
-        """Whether its own text holds the lead's story."""
+    def describes(self, outgoing: OutgoingLead) -> bool:
+        """Whether the record's description holds the lead's summary."""
         return marker(outgoing) in str(self.row.get("Description") or "")
 
     def _related(self, name: str) -> list[dict[str, Any]]:
@@ -116,7 +116,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class LeadRecord(Record):
-    """A lead."""
+    """A lead in the answer to a query."""
 
     @property
     def is_deleted(self) -> bool:
@@ -124,7 +124,7 @@ class LeadRecord(Record):
 
     @property
     def survivor(self) -> str:
-        """The id of the lead that it was merged into, "" if it was not."""
+        """The ID of the lead that this lead was merged into, "" if it was not merged."""
         return str(self.row.get("MasterRecordId") or "")
 
     @property
@@ -137,7 +137,7 @@ class LeadRecord(Record):
 
     @property
     def unmodified_since(self) -> Mapping[str, str]:
-        """The header by which a change is refused if somebody else has been quicker, to the second."""
+        """The header with which Salesforce refuses a change if another user has changed the lead since, to the second."""
         try:
             at = datetime.fromisoformat(str(self.row.get("LastModifiedDate")))
         except ValueError:
@@ -146,7 +146,7 @@ class LeadRecord(Record):
 
     @property
     def parents(self) -> list["TaskParent"]:
-        """Where a stage is added: the lead itself, or what it became."""
+        """The records to which a stage can be added: an open lead itself, or a converted lead's contact, then its account."""
         if self.is_open:
             return [TaskParent("Lead", self.id)]
         contact, account, opportunity = (
@@ -159,7 +159,7 @@ class LeadRecord(Record):
 
 @dataclass(frozen=True, slots=True)
 class TaskParent:
-    """A record to which tasks are added, and for a contact what else they are about."""
+    """A record to which tasks are added. A contact's tasks also refer to the record `about`."""
 
     table: str
     id: str
@@ -167,7 +167,7 @@ class TaskParent:
 
     @property
     def links(self) -> dict[str, str]:
-        """The fields of a task that belongs here."""
+        """The fields that link a task to the record."""
         if self.table == "Account":
             return {"WhatId": self.id}
         return {"WhoId": self.id, **({"WhatId": self.about} if self.about else {})}
@@ -179,9 +179,9 @@ class TaskParent:
 def stage_tasks(
     parent: TaskParent, outgoing: OutgoingLead, text: str, owner: str, subject: str
 ) -> Iterator[dict[str, Any]]:
-    """The task of a stage: open, with a due date, where the follow-up has one, else done. A long text goes on in more of them.
+    """The task of a stage: open with a due date if the follow-up has a task, else completed. A long text needs several tasks.
 
-    `subject` is the follow-up's; `owner` the id of a user, "" for the app's own.
+    `subject` is the subject of the follow-up's task. `owner` is a user's ID, "" for the app's user.
     """
     contents = list(_contents(inert(text), outgoing))
     task = outgoing.follow_up.task
@@ -205,7 +205,7 @@ def stage_tasks(
 
 
 def _contents(text: str, outgoing: OutgoingLead) -> Iterator[str]:
-    """The text as tasks can hold it; each of them names the lead."""
+    """The text in pieces that fit a task's description. Each piece names the lead."""
     if fits(text):
         yield text
         return
@@ -215,17 +215,17 @@ def _contents(text: str, outgoing: OutgoingLead) -> Iterator[str]:
 
 
 def fits(text: str) -> bool:
-    """Whether a lead's or a task's description holds all of it, and some remarks."""
+    """Whether a lead's or a task's description holds the whole text and some remarks."""
     return truncate(text, _TEXT_CHARACTERS - _ROOM_FOR_REMARKS) == text
 
 
 def owner_id(follow_up: FollowUp) -> str:
-    """The id of `user:ID` or `queue:ID`, or ""."""
+    """The ID in `user:ID` or `queue:ID`, "" without an owner."""
     return follow_up.owner.partition(":")[2]
 
 
 def is_user(identifier: str) -> bool:
-    """Whether an id is a user's: queues own leads, but not always tasks."""
+    """Whether the ID belongs to a user. Queues own leads, but not always tasks."""
     return identifier.startswith("005")
 
 

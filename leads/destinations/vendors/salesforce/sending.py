@@ -1,4 +1,4 @@
-"""One lead on its way to its customer's record in Salesforce."""
+"""Sends one lead to its customer's record in Salesforce."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -54,7 +54,7 @@ _NOT_VISIBLE: Final = Misconfigured(
 
 
 class Sending(CrmSending[LeadRecord]):
-    """See `leads.destinations.crm`; what refusals teach is kept in `Lessons`."""
+    """See `leads.destinations.crm`. `Lessons` decides what the next try does after a refusal."""
 
     vendor = "Salesforce"
     vocabulary = VOCABULARY
@@ -71,7 +71,7 @@ class Sending(CrmSending[LeadRecord]):
         self._made = ""
         self._duplicate = False
         self._closed: list[Refusal] = []
-        """Why the parents that a stage was to be added to did not take it."""
+        """The refusals of the records to which the stage could not be added."""
 
     def _begin(self) -> None:
         self._lessons.begin()
@@ -79,12 +79,12 @@ class Sending(CrmSending[LeadRecord]):
     def _learn(self, refused: VendorError) -> None:
         if not isinstance(refused, Refusal):
             raise refused
-        self._lessons.take(refused)
+        self._lessons.learn(refused)
 
     # find
 
     def _read(self, lead_id: str) -> LeadRecord | None:
-        """The lead, or the one that it was merged into; None if it was deleted."""
+        """The lead, or the lead that it was merged into. None if the lead was deleted."""
         for _ in range(_MERGES_FOLLOWED):
             rows = self._client.query(self._selection(equals("Id", lead_id)), deleted=True)
             found = LeadRecord(rows[0]) if rows else None
@@ -121,7 +121,7 @@ class Sending(CrmSending[LeadRecord]):
 
     def _create(self, instead_of: str) -> Outcome:
         try:
-            told = self._make(instead_of)
+            is_complete = self._make(instead_of)
         except Refusal as refusal:
             if refusal.problem.kind is ErrorKind.DUPLICATE_RULE:
                 outcome = self._resolve_duplicate(instead_of, refusal)
@@ -131,23 +131,23 @@ class Sending(CrmSending[LeadRecord]):
                 raise
             return replace(outcome, key_refused=refusal.of_key and not self._made)
         follow_up = self._outgoing.follow_up
-        if told and not follow_up.task and not follow_up.campaign:
+        if is_complete and not follow_up.task and not follow_up.campaign:
             return self._delivered(self._made, follow_up.rating or "", made=self._made)
         found = self._read(self._made)
         return self._add_stage(found) if found else _NOT_VISIBLE
 
     def _make(self, instead_of: str) -> bool:
-        """Make the record, once. Returns whether it holds this lead's whole story."""
+        """Create the record once. Returns whether its description holds this lead's whole summary."""
         fields = self._new_fields()
-        told = marker(self._outgoing) in str(fields.get("Description")) and self._fits
+        is_complete = marker(self._outgoing) in str(fields.get("Description")) and self._fits
         if key := self._settings.external_id_field:
             value = self._external_id(instead_of)
             self._made = self._client.create("Lead", {**fields, key: value}, self._create_headers())
-            return told
+            return is_complete
         key = self._idempotency_key(instead_of)
         self._made, stored = self._client.create_once("Lead", fields, self._create_options(), key)
-        # Another lead of the customer may have made it under this key before, and its answer was lost.
-        return told and marker(self._outgoing) in str(stored.get("Description"))
+        # Another lead of the customer may have created the record under this key, and the answer was lost.
+        return is_complete and marker(self._outgoing) in str(stored.get("Description"))
 
     def _external_id(self, instead_of: str) -> str:
         return computed_id("lead again", instead_of) if instead_of else self._first_id
@@ -161,7 +161,7 @@ class Sending(CrmSending[LeadRecord]):
 
     @property
     def _is_assigned(self) -> bool:
-        """Whether an assignment rule of the organisation sets the owner. An owner that the offer names has priority."""
+        """Whether an assignment rule of the organisation sets the owner. The offer's own owner has priority."""
         is_owned = bool(self._outgoing.follow_up.owner) or "OwnerId" in self._mapping
         return self._settings.assignment != "off" and not is_owned
 
@@ -171,11 +171,11 @@ class Sending(CrmSending[LeadRecord]):
         return {**assigned, **(_DUPLICATE_ALLOWED if self._lessons.duplicate_allowed else {})}
 
     def _create_options(self) -> dict[str, bool]:
-        """What the UI API has in its body instead of those headers."""
+        """The options of the UI API, which has them in the body instead of headers."""
         return {"useDefaultRule": self._is_assigned, "allowSaveOnDuplicate": self._lessons.duplicate_allowed}
 
     def _made_before(self, instead_of: str, refusal: Refusal) -> Outcome:
-        """An earlier try has made the record, for this lead or for another one of the customer's."""
+        """Add the stage to the record that an earlier try for this or another lead of the customer has created."""
         key = self._settings.external_id_field
         rows = self._client.query(self._selection(equals(key, self._external_id(instead_of)))) if key else []
         if not rows:
@@ -191,7 +191,7 @@ class Sending(CrmSending[LeadRecord]):
         if self._settings.duplicate_rules == "allow" and not self._lessons.duplicate_allowed:
             self._lessons.duplicate_allowed = True
             return self._create(instead_of)
-        # A rule that blocks can't be overruled: the lead is added to what the rule has found.
+        # The app can't override a rule that blocks. The lead is added to a record that the rule has found.
         for lead_id in filter(is_lead, refusal.duplicates):
             if found := self._read(lead_id):
                 return self._add_stage(found)
@@ -205,9 +205,9 @@ class Sending(CrmSending[LeadRecord]):
     def _add_stage(self, found: LeadRecord) -> Outcome:
         memory, stored_before = self._customer.memory, found.has_task_of(self._outgoing)
         ours = (
-            found.id in {self._made, memory.get("made")} or self._has_our_key(found) or found.tells_of(self._outgoing)
+            found.id in {self._made, memory.get("made")} or self._has_our_key(found) or found.describes(self._outgoing)
         )
-        # Our own changes, also those of an attempt without an answer, hide an earlier edit by a person.
+        # The app's own changes, also by an attempt without an answer, hide an earlier edit by a person.
         hidden = bool(memory.get("edited")) or (stored_before and bool(self._customer.record_id))
         existing = Existing(found.row, ours, ours and (found.touched_by_others or hidden), self._last_rating)
         changes = self._changes(existing) if found.is_open and not self._lessons.without_changes.decided else {}
@@ -215,7 +215,7 @@ class Sending(CrmSending[LeadRecord]):
         if not any(self._added_to(parent, found, changes) for parent in found.parents):
             if refusal := next(filter(self._lessons.to_leave_out, self._closed), None):
                 raise refusal
-            # It was converted, and what it became is deleted or closed to us.
+            # The lead was converted, and its contact and account are deleted or closed to the app's user.
             return self._skipped() if self._skips_deleted else self._create(found.id)
         rating = VOCABULARY.rating_in({**found.row, **changes})
         is_ours = (
@@ -228,13 +228,13 @@ class Sending(CrmSending[LeadRecord]):
         )
 
     def _changes(self, existing: Existing) -> dict[str, Any]:
-        # The story of the customer's first lead stays where it is: later ones are tasks.
+        # The summary of the customer's first lead stays. Later leads are tasks.
         stories = {name for name, value in self._mapping.items() if isinstance(value, str) and "{story}" in value}
         fields = {name: value for name, value in self._fields().items() if name not in stories}
         return self._lessons.writable(LEAD, changes_to(existing, fields, self._outgoing, VOCABULARY))
 
     def _added_to(self, parent: TaskParent, lead: LeadRecord | None, changes: Mapping[str, Any]) -> bool:
-        """Add the stage in one transaction with what changes in the lead. False if the parent is gone or closed to us."""
+        """Add the stage and the lead's changes in one transaction. False if the parent is gone or closed to the app's user."""
         try:
             record = lead if lead is not None and lead.id == parent.id else self._read_parent(parent)
             if record is None:
@@ -268,8 +268,8 @@ class Sending(CrmSending[LeadRecord]):
         self, parent: TaskParent, record: Record, lead: LeadRecord | None, changes: Mapping[str, Any]
     ) -> list[Write]:
         task = self._outgoing.follow_up.task
-        told = lead is not None and lead.tells_of(self._outgoing) and self._fits
-        if record.has_task_of(self._outgoing) or (told and not task):
+        is_described = lead is not None and lead.describes(self._outgoing) and self._fits
+        if record.has_task_of(self._outgoing) or (is_described and not task):
             return []
         values = {**lead.row, **changes} if lead is not None else {}
         text = "\n\n".join([*self._remarks(values), summary(self._outgoing)])
@@ -293,7 +293,7 @@ class Sending(CrmSending[LeadRecord]):
     # parts
 
     def _new_fields(self) -> dict[str, Any]:
-        """What makes a record. The mapping has the last word on every field."""
+        """The fields of a new record. The mapping overrides every field."""
         follow_up = self._outgoing.follow_up
         wanted: dict[str, Any] = dict.fromkeys(DO_NOT_CONTACT, True) if self._outgoing.set_do_not_contact else {}
         if follow_up.rating:
@@ -318,11 +318,11 @@ class Sending(CrmSending[LeadRecord]):
 
     @cached_property
     def _fits(self) -> bool:
-        """Whether a record's description holds all of what it is to hold."""
+        """Whether the mapped description fits its field completely."""
         return fits(render(str(self._mapping.get("Description", "")), self._outgoing, self._customer))
 
     def _remarks(self, values: Mapping[str, Any]) -> Sequence[str]:
-        """What a person should know beyond the lead's story; `values` are the record's as they will be."""
+        """Remarks for a person beside the lead's summary. `values` are the record's future values."""
         remarks = self._contact_remark(values)
         if left_out := self._lessons.left_out:
             remarks.append(f"Salesforce did not take these fields, so they were left out: {', '.join(left_out)}.")

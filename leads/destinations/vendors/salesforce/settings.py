@@ -1,4 +1,4 @@
-"""What a person enters to connect an organisation."""
+"""The settings of a Salesforce connection."""
 
 from typing import Literal
 from urllib.parse import urlsplit
@@ -10,7 +10,7 @@ from leads.platform.settings import OptionalSecret
 
 
 def id_pattern(prefix: str) -> str:
-    """The ids of one kind of record: its prefix and 12 characters more, or 15 with a checksum."""
+    """The pattern of the IDs of one kind of record: the prefix and 12 characters, or 15 with a checksum."""
     return f"{prefix}[a-zA-Z0-9]{{12}}([a-zA-Z0-9]{{3}})?"
 
 
@@ -20,7 +20,7 @@ _PAGES = (".lightning.force.com", ".salesforce-setup.com", ".visualforce.com")
 
 
 class SalesforceSettings(DestinationSettings):
-    """Which organisation, as whom, and what is done about records that are there already."""
+    """The organisation, the sign-in, and the handling of existing records."""
 
     url: BaseUrl = Field(
         title="My Domain address",
@@ -34,7 +34,7 @@ class SalesforceSettings(DestinationSettings):
     client_secret: OptionalSecret = Field(
         None,
         title="Consumer secret",
-        description="To sign in by client credentials as the app's run-as user. Where it is kept: env:LEADS_SECRET_NAME or "
+        description="For a sign-in by client credentials as the app's run-as user. Place of the secret: env:LEADS_SECRET_NAME or "
         "keyvault:NAME.",
     )
     username: str | None = Field(
@@ -47,7 +47,7 @@ class SalesforceSettings(DestinationSettings):
     private_key: OptionalSecret = Field(
         None,
         title="Private key",
-        description="The key (PEM) whose certificate the external client app has. Where it is kept: env:LEADS_SECRET_NAME or "
+        description="Place of the PEM key that belongs to the external client app's certificate: env:LEADS_SECRET_NAME or "
         "keyvault:NAME.",
     )
     audience: str = Field(

@@ -1,4 +1,4 @@
-"""Tokens of an organisation: by client credentials, or by a JWT that is signed with a private key.
+"""Tokens of an organisation: by client credentials, or by a JWT that the app signs with a private key.
 
 Sources: Salesforce Help, "OAuth 2.0 Client Credentials Flow for Server-to-Server Integration" and "OAuth 2.0 JWT Bearer Flow for
 Server-to-Server Integration".
@@ -21,7 +21,7 @@ JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _LIFETIME: Final = 2 * 3600
 """Seconds. Salesforce does not send a token's lifetime. The default length of a session is two hours."""
 _SIGNED_FOR: Final = timedelta(minutes=3)
-"""Salesforce takes no more."""
+"""How long a signed JWT is valid. Salesforce accepts at most three minutes."""
 
 
 def fetch_token(settings: SalesforceSettings, context: Context, http: HttpClient) -> Token:
@@ -43,7 +43,7 @@ def _grant(settings: SalesforceSettings, context: Context) -> dict[str, str]:
             "client_secret": context.secrets.read(settings.client_secret),
         }
     assert settings.private_key is not None  # noqa: S101
-    # A key that was pasted into an app setting has lost its line ends, or keeps them as two characters each.
+    # A key that was pasted into an app setting may have each line end as the two characters \n.
     key = context.secrets.read(settings.private_key).replace("\\n", "\n")
     return {"grant_type": JWT_BEARER, "assertion": _assertion(settings, key)}
 
@@ -60,5 +60,5 @@ def _assertion(settings: SalesforceSettings, key: str) -> str:
     try:
         return jwt.encode(claims, key, algorithm="RS256")
     except (jwt.PyJWTError, ValueError, TypeError):
-        words = "private_key is no RSA key: store the whole PEM text, from BEGIN to END, where it points."
+        words = "private_key does not hold an RSA key: store the whole PEM text there, from BEGIN to END."
         raise NoToken(Misconfigured(words, "private_key")) from None

@@ -142,12 +142,12 @@ Change = Callable[[Dataverse], Any]
 REFUSING: list[tuple[str, dict[str, Any], Change, str]] = [
     ("owner disabled", TARGETS, lambda d: d.change("systemusers", PERSON, isdisabled=True), "disabled"),
     ("owner without role", TARGETS, lambda d: d.people_rights.clear(), "no security role"),
-    ("owner gone", TARGETS, lambda d: d.delete("systemusers", PERSON), "none with this ID"),
+    ("owner gone", TARGETS, lambda d: d.delete("systemusers", PERSON), "no record with this ID"),
     ("access team", TARGETS | {"owner": f"team:{TEAM}"}, lambda d: d.change("teams", TEAM, teamtype=1), "access team"),
     ("queue inactive", TARGETS, lambda d: d.change("queues", QUEUE, statecode=1), "inactive"),
     ("queue private", TARGETS, lambda d: d.change("queues", QUEUE, is_private=True), ""),
-    ("campaign gone", TARGETS, lambda d: d.delete("campaigns", CAMPAIGN), "none with this ID"),
-    ("leads not in queues", {"queue": QUEUE}, lambda d: None, "leads do not go to queues"),
+    ("campaign gone", TARGETS, lambda d: d.delete("campaigns", CAMPAIGN), "no record with this ID"),
+    ("leads not in queues", {"queue": QUEUE}, lambda d: None, "leads can't go to queues"),
     ("right to assign", TARGETS, lambda d: d.rights.discard("prvAssignLead"), "prvAssignLead"),
     ("right to campaigns", TARGETS, lambda d: d.rights.discard("prvAppendToCampaign"), "prvAppendToCampaign"),
 ]

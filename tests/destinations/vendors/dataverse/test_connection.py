@@ -171,7 +171,7 @@ MISCONFIGURED: list[tuple[str, dict[str, Any], SettingUp, str, str]] = [
     ),
     ("text for a yes or no", {"mapping": {"donotfax": "true"}}, lambda d: None, "check", "takes true or false"),
     ("lookup as a text", {"mapping": {"campaignid": "{source}"}}, lambda d: None, "check", "map campaignid@odata.bind"),
-    ("text as a lookup", {"mapping": {"jobtitle@odata.bind": "/x(1)"}}, lambda d: None, "check", "is no lookup"),
+    ("text as a lookup", {"mapping": {"jobtitle@odata.bind": "/x(1)"}}, lambda d: None, "check", "is not a lookup"),
     ("missing right to tasks", _follow_up(task={}), _without("prvCreateActivity"), "check", "prvCreateActivity"),
     ("no such host", {"url": "https://contoso.crm4.dynamics.invalid"}, lambda d: None, "AADSTS500011", "url"),
 ]

@@ -368,14 +368,14 @@ def refused(category: str, status: int = 400, code: str = "", name: str = "phone
         (
             {"nonsense": "{email}"},
             {},
-            "has no contact property of this name: take it out of the mapping, or make it: nonsense.",
+            "has no contact property with this name: remove it from the mapping, or create it: nonsense.",
         ),
-        ({"createdate": "{received_at}"}, {}, "sets this property itself: take it out of the mapping: createdate."),
+        ({"createdate": "{received_at}"}, {}, "sets this property itself: remove it from the mapping: createdate."),
         ({"hs_lead_status": "LATER"}, {}, "does not take what the mapping fills in: check hs_lead_status."),
         (
             {},
             {"lead_source": Property(required=True)},
-            "requires this of a new contact: fill it by the mapping, or make it",
+            "requires this property in new contacts: add it to the mapping, or make it",
         ),
     ],
     ids=["unknown", "read-only", "constant", "required"],

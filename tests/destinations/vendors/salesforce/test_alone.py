@@ -1067,8 +1067,8 @@ def test_each_fault_of_a_sign_in_by_key_is_told_apart(
         ({"assignment": RULE}, "external_id_field"),
         ({"url": "https://login.salesforce.com"}, "My Domain"),
         ({"url": "https://contoso.lightning.force.com"}, "my.salesforce.com"),
-        ({"mapping": {"Owner.Name": "{note}"}}, r"mapping\.Owner\.Name: is no field of leads"),
-        ({"mapping": {"a@b": "{note}"}}, r"mapping\.a@b: is no field of leads"),
+        ({"mapping": {"Owner.Name": "{note}"}}, r"mapping\.Owner\.Name: is not a lead field"),
+        ({"mapping": {"a@b": "{note}"}}, r"mapping\.a@b: is not a lead field"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused_when_the_offer_is_saved(
