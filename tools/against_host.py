@@ -1,9 +1,9 @@
-"""`make proof`: the samples, the end-to-end tests and a short chaos on a host, and a table of what came of them.
+"""`make proof`: runs the samples, the end-to-end tests and a short chaos test on a host, and shows the results in a table.
 
     python -m tools.against_host [--host devhost|func|ADDRESS] [--leads N] [--only samples|tests|chaos]
 
-Without --host it is the host that HOST names (see tools/target.py), else Core Tools where they are on PATH, else devhost.
-The exit status is 0 only where nothing failed, and 2 where the host can't be started or reached.
+Without --host, the host is the one that HOST names (see tools/target.py), else Core Tools if they are on PATH, else devhost.
+The exit status is 0 if nothing failed, 1 if something failed, and 2 if the host can't be started or reached.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from tools.target import Target, read_target
 
 LEADS = 150
 TEST_PROCESSES = 2
-"""Each end-to-end test has a host of its own, which takes a core while it starts."""
+"""Each end-to-end test starts a host, and a starting host uses one core."""
 DEVHOST_OPTIONS = ("--lease-seconds", "30")
-"""The real host's lease is ten minutes; nothing shortens it there."""
+"""The real host's lease is ten minutes, and can't be shortened."""
 LOG_LINES = 40
 
 
 @dataclass(frozen=True)
 class Row:
-    """A check and what came of it."""
+    """A check and its result."""
 
     name: str
     result: str  # "passed", "failed" or "skipped"
@@ -55,8 +55,8 @@ class Row:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the checks; the exit status."""
-    # Storage and host are on this machine: no proxy that the environment names is asked for them.
+    """Run the checks. Returns the exit status."""
+    # Storage and host are on this machine, so requests must not go through a proxy.
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
     options = _parser().parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else run.WIDTH, highlight=False)
@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def as_table(target: Target, rows: list[Row]) -> Table:
-    """One line a check."""
+    """One line for each check."""
     table = Table("Check", "Result", "Numbers", title=f"On {target.name}", title_justify="left", box=box.SIMPLE_HEAD)
     styles = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
     for row in rows:
@@ -100,7 +100,7 @@ def as_table(target: Target, rows: list[Row]) -> Table:
 
 
 def samples(target: Target, console: Console) -> Row:
-    """Post the samples, and see that each ends where samples/expected.json says."""
+    """Post the samples, and check that each ends in the state of samples/expected.json."""
     started = time.monotonic()
     with contextlib.ExitStack() as ending:
         storage = target.storage or ending.enter_context(Azurite()).connection_string
@@ -110,7 +110,7 @@ def samples(target: Target, console: Console) -> Row:
         )
         posted = list(demo.post_samples(running))
         demo.settle(running, posted, storage)
-        # At an address the same samples may have been posted a moment ago: they are redeliveries then.
+        # At an address, the same samples may have been posted a moment ago. Then they are redeliveries.
         wrong = [sample for sample in posted if not sample.is_right(kept_storage=bool(target.address))]
         for sample in wrong:
             console.print(Text(demo.complaint(sample), style="red"))
@@ -131,7 +131,7 @@ def tests(target: Target) -> Row:
 
 
 def chaos(target: Target, console: Console, leads: int) -> Row:
-    """Kill worker and host while leads come in, and see that each lead arrives once."""
+    """Kill worker and host while leads come in, and check that each lead arrives once."""
     if target.address:
         return Row("chaos", "skipped", "a host that was not started here is not killed")
     with Azurite() as azurite, Vendor() as vendor:
@@ -149,7 +149,7 @@ def chaos(target: Target, console: Console, leads: int) -> Row:
 
 @contextlib.contextmanager
 def _starting(target: Target, storage: str) -> Iterator[Callable[[], Host]]:
-    """Gives what starts a host on the account; each has the same keys, as the instances of an app have."""
+    """Yields a function that starts a host on the account. All its hosts have the same keys, as instances of an app have."""
     key = secrets.token_hex(24)
     with tempfile.TemporaryDirectory(prefix="host-") as folder:
         settings, modules = run.settings(storage), ["tests.support.recording"]

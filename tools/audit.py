@@ -1,10 +1,10 @@
-"""Looks whether anything that is deployed has a known vulnerability, with pip-audit.
+"""Checks the deployed packages for known vulnerabilities, with pip-audit.
 
-    python -m tools.audit                      ask PyPI's advisories about requirements.txt
+    python -m tools.audit                                  check requirements.txt against PyPI's advisories
     python -m tools.audit --vulnerability-service osv      arguments go to pip-audit
 
-First a planted pin, which has been vulnerable for years, has to be found: an auditor whose service does not answer calls
-everything fine, and is not believed. Exit status: 0 nothing found, 1 something found, 2 it can't be told.
+First, pip-audit must find a planted pin with an old vulnerability, because pip-audit reports no vulnerabilities if its service
+does not answer. Exit status: 0 nothing found, 1 something found, 2 unknown.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ CLEAN, FOUND, UNKNOWN = 0, 1, 2
 
 
 class AuditError(Exception):
-    """pip-audit gives no answer that can be believed. The text says why in one line."""
+    """pip-audit gives no reliable answer. The text says why in one line."""
 
 
 @dataclass(frozen=True)
 class Vulnerability:
-    """What is known about a pinned package."""
+    """A known vulnerability of a pinned package."""
 
     package: str
     version: str
@@ -38,7 +38,7 @@ class Vulnerability:
 
 
 def audit(requirements: Path, arguments: list[str]) -> list[Vulnerability]:
-    """What is known about the pins of a file. Raises `AuditError` where one of them could not be looked up."""
+    """The known vulnerabilities of the pins in a file. Raises `AuditError` if a pin could not be looked up."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
         command = [sys.executable, "-m", "pip_audit", "-r", str(requirements), "--disable-pip", "--no-deps"]
@@ -66,7 +66,7 @@ def audit(requirements: Path, arguments: list[str]) -> list[Vulnerability]:
 
 
 def finds_the_planted_pin(arguments: list[str]) -> bool:
-    """Whether the audit finds what it has to find."""
+    """Whether the audit finds the planted pin."""
     with tempfile.TemporaryDirectory() as folder:
         planted = Path(folder, "planted.txt")
         planted.write_text("==".join(PLANTED) + "\n")
@@ -76,7 +76,10 @@ def finds_the_planted_pin(arguments: list[str]) -> bool:
 def main(arguments: list[str]) -> int:
     try:
         if not finds_the_planted_pin(arguments):
-            print(f"audit: the planted {'=='.join(PLANTED)} was not found, so nothing else would be", file=sys.stderr)
+            print(
+                f"audit: pip-audit did not find the planted {'=='.join(PLANTED)}, so it is not reliable",
+                file=sys.stderr,
+            )
             return UNKNOWN
         found = audit(ROOT / "requirements.txt", arguments)
     except AuditError as error:

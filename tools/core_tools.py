@@ -1,6 +1,6 @@
-"""Azure Functions Core Tools: the real host, on this machine, with keys that the caller knows.
+"""Azure Functions Core Tools: the real host on this machine, with known keys.
 
-Core Tools let every caller in unless they get `--enableAuth`; with it the host checks keys as in Azure. Sources:
+Without `--enableAuth`, Core Tools accept every caller. With it, the host checks keys as in Azure. Sources:
 azure-functions-core-tools, `StartHostAction.cs` and `SelfHostWebHostSettingsFactory.cs`; azure-functions-host,
 `FileSystemSecretsRepository.cs`, `ScriptSecretSerializerV1.cs` and `KeysController.cs`.
 """
@@ -38,16 +38,16 @@ spec.loader.exec_module(loaded)
 app = loaded.app
 '''
 
-# The host listens on this machine: a proxy that the environment names must not be asked.
+# The host is on this machine, so requests must not go through a proxy.
 HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class AdminError(Exception):
-    """The host does not give out its keys; the text says in one line why."""
+    """The host does not return its keys. The text says in one line why."""
 
 
 def command(func: str, port: int, only_http: bool) -> list[str]:
-    """The command line of `func start`, which listens on 127.0.0.1; with `only_http` no queue and no timer function is loaded."""
+    """The command line of `func start`, which listens on 127.0.0.1. With `only_http`, only HTTP functions are loaded."""
     line = [func, "start", "--port", str(port), "--enableAuth"]
     return [*line, "--functions", *http_functions()] if only_http else line
 
@@ -58,16 +58,16 @@ def http_functions() -> list[str]:
 
 
 def environment(port: int, temporary: Path) -> dict[str, str]:
-    """What the host needs beside the app settings. `temporary` is its folder for temporary files, with the keys in it."""
+    """The host's environment besides the app settings. `temporary`: its folder for temporary files and keys."""
     return {
         "FUNCTIONS_WORKER_RUNTIME": "python",
         "VIRTUAL_ENV": sys.prefix,
         "PATH": f"{sys.prefix}/bin{os.pathsep}{os.environ['PATH']}",
         "TMPDIR": str(temporary),
         "AzureWebJobsSecretStorageType": "files",
-        # Otherwise Core Tools name the app localhost, which is another address to a client than 127.0.0.1.
+        # Otherwise Core Tools use the name localhost, which can be another address than 127.0.0.1.
         "WEBSITE_HOSTNAME": f"127.0.0.1:{port}",
-        # Hosts on one storage account are instances of one app; by default each folder would be an app of its own.
+        # Hosts on one storage account are instances of one app. By default, each folder is a different app.
         "AzureFunctionsWebHost__hostid": "marketplace-leads",
         # Otherwise each new folder beside function_app.py restarts the host.
         "AzureFunctionsJobHost__fileWatchingEnabled": "false",
@@ -78,7 +78,7 @@ def environment(port: int, temporary: Path) -> dict[str, str]:
 
 
 def seed_keys(temporary: Path, key: str) -> str:
-    """Lay the host's keys where it looks for them: `key` opens every function. Gives the master key, a random one."""
+    """Write the host's key files. `key` opens every function. Returns a random master key."""
     master = secrets.token_urlsafe(32)
     folder = temporary / "secrets/functions/secrets"
     folder.mkdir(parents=True)
@@ -92,7 +92,7 @@ def seed_keys(temporary: Path, key: str) -> str:
 
 
 def preloading_app(folder: Path, modules: Sequence[str]) -> Path:
-    """A folder with the app, before which the worker imports `modules`, as `python -m devhost --with` does."""
+    """Make a folder with an app that imports `modules` before the real app, as `python -m devhost --with` does."""
     folder.mkdir()
     shutil.copy(ROOT / "host.json", folder)
     (folder / "function_app.py").write_text(PRELOADING_APP.format(root=str(ROOT), modules=list(modules)))

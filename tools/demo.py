@@ -1,4 +1,4 @@
-"""The demonstration of `make run`: the sample leads over real HTTP, and where each of them ends up."""
+"""The demonstration of `make run`: posts the sample leads over HTTP, and shows the result of each."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from tools.host import ROOT, Host, RunError
 SAMPLES = ROOT / "samples"
 TABLE = "MarketplaceLeads"
 SETTLE_SECONDS = 90.0
-# States that no lead leaves by itself: waiting longer would change nothing.
+# States that a lead does not leave by itself, so that waiting longer would change nothing.
 FINAL = {"delivered", "duplicate", "skipped", "unreadable", "dead_letter", "held"}
 
-# The app listens on this machine: a proxy that the environment names must not be asked.
+# The app is on this machine, so requests must not go through a proxy.
 HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Expected(BaseModel):
-    """What samples/expected.json says of one file."""
+    """The entry of one file in samples/expected.json."""
 
     status: int
     state: str
@@ -44,17 +44,17 @@ class Expected(BaseModel):
 
 @dataclass
 class Posted:
-    """A sample lead and what became of it."""
+    """A sample lead and its result."""
 
     name: str
     expected: Expected
     status: int
-    lead_id: str = ""  # empty where the answer did not name it
+    lead_id: str = ""  # empty if the answer has no id
     state: str = ""
-    row: dict[str, Any] = field(default_factory=dict)  # what arrived in the table
+    row: dict[str, Any] = field(default_factory=dict)  # the lead's row in the table
 
     def is_right(self, *, kept_storage: bool = False) -> bool:
-        """Whether it is where it should be. In storage of an earlier run the same sample may be a redelivery."""
+        """Whether the result is as expected. In storage of an earlier run, the same sample may be a redelivery."""
         if self.status != self.expected.status:
             return False
         if kept_storage and self.expected.state == "delivered" and self.state == "duplicate":
@@ -82,7 +82,7 @@ def post_samples(host: Host) -> Iterator[Posted]:
     posted: list[Posted] = []
     for name, expected in read_samples().items():
         if expected.state == "duplicate":
-            # Of two leads that wait at the same time either may be handled first, and the other is the duplicate.
+            # If two leads wait at the same time, either may be handled first, and the other is the duplicate.
             wait_until_settled(host, posted)
         headers = {"Content-Type": expected.content_type}
         status, answer = call_app(host, expected.path, (SAMPLES / name).read_bytes(), headers)
@@ -91,7 +91,7 @@ def post_samples(host: Host) -> Iterator[Posted]:
 
 
 def settle(host: Host, posted: list[Posted], storage: str) -> None:
-    """Wait until no sample moves any more, and note where each is."""
+    """Wait until all samples are settled, and note their states and rows."""
     wait_until_settled(host, posted)
     rows = read_rows(storage)
     for sample in posted:
@@ -99,7 +99,7 @@ def settle(host: Host, posted: list[Posted], storage: str) -> None:
 
 
 def wait_until_settled(host: Host, posted: list[Posted]) -> None:
-    """Returns once no sample moves any more, or after `SETTLE_SECONDS`."""
+    """Wait until all samples are settled, at most `SETTLE_SECONDS`."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         moving = [sample for sample in posted if sample.lead_id and sample.state not in FINAL]
@@ -112,7 +112,7 @@ def wait_until_settled(host: Host, posted: list[Posted]) -> None:
 
 
 def read_rows(storage: str) -> dict[str, dict[str, Any]]:
-    """What stands in the table, by lead id."""
+    """The rows of the table, by lead id."""
     with TableClient.from_connection_string(storage, TABLE) as table:
         try:
             return {row["RowKey"]: dict(row) for row in table.list_entities()}
@@ -121,7 +121,7 @@ def read_rows(storage: str) -> dict[str, dict[str, Any]]:
 
 
 def as_table(posted: list[Posted]) -> Table:
-    """One line a sample: how it was answered, where it stands, and what of it arrived in the table."""
+    """One line for each sample: the answer, the state, and the main columns of its row."""
     table = Table(box=box.SIMPLE_HEAD, padding=0, expand=True)
     table.add_column("Sample", ratio=8, no_wrap=True)
     table.add_column("HTTP", width=4)
@@ -143,22 +143,19 @@ def as_table(posted: list[Posted]) -> Table:
 
 
 def complaint(sample: Posted) -> str:
-    """One line on what is not as it should be."""
+    """One line about a result that is not as expected."""
     wanted = sample.expected
     found = f"{sample.status}, {sample.state or 'unknown'}, {'a row' if sample.row else 'no row'}"
     return f"{sample.name}: expected {wanted.status}, {wanted.state}; found {found}. {wanted.why}"
 
 
 def _cell(text: str) -> Text:
-    """A customer's text on one line, shown as it is rather than read as markup."""
+    """A customer's text on one line, not interpreted as markup."""
     return Text(" ".join(text.split()), overflow="ellipsis")
 
 
 def run_leads(storage: str, *arguments: str, typed: str = "") -> str:
-    """Run `python -m leads` against the storage; what it printed. Raises RunError where it fails.
-
-    `typed` is on its standard input.
-    """
+    """Run `python -m leads` on the storage. Returns its output. `typed`: its standard input. Raises RunError if it fails."""
     done = subprocess.run(
         [sys.executable, "-m", "leads", *arguments],
         cwd=ROOT,
@@ -176,7 +173,7 @@ def run_leads(storage: str, *arguments: str, typed: str = "") -> str:
 def call_app(
     host: Host, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> tuple[int, dict[str, Any]]:
-    """POST a body, or GET without one: status and JSON answer ({} where there is none)."""
+    """POST a body, or GET without a body. Returns status and JSON answer; {} if the answer is not a JSON object."""
     request = urllib.request.Request(
         host.base_url + path, data=body, headers={"x-functions-key": host.key, **(headers or {})}
     )

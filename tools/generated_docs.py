@@ -1,7 +1,7 @@
-"""`make docs`: writes what documents say of the code's own catalogues, between `<!-- name -->` and `<!-- end of name -->`.
+"""`make docs`: writes the generated parts of documents, between `<!-- name -->` and `<!-- end of name -->`.
 
 python -m tools.generated_docs           write
-python -m tools.generated_docs --check   only look; exit status 1 where a document is behind
+python -m tools.generated_docs --check   only check; exit status 1 if a document is outdated
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def commands() -> str:
 
 
 def _commands(words: str, command: Any) -> Iterator[tuple[str, Any]]:
-    """A command by its words, or each of a group's."""
+    """The command with its words, or each command of a group."""
     if not hasattr(command, "commands"):
         yield words, command
     for name, each in getattr(command, "commands", {}).items():
@@ -92,11 +92,11 @@ GENERATED: Mapping[str, tuple[tuple[str, Callable[[], str]], ...]] = {
     "docs/reference/events.md": (("alarms", alarms), ("events", events)),
     "docs/reference/command-line.md": (("commands", commands),),
 }
-"""Document → the parts of it that are made, each with what makes it."""
+"""Document → its generated parts, each with the function that makes it."""
 
 
 def made(name: str, text: str) -> str:
-    """A document's text with its parts made anew."""
+    """A document's text with its parts generated again."""
     for part, make in GENERATED[name]:
         begin, end = f"<!-- {part} -->\n", f"\n<!-- end of {part} -->"
         before, _, rest = text.partition(begin)
@@ -106,7 +106,7 @@ def made(name: str, text: str) -> str:
 
 
 def _linked_from(name: str, text: str) -> str:
-    """The code names a page by its path from the root; a link in a document begins at the document's folder."""
+    """The text with links relative to the document. In the code, links begin at the root of the repository."""
     return text.replace(f"]({name}#", "](#").replace("](docs/", "](" + "../" * (name.count("/") - 1))
 
 

@@ -1,6 +1,6 @@
-"""`make run DEMO=all`: ninety days of leads that came before, so that the numbers have something to show.
+"""`make run DEMO=all`: writes ninety days of made-up leads, for the pages with numbers.
 
-They are written to the ledger as delivered leads are. No vendor's stand-in has them, and all people in them are made up.
+The leads are in the ledger as delivered leads. No fake vendor has them.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from leads.platform.settings import Settings
 
 DAYS = 90
 WEEKDAY, WEEKEND = 7, 2
-"""Leads a day, about; a third more at the end than at the beginning."""
+"""The approximate number of leads a day. It grows by a third over the ninety days."""
 OFFERS = {"contoso.crm": "table", "contoso.journey": "dynamics"}
 SOURCES = ("AzureMarketplace", "AzureMarketplace", "SPZA", "SPZA", "AzurePortal")
 ACTIONS = ("INS", "INS", "INS", "StartTestDrive", "PLT", "PLT", "Create")
 COUNTRIES = ("US", "US", "US", "DE", "DE", "GB", "IN", "IN", "BR", "JP", "IE")
 SLOW_SHARE = 0.04
-"""Of the leads that met an outage."""
+"""The share of leads that were delayed by an outage."""
 
 
 def fill(storage: str) -> int:
-    """Write the leads; how many there are. The numbers are counted from them at once."""
+    """Write the leads, and count them for the numbers. Returns how many there are."""
     app = App(Settings.model_validate({"LeadsStorage": storage}))
     now = datetime.now(UTC)
     count = 0

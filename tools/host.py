@@ -1,4 +1,4 @@
-"""Starts a host for function_app.py: Azure Functions Core Tools where they are there, else devhost."""
+"""Starts a host for function_app.py: Azure Functions Core Tools if they are installed, else devhost."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ from tools import core_tools
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_PORT = 7071  # that of `func start`
-START_SECONDS = 180.0  # Core Tools download the extension bundle at their first start
+START_SECONDS = 180.0  # at their first start, Core Tools download the extension bundle
 NO_TRIGGERS = ("--no-queues", "--no-timers")
 
 
 class RunError(RuntimeError):
-    """It cannot go on; the text says in one line why and what to do."""
+    """The tool cannot continue. The text says in one line why, and what to do."""
 
 
 @dataclass
 class Host(Printing):
-    """A running host. `key` opens every function; `function_keys` has each function's own key by the function's name.
+    """A running host. `key` opens every function. `function_keys`: function's name → its own key.
 
-    `log` is empty where somebody else started it.
+    A host that was started elsewhere has an empty `log` and no `process`.
     """
 
-    name: str  # "devhost" or "Azure Functions Core Tools", or its address where somebody else started it
+    name: str  # "devhost" or "Azure Functions Core Tools"; the address of a host that was started elsewhere
     base_url: str  # without a slash at its end
     key: str
     log_file: Path = Path(os.devnull)
-    process: subprocess.Popen[bytes] | None = None  # the tether of the host; None where somebody else started it
+    process: subprocess.Popen[bytes] | None = None  # the tether of the host
     function_keys: dict[str, str] = field(default_factory=dict)
-    temporary: Path | None = None  # removed after the host's end
+    temporary: Path | None = None  # removed after the host has ended
 
     def has_ended(self) -> bool:
-        """Whether a host that was started here has ended."""
+        """Whether the host has ended. False for a host that was started elsewhere."""
         return self.process is not None and self.process.poll() is not None
 
     def host_process(self) -> psutil.Process:
-        """The host itself: below the tether, and below Node where npm has installed Core Tools.
+        """The host's process: a child of the tether, or of Node if npm has installed Core Tools.
 
-        Raises psutil.NoSuchProcess where the host has ended.
+        Raises psutil.NoSuchProcess if the host has ended.
         """
         assert self.process
         process = psutil.Process(self.process.pid)
@@ -67,7 +67,7 @@ class Host(Printing):
             process = child
 
     def workers(self) -> list[psutil.Process]:
-        """The host's worker processes, in which the app's code runs. Empty between a worker's end and the next worker."""
+        """The host's worker processes, which run the app's code. Empty between the end of a worker and the next worker."""
         try:
             found = self.host_process().children()
             return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
@@ -81,7 +81,7 @@ class Host(Printing):
         self.stop()
 
     def stop(self) -> None:
-        """Let running functions finish, then end the host; returns when the host has ended."""
+        """Let running functions finish, then end the host. Returns when the host has ended."""
         if self.process:
             assert self.process.stdin
             with contextlib.suppress(BrokenPipeError):
@@ -92,7 +92,7 @@ class Host(Printing):
 
 
 def port_is_free(port: int) -> bool:
-    """Whether a server could listen on 127.0.0.1 at this port now."""
+    """Whether a server can listen on this port of 127.0.0.1 now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -103,7 +103,7 @@ def port_is_free(port: int) -> bool:
 
 
 def choose_port(asked: int | None) -> int:
-    """The port asked for, else 7071, else any free one. Raises RunError where the one asked for is taken."""
+    """The port `asked`; if None, 7071 or any free port. Raises RunError if the port `asked` is taken."""
     if asked is not None:
         if port_is_free(asked):
             return asked
@@ -112,14 +112,14 @@ def choose_port(asked: int | None) -> int:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 at which nothing listens."""
+    """A free port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def find_func(kind: str) -> str | None:
-    """Core Tools, where they are on PATH and wanted. Raises RunError where they alone are wanted and are not there."""
+    """The path of Core Tools; None if missing or not wanted. Raises RunError if `kind` is "func" and they are missing."""
     func = None if kind == "devhost" else shutil.which("func")
     if kind == "func" and func is None:
         raise RunError("Azure Functions Core Tools (func) are not on PATH: install them, or use HOST=devhost")
@@ -137,10 +137,10 @@ def start(
     only_http: bool = False,
     devhost_options: Sequence[str] = (),
 ) -> Host:
-    """Start the host that `kind` names: "func", "devhost", or "auto" for the first of them that comes up.
+    """Start the host that `kind` names: "func", "devhost", or "auto" for the first of them that starts.
 
-    `settings` are the app settings; logs go into `folder`. The worker imports `modules` before the app; with `only_http` it
-    runs neither queues nor timers. `devhost_options` are for devhost alone. Raises RunError where the host does not come up.
+    `settings`: the app settings. `folder`: for logs. `modules`: imported by the worker before the app. `only_http`: no queues and
+    no timers. `devhost_options`: only for devhost. Raises RunError if the host does not start.
     """
     func = find_func(kind)
     if func:
@@ -165,10 +165,10 @@ def start_func(
     modules: Sequence[str] = (),
     only_http: bool = False,
 ) -> Host:
-    """Start Core Tools at `port`, 0 for any; the other parameters are those of `start`."""
+    """Start Core Tools at `port`, 0 = any. Other parameters: as in `start`."""
     port = port or free_port()
     log = folder / "func.log"
-    # Not in `folder`: the path of a .NET process's diagnostic socket has at most 108 characters.
+    # Not in `folder`, because the path of a .NET process's diagnostic socket has at most 108 characters.
     temporary = Path(tempfile.mkdtemp(prefix="func-"))
     master = core_tools.seed_keys(temporary, key)
     app = core_tools.preloading_app(temporary / "app", modules) if modules else ROOT
@@ -181,7 +181,7 @@ def start_func(
 
 
 def start_devhost(port: int, key: str, settings: Mapping[str, str], folder: Path, options: Sequence[str] = ()) -> Host:
-    """Start devhost at `port`, 0 for any; the other parameters are those of `start`."""
+    """Start devhost at `port`, 0 = any. Other parameters: as in `start`."""
     log, ready = folder / "devhost.log", folder / "devhost.json"
     ready.unlink(missing_ok=True)
     command = [sys.executable, "-m", "devhost", "--app-dir", str(ROOT), "--port", str(port)]
@@ -194,7 +194,7 @@ def start_devhost(port: int, key: str, settings: Mapping[str, str], folder: Path
 
 
 def attach(base_url: str, master: str) -> Host:
-    """A host that somebody else started, by the address and the master key. Raises RunError where it does not answer."""
+    """A host that was started elsewhere, by its address and master key. Raises RunError if it does not answer."""
     host = Host(base_url, base_url.rstrip("/"), "")
     _ask_for_keys(host, master)
     return host
@@ -210,7 +210,7 @@ def _ask_for_keys(host: Host, master: str) -> None:
 
 
 def last_line(log: str) -> str:
-    """The last line of a log that says something."""
+    """The last line of a log that is not blank."""
     lines = [line for line in log.splitlines() if line.strip()]
     return lines[-1].strip() if lines else "it printed nothing"
 
@@ -243,7 +243,7 @@ def _wait(host: Host, is_ready: Callable[[], bool]) -> None:
 
 
 def _wait_for(host: Host, is_ready: Callable[[], bool]) -> str:
-    """ "" once it is ready, else why it is not."""
+    """Wait until the host is ready. Returns "" or why it is not ready."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if is_ready():

@@ -1,4 +1,4 @@
-"""`python -m tools.imports`: hold the contracts of pyproject.toml, which import may stand where."""
+"""`python -m tools.imports`: checks the import contracts of pyproject.toml."""
 
 from importlinter.cli import lint_imports_command
 

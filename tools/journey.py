@@ -1,7 +1,7 @@
 """`make run DEMO=all`: one customer's journey through an offer with every destination type.
 
-The vendors are stand-ins on this machine, the ones of the tests (`tests/fakes`): they behave as their vendors document, and hold
-what arrived so that it can be shown.
+The vendors are the fakes of the tests (`tests/fakes`) on this machine. They behave as their vendors document, and keep what
+arrived.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ RATINGS = {1: "hot", 2: "warm", 3: "cold"}
 
 @dataclass(frozen=True)
 class StandIns:
-    """The vendors, and the app settings by which the app reaches them."""
+    """The fake vendors, and the app settings with which the app reaches them."""
 
     dynamics: Dataverse
     salesforce: Salesforce
@@ -82,7 +82,7 @@ class StandIns:
 
 @contextlib.contextmanager
 def stand_ins() -> Iterator[StandIns]:
-    """Serve them until the block ends."""
+    """Serve the fake vendors until the block ends."""
     webhook_secret = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
     client_secret, consumer_secret, service_secret = (secrets.token_urlsafe(24) for _ in range(3))
     with tempfile.TemporaryDirectory(prefix="stand-ins-") as folder:
@@ -118,9 +118,9 @@ def configure(vendors: StandIns, storage: str) -> None:
 
 
 def show(vendors: StandIns, host: Host, storage: str, console: Console) -> bool:
-    """Post the journey's leads, wait until they are delivered, and show each vendor's side; whether all is there once."""
+    """Post the journey's leads, wait for them, and show each vendor's records. Returns whether each lead arrived once."""
     customer = f"robin.{secrets.token_hex(4)}@example.com"  # another one each time, also with KEEP=1
-    # One after the other, as it is in life: days lie between the stages.
+    # One after the other, because in reality days pass between the stages.
     delivered = [_wait(host, _post(host, customer, action)) == "delivered" for action in STAGES]
     console.print(
         f"\n[bold]One customer's journey[/]: {len(STAGES)} leads to the {len(vendors.offer['destinations'])} destinations of "
@@ -172,7 +172,7 @@ def _post(host: Host, customer: str, action: str) -> str:
 
 
 def _wait(host: Host, lead_id: str) -> str:
-    """The state in which the lead rests."""
+    """Wait until the lead is settled. Returns its state."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
         state = str(call_app(host, f"/api/status/{lead_id}")[1].get("state", "unknown"))
@@ -221,7 +221,7 @@ def _of_salesforce(org: Salesforce, customer: str) -> Table:
 
 
 def _told(org: Salesforce, leads: list[dict[str, Any]]) -> set[str]:
-    """The lines that name a lead, in the records' descriptions and their tasks'."""
+    """The lines with a lead id in the descriptions of the records and their tasks."""
     texts = [row["Description"] for lead in leads for row in (lead, *org.tasks(lead["Id"]))]
     return {line for text in texts for line in text.splitlines() if line.startswith("Lead: ")}
 
@@ -269,7 +269,7 @@ def _of_hubspot(account: HubSpot, customer: str) -> Table:
 
 
 def _notes(account: HubSpot, customer: str) -> list[str]:
-    """What the notes of a customer's contact say, oldest first."""
+    """The notes of a customer's contact, oldest first."""
     ids = {contact.id for contact in account.living() if contact.properties["email"] == customer}
     return [shown_note(note) for note in account.notes.values() if note.contact in ids]
 

@@ -1,9 +1,9 @@
-"""`make lock`: writes requirements.txt from requirements.in: everything that is deployed, pinned and with hashes.
+"""`make lock`: writes requirements.txt from requirements.in: all deployed packages, pinned with hashes.
 
-    python -m tools.lock               what the last lock chose stays, as far as it fits
-    python -m tools.lock --upgrade     the newest of everything
+    python -m tools.lock               keep the pinned versions as far as possible
+    python -m tools.lock --upgrade     take the newest versions
 
-Further arguments go to `uv pip compile`. The command stands in the head of requirements.txt, where Dependabot finds it.
+Further arguments go to `uv pip compile`. The command is in the head of requirements.txt, where Dependabot finds it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COMMAND: Final = (
     *("uv", "pip", "compile", "requirements.in", "--universal", "--python-version", "3.11"),
     *("--generate-hashes", "-o", "requirements.txt"),
 )
-"""One lock for every Python from 3.11 on and every platform: markers say which line is for which."""
+"""One lock for all platforms and for Python 3.11 and newer: markers select the lines."""
 
 
 def locked() -> Iterator[tuple[Requirement, tuple[str, ...]]]:

@@ -2,16 +2,16 @@
 
 Settings, all from the environment:
 
-    PORT=18071              the port; without it 7071, or another free one where that is taken
-    ONCE=1                  end after the table, with status 0 only where every sample is where it should be
-    KEEP=1                  keep the storage in .run/storage, so that the next KEEP=1 goes on with it: offers that are there
-                            stay as they are, and samples are not posted again
-    HOST=auto|func|devhost  Core Tools, devhost, or Core Tools where they are there and come up (default: auto)
-    DEMO=all                besides the samples, a customer's journey through every destination type, to stand-ins of the
-                            vendors on this machine, and 90 days of made-up leads for the numbers
+    PORT=18071              the port; default: 7071, or a free port if 7071 is taken
+    ONCE=1                  end after the table, with status 0 only if every sample has the expected result
+    KEEP=1                  keep the storage in .run/storage for the next KEEP=1: stored offers stay as they are, and samples
+                            are not posted again
+    HOST=auto|func|devhost  Core Tools, devhost, or auto: Core Tools if they are installed and start, else devhost (default)
+    DEMO=all                besides the samples, one customer's journey through every destination type, with fake vendors on
+                            this machine, and 90 days of made-up leads for the numbers
 
-What it prints for scripts stands in .run/run.json from the moment it is ready until it has ended. Where several
-copies run in one checkout, that file is of the one that was there first; each has its own in .run/run-PORT.json.
+.run/run.json has the addresses and keys for scripts, from the moment when the app is ready until it ends. If several copies run
+in one checkout, the first copy has run.json; each copy also has .run/run-PORT.json.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ WIDTH = 100
 
 
 class Stop(BaseException):
-    """A signal asked to end."""
+    """A signal asked the program to end."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the environment asks for."""
+    """The settings from the environment."""
 
     port: int | None  # None: any
     once: bool
@@ -61,7 +61,7 @@ class Options:
 
 
 def read_options(environment: Mapping[str, str]) -> Options:
-    """Raises RunError, naming the setting, where one cannot be read."""
+    """Read the settings. Raises RunError, which names a malformed setting."""
     port = environment.get("PORT", "").strip()
     if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
         raise RunError(f"PORT must be a number from 1 to 65535, not {port!r}")
@@ -86,7 +86,7 @@ def _switch(environment: Mapping[str, str], name: str) -> bool:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Whether this process holds the lock; the kernel takes it back however the process ends."""
+    """Yields whether this process got the lock. The kernel releases the lock when the process ends."""
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,7 +98,7 @@ def locked(path: Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def storage(keep: bool, folder: Path) -> Iterator[Azurite]:
-    """Azurite, in memory or in `folder`/storage. Raises RunError where another copy uses that folder."""
+    """Azurite, in memory or in `folder`/storage. Raises RunError if another copy uses that folder."""
     if not keep:
         with Azurite() as azurite:
             yield azurite
@@ -112,13 +112,13 @@ def storage(keep: bool, folder: Path) -> Iterator[Azurite]:
 
 
 def make_queue(connection: str) -> None:
-    """Make the queue that the trigger listens to, for the host warns once a second of one that is missing."""
+    """Create the trigger's queue, because the host warns of a missing queue once a second."""
     with QueueClient.from_connection_string(connection, LEADS_QUEUE) as queue, contextlib.suppress(ResourceExistsError):
         queue.create_queue()
 
 
 class Announcement:
-    """run.json, for as long as the app serves: written by `write`, removed at the end of the block."""
+    """The files run.json and run-PORT.json: written by `write`, removed at the end of the block."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -127,7 +127,7 @@ class Announcement:
         self._is_first = False
 
     def write(self, facts: dict[str, str | int], port: int) -> Path:
-        """Write the file, or the two files, of this copy; gives the one to read."""
+        """Write the file, or both files, of this copy. Returns the path for scripts."""
         paths = [self.folder / f"run-{port}.json"]
         if self._is_first:
             paths.append(self.folder / "run.json")
@@ -141,7 +141,7 @@ class Announcement:
     def __enter__(self) -> Self:
         self._is_first = self._lock.__enter__()
         if self._is_first:
-            (self.folder / "run.json").unlink(missing_ok=True)  # left by a copy that was killed
+            (self.folder / "run.json").unlink(missing_ok=True)  # of a copy that was killed
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -151,8 +151,8 @@ class Announcement:
 
 
 def run(options: Options, console: Console) -> int:
-    """Start everything, show the samples, serve; the exit status. All that it started has ended when it returns."""
-    host.choose_port(options.port)  # what cannot work is said before anything is started
+    """Start storage and host, show the samples, and serve. Returns the exit status after ending all that it started."""
+    host.choose_port(options.port)  # report a wrong setting before starting anything
     host.find_func(options.kind)
     RUN_FOLDER.mkdir(exist_ok=True)
     with contextlib.ExitStack() as ending:
@@ -187,7 +187,7 @@ def run(options: Options, console: Console) -> int:
 
 @contextlib.contextmanager
 def log_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder; what is in it stays for a person to read where the block fails."""
+    """An empty folder. If the block fails, the folder stays for a person to read."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
@@ -199,17 +199,17 @@ def log_folder(folder: Path) -> Iterator[Path]:
 
 
 def start_host(options: Options, app_settings: dict[str, str], logs: Path) -> tuple[Host, int]:
-    """The host and its port."""
+    """Start the host. Returns the host and its port."""
     key = secrets.token_urlsafe(24)
     while True:
         port = host.choose_port(options.port)
         if options.port is None and port != host.DEFAULT_PORT:
             print(f"Port {host.DEFAULT_PORT} is in use by another program: using {port}", flush=True)
-        (RUN_FOLDER / f"run-{port}.json").unlink(missing_ok=True)  # left by a copy that was killed
+        (RUN_FOLDER / f"run-{port}.json").unlink(missing_ok=True)  # of a copy that was killed
         try:
             return host.start(options.kind, port, key, app_settings, logs), port
         except RunError:
-            # Another copy that started at the same moment may have taken the port meanwhile.
+            # Another copy that started at the same moment may have taken the port.
             if options.port is not None or host.port_is_free(port):
                 raise
 
@@ -221,7 +221,7 @@ def settings(connection: str) -> dict[str, str]:
 
 
 def show_samples(running: Host, connection: str, console: Console) -> bool:
-    """Post the samples and show what became of them; whether each is where it should be."""
+    """Post the samples and show their results. Returns whether each result is as expected."""
     posted = []
     total = len(demo.read_samples())
     with console.status("") as status:
@@ -252,7 +252,7 @@ def facts_of(running: Host, connection: str) -> dict[str, str | int]:
 
 
 def show_addresses(facts: dict[str, str | int], running: Host, file: Path, console: Console) -> None:
-    """Each value on a line of its own and never wrapped, so that it can be copied."""
+    """Print each value on a separate line without wrapping, so that it can be copied."""
     curl = (
         f"curl -i '{facts['intake_url']}' -H 'x-functions-key: {facts['function_key']}' "
         "-H 'Content-Type: application/json' --data-binary @samples/01-https-example.json"
@@ -260,7 +260,7 @@ def show_addresses(facts: dict[str, str | int], running: Host, file: Path, conso
     lines = {
         "Intake address": str(facts["intake_url"]),
         "Post a lead": curl,
-        "Where it stands": f"curl '{running.base_url}/api/status/LEAD_ID' -H 'x-functions-key: {facts['function_key']}'",
+        "State of a lead": f"curl '{running.base_url}/api/status/LEAD_ID' -H 'x-functions-key: {facts['function_key']}'",
         "Console in the browser": f"{running.base_url}/api/console",
         "Key to sign in there": str(facts["function_key"]),
         "Management address": str(facts["management_url"]),
@@ -275,14 +275,14 @@ def show_addresses(facts: dict[str, str | int], running: Host, file: Path, conso
 
 
 def follow(running: Host) -> None:
-    """Show the host's log as it grows, until a signal. Raises RunError where the host ends by itself."""
+    """Show the host's log as it grows, until a signal. Raises RunError if the host ends by itself."""
     parent = os.getppid()
     with running.log_file.open(errors="replace") as log:
         log.seek(0, os.SEEK_END)
         while not running.has_ended():
             print(log.read(), end="", flush=True)
             if os.getppid() != parent:
-                raise Stop  # make was killed: nobody is there to end this by hand
+                raise Stop  # make was killed, so no one can end this program
             time.sleep(0.3)
     raise RunError(f"{running.name} ended by itself, see {shown(running.log_file)}: {host.last_line(running.log)}")
 
@@ -292,7 +292,7 @@ def shown(path: Path) -> str:
 
 
 def stop_on_signals() -> None:
-    """Turn the first SIGINT, SIGTERM or SIGHUP into `Stop`; later ones leave the ending alone."""
+    """Turn the first SIGINT, SIGTERM or SIGHUP into `Stop`. Later signals do not interrupt the shutdown."""
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup asks to ignore it
         numbers.append(signal.SIGHUP)
@@ -307,7 +307,7 @@ def stop_on_signals() -> None:
 
 
 def main() -> int:
-    # Storage and app are on this machine: no proxy that the environment names is asked for them.
+    # Storage and app are on this machine, so requests must not go through a proxy.
     os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"]))
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     stop_on_signals()

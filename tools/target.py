@@ -1,9 +1,9 @@
-"""Which host the tests and tools are for, from the environment.
+"""The host for tests and tools, from the environment.
 
-HOST=devhost               devhost, started where a test needs it
-HOST=func                  Azure Functions Core Tools, likewise
-HOST=http://127.0.0.1:7071 a host that runs already, with an account of its own for the tests; with it belong
-HOST_KEY=…                 that host's master key, by which the functions' keys are asked for
+HOST=devhost               devhost, started by the tests that need it
+HOST=func                  Azure Functions Core Tools, started by the tests that need them
+HOST=http://127.0.0.1:7071 a running host with a separate storage account for the tests; it needs the next two settings
+HOST_KEY=…                 the master key of that host, which gives access to the functions' keys
 HOST_STORAGE=…             the connection string of that app's LeadsStorage
 """
 
@@ -33,7 +33,7 @@ class Target:
 
 
 def read_target(environment: Mapping[str, str], default: str = "devhost") -> Target:
-    """Raises RunError, naming the setting, where one cannot be read or is missing."""
+    """Read the target. Raises RunError, which names a malformed or missing setting."""
     host = environment.get("HOST", "").strip() or default
     if host in KINDS:
         return Target(host)

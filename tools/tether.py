@@ -1,9 +1,9 @@
-"""Runs a command that ends when the process that started this one ends, however that happens.
+"""Runs a command that ends with the process that started this program, also after a crash of that process.
 
     python -m tools.tether COMMAND [ARGS...]
 
-Standard input is a pipe whose other end only the starting process holds: when it is closed, by that process or by
-the kernel, the command and what it started get SIGTERM and, `GRACE` seconds later, SIGKILL.
+Standard input is a pipe; only the starting process has its other end. When that process or the kernel closes the pipe, the
+command and its children get SIGTERM and, `GRACE` seconds later, SIGKILL.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import threading
 import time
 
 GRACE = 40.0
-"""Longer than a host gives running functions after SIGTERM."""
+"""Seconds. Longer than a host gives running functions after SIGTERM."""
 
 
 def main(command: list[str]) -> int:
-    """Run the command; its exit status, negative where a signal ended it."""
-    # A session of its own: Ctrl-C at the terminal is for the starting process, which ends its children in order.
+    """Run the command. Returns its exit status, negative if a signal ended it."""
+    # A separate session, because Ctrl-C at the terminal is for the starting process, which ends its children in order.
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     threading.Thread(target=_end_with_parent, args=(child,), daemon=True).start()
     return child.wait()
 
 
 def _end_with_parent(child: subprocess.Popen[bytes]) -> None:
-    os.read(sys.stdin.fileno(), 1)  # not sys.stdin, whose lock would be held when this process ends first
+    os.read(sys.stdin.fileno(), 1)  # sys.stdin would hold its lock if this process ends first
     _signal_group(child, signal.SIGTERM)
     time.sleep(GRACE)
     _signal_group(child, signal.SIGKILL)

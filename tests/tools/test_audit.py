@@ -80,7 +80,7 @@ def test_a_service_that_knows_nothing_is_not_believed(
 ) -> None:
     service.vulnerable.clear()
     assert main(arguments) == UNKNOWN
-    assert "the planted urllib3==1.24.1 was not found" in capsys.readouterr().err
+    assert "pip-audit did not find the planted urllib3==1.24.1" in capsys.readouterr().err
     assert service.asked == [PLANTED]
 
 
