@@ -99,7 +99,7 @@ def test_a_test_lead_that_is_taken_when_it_is_sent_once_more_is_said_to_be(
     endpoint.status = 200
     with working(pipeline):
         shown = run("offers", "test", "contoso.crm", "--show-answer")
-    assert "hook: sent once more from this machine, and taken. The receiver is called again with the same" in shown.err
+    assert "hook: sent once more from this machine, and taken. The receiver gets another call" in shown.err
 
 
 def test_validate_and_doctor_show_the_answer_at_the_shell_and_not_in_json_or_over_http(

@@ -364,7 +364,7 @@ def test_a_field_that_there_is_not_is_named_with_what_to_do(place: str) -> None:
             "destinations.0.settings.table_service_uri",
             "https://other.table.core.windows.net",
             "destinations.0.settings.connection_string: ",
-            "an account is named once",
+            "but not both",
         ),
     ],
 )

@@ -181,7 +181,7 @@ def test_who_saves_between_our_look_and_our_write_is_not_overwritten(
         ),
         (
             {"destinations": [TABLE | {"settings": {"connection_string": "env:A", "table_service_uri": "https://a"}}]},
-            "destinations.0.settings.connection_string: leave it out, or",
+            "destinations.0.settings.connection_string: set connection_string or",
         ),
         ({"destinations": [TABLE, TABLE]}, "destinations: two of them have the same name"),
         ({"destinations": [TABLE | {"when": {"stage": ["hot"]}}]}, "destinations.0.when.stage.0: "),
