@@ -26,7 +26,7 @@ TIMES = tuple(field.name for field in fields(Times))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until a signal; the exit status is 0, 1 where the host ends itself, 2 where it cannot start."""
+    """Run until a signal. Returns the exit status: 0, 1 if the host ends itself, 2 if it cannot start."""
     options = _parser().parse_args(arguments)
     status = 0
     try:
@@ -136,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=SECONDS",
-        help=f"another one of the host's own times: {', '.join(TIMES)}; may be repeated",
+        help=f"another value for one of the host's times: {', '.join(TIMES)}; may be repeated",
     )
     tests.add_argument(
         "--clock-factor",
@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         "--clock-epoch",
         type=float,
         metavar="UNIXTIME",
-        help="where the fast time began; hosts that share a storage share it",
+        help="when the fast time began; the same for all hosts on one storage account",
     )
     return parser
 

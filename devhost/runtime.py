@@ -175,7 +175,7 @@ def load_app(app_dir: str | Path, function_timeout: float | None = None) -> Load
     folder = Path(app_dir).resolve()
     if _loaded is not None:
         if _loaded[0] != folder:
-            raise StartError(f"this process has loaded {_loaded[0]}: use a process of its own for {folder}")
+            raise StartError(f"this process has loaded {_loaded[0]}: use another process for {folder}")
         return _loaded[1]
     if not (folder / "function_app.py").is_file():
         raise StartError(f"no function_app.py in {folder}: name the folder of the app with --app-dir")

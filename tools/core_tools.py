@@ -100,9 +100,9 @@ def preloading_app(folder: Path, modules: Sequence[str]) -> Path:
 
 
 def function_keys(base_url: str, master: str) -> dict[str, str]:
-    """Each function's own key by the function's name, from the host's admin API, which makes the keys that are missing.
+    """Function's name → its own key, from the host's admin API. The host creates missing keys.
 
-    Raises AdminError where the host does not answer, or refuses the master key.
+    Raises AdminError if the host does not answer, or refuses the master key.
     """
     names = [function["name"] for function in _admin(base_url, "functions", master)]
     return {name: _own_key(_admin(base_url, f"functions/{urllib.parse.quote(name)}/keys", master)) for name in names}

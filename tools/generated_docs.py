@@ -118,7 +118,7 @@ def main(arguments: list[str]) -> int:
         after = made(name, before)
         if before != after:
             behind = True
-            print(f"{name} is behind the code: make docs" if "--check" in arguments else f"{name} written")
+            print(f"{name} is outdated: run make docs" if "--check" in arguments else f"{name} written")
             if "--check" not in arguments:
                 path.write_text(after)
     return 1 if behind and "--check" in arguments else 0

@@ -70,13 +70,13 @@ def _scalar_text(value: object) -> str:
     return str(value)
 
 
-_quoted: Final = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make one each time
+_quoted: Final = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps makes an encoder for each call
 
 
 def _add_json(parts: list[str], value: object, depth: int) -> None:
-    """JSON with the numbers as they were written, which json.dumps can't do. In parts: what stands deep inside is copied once.
+    """Append a value's JSON in parts, so that deep values are copied once. Numbers keep their digits, unlike in json.dumps.
 
-    Raises RecursionError below `_DEEPEST`, wherever on the stack it is: what was taken in once can be read again.
+    Raises RecursionError below `_DEEPEST`, whatever the depth of the stack, so that a value that was read once can be read again.
     """
     if depth > _DEEPEST:
         raise RecursionError

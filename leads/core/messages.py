@@ -43,7 +43,7 @@ class MessageTooNew(Exception):
 
 
 class MessageUnreadable(Exception):
-    """The app did not write this message. The text says what is wrong, and holds nothing of the message."""
+    """The app did not write this message. The text says what is wrong, and quotes nothing of the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def decode(text: str | bytes) -> Message:
     try:
         return _from_wire(wire)
     except Exception:  # noqa: BLE001 - whatever the fault is: the message is kept for a person
-        raise MessageUnreadable("the message lacks a field or has one of the wrong type") from None
+        raise MessageUnreadable("a field of the message is missing or has the wrong type") from None
 
 
 def _from_wire(wire: dict[str, Any]) -> Message:

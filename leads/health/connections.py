@@ -43,7 +43,7 @@ class _View:
 
 
 class Connections:
-    """The connections' table, and what this instance has learned since it read the table."""
+    """The table of connections, and the outcomes that this instance has recorded since it read the table."""
 
     def __init__(self, table: Table, named: Callable[[str], Mapping[str, str]]) -> None:
         """`named`: the event fields for a connection's host and the offers that use it, by the connection's id."""

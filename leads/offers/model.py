@@ -49,7 +49,7 @@ def _country_code(text: str) -> str:
     """The country's code, as leads hold it. Raises ValueError, because an unknown country would silently exclude all leads."""
     code = Lead(country=text.strip()).country_code
     if not code:
-        raise ValueError("is no country: write its ISO 3166 code, such as DE")
+        raise ValueError("is not a country: write its ISO 3166 code, such as DE")
     return code
 
 

@@ -100,7 +100,7 @@ class Offers:
         return tuple(stored for stored in readable if not unreadable or stored.offer.id != DEFAULT_OFFER)
 
     def read(self) -> tuple[list[StoredOffer], list[UnreadableOffer]]:
-        """The stored offers, by id, and those that this release can't read."""
+        """The stored offers, by id, and the rows that this release can't read."""
         readable: list[StoredOffer] = []
         unreadable: list[UnreadableOffer] = []
         for entity in self._table.query(f"PartitionKey eq '{_PARTITION}'"):
@@ -111,7 +111,7 @@ class Offers:
         return sorted(readable, key=lambda stored: stored.offer.id), unreadable
 
     def stored(self) -> list[StoredOffer]:
-        """The stored offers, by id. Raises `UnreadableOffer` where this release can't read one."""
+        """The stored offers, by id. Raises `UnreadableOffer` if this release can't read one."""
         readable, unreadable = self.read()
         if unreadable:
             raise unreadable[0]
@@ -171,5 +171,5 @@ def _stored(entity: Any) -> StoredOffer:
     except ValidationError as error:
         raise UnreadableOffer(entity["RowKey"], first_problem(error)) from None
     if not isinstance(changed_at := entity.get("changed_at"), datetime):
-        raise UnreadableOffer(entity["RowKey"], "changed_at: is missing or no time")
+        raise UnreadableOffer(entity["RowKey"], "changed_at: is missing or not a time")
     return StoredOffer(offer=offer, etag=entity.metadata["etag"], changed_at=changed_at)

@@ -84,7 +84,7 @@ def read_time(entity: Mapping[str, Any], column: str) -> datetime:
     """A required time of a row. Raises TypeError if it is missing or not a time."""
     found = entity.get(column)
     if not isinstance(found, datetime):
-        raise TypeError(f"{column} is no time")
+        raise TypeError(f"{column} is not a time")
     return found
 
 

@@ -73,7 +73,7 @@ def _check_connection_string(text: str) -> str:
     complete = {"accountname", "accountkey"} <= names or (signed and addressed)
     sound = all(pattern.fullmatch(values[name]) for name, pattern in _PARTS.items() if name in names)
     if text and not (complete and sound and len(names) == len(parts) and CONNECTION_STRING.fullmatch(text)):
-        raise ValueError("is no storage connection string: copy the whole one, or set UseDevelopmentStorage=true")
+        raise ValueError("is not a storage connection string: copy the whole string, or set UseDevelopmentStorage=true")
     return text
 
 
@@ -85,7 +85,7 @@ def _check_account_name(text: str) -> str:
 
 def _check_credential(text: str) -> str:
     if text.strip().lower() not in {"", "managedidentity"}:
-        raise ValueError("must be managedidentity, or left out to use the Azure login that the machine has")
+        raise ValueError("must be managedidentity, or left out to use the machine's Azure login")
     return text.strip().lower()
 
 
@@ -103,8 +103,8 @@ def _check_service_address(text: str, info: ValidationInfo) -> str:
     address, account = _check_address(text), info.data.get("storage_account_name", "")
     if account and is_of_another_account(address, account):
         raise ValueError(
-            "is of another account than LeadsStorage__accountName: the host would read one account's queue and the app fill "
-            "the other's; remove LeadsStorage__accountName, or correct the one that is wrong"
+            "is of another account than LeadsStorage__accountName: the host would read one account's queue, and the app would "
+            "write to the other's; remove LeadsStorage__accountName, or correct the wrong setting"
         )
     return address
 

@@ -14,10 +14,10 @@ _REMEDIES: Final = {
     "AuthorizationPermissionMismatch": _NEEDS_ROLES,
     "InsufficientAccountPermissions": _NEEDS_ROLES,
     "KeyBasedAuthenticationNotPermitted": (
-        "the account takes no keys: set LeadsStorage__accountName and LeadsStorage__credential instead of LeadsStorage, "
+        "the account does not accept keys: set LeadsStorage__accountName and LeadsStorage__credential instead of LeadsStorage, "
         f"and {_NEEDS_ROLES}"
     ),
-    "AccountIsDisabled": "the account is disabled: look at it, and at its subscription, in the Azure portal",
+    "AccountIsDisabled": "the account is disabled: check the account and its subscription in the Azure portal",
 }
 
 
@@ -41,7 +41,7 @@ def storage_problem(error: StorageError) -> StorageProblem:
     answer = f"{error.status_code} {code}".rstrip()
     if error.status_code in {401, 403}:
         remedy = _REMEDIES.get(code) or (
-            f"check the key, or give your login the roles {ROLES}; a firewall of the account refuses like this, too"
+            f"check the key, or give your login the roles {ROLES}; a firewall of the account gives the same answer"
         )
         return StorageProblem(f"the storage account refuses ({answer})", remedy)
     return StorageProblem(
@@ -54,5 +54,5 @@ def no_login() -> StorageProblem:
     return StorageProblem(
         "there is no Azure login",
         "run az login, or set LeadsStorage to a connection string; the deployed app needs an identity, and "
-        "LeadsStorage__clientId where that is a user-assigned one",
+        "LeadsStorage__clientId if that identity is user-assigned",
     )

@@ -276,9 +276,9 @@ def test_a_wrong_key_is_said_so(run: Run, fresh_storage: str, monkeypatch: pytes
     ("environment", "problem"),
     [
         ({}, "No storage is configured: set LeadsStorage to a connection string"),
-        ({"LeadsStorage": "AccountKey=c2VjcmV0"}, "LeadsStorage: is no storage connection string"),
-        ({"LeadsStorage": "c2VjcmV0"}, "LeadsStorage: is no storage connection string"),
-        ({"LeadsStorage": "AccountName=a;AccountKey=b;c2VjcmV0"}, "LeadsStorage: is no storage connection string"),
+        ({"LeadsStorage": "AccountKey=c2VjcmV0"}, "LeadsStorage: is not a storage connection string"),
+        ({"LeadsStorage": "c2VjcmV0"}, "LeadsStorage: is not a storage connection string"),
+        ({"LeadsStorage": "AccountName=a;AccountKey=b;c2VjcmV0"}, "LeadsStorage: is not a storage connection string"),
         ({"LeadsStorage__credential": "c2VjcmV0"}, "LeadsStorage__credential: "),
     ],
 )

@@ -66,7 +66,7 @@ def test_the_environment_and_the_flag_say_otherwise(command: Run, app: App, monk
     assert app.journal[-1].target == "/api/report/offers"
     asked = len(app.journal)
     monkeypatch.setenv("LeadsStorage", "AccountKey=c2VjcmV0")
-    assert one_line(command("offers", "list"), 2).startswith("LeadsStorage: is no storage connection string")
+    assert one_line(command("offers", "list"), 2).startswith("LeadsStorage: is not a storage connection string")
     assert len(app.journal) == asked
 
 

@@ -453,7 +453,7 @@ def test_app_source_goes_by_any_of_its_names(name: str) -> None:
 
 def test_a_country_that_no_lead_can_be_from_is_refused() -> None:
     said = refusal(changed("destinations.0.when.country", ["DE", "Narnia"]))
-    assert said == "destinations.0.when.country.1: is no country: write its ISO 3166 code, such as DE"
+    assert said == "destinations.0.when.country.1: is not a country: write its ISO 3166 code, such as DE"
 
 
 conditions = st.builds(

@@ -162,7 +162,7 @@ def test_without_any_storage_the_rest_is_said(monkeypatch: pytest.MonkeyPatch, r
 def test_a_connection_string_that_is_none_is_one_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LeadsStorage", "AccountKey=s3cret")
     wrong = only(examined(), Area.SETTINGS, Level.WRONG)
-    assert (wrong.about, wrong.says.split(":")[0]) == ("LeadsStorage", "is no storage connection string")
+    assert (wrong.about, wrong.says.split(":")[0]) == ("LeadsStorage", "is not a storage connection string")
 
 
 def test_addresses_of_another_account_than_the_one_named_are_wrong(

@@ -111,7 +111,7 @@ def test_what_a_function_raises_is_its_result(function_app: LoadedApp, monkeypat
 
 def test_one_app_a_process(indexed_app: LoadedApp, tmp_path: Path) -> None:
     assert load_app(APP_DIR) is indexed_app
-    with pytest.raises(StartError, match="a process of its own"):
+    with pytest.raises(StartError, match="use another process for"):
         load_app(tmp_path)
 
 
