@@ -219,7 +219,7 @@ class Crm(Destination):
             return self.result_of(failure)
 
     def result_of(self, failure: Exception) -> CheckResult:
-        """The check's result for one of `FAILURES`. A host whose answers can't be read does not belong to the vendor."""
+        """The check's result for one of `FAILURES`. An unreadable answer means that the host is not the vendor's."""
         found = check_result(self.outcome_of(failure), self.out_of_reach, self.addresses)
         if found.code == UNREADABLE.code:
             return CheckResult(ok=False, problem=self.wrong_address, code=found.code)

@@ -44,7 +44,7 @@ def told(body: str | bytes, *known: str, status: int = 401) -> str:
         ("Bearer s3cret is no s3cret; S3CRET", "401 *** is no ***; ***"),
     ],
 )
-def test_a_refusal_is_told_in_one_redacted_line(body: str, shown: str | None) -> None:
+def test_a_refusal_is_shown_in_one_redacted_line(body: str, shown: str | None) -> None:
     assert told(body, "Bearer s3cret") == (shown or f"401 {body}")
 
 
@@ -53,7 +53,7 @@ def test_an_answer_that_cannot_be_read_as_text_is_only_a_status() -> None:
         assert told(body, "s3cret-one") == "401 and nothing that can be shown"
 
 
-def test_of_an_answer_of_success_only_the_error_in_it_is_told() -> None:
+def test_only_the_error_in_a_successful_answer_is_shown() -> None:
     assert told('{"value":[{"name":"Ada"}]}', status=200) == ""
     assert told('{"success":false,"errors":[{"code":"610"}]}', status=200) == '200 "errors":[{"code":"610"}]}'
 

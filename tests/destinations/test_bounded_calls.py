@@ -42,19 +42,19 @@ class Anything(Destination):
         return []
 
 
-def test_what_a_check_says_is_what_it_says() -> None:
+def test_a_checks_result_is_passed_on() -> None:
     said = CheckResult(ok=False, problem="the secret has expired", code="401")
     assert check_connection(Anything(lambda: said)) is said
 
 
-def test_a_check_that_raises_stands_against_nothing_and_says_where_without_the_data() -> None:
+def test_a_check_that_raises_names_the_place_in_the_code_and_no_data() -> None:
     found = check_connection(Anything(lambda: NOTHING["marker@example.com"]))
     assert found.ok and "fault" in found.problem
     assert found.code.startswith("KeyError at test_bounded_calls.py:")
     assert "marker" not in repr(found)
 
 
-def test_a_check_has_so_many_seconds_for_all_its_requests(monkeypatch: Any) -> None:
+def test_a_check_has_one_time_limit_for_all_its_requests(monkeypatch: Any) -> None:
     now = [0.0]
     monkeypatch.setattr("leads.platform.deadline.monotonic", lambda: now[0])
 

@@ -42,7 +42,7 @@ def test_empty_fields_are_filled_and_others_stay() -> None:
     assert changes(values, ours=False) == {"Phone": "1617"}
 
 
-def test_what_a_person_has_emptied_stays_empty() -> None:
+def test_a_field_that_a_person_has_emptied_stays_empty() -> None:
     assert changes({"Name": "Oneil", "Phone": None, "Rating": "Cold"}, edited=True) == {}
 
 
@@ -69,7 +69,7 @@ def test_fields_that_were_not_asked_for_are_not_taken_for_empty() -> None:
         ("Cold", {"edited": True, "overwrite": True}, True),
     ],
 )
-def test_a_rating_rises_from_what_we_have_set(now: str | None, options: dict[str, Any], raised: bool) -> None:
+def test_a_rating_rises_from_the_apps_own_rating(now: str | None, options: dict[str, Any], raised: bool) -> None:
     made = changes({"Name": "x", "Phone": "1", "Rating": now}, **options)
     assert ("Rating" in made) is raised
 

@@ -1,4 +1,4 @@
-"""A check made of parts: what stands against a connection, and what does not."""
+"""A check that consists of parts: what counts against a connection, and what does not."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ def test_an_answer_that_is_too_large_comes_from_a_vendor_that_answers() -> None:
 
 
 @pytest.mark.parametrize("failure", [RIGHT_MISSING, NoToken(Misconfigured("It lacks a right.", "403"))], ids=str)
-def test_what_every_lead_would_fail_for_stands_against_the_connection(failure: Exception) -> None:
+def test_a_problem_of_every_lead_counts_against_the_connection(failure: Exception) -> None:
     expected = CheckResult(ok=False, problem="It lacks a right.", code="403")
     assert check_of([raises(failure), fine], [], judged) == check_of([fine, raises(failure)], [], judged) == expected
 
 
-def test_what_leads_do_without_is_told_and_stands_against_nothing() -> None:
+def test_a_missing_extra_is_reported_and_does_not_count_against_the_connection() -> None:
     found = check_of([fine], [lambda: "The owner is disabled.", raises(RIGHT_MISSING), fine], judged)
     assert found.ok and found.code == "check"
     assert found.problem == "The owner is disabled. The check could not find everything out (403)."

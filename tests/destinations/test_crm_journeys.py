@@ -63,7 +63,7 @@ def with_settings(crm: CrmSubject, **more: Any) -> dict[str, Any]:
 
 
 def lose_answer(pipeline: Pipeline, crm: CrmSubject, action: str) -> str:
-    """A lead whose answer is lost, until it is delivered all the same."""
+    """Deliver a lead after a lost answer."""
     crm.vendor.fail_next(LOSE_ANSWER, crm.is_write)
     lead = deliver(pipeline, action)
     assert pipeline.delivery(lead).state is State.RETRY
@@ -86,7 +86,7 @@ def told(crm: CrmSubject, leads: list[str]) -> list[str]:
 # --- One record, each stage once ----------------------------------------------------------------------------------------
 
 
-def test_each_stage_is_told_once_on_the_one_record_and_the_rating_rises(pipeline: Pipeline, crm: CrmSubject) -> None:
+def test_each_stage_is_stored_once_at_the_one_record_and_the_rating_rises(pipeline: Pipeline, crm: CrmSubject) -> None:
     actions = ("INS", "StartTestDrive", "PLT", "INS")
     leads = []
     for number, action in enumerate(actions):
@@ -121,7 +121,7 @@ def test_leads_that_overlap_after_a_lost_answer_are_one_record_with_each_stage_o
 
 
 @searching
-def test_a_search_that_is_switched_off_finds_nobody(pipeline: Pipeline, crm: CrmSubject) -> None:
+def test_a_search_that_is_switched_off_finds_no_record(pipeline: Pipeline, crm: CrmSubject) -> None:
     crm.add(email=EMAIL)
     pipeline.offer(with_settings(crm, **crm.without_search))
     deliver(pipeline)
@@ -136,7 +136,7 @@ def test_leads_without_an_address_are_not_searched_for_and_never_merge(pipeline:
 
 
 @searching
-def test_what_is_missing_is_a_visible_placeholder_or_the_domain(pipeline: Pipeline, crm: CrmSubject) -> None:
+def test_a_missing_value_is_a_visible_placeholder_or_the_domain(pipeline: Pipeline, crm: CrmSubject) -> None:
     for email in ("someone@contoso.example.com", "someone@gmail.com"):
         deliver(pipeline, UserDetails={"Email": email})
     own, free = crm.people().values()
@@ -165,7 +165,7 @@ def test_offers_that_share_a_credential_share_a_token(pipeline: Pipeline, crm: C
     assert len(asked) == crm.has_tokens
 
 
-# --- What stands there --------------------------------------------------------------------------------------------------
+# --- Existing records ---------------------------------------------------------------------------------------------------
 
 
 def test_nothing_that_a_person_has_edited_is_overwritten(pipeline: Pipeline, crm: CrmSubject) -> None:
@@ -181,7 +181,7 @@ def test_nothing_that_a_person_has_edited_is_overwritten(pipeline: Pipeline, crm
 
 @rated
 @pytest.mark.parametrize("has_task", [True, False])
-def test_a_rating_that_nobody_has_changed_rises_and_edits_are_not_forgotten(
+def test_a_rating_that_no_person_has_changed_rises_and_edits_are_not_forgotten(
     pipeline: Pipeline, crm: CrmSubject, has_task: bool
 ) -> None:
     if has_task and "task" in destination_class(crm.type_name).follow_ups:
@@ -205,7 +205,7 @@ def test_edits_are_not_forgotten_when_an_answer_is_lost(pipeline: Pipeline, crm:
     assert values["rating"] in ("hot", "") and values["title"] == ""
 
 
-def test_what_a_later_lead_adds_fills_what_is_empty_or_a_placeholder(pipeline: Pipeline, crm: CrmSubject) -> None:
+def test_a_later_lead_fills_empty_fields_and_placeholders(pipeline: Pipeline, crm: CrmSubject) -> None:
     deliver(pipeline, UserDetails={"Email": "someone@gmail.com"})
     deliver(pipeline, "PLT", "someone@gmail.com")
     values = one(crm)[1]
@@ -340,7 +340,7 @@ def test_nothing_of_the_customer_or_of_secrets_is_logged_or_kept_with_the_attemp
 
 @one_each
 @pytest.mark.parametrize("answer", [None, Response(500), Response(429), Broken(acts=False)])
-def test_a_check_during_an_outage_blames_nobody(pipeline: Pipeline, crm: CrmSubject, answer: Any) -> None:
+def test_a_check_during_an_outage_blames_no_setting(pipeline: Pipeline, crm: CrmSubject, answer: Any) -> None:
     crm.vendor.fault = lambda request: answer or (None if request.path.endswith("/token") else crm.busy)
     result = check_anew(pipeline, crm.config)
     assert not result.ok and result.transient
@@ -348,9 +348,7 @@ def test_a_check_during_an_outage_blames_nobody(pipeline: Pipeline, crm: CrmSubj
 
 @one_each
 @pytest.mark.parametrize("status", [200, 302, 404])
-def test_what_answers_that_is_not_the_vendor_is_the_wrong_address(
-    pipeline: Pipeline, crm: CrmSubject, status: int
-) -> None:
+def test_a_host_that_is_not_the_vendors_means_a_wrong_address(pipeline: Pipeline, crm: CrmSubject, status: int) -> None:
     crm.vendor.fault = lambda request: Response(status, b"<html>Welcome</html>")
     result = check_anew(pipeline, crm.config)
     assert not result.ok and not result.transient

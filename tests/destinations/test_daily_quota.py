@@ -101,7 +101,7 @@ def test_a_limit_that_was_lowered_waits_until_there_is_room_below_it(fresh_stora
     assert quota(fresh_storage, 1).used_up_until() == datetime(2026, 2, 1, 18, 5, tzinfo=UTC)
 
 
-def test_what_was_not_used_is_given_back(fresh_storage: str, time: Time) -> None:
+def test_an_unused_count_is_given_back(fresh_storage: str, time: Time) -> None:
     first, second = quota(fresh_storage, 1), quota(fresh_storage, 1)
     taken = first.take()
     assert take_all(second) == 0
@@ -110,7 +110,7 @@ def test_what_was_not_used_is_given_back(fresh_storage: str, time: Time) -> None
     assert take_all(second) == 1
 
 
-def test_while_nobody_else_takes_one_costs_one_request(
+def test_without_other_instances_a_use_needs_one_request(
     fresh_storage: str, time: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = quota(fresh_storage, 10)
@@ -187,7 +187,7 @@ def seconds(least: int, most: int) -> st.SearchStrategy[timedelta]:
 
 waits = seconds(0, 200) | seconds(3400, 3800) | seconds(24 * 3600 - 200, 25 * 3600 + 500) | seconds(0, 6 * 3600)
 steps = st.lists(st.tuples(waits, seconds(-150, 150), st.booleans()), max_size=60)
-"""Each so much later than the one before, on an instance whose clock is so far ahead; whether it is given back."""
+"""For each use: the time since the use before, how far the instance's clock is ahead, and whether the use is given back."""
 
 
 @example(

@@ -45,9 +45,7 @@ def client(authority: Authority) -> HttpClient:
 # --- Answers ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_answer_comes_back_whole_and_the_request_is_what_was_asked_for(
-    client: HttpClient, authority: Authority
-) -> None:
+def test_an_answer_is_complete_and_the_request_is_as_asked_for(client: HttpClient, authority: Authority) -> None:
     with raw_server(authority.server_context(), answer("201 Created", b'{"id":1}', "X-Thing: a")) as server:
         got = client.request("POST", server.url, headers={"X-Own": "b"}, body="é")
         assert (got.status, got.json(), got.headers["x-thing"]) == (201, {"id": 1}, "a")
@@ -107,7 +105,7 @@ def test_a_connection_is_used_again(client: HttpClient, authority: Authority) ->
         (gzip_bomb, Failure.ANSWER_TOO_LARGE),
     ],
 )
-def test_what_breaks_after_the_request_left_may_have_been_acted_on(
+def test_after_a_failure_behind_the_first_byte_the_vendor_may_have_acted(
     client: HttpClient, authority: Authority, behave: Behaviour, failure: Failure
 ) -> None:
     with raw_server(authority.server_context(), behave) as server, pytest.raises(NoAnswer) as no:
@@ -149,7 +147,7 @@ def test_many_quick_requests_leave_no_thread_behind(client: HttpClient, authorit
         ("https://a..b/", Failure.NO_SUCH_HOST),
     ],
 )
-def test_what_fails_before_the_request_leaves_was_not_sent(client: HttpClient, url: str, failure: Failure) -> None:
+def test_after_a_failure_before_the_first_byte_nothing_was_sent(client: HttpClient, url: str, failure: Failure) -> None:
     with pytest.raises(NoAnswer) as no:
         client.request("POST", url, body=b"{}")
     assert (no.value.failure, no.value.sent) == (failure, False)
@@ -230,7 +228,7 @@ def test_the_address_that_is_dialled_is_what_counts(authority: Authority, host: 
     assert no.value.failure in {Failure.ADDRESS_REFUSED, Failure.NO_SUCH_HOST}
 
 
-def test_an_open_port_of_a_private_network_can_not_be_told_from_a_closed_one(authority: Authority) -> None:
+def test_open_and_closed_ports_of_a_private_network_give_the_same_failure(authority: Authority) -> None:
     guarded = HttpClient(1, (), authority.bundle)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(0)
@@ -241,7 +239,7 @@ def test_an_open_port_of_a_private_network_can_not_be_told_from_a_closed_one(aut
             listening.accept()
 
 
-def test_http_is_no_way_out(client: HttpClient) -> None:
+def test_http_without_tls_is_refused(client: HttpClient) -> None:
     with raw_server(None, answer()) as server, pytest.raises(NoAnswer, match="address_refused"):
         client.request("GET", server.url.replace("https:", "http:"))
     assert server.requests == []

@@ -52,7 +52,7 @@ def test_any_text_is_a_template_or_refused_in_one_line(text: str) -> None:
     "template",
     ["{frist_name}", "{}", "{0}", "{first_name!r}", "{first_name:>9}", "{first_name.x}", "{campaign}", "{", "}"],
 )
-def test_what_names_no_field_is_refused(template: str) -> None:
+def test_an_unknown_name_in_a_template_is_refused(template: str) -> None:
     with pytest.raises(ValueError, match=r"field|template|leave out"):
         check_template(template)
 
@@ -67,7 +67,7 @@ def test_a_mapping_adds_replaces_and_takes_out() -> None:
     assert merged == {"a": "{company}", "c": 9, "d": "{note}"}
 
 
-def test_constants_stay_what_they_are_and_empty_texts_are_left_out() -> None:
+def test_constants_keep_their_type_and_empty_texts_are_left_out() -> None:
     mapping: dict[str, MappingValue] = {
         "number": 8,
         "flag": False,

@@ -1,4 +1,4 @@
-"""The rate limiter, simulated: processes with clocks of their own share a limit, and the vendor judges by the true time."""
+"""The rate limiter in a simulation: processes with different clocks share a limit, and the vendor counts by the true time."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class World:
 
 
 class SlowTable(Table):
-    """Conditional writes, Timestamps, and answers whose Date knows whole seconds only."""
+    """Conditional writes, Timestamps, and answers with a Date in whole seconds."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -122,14 +122,14 @@ class Process:
         self.call(seconds)
 
     def call_while_another_does(self, seconds: float) -> None:
-        def meanwhile() -> None:
+        def in_between() -> None:
             begun = self.world.now
             for other in self.others:
                 other.act("first_call", seconds)
             self.world.calls.append((begun, self.world.now))
 
         self._open()
-        self._call(meanwhile)
+        self._call(in_between)
 
     def call_without_an_answer(self, seconds: float) -> None:
         def lost() -> None:
@@ -260,7 +260,7 @@ def test_the_slot_of_a_killed_process_is_free_again_once_nothing_of_it_can_count
 
 
 @pytest.mark.parametrize("fault", ["lose_the_next_request", "lose_the_next_answer"])
-def test_a_slot_whose_end_storage_did_not_take_is_given_back_with_the_next_call(world: World, fault: str) -> None:
+def test_a_slot_that_storage_did_not_release_is_given_back_with_the_next_call(world: World, fault: str) -> None:
     (process,) = processes(world, 0.0)
     for _ in range(6):
         process.act("first_call", 1)

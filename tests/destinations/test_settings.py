@@ -49,7 +49,7 @@ def test_a_setting_says_whether_it_is_a_secret(type_name: str, name: str) -> Non
 
 
 @pytest.mark.parametrize(("setting", "value"), MICROSOFTS.items(), ids=str)
-def test_what_the_marketplace_takes_is_taken_here_too(setting: tuple[str, str], value: str) -> None:
+def test_addresses_that_the_marketplace_accepts_are_accepted(setting: tuple[str, str], value: str) -> None:
     type_name, name = setting
     known = {"client_secret": "env:X", "secret": "env:X"}
     needed = {
@@ -72,13 +72,13 @@ def test_what_the_marketplace_takes_is_taken_here_too(setting: tuple[str, str], 
         ("azure_table", {"table": "my leads"}, "letters and digits"),
     ],
 )
-def test_a_setting_in_the_wrong_form_is_answered_with_what_is_asked_for(
+def test_a_malformed_setting_is_refused_with_the_expected_form(
     type_name: str, settings: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ValueError, match=r"^settings\.\w+: does not have the right form\.") as refused:
         read_settings(type_name, settings)
     assert words in str(refused.value)
-    assert "^" not in str(refused.value), "nobody has to read a pattern"
+    assert "^" not in str(refused.value), "no person has to read a pattern"
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_ratings_rise_and_never_fall() -> None:
     assert not is_hotter("warm", "hot") and not is_hotter("warm", "warm")
 
 
-def test_the_usual_rating_stands_in_for_one_that_is_not_configured() -> None:
+def test_a_stage_without_a_configured_rating_gets_the_usual_rating() -> None:
     def wanted(**values: str) -> FollowUp:
         return FollowUp.model_validate(values)
 
@@ -142,7 +142,7 @@ def test_the_usual_rating_stands_in_for_one_that_is_not_configured() -> None:
 
 @example("&<>\n" * 9 + "🏢" * 9, 10)
 @given(st.text(max_size=60), st.integers(10, 40))
-def test_pieces_of_html_say_what_was_written_and_split_nothing(text: str, limit: int) -> None:
+def test_pieces_of_html_hold_the_whole_text_and_split_no_part(text: str, limit: int) -> None:
     chunk = words.chunk_html(text, limit)
     assert all(len(piece.encode("utf-16-le")) <= 2 * limit for piece in chunk)
     shown = [unescape(piece.replace("<br>\n", "\n")) for piece in chunk]

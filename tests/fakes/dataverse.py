@@ -168,11 +168,11 @@ class Entra(VendorServer):
         self.resources: set[str] = set()
 
     def revoke_tokens(self) -> None:
-        """Every token that was issued so far is refused from now on."""
+        """Refuse every token that was issued so far."""
         self.issued.clear()
 
     def set_secret(self, secret: str) -> None:
-        """From now on this one alone is right."""
+        """Replace the client secret."""
         self.secrets = {secret: ""}
 
     def expire_secrets(self) -> None:
@@ -210,7 +210,7 @@ def _token_error(number: int, error: str, words: str, status: int = 400) -> Resp
 
 @dataclass
 class _State:
-    """Everything that is stored: rows by entity set and id."""
+    """Everything that is stored: rows by entity set and ID."""
 
     rows: dict[str, dict[str, dict[str, Any]]] = field(default_factory=lambda: {name: {} for name in _TABLES})
     version: int = 1000
@@ -226,11 +226,11 @@ class Dataverse(VendorServer):
         self.columns: dict[str, Column] = dict(LEAD_COLUMNS)
         self.rights: set[str] = set(RIGHTS)
         self.user = ""
-        """What is wrong with the application user: "" nothing, "missing", "disabled", or "no role"."""
+        """The fault of the application user: "" for none, "missing", "disabled", or "no role"."""
         self.team_rights: set[str] = set()
-        """What the application user holds by a team's roles alone."""
+        """The rights that the application user holds only by a team's roles."""
         self.people_rights: set[str] = {"prvReadLead", "prvReadActivity"}
-        """What every other user holds."""
+        """The rights of every other user."""
         self.has_leads = True
         """Whether Dynamics 365 Sales is installed."""
         self.leads_go_to_queues = False
@@ -258,7 +258,7 @@ class Dataverse(VendorServer):
         self.entra.__exit__(*error)
 
     def settings(self, secret: str) -> dict[str, Any]:
-        """Of a destination that delivers here; `secret` refers to the client secret."""
+        """The settings of a destination for this environment. `secret` is the reference to the client secret."""
         return {
             "url": self.url,
             "authority": self.entra.url,
@@ -287,7 +287,7 @@ class Dataverse(VendorServer):
         return [note for note in notes if not record or note["_objectid_value"] == record]
 
     def requests(self) -> int:
-        """How many requests the environment has had, tokens left out."""
+        """The number of requests to the environment, without token requests."""
         return len(self.journal)
 
     def set_secret(self, secret: str) -> None:
@@ -299,18 +299,18 @@ class Dataverse(VendorServer):
     # What a test does as a person
 
     def add_lead(self, **columns: Any) -> str:
-        """A lead that somebody else has made, at a trade show perhaps."""
+        """Add a lead as another user. Returns its ID."""
         return self._insert("leads", str(uuid.uuid4()), _lead_defaults() | columns, PERSON)
 
     def change(self, entity_set: str, identifier: str, **columns: Any) -> None:
-        """Change a user, a team or a queue: disable it, or make it another kind."""
+        """Change a user, a team or a queue."""
         self._touch(self._state.rows[entity_set][identifier], columns, PERSON)
 
     def edit(self, lead_id: str, **columns: Any) -> None:
         self._touch(self.leads[lead_id], columns, PERSON)
 
     def qualify(self, lead_id: str, *, opportunity: bool = True) -> tuple[str, str]:
-        """Returns the ids of the contact and the opportunity that it became."""
+        """Qualify a lead. Returns the IDs of its contact and opportunity."""
         contact = self._insert("contacts", str(uuid.uuid4()), {}, PERSON)
         became = {"statecode": 1, "statuscode": 3, "_parentcontactid_value": contact}
         made = self._insert("opportunities", str(uuid.uuid4()), {}, PERSON) if opportunity else ""

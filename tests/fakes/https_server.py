@@ -1,4 +1,4 @@
-"""What every vendor's stand-in shares: HTTPS on this machine, a journal of what arrived, and answers that are lost on request."""
+"""The base of the vendors' fakes: an HTTPS server on this machine, a journal of requests, and faults on request."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer; a body that is no bytes goes out as JSON."""
+    """An answer. A body other than bytes is sent as JSON."""
 
     status: int = 200
     body: Any = b""
@@ -187,7 +187,7 @@ class _Server(http.server.ThreadingHTTPServer):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def handle_error(self, *_: object) -> None:
-        """A client that vanishes or refuses the certificate is no error of the vendor's."""
+        """Ignore a client that vanishes or refuses the certificate."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

@@ -130,9 +130,9 @@ class HubSpot(VendorServer):
         self.lists: dict[str, set[str]] = {LIST: set(), DYNAMIC_LIST: set()}
         self.unsubscribed: set[str] = set()
         self.forgotten_emails: set[str] = set()
-        """Those of people whose data was deleted by the GDPR's rules."""
+        """The addresses of people with data deleted by the GDPR's rules."""
         self.hides_id = False
-        """Whether its refusal of a taken e-mail address leaves out whose it is."""
+        """Whether the refusal of a taken e-mail address leaves out the contact's ID."""
         self.embeds_errors = False
         """Whether it tells wrong values inside of the message, as older addresses do."""
         self._ids = itertools.count(6001)

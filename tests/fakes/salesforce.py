@@ -150,7 +150,7 @@ class VendorError(Exception):
 
 @dataclass
 class _State:
-    """Everything that is stored: rows by object and id, and the answers that idempotency keys stand for."""
+    """Everything that is stored: rows by object and ID, and answers by idempotency key."""
 
     rows: dict[str, dict[str, dict[str, Any]]]
     answers: dict[str, tuple[datetime, Response]] = field(default_factory=dict)
@@ -163,7 +163,7 @@ class Salesforce(VendorServer):
         super().__init__(authority)
         self.secret = "the secret"
         self.token_error: tuple[str, str] | None = None
-        """What every sign-in is refused with: the error and its description."""
+        """The error, and its description, with which every sign-in is refused."""
         self.public_key = ""
         self.audience = "https://login.salesforce.com"
         self.session = timedelta(hours=2)
@@ -176,15 +176,15 @@ class Salesforce(VendorServer):
         """Objects with the fields that field-level security hides from the app's user."""
         self.rights: dict[str, set[str]] = {name: {"read", "create", "edit"} for name in self.fields}
         self.duplicate_rule = ""
-        """"alert" or "block": leads whose e-mail a lead or contact has."""
+        """"alert" or "block", for a lead with the e-mail address of another lead or a contact."""
         self.validation_rule: Callable[[str, Mapping[str, Any]], VendorError | None] = lambda table, row: None
         self.refuses: dict[str, str] = {}
-        """Ids of records that can't be referred to, and the code with which that is refused: it names no field."""
+        """ID of a record → the code with which a reference to the record is refused. The refusal names no field."""
         self.password_expired = False
         self.requests_left: int | None = None
         self.too_many_at_once = False
         self.stores_refusals = True
-        """Whether an idempotency key stands for a refusal, too: the documents don't say."""
+        """Whether an idempotency key also stores a refusal. Salesforce does not document this."""
         self._numbers = itertools.count(100)
         self._state = _State({name: {} for name in self.fields})
         self._undo = Undo()
@@ -196,7 +196,7 @@ class Salesforce(VendorServer):
         self._state.rows["AssignmentRule"][RULE] = {"Id": RULE, "SobjectType": "Lead"}
 
     def settings(self, secret: str) -> dict[str, Any]:
-        """Of a destination that delivers here; `secret` refers to the client secret."""
+        """The settings of a destination for this organisation. `secret` is the reference to the client secret."""
         return {"url": self.url, "client_id": CLIENT, "client_secret": secret}
 
     # What a test reads
@@ -214,7 +214,7 @@ class Salesforce(VendorServer):
         return [row for row in self._living("Task") if not record or record in (row.get("WhoId"), row.get("WhatId"))]
 
     def requests(self) -> int:
-        """How many requests the API has had, tokens left out."""
+        """The number of requests to the API, without token requests."""
         return len(self.api_journal)
 
     @property
@@ -227,7 +227,7 @@ class Salesforce(VendorServer):
     # What a test does as a person
 
     def add_lead(self, **fields: Any) -> str:
-        """A lead that somebody else has made, at a trade show perhaps."""
+        """Add a lead as another user. Returns its ID."""
         return self._insert(
             "Lead", _lead_defaults(PERSON) | {"LastName": "Doe", "Company": "Elsewhere"} | fields, PERSON
         )
@@ -239,7 +239,7 @@ class Salesforce(VendorServer):
         self._touch(self._state.rows["Lead"][lead_id], fields, PERSON)
 
     def convert(self, lead_id: str, *, opportunity: bool = True) -> tuple[str, str, str]:
-        """Returns the ids of the contact, the account and the opportunity that it became."""
+        """Convert a lead. Returns the IDs of its contact, account and opportunity."""
         contact = self.add_contact()
         account = self._insert("Account", {"Name": "Example Works", "OwnerId": PERSON}, PERSON)
         made = self._insert("Opportunity", {"Name": "Example Works-"}, PERSON) if opportunity else ""
@@ -255,7 +255,7 @@ class Salesforce(VendorServer):
             task["WhoId"] = survivor
 
     def delete(self, table: str, identifier: str) -> None:
-        """To the recycle bin, with its tasks."""
+        """Move a record with its tasks to the recycle bin."""
         for row in [self._state.rows[table][identifier], *self.tasks(identifier)]:
             row["IsDeleted"] = True
 
@@ -268,11 +268,11 @@ class Salesforce(VendorServer):
         self.fields["Lead"]["CountryCode"] = Field("picklist", 10, codes or ("US", "DE", "IE"))
 
     def set_secret(self, secret: str) -> None:
-        """From now on this one alone is right."""
+        """Replace the client secret."""
         self.secret = secret
 
     def revoke_tokens(self) -> None:
-        """Every token that was issued so far is refused from now on."""
+        """Refuse every token that was issued so far."""
         self.sessions.clear()
 
     # Requests

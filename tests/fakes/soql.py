@@ -28,7 +28,7 @@ _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", '"': '
 
 
 class MalformedQuery(Exception):
-    """The text is no query."""
+    """The text is not a query."""
 
 
 @dataclass

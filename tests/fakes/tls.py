@@ -45,7 +45,7 @@ Behaviour = Callable[[socket.socket, bytes], None]
 
 @dataclass
 class RawServer:
-    """A TLS server whose every answer is written by hand. `requests` are the requests that arrived, whole."""
+    """A TLS server with handwritten answers. `requests` are the complete requests that arrived."""
 
     url: str
     requests: list[bytes]

@@ -1,4 +1,4 @@
-"""What a vendor's stand-in takes back where a change set fails: it costs what was changed, not what is stored."""
+"""Undoes the changes of a failed change set. The cost grows with the changes, not with what is stored."""
 
 from __future__ import annotations
 

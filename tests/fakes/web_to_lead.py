@@ -85,7 +85,7 @@ class WebToLead(VendorServer):
                 return f"{name} is not in the picklist"
         email = form.get("email", "")
         if email and not _ADDRESS.fullmatch(email):
-            return "email is no address"
+            return "email is not an address"
         if self.duplicate_rule and email and any(lead.get("email") == email for lead in self.leads):
             return "a duplicate rule"
         return ""

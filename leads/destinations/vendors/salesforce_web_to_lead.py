@@ -141,7 +141,7 @@ class WebToLeadSettings(DestinationSettings):
 
 
 class WebToLead(Destination):
-    """See the module."""
+    """Posts leads to an organization's Web-to-Lead form."""
 
     Settings: ClassVar[type[DestinationSettings]] = WebToLeadSettings
     replay_warning = "Salesforce creates a second lead record, because a form can't recognise a repeated lead."

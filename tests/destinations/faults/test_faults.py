@@ -120,7 +120,7 @@ class Case:
     """A fault, and what it means: `outcome` unless `differs` says otherwise for a type. `acts`: the vendor has the lead.
 
     `wait_seconds`: how long the vendor asks us to wait.
-    `unclear`: from here nobody can know whether it acts, so that without a key the outcome is unknown.
+    `unclear`: the app can't know whether the vendor acts, so that without a key the outcome is unknown.
     """
 
     name: str
@@ -265,7 +265,7 @@ def test_a_fault_has_the_right_outcome_and_the_lead_ends_there_once(
     if attempt.outcome != "delivered":
         healed(pipeline, lead_id)
         twice = case.acts and not subject.has_key
-        assert len(subject.records()) == (2 if twice else 1), "once; twice where nobody can know"
+        assert len(subject.records()) == (2 if twice else 1), "once; twice only without a key after an unclear answer"
         assert pipeline.delivery(lead_id).possibly_twice is (attempt.outcome == "unknown")
     nothing_leaks(subject, pipeline, lead_id, caplog)
 

@@ -66,7 +66,7 @@ def outgoing(lead: Lead | None = None, lead_id: str = LEAD_ID) -> OutgoingLead:
 
 
 def table_of(storage: str = "", *, networks: str = "", **chosen: str) -> AzureTable:
-    """The destination with these settings, in an app whose own storage is `storage`, and which may reach these networks."""
+    """The destination with these settings, in an app with this storage account and these allowed networks."""
     app = Settings.model_validate({"LeadsStorage": storage, "LEADS_ALLOWED_NETWORKS": networks})
     made = make("azure_table", chosen, Context(app, Secrets(app), Storage(app)))
     assert isinstance(made, AzureTable)
@@ -122,7 +122,7 @@ def test_the_row_has_the_columns_of_microsofts_connector_and_one_for_each_custom
     assert json.loads(customer_info) == BODY["CustomerInfo"]
 
 
-def test_what_the_lead_does_not_say_is_blank_and_what_its_source_says_is_used(fresh_storage: str) -> None:
+def test_missing_values_are_blank_and_values_of_the_source_are_used(fresh_storage: str) -> None:
     lead = Lead(lead_source="AzureMarketplace-INS|contoso.crm")
     table_of(fresh_storage).send(outgoing(lead), CUSTOMER)
     (row,) = rows(fresh_storage)
@@ -220,7 +220,7 @@ def test_a_second_send_finds_the_row_and_changes_nothing(fresh_storage: str) -> 
     assert rows(fresh_storage) == before
 
 
-def test_a_lead_has_one_row_each_also_of_one_customer_and_redelivered_messages_add_none(
+def test_each_lead_has_one_row_also_for_one_customer_and_after_redelivery(
     pipeline: Pipeline, fresh_storage: str
 ) -> None:
     pipeline.offer({"name": "table", "type": "azure_table"})
@@ -293,7 +293,7 @@ def test_a_rotated_connection_string_is_used_without_a_restart(
         f"AccountName=ex\u00e4mple;AccountKey={KEY}",
     ],
 )
-def test_a_secret_that_is_no_connection_string_is_misconfigured_and_never_means_the_apps_own_account(
+def test_a_malformed_connection_string_is_misconfigured_and_never_means_the_apps_own_account(
     secret: str, fresh_storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LEADS_SECRET_CRM_STORAGE", secret)
@@ -445,7 +445,7 @@ def test_a_refused_credential_is_misconfigured_with_what_to_change(
         ("2999-01-01T00%3A00%3A00Z", "the key that signed it was rotated"),
     ],
 )
-def test_a_signature_that_has_ended_is_told_from_a_wrong_key(
+def test_an_expired_signature_is_distinguished_from_a_wrong_key(
     fake: FakeTables, httpserver: HTTPServer, signed_until: str, words: str
 ) -> None:
     endpoint = f"http://127.0.0.1:{httpserver.port}/example"

@@ -68,14 +68,14 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("address", HOSTILE)
-def test_other_hosts_and_what_only_looks_like_azures(address: str) -> None:
+def test_other_hosts_and_hosts_that_only_look_like_azures(address: str) -> None:
     assert not is_azure_table_address(address)
 
 
 @given(
     st.from_regex(r"https://[a-z0-9.@:?#\\/%;\-]{0,12}(\.table\.core\.windows\.net|evil\.example)[/:@.a-z0-9]{0,12}")
 )
-def test_what_is_taken_for_azures_is_so_to_the_library_that_sends(address: str) -> None:
+def test_the_sending_library_agrees_which_hosts_are_azures(address: str) -> None:
     if is_azure_table_address(address):
         parts = parse_url(address)
         assert (parts.host or "").endswith(".table.core.windows.net")
@@ -102,7 +102,7 @@ def identity(monkeypatch: pytest.MonkeyPatch) -> Identity:
 
 @pytest.fixture
 def outsider() -> Iterator[socket.socket]:
-    """A server that nobody may reach."""
+    """A server that must get no connection."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(0)
         yield listening
@@ -132,7 +132,7 @@ def refused(table: Destination) -> Misconfigured:
     return outcome
 
 
-def test_no_other_host_is_sent_the_token_of_the_apps_identity(identity: Identity, outsider: socket.socket) -> None:
+def test_only_azures_hosts_get_the_token_of_the_apps_identity(identity: Identity, outsider: socket.socket) -> None:
     for address in (f"https://localhost:{outsider.getsockname()[1]}", "https://example.com\\.table.core.windows.net"):
         said = refused(table_of(BY_IDENTITY, table_service_uri=address))
         assert "only to Azure's own table hosts" in said.reason

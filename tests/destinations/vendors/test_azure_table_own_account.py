@@ -89,7 +89,7 @@ def test_a_destination_that_names_the_apps_own_setting_is_in_the_own_account(own
     ],
     ids=["another name", "another cloud", "Cosmos DB", "an emulator", "nonsense", "no secret"],
 )
-def test_what_is_another_account_or_can_not_be_told_is_not_the_own(secret: str) -> None:
+def test_another_account_or_an_unknown_one_is_not_the_apps_own(secret: str) -> None:
     assert not is_own({"LeadsStorage": BY_KEY}, secret=secret)
 
 

@@ -150,7 +150,7 @@ def test_it_is_announced_as_unconfirmed(
         ]
 
 
-def test_each_stage_is_a_lead_of_its_own(pipeline: Pipeline, salesforce: WebToLead) -> None:
+def test_each_stage_is_a_separate_lead(pipeline: Pipeline, salesforce: WebToLead) -> None:
     for action in ("INS", "StartTestDrive", "PLT"):
         deliver(pipeline, action)
     assert [lead["rating"] for lead in salesforce.leads] == ["Warm", "Warm", "Hot"]
@@ -177,7 +177,7 @@ def test_an_id_of_18_characters_is_the_same_organization(pipeline: Pipeline, sal
     assert posts(salesforce)[0].form["oid"] == OID
 
 
-def test_what_salesforce_insists_on_is_there_whatever_the_lead_lacks(pipeline: Pipeline, salesforce: WebToLead) -> None:
+def test_required_fields_are_present_in_every_lead(pipeline: Pipeline, salesforce: WebToLead) -> None:
     deliver(pipeline, **person(LastName="", Company="", Email="ada@contoso.example.com"))
     deliver(pipeline, **person(FirstName="", LastName="", Company="", Email="", Phone=""))
     assert [(lead["last_name"], lead["company"]) for lead in salesforce.leads] == [
@@ -192,7 +192,7 @@ def test_a_mapping_that_leaves_a_required_field_out_costs_no_lead(pipeline: Pipe
     assert (salesforce.leads[0]["last_name"], salesforce.leads[0]["company"]) == (NOT_PROVIDED, NOT_PROVIDED)
 
 
-def test_a_text_that_is_too_long_is_shortened_and_stands_whole_in_the_description(
+def test_a_too_long_text_is_shortened_and_complete_in_the_description(
     pipeline: Pipeline, salesforce: WebToLead
 ) -> None:
     long = {"FirstName": "F" * 60, "LastName": "L" * 100, "Company": "C" * 300, "Title": "🎈" * 100, "Phone": "1" * 60}
@@ -210,7 +210,7 @@ def test_a_description_longer_than_the_column_is_cut(pipeline: Pipeline, salesfo
 
 
 @pytest.mark.parametrize("email", ["ada", "ada@localhost", ".ada@example.com", "müller@example.com", "a b@example.com"])
-def test_an_address_that_salesforce_would_not_take_stands_in_the_description_alone(
+def test_an_address_that_salesforce_would_refuse_is_only_in_the_description(
     pipeline: Pipeline, salesforce: WebToLead, email: str
 ) -> None:
     deliver(pipeline, email=email)
@@ -242,7 +242,7 @@ def test_fields_of_ones_own_are_named_as_the_generated_form_names_them(
     assert not {"emailOptOut", "rating", "nonsense"} & made.keys()
 
 
-def test_a_mapping_can_not_change_whose_form_it_is(pipeline: Pipeline, salesforce: WebToLead) -> None:
+def test_a_mapping_can_not_change_the_organization(pipeline: Pipeline, salesforce: WebToLead) -> None:
     pipeline.offer(crm(salesforce, mapping={"oid": "{email}", "encoding": "UTF-16"}))
     deliver(pipeline)
     assert len(salesforce.leads) == 1
@@ -280,7 +280,7 @@ def test_no_country_costs_a_lead_with_picklists_of_countries_or_without(
         ({"rating": "scorching"}, "rating is not in the picklist"),
     ],
 )
-def test_what_salesforce_drops_it_does_not_say_and_so_nobody_here_can_know(
+def test_salesforce_does_not_report_dropped_leads_so_that_they_count_as_delivered(
     pipeline: Pipeline, salesforce: WebToLead, mapping: dict[str, str], trouble: str
 ) -> None:
     salesforce.picklists["country"] = COUNTRIES
@@ -366,7 +366,9 @@ def test_the_check_says_whether_the_address_answers(
     assert ok or found.problem
 
 
-def test_the_check_says_when_the_day_is_used_up_and_asks_nobody_then(pipeline: Pipeline, salesforce: WebToLead) -> None:
+def test_the_check_says_when_the_daily_limit_is_used_up_and_sends_no_request(
+    pipeline: Pipeline, salesforce: WebToLead
+) -> None:
     pipeline.offer(crm(salesforce, daily_limit=1))
     deliver(pipeline)
     salesforce.journal.clear()
@@ -412,7 +414,7 @@ def test_each_status_has_its_outcome_and_counts_unless_salesforce_can_not_have_t
     assert check(pipeline, salesforce, daily_limit=1).ok is not counted
 
 
-def test_what_was_not_sent_is_tried_again_and_does_not_count(pipeline: Pipeline, salesforce: WebToLead) -> None:
+def test_a_lead_that_was_not_sent_is_retried_and_does_not_count(pipeline: Pipeline, salesforce: WebToLead) -> None:
     with salesforce.refusing_connections():
         for _ in range(3):
             assert send(pipeline.app, salesforce, daily_limit=1) == Retry("connection_refused")
@@ -479,7 +481,7 @@ def test_without_an_answer_from_storage_nothing_is_sent_and_the_lead_comes_again
     assert posts(salesforce) == []
 
 
-def test_offers_of_one_organization_share_its_day_and_a_lower_limit_pauses_only_its_own(
+def test_offers_of_one_organization_share_the_daily_limit_and_a_lower_limit_pauses_only_its_own_offers(
     pipeline: Pipeline, salesforce: WebToLead
 ) -> None:
     pipeline.offer(crm(salesforce, daily_limit=3))

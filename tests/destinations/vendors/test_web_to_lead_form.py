@@ -55,7 +55,7 @@ def test_any_leads_form_survives_being_encoded_and_read(
 
 
 @given(outgoing_leads, mappings)
-def test_nothing_in_it_is_longer_than_the_form_admits_and_what_is_insisted_on_is_there(
+def test_no_field_is_longer_than_the_form_admits_and_required_fields_are_present(
     outgoing: OutgoingLead, mapping: dict[str, MappingValue]
 ) -> None:
     made = form(merge_mapping(DEFAULT_MAPPING, mapping), outgoing, Customer("key"))

@@ -124,7 +124,7 @@ def states(pipeline: Pipeline, leads: list[str]) -> set[State]:
 
 
 def from_customers(pipeline: Pipeline, kind: str, count: int) -> list[str]:
-    """Leads of so many customers, one after the other."""
+    """Leads of this number of customers, one after the other."""
     leads = []
     for number in range(count):
         leads.append(pipeline.post(a_lead(f"{kind}{number}@example.com")))
@@ -177,7 +177,7 @@ def test_doctor_and_validate_tell_of_refused_deliveries_though_the_check_passes_
     assert "refused" not in run("doctor").out
 
 
-def test_what_is_odd_of_one_customer_is_a_dead_letter_alone(pipeline: Pipeline, receiver: Receiver) -> None:
+def test_an_odd_lead_is_a_dead_letter_and_stops_no_other(pipeline: Pipeline, receiver: Receiver) -> None:
     receiver.odd = lambda body: body["data"]["customer"]["email"] == "odd@example.com"
     odd = []
     for action in ("INS", "PLT", "Create", "StartTestDrive"):
@@ -208,9 +208,7 @@ def test_headers_come_from_secrets(pipeline: Pipeline, receiver: Receiver) -> No
     assert receiver.headers[0]["authorization"] == "Bearer abc"
 
 
-def test_a_body_of_ones_own_is_filled_in_and_what_a_customer_wrote_stays_text(
-    pipeline: Pipeline, receiver: Receiver
-) -> None:
+def test_a_configured_body_is_rendered_and_a_customers_words_stay_text(pipeline: Pipeline, receiver: Receiver) -> None:
     template = {"text": "New: {first_name} {last_name} ({stage}), {campaign.x}{{}}", "n": 1, "list": ["{email}"]}
     pipeline.offer(hook(receiver, body=template))
     nasty = '{email} {0} "}],\u2028{{ \\ %s ${x} <b> \r\nX: y'
@@ -260,7 +258,7 @@ def test_each_status_has_its_outcome(
     ],
     ids=str,
 )
-def test_what_fails_before_the_call_has_its_outcome_and_the_check_says_what_to_change(
+def test_a_failure_before_the_call_has_an_outcome_and_the_check_says_what_to_change(
     pipeline: Pipeline,
     receiver: Receiver,
     monkeypatch: pytest.MonkeyPatch,

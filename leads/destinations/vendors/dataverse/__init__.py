@@ -22,7 +22,7 @@ from leads.destinations.vendors.dataverse.sign_in import fetch_token
 
 
 class Dataverse(Crm):
-    """See the module."""
+    """Sends leads to a Dataverse environment."""
 
     Settings: ClassVar[type[DestinationSettings]] = DataverseSettings
     replay_warning = (

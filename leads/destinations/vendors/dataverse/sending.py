@@ -36,7 +36,7 @@ _REFUSES_TARGETS: Final = frozenset({ErrorKind.GONE, ErrorKind.SETTINGS, ErrorKi
 
 
 class Sending(CrmSending[LeadRow]):
-    """See `leads.destinations.crm`."""
+    """The steps of `CrmSending` for Dynamics 365."""
 
     vendor = "Dynamics"
     vocabulary = VOCABULARY

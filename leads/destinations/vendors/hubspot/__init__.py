@@ -25,7 +25,7 @@ _SECRET_KEPT: Final = timedelta(hours=1)
 
 
 class HubSpot(Crm):
-    """See the module."""
+    """Sends leads to a HubSpot account."""
 
     Settings: ClassVar[type[DestinationSettings]] = HubSpotSettings
     replay_warning = (

@@ -26,7 +26,7 @@ Contact = Mapping[str, Any]
 
 
 class Sending(CrmSending[Contact]):
-    """See `leads.destinations.crm`."""
+    """The steps of `CrmSending` for HubSpot."""
 
     vendor = "HubSpot"
     vocabulary = Vocabulary()

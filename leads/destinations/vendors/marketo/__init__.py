@@ -36,7 +36,7 @@ CHECK_TURN_SECONDS: Final = 20.0
 
 
 class Marketo(Crm):
-    """See the module."""
+    """Sends leads to a Marketo instance."""
 
     Settings: ClassVar[type[DestinationSettings]] = MarketoSettings
     replay_warning = (

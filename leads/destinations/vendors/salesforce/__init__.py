@@ -24,7 +24,7 @@ from leads.destinations.vendors.salesforce.sign_in import fetch_token
 
 
 class Salesforce(Crm):
-    """See the module."""
+    """Sends leads to a Salesforce organisation."""
 
     Settings: ClassVar[type[DestinationSettings]] = SalesforceSettings
     replay_warning = (

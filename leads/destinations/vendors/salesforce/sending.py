@@ -54,7 +54,7 @@ _NOT_VISIBLE: Final = Misconfigured(
 
 
 class Sending(CrmSending[LeadRecord]):
-    """See `leads.destinations.crm`. `Lessons` decides what the next try does after a refusal."""
+    """The steps of `CrmSending` for Salesforce. `Lessons` decides what the next try does after a refusal."""
 
     vendor = "Salesforce"
     vocabulary = VOCABULARY

@@ -30,7 +30,7 @@ class AzureTableSubject(Subject):
         self._key = self._parts["AccountKey"]
         self.vendor: VendorServer = _Forwarding(authority, self._parts["TableEndpoint"])
         self._storage = storage
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.bundle)  # stands for a public certificate
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.bundle)  # makes the fake's certificate a public one
         with TableClient.from_connection_string(storage, "Vendor") as table:
             table.create_table()
         super().__init__(authority, monkeypatch, storage)

@@ -1,4 +1,4 @@
-"""A destination type under test: its vendor's stand-in, the settings that lead there, and what the vendor holds in the end."""
+"""A destination type under test: its vendor's fake, the settings for the fake, and what the vendor holds in the end."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ class Subject(ABC):
 
 
 class CrmSubject(Subject):
-    """A CRM, whose stand-in says what the settings are. People read and change its records by the names of `names`."""
+    """A CRM with a fake that gives the settings. `names` are the CRM's names of the fields that people read and change."""
 
     has_tokens = True
     type_name: ClassVar[str]
     stand_in: ClassVar[type[Any]]
     example: ClassVar[dict[str, Any]]
-    """Settings of an account that nobody has to serve."""
+    """Settings of an account without a server."""
     variants: ClassVar[dict[str, dict[str, Any]]] = {"": {}}
     """Settings under which the same has to hold, by what they are about."""
     without_search: ClassVar[dict[str, Any]] = {}
@@ -160,7 +160,7 @@ class CrmSubject(Subject):
         return found
 
     def in_its_names(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """The values in the vendor's names; None stands for what is empty."""
+        """The values under the vendor's names. None means empty."""
         return {self.names[name]: self.ratings.get(value, value) for name, value in values.items()}
 
 

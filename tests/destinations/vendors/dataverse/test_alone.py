@@ -176,7 +176,7 @@ def test_a_lookup_of_the_mapping_that_refuses_costs_itself_and_never_the_lead(ma
     assert "did not take" in shown_note(dynamics.notes()[0])
 
 
-def test_what_refuses_without_extras_too_is_judged_by_that_refusal(make: Make, dynamics: Dataverse) -> None:
+def test_a_lead_refused_also_without_extras_gets_the_last_refusals_outcome(make: Make, dynamics: Dataverse) -> None:
     alone = make(follow_up=for_every_stage(**TARGETS))
     dynamics.fault = lambda request: refusal(400, "0x80040265") if is_write(request) else None
     assert isinstance(alone.send(), Rejected)
@@ -244,7 +244,7 @@ def test_rights_that_a_team_gives_are_rights(make: Make, dynamics: Dataverse) ->
     "answer", [Response(200, b"x" * (MAX_ANSWER_BYTES + 1)), Response(200, b"<html>"), Response(500)]
 )
 @pytest.mark.parametrize("part", ["RetrieveUserSetOfPrivilegesByNames", "Attributes", "campaigns"])
-def test_a_check_that_can_not_look_at_everything_finds_what_else_is_wrong(
+def test_an_incomplete_check_still_finds_other_problems(
     make: Make, dynamics: Dataverse, part: str, answer: Response
 ) -> None:
     dynamics.fault = lambda request: answer if part in request.path else None
@@ -255,7 +255,7 @@ def test_a_check_that_can_not_look_at_everything_finds_what_else_is_wrong(
     assert not found.ok and ("prvCreateNote" in found.problem or "new_x" in found.problem)
 
 
-def test_an_environment_without_leads_is_told_apart_from_a_wrong_column(make: Make, dynamics: Dataverse) -> None:
+def test_an_environment_without_leads_is_distinguished_from_a_wrong_column(make: Make, dynamics: Dataverse) -> None:
     dynamics.has_leads = False
     outcome = make().send()
     assert isinstance(outcome, Misconfigured) and "Dynamics 365 Sales" in outcome.reason

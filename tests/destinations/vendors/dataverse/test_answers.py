@@ -24,7 +24,7 @@ TOLD = "what the environment told"
         ({"error": "invalid_request", "error_codes": [900971]}, "AADSTS900971", "reply address"),
     ],
 )
-def test_a_refused_sign_in_is_a_matter_of_the_configuration_and_names_what_to_repair(
+def test_a_refused_sign_in_is_misconfigured_and_names_what_to_repair(
     told: dict[str, Any], code: str, words: str
 ) -> None:
     refused = _refused(Answer(400, {}, json.dumps(told).encode()))

@@ -27,7 +27,7 @@ from tests.support.pipeline import Pipeline, a_lead, deliver, state
 def identity(
     pipeline: Pipeline, dynamics: Dataverse, httpserver: HTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> HTTPServer:
-    """The app's managed identity, whose token endpoint is the tests' own."""
+    """The app's managed identity, with a token endpoint of the tests."""
     dynamics.entra.issued["an identity's token"] = datetime(2100, 1, 1, tzinfo=UTC)
     answer = {"access_token": "an identity's token", "expires_on": str(4_000_000_000), "token_type": "Bearer"}
     httpserver.expect_request("/token").respond_with_json(answer)
@@ -74,7 +74,7 @@ def test_the_apps_identity_needs_no_secret(pipeline: Pipeline, dynamics: Dataver
     assert not dynamics.entra.journal
 
 
-def test_an_identity_without_a_token_is_told_apart(
+def test_an_identity_without_a_token_has_its_own_words(
     pipeline: Pipeline, dynamics: Dataverse, identity: HTTPServer
 ) -> None:
     identity.clear()
@@ -241,7 +241,7 @@ def test_a_sign_in_that_answers_nonsense_is_tried_again(pipeline: Pipeline, dyna
     assert state(pipeline, deliver(pipeline)) is State.RETRY
 
 
-def test_an_authority_that_is_none_is_named(pipeline: Pipeline, dynamics: Dataverse, tmp_path: Path) -> None:
+def test_a_wrong_authority_is_named(pipeline: Pipeline, dynamics: Dataverse, tmp_path: Path) -> None:
     for authority in (dynamics.url, "https://login.example.invalid"):
         assert "authority" in check(pipeline, dynamics, authority=authority).problem
     with dynamics.entra.with_certificate_of(make_authority(tmp_path)):

@@ -1,4 +1,4 @@
-"""Entra ID does not answer: leads that need a new token wait, all others go on, and nobody has to do anything afterwards."""
+"""Entra ID does not answer: leads that need a new token wait, all others continue, and no person has to act afterwards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MINUTES = 10
 
 @pytest.fixture
 def signed_in(authority: Authority, pipeline: Pipeline) -> Iterator[Dataverse]:
-    """Another environment, of a tenant of its own, for whose offer this instance has a token."""
+    """Another environment with its own tenant and offer, for which this instance has a token."""
     with Dataverse(authority) as running:
         pipeline.offer(crm(running), offer_id="contoso.other", titles=["Other"])
         deliver(pipeline, OfferTitle="Other")

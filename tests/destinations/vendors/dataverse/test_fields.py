@@ -1,4 +1,4 @@
-"""What stands in Dynamics 365: mapped columns and their lengths, follow-ups, and the environment's duplicate rules."""
+"""Records in Dynamics 365: mapped columns and their lengths, follow-ups, and the environment's duplicate rules."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_texts_are_cut_to_their_columns_and_whole_in_the_note(pipeline: Pipeline
         assert value in shown_note(dynamics.notes()[0])
 
 
-def test_what_is_longer_than_a_note_is_in_several_and_there_once(pipeline: Pipeline, dynamics: Dataverse) -> None:
+def test_a_text_longer_than_a_note_is_in_several_notes_once(pipeline: Pipeline, dynamics: Dataverse) -> None:
     wish = "🏢 Wir möchten mehr wissen. " * 5_000
     dynamics.fail_next(LOSE_ANSWER, is_write)
     lead = deliver(pipeline, Description=wish)

@@ -55,11 +55,11 @@ def test_a_change_at_the_same_moment_is_not_overwritten(pipeline: Pipeline, dyna
     deliver(pipeline)
     lead_id = one(dynamics.leads)["leadid"]
 
-    def edit_meanwhile(request: Request) -> None:
+    def edit_in_between(request: Request) -> None:
         if is_write(request) and len(dynamics.notes()) == 1 and one(dynamics.leads)["companyname"] != "Their name":
             dynamics.edit(lead_id, companyname="Their name")
 
-    dynamics.fault = edit_meanwhile
+    dynamics.fault = edit_in_between
     lead = deliver(pipeline, "PLT")
     assert state(pipeline, lead) is State.DELIVERED
     assert one(dynamics.leads)["companyname"] == "Their name"
@@ -106,7 +106,7 @@ def test_an_open_record_is_preferred_to_a_closed_one(pipeline: Pipeline, dynamic
 
 
 @pytest.mark.parametrize("has_opportunity", [True, False])
-def test_a_stage_of_a_qualified_lead_goes_to_what_it_became(
+def test_a_stage_of_a_qualified_lead_goes_to_its_opportunity_or_contact(
     pipeline: Pipeline, dynamics: Dataverse, has_opportunity: bool
 ) -> None:
     deliver(pipeline)
@@ -117,7 +117,9 @@ def test_a_stage_of_a_qualified_lead_goes_to_what_it_became(
     assert len(dynamics.leads) == 1
 
 
-def test_it_goes_to_the_lead_where_what_it_became_is_gone(pipeline: Pipeline, dynamics: Dataverse) -> None:
+def test_the_stage_goes_to_the_lead_if_its_opportunity_and_contact_are_gone(
+    pipeline: Pipeline, dynamics: Dataverse
+) -> None:
     deliver(pipeline)
     lead_id = one(dynamics.leads)["leadid"]
     contact, opportunity = dynamics.qualify(lead_id)

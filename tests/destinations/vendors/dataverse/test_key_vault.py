@@ -1,4 +1,4 @@
-"""A secret in Key Vault, which is rotated while the app runs: nobody restarts anything."""
+"""A secret in Key Vault is rotated while the app runs, without a restart."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_an_instance_that_still_holds_the_old_secret_changes_to_the_new_one_with
     assert logged(caplog, "connection_paused") == []
 
 
-def test_what_key_vault_knows_of_a_secrets_end_is_warned_about_until_there_is_a_new_one(
+def test_a_secrets_end_in_key_vault_is_warned_about_until_there_is_a_new_secret(
     pipeline: Pipeline, vault: KeyVault, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = pipeline.clock.now()

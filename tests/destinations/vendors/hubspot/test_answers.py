@@ -47,7 +47,7 @@ def test_a_refusal_has_a_meaning_whatever_it_holds_and_repeats_nothing_personal(
 
 
 @given(REFUSALS | st.just({"message": "Contact already exists. Existing ID: 6001"}))
-def test_whose_an_address_is_is_a_number_or_nothing(body: Any) -> None:
+def test_the_contact_of_an_address_is_a_number_or_nothing(body: Any) -> None:
     found = EmailTaken(Answer(409, {}, json.dumps(body).encode()))
     assert found.contact == "" or found.contact.isdigit()
     assert found.problem.kind is ErrorKind.ALREADY_THERE

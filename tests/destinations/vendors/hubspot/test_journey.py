@@ -156,7 +156,7 @@ def test_only_a_policy_and_a_setting_together_opt_an_address_out(pipeline: Pipel
 
 @pytest.mark.parametrize("hides_id", [False, True], ids=["told by the refusal", "looked up"])
 @pytest.mark.parametrize("secondary", [False, True], ids=["first address", "further address"])
-def test_a_contact_of_other_people_gets_the_note_and_only_what_was_never_filled(
+def test_an_existing_contact_gets_the_note_and_only_properties_that_were_never_filled(
     pipeline: Pipeline, hubspot: HubSpot, hides_id: bool, secondary: bool
 ) -> None:
     hubspot.hides_id = hides_id
@@ -178,7 +178,9 @@ def test_a_contact_of_other_people_gets_the_note_and_only_what_was_never_filled(
     assert not any("search" in request.path or "upsert" in request.path for request in hubspot.journal)
 
 
-def test_the_policy_overwrite_replaces_what_is_mapped_but_the_address(pipeline: Pipeline, hubspot: HubSpot) -> None:
+def test_the_policy_overwrite_replaces_all_mapped_properties_but_the_address(
+    pipeline: Pipeline, hubspot: HubSpot
+) -> None:
     pipeline.offer(crm(hubspot), policies={"existing_records": "overwrite"})
     hubspot.add_contact("other@example.com", secondary=[EMAIL], firstname="Siobhán", phone="")
     deliver(pipeline)
@@ -259,7 +261,7 @@ def test_a_lost_answer_doubles_nothing(pipeline: Pipeline, hubspot: HubSpot, num
     assert one(hubspot).properties["phone"] == "16175555555" and hubspot.lists[LIST] == {one(hubspot).id}
 
 
-def test_a_second_try_looks_only_for_what_may_be_there(pipeline: Pipeline, hubspot: HubSpot) -> None:
+def test_a_second_try_looks_only_for_activities_that_may_exist(pipeline: Pipeline, hubspot: HubSpot) -> None:
     """It is remembered that the note was stored before the task is tried."""
     pipeline.offer(crm(hubspot, **every_stage(**TASK)))
     hubspot.fail_next(LOSE_ANSWER, is_write(3))
@@ -331,7 +333,7 @@ def test_the_own_note_is_found_among_hundreds(pipeline: Pipeline, hubspot: HubSp
 # --- Refusals -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_hubspot_does_not_take_of_a_lead_is_left_out_and_said(pipeline: Pipeline, hubspot: HubSpot) -> None:
+def test_refused_properties_are_left_out_and_named_in_the_note(pipeline: Pipeline, hubspot: HubSpot) -> None:
     hubspot.properties["company"] = Property("enumeration", ("Contoso",))
     hubspot.properties["phone"] = Property("number")
     lead = deliver(pipeline, UserDetails={**a_lead(EMAIL)["UserDetails"], "Phone": "+1 (617) 555-5555"})
@@ -361,7 +363,7 @@ def refused(category: str, status: int = 400, code: str = "", name: str = "phone
     return error(status, f"{EMAIL} is wrong", category, errors)
 
 
-@pytest.mark.parametrize("embeds", [False, True], ids=["told apart", "inside of the message"])
+@pytest.mark.parametrize("embeds", [False, True], ids=["one error each", "inside the message"])
 @pytest.mark.parametrize(
     ("mapping", "rules", "words"),
     [
@@ -437,7 +439,7 @@ def test_a_busy_account_is_asked_again_when_it_says(
     assert state(pipeline, lead) is State.DELIVERED
 
 
-def test_what_hubspot_repeats_of_a_customer_is_kept_nowhere(
+def test_personal_data_in_hubspots_messages_is_never_kept(
     pipeline: Pipeline, hubspot: HubSpot, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
@@ -505,7 +507,7 @@ def test_a_missing_scope_that_no_check_can_see_is_named_by_the_first_lead(pipeli
 
 
 @pytest.mark.parametrize("token", ["not-a-token", "pat-na1-another"])
-def test_a_token_that_is_none_is_said_to_be_wrong(
+def test_a_refused_token_is_named_as_the_fault(
     pipeline: Pipeline, hubspot: HubSpot, monkeypatch: pytest.MonkeyPatch, token: str
 ) -> None:
     monkeypatch.setenv("LEADS_SECRET_HUBSPOT", token)
@@ -539,19 +541,19 @@ def test_a_property_that_can_not_be_filled_is_named(
         ({"list": DYNAMIC_LIST}, "follow_up.trial.list: the list is dynamic: name a static list."),
     ],
 )
-def test_a_target_that_is_missing_is_named_and_stands_against_no_connection(
+def test_a_missing_target_is_named_and_pauses_no_connection(
     pipeline: Pipeline, hubspot: HubSpot, follow_up: dict[str, Any], words: str
 ) -> None:
     assert check(pipeline, hubspot, follow_up={"trial": follow_up}) == CheckResult(ok=True, problem=words, code="check")
 
 
 @pytest.mark.parametrize("follow_up", [{"owner": "user:1"}, {"list": "0"}, {"queue": "1"}, {"campaign": "1"}])
-def test_what_is_no_id_of_hubspots_is_refused_when_it_is_entered(hubspot: HubSpot, follow_up: dict[str, str]) -> None:
+def test_a_malformed_id_is_refused_when_the_offer_is_saved(hubspot: HubSpot, follow_up: dict[str, str]) -> None:
     with pytest.raises(InvalidOffer, match="follow_up"):
         read_offer({"id": "a.b", "destinations": [crm(hubspot, follow_up={"trial": follow_up})]})
 
 
-# --- The stand-in itself ------------------------------------------------------------------------------------------------
+# --- The fake itself ----------------------------------------------------------------------------------------------------
 
 
 def test_search_lags_behind_and_knows_first_addresses_alone(pipeline: Pipeline, hubspot: HubSpot) -> None:

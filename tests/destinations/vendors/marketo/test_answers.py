@@ -103,7 +103,9 @@ class Listing:
     "refused",
     [Answer(400, {}, b""), *(answer({"success": False, "errors": [{"code": code}]}) for code in (605, "609"))],
 )
-def test_what_says_that_no_request_is_understood_is_no_leads_fault_and_no_wrong_munchkin_id(refused: Answer) -> None:
+def test_an_answer_that_no_request_can_be_read_is_neither_the_leads_fault_nor_a_wrong_munchkin_id(
+    refused: Answer,
+) -> None:
     problem = problem_of(refused)
     assert problem is not None
     outcome = problem.outcome()
@@ -147,7 +149,7 @@ def test_only_a_person_with_the_very_address_counts() -> None:
         ("A+", "", "hot", False, False),
     ],
 )
-def test_a_rating_rises_from_none_or_from_our_own(
+def test_a_rating_rises_from_none_or_from_the_apps_own(
     current: str, last: str, rating: str, overwrite: bool, rises: bool
 ) -> None:
     assert may_raise(current, last, rating, overwrite=overwrite) is rises
@@ -202,7 +204,7 @@ def test_the_text_begins_with_the_stages_and_ends_with_the_lead_in_full(lead: Le
     assert not lead.note or text.endswith(lead.note)
 
 
-def test_stages_that_were_forgotten_are_told_by_an_ellipsis() -> None:
+def test_dropped_stages_are_marked_by_an_ellipsis() -> None:
     memory: dict[str, str] = {}
     for number in range(STAGES_KEPT + 1):
         memory = with_stage(memory, outgoing(number))
@@ -222,7 +224,7 @@ def test_stages_that_were_forgotten_are_told_by_an_ellipsis() -> None:
         ({"endpoint": "https://proxy.example.com:8443/"}, "https://proxy.example.com:8443"),
     ],
 )
-def test_the_endpoint_is_the_instances_own_without_what_was_pasted_along(given: dict[str, str], expected: str) -> None:
+def test_the_endpoint_loses_a_slash_and_rest_at_its_end(given: dict[str, str], expected: str) -> None:
     assert settings(**given).url == expected
 
 

@@ -137,9 +137,7 @@ def test_the_token_goes_in_the_header_alone(pipeline: Pipeline, marketo: Marketo
         assert token not in request.target and token.encode() not in request.body
 
 
-def test_what_the_lead_lacks_stays_empty_and_the_domain_stands_for_the_company(
-    pipeline: Pipeline, marketo: Marketo
-) -> None:
+def test_missing_values_stay_empty_and_the_domain_replaces_the_company(pipeline: Pipeline, marketo: Marketo) -> None:
     deliver(pipeline, UserDetails={"Email": "someone@contoso.example.com"})
     deliver(pipeline, UserDetails={"Email": "someone@gmail.com"}, Description="another")
     own, free = marketo.persons.values()
@@ -167,7 +165,7 @@ def test_a_lead_whose_address_marketo_can_not_hold_is_a_dead_letter_that_says_so
     assert marketo.requests() == 0
 
 
-def test_an_address_that_is_none_is_marketos_to_refuse(pipeline: Pipeline, marketo: Marketo) -> None:
+def test_marketo_itself_refuses_a_malformed_address(pipeline: Pipeline, marketo: Marketo) -> None:
     lead = deliver(pipeline, email="not an address")
     assert (state(pipeline, lead), code(pipeline, lead)) == (State.DEAD_LETTER, "1003")
 
@@ -201,7 +199,7 @@ def test_each_stage_is_a_line_of_the_one_journey_and_the_rating_rises(pipeline: 
     assert person["rating"] == "Hot", "it does not fall again"
 
 
-def test_the_journey_is_set_whole_whatever_stands_there(pipeline: Pipeline, marketo: Marketo) -> None:
+def test_the_journey_replaces_the_whole_field(pipeline: Pipeline, marketo: Marketo) -> None:
     pipeline.offer(crm(marketo, journey_field=JOURNEY))
     first = deliver(pipeline)
     marketo.edit(one(marketo)["id"], **{JOURNEY: "scribbled over"})
@@ -210,7 +208,7 @@ def test_the_journey_is_set_whole_whatever_stands_there(pipeline: Pipeline, mark
     assert first in text and second in text and "scribbled" not in text
 
 
-def test_what_the_ledger_remembers_of_a_journey_is_not_personal(pipeline: Pipeline, marketo: Marketo) -> None:
+def test_the_ledgers_memory_of_a_journey_has_no_personal_data(pipeline: Pipeline, marketo: Marketo) -> None:
     pipeline.offer(crm(marketo, journey_field=JOURNEY))
     for action in ("DNC", "PLT"):
         deliver(pipeline, action, Description="my note")
@@ -261,7 +259,7 @@ def test_leads_of_one_customer_are_never_sent_at_the_same_time(
     pipeline.offer(crm(marketo), offer_id="contoso.other", titles=["Other"])
     seen: list[str] = []
 
-    def meanwhile(request: Request) -> None:
+    def in_between(request: Request) -> None:
         if is_write(request) and not seen:
             seen.append("first")
             pipeline.post(a_lead(EMAIL, "PLT", OfferTitle="Other"))
@@ -269,7 +267,7 @@ def test_leads_of_one_customer_are_never_sent_at_the_same_time(
             pipeline.step()
             assert len(writes(marketo)) == before
 
-    marketo.fault = meanwhile
+    marketo.fault = in_between
     deliver(pipeline)
     marketo.fault = lambda request: None
     pipeline.advance(11)
@@ -326,7 +324,7 @@ def test_of_several_with_the_address_the_one_changed_last_gets_the_lead(pipeline
     assert "lastName" not in marketo.persons[second]
 
 
-def test_an_address_with_a_comma_finds_nobody_else(pipeline: Pipeline, marketo: Marketo) -> None:
+def test_an_address_with_a_comma_finds_no_other_person(pipeline: Pipeline, marketo: Marketo) -> None:
     marketo.add_person(email="x@example.com")
     lead = deliver(pipeline, email='x@example.com,"y"@example.com')
     assert state(pipeline, lead) is State.DEAD_LETTER
@@ -361,11 +359,11 @@ def test_a_person_that_is_deleted_at_the_same_moment_is_tried_again(pipeline: Pi
     pipeline.offer(crm(marketo, journey_field=JOURNEY))
     deliver(pipeline)
 
-    def delete_meanwhile(request: Request) -> None:
+    def delete_in_between(request: Request) -> None:
         if b"updateOnly" in request.body and marketo.persons:
             marketo.delete(one(marketo)["id"])
 
-    marketo.fault = delete_meanwhile
+    marketo.fault = delete_in_between
     lead = deliver(pipeline, "PLT")
     assert (state(pipeline, lead), code(pipeline, lead)) == (State.RETRY, "1004")
     pipeline.advance(13)
@@ -505,7 +503,7 @@ def test_every_person_is_put_on_the_static_list_once(pipeline: Pipeline, marketo
     assert marketo.members() == [one(marketo)["id"]]
 
 
-def test_a_stage_may_have_a_list_and_a_rating_of_its_own(pipeline: Pipeline, marketo: Marketo) -> None:
+def test_a_stage_may_have_its_own_list_and_rating(pipeline: Pipeline, marketo: Marketo) -> None:
     marketo.lists["2002"] = []
     wanted = {"contact_requested": {"list": "2002", "rating": "warm"}, "initial_interest": {"rating": "cold"}}
     pipeline.offer(crm(marketo, follow_up=wanted))
@@ -547,7 +545,7 @@ def test_a_list_that_is_gone_holds_no_lead_up(pipeline: Pipeline, marketo: Marke
         ({"follow_up": {"purchase": {"task": {}}}}, "task"),
     ],
 )
-def test_what_can_not_be_right_is_refused_when_the_offer_is_saved(
+def test_impossible_settings_are_refused_when_the_offer_is_saved(
     marketo: Marketo, changes: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(InvalidOffer, match=field):
@@ -558,9 +556,7 @@ def test_what_can_not_be_right_is_refused_when_the_offer_is_saved(
 
 
 @pytest.mark.parametrize("form", [{}, {"form_id": FORM}], ids=["directly", "form"])
-def test_a_company_that_marketo_refuses_is_left_out_and_said(
-    pipeline: Pipeline, marketo: Marketo, form: dict[str, int]
-) -> None:
+def test_a_refused_company_is_left_out_and_named(pipeline: Pipeline, marketo: Marketo, form: dict[str, int]) -> None:
     marketo.forms[FORM].fields[JOURNEY] = False
     marketo.company_is_kept = True
     marketo.add_person(email=EMAIL)
@@ -606,10 +602,10 @@ def test_the_company_that_a_person_shares_with_others_is_never_replaced(pipeline
     assert companies == {"Example Works"}
     marketo.delete(person)
     deliver(pipeline, "Create")
-    assert marketo.persons[max(marketo.persons)]["company"] == "Example Works", "one that is made anew has none yet"
+    assert marketo.persons[max(marketo.persons)]["company"] == "Example Works", "a new person has no company yet"
 
 
-def test_a_company_alone_that_is_refused_is_no_change_at_all(pipeline: Pipeline, marketo: Marketo) -> None:
+def test_a_refused_company_as_the_only_change_means_no_change(pipeline: Pipeline, marketo: Marketo) -> None:
     marketo.company_is_kept = True
     marketo.add_person(email=EMAIL, rating="Hot")
     pipeline.offer(
@@ -679,7 +675,7 @@ def test_a_form_overwrites_where_the_offer_asks_for_it(pipeline: Pipeline, marke
     assert one(marketo)["company"] == "Example Works"
 
 
-def test_what_the_form_insists_on_is_what_stands_there_or_a_visible_placeholder(
+def test_a_required_form_field_gets_the_persons_value_or_a_visible_placeholder(
     pipeline: Pipeline, marketo: Marketo, form: Form
 ) -> None:
     form.fields |= {"company": True, "phone": True}
@@ -752,7 +748,7 @@ def test_a_lost_answer_of_a_form_is_one_person_and_perhaps_two_activities(
 
 
 @pytest.mark.parametrize("by_form", [True, False])
-def test_an_attempt_that_a_crash_has_cut_off_is_one_whose_answer_was_lost_where_a_form_was_filled_out(
+def test_with_a_form_an_attempt_cut_off_by_a_crash_has_an_unknown_outcome(
     pipeline: Pipeline, marketo: Marketo, monkeypatch: pytest.MonkeyPatch, by_form: bool
 ) -> None:
     pipeline.offer(crm(marketo, **({"form_id": FORM} if by_form else {})))
@@ -805,7 +801,7 @@ def test_a_list_that_fails_leaves_the_lead_delivered_once_and_gets_the_person_wi
     )
 
 
-def test_what_a_form_was_filled_out_for_is_remembered_before_the_list_is_tried(
+def test_a_filled_out_form_is_remembered_before_the_list_is_tried(
     pipeline: Pipeline, marketo: Marketo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline.offer(crm(marketo, form_id=FORM, static_list=int(LIST)), policies={"unknown": "hold"})
@@ -835,7 +831,7 @@ def test_by_policy_a_lost_answer_of_a_form_is_left_to_a_person(
     assert state(pipeline, lead) is State.HELD
 
 
-def test_what_never_left_is_simply_tried_again(pipeline: Pipeline, marketo: Marketo, form: Form) -> None:
+def test_a_form_that_was_never_sent_is_retried(pipeline: Pipeline, marketo: Marketo, form: Form) -> None:
     deliver(pipeline)
     with marketo.refusing_connections():
         lead = deliver(pipeline, "PLT")
@@ -1010,7 +1006,7 @@ def test_a_check_says_which_lists_leads_are_not_put_on_and_that_they_arrive(
     assert result.ok and "static_list" in result.problem and "follow_up.purchase.list" in result.problem
 
 
-def test_a_check_that_can_not_look_at_everything_stands_against_nothing(
+def test_an_incomplete_check_does_not_count_against_the_connection(
     pipeline: Pipeline, marketo: Marketo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Without its answer a call may be under way for longest_call seconds, and the next one waits so long.
@@ -1018,7 +1014,7 @@ def test_a_check_that_can_not_look_at_everything_stands_against_nothing(
     too_large = Response(200, b"x" * (DESCRIPTION_BYTES + 1))
     marketo.fault = lambda request: too_large if "describe" in request.path else None
     result = check(pipeline, marketo, form_id=7)
-    assert not result.ok and "form_id" in result.problem, "what else is wrong is found all the same"
+    assert not result.ok and "form_id" in result.problem, "the check still finds other problems"
     result = check(pipeline, marketo)
     assert result.ok and "answer_too_large" in result.problem
 
@@ -1052,7 +1048,7 @@ def test_a_field_of_the_mapping_that_is_gone_pauses_and_heals(pipeline: Pipeline
 # --- The rate limit -----------------------------------------------------------------------------------------------------
 
 
-def test_a_lead_whose_turn_does_not_come_goes_back_to_the_queue_and_pauses_nothing(
+def test_a_lead_without_a_slot_in_time_goes_back_to_the_queue_and_pauses_nothing(
     pipeline: Pipeline, fresh_storage: str, marketo: Marketo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("leads.destinations.vendors.marketo.TURN_SECONDS", 0.2)

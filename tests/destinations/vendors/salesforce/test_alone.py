@@ -231,12 +231,12 @@ def test_a_change_at_the_same_moment_is_not_overwritten(org: Salesforce, alone: 
     alone.send()
     time.time += timedelta(minutes=1)
 
-    def edit_meanwhile(request: Request) -> None:
+    def edit_in_between(request: Request) -> None:
         if b"PATCH" in request.body and one(org.leads)["Company"] != "Their name":
             time.time += timedelta(seconds=1)
             org.edit(one(org.leads)["Id"], Company="Their name", Rating="Cold")
 
-    org.fault = edit_meanwhile
+    org.fault = edit_in_between
     assert isinstance(alone.send("PLT"), Delivered)
     assert (one(org.leads)["Company"], one(org.leads)["Rating"]) == ("Their name", "Cold")
     assert len(org.tasks()) == 1
@@ -247,12 +247,12 @@ def test_a_lead_that_others_change_all_the_time_is_left_as_it_is_and_gets_the_st
 ) -> None:
     alone.send()
 
-    def edit_meanwhile(request: Request) -> None:
+    def edit_in_between(request: Request) -> None:
         if b"PATCH" in request.body:
             time.time += timedelta(seconds=1)
             org.edit(one(org.leads)["Id"])
 
-    org.fault = edit_meanwhile
+    org.fault = edit_in_between
     before = org.requests()
     assert isinstance(alone.send("PLT"), Delivered)
     assert org.requests() - before <= 8
@@ -307,7 +307,7 @@ def test_any_text_is_one_string_of_a_query(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["'a", "a' OR 'b", "\\", "a\\", "\\x", "'a' OR Id != '"])
-def test_the_stand_in_does_not_read_what_is_not_escaped(text: str) -> None:
+def test_the_fake_refuses_a_query_without_escapes(text: str) -> None:
     with pytest.raises(MalformedQuery):
         parse(f"SELECT Id FROM Lead WHERE Email = '{text}'")
 
@@ -351,7 +351,7 @@ def test_a_converted_lead_whose_contact_and_account_are_gone_counts_as_deleted(
     assert len(org.leads) == leads
 
 
-def test_what_is_related_may_be_closed_to_us(org: Salesforce, alone: Alone) -> None:
+def test_related_records_may_be_closed_to_the_apps_user(org: Salesforce, alone: Alone) -> None:
     alone.send()
     contact, _, _ = org.convert(one(org.leads)["Id"])
 
@@ -396,7 +396,7 @@ def test_a_mapping_fills_fields_of_ones_own(org: Salesforce, make: Make) -> None
     assert "Title" not in row
 
 
-def test_a_story_that_is_mapped_nowhere_is_told_by_a_task(org: Salesforce, make: Make) -> None:
+def test_a_summary_that_is_not_mapped_is_stored_as_a_task(org: Salesforce, make: Make) -> None:
     alone = make(mapping={"Description": "{note}"})
     alone.send()
     alone.again()
@@ -474,7 +474,7 @@ def refused(org: Salesforce, alone: Alone) -> None:
         ("Title", {"Title": Field("string", 128, read_only=True)}, {}),
     ],
 )
-def test_an_optional_field_that_is_refused_is_left_out_and_that_is_said(
+def test_a_refused_optional_field_is_left_out_and_named(
     org: Salesforce, alone: Alone, field: str, change: dict[str, Field], lead: dict[str, Any], stores_refusals: bool
 ) -> None:
     org.fields["Lead"] |= change
@@ -498,7 +498,7 @@ def test_fields_that_are_hidden_from_us_are_learnt(org: Salesforce, alone: Alone
     assert not one(org.leads)["HasOptedOutOfEmail"] and not one(org.leads)["DoNotCall"]
     before = org.requests()
     alone.send(email="other@example.com")
-    assert org.requests() - before == 2, "they are not sent any more"
+    assert org.requests() - before == 2, "the refused fields are no longer sent"
 
 
 def test_a_field_that_is_hidden_later_is_learnt_whatever_the_language(org: Salesforce, alone: Alone) -> None:
@@ -533,7 +533,7 @@ def test_a_validation_rule_that_names_no_field_is_a_dead_letter_with_its_reason(
     assert "validation rule" in outcome.reason and "Neil" not in outcome.reason
 
 
-def test_a_record_that_may_not_be_changed_gets_the_stage_all_the_same(org: Salesforce, alone: Alone) -> None:
+def test_a_record_that_may_not_be_changed_still_gets_the_stage(org: Salesforce, alone: Alone) -> None:
     alone.send()
     org.validation_rule = lambda table, values: (
         VendorError(400, "FIELD_CUSTOM_VALIDATION_EXCEPTION", "Closed") if table == "Lead" else None
@@ -552,7 +552,7 @@ def test_a_record_that_may_not_be_changed_gets_the_stage_all_the_same(org: Sales
         ("Lead", "UNABLE_TO_LOCK_ROW: gesperrt", Retry),
     ],
 )
-def test_a_limit_that_a_flow_meets_each_time_costs_what_the_stage_can_do_without(
+def test_a_limit_that_a_flow_meets_at_every_try_costs_only_optional_parts(
     org: Salesforce, make: Make, table: str, cause: str, kind: type[Outcome]
 ) -> None:
     alone = make(follow_up={"contact_requested": {"campaign": CAMPAIGN}})
@@ -588,7 +588,7 @@ def test_a_country_is_text_or_a_code_as_the_organisation_has_it(
 
 
 @pytest.mark.parametrize("stores_refusals", [True, False])
-def test_what_a_key_stands_for_is_not_taken_for_an_answer_to_what_is_sent_now(
+def test_a_refusal_stored_under_a_key_is_not_taken_for_a_new_answer(
     org: Salesforce, make: Make, stores_refusals: bool
 ) -> None:
     org.stores_refusals, org.duplicate_rule = stores_refusals, "alert"
@@ -831,11 +831,11 @@ def test_a_lead_that_is_deleted_between_look_and_write_is_made_again_with_its_ta
     alone.send(first)
     before = one(org.leads)["Id"]
 
-    def delete_meanwhile(request: Request) -> None:
+    def delete_in_between(request: Request) -> None:
         if is_stage(request):
             org.delete("Lead", before)
 
-    org.fault = delete_meanwhile
+    org.fault = delete_in_between
     outcome = alone.send("Create")
     assert isinstance(outcome, Delivered) and not outcome.code
     row = one(org.leads)
@@ -963,7 +963,7 @@ def test_an_error_is_classified_by_its_code_and_repeats_nothing(
 @pytest.mark.parametrize(
     "body", [{}, {"compositeResponse": []}, {"compositeResponse": ["x"]}, {"compositeResponse": [{}]}, []]
 )
-def test_a_transaction_whose_answer_can_not_be_read_is_tried_again(org: Salesforce, make: Make, body: Any) -> None:
+def test_a_transaction_with_an_unreadable_answer_is_retried(org: Salesforce, make: Make, body: Any) -> None:
     org.fault = lambda request: Response(200, body) if request.path.endswith("composite") else None
     assert isinstance(make().send(), Retry)
 
@@ -1041,7 +1041,7 @@ def test_a_private_key_signs_in_without_a_secret(
     assert alone.check() == CheckResult(ok=True)
 
 
-def test_each_fault_of_a_sign_in_by_key_is_told_apart(
+def test_each_fault_of_a_sign_in_by_key_has_its_own_words(
     org: Salesforce, instance: Instance, key_pair: tuple[str, str]
 ) -> None:
     private, public = key_pair
@@ -1195,7 +1195,7 @@ def test_a_check_says_what_leads_are_stored_without_and_that_they_are_stored(
 @pytest.mark.parametrize(
     "answer", [Response(200, b"x" * (16 * 1024 * 1024 + 1)), Response(200, b"<html>"), Response(500)]
 )
-def test_a_check_that_can_not_look_at_everything_stands_against_nothing(
+def test_an_incomplete_check_does_not_count_against_the_connection(
     org: Salesforce, make: Make, answer: Response
 ) -> None:
     org.fault = lambda request: answer if request.path.endswith("/Task/describe") else None

@@ -126,7 +126,7 @@ def test_too_many_requests_at_once_are_only_waited_for(pipeline: Pipeline, org: 
     assert state(pipeline, lead) is State.DELIVERED
 
 
-def test_what_was_left_out_is_told_with_the_lead(pipeline: Pipeline, org: Salesforce) -> None:
+def test_left_out_fields_are_named_with_the_lead(pipeline: Pipeline, org: Salesforce) -> None:
     org.hidden.add(("Lead", "Title"))
     lead = deliver(pipeline)
     assert state(pipeline, lead) is State.DELIVERED
