@@ -45,6 +45,7 @@ def speed_up_app(clock: Clock) -> None:
     clients: list[type[QueueClient]] = [QueueClient]
     if module_exists("leads.core.clock"):
         importlib.import_module("leads.core.clock").now = clock.now  # type: ignore[attr-defined]
+    if module_exists("leads.platform.message_client"):
         clients.append(importlib.import_module("leads.platform.message_client").MessageClient)
     for client in clients:
         for method in {"send_message", "update_message"} & vars(client).keys():
