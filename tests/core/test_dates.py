@@ -41,7 +41,7 @@ def test_each_form_that_occurs_is_read(form: str) -> None:
         ("11/15/2025 12:00 PM", AT.replace(hour=12, minute=0, second=0)),
         (" 11/15/2025 ", AT.replace(hour=0, minute=0, second=0)),
         ("1/5/2025 9:05", datetime(2025, 1, 5, 9, 5, tzinfo=UTC)),
-        # A browser's toLocaleString since ICU 72, and one that marks the direction of writing.
+        # A browser's toLocaleString since ICU 72, and a browser that adds direction marks.
         ("11/15/2025, 8:02:52\u202fPM", AT),
         ("\u200e11\u200e/\u200e15\u200e/\u200e2025 \u200e8\u200e:\u200e02\u200e:\u200e52\u200e \u200ePM", AT),
         ("11/15/2025\u00a08:02:52 p.m.", AT),

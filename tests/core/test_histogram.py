@@ -1,4 +1,4 @@
-"""Percentiles of a histogram, beside those of the durations themselves."""
+"""Percentiles of a histogram, compared with exact percentiles."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Text that was made to take long takes no longer than its length: one body may not hold up the leads of all other senders.
+"""Hostile text takes time in proportion to its length, so that one body can't delay the leads of all other senders.
 
-What is bounded is growth (four times the text, far less than sixteen times the time) and the number of calls, not seconds.
+The tests bound growth (four times the text, far less than sixteen times the time) and the number of calls, not seconds.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ from leads.privacy.email_matcher import EmailMatcher
 LEAD_ID = "20260131235959999-0123456789ab-c"
 SMALL = 16 * 1024
 GROWS_AT_MOST = 9
-"""Times, where the text grows four times: sixteen would be quadratic."""
+"""Most times as much time for four times the text. Sixteen would be quadratic."""
 SHORTEST_SECONDS = 0.0005
-"""What takes less is taken for this long."""
+"""Shorter times count as this."""
 TRIES = 20
 CALLS_A_BYTE = 8
-"""Of Python's and C's functions; a body of which each byte costs so many takes about a tenth of a second."""
+"""Calls of Python's and C's functions. A body with this number of calls for each byte takes about a tenth of a second."""
 
 MARKS = [chr(code) for code in range(0x300, 0x3000) if unicodedata.combining(chr(code))]
 OUT_OF_ORDER = "".join(sorted(MARKS, key=unicodedata.combining, reverse=True))
@@ -83,7 +83,7 @@ UNITS = {
 
 
 def made_of(unit: str, before: str = "", behind: str = "") -> Callable[[int], str]:
-    """A text of about so many bytes."""
+    """A text of about this number of bytes."""
     return lambda size: before + unit * (size // len(unit.encode(errors="surrogatepass")) + 1) + behind
 
 
@@ -121,7 +121,7 @@ def raw(text: str) -> bytes:
 
 
 def tell(text: str) -> None:
-    """What is told from a lead that says it everywhere."""
+    """All properties of a lead with this text in each field."""
     lead = parse_record(dict.fromkeys(("FirstName", "LastName", "Phone", "LeadSource", "Description", "note"), text))
     fingerprint(lead, "")
     customer_of(lead, LEAD_ID)
@@ -131,7 +131,7 @@ def tell(text: str) -> None:
 
 
 def refused(text: str) -> None:
-    """What a vendor's refusal means."""
+    """The outcome of a vendor's refusal."""
     refusal_of(400, [{"errorCode": "CANNOT_EXECUTE_FLOW_TRIGGER", "message": text}])
     problem_of(Answer(400, {}, json.dumps({"error": {"code": text, "message": text}}).encode()))
     _ = Answer(429, {"retry-after": text}, b"").retry_after
@@ -161,7 +161,7 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
 
 
 def seconds(function: Callable[[str], object], text: str) -> float:
-    """Without the garbage collector, whose time grows with all that other tests have left."""
+    """Without the garbage collector, because its time grows with the objects of other tests."""
     gc.disable()
     try:
         began = time.thread_time()
@@ -172,7 +172,7 @@ def seconds(function: Callable[[str], object], text: str) -> float:
 
 
 def grows_with_its_length(function: Callable[[str], object], family: Callable[[int], str], small: int = SMALL) -> bool:
-    """Judged by the time of this thread alone; a try that was disturbed is made again."""
+    """Measures the time of this thread. A disturbed measurement is repeated."""
     return all(_grows(function, family(size), family(4 * size)) for size in (small // 8, small))
 
 
@@ -211,7 +211,7 @@ def test_so_does_any_other_text_that_repeats_itself(unit: str, before: str, behi
 
 
 def members(member: str) -> Callable[[int], str]:
-    """An object of so many bytes, whose members all have other names."""
+    """An object of about this number of bytes, with different names of members."""
     return lambda size: "{" + ",".join(member % number for number in range(size // (len(member) + 4))) + ',"Email":"a"}'
 
 
@@ -238,7 +238,7 @@ BODIES: dict[str, Callable[[int], str]] = {
 
 
 def calls_of(function: Callable[[], object]) -> int:
-    """How many functions are called."""
+    """The number of function calls."""
     count = 0
 
     def seen(_: object, event: str, __: object) -> None:
@@ -273,7 +273,7 @@ def test_each_byte_that_is_no_utf_8_is_read_as_windows_means_it_and_what_is_utf_
 
 
 def test_a_body_is_nested_too_deeply_wherever_it_is_read() -> None:
-    """The depth of the stack does not decide: what the intake has taken in, the delivery reads."""
+    """The depth of the stack does not matter: delivery reads each lead that the intake has accepted."""
     at_most = parse_body(b'{"Email":"a","x":' + b"[" * 100 + b"]" * 100 + b"}")
     assert at_most.extra == {"x": "[" * 100 + "]" * 100}
     for depth in (101, 5_000):

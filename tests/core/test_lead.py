@@ -1,4 +1,4 @@
-"""What can be told from a lead: source, action, stage, country, customer, redelivery; and lead ids."""
+"""A lead's source, action, stage, country, customer and fingerprint; and lead ids."""
 
 from __future__ import annotations
 
@@ -348,7 +348,7 @@ def test_same_lead_sent_again_has_the_same_fingerprint(same: Lead) -> None:
         changed(offer_title="Contoso ERP"),
         changed(extra={"a": "1"}),
         changed(extra={}, customer_extra={"a": "1", "b": "2"}),
-        # The same words in other fields are another lead.
+        # The same words in other fields are a different lead.
         changed(first_name="Some Oné", last_name=""),
     ],
 )

@@ -1,4 +1,4 @@
-"""Bodies and records that become leads, and what is answered to those that can't."""
+"""Bodies and records that become leads, and the answers to bodies that are not leads."""
 
 from __future__ import annotations
 
@@ -519,7 +519,7 @@ def test_refusal_never_repeats_what_was_sent(data: str) -> None:
     error = unreadable(data.encode())
     told = [str(error), repr(error), error.title, error.detail]
     assert not any(SECRET in text for text in told)
-    # Nor may a logged traceback show it: the decoder's own error holds the whole document.
+    # A logged traceback must not show the body either: the decoder's own error has the whole document.
     assert error.__cause__ is None
     assert error.__context__ is None or error.__suppress_context__
 
@@ -566,7 +566,7 @@ def test_a_lead_is_written_as_a_body_that_reads_the_same(record: dict[str, Any])
     lead, again = (
         one.model_copy(update={"original": ""}) for one in (read, parse_kept(json.dumps(read.to_body()).encode()))
     )
-    # A customer that is no object stands under the key of one, which is where the written one is.
+    # A customer that is not an object is kept under the key of the customer object, where `to_body` writes it.
     assert again == lead or "UserDetails" in lead.extra
 
 

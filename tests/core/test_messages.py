@@ -1,4 +1,4 @@
-"""What travels on the queue: nothing is lost in it, nothing breaks its reader, and old messages stay readable."""
+"""Queue messages: they lose nothing, malformed ones do no harm, and old messages stay readable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.strategies import destination_names, json_values, lead_ids, l
 LEAD_ID = "20260131235959999-0123456789ab-c"
 RECEIVED_AT = datetime(2026, 1, 31, 23, 59, 59, 999000, tzinfo=UTC)
 
-# Version 1 as it was first written, letter by letter. Never change these: such messages can be on a queue for days.
+# Version 1 as first released, letter by letter. Never change these: such messages can be on a queue for days.
 V1_INTAKE = (
     '{"v":1,"lead_id":"20260131235959999-0123456789ab-c","seq":0,"received_at":"2026-01-31T23:59:59.999000+00:00",'
     '"offer":"contoso.crm","traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",'
@@ -74,7 +74,7 @@ def test_any_message_is_read_as_it_was_written(message: Message) -> None:
 
 
 def understood(data: str | bytes) -> Message | None:
-    """The message, or None where it is refused in one of the two ways there are."""
+    """The message, or None if it is refused with one of the two exceptions."""
     try:
         return decode(data)
     except (MessageTooNew, MessageUnreadable) as refusal:

@@ -1,4 +1,4 @@
-"""The schedule of further tries: when, how far apart, and for how long."""
+"""The retry schedule: delays, jitter and budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which silences are unusual: an offer's own rhythm decides, or the hours that somebody has set."""
+"""Unusual silences, judged by the offer's rhythm or by configured hours."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ def leads_at(*hours: int) -> list[int]:
 
 
 def a_rhythm(weeks: int, workday: list[int], weekend: list[int] | None = None) -> dict[date, list[int]]:
-    """So many weeks from `MONDAY` on."""
+    """This number of weeks since `MONDAY`."""
     days = (MONDAY + timedelta(days=number) for number in range(7 * weeks))
     kinds = {day: (workday if weekend is None or day.weekday() < 5 else weekend) for day in days}
     return {day: leads for day, leads in kinds.items() if any(leads)}
 
 
 def hours_until_alarm(days: dict[date, list[int]], *, is_doubted: bool = False) -> float:
-    """How long the silence after the last of these days has to be; a longer one is an alarm as well (see below)."""
+    """The shortest silence after the last of these days that raises an alarm. Longer silences raise one as well (see
+    below)."""
 
     def silence_after(hours: int) -> Silence:
         silence = judge(days, at(max(days)) + hours * HOUR, is_doubted=is_doubted)

@@ -1,4 +1,4 @@
-"""A recorder that the sample app reports to, a queue of its own and devhosts to run it on."""
+"""A recorder for the sample app, a queue for it, and devhosts that run it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WORK_QUEUE = "work"
 
 @dataclass
 class Recorder:
-    """What the sample app reported, in the order of arrival; `at` is this process's monotonic time."""
+    """A report of the sample app. `at`: this process's monotonic time."""
 
     url: str = ""
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Recorder:
         return [seen for seen in list(self.events) if wanted <= seen.items()]
 
     def wait_for(self, event: str, count: int = 1, timeout: float = 120.0, **details: object) -> list[dict[str, Any]]:
-        """The first `count` events of this kind; fails the test where they do not come in time."""
+        """The first `count` events of this kind. Fails the test if they do not come in time."""
         wait_until(lambda: len(self.of(event, **details)) >= count, timeout, f"{count} x {event} {details}")
         return self.of(event, **details)[:count]
 
@@ -136,7 +136,7 @@ def app_environment(fresh_storage: str, recorder: Recorder) -> dict[str, str]:
 
 @pytest.fixture
 def start_devhost(app_environment: dict[str, str]) -> Iterator[Callable[..., DevhostProcess]]:
-    """Call it with arguments of the command line, `app_dir` and `env`; what it started is stopped at the end.
+    """Call it with command-line arguments, `app_dir` and `env`. The devhosts end with the test.
 
     A start takes longer with a worker process (`in_process=False`).
     """
@@ -154,7 +154,7 @@ def start_devhost(app_environment: dict[str, str]) -> Iterator[Callable[..., Dev
 
 @pytest.fixture
 def work_queue(fresh_storage: str) -> QueueClient:
-    """The queue of the sample app's function, empty; it writes as the host expects it."""
+    """The empty queue of the sample app's function. It writes messages as the host expects them."""
     queue = QueueClient.from_connection_string(
         fresh_storage, WORK_QUEUE, message_encode_policy=TextBase64EncodePolicy()
     )
@@ -164,7 +164,7 @@ def work_queue(fresh_storage: str) -> QueueClient:
 
 @pytest.fixture
 def poison_queue(fresh_storage: str) -> QueueClient:
-    """Where the host moves what fails; the host has to make it."""
+    """The queue for failed messages. The host has to create it."""
     return QueueClient.from_connection_string(fresh_storage, f"{WORK_QUEUE}-poison")
 
 
@@ -180,7 +180,7 @@ def task() -> Callable[..., str]:
 
 @pytest.fixture
 def app_with(tmp_path: Path) -> Callable[..., Path]:
-    """A copy of the sample app with other settings in host.json, and with a package `leads` where asked for."""
+    """A copy of the sample app with other settings in host.json and, on request, with a package `leads`."""
 
     def copy(*, leads: bool = False, function_timeout: str | None = None, **queue_settings: object) -> Path:
         app = tmp_path / "app"

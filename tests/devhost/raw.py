@@ -1,4 +1,4 @@
-"""Requests written by hand: what a proper client would not send, or would send all at once."""
+"""Hand-written requests that a proper client would not send, or would send at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 @contextmanager
 def connected(base_url: str) -> Iterator[socket.socket]:
-    """A connection to the server, which has two minutes for each answer."""
+    """A connection to the server. Each answer has two minutes."""
     address = urlsplit(base_url)
     with socket.create_connection((address.hostname, address.port), timeout=120) as client:
         yield client
@@ -30,7 +30,7 @@ def answer(client: socket.socket, method: str = "") -> tuple[HTTPResponse, bytes
 
 
 def ask(base_url: str, line: str, *headers: str, body: bytes = b"") -> tuple[HTTPResponse, bytes]:
-    """One request on a connection of its own, such as `GET /api/x`."""
+    """A request on a new connection, such as `GET /api/x`."""
     with connected(base_url) as client:
         client.sendall(head(line, *headers) + body)
         return answer(client, line.partition(" ")[0])

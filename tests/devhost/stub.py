@@ -1,4 +1,4 @@
-"""The HTTP side of devhost in this process, in front of functions that only note what they are called with."""
+"""devhost's HTTP server in this process, with functions that only record their calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which settings of host.json count, and what holds without them."""
+"""The supported settings of host.json, and their defaults."""
 
 from __future__ import annotations
 

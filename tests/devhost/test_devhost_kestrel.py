@@ -1,4 +1,4 @@
-"""What the web server in front of the host refuses, how it reads a body, and how it sends an answer."""
+"""Limits of the web server in front of the host, bodies of requests, and the form of answers."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_a_function_whose_route_begins_with_admin_is_in_error_and_the_others_ser
         ("/admin/host/status", "", 401),
         ("/admin/host/status", KEYS.functions["closed"], 401),
         ("/Admin/host/status", KEYS.host, 403),
-        ("/admin/host/status", KEYS.master, 404),  # there is nothing behind it
+        ("/admin/host/status", KEYS.master, 404),  # devhost serves nothing there
         ("/api/../admin/host/status", "", 401),
     ],
 )

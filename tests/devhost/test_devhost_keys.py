@@ -1,4 +1,4 @@
-"""Which key opens which function."""
+"""The functions that each key opens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of an app's log arrives: as the real worker and host let it through."""
+"""Log records of the app: those that the real worker and host print, and no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a timer fires."""
+"""The times at which a timer fires."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A host whose storage is away: whether it ends itself, stays up, or does not come up at all."""
+"""A host without storage: it ends itself, stays up, or does not start."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_storage_may_go_and_come_under_load(
     task: Task,
     until: Until,
 ) -> None:
-    """The host ends itself and is started again, as the platform does; what it had in hand comes back after its lease."""
+    """The host ends itself and is restarted, as on the platform. Its messages come back after their lease."""
     for number in range(40):
         work_queue.send_message(task(f"{number}", seconds=0.1))
     env = {**app_environment, "LeadsStorage": through(queue_gate, "Queue", fresh_storage)}

@@ -1,4 +1,4 @@
-"""The process: how it starts, what it says, what tests can change, how it ends."""
+"""The process: start, output, options for tests, and end."""
 
 from __future__ import annotations
 
@@ -163,12 +163,12 @@ def test_a_clock_factor_lets_the_app_live_faster_and_the_claim_lease_shrinks_wit
     seen = requests.get(f"{devhost.base_url}/api/time", timeout=120).json()
     assert (asked - epoch) * 60 < seen["now"] - epoch < (time.time() - epoch) * 60
     assert seen["claim_lease_seconds"] == 4
-    recorder.wait_for("tick", 3)  # once a minute of the app's, hence every second
+    recorder.wait_for("tick", 3)  # once a minute of app time, so every second
     began = time.monotonic()
     requests.post(f"{devhost.base_url}/api/put?delay=120", data=task("later"), timeout=120)
     assert recorder.wait_for("began", name="later")[0]["at"] - began > 1.5
     requests.post(f"{devhost.base_url}/api/put", data=task("failing", fail=True), timeout=120)
-    tries = recorder.wait_for("began", 2, name="failing")  # visibilityTimeout is a minute of the app's
+    tries = recorder.wait_for("began", 2, name="failing")  # visibilityTimeout is a minute of app time
     assert tries[1]["at"] - tries[0]["at"] > 0.9
 
 
@@ -176,7 +176,7 @@ def one_line(result: subprocess.CompletedProcess[str]) -> str:
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     *before, last = result.stderr.strip().splitlines()
-    assert all(" WARNING " in line for line in before), before  # the library's own, on an app that is odd
+    assert all(" WARNING " in line for line in before), before  # the library's message about an unusual app
     assert last.startswith("devhost: ")
     return last
 

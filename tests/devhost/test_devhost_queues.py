@@ -1,4 +1,4 @@
-"""Queue triggers against Azurite: the life of a message as the Azure Functions host lets it live."""
+"""Queue triggers on Azurite: the life of a message, as in the Azure Functions host."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_decoded_goes_to_poison_as_it_is(
     raw.send_message('{"not": "base64 <&> "}')
     raw.send_message(base64.b64encode(b"\xff\xfe").decode())
     start_devhost()
-    # The second is base64 but no text: the host cannot bind it, which is a failure like any other.
+    # The second is base64 but not text. The host can't bind it, so the call fails.
     until(lambda: left(work_queue) == 0)
     assert sorted(texts(poison_queue)) == sorted(['{"not": "base64 <&> "}', "//4="])
     assert recorder.of("began") == []
@@ -192,7 +192,7 @@ def test_no_more_than_batch_size_and_threshold_run_at_once(
     start_devhost: Start, work_queue: QueueClient, recorder: Recorder, task: Task
 ) -> None:
     for number in range(12):
-        # Two of the first batch are still at it when the others have made room for the second one.
+        # Two messages of the first batch are still in progress when the second batch is received.
         work_queue.send_message(task(f"{number}", seconds=0.2 if number in {2, 3} else 4))
     start_devhost()
     recorder.wait_for("ended", 12)

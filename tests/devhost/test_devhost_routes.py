@@ -1,4 +1,4 @@
-"""Which requests a route takes and what it takes from them."""
+"""Routes: the requests that they match, and their parameters."""
 
 from __future__ import annotations
 

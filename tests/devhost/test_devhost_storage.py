@@ -1,4 +1,4 @@
-"""Which account a connection setting names, and how the host signs in there."""
+"""The accounts that connection settings name, and the host's authentication."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Timer triggers: on schedule, one host at a time, never beside themselves."""
+"""Timer triggers: on schedule, on one host at a time, never overlapping."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_timer_that_hangs_costs_its_worker_and_no_tick(
     ticks = recorder.wait_for("tick", 4)
     assert len({seen["pid"] for seen in ticks}) == 4
     gaps = [later["at"] - earlier["at"] for earlier, later in pairwise(ticks)]
-    # On a busy machine the next worker may take longer to start than a tick waits for it, but hardly each time.
+    # On a busy machine, a worker may start later than the next tick, but rarely each time.
     assert 4 < min(gaps) < 9
 
 

@@ -1,4 +1,4 @@
-"""What is made of a request's address before the app sees it."""
+"""Decoding of request addresses before the app sees them."""
 
 from __future__ import annotations
 

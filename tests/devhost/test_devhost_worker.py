@@ -1,4 +1,4 @@
-"""The worker process: whose calls fail when it is killed or dies, and what the host does then."""
+"""The worker process: calls that fail when it is killed or crashes, and the host's reaction."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Until = Callable[..., None]
 
 
 class Get(threading.Thread):
-    """A request in a thread of its own: its status and body, and when it was sent and answered."""
+    """A request in a separate thread: status, body, and the times of request and answer."""
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
@@ -60,7 +60,7 @@ def test_past_the_time_limit_the_worker_is_replaced_and_other_calls_run_into_the
     work_queue.send_message(task("next"))
     following = recorder.wait_for("began", name="next")[0]
     again = recorder.wait_for("began", 2, name="hung")[1]
-    # A call has begun in the host a little before the function says so.
+    # In the host, a call begins a little earlier than the function reports.
     assert 5 < healthy["at"] - hung["at"] < 9, "begun while the worker of the hung call still lives"
     assert healthy["pid"] == hung["pid"] != following["pid"]
     assert following["at"] - healthy["at"] > 5, "until its own limit it counts against what is fetched"

@@ -1,4 +1,4 @@
-"""A host that has ended is started again, as the platform does."""
+"""A host that has ended is restarted, as on the platform."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections pause, are probed with one lead, heal, and share what they learn."""
+"""Connections pause, are probed with one lead, open again, and share their state."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_one_lead_alone_pauses_its_connection_even_if_each_try_is_on_a_new_insta
     routed.post()
     routed.run()
     for _ in range(4):
-        routed.app.__dict__.pop("connections")  # what a new instance knows: only the table
+        routed.app.__dict__.pop("connections")  # a new instance knows only the table
         routed.advance(13)
     routed.app.__dict__.pop("connections")
     routed.advance(13)
@@ -269,7 +269,7 @@ def test_what_waits_for_a_try_hours_ahead_is_sent_within_minutes_of_the_return(
     bad = routed.post(a_lead("bad@example.com"))
     vendor.answer = lambda call: RETRY if call.key == bad else DELIVERED
     routed.run()
-    for number in range(5):  # climb the schedule until the next try is hours away
+    for number in range(5):  # use up the schedule until the next retry is hours away
         routed.post(a_lead(f"g{number}@example.com"))
         routed.run()
         next_at = routed.delivery(bad).next_at
@@ -307,7 +307,7 @@ def test_a_lead_that_was_on_its_way_to_its_new_offer_when_its_message_was_lost_i
     pipeline.watch()
     [lost] = pipeline.messages()
     pipeline.queue.delete(lost)
-    pipeline.clock.time += timedelta(minutes=69)  # to one of the minutes in which unrouted leads are looked through
+    pipeline.clock.time += timedelta(minutes=69)  # to a minute in which unrouted leads are searched
     pipeline.tick()
     assert pipeline.delivery(lead).state is State.DELIVERED
 

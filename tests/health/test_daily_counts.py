@@ -1,4 +1,4 @@
-"""The numbers of each day are counted from the ledger once the day is over: each lead once, whatever is killed or done twice."""
+"""Daily counts: each finished day is counted from the ledger, each lead once, also after kills and repetitions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def counting(fresh_storage: str, monkeypatch: pytest.MonkeyPatch, vendor: Vendor
 
 
 def another(pipeline: Pipeline, storage: str, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    """Another instance of the app, or the same one started anew."""
+    """Another instance of the app, or the same instance after a restart."""
     return Pipeline(storage, monkeypatch, pipeline.clock)
 
 
@@ -110,7 +110,7 @@ def test_the_first_pass_begins_with_the_oldest_lead_and_goes_on_where_it_was_cut
 
 
 class Dying:
-    """A process that ends before or after its write of a number, whichever table that is in."""
+    """A process that ends before or after a write of this number, to any table."""
 
     write = staticmethod(Table.write)
 
@@ -255,7 +255,7 @@ def test_the_numbers_stay_when_retention_and_erasure_have_taken_the_people_away(
     for days in (2, 3, 4, 40):
         watch(counting, MIDNIGHT + days * DAY)
         assert numbers(counting) == before
-    # Whoever begins anew has forgotten nothing either.
+    # A new instance knows the same.
     table = counting.app.storage.table(COUNTS_TABLE)
     table.write([("upsert", {"PartitionKey": "day", "RowKey": "until", "until": "a newer release's"}, {})])
     started_anew = another(counting, fresh_storage, monkeypatch)
@@ -275,7 +275,7 @@ def test_a_row_that_can_not_be_read_ends_nothing(counting: Pipeline, caplog: pyt
 
 
 def made_up(pipeline: Pipeline, leads: int, day: datetime) -> None:
-    """So many delivered leads on a day, in all partitions of the ledger."""
+    """This number of delivered leads on a day, in all partitions of the ledger."""
     rows: dict[str, list[Any]] = {partition: [] for partition in PARTITIONS}
     for number in range(leads):
         at = day + timedelta(seconds=number)

@@ -1,4 +1,4 @@
-"""What counts on a day: each lead once, also after its personal data is gone."""
+"""The numbers of a day: each lead counts once, also after its personal data is removed."""
 
 from __future__ import annotations
 

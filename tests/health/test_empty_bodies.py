@@ -1,4 +1,4 @@
-"""Requests without a body: answered with what to do, and known to a person within minutes, because what they brought is lost."""
+"""Requests without a body get a helpful answer and raise an alarm within minutes, because their leads are lost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Post = Callable[..., tuple[int, dict[str, Any]]]
 
 @pytest.fixture
 def post(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Post:
-    """Posts to the intake of the pipeline's app, what the host hands over: an empty body unless another is given."""
+    """Posts to the intake of the pipeline's app as the host does: with an empty body by default."""
     caplog.set_level("INFO", "leads")
     monkeypatch.setattr(http, "get_app", lambda: pipeline.app)
     return posted
@@ -154,7 +154,7 @@ def test_empty_bodies_of_several_instances_are_counted_together(
 
 @pytest.fixture
 def proxied(fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """An account behind a proxy that counts, where the alarms' table is."""
+    """An account with the alarms' table, behind a proxy that counts requests."""
     with Proxy(fresh_storage) as proxy:
         monkeypatch.setenv("LeadsStorage", proxy.connection_string)
         forget_app()
@@ -169,7 +169,7 @@ def test_of_a_flood_a_few_a_minute_are_noted_and_each_is_answered(proxied: Proxy
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: posted(CHUNKED)[0], range(50)))
     assert answers == [411] * 50
-    assert proxied.counts().total() <= 2 * NOTED_A_MINUTE  # the minute may change meanwhile
+    assert proxied.counts().total() <= 2 * NOTED_A_MINUTE  # the minute may change during the test
 
 
 def test_notes_of_the_hour_before_are_replaced(post: Post, pipeline: Pipeline) -> None:

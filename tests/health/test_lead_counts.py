@@ -1,4 +1,4 @@
-"""The rows in which counts are kept."""
+"""The rows with counts of leads."""
 
 from __future__ import annotations
 

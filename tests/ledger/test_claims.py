@@ -1,4 +1,4 @@
-"""Claims: of two attempts that have read the same rows one goes on, whichever rows they have read."""
+"""Claims: of two attempts that have read the same rows, only one continues."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def seen(record: LeadRecord, token: str) -> RecentLead:
 
 
 def known_customer(ledger: Ledger) -> None:
-    """A first lead of the customer's is delivered."""
+    """The customer's first lead is delivered."""
     first = a_record()
     claim = ledger.claim(first, CUSTOMER, SCOPE, None, seen(first, "first"))
     ledger.settle(first, lambda _: None, claim, Delivered("record"))

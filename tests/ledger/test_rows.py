@@ -1,4 +1,4 @@
-"""The ledger's rows: legal keys for any text, the order in which they stand, and nothing lost between record and row."""
+"""The ledger's rows: legal keys for any text, their order, and lossless conversion between record and row."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from leads.platform.table_format import CHUNK, joined_text, key_part, text_colum
 from tests.support.strategies import destination_names, hashes, lead_ids, leads, moments, text, wild_text
 
 FORBIDDEN = set("/\\#?") | {chr(code) for code in [*range(0x20), *range(0x7F, 0xA0)]}
-"""What a key may not hold (Microsoft Learn, "Understanding the Table service data model")."""
+"""Characters that keys can't have (Microsoft Learn, "Understanding the Table service data model")."""
 LONGEST_KEY = 512
 
 few = settings(max_examples=40, deadline=None)
-"""For what is costly to make."""
+"""Fewer examples, because each is slow."""
 
 any_text = wild_text | st.text(st.characters(), max_size=700)
 connections = st.just("") | hashes.map(lambda text: text[:16])
@@ -205,7 +205,7 @@ def as_read(entity: dict[str, Any]) -> LeadRecord:
 
 
 def compared(record: LeadRecord) -> dict[str, Any]:
-    """What of a record its row is to keep."""
+    """The fields of a record that its row keeps."""
     names = ("lead_id", "received_at", "lead", "url_offer", "offer", "stage", "has_body", "traceparent", "deliveries")
     return {name: getattr(record, name) for name in names}
 
@@ -348,7 +348,7 @@ def test_a_customers_row_is_read_as_it_was_written(
 
 
 def test_what_a_customers_row_names_its_recent_leads_by_is_a_contract() -> None:
-    """A release before and after reads it."""
+    """The previous and the next release read the row."""
     seen = {
         "fingerprint": "f" * 32,
         "lead_id": "20260131235959999-0123456789ab-c",

@@ -1,4 +1,4 @@
-"""An offer that this instance does not know yet is looked up before its lead can go to another."""
+"""An offer that this instance does not know yet is looked up before its lead goes to another offer."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def table(now: list[datetime]) -> OffersTable:
 
 @pytest.fixture
 def offers(table: OffersTable) -> Offers:
-    """The offers of an instance that has read them a moment ago."""
+    """The offers of an instance that has just read them."""
     made = Offers(table)  # type: ignore[arg-type]
     made.all()
     return made

@@ -1,4 +1,4 @@
-"""How a lead finds its offer, what an offer may say, and which leads a destination admits."""
+"""Finding the offer of a lead, checking offers, and the conditions of destinations."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def an_offer(offer_id: str, *titles: str) -> Offer:
 
 
 def routed(offers: list[Offer], url: str = "", lead_source: str = "", product_id: str = "", title: str = "") -> str:
-    """The id of the offer that a lead with these references goes to, "" for none."""
+    """The id of the offer for these references, "" if none."""
     found = route(OfferReferences(url, lead_source, product_id, title), offers)
     return found.id if found else ""
 
@@ -140,7 +140,7 @@ def _same(one: str, other: str) -> bool:
 
 
 def named_by(reference: str, offers: list[Offer]) -> Offer | None:
-    """The rules of naming, one after another: an id, a second part that one offer has, a title that one offer has."""
+    """The rules of naming in order: an id, a unique second part of an id, a unique title."""
     if not reference.strip():
         return None
     by_id = [offer for offer in offers if _same(offer.id, reference)]
@@ -243,7 +243,7 @@ ids = st.text(st.sampled_from("aB1.*/%2fF \\?#'é\N{PILE OF POO}\t"), min_size=1
 
 
 def named_by_address(address: str) -> str:
-    """The offer that an address names, after what the host makes of it."""
+    """The offer that an address names, after the host has normalised the path."""
     params = parse_route("api/leads/{*offer}").match(path_of(urlsplit(address).path))
     assert params is not None
     return url_offer(func.HttpRequest("POST", address, route_params=params, body=b""))

@@ -1,4 +1,4 @@
-"""How alarms and lists name who uses a connection."""
+"""Names of a connection's users in alarms and lists."""
 
 from __future__ import annotations
 

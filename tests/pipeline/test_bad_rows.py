@@ -1,4 +1,4 @@
-"""One row or message that nobody foresaw ends nothing: what can be read is read, and what can't be is kept and reported."""
+"""One unreadable row or message stops nothing: it is kept and reported, and all others are handled."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def poison(pipeline: Pipeline, text: str) -> None:
 
 @pytest.fixture
 def waiting(routed: Pipeline, vendor: Vendor) -> tuple[Pipeline, str, str]:
-    """Two dead letters of two customers: the first one to be damaged, the other as it should be."""
+    """Two dead letters of two customers. The first will be damaged, the second stays intact."""
     vendor.answers(REJECTED)
     bad, good = routed.post(a_lead("bad@example.com")), routed.post(a_lead("good@example.com"))
     routed.run()
@@ -74,7 +74,7 @@ def test_a_row_that_can_not_be_read_ends_no_list_tick_or_export(
     assert [lead.lead_id for lead in pipeline.ask(list_leads, LeadFilter()).leads] == [good]
     assert [one.record.lead_id for one in export(pipeline.app.ledger, LeadCriteria()) if one.record] == [good]
     pipeline.ask(show_status, Nothing())
-    pipeline.tick(20)  # counts, retention and erasure have their turn
+    pipeline.tick(20)  # counts, retention and erasure run
     assert [fields["offer"] for fields in logged(caplog, "leads_need_a_person")] == ["contoso.crm"]
     reported = {fields["what"] for fields in logged(caplog, "rows_unreadable")}
     assert reported == {

@@ -46,7 +46,7 @@ def many(pipeline: Pipeline, **wanted: Any) -> list[DismissedMany]:
 
 
 def rejected(pipeline: Pipeline, vendor: Vendor, *bodies: dict[str, Any]) -> list[str]:
-    """Leads that the vendor has refused; from now on it takes them."""
+    """Leads that the vendor has refused. From now on the vendor accepts leads."""
     vendor.answers(*[REJECTED] * len(bodies), DELIVERED)
     leads = [pipeline.post(body) for body in bodies]
     pipeline.run()
@@ -92,7 +92,7 @@ def test_a_dismissal_that_is_taken_back_leaves_everything_as_it_was(routed: Pipe
 
 
 def test_a_lead_that_is_emptied_loses_the_note_too(routed: Pipeline, vendor: Vendor) -> None:
-    """A person wrote it, whatever they were asked for."""
+    """A person wrote the note, so it may have personal data."""
     [lead] = rejected(routed, vendor, a_lead())
     dismiss(routed, lead, "Ada's typing error")
     emptied = routed.record(lead).emptied(routed.clock.now(), "over")

@@ -1,4 +1,4 @@
-"""Storage that hangs costs each delivery its deadline at most, never its neighbours' time-outs too, and no lead its place."""
+"""Hanging storage: each delivery ends at its deadline, waits for no other delivery, and loses no lead."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ THREADS = 24
 TRIES = 2
 SHORT = TABLE_TIMEOUTS | {"read_timeout": 0.7, "retry_total": TRIES - 1}
 LONG = 30
-"""Far more than the tries of one call, and less than those of all threads one after the other."""
+"""Longer than the tries of one call, and shorter than those of all threads in sequence."""
 
 
 class Hang(Rule):
-    """Never answers what is asked of tables."""
+    """Never answers requests to tables."""
 
     def before(self, request: Request) -> Fault | None:
         return Delay(1000) if request.service == "table" else None
@@ -65,7 +65,7 @@ def app(hanging: Proxy) -> App:
 
 
 def in_all_threads(work: Callable[[int], object]) -> int:
-    """Do it in all threads at once. Returns how many of them have ended, in whatever way."""
+    """Call it in all threads at once. Returns how many of them have ended."""
     pool = ThreadPoolExecutor(THREADS)
     done, _ = wait([pool.submit(work, number) for number in range(THREADS)], LONG)
     pool.shutdown(wait=False, cancel_futures=True)
@@ -118,7 +118,7 @@ def short_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class HangAt(Rule):
-    """Never answers what is of a kind."""
+    """Never answers requests of one kind."""
 
     def __init__(self, kind: Callable[[Request], bool]) -> None:
         self._kind = kind
@@ -169,7 +169,7 @@ def test_where_nothing_of_storage_answers_the_message_is_left_to_the_host(
 
 @pytest.fixture
 def hanging_account(hanging: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
-    """The process's app; its tables hang for far longer than any deadline."""
+    """The process's app. Its tables hang far longer than any deadline."""
     monkeypatch.setenv("LeadsStorage", hanging.connection_string)
     monkeypatch.setattr(App.__init__, "__defaults__", (PATIENT,))
     forget_app()

@@ -1,4 +1,4 @@
-"""What an outage costs: a secret that is revoked in mid-stream, a weekend without the CRM, a backlog of 20,000 leads."""
+"""Outages and their end: a revoked secret, a weekend without the CRM, a backlog of 20,000 leads."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from tests.support.vendor import Vendor
 
 PACE = 50
 THREADS = 12
-"""How many messages each instance has in hand at once here."""
+"""Messages that each instance handles at once in these tests."""
 SLOTS = THREADS // 2
-"""How many of them one connection may send at once, as in the app."""
+"""Sends that one connection may have at once, as in the app."""
 
 
 def waits_for_a_slot(instances: Sequence[Pipeline]) -> bool:
-    """Whether leads were put back for some seconds, because the machine was too busy to send them in time."""
+    """Whether leads were put back for some seconds because the machine was too busy."""
     return any(instance.queue.delayed for instance in instances)
 
 
 def pass_a_minute(instances: Sequence[Pipeline]) -> None:
-    """Both instances watch, and deliver what they put on the queue."""
+    """Both instances run `watch`, and deliver the messages that it puts."""
     instances[0].clock.time += timedelta(minutes=1)
     for instance in instances:
         instance.watch()
@@ -97,7 +97,7 @@ def test_a_weekend_of_60_hours_without_the_crm_costs_no_lead(
         if hour % 3 == 0:
             leads.append(pipeline.post(a_lead(f"c{hour}@example.com")))
         pipeline.clock.time += timedelta(hours=1)
-        instances[hour % 2].watch()  # the host lets one instance's timer go off
+        instances[hour % 2].watch()  # the host fires the timer of one instance only
         deliver_at_once(instances, THREADS)
     assert vendor.records == Counter()
     tried = len(vendor.calls)

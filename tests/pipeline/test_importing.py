@@ -1,4 +1,4 @@
-"""Import and reconcile: what never came is brought in, and what was delivered is recognised."""
+"""Import and reconcile: missing leads are imported, and known leads are recognised."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from tests.support.vendor import REJECTED, Vendor
 
 FORM = "%m/%d/%Y %H:%M:%S"
 SHARE = 1 if os.environ.get("WHOLE_SIZE") else 20
-"""Of the story's size, a tenth is told: Azurite goes through all of a table for each query."""
+"""A tenth of the leads in the example, because Azurite scans the whole table for each query."""
 
 
 def a_row(
     email: str = "ada@example.com", action: str = "INS", at: datetime | None = None, created: str = "", **more: str
 ) -> dict[str, str]:
-    """A row as Partner Center could list the lead that `a_lead` posts: other columns, other fields."""
+    """The row of `a_lead` as Partner Center could list it, with other columns and fields."""
     row = {
         "First name": "Ada",
         "Email address": email,
@@ -65,7 +65,7 @@ def verdicts(found: JudgedRows) -> list[Verdict]:
 
 
 def import_all(pipeline: Pipeline, **wanted: Any) -> ImportedFromTable:
-    """Every step of an import of a table, added up."""
+    """All steps of an import of a table, with their sums."""
     total = ImportedFromTable(next="", imported=0, known=0, bad=[], unknown_columns=[])
     while total.next is not None:
         asked = TableToImport.model_validate({**wanted, "after": total.next})
@@ -302,7 +302,7 @@ def test_what_is_on_the_queue_is_logged_although_storage_refuses_one_of_the_lead
 
 @pytest.fixture
 def old(fresh_storage: str, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> TableClient:
-    """A table of another account, as far as the app can tell. It knows when its rows were written, by the real time."""
+    """A table in another account, as far as the app can tell. Its rows have real timestamps."""
     pipeline.clock.time = datetime.now(UTC)
     monkeypatch.setenv("LEADS_SECRET_OLD_STORAGE", fresh_storage)
     client = TableClient.from_connection_string(fresh_storage, "OldLeads")
@@ -464,7 +464,7 @@ def csv_file(tmp_path: Path) -> Callable[..., str]:
 
 
 def test_seven_weeks_of_silence(run: Run, routed: Pipeline, vendor: Vendor, csv_file: Callable[..., str]) -> None:
-    """The publisher's list has 3,000 leads. 1,100 of them had arrived, and 40 of these have come a stage further since."""
+    """The publisher's list has 3,000 leads. The app has 1,100 of them; 40 of these have reached a later stage since."""
     listed, came, advanced = (number // SHARE for number in (3000, 1100, 40))
     began = routed.clock.now()
     arrived = [f"a{number}@example.com" for number in range(came)]

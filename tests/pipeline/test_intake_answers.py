@@ -1,4 +1,4 @@
-"""What the intake's answers and events are made of, where a sender has a say in it."""
+"""The intake's answers and events, as far as senders can influence them."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def to(path: str, /, **route: str) -> func.HttpRequest:
 def test_a_fault_of_the_app_is_answered_as_a_lead_that_is_to_be_sent_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody knows whether the sender tries again after a 500; 503 with Retry-After asks for it."""
+    """Senders may not retry after a 500. 503 with Retry-After asks them to."""
     for broken in (
         "leads.pipeline.http.get_app",
         "leads.pipeline.http.accept",
@@ -119,7 +119,7 @@ def test_a_fault_of_the_app_is_answered_as_a_lead_that_is_to_be_sent_again(
 
 
 def test_a_body_that_the_app_fails_to_read_is_kept_as_unreadable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would fail at each try, and nobody knows how often the sender makes one."""
+    """Each try would fail, and senders may retry often."""
     kept: list[bytes] = []
     ledger: Any = SimpleNamespace(keep_unreadable=lambda _, body: kept.append(body))
     monkeypatch.setattr("leads.pipeline.http.get_app", lambda: app_with(ledger))

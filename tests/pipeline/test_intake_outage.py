@@ -1,4 +1,4 @@
-"""What a sender is told: at once, in words that leak nothing, and 202 only for a lead that is stored."""
+"""The intake during outages: fast answers without detail, and 202 only for stored leads."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ PRIVATE = (
 
 @contextmanager
 def refusing() -> Iterator[int]:
-    """A port on which nobody listens."""
+    """A port without a listener."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
@@ -64,14 +64,14 @@ def refusing() -> Iterator[int]:
 
 @contextmanager
 def silent() -> Iterator[int]:
-    """A socket that takes connections and never says anything."""
+    """A socket that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=50) as listening:
         yield listening.getsockname()[1]
 
 
 @contextmanager
 def full() -> Iterator[int]:
-    """A socket whose waiting line is full, so that a connection is never made: as behind a firewall that drops."""
+    """A socket with a full backlog. Connecting never succeeds, as behind a firewall that drops packets."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listening:
         waiting = []
         for _ in range(4):
@@ -87,7 +87,7 @@ def full() -> Iterator[int]:
 
 
 def answering(serve: Callable[[socket.socket], None]) -> AbstractContextManager[int]:
-    """A server that does this with each connection once the request's first bytes are there."""
+    """A server that calls this for each connection after the first bytes of the request."""
 
     def talk(connection: socket.socket) -> None:
         while connection.recv(65536):
@@ -135,7 +135,7 @@ def at(port: int) -> str:
 
 @pytest.fixture
 def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], App]]:
-    """Gives the process this storage, as the function app has it."""
+    """Gives the process this storage, as in the function app."""
 
     def configure(connection_string: str) -> App:
         monkeypatch.setenv("LeadsStorage", connection_string)
@@ -148,7 +148,7 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], App]
 
 @pytest.fixture
 def short_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What hangs shall not hang the tests: the deadline is the same for all that an answer takes, however short it is."""
+    """The deadline covers the whole answer, so that the tests do not wait for real hangs."""
     monkeypatch.setattr(http, "INTAKE_SECONDS", 0.5)
 
 
@@ -255,7 +255,7 @@ def test_a_wrong_setting_is_answered_503_without_saying_which(
 
 @pytest.fixture
 def proxied(fresh_storage: str, configured: Callable[[str], App]) -> Iterator[Proxy]:
-    """An empty account behind a proxy that counts; the queue and the ledger are there already."""
+    """An empty account behind a proxy that counts requests. Queue and ledger exist already."""
     with Proxy(fresh_storage) as proxy:
         configured(proxy.connection_string)
         posted()
@@ -286,7 +286,7 @@ def test_what_needs_no_storage_asks_none(proxied: Proxy) -> None:
 
 
 class Once(Rule):
-    """Does this to the first request, before storage hears of it or after it has acted."""
+    """Does this to the first request, before or after storage carries it out."""
 
     def __init__(self, fault: Fault, *, late: bool = False) -> None:
         self._fault: Fault | None = fault

@@ -1,4 +1,4 @@
-"""From a body to its offer, its customer and its destinations: routing, redeliveries, journeys, several destinations."""
+"""From a body to offer, customer and destinations: routing, redeliveries, journeys, several destinations."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_redelivery_is_recognised_behind_many_other_leads_of_the_customer(pipe
 
 
 def test_the_row_of_a_customer_with_very_many_leads_at_once_fits_a_column(pipeline: Pipeline) -> None:
-    """A text of a table holds 32 Ki characters (Microsoft Learn, "Understanding the Table service data model")."""
+    """A text column holds 32 Ki characters (Microsoft Learn, "Understanding the Table service data model")."""
     row = new_customer("0123456789abcdef0123456789abcdef", "contoso.crm;crm")
     for number in range(200):
         at = pipeline.clock.now() + timedelta(seconds=number)
@@ -340,7 +340,7 @@ def test_a_lead_leaves_its_removed_offer_with_all_of_its_destinations_at_once(
 def test_a_lead_that_its_removed_offer_had_delivered_in_part_waits_for_that_offer(
     pipeline: Pipeline, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Elsewhere the same CRM could get it a second time."""
+    """With another offer, the same CRM could get the lead twice."""
     caplog.set_level("INFO", "leads")
     with Vendor() as down:
         down.answers(RETRY, DELIVERED)

@@ -1,4 +1,4 @@
-"""One customer's many leads at once: they are sent one after the other, and the others don't ask storage over and over."""
+"""Many leads of one customer at once are sent one after the other, without repeated storage requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.vendor import Vendor
 
 LEADS = 60
 THREADS = 24
-"""As many messages as an instance has in hand at once."""
+"""The number of messages that an instance handles at once."""
 REQUESTS_A_LEAD = 9
 
 

@@ -1,4 +1,4 @@
-"""One lead is one trace: every event about it names the trace of the request that brought it, however late it comes."""
+"""One lead has one trace: each event about it names the trace of its request, also days later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each outcome of a destination does to the lead, the queue and the connection."""
+"""The effect of each outcome on lead, queue and connection."""
 
 from __future__ import annotations
 

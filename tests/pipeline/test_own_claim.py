@@ -1,4 +1,4 @@
-"""A claim that was written although nobody was told so keeps no lead waiting, and makes none be sent twice."""
+"""A claim whose storage answer was lost delays no lead, and causes no second send."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.storage("azurite")
 
 SHORT = TABLE_TIMEOUTS | {"read_timeout": 2.0}
 LATE = 5.0
-"""Seconds after which nobody waits for the answer any more."""
+"""Seconds after which no attempt waits for the answer."""
 PUT_BACK = 61
 ENDED = -5
 
@@ -31,7 +31,7 @@ def claims_a_new_customer(request: Request) -> bool:
 
 
 def claims_a_known_customer(request: Request) -> bool:
-    """It writes the lead's row, too."""
+    """The request also writes the lead's row."""
     return len(request.inner) == 2
 
 
@@ -40,7 +40,7 @@ def settles(request: Request) -> bool:
 
 
 class Next(Rule):
-    """Does something to the next request of a kind, before or after storage has carried it out."""
+    """Does something to the next request of a kind, before or after storage carries it out."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ def offer(pipeline: Pipeline, vendor: Vendor) -> None:
 def claims(
     request: pytest.FixtureRequest, pipeline: Pipeline, vendor: Vendor, offer: None
 ) -> Callable[[Request], bool]:
-    """What tells the claim of the lead that the test posts."""
+    """Recognises the claim of the test's lead."""
     if request.param is claims_a_known_customer:
         pipeline.post()
         pipeline.run()
@@ -102,7 +102,7 @@ def test_a_claim_whose_answer_was_lost_is_taken_up_in_the_same_attempt(
     pipeline: Pipeline, vendor: Vendor, proxy: Proxy, claims: Callable[[Request], bool]
 ) -> None:
     lead = pipeline.post(a_lead(action="PLT"))
-    proxy.rule = rule = Next(claims, after=Answer(503))  # the SDK tries again, and finds what it has written
+    proxy.rule = rule = Next(claims, after=Answer(503))  # the SDK retries, and finds its own write
     pipeline.run()
     assert rule.done and not pipeline.pending()
     assert (pipeline.delivery(lead).state, vendor.keys()) == (State.DELIVERED, [lead])
@@ -142,7 +142,7 @@ def wait_until_carried_out(proxy: Proxy) -> None:
 def test_another_process_waits_for_the_claim_to_end(
     pipeline: Pipeline, vendor: Vendor, proxy: Proxy, claims: Callable[[Request], bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It can't know that nobody sends under it."""
+    """The attempt can't know that no other attempt sends under the claim."""
     pipeline.post(a_lead(action="PLT"))
     proxy.rule = Next(claims, after=Delay(LATE))
     (message,) = pipeline.messages()
@@ -202,7 +202,7 @@ def test_an_outcome_that_could_not_be_stored_does_not_hold_its_own_lead(
 def test_a_message_that_is_given_out_again_takes_up_the_claim_of_whoever_died_with_it(
     pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch, offer: None, proxy: Proxy
 ) -> None:
-    """A lead that kills its worker would otherwise wait out a claim each time, as a new message that never becomes poison."""
+    """Otherwise a lead that kills its worker would wait for a claim each time, as a new message that never becomes poison."""
     lead = pipeline.post()
     (message,) = pipeline.messages()
     with monkeypatch.context() as dying, pytest.raises(Killed):

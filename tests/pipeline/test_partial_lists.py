@@ -1,4 +1,4 @@
-"""A list that says less than the lead did: what is missing in it is no difference, so nothing is delivered twice."""
+"""Lists with fewer fields than the leads: a missing field is not a difference, so that no lead is delivered twice."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORDS = [("Contact me", "PLT"), ("GET IT NOW", "INS"), ("Get it now", "Create"),
 
 
 def a_row(at: datetime, **cells: str) -> dict[str, str]:
-    """A row of a list that has an address, a time and little else."""
+    """A row with an address, a time and little else."""
     return {"Email": "ada@example.com", "CreatedTime": f"{at:%Y-%m-%d %H:%M:%S}"} | cells
 
 
@@ -51,7 +51,7 @@ def verdicts(found: JudgedRows) -> list[Verdict]:
 def test_a_delivered_lead_is_known_although_its_row_says_less(
     routed: Pipeline, vendor: Vendor, action: str, cells: dict[str, str]
 ) -> None:
-    """A default offer takes the rows that name none: that is no other offer either."""
+    """A default offer takes rows that name no offer. That is not a different offer either."""
     routed.offer(crm(vendor.url), offer_id="*", titles=[])
     lead = routed.post(a_lead(action=action))
     routed.run()

@@ -1,4 +1,4 @@
-"""Messages, their numbers and the ledger: what is put back, dropped and followed up, and what survives a crash."""
+"""Messages, `seq` and the ledger: messages that are put back, dropped or followed up, and crashes in between."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.pipeline import Killed, Pipeline, a_lead, crm, text_of
 from tests.support.vendor import DELIVERED, RETRY, Vendor
 
 ENDED = -5
-"""A lease that is over at once: storage's Date header has whole seconds."""
+"""A lease that ends at once. Storage's Date header has whole seconds."""
 
 
 def kill_after(monkeypatch: pytest.MonkeyPatch, target: type, method: str, number: int) -> None:
@@ -132,7 +132,7 @@ def test_a_cut_off_attempt_is_remembered_over_the_customers_other_leads(
 def test_an_outcome_whose_claim_was_lost_is_merged_and_the_other_claim_stays(
     routed: Pipeline, second: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stalled worker wakes up after its lease: what it did counts, and it takes nothing from the one who came after."""
+    """A stalled worker continues after its lease. Its result counts, and the newer attempt's result stays."""
     monkeypatch.setattr(ledger_module, "CLAIM_LEASE_SECONDS", ENDED)
     lead, other = routed.post(), routed.post(a_lead(action="PLT"))
     entered: list[str] = []
@@ -194,7 +194,7 @@ def test_a_leftover_of_an_earlier_try_is_dropped(routed: Pipeline, vendor: Vendo
 
 
 def test_two_chains_of_one_lead_become_one(routed: Pipeline, vendor: Vendor) -> None:
-    """The worker died after it put the follow-up and before it said so: both messages live on."""
+    """The worker died after putting the follow-up and before writing the row, so both messages exist."""
     vendor.answers(RETRY, RETRY, DELIVERED)
     lead = routed.post()
     routed.run()
@@ -365,7 +365,7 @@ def test_a_message_that_is_none_of_ours_is_kept_as_unreadable(routed: Pipeline, 
 
 
 def poison(pipeline: Pipeline, stored: str) -> None:
-    """What the host does after `maxDequeueCount`: copy the stored text as it is."""
+    """As the host does after `maxDequeueCount`: copy the stored text unchanged."""
     pipeline.app.poison.put(stored)
 
 
@@ -390,7 +390,7 @@ def test_a_lead_from_the_poison_queue_is_tried_alone_after_1_6_and_24_hours_then
         redriven = routed.messages()
         assert len(redriven) == 1
         stored = redriven[0].content
-        routed.queue.delete(redriven[0])  # it crashes its worker again, and again
+        routed.queue.delete(redriven[0])  # it crashes its worker each time
     poison(routed, stored)
     routed.drain_poison()
     assert routed.record(lead).deliveries[""].state is State.DEAD_LETTER
@@ -477,7 +477,7 @@ def test_poison_stays_on_its_queue_until_the_ledger_has_it(routed: Pipeline, mon
 
 
 def _deliver_killing(pipeline: Pipeline, message: object) -> None:
-    """The process dies in the middle of `send`: its destination's guard must not stop it."""
+    """The process dies during `send`. The guard around destinations must not catch this."""
     from leads.pipeline.attempt import DeliveryAttempt
 
     original = DeliveryAttempt._send

@@ -1,4 +1,4 @@
-"""A row of a list or a table is a lead, or refused with a reason: whatever stands in it."""
+"""Each row of a list or table becomes a lead, or is refused with a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replay: what was given up goes out again when a person says so, and what was delivered does not."""
+"""Replay: a person can send dead letters again; delivered leads are not sent again."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def many(pipeline: Pipeline, **wanted: Any) -> list[ReplayedMany]:
 
 
 def rejected(pipeline: Pipeline, vendor: Vendor, *bodies: dict[str, Any]) -> list[str]:
-    """Leads that the vendor has refused; from now on it takes them."""
+    """Leads that the vendor has refused. From now on the vendor accepts leads."""
     vendor.answers(*[REJECTED] * len(bodies), DELIVERED)
     leads = [pipeline.post(body) for body in bodies]
     pipeline.run()
@@ -191,7 +191,7 @@ def test_replayed_twice_it_is_sent_once(routed: Pipeline, vendor: Vendor) -> Non
 
 
 def only_recorded(pipeline: Pipeline) -> str:
-    """A lead that was imported to be recorded, and is."""
+    """A lead that was imported only to be recorded."""
     record = {
         "First name": "Ada",
         "Email address": "ada@example.com",
@@ -496,7 +496,7 @@ def test_the_shell_tells_what_it_does(run: Run, routed: Pipeline, vendor: Vendor
     assert one_line(run("replay", second, "--fields", str(file)), 2).startswith("lead_id: it is delivered")
 
 
-# What a lead is
+# Lead ids
 
 
 def test_a_lead_is_written_as_a_body_that_reads_the_same() -> None:

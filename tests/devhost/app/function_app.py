@@ -1,6 +1,6 @@
-"""The app that the devhost's tests run: it does as its input says and tells the tests' recorder what it saw.
+"""The sample app of devhost's tests. It does what its input says, and reports to the tests' recorder.
 
-The setting RECORDER is the address of an HTTP server of the test's own.
+The setting RECORDER is the address of the recorder.
 """
 
 import contextvars
@@ -30,7 +30,7 @@ def record(event: str, **details: object) -> None:
 
 @functools.cache
 def queue() -> "QueueClient":
-    # Imported only here: it takes half of the time that a start takes.
+    # Imported only here, because it takes half of the start's time.
     from azure.storage.queue import QueueClient, TextBase64EncodePolicy
 
     return QueueClient.from_connection_string(
