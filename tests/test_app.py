@@ -1,4 +1,4 @@
-"""Of each of its parts a process has one, however many threads ask for it first."""
+"""A process has one of each part, however many threads use the part first."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ def threads_take_turns_often() -> Iterator[None]:
 
 
 def of_all_threads(ask: Callable[[], Any]) -> list[Any]:
-    """What so many threads get that ask at the same moment."""
+    """The parts that this number of threads get at the same moment."""
     together = Barrier(THREADS)
 
     def one() -> Any:
@@ -78,7 +78,7 @@ def test_a_destination_which_threads_share_makes_none_of_its_parts_twice(type_na
 
 
 def test_settings_have_one_credential() -> None:
-    """With a token of its own for each thread, a cold start would ask for as many."""
+    """If each thread had its own token, a cold start would request one for each thread."""
     fresh = Settings.model_validate({"LeadsStorage__credential": "managedidentity"})
     assert len({id(found) for found in of_all_threads(lambda: fresh.credential)}) == 1
 

@@ -1,4 +1,4 @@
-"""What the Azure SDK asks for keeps to the deadline, and so do names and addresses: no time-out of theirs is longer."""
+"""Requests of the Azure SDK end at the deadline, including name lookup and connecting."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PATIENT = {"connection_timeout": 600, "read_timeout": 600}
 
 @contextmanager
 def server(behave: Callable[[socket.socket], object]) -> Iterator[str]:
-    """The address of a plain server that does this with each connection."""
+    """The address of a plain server that calls this for each connection."""
     with tcp_server(behave) as port:
         yield f"127.0.0.1:{port}"
 
@@ -47,7 +47,7 @@ def busy_for_an_hour(connection: socket.socket) -> None:
 
 
 def soon(work: Callable[[], object]) -> None:
-    """The deadline alone ends it."""
+    """Only the deadline ends the block."""
     with in_time(), deadline.within(SHORT):
         work()
 
@@ -135,7 +135,7 @@ def test_a_call_to_storage_ends_at_the_deadline_with_all_its_tries() -> None:
 
 @pytest.fixture
 def identity(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The app has an identity whose token endpoint hangs."""
+    """The app has an identity with a hanging token endpoint."""
     with server(never_answer) as address:
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://{address}/msi/token")
         monkeypatch.setenv("IDENTITY_HEADER", "header")
@@ -168,7 +168,7 @@ def test_a_key_vault_behind_a_token_endpoint_that_hangs_is_named(monkeypatch: py
 
 
 def reach(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every host is this one."""
+    """Every host name means this server."""
     dial, (host, _, port) = network.dial, address.partition(":")
     monkeypatch.setattr(network, "dial", lambda _host, _port, *limits: dial(host, int(port), *limits))
 
@@ -178,7 +178,7 @@ def reach(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The names that are looked up; the name service hangs until the test ends."""
+    """The names that are looked up. The name service hangs until the test ends."""
     asked: list[str] = []
     ended = threading.Event()
 

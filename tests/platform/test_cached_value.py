@@ -1,4 +1,4 @@
-"""A value that many threads use is read by one of them, and nobody waits in a line behind it."""
+"""A cached value is read by one thread for all, and no thread queues behind a failed read."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,11 +14,11 @@ from leads.platform.cached_value import PAUSE, CachedValue, fresh_for
 
 THREADS = 24
 LONG = 30.0
-"""A wait that only a defect makes end."""
+"""A wait that ends only because of a defect."""
 
 
 class OutOfReach(Exception):
-    """Where the value stands can't be reached."""
+    """The source of the value can't be reached."""
 
 
 class TooLate(Exception):
@@ -26,7 +26,7 @@ class TooLate(Exception):
 
 
 class Source:
-    """Where the value is read from, as the test lets it: `hangs` until it is told how to go on."""
+    """The source of the value. It `hangs` until the test releases it."""
 
     def __init__(self) -> None:
         self.reads = 0
@@ -71,7 +71,7 @@ def ten_seconds() -> CachedValue[int]:
 
 
 class Waiting:
-    """Threads that ask for the value: the first of them reads, and hangs."""
+    """Threads that get the value. The first thread reads, and hangs."""
 
     def __init__(self, kept: CachedValue[int], source: Source, others: int = THREADS - 1) -> None:
         source.may_answer.clear()

@@ -1,4 +1,4 @@
-"""Every function ends far below `functionTimeout`, whatever hangs: at that limit the host ends the worker with all its calls."""
+"""Every function ends far below `functionTimeout`, because at that limit the host ends the worker with all its calls."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from leads.watch import announcements, poison, probes, tick
 from tools.host import ROOT
 
 HOSTS_LEASE = timedelta(minutes=10)
-"""For how long the host hides a message that it has handed out."""
+"""The visibility timeout of messages that the host receives."""
 READING = 30
-"""What a delivery has for reading and claiming before its send begins."""
+"""The time for reading and claiming before the send."""
 
 
 def function_timeout() -> float:

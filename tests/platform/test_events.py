@@ -1,4 +1,4 @@
-"""The catalogue of log events: what is emitted is what it says."""
+"""The catalogue of log events matches the events that the product emits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEADS = Path(__file__).parents[2] / "leads"
 
 
 def emitted() -> Iterator[tuple[str, set[str], set[str]]]:
-    """Every `emit` and every `Alarm` in the product: where it stands, the events that it can be, the fields it gives them."""
+    """Every `emit` and every `Alarm` in the product: place, possible events, and fields."""
     for path in sorted(LEADS.rglob("*.py")):
         if path.name == "events.py":
             continue
@@ -28,7 +28,7 @@ def emitted() -> Iterator[tuple[str, set[str], set[str]]]:
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in {"emit", "Alarm"}:
                 fields = {keyword.arg for keyword in call.keywords} | _keys(call.args[1:])
                 if None in fields:
-                    continue  # an alarm's own fields, which the alarm has been given
+                    continue  # an alarm's own fields, given to the alarm
                 scope = call.args[0] if not isinstance(call.args[0], ast.Name) else tree
                 events = {
                     node.attr
@@ -81,7 +81,7 @@ REPEATED = {
     Event.BODY_WITHOUT_LENGTH,
     Event.PACKAGES_UNUSABLE,
 }
-"""What is logged again each time: no row can be relied on meanwhile, or each of them is a lead that is lost."""
+"""Alarms that are logged repeatedly: no stored row can end them, or each is about another lost lead."""
 
 
 def test_whatever_a_publisher_is_to_hear_of_is_one_alarm_with_an_end() -> None:
@@ -130,7 +130,7 @@ def test_whatever_a_field_holds_an_event_is_one_line(text: str) -> None:
 
 
 def test_nothing_but_events_is_logged_or_printed_outside_the_command_line() -> None:
-    """What else is logged would not be one line that begins with `event=`: an exception brings its traceback behind a newline."""
+    """Any other log record would not be one line that begins with `event=`: an exception adds a traceback."""
     of_the_app = [
         path for path in LEADS.rglob("*.py") if not {"cli", "__main__.py"} & set(path.relative_to(LEADS).parts)
     ]
@@ -142,7 +142,7 @@ def test_nothing_but_events_is_logged_or_printed_outside_the_command_line() -> N
 
 
 def _speaks(tree: ast.AST) -> Iterator[str]:
-    """What a module uses with which something can be logged or printed."""
+    """The names with which a module could log or print."""
     speakers = {"print", "logging", "getLogger", "stdout", "stderr", "warnings", "print_exc", "print_exception"}
     for node in ast.walk(tree):
         match node:

@@ -1,4 +1,4 @@
-"""Libraries may not fill the log with what they do for the app: their records name row keys, addresses and secrets."""
+"""Libraries must not fill the log: their records have row keys, addresses and secrets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def loggers_of(name: str) -> set[str]:
-    """The packages of a distribution in which something is logged."""
+    """The packages of a distribution that log."""
     try:
         files = distribution(name).files or []
     except PackageNotFoundError:
@@ -146,7 +146,7 @@ for kind, names in written().items():
 
 
 def test_no_class_of_an_azure_client_is_written_to_while_threads_use_it() -> None:
-    """A thread that goes through the class at that moment fails: leads of a cold start were answered 500."""
+    """A thread that iterates over the class at that moment fails: leads of a cold start would get 500."""
     ran = subprocess.run(
         [sys.executable, "-c", STORED_BY_THREADS], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
     )

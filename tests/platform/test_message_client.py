@@ -1,4 +1,4 @@
-"""A message is put as the SDK puts it: each test asks both clients and compares."""
+"""The client puts messages as the SDK does: each test calls both clients and compares."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ PUT = (
     b"</QueueMessage></QueueMessagesList>"
 )
 IGNORED = {"x-ms-client-request-id", "x-ms-date", "Authorization"}
-"""They are new each time; the signature follows from the rest."""
+"""They differ for each request. The signature depends on the others."""
 
 
 def sent(kind: Any, connection_string: str, options: dict[str, Any], **times: Any) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Every setting, what is said of a wrong one, and how secrets are read by reference."""
+"""The settings, the errors about wrong ones, and secrets by reference."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ def test_without_any_storage_the_settings_to_choose_from_are_named(endpoint: str
 
 @pytest.fixture
 def credentials(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
-    """The credentials that were made, with the client id that they were made for."""
+    """The credentials that were made, each with its client id."""
     made: list[tuple[str, str | None]] = []
     for name in ("ManagedIdentityCredential", "DefaultAzureCredential"):
 
@@ -288,7 +288,7 @@ def test_the_identity_is_the_one_that_the_functions_host_would_use(
 
 @dataclass
 class FakeVault:
-    """Stands for `azure.keyvault.secrets.SecretClient` and for the vault behind it."""
+    """A fake `azure.keyvault.secrets.SecretClient` with its vault."""
 
     secrets: dict[str, str | None] = field(default_factory=dict)
     expires: dict[str, datetime] = field(default_factory=dict)
@@ -474,7 +474,7 @@ def test_an_empty_key_vault_secret_is_refused_and_not_kept(vault: FakeVault, val
 
 
 class Example(BaseModel):
-    """A destination's settings, as far as secrets go."""
+    """The secrets in a destination's settings."""
 
     client_secret: SecretReference
 

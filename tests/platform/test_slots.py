@@ -1,4 +1,4 @@
-"""Slots of connections and turns of customers: who has one, who waits in place, who comes back, and when."""
+"""Slots of connections and turns of customers: who gets one, who waits, who is put back, and for how long."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ SHORTEST, LONGEST = RETRY_IN_SECONDS
 
 
 class CutOff(Exception):
-    """Ends a turn without its having gone through."""
+    """Ends a turn with an exception."""
 
 
 class Time:
-    """What `time.monotonic` says; it goes on by hand, and by itself only as fast as real time."""
+    """A fake `time.monotonic`. The test moves it; by itself it is not faster than real time."""
 
     def __init__(self) -> None:
         self.passed = 0.0
@@ -56,7 +56,7 @@ def slots(time: Time) -> Slots:
 
 
 def send(slots: Slots, time: Time, connection: str, seconds: float, *, times: int = turns.TURNS_REMEMBERED) -> None:
-    """Sends one after the other: so long is what the connection's calls take."""
+    """Sends one after the other, each of this length."""
     for _ in range(times):
         with slots.slot(connection):
             time.passed += seconds
@@ -64,7 +64,7 @@ def send(slots: Slots, time: Time, connection: str, seconds: float, *, times: in
 
 @contextmanager
 def holding(slots: Slots, connection: str, count: int) -> Iterator[ExitStack]:
-    """Calls of a connection that are under way, and are cut off."""
+    """Calls of a connection that are in progress and end with an exception."""
     with suppress(CutOff), ExitStack() as held:
         for _ in range(count):
             held.enter_context(slots.slot(connection))
@@ -73,7 +73,7 @@ def holding(slots: Slots, connection: str, count: int) -> Iterator[ExitStack]:
 
 
 def refused(slots: Slots, connection: str) -> int:
-    """In how many seconds a lead comes back for which there is no slot."""
+    """The delay of a lead that gets no slot, in seconds."""
     with pytest.raises(NoFreeSlot) as no_slot, slots.slot(connection):
         pass
     return no_slot.value.seconds
@@ -168,7 +168,7 @@ def test_no_lead_stays_away_longer_than_some_minutes_and_a_thousand_do_not_come_
 
 
 def test_a_lead_is_sent_within_few_tries_however_many_wait(slots: Slots, time: Time) -> None:
-    """A simulation: 400 leads at 20 s a call. None bounces through the hour that this takes."""
+    """A simulation: 400 leads at 20 s a call. No lead is put back more often than needed."""
     send(slots, time, "slow", SLOW)
     waiting = dict.fromkeys(range(400), 0.0)
     tries = dict.fromkeys(waiting, 0)

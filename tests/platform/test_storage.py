@@ -1,6 +1,6 @@
-"""The queue and table wrappers: what is missing is made, conflicts are told apart, nothing is cut.
+"""The queue and table wrappers: they create missing queues and tables, distinguish conflicts, and cut nothing.
 
-Each test runs on Azurite and on the tests' storage in memory, which thereby is held to behave as Azurite does.
+Each test runs on Azurite and on the tests' storage in memory, so that both behave alike.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def test_a_message_never_expires(delay: int, storage: Storage, fresh_storage: st
 
 
 def after(seconds: int, connection_string: str) -> None:
-    """Let storage's time pass: in memory that is a matter of its clock."""
+    """Let storage's time pass. In memory, its clock is moved."""
     account = account_at(connection_string)
     if isinstance(account, MemoryAccount):
         then = account.now() + timedelta(seconds=seconds)
@@ -145,7 +145,7 @@ def test_a_received_message_is_hidden_until_it_is_deleted(storage: Storage) -> N
     assert received(queue) == []
     queue.delete(first)
     assert queue.depth() == 0
-    queue.delete(first)  # somebody else may have been first
+    queue.delete(first)  # another thread may have been first
     queue.show_again(first)
 
 
@@ -315,7 +315,7 @@ def test_values_come_back_with_their_types(table: Table) -> None:
 
 
 def is_refused(table: Table, *operations: Operation) -> bool:
-    """Whether storage refuses them for what they say."""
+    """Whether storage refuses the texts for their content."""
     try:
         table.write(list(operations))
     except HttpResponseError as error:
@@ -325,7 +325,7 @@ def is_refused(table: Table, *operations: Operation) -> bool:
 
 
 class Text(str):
-    """A text to Python alone."""
+    """A text that only Python accepts."""
 
 
 @pytest.mark.parametrize(
@@ -352,7 +352,7 @@ def test_a_value_of_a_type_that_a_table_has_not_is_refused(table: Table, value: 
     ids=lambda value: "" if isinstance(value, dict) else "fits" if value else "too large",
 )
 def test_a_row_holds_so_much_and_no_more(table: Table, columns: dict[str, Any], fits: bool) -> None:
-    # Azurite lets one that is created be larger.
+    # Azurite allows a larger entity if it is created.
     assert is_refused(table, ("upsert", row("1", **columns), {})) is not fits
 
 
@@ -533,7 +533,7 @@ def test_a_key_that_is_no_key_is_a_storage_error_for_queue_and_table(fresh_stora
 
 
 def environment_names(monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
-    """These settings and no other proxies and certificates."""
+    """These proxies and certificates, and no others."""
     for name in list(os.environ):
         if name.lower().endswith(("_proxy", "_ca_bundle")):
             monkeypatch.delenv(name)

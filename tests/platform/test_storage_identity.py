@@ -56,7 +56,7 @@ OUTGOING = OutgoingLead(
 
 @dataclass
 class TokenEndpoint:
-    """Gives tokens as told and keeps what it was asked for."""
+    """Gives tokens as the test says, and records its requests."""
 
     server: HTTPServer
     audience: str = STORAGE
@@ -96,7 +96,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(scope="module")
 def secured(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
-    """An Azurite that speaks https under the names that Azure's storage has."""
+    """An Azurite that serves https under the names of Azure Storage."""
     folder = tmp_path_factory.mktemp("certificate")
     certificate = authority.issue_cert("127.0.0.1", "*.queue.core.windows.net", "*.table.core.windows.net")
     chain, key = folder / "certificate.pem", folder / "key.pem"
@@ -137,7 +137,7 @@ def azures_names(secured: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
     def redirected(host: str, port: int, seconds: float, options: Any, admits: Any) -> socket.socket:
         for service, real_port in (("queue", secured.ports["queue"]), ("table", secured.ports["table"])):
             if host.endswith(f".{service}.core.windows.net"):
-                return dial("127.0.0.1", real_port, seconds)  # it stands for a public address
+                return dial("127.0.0.1", real_port, seconds)  # it replaces a public address
         return dial(host, port, seconds, options, admits)
 
     monkeypatch.setattr(network, "dial", redirected)
@@ -172,7 +172,7 @@ def app_with(environ: dict[str, str], **table: str) -> App:
 
 
 def handled(app: App) -> str:
-    """Take a lead in and deliver it. Returns its id."""
+    """Accept a lead and deliver it. Returns its id."""
     lead_id = accept(app.incoming, json.dumps(a_lead()).encode()).lead_id
     for message in app.queue.receive(32, 30):
         deliver(app, text_of(message))

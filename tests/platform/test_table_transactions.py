@@ -1,4 +1,4 @@
-"""Our transactions are the SDK's: each test asks both clients and compares."""
+"""The transactions of our client are the SDK's: each test calls both clients and compares."""
 
 import concurrent.futures
 import re
@@ -55,7 +55,7 @@ def answering(status: int, body: bytes, content_type: str = "multipart/mixed; bo
 
 
 def both(answer: Callable[[], Answering], operations: list[Any]) -> list[tuple[Any, Answering]]:
-    """What the SDK's client and ours make of it: the result or the error, and what they sent."""
+    """Result or error of the SDK's client and of ours, and their requests."""
     outcomes: list[tuple[Any, Answering]] = []
     for kind in (TableClient, TransactionClient):
         transport = answer()
@@ -68,7 +68,7 @@ def both(answer: Callable[[], Answering], operations: list[Any]) -> list[tuple[A
 
 
 def without_what_differs(text: str) -> str:
-    """Boundaries and dates are new each time."""
+    """Boundaries and dates differ for each request."""
     text = re.sub(r"(batch|changeset)_[0-9a-f-]{36}", r"\1", text)
     return re.sub(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", "DATE", text)
 
@@ -104,7 +104,7 @@ def test_an_answer_means_what_it_means_to_the_sdk(status: int, body: bytes) -> N
 
 
 def test_one_operation_that_is_too_large_is_called_so() -> None:
-    """The SDK gives its error the status 202, by which nobody sees that trying again is of no use."""
+    """The SDK gives its error the status 202, which hides that a retry can't help."""
     too_large = batch(refused(413, "RequestBodyTooLarge", "0:The request body is too large."))
     (theirs, _), (ours, _) = both(lambda: answering(202, too_large), OPERATIONS[:3])
     assert (type(ours), ours.status_code) == (type(theirs), 413)
@@ -133,6 +133,6 @@ def told(outcome: Any) -> Any:
 def test_a_transaction_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     transport = answering(202, batch(WITH_ETAG, CREATED, WITHOUT_ETAG))
     client = TransactionClient.from_connection_string(ACCOUNT, "LeadLedger", transport=transport)
-    monkeypatch.setattr(concurrent.futures, "ThreadPoolExecutor", None)  # azure-core takes it from here
+    monkeypatch.setattr(concurrent.futures, "ThreadPoolExecutor", None)  # azure-core imports it from here
     results = client.submit_transaction(OPERATIONS[:3])
     assert [bool(result) for result in results] == [True, True, False]

@@ -1,4 +1,4 @@
-"""What runs side by side: in order, bounded, in time, and nowhere but through one module."""
+"""Concurrent calls: in order, bounded, in time, and only through one module."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_nothing_to_do_is_done_at_once() -> None:
 
 
 def imported(path: Path) -> set[str]:
-    """The modules that a file imports whole, and what it takes out of others, such as `threading.Lock`."""
+    """The modules that a file imports as a whole, and the names that it imports from others, such as `threading.Lock`."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -157,7 +157,7 @@ def imported(path: Path) -> set[str]:
 
 
 def starts_threads(name: str) -> bool:
-    """Whether something can be run beside the caller with it; `threading` as a whole has `Thread`, too."""
+    """Whether this name can start concurrent work. `threading` as a whole has `Thread`, too."""
     if name == "concurrent.futures.Future":
         return False
     return name in {"threading", "threading.Thread", "threading.Timer"} or name.partition(".")[0] in OF_THREADS

@@ -1,4 +1,4 @@
-"""The trace of a lead: what is taken for one, what events name, and what requests hand on."""
+"""The trace of a lead: which texts are accepted, which trace events have, and which header requests get."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in for the app where its packages can't be used."""
+"""The app that replaces the real one if its packages can't be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An e-mail address is found in whatever it is hidden in, and nobody else's is."""
+"""An e-mail address is found in every encoding, and other addresses are not."""
 
 from __future__ import annotations
 
@@ -90,6 +90,6 @@ def test_a_lead_can_mention_it_in_any_field(lead: Lead) -> None:
 
 
 def test_a_body_that_was_made_to_be_slow_is_read_in_time() -> None:
-    """A quarter of a megabyte takes milliseconds; tried from each of its backslashes it would take an hour."""
+    """A quarter of a megabyte takes milliseconds. Trying each backslash would take an hour."""
     assert not ADA.matches_body(b"\\" * 256 * 1024)
     assert ADA.matches_body(b"\\" * 256 * 1024 + EMAIL.replace("@", "\\u0040").encode())

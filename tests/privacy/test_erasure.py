@@ -1,4 +1,4 @@
-"""Erasing a customer by e-mail address, and showing all that is held about one."""
+"""Erasing a customer by e-mail address, and showing all data about a customer."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ TABLE = {"name": "table", "type": "azure_table"}
 
 @pytest.fixture(autouse=True)
 def now(pipeline: Pipeline) -> None:
-    """What counts when something is erased is storage's time."""
+    """Storage's time counts for an erasure."""
     pipeline.clock.time = datetime.now(UTC)
 
 
 def hers(action: str = "INS", **more: Any) -> dict[str, Any]:
-    """A lead of the person, as strange as they come."""
+    """A lead of the person with unusual content."""
     body = {
         "UserDetails": PERSON | {"LoyaltyCard": "gold-card"},
         "LeadSource": "AzureMarketplace",
@@ -171,7 +171,7 @@ def keep_unreadable(pipeline: Pipeline, body: bytes) -> str:
 
 
 def waiting_text(pipeline: Pipeline, action: str) -> str:
-    """A first message of theirs that is nowhere else."""
+    """A first message of the person that exists nowhere else."""
     from leads.core.identity import new_lead_id
     from leads.core.lead_parsing import parse_body
     from leads.core.messages import Message
@@ -444,7 +444,7 @@ def test_a_lead_that_is_being_sent_at_that_moment_writes_nothing_back(
 def test_what_a_worker_had_in_hand_and_wrote_later_is_emptied_by_watch(
     pipeline: Pipeline, second: Pipeline, fresh_storage: str
 ) -> None:
-    second.app.tombstones.cover("", second.clock.time)  # this instance has just looked, and will not for a minute
+    second.app.tombstones.cover("", second.clock.time)  # this instance has just read the tombstones
     older = waiting_text(second, "INS")
     erase(pipeline)
     large = second.post(hers("PLT", Description="the secret wish " * 5000))
@@ -459,7 +459,7 @@ def test_what_a_worker_had_in_hand_and_wrote_later_is_emptied_by_watch(
 
 
 class _DieAfter(Rule):
-    """Break the connection for good once storage has made a change of this number: as if the process had died there."""
+    """Break the connection permanently after storage's change of this number, as if the process had died."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -474,7 +474,7 @@ class _DieAfter(Rule):
 
 
 def prepared(storage: str, monkeypatch: pytest.MonkeyPatch, clock: TestClock, vendor: Vendor) -> str:
-    """Fill an account with every kind of trace. Returns the id of another person's lead that mentions the address."""
+    """Fill an account with every kind of personal data. Returns the id of another person's lead that mentions the address."""
     pipeline = Pipeline(storage, monkeypatch, clock)
     pipeline.offer(crm(vendor.url), TABLE)
     pipeline.post(hers())
@@ -503,7 +503,7 @@ def test_killed_after_any_change_and_run_again_it_ends_the_same(
         again = Pipeline(storage, monkeypatch, clock)
         report = erase(again)
         clock.time += timedelta(seconds=6)
-        while again.queue.depth():  # what was in a dying hand comes back
+        while again.queue.depth():  # the message of a dead worker comes back
             again.run()
             time.sleep(0.1)
         assert {where.split()[1] for where in left(storage)} == {lead_key(mention)[1]}, f"killed after change {number}"

@@ -1,4 +1,4 @@
-"""Retention: personal data goes when its time is over, what counts leads and keeps customers apart stays."""
+"""Retention: personal data is removed after its period; counts and the identity of customers stay."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ VALUES = ("ada@example.com", "O'Neil", "16175555555", "Example Works", "Please c
 
 @pytest.fixture(autouse=True)
 def began(pipeline: Pipeline) -> None:
-    """A minute at which nothing but what is asked for happens in a tick."""
+    """A minute of a tick with only the requested steps."""
     pipeline.clock.time = datetime.now(UTC).replace(minute=33, second=0, microsecond=0)
 
 
 def days_later(pipeline: Pipeline, days: float) -> None:
-    """What `watch` removes then; a pass begins once a day."""
+    """Let `watch` remove personal data. A pass begins once a day."""
     pipeline.clock.time += timedelta(days=days)
     pipeline.watch()
 

@@ -1,5 +1,8 @@
-"""What is in a storage account: all of it by plain HTTP, because the SDK's clients take several times as long and this is done
-after every test; one table by the SDK."""
+"""The content of a storage account.
+
+All rows and messages are read by plain HTTP, because the SDK's clients take several times as long, and this runs after each
+test. One table is read by the SDK.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _CONTINUES: Final = ("NextTableName", "NextPartitionKey", "NextRowKey")
 
 
 def rows(connection_string: str, table: str = "MarketplaceLeads") -> list[dict[str, Any]]:
-    """The rows of a table, by default of the one into which the Azure Table destination delivers."""
+    """The rows of a table, by default of the Azure Table destination's."""
     with TableClient.from_connection_string(connection_string, table) as client:
         return [dict(entity) for entity in client.list_entities()]
 
@@ -28,7 +31,7 @@ def named_parts(connection_string: str) -> dict[str, str]:
 
 
 class Account:
-    """All that is in an account. Raises `requests.HTTPError` where storage refuses."""
+    """All content of an account. Raises `requests.HTTPError` if storage refuses."""
 
     _session = requests.Session()
     _session.trust_env = False

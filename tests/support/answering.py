@@ -1,4 +1,4 @@
-"""A transport of the Azure SDK that keeps the last request and gives each the same answer: nothing is sent."""
+"""A transport of the Azure SDK that sends nothing, keeps the last request, and gives each request the same answer."""
 
 from collections.abc import Mapping
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""What Schemathesis sends: nothing that the host refuses before the app sees it, and no address at which anybody listens."""
+"""Hooks for Schemathesis: requests that the host would refuse are not made, and addresses have no listener."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import schemathesis
 
 ADDRESS = re.compile(r"^(https://)[^/?#]*", re.IGNORECASE)
 THERE_IS: dict[str, str] = json.loads(os.environ.get("THERE_IS", "{}"))
-"""For each name of a path what there is of it."""
+"""Name of a path parameter → existing values."""
 
 
 @schemathesis.hook
@@ -22,7 +22,7 @@ def map_body(context: Any, body: Any) -> Any:
 
 @schemathesis.hook
 def map_path_parameters(context: Any, path_parameters: Any) -> Any:
-    """Half of the names mean what there is."""
+    """Half of the names exist."""
     return {
         name: THERE_IS[name] if name in THERE_IS and len(str(value)) % 2 else _texts(value, _without_null)
         for name, value in (path_parameters or {}).items()

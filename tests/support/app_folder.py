@@ -1,4 +1,4 @@
-"""The app in a folder of its own, with another host.json."""
+"""A folder with the app and another host.json."""
 
 from __future__ import annotations
 

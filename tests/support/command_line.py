@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Ran:
-    """What came of a command; no command prints a secret, whatever it is about."""
+    """The result of a command. Checks that no command prints a secret."""
 
     status: int
     out: str
@@ -57,7 +57,7 @@ def command_names() -> list[str]:
 
 
 def parse(line: str) -> None:
-    """Read a command's line with the real parser, without running it. Raises what the parser does not take."""
+    """Read a command's line with the real parser, without running it. Raises the parser's error."""
     words = shlex.split(line, comments=True)
     assert words[:3] == ["python", "-m", "leads"], line
     root = _everything()
@@ -105,7 +105,7 @@ def run_against(capsys: pytest.CaptureFixture[str], *before: str) -> Run:
 
 
 def one_line(ran: Ran, status: int) -> str:
-    """The one line on standard error that a command which failed says, without the word by which each begins."""
+    """The single line on standard error of a failed command, without its first word."""
     assert (ran.status, ran.out) == (status, "")
     lines = ran.err.splitlines()
     assert len(lines) == 1
@@ -115,11 +115,11 @@ def one_line(ran: Ran, status: int) -> str:
 
 
 def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
-    """The settings, and nothing else of this machine's but what a process needs to start."""
+    """The settings, and only those variables of this machine that a process needs to start."""
     require_reachable(settings.get("LeadsStorage", ""))
     kept = ("PATH", "HOME", "PYTHONPATH", "NO_PROXY")
     found = {name: os.environ[name] for name in kept if name in os.environ}
-    return found | {"XDG_CONFIG_HOME": os.devnull} | dict(settings)  # nobody's own profiles
+    return found | {"XDG_CONFIG_HOME": os.devnull} | dict(settings)  # no profiles of a person
 
 
 def process(*arguments: str, environment: Mapping[str, str], python: tuple[str, ...] = (), typed: str = "") -> Ran:
@@ -139,7 +139,7 @@ def process(*arguments: str, environment: Mapping[str, str], python: tuple[str, 
 
 
 class Terminal:
-    """A command at a terminal, at which a person types."""
+    """A command at a terminal with a typing person."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         self._screen, terminal = pty.openpty()
@@ -157,7 +157,7 @@ class Terminal:
         self._read = 0
 
     def wait_for(self, text: str, seconds: float = 180) -> None:
-        """Wait until this is shown, behind what was waited for before. What ends like a prompt has to be one."""
+        """Wait until this text is shown after the texts of earlier waits. A text that ends like a prompt must be a prompt."""
         deadline = time.monotonic() + seconds
         while text not in self.shown[self._read :] or (text.endswith(": ") and not self.shown.endswith(": ")):
             assert time.monotonic() < deadline, f"{text!r} is not shown; the screen says: {self.shown[-2000:]}"
@@ -169,7 +169,7 @@ class Terminal:
         os.write(self._screen, f"{text}{end}".encode())
 
     def answer(self, *dialogue: tuple[str, str] | str) -> None:
-        """Wait for each question and answer it, and for what is only said."""
+        """Wait for each question and answer it, and wait for other texts."""
         for said in dialogue:
             question, answer = said if isinstance(said, tuple) else (said, None)
             self.wait_for(question)
@@ -177,7 +177,7 @@ class Terminal:
                 self.type(answer)
 
     def interrupt(self) -> None:
-        """Ctrl-C, and again where it was not heard: between a prompt and the wait for a key Python notes it and waits on."""
+        """Press Ctrl-C, and again if Python missed the signal between a prompt and the wait for a key."""
         for _ in range(10):
             self.process.send_signal(signal.SIGINT)
             with suppress(AssertionError):
@@ -185,17 +185,17 @@ class Terminal:
         raise AssertionError(f"it is not interrupted: {self.shown[-2000:]}")
 
     def end(self) -> int:
-        """All that is still shown, and the exit status."""
+        """The rest of the output, and the exit status."""
         deadline = time.monotonic() + 180
         while self._more(0.2):
             assert time.monotonic() < deadline, f"it does not end: {self.shown[-2000:]}"
         return self.process.wait(180)
 
     def _more(self, seconds: float) -> bool:
-        """Read what is shown; False once the command has ended."""
+        """Read the output. False after the end of the command."""
         if not select.select([self._screen], [], [], seconds)[0]:
             return True
-        with suppress(OSError):  # how Linux says that nobody is at the other end any more
+        with suppress(OSError):  # Linux reports a closed terminal like this
             if data := os.read(self._screen, 65_536):
                 self.shown += data.decode(errors="replace").replace("\r\n", "\n")
                 return True
@@ -204,7 +204,7 @@ class Terminal:
 
 @contextmanager
 def at_a_terminal(*arguments: str, environment: Mapping[str, str]) -> Iterator[Terminal]:
-    """A command that runs at a terminal; it has ended when the block ends."""
+    """A command that runs at a terminal. It has ended when the block ends."""
     terminal = Terminal(arguments, environment)
     try:
         yield terminal
@@ -216,7 +216,7 @@ def at_a_terminal(*arguments: str, environment: Mapping[str, str]) -> Iterator[T
 
 @contextmanager
 def ctrl_c_during_the_answer(times: int = 1) -> Iterator[None]:
-    """Whoever lists leads in this process is interrupted, by a real signal, while the answer is on its way."""
+    """Interrupt a listing of leads in this process by a real signal, during its answer."""
 
     def interrupted(*question: Any) -> Any:
         answer = ask(*question)
@@ -230,7 +230,7 @@ def ctrl_c_during_the_answer(times: int = 1) -> Iterator[None]:
 
 @contextmanager
 def working(pipeline: Pipeline) -> Iterator[None]:
-    """The pipeline's worker delivers what is on the queue until the block ends."""
+    """The pipeline's worker delivers messages until the block ends."""
     over = Event()
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""A publisher's Dynamics 365 in the tests: its configuration, leads on their way to it, and what its stand-in has seen."""
+"""A publisher's Dynamics 365 in the tests: configuration, leads for it, and the requests that the fake got."""
 
 from __future__ import annotations
 

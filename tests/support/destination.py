@@ -1,4 +1,4 @@
-"""A destination by itself, without queue and ledger: what the ledger would keep of each customer is kept here."""
+"""A destination without queue and ledger. The customer's data of the ledger is kept here."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _NUMBERS = count(1)
 
 
 def new_customer(key: str) -> Customer:
-    """A customer as the first claim makes them."""
+    """A customer as after the first claim."""
     return Customer(sha256(key.encode()).hexdigest()[:32], idempotency_key=str(uuid4()))
 
 
 @dataclass
 class Instance:
-    """An instance of the app, as far as destinations know it; `secrets` are its app settings."""
+    """The parts of an app that destinations use. `secrets`: its app settings."""
 
     bundle: str
     secrets: dict[str, str]
@@ -83,7 +83,7 @@ class Alone:
         return self.again()
 
     def again(self, which: int = -1) -> Outcome:
-        """Another try of the lead that was sent last, or of another one."""
+        """Another try of the lead that was sent last, or of the given lead."""
         outgoing = self.sent[which]
         email = outgoing.lead.email
         customer = self.customers.setdefault(email, new_customer(email or outgoing.lead_id))
@@ -97,7 +97,7 @@ class Alone:
         return outcome
 
     def forget(self) -> None:
-        """As if no answer had ever come back: the customers are claimed, and that is all."""
+        """As if no answer had come back: the customers are claimed, and nothing else is stored."""
         self.customers = {name: replace(known, record_id="", memory={}) for name, known in self.customers.items()}
 
     def check(self) -> CheckResult:

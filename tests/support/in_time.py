@@ -1,4 +1,4 @@
-"""Whether something ended by its deadline, told from an end by some library's own time-out without a stopwatch's precision."""
+"""Whether a block ended by its deadline and not by a library's time-out, without exact times."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 LONG = 25.0
-"""Seconds: far more than any deadline of the tests on a busy machine, less than what libraries wait by themselves."""
+"""Seconds: longer than any deadline of the tests on a busy machine, shorter than the libraries' time-outs."""
 
 
 @contextmanager
 def in_time() -> Iterator[None]:
-    """The deadline ends what is in the block."""
+    """The deadline must end the block."""
     started = time.monotonic()
     yield
     assert time.monotonic() - started < LONG

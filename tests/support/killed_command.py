@@ -1,4 +1,4 @@
-"""A command that is killed at one of its storage requests: a process at the price of a fork."""
+"""A command that is killed at one of its storage requests, in a forked process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.proxy import Proxy, Rule
 
 
 def is_killed(storage: str, rule: Rule, *arguments: str, typed: str = "") -> bool:
-    """Run a command on this account; whether the rule has killed it. `typed` is on its standard input."""
+    """Run a command on this account. Returns whether the rule has killed it. `typed`: its standard input."""
     forking = get_context("forkserver")
     forking.set_forkserver_preload([__name__, "leads.operations.table", "tests.support.recording"])
     with Proxy(storage, rule) as proxy:

@@ -1,4 +1,4 @@
-"""Searching a whole storage account by value: what of a person is left in any table or queue, however it is encoded."""
+"""Searches a whole storage account for values of a person, in every encoding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.memory import account_at
 
 
 def leftovers(connection_string: str, values: Iterable[str]) -> list[str]:
-    """Where one of the values stands: as it is, escaped as JSON does, or in base64, whatever stands before it."""
+    """The places of the values: as they are, escaped as in JSON, or in base64 after any text."""
     wanted = [needle for value in values for needle in _encoded(value)]
     return sorted(
         {f"{where}: {needle}" for where, text in _everything(connection_string) for needle in wanted if needle in text}
@@ -25,7 +25,7 @@ def _encoded(value: str) -> Iterator[str]:
     yield "".join(
         f"\\u{ord(character):04x}" if not character.isalnum() else character for character in value
     ).casefold()
-    for offset in range(3):  # base64 of a text depends on where in it the value begins
+    for offset in range(3):  # the base64 of a value depends on its position in the text
         whole = base64.b64encode(b" " * offset + value.encode()).decode().rstrip("=")
         yield whole[(0, 2, 3)[offset] : len(whole) - 1]
 
@@ -42,7 +42,7 @@ def _everything(connection_string: str) -> Iterator[tuple[str, str]]:
 
 
 def _readings(value: object) -> Iterator[str]:
-    """A value as it is, as case does not matter, and what its base64 holds."""
+    """The forms of a value: in any case, and in base64."""
     text = str(value)
     yield text
     yield text.casefold()

@@ -1,4 +1,4 @@
-"""requirements.txt: everything that is deployed, pinned and with hashes."""
+"""requirements.txt: all deployed packages, pinned with hashes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Locked:
 
 
 def environment(python: str) -> dict[str, str]:
-    """What a marker sees in Azure."""
+    """The environment of markers in Azure."""
     found: dict[str, str] = {name: str(value) for name, value in default_environment().items()}
     return found | {
         "python_version": python,

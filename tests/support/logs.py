@@ -1,4 +1,4 @@
-"""The product's log events as a test sees them."""
+"""The product's log events in tests."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def logged(caplog: pytest.LogCaptureFixture, name: str) -> list[dict[str, Any]]:
 
 
 class Strays(logging.Filter):
-    """Notes the events that are logged in a thread which the app has started itself: the host drops them.
+    """Records events that are logged in threads of the app, because the host drops them.
 
-    Threads in which a test or Microsoft's worker library calls the app stand for invocations.
+    Threads in which a test or Microsoft's worker library calls the app count as invocations.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Strays(logging.Filter):
 
 
 def _first_of_ours(frame: FrameType) -> str:
-    """The file of the call with which this thread's work began."""
+    """The file of the first call in this thread."""
     return [file for file in _files(frame) if not file.startswith(_BEGIN_THREADS)][-1]
 
 

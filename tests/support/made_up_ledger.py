@@ -26,7 +26,7 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 class MadeUpRows:
-    """So many leads in each partition, newest first."""
+    """This number of leads in each partition, newest first."""
 
     def __init__(self, in_each: int) -> None:
         self._in_each = in_each

@@ -26,7 +26,8 @@ DOUBTED = timedelta(days=365)
 
 @dataclass(frozen=True)
 class MadeUpOffer:
-    """`expected` is the mean of each day without campaigns, `hours` how a day's leads spread, `days` the leads that came."""
+    """An offer's year. `expected`: the mean of each day without campaigns. `hours`: the distribution over a day. `days`: the
+    leads."""
 
     per_day: float
     expected: list[float]
@@ -34,7 +35,7 @@ class MadeUpOffer:
     days: dict[date, list[int]]
 
     def missed(self, start: datetime, end: datetime) -> float:
-        """The leads that would have come meanwhile."""
+        """The leads that would have come between two moments."""
         seen = [0.0, *accumulate(self.hours)]
         total, hour = 0.0, start
         while hour < end:
@@ -47,7 +48,7 @@ class MadeUpOffer:
 
 
 def make_offers(seed: int, years: int = 1, count: int = 50) -> list[MadeUpOffer]:
-    """Offers from the rarest to the busiest, each with a rhythm, growth, holidays and campaigns of its own."""
+    """Offers from the rarest to the busiest, with different rhythms, growth, holidays and campaigns."""
     rng = random.Random(seed)
     return [_make_offer(rng, FEWEST * (MOST / FEWEST) ** (number / (count - 1)), years) for number in range(count)]
 
@@ -62,11 +63,11 @@ def _make_offer(rng: random.Random, per_day: float, years: int) -> MadeUpOffer:
     at_home = rng.uniform(0.3, 1)
     length = 365 * years
     expected = []
-    # Half a year more than is lived through, to measure stops near its end.
+    # Half a year more than is simulated, to measure stops near the end.
     for number in range(length + 183):
         day = BEGIN + timedelta(days=number)
         level = weekdays[day.weekday()]
-        if (day.month, day.day) in BANK_HOLIDAYS:  # a Sunday, for as many of the customers as live there
+        if (day.month, day.day) in BANK_HOLIDAYS:  # a Sunday, for the share of customers in that region
             level = min(level, at_home * weekdays[6] + (1 - at_home) * level)
         december = date(day.year if day.month > 6 else day.year - 1, 12, quiet_from)
         level *= quiet if 0 <= (day - december).days < 14 else 1
@@ -106,7 +107,7 @@ class FalseAlarm:
 
 @dataclass(frozen=True)
 class Stop:
-    """When leads stopped coming, and what had passed when that was found."""
+    """When leads stopped, and how much had passed when the alarm was raised."""
 
     per_day: float
     hours: float
@@ -115,14 +116,14 @@ class Stop:
 
 
 def false_alarms(offer: MadeUpOffer) -> list[FalseAlarm]:
-    """The alarms of an offer whose leads never stop coming."""
+    """The alarms of an offer that always gets leads."""
     found: list[FalseAlarm] = []
     for last, heard_at in pairwise(_hours_with_leads(offer)):
         if heard_at - last < timedelta(hours=22):
             continue
         days = _until(offer, heard_at)
         doubted = _is_doubted(found, last)
-        # As if the next lead had come at the end of its hour.
+        # As if the next lead came at the end of its hour.
         at = _first_alarm(days, last, heard_at + timedelta(hours=1), is_doubted=doubted)
         if at is not None:
             ended = heard_at + timedelta(hours=1)
@@ -131,7 +132,7 @@ def false_alarms(offer: MadeUpOffer) -> list[FalseAlarm]:
 
 
 def stops(offer: MadeUpOffer, alarms: list[FalseAlarm], rng: random.Random, count: int) -> Iterator[Stop]:
-    """Let the leads of an offer stop at random moments, each in a world of its own, where it can be judged by then."""
+    """Let an offer's leads stop at random moments, each in a separate simulation, once the offer can be judged."""
     length = (max(offer.days) - BEGIN).days
     for _ in range(count):
         at = _midnight(BEGIN) + timedelta(minutes=rng.randrange(30 * 24 * 60, length * 24 * 60))
@@ -144,7 +145,7 @@ def stops(offer: MadeUpOffer, alarms: list[FalseAlarm], rng: random.Random, coun
 
 
 def _first_alarm(days: dict[date, list[int]], after: datetime, until: datetime, *, is_doubted: bool) -> datetime | None:
-    """The tick at which the alarm is raised; a silence that is unusual stays so, so it can be searched by halves."""
+    """The tick at which the alarm is raised. An unusual silence stays unusual, so a binary search finds the tick."""
     begin = after.replace(minute=0, second=0, microsecond=0)
 
     def is_unusual(tick: int) -> bool:
@@ -160,7 +161,7 @@ def _is_doubted(alarms: list[FalseAlarm], now: datetime) -> bool:
 
 
 def _until(offer: MadeUpOffer, end: datetime) -> dict[date, list[int]]:
-    """The leads that had come before a moment."""
+    """The leads before a moment."""
     days = {day: leads for day, leads in offer.days.items() if day <= end.date()}
     if today := days.get(end.date()):
         days[end.date()] = [*today[: end.hour], *(0 for _ in range(24 - end.hour))]

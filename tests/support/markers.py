@@ -1,4 +1,4 @@
-"""Values that the tests use for people and secrets, searched for in everything that is captured: logs, answers, tables."""
+"""Values for people and secrets in tests. The tests search for them in logs, answers and tables."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ OURS: Final = frozenset(
 
 
 def found_in(text: str, markers: tuple[str, ...] = MARKERS) -> list[str]:
-    """The markers that stand in a text, also where it is a Python or JSON literal."""
+    """The markers in a text, also in Python or JSON literals."""
     return [marker for marker in markers if marker in text or marker.replace("'", "\\'") in text]
 
 
 def misplaced(connection_string: str) -> Iterator[str]:
-    """Where in an account's tables a secret stands, or a person outside the leads and the destinations' own tables."""
+    """The places in an account's tables with a secret, or with a person outside the leads and the destinations' tables."""
     for table, row in account_at(connection_string).rows():
         markers = SECRETS if _may_hold_people(table, row) else MARKERS
         for marker in found_in(repr(row), markers):
@@ -43,5 +43,5 @@ def misplaced(connection_string: str) -> Iterator[str]:
 
 
 def _may_hold_people(table: str, row: Any) -> bool:
-    """In the ledger a lead's own row and its body hold what the customer said; no other table of ours does."""
+    """Whether a table may hold a customer's data: in the ledger only a lead's row and its body."""
     return table not in OURS or (table == LEDGER_TABLE and row["RowKey"].startswith(("lead;", "body;")))

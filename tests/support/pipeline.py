@@ -1,6 +1,6 @@
 """The whole pipeline in this process, on a real storage account, with a clock that the test moves.
 
-A message with a delay waits here instead of in storage until the test's clock has come to it; everything else is real.
+A delayed message waits here instead of in storage, until the test's clock reaches its time. All other parts are real.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ EMAIL = "siobhan+crm@example.com"
 
 
 class Killed(BaseException):
-    """The process ends here: nothing of ours may catch it."""
+    """The process ends here. The product must not catch this."""
 
 
 def text_of(message: Any) -> str:
@@ -71,9 +71,9 @@ def text_of(message: Any) -> str:
 
 @dataclass
 class TestClock:
-    """The product's time, moved by hand. It begins at the same moment whenever the tests run.
+    """The product's time, moved by hand. It begins at the same moment in each run.
 
-    A test in which storage's or a library's own time counts, too, begins at `datetime.now(UTC)`.
+    If storage's or a library's clock matters, too, a test begins at `datetime.now(UTC)`.
     """
 
     __test__ = False
@@ -84,7 +84,7 @@ class TestClock:
 
 
 class ClockedQueue(Queue):
-    """The real queue, but for delays: those go by the test's clock."""
+    """The real queue, with delays by the test's clock."""
 
     def __init__(self, real: Queue, test_clock: TestClock) -> None:
         super().__init__(real._client)
@@ -98,7 +98,7 @@ class ClockedQueue(Queue):
             super().put(text)
 
     def release(self) -> None:
-        """Make visible what is due by now."""
+        """Make the messages visible that are due now."""
         due = sorted(item for item in self.delayed if item[0] <= self._clock.now())
         self.delayed = [item for item in self.delayed if item not in due]
         for _, text in due:
@@ -106,7 +106,7 @@ class ClockedQueue(Queue):
 
 
 class Pipeline:
-    """An app (one instance) and what drives it. Several can share one account."""
+    """One instance of the app, and the means to drive it. Several can share an account."""
 
     def __init__(
         self,
@@ -131,21 +131,21 @@ class Pipeline:
         return offer
 
     def post(self, body: dict[str, Any] | bytes | None = None, offer: str = "") -> str:
-        """Take a lead in as the HTTP function does. Returns its id."""
+        """Accept a lead as the HTTP function does. Returns its id."""
         raw = body if isinstance(body, bytes) else json.dumps(body or a_lead()).encode()
         return accept(self.app.incoming, raw, offer).lead_id
 
     def ask(self, run: Callable[[*Parts, RequestT], AnswerT], request: RequestT) -> AnswerT:
-        """What an operation answers."""
+        """The answer of an operation."""
         answer: AnswerT = BY_FUNCTION[run].carry_out(self.app, request)
         return answer
 
     def messages(self) -> list[Any]:
-        """What is visible on the queue, hidden from others for a while."""
+        """The visible messages, hidden from others for a while."""
         return self.queue.receive(32, 30)
 
     def step(self) -> int:
-        """Deliver what is visible now, once. Returns how many messages that were."""
+        """Deliver the visible messages once. Returns their number."""
         self.queue.release()
         received = self.messages()
         for message in received:
@@ -154,14 +154,14 @@ class Pipeline:
         return len(received)
 
     def run(self) -> int:
-        """Deliver until nothing is visible. Returns how many messages that were."""
+        """Deliver until no message is visible. Returns the number of messages."""
         handled = 0
         while count := self.step():
             handled += count
         return handled
 
     def advance(self, seconds: float) -> int:
-        """Move the clock, then deliver what has become visible."""
+        """Move the clock, then deliver the messages that have become visible."""
         self.clock.time += timedelta(seconds=seconds)
         return self.run()
 
@@ -169,14 +169,14 @@ class Pipeline:
         tick.watch(self.app)
 
     def drain_poison(self) -> None:
-        """The step of `watch` that looks after the poison queue, alone. Raises what it raised."""
+        """Run the step of `watch` that drains the poison queue. Raises its exception."""
         app = self.app
         fault = carry_out(poison_step(app.poison, app.incoming, app.ledger, app.tombstones))
         if fault is not None:
             raise fault
 
     def tick(self, minutes: int = 1) -> None:
-        """Let minutes pass: each with `watch` and whatever it puts on the queue."""
+        """Let minutes pass, each with `watch` and the messages that it puts."""
         for _ in range(minutes):
             self.advance(60)
             self.watch()
@@ -191,16 +191,16 @@ class Pipeline:
         return self.record(lead_id).deliveries[destination]
 
     def states(self) -> Counter[str]:
-        """How many leads of the account are in each state."""
+        """The number of leads in each state."""
         return Counter(row["state"] for row in self.app.ledger.table.query(keys_beginning("lead;")))
 
     def pending(self) -> list[Any]:
-        """The messages with a delay, decoded."""
+        """The delayed messages, decoded."""
         return [decode(text) for _, text in sorted(self.queue.delayed)]
 
 
 def deliver(pipeline: Pipeline, action: str = "INS", email: str = EMAIL, **changes: Any) -> str:
-    """A lead, from its post until it is settled or waits. Returns its id."""
+    """Post a lead and deliver it until it is settled or waits. Returns its id."""
     lead = pipeline.post(a_lead(email, action, **changes))
     pipeline.run()
     return lead
@@ -211,12 +211,12 @@ def state(pipeline: Pipeline, lead: str) -> State:
 
 
 def code(pipeline: Pipeline, lead: str) -> str:
-    """Of the lead's last attempt."""
+    """The code of the lead's last attempt."""
     return pipeline.delivery(lead).attempts[-1].code
 
 
 def deliver_at_once(instances: Sequence[Pipeline], threads: int) -> None:
-    """Deliver all that is visible, on so many threads of each instance."""
+    """Deliver all visible messages, on this number of threads of each instance."""
 
     def handle(instance: Pipeline, message: Any) -> None:
         deliver_message(instance.app, text_of(message))
@@ -242,7 +242,7 @@ def deliver_at_once(instances: Sequence[Pipeline], threads: int) -> None:
 def pipeline_over_tls(
     connection_string: str, bundle: str, monkeypatch: Any, test_clock: TestClock | None = None
 ) -> Pipeline:
-    """A pipeline that trusts vendors on this machine; `bundle` holds their authority's certificate."""
+    """A pipeline that trusts vendors on this machine. `bundle`: the certificate of their authority."""
     made = Pipeline(connection_string, monkeypatch, test_clock)
     monkeypatch.setenv("LEADS_ALLOWED_NETWORKS", "127.0.0.0/8")
     monkeypatch.setenv("LEADS_CA_BUNDLE", bundle)
@@ -251,7 +251,7 @@ def pipeline_over_tls(
 
 
 def crm(url: str, name: str = "crm", **more: Any) -> dict[str, Any]:
-    """A destination of the tests' own type."""
+    """A destination of the tests' type."""
     settings = {"url": url} | {key: more.pop(key) for key in ("keyless", "wide_scope") if key in more}
     return {"name": name, "type": "recording", "settings": settings, **more}
 

@@ -4,5 +4,5 @@ from leads import app
 
 
 def forget_app() -> None:
-    """Let the next request make the process's app anew."""
+    """Let the next request build the process's app again."""
     app._made.cache_clear()

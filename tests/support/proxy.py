@@ -35,7 +35,7 @@ T = TypeVar("T")
 Service = Literal["queue", "table"]
 
 EMPTY_POLL = "queue get (empty)"
-"""How `Proxy.counts` names a look into a queue in which there was nothing."""
+"""The name of an empty poll in `Proxy.counts`."""
 
 
 @dataclass(slots=True)
@@ -64,42 +64,43 @@ class Request:
 
     @property
     def is_poll(self) -> bool:
-        """Whether it asks a queue for messages."""
+        """Whether the request receives messages from a queue."""
         return self.service == "queue" and self.operation == "get"
 
     @property
     def changes_something(self) -> bool:
-        """Whether storage is another one after it. A renewed lease does not count: it comes with time, not with a lead."""
+        """Whether the request changes storage. The renewal of a lease does not count, because it depends on time, not on a
+        lead."""
         renewal = (self.service, self.operation) == ("queue", "update")
         return self.is_poll or (self.verb not in {"GET", "HEAD"} and not renewal)
 
     @property
     def name(self) -> str:
-        """Service and operation, and what a batch holds: equal for requests that do the same."""
+        """Service, operation and content of a batch: equal for requests that do the same."""
         what = f"({', '.join(self.inner)})" if self.inner else self.target
         return f"{self.service} {self.operation} {what}"
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """SIGKILL the process `Proxy.pid`; the request goes no further."""
+    """SIGKILL the process `Proxy.pid`. The request is not passed on."""
 
 
 @dataclass(frozen=True, slots=True)
 class KillWorker:
-    """SIGKILL the worker process of the host `Proxy.pid`, where it has one at this moment; the request goes no further."""
+    """SIGKILL the worker process of the host `Proxy.pid`, if it has one now. The request is not passed on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """Go on after so many seconds."""
+    """Continue after this number of seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """Break the connection: before storage has acted it never hears of the request, after that its answer is lost."""
+    """Break the connection. Before storage's answer, storage gets no request; after it, the answer is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Answer this instead of storage."""
+    """Give this answer instead of storage's."""
 
     status: int
 
@@ -125,13 +126,13 @@ ERROR_CODES = {
 
 
 class Rule:
-    """What a proxy does to requests: nothing. It is called on the proxy's thread, so it must not wait."""
+    """A rule for requests that does nothing. It is called in the proxy's thread, so it must not wait."""
 
     def before(self, request: Request) -> Fault | None:
-        """What to do before storage hears of the request."""
+        """The fault before storage gets the request."""
 
     def after(self, request: Request) -> Fault | None:
-        """What to do once storage has acted and answered, before the app hears of it; `Answer` hides what it said."""
+        """The fault after storage's answer, before the app gets the answer. `Answer` replaces it."""
 
 
 class Proxy:
@@ -141,13 +142,13 @@ class Proxy:
         require_reachable(connection_string)
         self.rule = rule or Rule()
         self.pid = 0
-        """Whom `Kill` kills; it waits until this is set."""
+        """The process that `Kill` kills. `Kill` waits until this is set."""
         self.journal: list[Request] = []
         self.killed = threading.Event()
-        """Set once `Kill` has been carried out and storage has answered everything that was under way."""
+        """Set after `Kill` was carried out and storage has answered all running requests."""
         self.killed_at: Request | None = None
         self.writes = 0
-        """How many requests that can have changed something storage has answered."""
+        """The number of answered requests that may have changed something."""
         self._keep_journal = keep_journal
         self._counts: Counter[str] = Counter()
         self._numbers = itertools.count(1)
@@ -168,18 +169,18 @@ class Proxy:
         return Counter(self._counts)
 
     def protect(self, pid: int, rule: Rule | None = None) -> None:
-        """Stand before a new process, with a new rule."""
+        """Prepare for a new process, with a new rule."""
         self.killed.clear()
         self.killed_at = None
         self.rule = rule or Rule()
         self.pid = pid
 
     def forget(self) -> None:
-        """Begin journal and counts anew; the numbers go on."""
+        """Empty journal and counts. The numbers continue."""
         self.journal, self._counts = [], Counter()
 
     def close(self) -> None:
-        """Break every connection and listen no more."""
+        """Break all connections, and stop to listen."""
         _on_loop(self._close())
 
     def __enter__(self) -> Self:
@@ -202,14 +203,14 @@ class Proxy:
     async def _close(self) -> None:
         for writer in list(self._writers):
             writer.transport.abort()
-        await asyncio.sleep(0)  # Python 3.13.0's server stumbles over connections that end while it closes
+        await asyncio.sleep(0)  # Python 3.13.0's server fails on connections that end while it closes
         for server in self._servers:
             with contextlib.suppress(TypeError):
                 server.close()
         for writer in list(self._writers):
             writer.transport.abort()
 
-    # What a connection tells of its requests.
+    # The requests on a connection.
 
     def begin(self, service: Service, head: bytes, body: bytes) -> Request:
         request = _request(next(self._numbers), service, head, body)
@@ -239,7 +240,7 @@ class Proxy:
             return
         self.killed_at = request
         os.kill(self.pid, signal.SIGKILL)
-        while self._under_way > 1:  # the killed request is one
+        while self._under_way > 1:  # the killed request counts
             await asyncio.sleep(0.001)
         self.killed.set()
 
@@ -261,11 +262,11 @@ class Proxy:
 
 
 class _Broken(Exception):
-    """The connection to the app is to be broken now."""
+    """The proxy breaks the connection to the app now."""
 
 
 class _Connection:
-    """Serves connections of the app to one service; each has a connection of its own to storage."""
+    """Serves the app's connections to one service, each with a separate connection to storage."""
 
     def __init__(self, proxy: Proxy, service: Service, backend: tuple[str, int]) -> None:
         self._proxy = proxy
@@ -306,7 +307,7 @@ class _Connection:
         writer.write(answer)
 
     async def _carry_out(self, fault: Fault | None, request: Request, answer: bytes) -> bytes:
-        """What to answer after this fault; empty = ask storage."""
+        """The answer after this fault; empty = ask storage."""
         if fault is None:
             return answer
         request.fault = type(fault).__name__
@@ -329,14 +330,14 @@ class _Connection:
 
 
 class _Upstream:
-    """A connection to storage, opened when it is needed; storage closes one that has been idle for some seconds."""
+    """A connection to storage, opened at its first use. Storage closes idle connections after some seconds."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
         self._open: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def exchange(self, head: bytes, body: bytes) -> tuple[bytes, bytes]:
-        """Send a request; head and body of the answer."""
+        """Send a request. Returns head and body of the answer."""
         if self._open is None or self._open[0].at_eof():
             self.close()
             self._open = await asyncio.open_connection(*self._address)
@@ -357,7 +358,7 @@ _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
 
 
 async def _read_body(reader: asyncio.StreamReader, head: bytes) -> bytes:
-    """The body that belongs to a head, as it is on the wire."""
+    """The body of a head, as on the wire."""
     if length := _LENGTH.search(head):
         return await reader.readexactly(int(length[1])) if length[1] != b"0" else b""
     if not _CHUNKED.search(head):

@@ -1,4 +1,4 @@
-"""A destination type for tests, `recording`: hands every lead to a `Vendor` and turns its answer into an outcome."""
+"""A destination type for tests, `recording`: sends each lead to a `Vendor`, and turns its answer into an outcome."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from leads.destinations.base import (
 
 
 class RecordingSettings(DestinationSettings):
-    """Where the vendor listens; `keyless` says that it can't recognise a second try."""
+    """The vendor's address. `keyless`: the vendor can't recognise a second try."""
 
     url: str
     keyless: bool = False
@@ -28,7 +28,7 @@ class RecordingSettings(DestinationSettings):
 
 
 class Recording(Destination):
-    """See the module."""
+    """The destination type of this module."""
 
     Settings: ClassVar[type[DestinationSettings]] = RecordingSettings
     replay_warning = "The vendor is called again."

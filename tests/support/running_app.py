@@ -1,4 +1,4 @@
-"""The app as its own process on the local host, spoken to over HTTP."""
+"""The app in a separate process on this machine, reached over HTTP."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tools.host import Host, attach, start
 from tools.target import read_target
 
 TARGET = read_target(os.environ)
-"""The host that these tests are for."""
+"""The host for these tests."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """An HTTP answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -37,7 +37,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class RunningApp:
-    """A host process with the app in it."""
+    """A host process with the app."""
 
     host: Host
 
@@ -51,10 +51,9 @@ class RunningApp:
         seconds: float = 60,
         **headers: str,
     ) -> Answer:
-        """One request with a connection of its own; by default with the key that opens every function.
+        """Send a request on a new connection, by default with the key that opens every function.
 
-        A body that comes piece by piece is sent in chunks, without a length.
-        Raises OSError or HTTPException where no answer comes, or none within so many seconds.
+        A body in pieces is sent in chunks, without a length. Raises OSError or HTTPException if no answer comes in time.
         """
         address = urlsplit(self.host.base_url)
         connect = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
@@ -80,7 +79,7 @@ class RunningApp:
         return self.call("POST", path, raw, seconds=seconds, Content_Type="application/json")
 
     def wait_for(self, lead_id: str, *states: str, seconds: float = 180) -> dict[str, Any]:
-        """The lead's status once it is in one of these states."""
+        """Wait until the lead is in one of these states. Returns its status."""
         deadline, pause = time.monotonic() + seconds, 0.02
         while True:
             status: dict[str, Any] = self.call("GET", f"/api/status/{lead_id}").json()
@@ -88,7 +87,7 @@ class RunningApp:
                 return status
             assert time.monotonic() < deadline, f"still {status}; the log ends in {self.host.log[-2000:]}"
             time.sleep(pause)
-            pause = min(0.5, pause * 1.5)  # each question keeps the app and its storage from what is waited for
+            pause = min(0.5, pause * 1.5)  # each request delays the app and its storage
 
 
 PERSONAL_DATA_OVER_HTTP = {"LEADS_PERSONAL_DATA_OVER_HTTP": "true"}

@@ -1,4 +1,4 @@
-"""Imported into a worker before the app: a delivery's times in seconds instead of minutes, in the product's order."""
+"""Shortens a delivery's times to seconds, in the product's order. A worker imports this module before the app."""
 
 from leads.destinations import bounded_calls
 from leads.ledger import transactions

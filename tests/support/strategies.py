@@ -1,4 +1,4 @@
-"""What Hypothesis makes leads, messages and rows from."""
+"""Hypothesis strategies for leads, messages and rows."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ RECORD_KEYS = (
 )
 
 wild_text = st.text(st.characters(), max_size=12)
-"""Any characters, half a surrogate pair too."""
+"""Any characters, also lone surrogates."""
 text = st.text(max_size=12)
-"""What UTF-8 can hold."""
+"""Characters that UTF-8 can encode."""
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | wild_text
 json_values: st.SearchStrategy[Any] = st.recursive(
     scalars,

@@ -1,4 +1,4 @@
-"""Servers on this machine that do with a connection whatever a test likes."""
+"""Servers on this machine that call a test's function for each connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def tcp_server(behave: Callable[[socket.socket], object]) -> Iterator[int]:
-    """Do this with each connection in a thread of its own and then close it, until the block ends. Yields the port."""
+    """Call this for each connection in a separate thread, and then close the connection, until the block ends. Yields the
+    port."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
 
         def serve() -> None:
@@ -30,6 +31,6 @@ def tcp_server(behave: Callable[[socket.socket], object]) -> Iterator[int]:
 
 
 def never_answer(connection: socket.socket) -> None:
-    """Take what comes until the client gives up."""
+    """Receive data until the client gives up."""
     while connection.recv(65_536):
         pass

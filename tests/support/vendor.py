@@ -1,7 +1,6 @@
-"""A vendor of the tests' own: answers as told over HTTP, and records every call and every record that it holds.
+"""A fake vendor over HTTP. It answers as the test says, and records each call and each record.
 
-It stands for what is on the other side of a destination, so a lost answer is really lost, and a second record would be
-there.
+It is a separate server, so a lost answer is really lost, and a second record would be found.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from tests.fakes.https_server import LOSE_ANSWER, Broken, Request, Response, Ven
 DELIVERED = {"outcome": "delivered"}
 RETRY = {"outcome": "retry", "code": "503"}
 KEY_REFUSED = RETRY | {"key_refused": True}
-"""The vendor has stored nothing under the idempotency key, and repeats this for whoever sends it again."""
+"""The vendor stores nothing under the idempotency key, and repeats this refusal for the same key."""
 REJECTED = {"outcome": "rejected", "code": "bad-field", "reason": "the field is not accepted"}
 MISCONFIGURED = {"outcome": "misconfigured", "code": "401", "reason": "the secret has expired"}
 UNKNOWN = {"outcome": "unknown", "code": "lost"}
@@ -28,7 +27,7 @@ LOST_ANSWER = {"outcome": "delivered", "lose_answer": True}
 
 @dataclass(frozen=True)
 class Call:
-    """One `send` as it arrived."""
+    """One `send` as received."""
 
     key: str
     customer: str
@@ -41,7 +40,7 @@ class Call:
 
 @dataclass
 class Vendor:
-    """Answers `send` with what `answer` says (default: delivered) and `check` with `checked`."""
+    """Answers `send` as `answer` says (default: delivered), and `check` as `checked` says."""
 
     answer: Callable[[Call], dict[str, Any]] = lambda call: DELIVERED
     checked: dict[str, Any] = field(default_factory=lambda: {"ok": True})
@@ -62,7 +61,7 @@ class Vendor:
         return self._server.url
 
     def answers(self, *answers: dict[str, Any]) -> None:
-        """Give these answers one after another, then the last one for ever."""
+        """Give these answers in order, then repeat the last one."""
         remaining = list(answers)
 
         def next_answer(call: Call) -> dict[str, Any]:
@@ -72,15 +71,15 @@ class Vendor:
         self.answer = next_answer
 
     def fails(self) -> None:
-        """Be down: every send is a `Retry` and the check does not get through either."""
+        """Be down: every send is a `Retry`, and the check fails, too."""
         self.answer, self.checked = lambda call: RETRY, {"ok": False, "transient": True, "code": "503"}
 
     def works(self) -> None:
-        """Be well again."""
+        """Work again."""
         self.answer, self.checked = lambda call: DELIVERED, {"ok": True}
 
     def refuses(self) -> None:
-        """Have an expired secret: every send and the check say so."""
+        """Refuse each send and check because of an expired secret."""
         self.answer = lambda call: MISCONFIGURED
         self.checked = {"ok": False, "problem": "the secret has expired: make a new one", "code": "401"}
 
@@ -98,7 +97,7 @@ class Vendor:
 
 
 class _Server(VendorServer):
-    """Unlike at other vendors, requests act at the same time."""
+    """Unlike at other fake vendors, requests take effect concurrently."""
 
     def __init__(self, vendor: Vendor) -> None:
         super().__init__(None)

@@ -1,4 +1,4 @@
-"""The app's functions called as the host calls them, and what the worker hands to the host of all that is logged meanwhile."""
+"""Calls the app's functions as the host does, and collects the log records that the worker passes to the host."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Line:
 
 
 class WorkerLog(logging.Handler):
-    """Stands where the worker's own handler does: it formats whatever reaches the root logger, and sends it to the host."""
+    """Replaces the worker's handler. It formats each record of the root logger, and sends it to the host."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,14 +35,14 @@ class WorkerLog(logging.Handler):
         self._lines.append(Line(record.name, self.format(record)))
 
     def take(self) -> list[Line]:
-        """What has been logged since it was taken last."""
+        """The records since the last call."""
         taken, self._lines = self._lines, []
         return taken
 
 
 @contextmanager
 def worker_log() -> Iterator[WorkerLog]:
-    """Log as the worker does until the block ends: everything from INFO on."""
+    """Log as the worker does until the block ends: all records from INFO."""
     root, log = logging.getLogger(), WorkerLog()
     before = root.level
     root.setLevel(logging.INFO)
@@ -56,7 +56,7 @@ def worker_log() -> Iterator[WorkerLog]:
 
 @contextmanager
 def leads_queue(storage: str) -> Iterator[QueueClient]:
-    """The queue of an account, which the app makes with the first lead."""
+    """The queue of an account. The app creates it with the first lead."""
     with QueueClient.from_connection_string(
         storage,
         "leads",
@@ -67,7 +67,7 @@ def leads_queue(storage: str) -> Iterator[QueueClient]:
 
 
 def deliver_visible(app: LoadedApp, queue: QueueClient) -> list[str]:
-    """Deliver until nothing is visible on the queue. Gives the texts of the messages."""
+    """Deliver until no message is visible on the queue. Returns the texts of the messages."""
     texts: list[str] = []
     while messages := list(queue.receive_messages(max_messages=32)):
         for message in messages:
@@ -78,6 +78,6 @@ def deliver_visible(app: LoadedApp, queue: QueueClient) -> list[str]:
 
 
 def tick(app: LoadedApp) -> None:
-    """The timer, once."""
+    """Call the timer once."""
     for timer in TIMERS:
         assert app.invoke_timer(timer).ok

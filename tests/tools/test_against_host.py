@@ -1,4 +1,4 @@
-"""tools/against_host.py, `make proof`: the table, the status, and what can't be started."""
+"""tools/against_host.py, `make proof`: table, exit status, and hosts that can't be started."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tools.target import Target
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Lets a check come to a result."""
+    """Gives a check a result."""
 
     def tell(check: str, result: str) -> None:
         monkeypatch.setattr(against_host, check, lambda *_: Row(check, result, f"numbers of {check}"))

@@ -1,4 +1,4 @@
-"""tools/audit.py: the real pip-audit, before a stand-in for the vulnerability service (the real one is out of reach of tests)."""
+"""tools/audit.py: the real pip-audit with a fake vulnerability service, because tests can't reach the real one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tools.audit import CLEAN, FOUND, PLANTED, UNKNOWN, main
 
 
 class Service:
-    """Answers as OSV does; `vulnerable` are the pins that it knows something about, `asked` all that it was asked about."""
+    """A fake OSV service. `vulnerable`: the pins with a vulnerability. `asked`: all requested pins."""
 
     def __init__(self, server: HTTPServer) -> None:
         self.url = server.url_for("/v1/query")
@@ -93,7 +93,7 @@ def test_a_service_that_fails_is_said_so(
 
 
 def test_a_package_that_can_not_be_looked_up_is_no_pass(pins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What pip-audit does by itself where PyPI does not answer: it skips the package, and its exit status is 0."""
+    """If PyPI does not answer, pip-audit skips the package, and its exit status is 0."""
 
     def skipping(command: list[str], **options: object) -> object:
         report = Path(command[command.index("--output") + 1])

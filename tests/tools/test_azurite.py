@@ -1,4 +1,4 @@
-"""tools/azurite.py: storage that starts beside other copies, keeps its ports, and never outlives its parent."""
+"""tools/azurite.py: Azurite starts beside other copies, keeps its ports, and ends with its parent."""
 
 from __future__ import annotations
 

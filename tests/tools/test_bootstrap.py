@@ -1,4 +1,4 @@
-"""tools/bootstrap.py: which Python is used, when something is installed again, and what is said when it cannot be."""
+"""tools/bootstrap.py: the chosen Python, repeated installation, and errors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tools import bootstrap
 from tools.bootstrap import Python, SetupError, choose, explain, find, only_one, probe, step
 
 BROKEN = "broken"
-"""As a pyenv shim is whose version is not selected."""
+"""Like a pyenv shim without a selected version."""
 
 
 class Machine:
-    """Pretends to have Pythons: each is a script that answers as `probe` expects."""
+    """Fakes installed Pythons: each is a script that answers as `probe` expects."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -116,7 +116,7 @@ def test_probe_reads_a_real_interpreter() -> None:
 
 
 class TestEnvironment:
-    """Making the virtual environment, with the installing itself replaced."""
+    """Makes the virtual environment without installing packages."""
 
     PYTHON = Python("/usr/bin/python3", "3.11.2", has_venv=True)
 

@@ -1,4 +1,4 @@
-"""tools/check.py, `make test`: the totals, which are what its last line says."""
+"""tools/check.py, `make test`: the totals in its last line."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def test_every_test_is_counted_once_and_errors_are_failures() -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Two checks in place of lint, format and types; tests in a folder of their own, in one process."""
+    """Two checks instead of lint, format and types, and tests in a separate folder, in one process."""
     monkeypatch.setattr(check, "static_checks", lambda: {"lint": ["compileall", "-q", str(tmp_path)]})
     monkeypatch.setattr(check, "WORKERS", 0)
     monkeypatch.delenv("QUICK", raising=False)
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # plugins take pytest some seconds, each time
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # plugins cost pytest some seconds each time
     return tmp_path
 
 
 def run_check(folder: Path, capfd: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    """The exit status, the last line, and all that was printed."""
+    """Exit status, last line, and the whole output."""
     status = check.main([str(folder), f"--rootdir={folder}", "-p", "xdist.plugin"])
     printed = capfd.readouterr().out
     return status, printed.splitlines()[-1], printed

@@ -1,4 +1,4 @@
-"""tools/demo.py: when a sample counts as being where it should be, and how the table looks."""
+"""tools/demo.py: expected results of samples, and the table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's history: enough for every chart of the numbers, and made-up people alone."""
+"""The demo's history: enough leads for every chart, and only made-up people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tools/host.py and tools/tether.py: which port, which host, and that no child outlives its parent."""
+"""tools/host.py and tools/tether.py: the chosen port and host, and children that end with their parent."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_where_core_tools_do_not_come_up_devhost_takes_over_and_says_so(
 
 @pytest.fixture
 def core_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A `func` on PATH that behaves as Core Tools do, in what tools/core_tools.py relies on."""
+    """A fake `func` on PATH. It behaves as Core Tools do, as far as tools/core_tools.py needs."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     fake_func(tmp_path, monkeypatch, f'exec {sys.executable} -m tests.fakes.core_tools "$@"')
 
@@ -110,7 +110,7 @@ def test_a_host_that_fails_to_start_is_said_in_one_line(tmp_path: Path) -> None:
 
 
 def start_tethered(code: str) -> tuple[subprocess.Popen[bytes], psutil.Process]:
-    """A parent that holds the tether of a child with this code; the parent, and the child once it has started."""
+    """A parent that holds the tether of a child with this code. Yields the parent, and the child after its start."""
     parent_code = (
         "import subprocess, sys, time\n"
         f"child = [sys.executable, '-m', 'tools.tether', sys.executable, '-c', {code!r}]\n"
@@ -141,7 +141,7 @@ def test_a_tethered_command_and_its_children_end_when_the_parent_is_killed() -> 
 def test_a_tethered_command_may_end_in_order() -> None:
     code = (
         "import os, signal, sys, time\n"
-        # Not print: the signal may come while the print below has written, but not yet returned.
+        # Not print: the signal may come after the print below has written, and before it returns.
         "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), os.write(1, b'in order\\n'), sys.exit(0)))\n"
         "print(os.getpid(), flush=True)\n"
         "time.sleep(600)"

@@ -1,4 +1,4 @@
-"""tools/run.py, `make run`: its settings, run.json, and one real run from the start to Ctrl-C."""
+"""tools/run.py, `make run`: settings, run.json, and a real run from the start to Ctrl-C."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def read(path: Path) -> Any:
 
 
 def test_run_json_is_there_from_ready_to_the_end_also_of_a_run_that_fails(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text("{}")  # left by a copy that was killed
+    (tmp_path / "run.json").write_text("{}")  # of a copy that was killed
     with contextlib.suppress(RunError), Announcement(tmp_path) as announcement:
         assert not (tmp_path / "run.json").exists()
         assert announcement.write(FACTS, 7071) == tmp_path / "run.json"
@@ -179,7 +179,7 @@ def start(folder: Path, **settings: str) -> subprocess.Popen[str]:
 
 @contextlib.contextmanager
 def occupied(port: int) -> Iterator[None]:
-    with socket.socket() as other, contextlib.suppress(OSError):  # another program may hold it already
+    with socket.socket() as other, contextlib.suppress(OSError):  # another program may use it already
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", port))
         other.listen()

@@ -1,4 +1,4 @@
-"""tools/target.py: which host the tests and tools are for."""
+"""tools/target.py: the host for tests and tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Announcements in time: each is posted once however slow the chats are, and none waits for another's chat."""
+"""Announcements are posted in time and once, and no chat delays another chat."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GENEROUS = 60.0
 
 
 def delivered(pipeline: Pipeline, vendor: Vendor, number: int) -> list[str]:
-    """Leads of so many offers, each with a chat of its own."""
+    """Leads of this number of offers, each with a separate chat."""
     chats = [{"webhook": f"env:LEADS_SECRET_CHAT_{n}", "format": "json"} for n in range(number)]
     for n, chat in enumerate(chats):
         pipeline.offer(crm(vendor.url), offer_id=f"p.o{n}", titles=[f"Offer {n}"], announce=chat)

@@ -1,4 +1,4 @@
-"""What a person hears of: alarms that begin and end once, on whichever instance, in the log and at the webhook."""
+"""Alarms begin and end once, on any instance, in the log and at the webhook."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def chat(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chat
 
 @pytest.fixture
 def told(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> Chat:
-    """The chat, as the app's notification webhook."""
+    """The chat behind the app's notification webhook."""
     monkeypatch.setenv("LEADS_NOTIFY_WEBHOOK", "env:LEADS_SECRET_CHAT")
     return chat
 
@@ -58,7 +58,7 @@ def watch_for(pipeline: Pipeline, minutes: int) -> None:
 
 
 def alarms_posted(chat: Chat) -> list[tuple[str, bool]]:
-    """Each alarm that was posted, and whether it was over."""
+    """Each posted alarm, and whether it had ended."""
     return [(alarm["event"], alarm["ended_at"] is not None) for post in chat.posts for alarm in post["alarms"]]
 
 

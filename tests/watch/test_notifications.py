@@ -1,4 +1,4 @@
-"""Notices: what a chat or a program is posted, in the form that it understands."""
+"""Notices: the posts to chats and programs, in their formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Leads are counted as they come, and an offer that falls silent is an alarm, once, until leads come again."""
+"""Leads are counted, and an offer that falls silent raises an alarm, once, until leads come again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _numbers = count()
 
 
 class NoCounts(Rule):
-    """Storage refuses whatever is asked of the table of counts."""
+    """Storage refuses all requests to the table of counts."""
 
     def before(self, request: Request) -> Fault | None:
         return Answer(500) if request.target == COUNTS_TABLE else None
@@ -56,7 +56,7 @@ def lead_comes(pipeline: Pipeline, at: datetime | None = None, **changes: Any) -
 
 
 def listen(pipeline: Pipeline, at: datetime | None = None) -> None:
-    """Watch as the timer would at this time, or else at the next quarter of an hour."""
+    """Run `watch` as the timer would at this time, by default at the next quarter of an hour."""
     now = pipeline.clock.time
     quarter = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0) + 15 * MINUTE
     pipeline.clock.time = at or quarter
@@ -64,7 +64,7 @@ def listen(pipeline: Pipeline, at: datetime | None = None) -> None:
 
 
 def counted(pipeline: Pipeline, offer: str = "contoso.crm") -> dict[str, str]:
-    """What the offer's row of June says, without what is zero."""
+    """The columns of the offer's row of June that are not zero."""
     row = pipeline.app.storage.table(COUNTS_TABLE).get("month", f"2026-06;{offer}") or {}
     hours = {name: str(value) for name, value in sorted(row.items()) if name.startswith(("real", "test"))}
     return {name: text for name, text in hours.items() if text.strip("0 ")}
@@ -75,7 +75,7 @@ def hours_of(leads: dict[int, int]) -> str:
 
 
 def two_a_day(pipeline: Pipeline, offer: str = "contoso.crm") -> datetime:
-    """A lead at nine and one at fifteen for seventeen days, of which the first fourteen are counted. Returns the last hour."""
+    """A lead at nine and one at fifteen for seventeen days; the first fourteen days are counted. Returns the last hour."""
     row = {f"real_{day:02}": hours_of({9: 1, 15: 1}) for day in range(1, 15)}
     row |= {name.replace("real", "test"): hours_of({}) for name in row}
     table = pipeline.app.storage.table(COUNTS_TABLE)
@@ -90,7 +90,7 @@ def two_a_day(pipeline: Pipeline, offer: str = "contoso.crm") -> datetime:
 
 
 def silences(caplog: pytest.LogCaptureFixture) -> tuple[int, int]:
-    """How often an offer fell silent, and how often it was heard again."""
+    """How often an offer fell silent, and how often the alarm ended."""
     return len(logged(caplog, "offer_silent")), len(logged(caplog, "offer_heard_again"))
 
 

@@ -1,4 +1,4 @@
-"""A tick of `watch`: what hangs or is faulty keeps nothing else from its turn, and it costs few requests."""
+"""A tick of `watch`: hanging or faulty steps do not stop others, and a tick costs few requests."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def id_of(url: str) -> str:
 
 
 def offers_that_hang(pipeline: Pipeline, number: int, before: str) -> None:
-    """Offers whose connections are paused, and are read from the table before the one of this id."""
+    """Offers with paused connections, which are read from the table before the offer of this id."""
     found = (url for n in count() if id_of(url := f"{HANGS}{n}") < before)
     for n, url in zip(range(number), found, strict=False):
         pipeline.offer(crm(url), offer_id=f"p.hangs{n}", titles=[f"Hangs {n}"])
@@ -58,7 +58,7 @@ def offers_that_hang(pipeline: Pipeline, number: int, before: str) -> None:
 
 
 def parked(pipeline: Pipeline, url: str, number: int = 1, *destinations: dict[str, Any]) -> list[str]:
-    """Leads of an offer of their own that are parked behind the connection."""
+    """Leads of another offer that are parked behind the connection."""
     title = f"Offer at {url}"
     pipeline.offer(*(destinations or [crm(url, pace=100)]), offer_id=f"p.{id_of(url)}", titles=[title])
     pipeline.app.offers.forget()
@@ -141,7 +141,7 @@ def test_who_was_not_reached_comes_first_next_time_on_whichever_instance(
 def test_a_quiet_connection_that_is_never_done_with_has_had_its_turn(
     routed: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where the host ends the worker in the middle of it."""
+    """As if the host ended the worker in the middle of the tick."""
     monkeypatch.setattr(probes, "check_connection", ends_here)
     routed.watch()
     (connection,) = routed.app.connections.stored()
@@ -230,7 +230,7 @@ def test_leads_that_go_on_cost_a_read_and_a_message_each_and_one_transaction_for
 
 
 FEW = 5
-"""Requests of a tick that are not for a lead: turns of connections."""
+"""Requests of a tick that are not for a lead: claims of connections' turns."""
 
 
 def test_what_is_delivered_before_the_ledger_is_told_that_it_goes_on_stays_delivered(
@@ -242,7 +242,7 @@ def test_what_is_delivered_before_the_ledger_is_told_that_it_goes_on_stays_deliv
 
     def late(self: Ledger, changes: Sequence[Any]) -> None:
         with lock:
-            worker = threading.Thread(target=pipeline.run)  # it has no part in the tick's deadline
+            worker = threading.Thread(target=pipeline.run)  # its deadline is not the tick's
             worker.start()
             worker.join()
         real(self, changes)

@@ -31,7 +31,7 @@ _numbers: Final = count(1)
 def memory_account() -> Iterator[str]:
     """The connection string of an empty account."""
     name = f"memory{next(_numbers):06}"
-    # Nobody listens there: a process that is given the connection string is refused at once.
+    # No listener there: another process that gets the connection string is refused at once.
     url = f"http://127.0.0.1:9/{name}"
     endpoints = ";".join(f"{service}Endpoint={url}" for service in ("Blob", "Queue", "Table"))
     connection_string = f"DefaultEndpointsProtocol=http;AccountName={name};AccountKey=bWVtb3J5;{endpoints};"
@@ -43,12 +43,12 @@ def memory_account() -> Iterator[str]:
 
 
 def account_at(connection_string: str) -> MemoryAccount | Account:
-    """What is in an account, wherever it is."""
+    """The content of any account."""
     return _accounts.get(connection_string) or Account(connection_string)
 
 
 def require_reachable(connection_string: str) -> None:
-    """Fail where a proxy or another process is given an account in memory."""
+    """Fail if a proxy or another process gets an account in memory."""
     assert connection_string not in _accounts, (
         "mark the test with storage('azurite'): only this process reaches its storage"
     )
@@ -56,7 +56,7 @@ def require_reachable(connection_string: str) -> None:
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """Let the SDK's clients of connection strings of memory accounts work on these."""
+    """Let the SDK's clients use memory accounts for their connection strings."""
     with _dispatching(TableClient, MemoryTableClient), _dispatching(QueueClient, MemoryQueueClient):
         yield
 

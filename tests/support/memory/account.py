@@ -1,4 +1,4 @@
-"""What an account in memory holds, and how it refuses."""
+"""An account in memory: its content and its refusals."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Refused(Exception):
         self.status, self.code = status, code
 
     def error(self) -> HttpResponseError:
-        """The error that the SDK raises for it."""
+        """The SDK's error for this refusal."""
         return self._complete(_ERROR_TYPES.get(self.status, HttpResponseError)(message=f"ErrorCode:{self.code}"))
 
     def of_operation(self, index: int) -> HttpResponseError:
-        """The error that the SDK raises for it where a transaction's operation is refused."""
+        """The SDK's error if an operation of a transaction is refused."""
         kind = RequestTooLargeError if self.status == 413 else TableTransactionError
         return self._complete(kind(message=f"{index}:refused\nErrorCode:{self.code}"))
 
@@ -42,7 +42,7 @@ class Refused(Exception):
 
 
 def as_the_sdk_raises(method: Callable[..., Any]) -> Callable[..., Any]:
-    """One request at a time, and what is refused is raised as the SDK's error."""
+    """Handle one request at a time, and raise refusals as the SDK's errors."""
 
     @wraps(method)
     def calling(self: Any, *args: Any, **options: Any) -> Any:
@@ -57,7 +57,7 @@ def as_the_sdk_raises(method: Callable[..., Any]) -> Callable[..., Any]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A stored entity; a write makes another one."""
+    """A stored entity. Each write makes a new one."""
 
     columns: dict[str, Any]
     etag: str
@@ -89,7 +89,7 @@ Partitions = defaultdict[str, Partition]
 
 @dataclass
 class Message:
-    """A message as it is stored."""
+    """A stored message."""
 
     content: str
     inserted_on: datetime
@@ -102,7 +102,7 @@ class Message:
 
 @dataclass
 class MemoryAccount:
-    """What is in one account. `now` tells its time, by default the real one."""
+    """The content of one account. `now`: its clock, by default the real time."""
 
     url: str
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -119,7 +119,7 @@ class MemoryAccount:
                     yield table, dict(row.columns)
 
     def messages(self) -> Iterator[tuple[str, str]]:
-        """Each message with the name of its queue, hidden ones too."""
+        """Each message, also hidden ones, with the name of its queue."""
         for queue, messages in self.queues.items():
             for message in messages:
                 yield queue, message.content

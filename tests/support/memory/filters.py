@@ -1,4 +1,4 @@
-"""OData conditions as the Table service understands them: as much of them as the app uses."""
+"""OData conditions of the Table service, as far as the app uses them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from operator import eq, ge, gt, le, lt
 from typing import Any, Final
 
 Row = Callable[[str], Any]
-"""Gives the value of a column, None where there is none."""
+"""Gets the value of a column, None if it is missing."""
 Test = Callable[[Row], bool]
 
 _TOKEN: Final = re.compile(r"\s*([()]|datetime'[^']*'|'(?:[^']|'')*'|-?\w+)\s*")
@@ -21,14 +21,14 @@ _COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {"eq": eq, "gt": gt, "g
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A parsed condition. `partition` and `keys` are what every row that meets it has: it spares a look at the others."""
+    """A parsed condition. `partition` and `keys` narrow the rows that can meet it."""
 
     partition: str | None
     keys: tuple[tuple[str, str], ...]
     holds: Test
 
     def candidates(self, keys: list[str], after: str | None) -> list[str]:
-        """Those of a partition's row keys, which are in order, that can meet it and are behind `after`."""
+        """The sorted row keys of a partition that can meet the condition and are behind `after`."""
         first, end = 0 if after is None else bisect_right(keys, after), len(keys)
         for how, bound in self.keys:
             if how in {"ge", "eq"}:
@@ -44,7 +44,7 @@ class Condition:
 
 @lru_cache(1000)
 def parse_filter(text: str) -> Condition:
-    """Comparisons of a column with a literal, `and`, `or` and parentheses. Raises ValueError for anything else."""
+    """Parse comparisons of a column with a literal, `and`, `or` and parentheses. Raises ValueError for other syntax."""
     return _Parser(text).condition()
 
 
@@ -78,7 +78,7 @@ class _Parser:
             tests.append(self._all())
         if len(tests) == 1:
             return tests[0]
-        del self._required[before:]  # no single one has to hold
+        del self._required[before:]  # none of them must hold alone
         return lambda row: any(test(row) for test in tests)
 
     def _all(self) -> Test:

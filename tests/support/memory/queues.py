@@ -1,4 +1,4 @@
-"""Queues in memory, at the place of the SDK's client; limits are those of Microsoft Learn, "Put Message"."""
+"""Queues in memory with the interface of the SDK's client. Limits: Microsoft Learn, "Put Message"."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEVER_EXPIRES: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 class MemoryQueueClient:
-    """Stands for the SDK's `QueueClient`; a `message_encode_policy` is taken for the one that makes base64."""
+    """A fake `QueueClient`. Every `message_encode_policy` is treated as base64."""
 
     def __init__(self, account: MemoryAccount, name: str, **options: Any) -> None:
         self.account, self.queue_name, self.url = account, name, f"{account.url}/{name}"
@@ -81,7 +81,7 @@ class MemoryQueueClient:
     ) -> None:
         named, receipt = _named(message, pop_receipt)
         held = self._held(named, receipt)
-        if isinstance(message, QueueMessage):  # its text is sent, too, and encoded again
+        if isinstance(message, QueueMessage):  # the SDK sends and encodes its text, too
             held.content = self._encoded(message.content)
         held.visible_on = self.account.now() + timedelta(seconds=visibility_timeout)
         held.receipt = str(uuid4())
@@ -120,7 +120,7 @@ def _named(message: QueueMessage | str, receipt: str | None) -> tuple[str, str |
 
 
 def _told(message: Message) -> QueueMessage:
-    """A message as a reader gets it."""
+    """A message as a reader receives it."""
     told = QueueMessage(content=message.content)
     told.id, told.pop_receipt, told.dequeue_count = message.id, message.receipt, message.dequeue_count
     told.inserted_on, told.expires_on, told.next_visible_on = (

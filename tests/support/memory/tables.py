@@ -27,14 +27,14 @@ MAX_ENTITY_BYTES: Final = 1 << 20
 MAX_TRANSACTION: Final = 100
 MAX_TRANSACTION_BYTES: Final = 4 << 20
 OPERATION_BYTES: Final = 600
-"""About what a transaction's operation takes beside its entity: its headers."""
+"""The approximate bytes of an operation in a transaction besides its entity: headers."""
 MAX_KEY: Final = 512
 
 _FORBIDDEN_IN_KEYS: Final = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
 
 
 class MemoryTableClient:
-    """Stands for the SDK's `TableClient`."""
+    """A fake `TableClient`."""
 
     def __init__(self, account: MemoryAccount, name: str, **_: Any) -> None:
         self.account, self.table_name, self.url = account, name, account.url
@@ -76,7 +76,7 @@ class MemoryTableClient:
         try:
             self._write("delete", entity, options)
         except Refused as refused:
-            if refused.status != 404:  # the SDK does not say that there was nothing to delete
+            if refused.status != 404:  # the SDK does not report a missing row
                 raise
 
     def submit_transaction(self, operations: Sequence[Any]) -> list[dict[str, Any]]:
@@ -144,7 +144,7 @@ class MemoryTableClient:
         return self._apply(columns, self._changed(verb, columns, options))
 
     def _changed(self, verb: str, columns: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What the row will hold, None if it is to go."""
+        """The row after the operation; None if it is deleted."""
         stored = self._partitions()[columns["PartitionKey"]].rows.get(columns["RowKey"])
         if verb == "create" and stored is not None:
             raise Refused(409, "EntityAlreadyExists")
@@ -164,7 +164,7 @@ class MemoryTableClient:
             partition.remove(keys["RowKey"])
             return {}
         now = self.account.now()
-        # The last digits tell writes of one microsecond apart.
+        # The last digits distinguish writes of the same microsecond.
         etag = f"W/\"datetime'{quote(f'{now:%Y-%m-%dT%H:%M:%S}.{next(self.account.etags)}Z')}'\""
         partition.put(keys["RowKey"], Row(columns, etag, now))
         return {"etag": etag}
@@ -182,7 +182,7 @@ class MemoryTableClient:
 
 @dataclass
 class _Transaction:
-    """What the operations of a transaction must keep together."""
+    """Check the rules for the operations of a transaction."""
 
     bytes: int = 0
     keys: set[str] = field(default_factory=set)
@@ -199,7 +199,7 @@ class _Transaction:
 
 @dataclass(frozen=True)
 class Found:
-    """What a query finds, asked for page by page while it is read."""
+    """The result of a query. Pages are read lazily."""
 
     client: MemoryTableClient
     condition: Condition
@@ -217,7 +217,7 @@ class Found:
 
 @dataclass
 class Pages:
-    """The pages of a query; the token names the last row that was read, None once there is no other."""
+    """The pages of a query. The token names the last row that was read; None = no more rows."""
 
     found: Found
     continuation_token: dict[str, str] | None
@@ -248,7 +248,7 @@ def _entity(row: Row, select: list[str] | None) -> TableEntity:
 
 
 def _columns(entity: Mapping[str, Any], only_keys: bool) -> dict[str, Any]:
-    """An entity as it is stored. Raises `Refused`, and TypeError where the SDK does."""
+    """An entity in its stored form. Raises `Refused`, and TypeError as the SDK does."""
     names = ("PartitionKey", "RowKey")
     for name in names:
         if entity.get(name) is None:
@@ -278,7 +278,7 @@ def _value(value: Any) -> Any:
 
 
 def _bytes(value: Any) -> int:
-    """What a value takes of an entity's room."""
+    """The size of a value in an entity."""
     if isinstance(value, str):
         return 2 * len(value) if value.isascii() else len(value.encode("utf-16-le", "surrogatepass"))
     return len(value) if isinstance(value, bytes) else 16
