@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from leads.ledger.incoming import IncomingLeads
 from leads.platform.once import once
-from leads.platform.secrets import Secrets
 from leads.platform.settings import Settings, SettingsError, read_settings, read_usable_settings
 from leads.platform.storage import (
     CLI_TIMEOUTS,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from leads.ledger.transactions import Ledger
     from leads.offers.model import DestinationConfig
     from leads.offers.table import Offers
+    from leads.platform.secrets import Secrets
     from leads.platform.slots import CustomerTurns, Slots
 
 
@@ -47,7 +47,9 @@ class App:
         self._lock = Lock()
 
     @once
-    def secrets(self) -> Secrets:
+    def secrets(self) -> "Secrets":
+        from leads.platform.secrets import Secrets
+
         return Secrets(self.settings)
 
     @once

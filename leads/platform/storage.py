@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
@@ -45,8 +46,6 @@ INTAKE_TIMEOUTS: dict[str, Any] = TABLE_TIMEOUTS | {
 CLI_TIMEOUTS: dict[str, Any] = TABLE_TIMEOUTS | {"read_timeout": 12, "retry_connect": 1, "retry_read": 0}
 """Time-outs for a person at a shell: if storage does not answer, the command says so within 15 seconds."""
 
-build_models(models)  # at import, before any client exists
-
 StorageError = AzureError
 """The base class of all errors of storage calls."""
 
@@ -69,11 +68,22 @@ Operation = tuple[Literal["create", "upsert", "update", "delete"], Mapping[str, 
 Result = TypeVar("Result")
 
 
+@cache
+def _build_queue_models() -> None:
+    build_models(models)
+
+
 class Queue:
     """A storage queue. Its messages are base64 text, as the Functions host expects, and never expire."""
 
     def __init__(self, client: QueueClient) -> None:
         self._client = client
+
+    @property
+    def _reader(self) -> QueueClient:
+        """The client for all but `put`, which needs none of the SDK's models: a cold start of the intake builds none."""
+        _build_queue_models()
+        return self._client
 
     def put(self, text: str, delay: int = 0) -> None:
         """Put a message that becomes visible after `delay` seconds (at most 7 days). Creates the queue if it is missing."""
@@ -85,7 +95,7 @@ class Queue:
         """Receive up to `count` (1 to 32) messages, hidden for `hidden_for` seconds. Their text is not decoded."""
         try:
             return list(
-                self._client.receive_messages(
+                self._reader.receive_messages(
                     messages_per_page=count, max_messages=count, visibility_timeout=hidden_for
                 )
             )
@@ -95,7 +105,7 @@ class Queue:
     def delete(self, message: QueueMessage) -> None:
         """Remove a message. Does nothing if another reader has received or removed it since."""
         try:
-            self._client.delete_message(message)
+            self._reader.delete_message(message)
         except HttpResponseError as error:
             if error.status_code != 404 and "PopReceiptMismatch" not in str(error):
                 raise
@@ -104,7 +114,7 @@ class Queue:
         """Make a message visible again at once. Does nothing if another reader has received or removed it since."""
         try:
             # Given the message itself, the SDK would also send its text, and encode it a second time.
-            self._client.update_message(message.id, message.pop_receipt, visibility_timeout=0)
+            self._reader.update_message(message.id, message.pop_receipt, visibility_timeout=0)
         except HttpResponseError as error:
             if error.status_code != 404 and "PopReceiptMismatch" not in str(error):
                 raise
@@ -116,14 +126,14 @@ class Queue:
     def count(self) -> int | None:
         """As `depth`, but None if the queue is missing."""
         try:
-            return self._client.get_queue_properties().approximate_message_count or 0
+            return self._reader.get_queue_properties().approximate_message_count or 0
         except ResourceNotFoundError:
             return None
 
     def try_to_change(self) -> None:
         """Try to delete a message that does not exist. Raises `StorageError` without the right to write."""
         try:
-            self._client.delete_message(_NO_MESSAGE, _NO_RECEIPT)
+            self._reader.delete_message(_NO_MESSAGE, _NO_RECEIPT)
         except HttpResponseError as error:
             if error.status_code not in {400, 404}:
                 raise
@@ -133,7 +143,7 @@ class Queue:
             call()
         except ResourceNotFoundError:
             with suppress(ResourceExistsError):
-                self._client.create_queue()
+                self._reader.create_queue()
             call()
 
 
