@@ -68,8 +68,8 @@ def excerpt(answer: Answer, secrets: Iterable[str]) -> str:
         if not error:
             return ""
         text = text[error.start() :]
-    told = _redacted(_TAG.sub(" ", text), secrets)
-    return f"{answer.status} {told or 'and nothing that can be shown'}"[:EXCERPT_CHARACTERS].rstrip()
+    shown = _redacted(_TAG.sub(" ", text), secrets)
+    return f"{answer.status} {shown or '(no text that can be shown)'}"[:EXCERPT_CHARACTERS].rstrip()
 
 
 def _redacted(text: str, secrets: Iterable[str]) -> str:

@@ -128,7 +128,7 @@ def check_result(outcome: Outcome, out_of_reach: str, addresses: str = "url") ->
             return CheckResult(ok=False, problem="too many calls are waiting for their turn", code=code, transient=True)
         case Retry(code=Failure.NO_SUCH_HOST):
             # Transient, because a wrong name and a DNS outage give the same error.
-            words = f"There is no host of that name: check {addresses}."
+            words = f"No host has this name: check {addresses}."
             return CheckResult(ok=False, problem=words, code=outcome.code, transient=True)
         case _:
             return CheckResult(ok=False, problem=out_of_reach, code=outcome.code, transient=True)
@@ -155,7 +155,7 @@ def check_of(
             found = judged(failure)
             if not (is_needed and _speaks_against(failure, is_first=number == 0)):
                 is_needed = False
-                found = replace(found, problem=f"The check could not find everything out ({found.code}).")
+                found = replace(found, problem=f"The check is incomplete ({found.code}).")
         if is_needed and not found.ok:
             return found
         if not found.ok:

@@ -37,7 +37,7 @@ def told(body: str | bytes, *known: str, status: int = 401) -> str:
         ("<html><title>Unauthorized</title>\n<p>No&nbsp;entry</p></html>", "401 Unauthorized No entry"),
         ('[{"message":"no right","errorCode":"INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY"}]', None),
         ("AuthorizationPermissionMismatch at /services/data/sobjects/Lead", None),
-        ("", "401 and nothing that can be shown"),
+        ("", "401 (no text that can be shown)"),
         ("for ada@example.com, o'neil+x@example.com and ada%40example.com", "401 for ***, *** and ***"),
         ("key 0123456789abcdefABCDEF and eyJ0eXAiOiJKV1QifQaaaa.eyJzdWIiOiIxMjM0NQaaaa", "401 key *** and ***.***"),
         ("a\x1b[31mred\r\nline\u202e", "401 a [31mred line"),
@@ -50,7 +50,7 @@ def test_a_refusal_is_shown_in_one_redacted_line(body: str, shown: str | None) -
 
 def test_an_answer_that_cannot_be_read_as_text_is_only_a_status() -> None:
     for body in ("s3cret-one".encode("utf-16"), b"&#" + rb"\u0039" * 5000 + b";"):
-        assert told(body, "s3cret-one") == "401 and nothing that can be shown"
+        assert told(body, "s3cret-one") == "401 (no text that can be shown)"
 
 
 def test_only_the_error_in_a_successful_answer_is_shown() -> None:

@@ -51,7 +51,7 @@ def test_an_answer_that_can_not_be_used_says_nothing_against_the_connection_and_
     failure: Exception,
 ) -> None:
     found = check_of([fine, raises(failure)], [raises(failure)], judged)
-    assert found.ok and "could not find everything out" in found.problem and found.code
+    assert found.ok and "is incomplete" in found.problem and found.code
     assert check_of([fine, raises(failure), lambda: "make the column"], [], judged) == CheckResult(
         ok=False, problem="make the column", code="check"
     )
@@ -76,4 +76,4 @@ def test_a_problem_of_every_lead_counts_against_the_connection(failure: Exceptio
 def test_a_missing_extra_is_reported_and_does_not_count_against_the_connection() -> None:
     found = check_of([fine], [lambda: "The owner is disabled.", raises(RIGHT_MISSING), fine], judged)
     assert found.ok and found.code == "check"
-    assert found.problem == "The owner is disabled. The check could not find everything out (403)."
+    assert found.problem == "The owner is disabled. The check is incomplete (403)."

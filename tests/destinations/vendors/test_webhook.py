@@ -248,8 +248,8 @@ def test_each_status_has_its_outcome(
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [
-        ({"url": "https://no-such-host.invalid/"}, "no_such_host", "There is no host of that name: check url."),
-        ({"url": "https://10.0.0.1.invalid/"}, "no_such_host", "There is no host of that name: check url."),
+        ({"url": "https://no-such-host.invalid/"}, "no_such_host", "No host has this name: check url."),
+        ({"url": "https://10.0.0.1.invalid/"}, "no_such_host", "No host has this name: check url."),
         ({"url": "https://127.0.0.1:1/"}, "connection_refused", "the endpoint did not answer"),
         ({"secret": "env:LEADS_SECRET_NOT_SET"}, "settings", "LEADS_SECRET_NOT_SET"),
         ({"secret": "env:LEADS_SECRET_HOOK_TOKEN"}, "settings", "whsec_"),

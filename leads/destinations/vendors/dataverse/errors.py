@@ -93,7 +93,7 @@ CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
     "0x80048306": _RIGHT_MISSING,
     "0x80042f09": (  # UserNotAssignedRoles
         ErrorKind.SETTINGS,
-        "The application user has no security role: give it the one of the set-up guide.",
+        "The application user has no security role: give it the security role of the set-up guide.",
     ),
     "0x80072560": (  # UserNotMemberOfOrg
         ErrorKind.SETTINGS,
@@ -105,7 +105,7 @@ CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
     "0x8004a104": (ErrorKind.SETTINGS, "The environment is disabled: enable it in the Power Platform admin center."),
     "0x8004a113": (  # UserDoesNotHaveAdminOnlyModePermissions
         ErrorKind.SETTINGS,
-        "The environment is in administration mode: leads wait until that is ended in the Power Platform admin center.",
+        "The environment is in administration mode: end it in the Power Platform admin center. Leads wait until then.",
     ),
     "0x8004a112": _USER_DISABLED,
     "0x80040225": _USER_DISABLED,  # unManagedIdsUserNotEnabled
@@ -131,7 +131,7 @@ CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
     ),
     # Only this lead.
     "0x8004431a": (ErrorKind.LEAD, "A choice column has no such value: check the numbers in the mapping."),
-    "0x80040278": (ErrorKind.LEAD, "Dynamics takes one of the values as an invalid character sequence."),
+    "0x80040278": (ErrorKind.LEAD, "Dynamics considers a value an invalid character sequence."),
     "0x80040203": (ErrorKind.LEAD, "Dynamics does not accept one of the values."),
     "0x80040265": (ErrorKind.LEAD, "A plug-in or validation rule in Dynamics refuses this lead."),
 }
@@ -153,7 +153,7 @@ ENTRA_CODES: Final[Mapping[int, str]] = {
     900971: "Entra ID asks for a reply address, which a sign-in by client secret does not need: check authority, and that "
     "client_id is the ID of your own app registration. If both are right, add a redirect URI there under Authentication > Web.",
     500011: "The tenant knows no environment under this url: check url and tenant_id, which must belong together.",
-    70011: "Entra ID does not take the environment's address as a scope: check url.",
+    70011: "Entra ID does not accept the environment's address as a scope: check url.",
     53003: "A Conditional Access policy of the tenant blocks the application.",
 }
 """Number in `error_codes` of a token error → what to change."""

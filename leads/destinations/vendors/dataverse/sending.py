@@ -122,7 +122,7 @@ class Sending(CrmSending[LeadRow]):
             *(["the owner, queue or campaign that the offer names"] if self._without_targets else []),
             *(["the queue that the offer names"] if queue_refused and not self._without_targets else []),
         ]
-        return [f"Dynamics did not take {part}." for part in refused]
+        return [f"Dynamics did not accept {part}." for part in refused]
 
     def _outcome_code(self) -> str:
         return self._code

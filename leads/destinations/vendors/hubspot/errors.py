@@ -66,9 +66,9 @@ def _refused_values(body: Mapping[str, Any], category: str) -> Problem:
         wrong = ", ".join(dict.fromkeys(name for code, name in refused if code == ours))
         return Problem(ErrorKind.SETTINGS, ours, f"{_ACCOUNTS_FAULT[ours]}: {wrong}.", fields=names)
     if "INVALID_EMAIL" in codes:
-        return Problem(ErrorKind.LEAD, "INVALID_EMAIL", "HubSpot does not take the e-mail address.")
+        return Problem(ErrorKind.LEAD, "INVALID_EMAIL", "HubSpot does not accept the e-mail address.")
     if "GDPR" in str(body.get("message")):
-        return Problem(ErrorKind.LEAD, FORGOTTEN, "The customer's data was deleted in HubSpot for good.")
+        return Problem(ErrorKind.LEAD, FORGOTTEN, "HubSpot has deleted the customer's data for good.")
     return Problem(ErrorKind.FIELD if names else ErrorKind.LEAD, next(iter(codes), category), _LEAD, fields=names)
 
 

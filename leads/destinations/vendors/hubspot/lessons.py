@@ -35,7 +35,7 @@ class Lessons:
             self._left_out.update(problem.fields)
         elif not (changes_record and self._without_changes.decide(problem.kind)):
             if is_about_fields and constants:
-                words = f"HubSpot does not take what the mapping fills in: check {', '.join(constants)}."
+                words = f"HubSpot does not accept a constant of the mapping: check {', '.join(constants)}."
                 raise VendorError(replace(problem, kind=ErrorKind.SETTINGS, words=words))
             raise refused
 
@@ -59,7 +59,7 @@ class Lessons:
     @property
     def remarks(self) -> list[str]:
         """Remarks for a person, stored with the lead."""
-        return [f"HubSpot did not take: {', '.join(sorted(self._left_out))}."] if self._left_out else []
+        return [f"HubSpot did not accept: {', '.join(sorted(self._left_out))}."] if self._left_out else []
 
     @property
     def code(self) -> str:

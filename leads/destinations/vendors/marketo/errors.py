@@ -82,7 +82,7 @@ CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
     # Record level: this record was skipped.
     "1001": (ErrorKind.LEAD, "A field takes another type of value: check the mapping."),
     "1002": (ErrorKind.LEAD, "A value that Marketo or the form requires is missing."),
-    "1003": (ErrorKind.LEAD, "Marketo takes one of the values as invalid, perhaps the e-mail address."),
+    "1003": (ErrorKind.LEAD, "Marketo considers a value invalid, perhaps the e-mail address."),
     "1004": (ErrorKind.GONE, "The person no longer exists in Marketo."),
     "1005": _THERE,  # Lead already exists
     "1006": (ErrorKind.SETTINGS, "A field of the mapping does not exist: validate the connection to see which."),
@@ -97,7 +97,7 @@ CODES: Final[Mapping[str, tuple[ErrorKind, str]]] = {
     "1018": (ErrorKind.SETTINGS, "The instance's native CRM sync does not allow this."),
     "1019": _BUSY,  # The list is being imported to
     "1020": _BUSY,
-    "1021": (ErrorKind.FIELD, "Marketo does not let the company be changed."),
+    "1021": (ErrorKind.FIELD, "Marketo does not allow changes to the company."),
     "1022": _BUSY,  # Object in use
     "1029": _BUSY,
 }
@@ -146,7 +146,7 @@ def _by_status(answer: Answer) -> Problem:
         kind, words = _NO_LEADS_FAULT
         return Problem(kind, code, words)
     if status in {413, 414}:
-        return Problem(ErrorKind.LEAD, code, "The lead is larger than Marketo takes.")
+        return Problem(ErrorKind.LEAD, code, "The lead is larger than Marketo accepts.")
     return Problem(ErrorKind.SETTINGS, code, WRONG_ADDRESS)
 
 

@@ -194,17 +194,20 @@ _GRANT_WORDS: Final = (
     ("client credentials flow not enabled", TOKEN_ERRORS["unsupported_grant_type"]),
     (
         "request not supported on this domain",
-        "Client credentials are taken at the My Domain address only: enter https://NAME.my.salesforce.com as url.",
+        "Salesforce accepts client credentials only at the My Domain address: enter https://NAME.my.salesforce.com as url.",
     ),
     (
         "approved",  # "user hasn't approved this consumer", "user is not admin approved to access this app"
         "The user is not approved for the app: set its policy to 'Admin approved users are pre-authorized', and assign "
         "the permission set that the policy names.",
     ),
-    ("audience", "The audience is wrong: https://login.salesforce.com, for a sandbox https://test.salesforce.com."),
+    (
+        "audience",
+        "The audience is wrong: enter https://login.salesforce.com, for a sandbox https://test.salesforce.com.",
+    ),
     (
         "invalid assertion",
-        "Salesforce does not take the signature: the app must have the certificate of private_key, and username be a user.",
+        "Salesforce does not accept the signature: the app needs the certificate of private_key, and username must be a user.",
     ),
 )
 """Phrase in the `error_description` of a token request, in lower case → what to change."""
@@ -287,7 +290,9 @@ def _kind_and_words(error: _Error, part: str) -> tuple[ErrorKind | None, str]:
     if error.code in CODES:
         return CODES[error.code]
     if "IDEMPOTEN" in error.code.upper():
-        words = "The organisation does not take idempotency keys: make an external ID field, and set external_id_field."
+        words = (
+            "The organisation does not accept idempotency keys: make an external ID field, and set external_id_field."
+        )
         return ErrorKind.SETTINGS, words
     return None, ""
 

@@ -325,7 +325,7 @@ class Sending(CrmSending[LeadRecord]):
         """Remarks for a person beside the lead's summary. `values` are the record's future values."""
         remarks = self._contact_remark(values)
         if left_out := self._lessons.left_out:
-            remarks.append(f"Salesforce did not take these fields, so they were left out: {', '.join(left_out)}.")
+            remarks.append(f"Salesforce did not accept these fields, so they were left out: {', '.join(left_out)}.")
         return remarks
 
     def _outcome_code(self) -> str:

@@ -139,7 +139,7 @@ def test_a_follow_up_whose_owner_is_gone_holds_no_lead_up(pipeline: Pipeline, dy
     assert [found.checked_at for found in pipeline.app.connections.stored()] != [None]
     lead = deliver(pipeline)
     assert state(pipeline, lead) is State.DELIVERED, "nor has the check of a quiet hour paused the connection"
-    assert "did not take the owner" in shown_note(dynamics.notes()[0])
+    assert "did not accept the owner" in shown_note(dynamics.notes()[0])
     assert len(dynamics.tasks) == 1
 
 

@@ -340,7 +340,7 @@ def test_refused_properties_are_left_out_and_named_in_the_note(pipeline: Pipelin
     assert (state(pipeline, lead), code(pipeline, lead)) == (State.DELIVERED, "left_out:company,phone")
     assert "company" not in one(hubspot).properties and one(hubspot).properties["jobtitle"] == "Engineer"
     (told,) = notes(hubspot)
-    assert told.startswith("HubSpot did not take: company, phone.") and "+1 (617) 555-5555" in told
+    assert told.startswith("HubSpot did not accept: company, phone.") and "+1 (617) 555-5555" in told
 
 
 def test_an_owner_who_is_gone_costs_the_lead_nothing(pipeline: Pipeline, hubspot: HubSpot) -> None:
@@ -373,7 +373,7 @@ def refused(category: str, status: int = 400, code: str = "", name: str = "phone
             "has no contact property with this name: remove it from the mapping, or create it: nonsense.",
         ),
         ({"createdate": "{received_at}"}, {}, "sets this property itself: remove it from the mapping: createdate."),
-        ({"hs_lead_status": "LATER"}, {}, "does not take what the mapping fills in: check hs_lead_status."),
+        ({"hs_lead_status": "LATER"}, {}, "does not accept a constant of the mapping: check hs_lead_status."),
         (
             {},
             {"lead_source": Property(required=True)},
