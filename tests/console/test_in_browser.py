@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
+from leads.operations.status import latency
 from tests.console.conftest import FROM_RIGHT_TO_LEFT, OFFER, SCRIPT, Visit
 from tests.support.pipeline import a_lead
 from tests.support.running_app import RunningApp
@@ -230,6 +231,19 @@ def test_a_secret_that_expires_and_an_offer_that_is_silent_are_named_with_the_ne
     visit.go_to("Connections")
     expect(row(page, "127.0.0.1")).to_contain_text("client_secret expires in 5 days")
     expect(row(page, "127.0.0.1")).to_contain_text("Put a new one at keyvault:crm.")
+    visit.accessible()
+
+
+def test_how_soon_a_lead_is_delivered_is_said_where_the_deployment_says_what_is_warm(
+    visit: Visit, context: BrowserContext, numbers: None
+) -> None:
+    told = {"latency": latency({"intake"})}
+    context.route("**/api/manage/status", lambda route: route.fulfill(json=route.fetch().json() | told))
+    visit.enter()
+    section = visit.page.get_by_role("region", name="Time from arrival to CRM")
+    expect(section).to_contain_text(
+        "after a pause a lead is answered at once and delivered once Azure has noticed its message"
+    )
     visit.accessible()
 
 

@@ -149,7 +149,7 @@ function Report({ report, status, days, by, query }) {
         { label: words.tiles.repeats, number: true, value: (row) => row.repeats },
       ]} />
     </section>
-    <div class="columns"><${ToCrm} report=${report} /><${Reached} report=${report} /></div>
+    <div class="columns"><${ToCrm} report=${report} status=${status} /><${Reached} report=${report} /></div>
   `;
 }
 
@@ -193,7 +193,7 @@ function labelOf(by, name) {
   return name || texts.noCountry;
 }
 
-function ToCrm({ report }) {
+function ToCrm({ report, status }) {
   const found = report.time_to_crm;
   const most = Math.max(...found.map((each) => each.p95_seconds));
   return html`<section aria-labelledby="to-crm" class="panel">
@@ -213,6 +213,7 @@ function ToCrm({ report }) {
             { label: `${words.median} (s)`, number: true, value: (row) => row.median_seconds },
             { label: `${words.p95} (s)`, number: true, value: (row) => row.p95_seconds },
           ]} />`}
+    ${status?.latency && html`<p class="faint">${words.latency(status.latency)}</p>`}
   </section>`;
 }
 

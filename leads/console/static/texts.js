@@ -113,6 +113,7 @@ export const texts = {
     },
     repeatsHint: "customers who sent the same before",
     medianHint: "slowest destination",
+    latency: (text) => `As this app is deployed, ${text}.`,
     waitingHint: "deliveries that the app completes by itself",
     deliveredHint: (others) => (others ? `${others.toLocaleString("en")} in another state` : "nothing in another state"),
     needs: {
