@@ -32,10 +32,6 @@ OWN_OUTAGE_SECONDS: Final = 60
 """`Retry.after`, in seconds, if a service of the app itself did not answer, such as storage or Key Vault."""
 
 
-def _remember_nothing(done: Delivered) -> None:
-    del done
-
-
 @dataclass(frozen=True, slots=True)
 class Customer:
     """The lead's customer within the destination's record scope. `record_id` is "" until a first lead is delivered.
@@ -52,7 +48,7 @@ class Customer:
     idempotency_key: str = ""
     memory: Mapping[str, str] = field(default_factory=dict)
     stored: bool = False
-    remember: Callable[[Delivered], None] = _remember_nothing
+    remember: Callable[[Delivered], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,9 +87,9 @@ class RestClient(ABC):
         """The JSON object at a path."""
         return self.request(ApiRequest("GET", path), json_object)
 
-    def send_json(self, method: str, path: str, body: Any) -> dict[str, Any]:
+    def send_json(self, method: str, path: str, body: Any, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         """The JSON object in the answer to a request with a JSON body."""
-        return self.request(json_request(method, path, body), json_object)
+        return self.request(json_request(method, path, body, headers), json_object)
 
     def request(self, request: ApiRequest, read: Callable[[Answer], T], at_most: int = MAX_ANSWER_BYTES) -> T:
         """The result of `read` for the answer. An answer of more than `at_most` bytes raises `NoAnswer`.

@@ -73,7 +73,7 @@ class Client(RestClient):
 
     def get(self, path: str) -> dict[str, Any]:
         """The JSON object at a path without personal data."""
-        return self.request(ApiRequest("GET", API + path), json_object)
+        return self.get_json(API + path)
 
     def rows(self, path: str, member: str = "value") -> list[dict[str, Any]]:
         """The rows at a path without personal data."""

@@ -5,14 +5,12 @@ All workers of the app together keep the rate limit that Adobe advises: 50 calls
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar, Final
 
 from leads.core.outcomes import Rejected
-from leads.destinations.base import CheckResult, Customer, DestinationSettings, MappingValue, OutgoingLead
+from leads.destinations.base import Customer, DestinationSettings, MappingValue, OutgoingLead
 from leads.destinations.crm import Crm
-from leads.destinations.http import Failure
 from leads.destinations.rate_limiter import ALLOWANCES_TABLE, RateLimit, RateLimiter
 from leads.destinations.tokens import Token
 from leads.destinations.vendors.marketo.checks import Checking
@@ -45,6 +43,7 @@ class Marketo(Crm):
     settings: MarketoSettings
     wrong_address = WRONG_ADDRESS
     out_of_reach = "the instance did not answer"
+    addresses = "munchkin_id and endpoint"
     renewed_before = timedelta(0)
     client_class = Client
     preview_class = PreviewClient
@@ -88,11 +87,6 @@ class Marketo(Crm):
         self.tokens.get()  # before the slot is taken, so that no other lead waits for the sign-in
         with self.limiter.slot(CHECK_TURN_SECONDS if checking else TURN_SECONDS) as slot:
             yield LimitedClient(self.settings.url, self.http, self.tokens, slot)
-
-    def result_of(self, failure: Exception) -> CheckResult:
-        found = super().result_of(failure)
-        # A wrong name and a DNS outage give the same error.
-        return replace(found, problem=WRONG_ADDRESS) if found.code == Failure.NO_SUCH_HOST else found
 
     def unfit(self, outgoing: OutgoingLead) -> Rejected | None:
         reason = unfit_email(outgoing.lead.email)

@@ -88,8 +88,7 @@ class Client(RestClient):
 
     def create(self, name: str, fields: Mapping[str, Any], headers: Mapping[str, str]) -> str:
         """Create a record. Returns its ID. Without a unique field, a second call creates a second record."""
-        answer = self.request(json_request("POST", f"{API}sobjects/{name}", fields, headers), json_object)
-        return _id(answer.get("id"))
+        return _id(self.send_json("POST", f"{API}sobjects/{name}", fields, headers).get("id"))
 
     def create_once(
         self, name: str, fields: Mapping[str, Any], options: Mapping[str, Any], key: str
@@ -100,9 +99,7 @@ class Client(RestClient):
         """
         body = {"apiName": name, "fields": fields, **options}
         try:
-            answer = self.request(
-                json_request("POST", f"{API}ui-api/records", body, {"Idempotency-Key": key}), json_object
-            )
+            answer = self.send_json("POST", f"{API}ui-api/records", body, {"Idempotency-Key": key})
         except Refusal as refusal:
             refusal.of_key = refusal.is_of_the_write
             raise
