@@ -9,7 +9,6 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import aiohttp
 
@@ -41,11 +40,6 @@ class Options:
     queues: bool
     timers: bool
     lease_seconds: int | None
-
-
-class Listener(Protocol):
-    async def run(self) -> None: ...
-    def stop(self) -> None: ...
 
 
 class Host:
@@ -84,7 +78,7 @@ class Host:
         if self._options.http:
             self._http = HttpServer(self._app, self._host_json.route_prefix, self._keys, self._environ)
         timers = self._timer_listeners(session)
-        listeners: list[Listener] = [*self._queue_listeners(session), *timers]
+        listeners: list[QueueListener | TimerListener] = [*self._queue_listeners(session), *timers]
         stopping = asyncio.create_task(self._stopping.wait())
         opening = asyncio.create_task(_open(timers))
         await asyncio.wait([stopping, opening], return_when=asyncio.FIRST_COMPLETED)

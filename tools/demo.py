@@ -20,6 +20,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from tools.core_tools import HTTP
 from tools.host import ROOT, Host, RunError
 
 SAMPLES = ROOT / "samples"
@@ -27,9 +28,6 @@ TABLE = "MarketplaceLeads"
 SETTLE_SECONDS = 90.0
 # States that a lead does not leave by itself, so that waiting longer would change nothing.
 FINAL = {"delivered", "duplicate", "skipped", "unreadable", "dead_letter", "held"}
-
-# The app is on this machine, so requests must not go through a proxy.
-HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Expected(BaseModel):

@@ -14,11 +14,9 @@ from leads.core import retry_schedule
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 
 
-class Middle:
+def middle_of(a: float, b: float) -> float:
     """No jitter: always the middle of the range."""
-
-    def uniform(self, a: float, b: float, /) -> float:
-        return (a + b) / 2
+    return (a + b) / 2
 
 
 @pytest.mark.parametrize(
@@ -37,13 +35,13 @@ class Middle:
     ],
 )
 def test_each_try_waits_longer_and_then_a_day(step: int, seconds: int) -> None:
-    assert retry_schedule.delay(step, rng=Middle()) == seconds
+    assert retry_schedule.delay(step, uniform=middle_of) == seconds
 
 
 @given(st.integers(0, 20), st.integers())
 def test_jitter_stays_within_a_fifth(step: int, seed: int) -> None:
-    middle = retry_schedule.delay(step, rng=Middle())
-    assert 0.8 * middle <= retry_schedule.delay(step, rng=random.Random(seed)) <= 1.2 * middle
+    middle = retry_schedule.delay(step, uniform=middle_of)
+    assert 0.8 * middle <= retry_schedule.delay(step, uniform=random.Random(seed).uniform) <= 1.2 * middle
 
 
 def test_leads_that_failed_together_come_back_apart() -> None:
@@ -51,26 +49,22 @@ def test_leads_that_failed_together_come_back_apart() -> None:
 
 
 def test_retry_after_is_a_floor() -> None:
-    assert retry_schedule.delay(0, after=90, rng=Middle()) == 90
-    assert retry_schedule.delay(2, after=90, rng=Middle()) == 5 * MINUTE
+    assert retry_schedule.delay(0, after=90, uniform=middle_of) == 90
+    assert retry_schedule.delay(2, after=90, uniform=middle_of) == 5 * MINUTE
 
 
 @pytest.mark.parametrize("after", [DAY + 1, 365 * DAY, math.inf])
 def test_retry_after_counts_up_to_a_day(after: float) -> None:
-    assert retry_schedule.delay(0, after=after, rng=Middle()) == DAY
+    assert retry_schedule.delay(0, after=after, uniform=middle_of) == DAY
 
 
 def test_capped_retry_after_does_not_shorten_the_schedule() -> None:
-    class Late(Middle):
-        def uniform(self, a: float, b: float, /) -> float:
-            return b
-
-    assert retry_schedule.delay(7, after=2 * DAY, rng=Late()) == round(1.2 * DAY)
+    assert retry_schedule.delay(7, after=2 * DAY, uniform=max) == round(1.2 * DAY)
 
 
 @pytest.mark.parametrize("after", [0, -5, -math.inf, math.nan])
 def test_senseless_retry_after_is_left_out(after: float) -> None:
-    assert retry_schedule.delay(0, after=after, rng=Middle()) == 10
+    assert retry_schedule.delay(0, after=after, uniform=middle_of) == 10
 
 
 @given(st.integers(0, 100), st.none() | st.floats())
