@@ -1,1 +1,1 @@
-"""A local host for the function app where Azure Functions Core Tools are missing."""
+"""A local host for the function app, for machines without Azure Functions Core Tools."""

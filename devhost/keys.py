@@ -30,7 +30,9 @@ class Keys:
 
         All other keys are derived from the host key. So devhosts with the same host key share all keys, as instances in Azure do.
         """
-        host = host_key or secrets.token_hex(24)  # not urlsafe: "-k…" would be an option when it is given back
+        host = host_key or secrets.token_hex(
+            24
+        )  # not urlsafe: a key such as "-k…" would be read as an option on a command line
         return cls(host, _derive(host, "master"), {name: _derive(host, f"function {name}") for name in functions})
 
     def allows(self, auth_level: str, function: str, presented: str | None) -> bool:

@@ -18,7 +18,7 @@ class Times:
     crash_window: float = 1800.0
     """The third crash within this time ends the host."""
     drain: float = 30.0
-    """How long running functions may go on after the first signal to stop."""
+    """How long running functions may continue after the first signal to stop."""
     retry: float = 0.8
     """Until a storage call is retried. Each further wait is twice as long; after six tries the host ends."""
     timer_lease: float = 60.0

@@ -77,7 +77,7 @@ def judge(days: Days, now: datetime, *, is_doubted: bool = False) -> Silence | N
 
 
 def judge_by_hours(since: datetime, now: datetime, usual_hours: float) -> Silence:
-    """The silence since then, and the hours after which it is unusual."""
+    """The silence since `since`. It is unusual after `usual_hours`."""
     hours = _hours(since, now)
     return Silence(since, hours, None, hours >= usual_hours)
 

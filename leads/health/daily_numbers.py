@@ -148,7 +148,7 @@ def _seconds(record: LeadRecord, delivery: Delivery) -> float | None:
 
 
 def _with_countries(counted: Counter[Group], before: Counter[Group]) -> Counter[Group]:
-    """The emptied leads in the countries in which leads are missing now, as many as are missing there; the rest without one."""
+    """Replace `_GONE` by the countries that the earlier counts had, as far as leads are missing there; else by ""."""
     found = +Counter({group: leads for group, leads in counted.items() if group.country != _GONE})
     for gone, leads in counted.items():
         if gone.country != _GONE or leads <= 0:

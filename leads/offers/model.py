@@ -135,11 +135,11 @@ class DestinationConfig(_Model):
 
 
 DestinationOf = Callable[[DestinationConfig], Destination]
-"""The destination of a configuration, ready to send."""
+"""Makes the destination of a configuration, ready to send."""
 
 
 class Announcement(_Model):
-    """Where each delivered lead of an offer is announced, to people in a chat for instance."""
+    """The webhook at which each delivered lead of an offer is announced, for instance a chat's."""
 
     webhook: SecretReference
     format: NoticeFormat | None = Field(None, description="teams, slack or json; null = chosen by the address.")
@@ -149,7 +149,7 @@ class Announcement(_Model):
 
 
 class Policies(_Model):
-    """How test leads, repeats, too many leads and none at all are treated."""
+    """The treatment of test leads, repeats, floods, silence and old personal data."""
 
     test_leads: Literal["deliver", "skip"] = Field(
         "deliver", description="Test leads are delivered marked, or only recorded."

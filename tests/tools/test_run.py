@@ -28,7 +28,8 @@ from leads.offers.model import Offer
 from leads.platform.settings import read_settings as read_storage_settings
 from leads.platform.storage import LEADS_QUEUE
 from tools import demo, run
-from tools.demo import HTTP, TABLE, read_samples
+from tools.core_tools import HTTP
+from tools.demo import TABLE, read_samples
 from tools.host import DEFAULT_PORT, ROOT, RunError
 from tools.journey import stand_ins
 from tools.run import Announcement, Options, Stop, log_folder, read_options, settings, storage
