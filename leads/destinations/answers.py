@@ -27,7 +27,7 @@ _LONG: Final = re.compile(r"[A-Za-z0-9+/=_~-]{20,}")
 _WORD: Final = re.compile(r"[a-z]{0,20}|[A-Z]{1,20}|[A-Z]?[a-z]{2,20}(?:[A-Z][a-z]{2,20})*")
 
 
-class Listening(HttpClient):
+class RecordingClient(HttpClient):
     """An HTTP client that keeps the last answer, for a destination that only one person uses."""
 
     last: Answer | None = None
@@ -38,15 +38,15 @@ class Listening(HttpClient):
         return self.last
 
 
-def listen(destination: Destination) -> Listening:
+def record_answers(destination: Destination) -> RecordingClient:
     """Make the destination keep its vendor's last answer. Call it before the first request, and not in a delivery."""
     settings = destination.context.settings
-    return destination.context.shared(("http", destination.connection), lambda: Listening.of(settings))
+    return destination.context.shared(("http", destination.connection), lambda: RecordingClient.of(settings))
 
 
-def last_answer(heard: Listening, destination: Destination, more: Iterable[str] = ()) -> str:
+def last_answer(recorded: RecordingClient, destination: Destination, more: Iterable[str] = ()) -> str:
     """The excerpt of the vendor's last answer, "" without an answer. Masks the destination's secrets and the texts in `more`."""
-    return excerpt(heard.last, [*_secrets(destination), *more]) if heard.last else ""
+    return excerpt(recorded.last, [*_secrets(destination), *more]) if recorded.last else ""
 
 
 def _secrets(destination: Destination) -> Iterator[str]:

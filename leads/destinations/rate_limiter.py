@@ -78,7 +78,7 @@ class RateLimiter:
         self._partition = name
         self._storage_clock = _StorageClock()
         self._line = Lock()
-        self._not_given_back: dict[str, Slot] = {}
+        self._unreleased: dict[str, Slot] = {}
         """Holder → slot. Storage did not accept the slot's end, so the slot is free for this instance only."""
 
     @contextmanager
@@ -91,7 +91,7 @@ class RateLimiter:
             try:
                 self.write(slot, "")
             except (Conflict, StorageError):
-                self._not_given_back[slot.holder] = slot
+                self._unreleased[slot.holder] = slot
 
     def write(self, slot: "Slot", holder: str) -> None:
         """Write the slot's row, which starts the holder's lease. Raises `Conflict`, `StorageError`."""
@@ -134,7 +134,7 @@ class RateLimiter:
             except Conflict:
                 return None
             except StorageError:
-                self._not_given_back[best.holder] = best  # storage may have written the row
+                self._unreleased[best.holder] = best  # storage may have written the row
                 return None
         return best
 
@@ -142,10 +142,10 @@ class RateLimiter:
         answered = AnswerTime()
         rows: list[Any] = self._table.query(f"PartitionKey eq '{self._partition}'", raw_response_hook=answered)
         for moment in (answered.at, *(row.metadata["timestamp"] for row in rows)):
-            self._storage_clock.saw(moment)
+            self._storage_clock.learn(moment)
         by_key = {row["RowKey"]: row for row in rows}
         holders = {row["holder"] for row in rows}
-        self._not_given_back = {holder: slot for holder, slot in self._not_given_back.items() if holder in holders}
+        self._unreleased = {holder: slot for holder, slot in self._unreleased.items() if holder in holders}
         slots = (self._if_free(f"lane;{number}", by_key) for number in range(self.limit.at_once))
         return [slot for slot in slots if slot is not None]
 
@@ -157,8 +157,8 @@ class RateLimiter:
         written_at = row.metadata["timestamp"].timestamp()
         if time.monotonic() - self._storage_clock.monotonic(written_at) >= self.limit.forgotten_after:
             return slot
-        if row["holder"] in self._not_given_back:
-            slot.ends.extend(self._not_given_back[row["holder"]].ends)
+        if row["holder"] in self._unreleased:
+            slot.ends.extend(self._unreleased[row["holder"]].ends)
             return slot
         ages = json.loads(row["ages"])
         known = json.loads(row.get("ended") or json.dumps([None] * len(ages)))  # the release before writes none
@@ -232,7 +232,7 @@ class _StorageClock:
         self._offset = -math.inf
         self._measured_at = -math.inf
 
-    def saw(self, moment: datetime) -> None:
+    def learn(self, moment: datetime) -> None:
         """Learn from a time in a fresh answer: its `Date`, in whole seconds, or a row's `Timestamp`."""
         now = time.monotonic()
         offset = moment.timestamp() - STORAGE_SKEW_SECONDS - now

@@ -135,9 +135,11 @@ def check_result(outcome: Outcome, out_of_reach: str, addresses: str = "url") ->
 
 
 def check_of(
-    needed: Sequence[Callable[[], str]], extras: Sequence[Callable[[], str]], judged: Callable[[Exception], CheckResult]
+    needed: Sequence[Callable[[], str]],
+    extras: Sequence[Callable[[], str]],
+    result_of: Callable[[Exception], CheckResult],
 ) -> CheckResult:
-    """The result of a check that consists of parts. `judged` turns one of `FAILURES` into a result. Raises `RateLimited`.
+    """The result of a check that consists of parts. `result_of` turns one of `FAILURES` into a result. Raises `RateLimited`.
 
     Each part returns what to change, "" if nothing. The first part shows whether the vendor answers. In a later part, an answer
     that can't be used (too large, unreadable, late) proves nothing against the connection. `extras` check what leads can be
@@ -152,7 +154,7 @@ def check_of(
         except RateLimited:
             raise  # the following parts would wait in vain too
         except FAILURES as failure:
-            found = judged(failure)
+            found = result_of(failure)
             if not (is_needed and _speaks_against(failure, is_first=number == 0)):
                 is_needed = False
                 found = replace(found, problem=f"The check is incomplete ({found.code}).")

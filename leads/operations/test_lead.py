@@ -11,7 +11,7 @@ from leads.core import clock
 from leads.core.identity import customer_of
 from leads.core.lead import Lead
 from leads.core.outcomes import Delivered
-from leads.destinations.answers import last_answer, listen
+from leads.destinations.answers import last_answer, record_answers
 from leads.destinations.base import Context, Customer
 from leads.destinations.bounded_calls import send_lead
 from leads.ledger.incoming import IncomingLeads
@@ -78,7 +78,7 @@ def send_once_more(
     if record is None or record.lead is None or stored is None or config is None:
         raise NotFound("The test lead or its destination no longer exists")
     lead, destination = record.lead, isolated_destination(context, config)
-    heard = listen(destination)
+    recorded = record_answers(destination)
     key = customer_of(lead, record.lead_id)
     row = ledger.customer(key, destination.record_scope(stored.offer.id, config.name))
     customer = Customer(key, row.record_id, row.idempotency_key, row.memory) if row else Customer(key, "", str(uuid4()))
@@ -89,7 +89,7 @@ def send_once_more(
     if isinstance(outcome, Delivered):
         return f"sent once more from this machine, and taken. {destination.replay_warning}", ""
     person = (lead.first_name, lead.last_name, lead.email, lead.phone, lead.company, lead.title, lead.description)
-    answer = last_answer(heard, destination, person)
+    answer = last_answer(recorded, destination, person)
     return f"sent once more from this machine, and not taken ({outcome.code})", answer
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, Field
 
 from leads import destinations
-from leads.destinations.answers import last_answer, listen
+from leads.destinations.answers import last_answer, record_answers
 from leads.destinations.base import CheckResult, Context, Destination
 from leads.destinations.bounded_calls import CHECK_SECONDS, check_connection
 from leads.offers.model import DestinationConfig
@@ -88,9 +88,9 @@ def isolated_destination(context: Context, config: DestinationConfig, secrets: S
 
 def check(destination: Destination) -> tuple[CheckResult, str]:
     """What the check of an isolated destination finds, and an excerpt of what the vendor refused it with."""
-    heard = listen(destination)
+    recorded = record_answers(destination)
     result = check_connection(destination)
-    return result, "" if result.ok else last_answer(heard, destination)
+    return result, "" if result.ok else last_answer(recorded, destination)
 
 
 def _validate(context: Context, last_refusal: LastRefusal, configs: Sequence[DestinationConfig]) -> Validation:

@@ -63,9 +63,9 @@ class Checking(Checks):
     def extras(self) -> list[Callable[[], str]]:
         """Rights, queues and targets of follow-ups, without which leads are still stored."""
         targets = [
-            partial(self._target, f"follow_up.{stage}.{name}", path, looked)
+            partial(self._target, f"follow_up.{stage}.{name}", path, check)
             for stage, wanted in self._follow_up.items()
-            for name, path, looked in _targets(wanted)
+            for name, path, check in _targets(wanted)
         ]
         queues = [
             partial(self._queue_of_leads, stage)
@@ -105,19 +105,19 @@ class Checking(Checks):
             return f"follow_up.{stage}.queue: {words}"
         return ""
 
-    def _target(self, setting: str, path: str, looked: "_Looked") -> str:
-        row = unless_gone(partial(self._client.get, f"{path.removeprefix('/')}?$select={looked.column}"))
+    def _target(self, setting: str, path: str, check: "_TargetCheck") -> str:
+        row = unless_gone(partial(self._client.get, f"{path.removeprefix('/')}?$select={check.column}"))
         if row is None:
             return f"{setting}: Dynamics has no record with this ID."
-        if row.get(looked.column) in looked.unusable:
-            return f"{setting}: {looked.words}"
-        if looked.needs_role and "prvReadLead" not in _privileges(self._client, path[-37:-1], ["prvReadLead"]):
+        if row.get(check.column) in check.unusable:
+            return f"{setting}: {check.words}"
+        if check.needs_role and "prvReadLead" not in _privileges(self._client, path[-37:-1], ["prvReadLead"]):
             return f"{setting}: the user has no security role by which they may read leads."
         return ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
+class _TargetCheck:
     """How to recognise an unusable target: a column, its values that mean unusable, and the problem in words."""
 
     column: str
@@ -126,13 +126,13 @@ class _Looked:
     needs_role: bool = False
 
 
-_USER: Final = _Looked("isdisabled", (True,), "the user is disabled: name another one.", needs_role=True)
-_TEAM: Final = _Looked("teamtype", (1,), "an access team can own no records: name an owner team.")
-_QUEUE: Final = _Looked("statecode", (1,), "the queue is inactive: name another one, or activate it.")
-_CAMPAIGN: Final = _Looked("createdon")
+_USER: Final = _TargetCheck("isdisabled", (True,), "the user is disabled: name another one.", needs_role=True)
+_TEAM: Final = _TargetCheck("teamtype", (1,), "an access team can own no records: name an owner team.")
+_QUEUE: Final = _TargetCheck("statecode", (1,), "the queue is inactive: name another one, or activate it.")
+_CAMPAIGN: Final = _TargetCheck("createdon")
 
 
-def _targets(wanted: FollowUp) -> Iterator[tuple[str, str, _Looked]]:
+def _targets(wanted: FollowUp) -> Iterator[tuple[str, str, _TargetCheck]]:
     """Part, address and way of checking, for each record that a follow-up names."""
     if wanted.owner:
         yield "owner", owner_path(wanted.owner), _USER if wanted.owner.startswith("user:") else _TEAM

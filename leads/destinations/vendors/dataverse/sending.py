@@ -64,10 +64,10 @@ class Sending(CrmSending[LeadRow]):
     # after a refusal
 
     def _learn(self, refused: VendorError) -> None:
-        if not self._learnt_from(refused.problem):
+        if not self._changes_next_try(refused.problem):
             raise refused
 
-    def _learnt_from(self, problem: Problem) -> bool:
+    def _changes_next_try(self, problem: Problem) -> bool:
         """Whether this refusal of the last try changes what the next try does."""
         if problem.kind is ErrorKind.CHANGED_MEANWHILE:
             if self._without_changes.decide(problem.kind):
@@ -84,9 +84,9 @@ class Sending(CrmSending[LeadRow]):
             return True
         if problem.kind is ErrorKind.GONE and self._found_id and self._read(self._found_id) is None:
             return True  # the record itself is gone: the next try searches for the record or creates it
-        return self._left_out(problem)
+        return self._leave_out_more(problem)
 
-    def _left_out(self, problem: Problem) -> bool:
+    def _leave_out_more(self, problem: Problem) -> bool:
         """Leave out the next optional parts that may have been refused. Returns False if there are no more such parts."""
         if problem.kind not in REFUSES_CHANGES | _REFUSES_TARGETS:
             return False

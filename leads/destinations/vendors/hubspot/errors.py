@@ -40,13 +40,13 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 def problem_of(answer: Answer) -> Problem:
     """The problem of a refused request."""
-    said = as_object(answer.json())
-    code = _name(said.get("policyName")) or _name(said.get("category")) or str(answer.status)
-    if answer.status == 400 and said:
-        return _refused_values(said, code)
-    if answer.status == 403 and said:
-        return Problem(ErrorKind.SETTINGS, code, _missing_rights(said))
-    kind, words = _STATUSES.get(answer.status) or _of_class(answer.status, is_hubspots=bool(said))
+    body = as_object(answer.json())
+    code = _name(body.get("policyName")) or _name(body.get("category")) or str(answer.status)
+    if answer.status == 400 and body:
+        return _refused_values(body, code)
+    if answer.status == 403 and body:
+        return Problem(ErrorKind.SETTINGS, code, _missing_rights(body))
+    kind, words = _STATUSES.get(answer.status) or _of_class(answer.status, is_hubspots=bool(body))
     return Problem(kind, code, words, answer.retry_after or _SECONDS.get(code))
 
 

@@ -18,7 +18,7 @@ from leads.destinations.vendors.hubspot.settings import HubSpotSettings
 
 _TEXT_CHARACTERS: Final = 65_536
 _PRIORITIES: Final = {"hot": "HIGH", "warm": "MEDIUM", "cold": "LOW"}
-_LOOKED_THROUGH: Final = 300
+_NEWEST_ACTIVITIES: Final = 300
 """The number of a contact's newest notes or tasks in which the app looks for the lead."""
 
 Contact = Mapping[str, Any]
@@ -95,7 +95,7 @@ class Sending(CrmSending[Contact]):
 
     def _add(self, kind: str, contact: Contact, properties: Mapping[str, str], *, may_be_there: bool) -> None:
         """Add the lead's summary as notes or tasks, several for a long text, except those that an earlier try has added."""
-        there = list(self._client.activities(kind, contact, _LOOKED_THROUGH)) if may_be_there else []
+        there = list(self._client.activities(kind, contact, _NEWEST_ACTIVITIES)) if may_be_there else []
         pieces = chunk_html("\n\n".join([*self._lessons.remarks, summary(self._outgoing)]), _TEXT_CHARACTERS - 100)
         for number, piece in enumerate(pieces, 1):
             mark = marker(self._outgoing) + (f" ({number}/{len(pieces)})" if len(pieces) > 1 else "")

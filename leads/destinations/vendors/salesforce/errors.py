@@ -235,7 +235,7 @@ class Refusal(VendorError):
         self.met_limit = met_limit
         self.of_key = False
 
-    def judged(self, **changes: Any) -> "Refusal":
+    def with_problem(self, **changes: Any) -> "Refusal":
         """The same refusal with changes to its problem."""
         changed = Refusal(replace(self.problem, **changes), self.part, self.duplicates, met_limit=self.met_limit)
         changed.of_key = self.of_key

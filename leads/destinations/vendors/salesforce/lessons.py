@@ -39,8 +39,8 @@ class Lessons:
         self._needed = REQUIRED | _LINKS | ({key_field} if key_field else set())
         self._refused: dict[str, set[str]] = {LEAD: set(), TASK: set()}
         self._sent: dict[str, set[str]] = {LEAD: set(), TASK: set()}
-        self._looks_again: Counter[ErrorKind] = Counter()
-        self._has_asked = False
+        self._rereads: Counter[ErrorKind] = Counter()
+        self._has_read_fields = False
         self._gone: dict[str, None] = {}
         self.left_out: dict[str, None] = {}
         """The fields that the present try leaves out, in order."""
@@ -70,25 +70,25 @@ class Lessons:
 
     def learn(self, refusal: Refusal) -> None:
         """Note what the next try does differently after a refusal. Raises the refusal if another try would not help."""
-        if not self._learnt_from(refusal):
+        if not self._changes_next_try(refusal):
             raise self._in_context(refusal)
 
-    def _learnt_from(self, refusal: Refusal) -> bool:
+    def _changes_next_try(self, refusal: Refusal) -> bool:
         part = refusal.part
         # Every try may meet the limit, and the stage can be stored without these parts.
         kind = ErrorKind.LEAD if refusal.met_limit and part in {LEAD, MEMBER} else refusal.problem.kind
-        if self._looks_once_more(refusal):
+        if self._reads_again(refusal):
             return True
         if part == MEMBER:
-            return self._gave_up_campaign(kind)
-        if not part and self._has_idempotency_keys and self._took_another_key(refusal.problem):
+            return self._leave_out_campaign(kind)
+        if not part and self._has_idempotency_keys and self._use_another_key(refusal.problem):
             return True
-        learnt = self._asked(refusal) or self._left_out_more(refusal)
+        learnt = self._read_fields(refusal) or self._leave_out_more(refusal)
         if learnt or part.startswith(TASK):
             return learnt
         return part == LEAD and self.without_changes.decide(kind)
 
-    def _looks_once_more(self, refusal: Refusal) -> bool:
+    def _reads_again(self, refusal: Refusal) -> bool:
         """Whether to read the record again, because someone may have changed, converted or deleted it."""
         kind = refusal.problem.kind
         if kind is ErrorKind.CHANGED_MEANWHILE and refusal.part == LEAD:
@@ -96,10 +96,10 @@ class Lessons:
         at_most = {ErrorKind.CHANGED_MEANWHILE: CONFLICTS_AT_MOST, ErrorKind.GONE: 1 if refusal.part else 0}.get(
             kind, 0
         )
-        self._looks_again[kind] += 1
-        return self._looks_again[kind] <= at_most
+        self._rereads[kind] += 1
+        return self._rereads[kind] <= at_most
 
-    def _gave_up_campaign(self, kind: ErrorKind) -> bool:
+    def _leave_out_campaign(self, kind: ErrorKind) -> bool:
         if self.without_campaign or kind in _PASSES:
             return False
         self.without_campaign = True
@@ -107,10 +107,10 @@ class Lessons:
             self._gone["campaign"] = None
         return True
 
-    def _asked(self, refusal: Refusal) -> bool:
+    def _read_fields(self, refusal: Refusal) -> bool:
         """Read the organisation's fields if the refusal may concern every lead. Returns whether they were read."""
         problem = refusal.problem
-        if self._has_asked or refusal.part.startswith(TASK):
+        if self._has_read_fields or refusal.part.startswith(TASK):
             return False
         contradicts = problem.kind is ErrorKind.TOO_LONG or problem.code in HIDDEN_FIELD
         names_none = not problem.fields and (problem.kind is ErrorKind.FIELD or problem.code in TARGET_REFUSED)
@@ -118,10 +118,10 @@ class Lessons:
         if not contradicts and (self._known.are_known or not may_help):
             return False
         self._known.read(self._client)
-        self._has_asked = True
+        self._has_read_fields = True
         return True
 
-    def _left_out_more(self, refusal: Refusal) -> bool:
+    def _leave_out_more(self, refusal: Refusal) -> bool:
         more = self.to_leave_out(refusal)
         self._refused.get(_fields_of(refusal), set()).update(more)
         return bool(more)
@@ -138,7 +138,7 @@ class Lessons:
             return {"OwnerId"}
         return left & self._known.references if part == LEAD and problem.code in TARGET_REFUSED else set()
 
-    def _took_another_key(self, problem: Problem) -> bool:
+    def _use_another_key(self, problem: Problem) -> bool:
         """Use another idempotency key if this may be a stored refusal: a repeated one, or of fields that were not sent.
 
         Returns whether another key is used.
@@ -153,13 +153,13 @@ class Lessons:
         """The refusal to raise. A refusal that concerns every lead becomes a fault of the settings."""
         problem = refusal.problem
         if problem.kind is ErrorKind.CHANGED_MEANWHILE:
-            return refusal.judged(code=CHANGED_MEANWHILE)
+            return refusal.with_problem(code=CHANGED_MEANWHILE)
         if problem.code == "REQUIRED_FIELD_MISSING" and set(problem.fields) - self._mapped.keys():
             words = f"Salesforce requires {', '.join(problem.fields)} in every lead: add it to the mapping."
-            return refusal.judged(kind=ErrorKind.SETTINGS, words=words)
+            return refusal.with_problem(kind=ErrorKind.SETTINGS, words=words)
         if problem.code in HIDDEN_FIELD:
             words = "A field that every lead needs is hidden from the app's user: give it the permission set."
-            return refusal.judged(kind=ErrorKind.SETTINGS, words=words)
+            return refusal.with_problem(kind=ErrorKind.SETTINGS, words=words)
         return refusal
 
 

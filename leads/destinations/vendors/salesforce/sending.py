@@ -330,5 +330,5 @@ class Sending(CrmSending[LeadRecord]):
 
     def _outcome_code(self) -> str:
         left_out = self._lessons.left_out
-        said = ["duplicate_rule"] * self._duplicate + ([f"left_out:{','.join(left_out)}"] if left_out else [])
-        return " ".join(said)[:_CODE_CHARACTERS]
+        parts = ["duplicate_rule"] * self._duplicate + ([f"left_out:{','.join(left_out)}"] if left_out else [])
+        return " ".join(parts)[:_CODE_CHARACTERS]
