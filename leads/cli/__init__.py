@@ -1,6 +1,6 @@
 """The command line: the operations of `leads.operations` for a person at a shell.
 
-It needs typer, rich and PyYAML, which the deployed app does not have. What a command needs is imported when it runs.
+The command line needs typer, rich and PyYAML, which the deployed app lacks. Each command imports its modules when it runs.
 """
 
 import logging
@@ -30,7 +30,7 @@ commands = typer.Typer(
 
 
 def print_version(wanted: bool) -> None:
-    """What `--version` does."""
+    """Print the version and end the program, if `--version` is given."""
     if wanted:
         from leads.platform.build import this_build
 
@@ -43,10 +43,10 @@ def print_version(wanted: bool) -> None:
 
     The commands work on the deployed app or on its storage account, with the same output. Times are UTC.
 
-    Deployed app: give --app URL, and set {KEY_VARIABLE} to the key of the function manage, or type it when asked. login keeps
-    address and key under a name, for --app NAME or use. For a key of the function report or operate, end the address in
-    /api/report or /api/operate; whoami shows what the key allows. If the app requires Entra ID, set {TOKEN_VARIABLE} to an
-    access token. A user with an app role needs no key.
+    Deployed app: give --app URL, and set {KEY_VARIABLE} to the key of the function manage, or type it when asked. login saves
+    an address and a key under a name, which --app NAME or use selects. For a key of the function report or operate, end the
+    address in /api/report or /api/operate; whoami shows what the key allows. If the app requires Entra ID, set
+    {TOKEN_VARIABLE} to an access token. A user with an app role needs no key.
 
     Storage account: set LeadsStorage to its connection string (UseDevelopmentStorage=true for Azurite). Or set
     LeadsStorage__accountName to use your Azure login (az login), with the roles Storage Table Data Contributor and Storage
@@ -97,10 +97,10 @@ def reached(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command (default: the one of the process). Returns the exit status; what goes wrong is said in one line."""
+    """Run a command (default: the arguments of the process). Returns the exit status. An error is one line."""
     quiet_libraries()
     hints.remember(sys.argv[1:] if arguments is None else arguments)
-    logging.getLogger().addHandler(logging.NullHandler())  # azure.identity tells at length what the one line says
+    logging.getLogger().addHandler(logging.NullHandler())  # azure.identity would log at length what the error line says
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -110,7 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it ends
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # otherwise the interpreter reports the broken pipe again at its end
         return 1
     except Exception as error:
         from leads.cli.failures import failure_of, say
@@ -118,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if failure := failure_of(error):
             return say(failure)
         raise
-    if result == INTERRUPTED:  # as which typer returns Ctrl-C
+    if result == INTERRUPTED:  # typer returns this number for Ctrl-C
         return _interrupted()
     return result if isinstance(result, int) else 0
 

@@ -1,4 +1,4 @@
-"""`offers validate`, `preview` and `test`: whether an offer works, before the first customer shows it."""
+"""`offers validate`, `preview` and `test`: check an offer before its first customer."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -46,9 +46,7 @@ POLL_SECONDS: Final = 0.5
 
 UnsavedFile = Annotated[
     str,
-    typer.Option(
-        "--file", metavar="FILE", help="Take the offer from a YAML or JSON file instead; it need not be saved."
-    ),
+    typer.Option("--file", metavar="FILE", help="Read the offer from a YAML or JSON file, saved or not."),
 ]
 OptionalId = Annotated[
     str, typer.Argument(metavar="ID", help="The offer's id: publisher.offer, or *.", autocompletion=offer_ids)
@@ -68,11 +66,11 @@ def offers_validate(
 ) -> int:
     """Check whether an offer's destinations are usable.
 
-    Signs in and looks whether leads can be written; none is.
+    Signs in and checks whether leads can be written. Writes no lead.
 
-    Says what to change where one is not usable; the exit status is 5 then, and where the last delivery was refused though the
-    check passes. Without --app the check is made from this
-    machine: an env:NAME secret is one of your own environment, and the network is yours.
+    Says what to change for each destination that is not usable. Exit status 5 if a destination is not usable, or if its last
+    delivery was refused although the check passes. Without --app, this machine makes the check, with your network and the
+    env:NAME secrets of your environment.
     """
     if file:
         found = validate_unsaved(context, _from_file(file, offer_id), destination)
@@ -86,7 +84,7 @@ def offers_validate(
 
 
 def validate_unsaved(context: typer.Context, offer: Offer, destination: str = "") -> Validation:
-    """Check the destinations of an offer that need not be saved."""
+    """Check the destinations of an offer, saved or not. Raises `NotFound` if none has the name."""
     chosen = [config for config in offer.destinations if destination in {"", config.name}]
     answers = [ask(context, validate_destination, ValidateDestination(destination=config)) for config in chosen]
     found = [each for answer in answers for each in answer.destinations]
@@ -96,7 +94,7 @@ def validate_unsaved(context: typer.Context, offer: Offer, destination: str = ""
 
 
 def print_validation(context: typer.Context, found: Sequence[Validated]) -> None:
-    """A line for each destination, and what to change."""
+    """Print a line for each destination, with what to change."""
     rows = [(each.destination, each.type, _verdict(each), f"{each.milliseconds} ms") for each in found]
     print_table(("destination", "type", "result", "took"), rows, "result")
     if any(not each.ok for each in found) and isinstance(context.obj, StorageTransport):
@@ -137,7 +135,7 @@ def offers_preview(
 
     Each request with its address, headers and body. Nothing is sent or looked up.
 
-    The lead is routed and rendered as a customer's first one would be, by the code that sends it. Secrets show as ***.
+    The app routes and renders the lead as a customer's first lead, with the code that sends leads. Secrets show as ***.
 
     \b
     python -m leads offers preview contoso.crm --action PLT
@@ -158,7 +156,7 @@ def offers_preview(
 
 
 def _from_file(file: str, offer_id: str) -> Offer:
-    """The offer of that id in a file, or its only one."""
+    """The offer with this id in a file; without an id, the only offer of the file. Raises `Invalid`."""
     found = [offer for offer in read_offers(file) if offer_id.casefold() in {"", offer.id.casefold()}]
     if len(found) != 1:
         raise Invalid("ID: name one of the offers in the file")
@@ -172,7 +170,7 @@ def _print_preview(found: Preview) -> None:
         f"{found.stage.replace('_', ' ')} ({found.action or 'no action'}), source {found.source or 'none'}{country}{test}"
     )
     if not found.offer:
-        print_line("No offer takes this lead: it would be kept as unrouted, and sent once one does.")
+        print_line("No offer takes this lead. The app would keep it as unrouted, and send it once an offer takes it.")
         return
     print_line(f"goes to offer {found.offer}")
     for destination in found.destinations:
@@ -184,9 +182,9 @@ def _print_preview(found: Preview) -> None:
 
 def _lines_of(destination: PreviewedDestination) -> Iterator[str]:
     if destination.skipped:
-        yield printable(f"would skip it: {destination.skipped}")
+        yield printable(f"would skip the lead: {destination.skipped}")
     if destination.problem:
-        yield printable(f"can't be told: {destination.problem}")
+        yield printable(f"can't be shown: {destination.problem}")
     for request in destination.requests:
         yield from _lines_of_request(request)
 
@@ -238,7 +236,7 @@ def offers_test(
 def send_and_wait(
     context: typer.Context, offer_id: str, action: str, timeout: float, *, show_answer: bool = False
 ) -> int:
-    """Send a test lead, and say step by step what becomes of it. Returns the exit status."""
+    """Send a test lead, and print each step of its delivery. `timeout` is in seconds. Returns the exit status."""
     request = SendTestLead(offer_id=offer_id, test_lead=TestLead(action=action))
     started = time.monotonic()
     sent = ask(context, send_test_lead, request)
@@ -268,7 +266,7 @@ def _say(started: float, step: str) -> None:
 
 
 def _found(context: typer.Context, sent: SentTestLead) -> LeadView | None:
-    """The lead, once the ledger knows it: until then it is on the queue."""
+    """The lead, or None while it is on the queue."""
     try:
         return ask(context, show_lead, ShowLead(lead_id=sent.lead_id))
     except NotFound:
@@ -276,7 +274,7 @@ def _found(context: typer.Context, sent: SentTestLead) -> LeadView | None:
 
 
 def _steps(lead: LeadView) -> Iterator[str]:
-    """What has become of the lead so far, each step in the same words whenever it is asked for."""
+    """The steps of the lead so far. A step always has the same words, so the caller can print it once."""
     yield f"picked up: offer {lead.offer or 'none'}, {lead.stage.replace('_', ' ')}"
     for delivery in lead.deliveries:
         for attempt in delivery.attempts:
@@ -288,7 +286,7 @@ def _steps(lead: LeadView) -> Iterator[str]:
 
 
 def _conclude(context: typer.Context, lead: LeadView) -> int:
-    """The verdict on a lead that rests, and what to do where it has not arrived."""
+    """Print whether a lead has arrived and, if not, what to do. Returns the exit status."""
     if lead.deliveries and all(delivery.state is State.DELIVERED for delivery in lead.deliveries):
         print_line("The test lead has arrived.")
         return DONE
@@ -301,7 +299,7 @@ def _conclude(context: typer.Context, lead: LeadView) -> int:
 
 
 def _show_answers(context: typer.Context, lead: LeadView) -> None:
-    """Send the lead once more to each destination that has not taken it, and say what is answered."""
+    """Send the lead again to each destination that has not taken it, and print the answer."""
     transport: StorageTransport = context.obj
     app = transport.app
     for delivery in lead.deliveries:
@@ -311,29 +309,31 @@ def _show_answers(context: typer.Context, lead: LeadView) -> None:
 
 
 def _why(context: typer.Context, delivery: DeliveryView) -> str:
-    """Why a lead rests elsewhere than in its destination."""
+    """Why the lead has not arrived at a destination."""
     if delivery.state is State.PARKED:
         found = ask(context, list_connections, Nothing()).connections
         health = next((view.health for view in found if view.id == delivery.connection), "paused")
-        return f"not sent, the connection {delivery.connection} is {health}. The lead follows once it is open again"
+        return f"not sent: the connection {delivery.connection} is {health}. The app sends the lead when the connection opens"
     if delivery.state is State.SKIPPED:
         return f"not sent: {delivery.reason}"
     return f"{delivery.state}: {delivery.reason}" if delivery.reason else str(delivery.state)
 
 
 def _explain_delay(context: typer.Context, lead: LeadView | None, timeout: float) -> None:
-    """Say what is known of a lead that has not come to rest in time."""
-    late = f"Not there after {timeout:g} s"
+    """Print what is known of a lead that has not arrived in time."""
+    late = f"Not delivered after {timeout:g} s"
     if lead is None:
         waiting = ask(context, show_status, Nothing()).queue.leads
         print_line(
-            f"{late}: nothing has picked it up. Does the app run, on this storage account? "
-            f"About {waiting} messages are on the queue, and are delivered once it does",
+            f"{late}: nothing has picked it up. Check that the app runs, and that it uses this storage account. "
+            f"The queue holds about {waiting} messages, which the app then delivers",
             err=True,
         )
         return
     for delivery in lead.deliveries:
         if delivery.state not in RESTING:
             last = delivery.attempts[-1] if delivery.attempts else None
-            tried = f"the last try was {last.outcome} ({last.code or 'no code'})" if last else "it was not tried yet"
-            print_line(f"{late}: {delivery.destination}: {tried}; it is tried on by itself", err=True)
+            tried = (
+                f"the last try was {last.outcome} ({last.code or 'no code'})" if last else "the lead was not tried yet"
+            )
+            print_line(f"{late}: {delivery.destination}: {tried}; the app retries it", err=True)

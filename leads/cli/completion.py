@@ -1,4 +1,4 @@
-"""What the Tab key completes. What can't be told at once, or without asking somebody, is not completed."""
+"""Completion for the Tab key. It offers nothing that takes long, or that needs a person or the Azure CLI."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

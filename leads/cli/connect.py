@@ -1,4 +1,4 @@
-"""`offers connect`: set up a destination question by question, or by flags. The questions come from the types' schemas."""
+"""`offers connect`: set up a destination by questions or by flags. The questions come from the schema of the type."""
 
 import json
 import re
@@ -28,7 +28,7 @@ from leads.operations.problems import Invalid
 
 TEST_SECONDS: Final = 60
 NONE: Final = "-"
-"""Takes an answer away that is not needed."""
+"""The answer that leaves an optional setting out."""
 
 
 @group.command("connect")
@@ -98,7 +98,7 @@ def _pairs(settings: list[str]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """The questions, as far as flags do not answer them. Unless it `asks`, what is missing is the default."""
+    """The questions that the flags leave open. Without `asks`, the defaults answer them."""
 
     context: typer.Context
     asks: bool
@@ -109,7 +109,7 @@ class Dialogue:
     given_titles: list[str]
 
     def offer(self, validate: bool | None) -> tuple[Offer | None, ShownOffer | None]:
-        """The offer to save (None = unusable, and there is no terminal to correct it), and the stored offer."""
+        """The offer to save, and the stored offer. None to save: unusable, and nobody is there to correct it."""
         offer_id = self._offer_id()
         stored = stored_offer(self.context, offer_id)
         titles = self.given_titles or (self._titles() if stored is None else [])
@@ -136,7 +136,7 @@ class Dialogue:
             answers = self._settings(found, answers, {})
 
     def finish(self, offer: Offer, stored: ShownOffer | None, test: bool | None) -> int:
-        """Show the difference to what is stored, save, try. Returns the exit status."""
+        """Show the difference to the stored offer, save the offer, and send a test lead. Returns the exit status."""
         planned = compare(offer, stored)
         print_line("")
         show_plans([planned])
@@ -157,14 +157,16 @@ class Dialogue:
             return self.given_id
         if not self.asks:
             raise Invalid("ID: is missing; name the offer")
-        print_line("Which offer? Its id is publisher.offer as in Partner Center; * stands for every other one.")
+        print_line(
+            "Which offer? Its id is publisher.offer, as in Partner Center. * takes each lead that no other offer takes."
+        )
         return self._ask("Offer id", lambda text: _problem(Offer, {"id": text}, "id") or problem_of_id(text))
 
     def _titles(self) -> list[str]:
         if not self.asks:
             return []
         print_line("")
-        print_line("What is the offer called in the marketplace? Leads that come without an id are found by it.")
+        print_line("What is the display name of the offer in the marketplace? It routes leads that come without an id.")
         titles: list[str] = []
         while title := typer.prompt("Display name (Enter: no more)", default="", show_default=False).strip():
             titles.append(title)
@@ -177,7 +179,7 @@ class Dialogue:
         chosen, known = self.given_type, ", ".join(types)
         if not chosen and self.asks:
             print_line("")
-            print_line("Where do its leads go?")
+            print_line("Where do the leads of the offer go?")
             for found in types.values():
                 print_line(f"  {found.type:<{max(map(len, types))}}  {found.description}")
             chosen = self._ask("Type", lambda text: "" if text in types else f"must be one of {known}")
@@ -191,7 +193,7 @@ class Dialogue:
         print_line("")
         if stored:
             taken = ", ".join(config.name for config in stored.offer.destinations)
-            print_line(f"The offer has {taken}. One of the same name is replaced, another one is added.")
+            print_line(f"The offer has {taken}. The same name replaces a destination, and a new name adds one.")
         return self._ask(
             "Name of the destination within the offer",
             lambda text: _problem(DestinationConfig, {"name": text}, "name"),
@@ -201,7 +203,7 @@ class Dialogue:
     def _settings(
         self, found: DestinationType, before: Mapping[str, JsonValue], given: Mapping[str, JsonValue]
     ) -> dict[str, JsonValue]:
-        """A value for each setting that has one. `before` is how they stand now, `given` are not asked for."""
+        """The settings that have a value. `before`: their present values. `given`: values of flags, which need no question."""
         answers: dict[str, JsonValue] = {}
         for setting in settings_of(found):
             problem_of = partial(_problem_of_setting, found.type, setting, answers)
@@ -269,22 +271,25 @@ class Dialogue:
 
 
 def where_secrets_go(value: JsonValue) -> Iterator[str]:
-    """For each secret reference the command that stores its secret. The secret is typed unseen and is no argument, which
-    others could read (docs/reference/configuration.md, "Storing a secret")."""
+    """The command that stores the secret, for each secret reference in a value.
+
+    The command reads the secret unseen, because others can read arguments (docs/reference/configuration.md, "Storing a
+    secret").
+    """
     if isinstance(value, dict):
         for inner in value.values():
             yield from where_secrets_go(inner)
     elif isinstance(value, str):
         kind, _, name = value.partition(":")
         if kind == "keyvault":
-            yield "Put the secret into the Key Vault of the app setting LEADS_KEY_VAULT_URI:"
+            yield "Store the secret in the Key Vault of the app setting LEADS_KEY_VAULT_URI:"
             yield from _store(name)
         elif kind == "env":
             secret = re.sub("[_.]", "-", name).lower()
-            yield f"Put the secret into the Key Vault of the deployment, from which it sets the app setting {name}:"
+            yield f"Store the secret in the Key Vault of the deployment, which sets the app setting {name} from it:"
             yield from _store(secret)
             yield f'Then add "{name}": "{secret}" to the parameter keyVaultSettings (docs/how-to/deploy.md), and deploy.'
-            yield f"What is set by hand is gone with the next deployment. keyvault:{secret} instead needs neither."
+            yield f"The next deployment removes settings that you set by hand. With keyvault:{secret} you need neither step."
 
 
 def _store(secret: str) -> Iterator[str]:
@@ -296,13 +301,13 @@ def _store(secret: str) -> Iterator[str]:
 
 
 def _replaced(stored: ShownOffer | None, name: str, type_name: str) -> dict[str, Any]:
-    """The destination that is replaced, if it is of this type: what is not asked for (mapping, follow-up, pace) stays."""
+    """The stored destination with this name and type, {} if there is none. Its mapping, follow-up and pace stay."""
     config = stored.offer.destination(name) if stored else None
     return config.model_dump(mode="json") if config and config.type == type_name else {}
 
 
 def _with(config: dict[str, Any], offer_id: str, titles: list[str], stored: ShownOffer | None) -> Offer:
-    """The offer with this destination: in the place of the one of its name, or behind the others."""
+    """The offer with this destination, which replaces the one of its name or comes last. Raises `InvalidOffer`."""
     data: dict[str, Any] = stored.offer.model_dump(mode="json") if stored else {"id": offer_id, "destinations": []}
     by_name = {each["name"]: each for each in data["destinations"]} | {config["name"]: config}
     titles = list(dict.fromkeys([*data.get("titles", []), *titles]))
@@ -324,7 +329,7 @@ def _decoded_all(found: DestinationType, given: Mapping[str, str]) -> dict[str, 
 
 
 def _decoded(setting: Setting, text: str) -> JsonValue:
-    """What was written as a value. Raises ValueError that names the setting."""
+    """The value of a setting as a person wrote it. Raises ValueError that names the setting."""
     if setting.is_plain:
         return text
     try:
@@ -335,7 +340,7 @@ def _decoded(setting: Setting, text: str) -> JsonValue:
 
 
 def _problem_of_setting(type_name: str, setting: Setting, answers: Mapping[str, JsonValue], value: JsonValue) -> str:
-    """What the type's own model says of a value, as soon as it is there; a type that only the app knows is left to it."""
+    """What is wrong with a value, "" if nothing is. The app checks a type that only the app knows."""
     if type_name not in destinations.MODULES:
         return ""
     model = destinations.destination_class(type_name).Settings

@@ -1,4 +1,4 @@
-"""`connections`: what offers' destinations share, pausing one and resuming it."""
+"""`connections`: list, show, pause and resume connections."""
 
 from typing import Annotated
 
@@ -30,7 +30,7 @@ group = typer.Typer(
 
     Destinations with the same type, address and credentials share a connection. The app pauses a connection that does not
     work, probes it every minute and opens it again by itself. A connection that a person paused stays paused until a person
-    resumes it. While a connection is paused, its leads are parked, and none is lost.
+    resumes it. The leads of a paused connection are parked, and none is lost.
     """,
 )
 
@@ -58,7 +58,7 @@ def connections_list(context: typer.Context, shape: ListShape = Shape.TABLE) -> 
 def connections_show(context: typer.Context, connection_id: ConnectionId, shape: AnswerShape = OneShape.TABLE) -> None:
     """Show a connection.
 
-    Its health, the last lead that came through, and when the app asks the vendor next.
+    Shows its health, the last delivered lead, and when the app checks it next.
     """
     view = ask(context, show_connection, ShowConnection(connection_id=connection_id))
     if shape is OneShape.JSON:
@@ -88,11 +88,11 @@ def connections_pause(
     connection_id: ConnectionId,
     note: Annotated[str, typer.Option(help=f"The reason, for colleagues; up to {MAX_NOTE_CHARACTERS} characters.")],
 ) -> None:
-    """Pause a connection, for maintenance say.
+    """Pause a connection, such as for maintenance.
 
-    Nothing is sent or probed until it is resumed; its leads are parked.
+    The app sends and probes nothing until you resume the connection. Its leads are parked.
 
-    Every instance knows of it within ten seconds. A lead that is being sent at that moment is finished.
+    Every instance stops within ten seconds, and finishes the lead that it is sending.
     """
     request = PauseConnection(connection_id=connection_id, note=Note(note=note))
     _tell(ask(context, pause_connection, request))
@@ -100,11 +100,11 @@ def connections_pause(
 
 @group.command("resume")
 def connections_resume(context: typer.Context, connection_id: ConnectionId) -> None:
-    """Resume a connection, whoever has paused it.
+    """Resume a connection that a person or the app paused.
 
-    New leads are sent at once, the parked ones at the connection's pace.
+    The app sends new leads at once, and parked leads at the connection's pace.
 
-    If it still does not work, the next lead pauses it again.
+    If the connection still does not work, the next lead pauses it again.
     """
     _tell(ask(context, resume_connection, ResumeConnection(connection_id=connection_id)))
 
@@ -131,7 +131,7 @@ def _tell(view: ConnectionView) -> None:
 
 
 def _health(view: ConnectionView) -> Text:
-    """In a table, with what counts while it is paused: for how long it has been, and when it is asked again."""
+    """The health for a table, with the start of the pause and the time of the next probe."""
     since = f"since {time_of(view.since)[:-3]}" if view.since else ""
     probe = f"next probe {time_of(view.next_check_at)[11:]}" if view.paused and view.next_check_at else ""
     times = ", ".join(filter(None, (since, probe)))

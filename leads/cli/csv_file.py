@@ -1,4 +1,4 @@
-"""A CSV file with leads: its columns and rows, whatever its encoding, quoting, delimiter and order of columns."""
+"""Reads a CSV file with leads, in any usual encoding, quoting, delimiter and order of columns."""
 
 import csv
 import io
@@ -22,13 +22,13 @@ _NO_CSV: Final = {
     b"%PDF": "a PDF file",
     b"\x1f\x8b": "a compressed file",
 }
-"""Files that begin so: ZIP (.xlsx), the compound file of .xls (Microsoft, [MS-CFB] 2.2), PDF, gzip."""
+"""By its first bytes, a file that is not CSV: ZIP (.xlsx), the compound file of .xls (Microsoft, [MS-CFB] 2.2), PDF, gzip."""
 _HINT: Final = "save it as CSV (in Excel: Save As > CSV UTF-8), and name that file"
 
 
 @dataclass(slots=True)
 class CsvFile:
-    """Rows by column, each with its number in a spreadsheet (the header is 1), and the numbers of rows that can't be read."""
+    """`rows`: the number in a spreadsheet (the header is 1), and the cells by column. `bad`: the number, and what is wrong."""
 
     columns: list[str]
     rows: list[tuple[int, dict[str, str]]] = field(default_factory=list)
@@ -36,7 +36,7 @@ class CsvFile:
 
 
 def read_csv(content: bytes) -> CsvFile:
-    """The file's rows. Raises `Invalid` where it is no CSV file, or has no header.
+    """The file's rows. Raises `Invalid` if the content is not CSV or has no header.
 
     Spreadsheets leave out empty cells at the end of a row.
     """
@@ -44,7 +44,7 @@ def read_csv(content: bytes) -> CsvFile:
         raise Invalid(f"FILE: is {kind}; {_HINT}")
     text = text_of_body(content)[0].removeprefix("\ufeff")
     delimiter, text = _delimiter(text)
-    csv.field_size_limit(sys.maxsize)  # what is too long is told of its row, and no reason to refuse the others
+    csv.field_size_limit(sys.maxsize)  # a row that is too long is bad, and the others stay good
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     columns = _columns(next(reader, []))
     found = CsvFile(columns)
@@ -62,7 +62,7 @@ def read_csv(content: bytes) -> CsvFile:
 
 
 def _delimiter(text: str) -> tuple[str, str]:
-    """What separates the columns, and the text without a line that says so, as spreadsheets write it."""
+    """The delimiter, and the text without the line `sep=;`, which spreadsheets write."""
     first, _, rest = text.partition("\n")
     if first.lower().startswith("sep=") and len(first.rstrip("\r")) == 5:
         return first[4], rest

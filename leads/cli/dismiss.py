@@ -34,15 +34,13 @@ from leads.pipeline.dismissal import Dismissal
 def dismiss(
     context: typer.Context,
     lead_id: Annotated[
-        str, typer.Argument(metavar="LEAD", help="A lead's id, or its beginning; without one, say which with options.")
+        str, typer.Argument(metavar="LEAD", help="A lead's id, or its beginning. Without it, options select leads.")
     ] = "",
     note: Annotated[str, typer.Option(help="The reason. Write no personal data.")] = "",
     to: Annotated[
         str | None, typer.Option("--to", metavar="NAME", help="Only for the destination of this name.")
     ] = None,
-    take_back: Annotated[
-        bool, typer.Option("--take-back", help="With LEAD: the lead waits for a person again, as before.")
-    ] = False,
+    take_back: Annotated[bool, typer.Option("--take-back", help="With LEAD: take the dismissal back.")] = False,
     code: Annotated[str | None, typer.Option(help="All leads whose last attempt has this code.")] = None,
     offer: AllOfOffer = None,
     connection: AllOfConnection = None,
@@ -50,7 +48,9 @@ def dismiss(
     until: AllUntil = None,
     state: Annotated[
         str,
-        typer.Option(help="Those that are dead_letter, held, crashed, unrouted or unreadable.", autocompletion=states),
+        typer.Option(
+            help="The state of the leads: dead_letter, held, crashed, unrouted or unreadable.", autocompletion=states
+        ),
     ] = "dead_letter",
     dry_run: DryRun = False,
     yes: Yes = False,

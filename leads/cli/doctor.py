@@ -1,4 +1,4 @@
-"""`doctor`: what is wrong with a deployment, each with its remedy."""
+"""`doctor`: lists the problems of a deployment, each with its remedy."""
 
 from collections import Counter
 from typing import Annotated, Final
@@ -21,17 +21,16 @@ _STYLES: Final = {Level.WRONG: "red", Level.NOTE: "yellow", Level.FINE: "green"}
 
 def doctor(
     context: typer.Context,
-    every: Annotated[bool, typer.Option("--all", help="Show what is fine, too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Also show what is fine.")] = False,
     shape: ListShape = Shape.TABLE,
 ) -> int:
     """Check the deployment; report problems and what to do.
 
-    Looks at settings, identity, queues, tables, offers, secrets, connections, the intake, and whether the app runs. It
-    changes nothing.
-    Exit status 5 if anything is wrong.
+    Checks settings, identity, queues, tables, offers, secrets, connections, the intake, and whether the app runs. Changes
+    nothing. Exit status 5 if anything is wrong.
 
-    Without --app it is this machine that looks: the settings are those of your own environment, and so are the login, the
-    network and every env:NAME secret. With --app it is the deployed app.
+    With --app, the deployed app makes the checks. Without --app, this machine makes them, with the settings, login, network
+    and env:NAME secrets of your environment.
     """
     found = ask(context, examine_deployment, Nothing())
     verdict = NEEDS_A_PERSON if found.needs_a_person else DONE
@@ -44,7 +43,7 @@ def doctor(
     print_line(_summary(found.findings))
     if found.needs_a_person and isinstance(context.obj, StorageTransport):
         print_line(
-            "Looked at from this machine; --app URL asks the deployed app, with its settings and network.", err=True
+            "Checked from this machine; --app URL checks where the app runs, with its settings and network.", err=True
         )
     return verdict
 

@@ -1,4 +1,4 @@
-"""How the command line reaches a deployed app: the environment variables, and why it can't."""
+"""The environment variables that name a deployed app, and the error of an app that can't be reached."""
 
 from typing import Final
 
@@ -8,4 +8,4 @@ TOKEN_VARIABLE: Final = "LEADS_APP_TOKEN"  # noqa: S105
 
 
 class OutOfReach(Exception):
-    """The deployed app can't be asked. The text says why in one line, and what to do."""
+    """The deployed app can't be reached. The text is one line that says why and what to do."""

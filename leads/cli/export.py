@@ -1,4 +1,4 @@
-"""`export`: leads with what they say, as CSV or lines of JSON, into a file or to standard output."""
+"""`export`: writes leads with all their data, as CSV or lines of JSON, to a file or standard output."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ from leads.operations.export import Export, csv_header, csv_line, export_leads
 from leads.operations.problems import Invalid
 
 _MARK: Final = "\N{BYTE ORDER MARK}"
-"""By which Excel knows that the file is UTF-8."""
+"""Excel needs this mark to read a file as UTF-8."""
 
 
 def export(
@@ -39,18 +39,18 @@ def export(
 ) -> int:
     """Export leads with all their data, including personal data.
 
-    With the key of the function operate, all but personal data.
+    With the key of the function operate, the export leaves personal data out.
 
-    A CSV has a column for each field, UTF-8, every cell in quotes. What a spreadsheet would take for a formula gets an
-    apostrophe before it. Lines of JSON hold everything exactly.
+    A CSV file is UTF-8, has a column for each field, and quotes every cell. A cell that looks like a formula gets an
+    apostrophe before it. Lines of JSON hold the exact values.
 
-    FILE is written as FILE.part until it is whole; with --after, that one is gone on with. Nobody else on this machine can read
-    it. It holds personal data: remove it afterwards. A FILE that is there already is replaced only after a question, or with
-    --yes.
+    The command writes FILE.part, and renames it to FILE when it is complete. With --after, it continues FILE.part. Other users
+    of this machine can't read the file. It holds personal data: remove it after use. Without --yes, the command asks before it
+    replaces a file.
     """
     kind = _kind(format, output)
     is_taken = not dry_run and output != "-" and Path(output).exists()
-    if is_taken and not yes and not confirm(f"Replace {output}, which is there already?", otherwise="--yes"):
+    if is_taken and not yes and not confirm(f"{output} exists. Replace it?", otherwise="--yes"):
         print_line("Nothing was exported.", err=True)
         return DONE
     wanted = from_flags(Export, offer=offer, state=state, since=since, until=until, dry_run=dry_run)
@@ -68,7 +68,10 @@ def export(
             show_progress(f"{count} leads")
     print_line(f"{count} leads{' would be exported' if dry_run else ''}", err=True)
     if not is_whole:
-        print_line("Without personal data: the key does not open it. The function manage has one that does.", err=True)
+        print_line(
+            "Personal data is left out, because of the level of the key. A key of the function manage exports it.",
+            err=True,
+        )
     return DONE
 
 
@@ -87,7 +90,7 @@ def _kind(named: str | None, output: str) -> Literal["csv", "jsonl"]:
 
 @contextmanager
 def _opened(output: str, *, adding: bool) -> Iterator[TextIO]:
-    """Where to write; "" is nowhere. A file gets its name once it is whole."""
+    """The stream to write to; "" = standard output, which stays unused. A file gets its name when it is complete."""
     if output in {"", "-"}:
         yield sys.stdout
         return
@@ -96,7 +99,7 @@ def _opened(output: str, *, adding: bool) -> Iterator[TextIO]:
         raise Invalid(f"--after: there is no {part} to continue; leave it out to begin again")
     try:
         if not adding:
-            Path(part).unlink(missing_ok=True)  # others may read what was there
+            Path(part).unlink(missing_ok=True)  # its mode may let other users read it
         file = open(part, "a" if adding else "w", encoding="utf-8", newline="", opener=_private)  # noqa: SIM115
     except OSError as error:
         raise Invalid(f"--output: {part} can't be written ({error.strerror})") from None

@@ -1,4 +1,4 @@
-"""What goes wrong, as the command line says it: a line on standard error and the exit status."""
+"""Turns an exception into a line on standard error and an exit status."""
 
 import re
 import shlex
@@ -23,9 +23,9 @@ from leads.platform.threads import NotDoneInTime
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a command was not carried out. The text begins with the field that it is about, if there is one, and `: `.
+    """Why a command failed. If a field is wrong, the text begins with its name and `: `.
 
-    `is_help`: the text is the help of a group that was named without a command.
+    `is_help`: the text is the help of a group, which was called without a command.
     """
 
     exit_status: int
@@ -35,7 +35,7 @@ class Failure:
 
 
 def failure_of(error: Exception) -> Failure | None:
-    """What a command may raise, as it is told; None for a fault of the program itself."""
+    """The failure that an exception stands for, or None for a defect of the program."""
     if not isinstance(error, (*FAILURES, OutOfReach, TyperException)):
         return None
     status, text = _in_a_line(error)
@@ -44,7 +44,7 @@ def failure_of(error: Exception) -> Failure | None:
 
 
 def say(failure: Failure) -> int:
-    """Tell the failure, as JSON where the command was to answer in JSON. Returns its exit status."""
+    """Print the failure, as JSON if the command line asks for JSON. Returns the exit status."""
     if not failure.is_help and _shapes() in ({Shape.JSON}, {Shape.JSONL}):
         typer.echo(json_text(_details(failure), indent=None), err=True)
         return failure.exit_status
@@ -54,7 +54,7 @@ def say(failure: Failure) -> int:
 
 
 def _shapes() -> set[str]:
-    """The shapes that the command was to answer in. The `--output` of an export is a file."""
+    """The shapes that the command line asks for. The `--output` of `export` is a file."""
     given = hints.given()
     return set() if "export" in given else shapes_in(given)
 
@@ -64,7 +64,7 @@ _FIELD: Final = re.compile(r"([^\s:]+): (.*)", re.DOTALL)
 
 
 def _details(failure: Failure) -> dict[str, object]:
-    """The members of problem+json (RFC 9457), as the management API answers, and the exit status."""
+    """The members of problem+json (RFC 9457), like an answer of the management API, and the exit status."""
     named = _FIELD.fullmatch(failure.text)
     told = {"type": "about:blank", "title": failure.kind.title, "status": failure.kind.status}
     told |= {"field": named[1], "detail": named[2]} if named else {"detail": failure.text}
@@ -72,7 +72,7 @@ def _details(failure: Failure) -> dict[str, object]:
 
 
 def _in_a_line(error: Exception) -> tuple[int, str]:
-    """The exit status and the line for what went wrong."""
+    """The exit status and the line for an exception."""
     match error:
         case NotFound():
             return NOT_FOUND, _with_the_list(str(error))
@@ -98,7 +98,7 @@ _LISTED_BY = {
     "connection_id": ("connections", "list"),
     "lead_id": ("leads", "list"),
 }
-"""The command that lists what there is of a kind, by the field that names one of it."""
+"""By the field that is wrong: the command that lists its valid values."""
 
 
 def _with_the_list(text: str) -> str:
@@ -108,9 +108,9 @@ def _with_the_list(text: str) -> str:
 
 def _usage_problem(error: TyperException) -> str:
     text = error.format_message()
-    text = text.replace(": Value error, ", ": ")  # pydantic's words, by which typer checks choices
+    text = text.replace(": Value error, ", ": ")  # pydantic's words: typer checks choices with pydantic
     if text.startswith("No such option: --app"):
-        return f"--app: stands before the command: {hints.moved('--app')}"
+        return f"--app: belongs before the command: {hints.moved('--app')}"
     if "\n" in text:
         return text
     context: typer.Context | None = getattr(error, "ctx", None)

@@ -1,4 +1,4 @@
-"""Files with offers, written by people: YAML or JSON, one offer or many."""
+"""Reads files with offers that people write: YAML or JSON, one offer or many."""
 
 import re
 import sys
@@ -23,12 +23,12 @@ def read_bytes(file: str) -> bytes:
     try:
         return Path(file).read_bytes()
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "it is no file's name"
+        why = getattr(error, "strerror", None) or "not a file name"
         raise Invalid(f"FILE: {file} can't be read ({why}); name a file, or - for standard input") from None
 
 
 def read_offers(file: str) -> list[Offer]:
-    """The offers of a file, all of them right. Raises `Invalid` that names each field that is not, and where."""
+    """The offers of a file. Raises `Invalid`, which names each wrong field and its place."""
     offers: dict[str, Offer] = {}
     wrong: dict[str, tuple[str, ...]] = {}
     for place, item in _places(_decoded(file, read_bytes(file))):
@@ -38,7 +38,7 @@ def read_offers(file: str) -> list[Offer]:
             wrong[place] = error.problems
             continue
         if offer.id.casefold() in offers:
-            wrong[place] = ("id: another offer of the file has it, too; leave one of them out",)
+            wrong[place] = ("id: two offers of the file have this id; leave one of them out",)
         offers[offer.id.casefold()] = offer
     if wrong:
         raise Invalid(_in_groups(wrong))
@@ -48,7 +48,7 @@ def read_offers(file: str) -> list[Offer]:
 
 
 def _in_groups(wrong: Mapping[str, tuple[str, ...]]) -> str:
-    """All that is wrong: one problem in one line, several below the offer that they are in."""
+    """The text of an error: one problem as one line, several in a list by offer."""
     count = sum(map(len, wrong.values()))
     if count == 1:
         return "".join(f"{place}{problem}" for place, (problem,) in wrong.items())
@@ -68,7 +68,7 @@ def _decoded(file: str, content: bytes) -> object:
 
 
 def _places(data: object) -> Iterator[tuple[str, object]]:
-    """The offers with where they stand: one, a list of them, or a list under the name `offers`."""
+    """Each offer, with its place in the file. A file holds one offer, a list, or a list under the name `offers`."""
     if isinstance(data, dict) and "offers" in data and "id" not in data:
         data = data["offers"]
     if isinstance(data, list):
@@ -86,14 +86,14 @@ def read_yaml(content: bytes) -> object:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise Invalid(f"body: is not YAML: {error.problem or 'it can not be read'}{where}") from None
+        raise Invalid(f"body: is not YAML: {error.problem or 'it is unreadable'}{where}") from None
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError):
         raise Invalid("body: is not YAML: it holds a character, number or depth that can't be read") from None
     return documents[0] if len(documents) == 1 else documents
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's reading of plain words: `NO` is a country and no boolean, a date is text. A key stands once."""
+    """Reads plain words as YAML 1.2 does: `NO` is a country and not a boolean, and a date is text. A key occurs once."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own attribute, which it replaces itself
 
@@ -101,7 +101,7 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if key.tag == _TEXT and key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, "a key stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, "a key occurs twice", key.start_mark)
             seen.add(key.value if key.tag == _TEXT else object())
         return super().construct_mapping(node, deep)
 

@@ -1,4 +1,4 @@
-"""Commands that a hint names: they can be pasted as they are, and reach the same app."""
+"""The commands in hints. A person can paste them, and they reach the same app."""
 
 import re
 import shlex
@@ -16,50 +16,50 @@ _ANYWHERE: Final = re.compile(rf"{shlex.join(_MODULE)} (?!{_WHERE})")
 
 
 def program() -> tuple[str, ...]:
-    """How the command line was started: as the installed program, or as a module of a checkout."""
+    """How the command line was started: the installed program, or a module of a checkout."""
     return (INSTALLED,) if Path(sys.argv[0]).stem == INSTALLED else _MODULE
 
 
 def as_typed(text: str) -> str:
-    """A text with its commands written the way the present command was started."""
+    """A text, with its commands written as the present command was started."""
     return text.replace(f"{shlex.join(_MODULE)} ", f"{shlex.join(program())} ")
 
 
 def remember(arguments: Sequence[str]) -> None:
-    """Note the arguments of the command that runs now."""
+    """Keep the arguments of the present command."""
     _GIVEN.set(tuple(arguments))
 
 
 def given() -> tuple[str, ...]:
-    """The arguments of the command that runs now."""
+    """The arguments of the present command."""
     return _GIVEN.get()
 
 
 def command(*words: str) -> str:
-    """A command with these words, on the app that this one is on."""
+    """A command with these words, for the app that the present command names."""
     app, _ = _taken_out(_WHERE)
     return shlex.join([*program(), *([_WHERE, app] if app else []), *words])
 
 
 def again(option: str, value: str) -> str:
-    """The command that runs now, with another value of an option."""
+    """The present command, with another value of an option."""
     _, others = _taken_out(option)
     return shlex.join([*program(), *others, option, value])
 
 
 def here(text: str) -> str:
-    """A text of the app with its commands directed at the app that the present command uses."""
+    """A text of the app, with `--app` added to its commands if the present command has it."""
     return _ANYWHERE.sub(lambda _: f"{command()} ", text)
 
 
 def moved(option: str) -> str:
-    """The command that runs now, with an option of the program itself where it belongs."""
+    """The present command, with an option of the program moved before the command's name."""
     value, others = _taken_out(option)
     return shlex.join([*program(), option, value or "URL", *others])
 
 
 def _taken_out(option: str) -> tuple[str, list[str]]:
-    """The option's value in the command that runs now, and the other arguments."""
+    """The option's value in the present command, and the other arguments."""
     value, others = "", []
     given = iter(_GIVEN.get())
     for word in given:

@@ -1,4 +1,4 @@
-"""`import` and `reconcile`: leads of a list or another table, and which of a list never arrived."""
+"""`import` and `reconcile`: import leads of a list or a table, and find leads of a list that never arrived."""
 
 import json
 from collections import Counter
@@ -37,7 +37,7 @@ from leads.operations.wire import MAX_BODY_BYTES
 from leads.pipeline.importing import MixedDates, Row, Verdict, in_one_order
 
 SHOWN: Final = 50
-"""Rows of a kind that are printed; --json has all."""
+"""The most rows of a kind that are printed; --json has all."""
 
 group = typer.Typer(
     no_args_is_help=True,
@@ -84,7 +84,7 @@ def import_csv(
     """Import a list of leads, such as Partner Center's page Referrals > Leads downloads.
 
     Columns may have any order and any of the usual names. Unknown columns are reported, and kept with the lead.
-    A bad row is told by its number, and the others are imported.
+    The command reports a bad row by its number, and imports the others.
 
     \b
     python -m leads import csv leads.csv --dry-run
@@ -134,8 +134,8 @@ def import_from_table(
 ) -> int:
     """Import the leads of a MarketplaceLeads table, which Microsoft's connector or this app has written.
 
-    Without --connection or --account it is a table of the app's own account. With --app the app reads it, by its own settings
-    and identity; else this machine does.
+    Without --connection and --account, the table is in the app's own account. With --app, the app reads the table with
+    its own settings and identity. Otherwise this machine reads it.
 
     \b
     python -m leads import table --connection env:LEADS_SECRET_OLD_STORAGE --since 90d --dry-run
@@ -181,9 +181,9 @@ def reconcile(
 ) -> int:
     """Compare a list with the app: leads that never arrived or are not delivered.
 
-    The list is Partner Center's own (Referrals > Leads, Download): what the marketplace knows of, whatever became of it. The
-    file has what the page shows, so take off its filters and download each tab.
-    The exit status is 5 where a lead is missing and not imported, not delivered, or a row can't be read.
+    Download the list from Partner Center (Referrals > Leads). It has all leads that the marketplace knows, delivered or not.
+    The file has what the page shows, so clear the filters and download each tab.
+    Exit status 5 if a lead is missing and was not imported, if a lead is not delivered, or if a row can't be read.
     """
     found = read_csv(read_bytes(file))
     reading = _reading(found, columns, offer, dates, time)
@@ -228,7 +228,7 @@ def _mapped(columns: Sequence[str] | None) -> dict[str, str]:
 def _reading(
     found: CsvFile, columns: Sequence[str] | None, offer: str, dates: DateOrder | None, time: str | None
 ) -> Rows:
-    """How the file's rows are read, without a row."""
+    """How to read the file's rows; the answer has no rows yet. Raises `Invalid`."""
     mapped = _mapped(columns)
     if missing := [name for name in mapped if name not in found.columns]:
         raise Invalid(f"--map: the file has no column {missing[0]}; it has {', '.join(found.columns)}")
@@ -236,11 +236,11 @@ def _reading(
     if not fields_in(found.columns, mapped):
         raise Invalid(
             f"FILE: none of its columns is known ({', '.join(found.columns)}); "
-            "its first row must name them, or --map says what they hold"
+            "name the columns in the first row, or say with --map what they hold"
         )
     if not names_customers(found.columns, mapped):
         raise Invalid(
-            f"FILE: none of its columns holds an e-mail address, by which a customer is known ({', '.join(found.columns)}); "
+            f"FILE: none of its columns holds an e-mail address, which identifies a customer ({', '.join(found.columns)}); "
             "--map 'COLUMN=email' names one. Partner Center's analytics have none: download the list of Referrals > Leads"
         )
     rows = [Row(number, record) for number, record in found.rows]
@@ -251,7 +251,7 @@ def _reading(
 
 
 def _in_batches(found: CsvFile, reading: Rows, judge: Callable[[Rows], JudgedRows]) -> JudgedRows:
-    """What is to be said of every row of the file, in the file's order."""
+    """The verdict on each row of the file, in the file's order."""
     rows = [
         JudgedRow(number=number, verdict=Verdict.BAD, lead_id="", state=None, reason=why) for number, why in found.bad
     ]
@@ -264,7 +264,7 @@ def _in_batches(found: CsvFile, reading: Rows, judge: Callable[[Rows], JudgedRow
 
 
 def _batches(found: CsvFile, reading: Rows) -> Iterator[Rows]:
-    """The rows in parts that a request holds, by time, so that each asks for a short span of the ledger."""
+    """The rows in parts that fit a request. A part has rows of one month, so a request reads a short span of the ledger."""
     batch: list[NumberedRow] = []
     size, began = 0, ""
     for number, record in sorted(found.rows, key=lambda row: _moment(row[1], reading)):
@@ -292,16 +292,16 @@ def _undelivered(row: JudgedRow) -> bool:
 
 def _print_columns(unknown: Sequence[str]) -> None:
     if unknown:
-        print_line(f"Columns that mean nothing to a lead, kept with it: {', '.join(unknown)}", err=True)
-        print_line("--map 'COLUMN=FIELD' says what one holds, --map 'COLUMN=' leaves it out.", err=True)
+        print_line(f"Unknown columns, kept with the lead: {', '.join(unknown)}", err=True)
+        print_line("--map 'COLUMN=FIELD' says what a column holds, and --map 'COLUMN=' leaves it out.", err=True)
 
 
 def _print_doubts(found: CsvFile, reading: Rows) -> None:
-    """What the file does not tell, and how it was understood."""
+    """Print what the file leaves open, and how the app reads it."""
     if reading.dates is None and is_either_way([time_in(record, reading.columns) for _, record in found.rows]):
         print_line(
-            "No date of the file tells whether 03/04/2026 is in March or in April; read as March (03-04-2026 as April). "
-            "--dates mdy or --dates dmy says it for all of them.",
+            "No date of the file tells whether 03/04/2026 is in March or April. The app reads March (April for 03-04-2026). "
+            "--dates mdy or --dates dmy decides for all dates.",
             err=True,
         )
     if fields_in(found.columns, reading.columns).isdisjoint({"action_code", "lead_source"}):

@@ -1,4 +1,4 @@
-"""The lead that a command is for: its whole id, or the beginning of it that no other lead has."""
+"""The lead that a command names, by its id or by the beginning of its id."""
 
 import re
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from leads.operations.leads import MAX_PAGE, LeadFilter, list_leads
 from leads.operations.problems import Invalid, NotFound
 
 CANDIDATES: Final = 10
-"""Leads that are named where several have the same beginning."""
+"""The most leads that an error lists if several ids have the same beginning."""
 _BEGINNING: Final = re.compile(r"[0-9]{8,16}|[0-9]{17}(-[0-9a-f]{0,12}|-[0-9a-f]{12}-)?")
-"""Part of an id, from its day on: less would ask for months of leads."""
+"""The beginning of an id, with the whole day: a shorter one would ask for months of leads."""
 _SPANS: Final = (
     timedelta(days=1),
     timedelta(hours=10),
@@ -28,13 +28,13 @@ _SPANS: Final = (
     timedelta(milliseconds=10),
     timedelta(milliseconds=1),
 )
-"""How long the time goes on that begins with 8, 9, … 17 digits."""
+"""The time span that 8, 9, … 17 digits of an id leave open."""
 
 
 def is_for_one(lead_id: str, many: Mapping[str, object], to: str | None, for_one: Mapping[str, object]) -> bool:
-    """Whether a command is for one lead, and not for many. Raises `Invalid` for neither and for both.
+    """Whether a command is for one lead, and not for many. Raises `Invalid` if it is for neither or for both.
 
-    `many` are the flags that choose many leads, `to` the destination's name, which does so, too; `for_one` those that need LEAD.
+    `many`: flags that select many leads. `to`: a destination's name, which also selects many. `for_one`: flags that need LEAD.
     """
     if lead_id:
         if given := next((name for name, value in many.items() if value is not None), ""):
@@ -48,9 +48,9 @@ def is_for_one(lead_id: str, many: Mapping[str, object], to: str | None, for_one
 
 
 def whole_id(context: typer.Context, text: str) -> str:
-    """The id that begins so; a whole one, or what can be none, as it is.
+    """The id that begins with `text`. A whole id, and text that can't begin an id, are returned unchanged.
 
-    Raises `NotFound` where no lead's does, and `Invalid` with some of them where several do.
+    Raises `NotFound` if no id begins so, and `Invalid`, which lists some ids, if several do.
     """
     beginning = text.strip().lower()
     if not _BEGINNING.fullmatch(beginning):
@@ -59,7 +59,7 @@ def whole_id(context: typer.Context, text: str) -> str:
         since, until = _span(beginning[:17])
     except ValueError:
         return text
-    # Before the time is whole, every lead of the span has the beginning; after it, those of a millisecond are looked through.
+    # With less than the whole time, each lead of the span fits. With more, the leads of one millisecond are searched.
     limit = MAX_PAGE if len(beginning) > 17 else CANDIDATES + 1
     page = ask(context, list_leads, LeadFilter(since=since, until=until, limit=limit))
     found = [lead for lead in page.leads if lead.lead_id.startswith(beginning)]
@@ -75,7 +75,7 @@ def whole_id(context: typer.Context, text: str) -> str:
 
 
 def _span(digits: str) -> tuple[datetime, datetime]:
-    """The time that begins with these digits of an id, within one day. Raises ValueError for none that exists."""
+    """The time span whose ids begin with these digits, within one day. Raises ValueError if there is no such time."""
     begin = datetime.strptime(f"{digits:0<17}000Z", "%Y%m%d%H%M%S%f%z").astimezone(UTC)
     midnight = begin.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     return begin, min(begin + _SPANS[len(digits) - 8], midnight)

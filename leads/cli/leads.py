@@ -1,4 +1,4 @@
-"""`leads`: where each stands, in a list, as they come, or one with every attempt."""
+"""`leads`: list leads, follow new ones, or show one with every attempt."""
 
 import time
 from typing import Annotated, Final
@@ -109,7 +109,7 @@ def leads_list(
         return
     page = ask(context, list_leads, which)
     if not print_list(shape, columns_of(LeadLine), page.leads, page):
-        nothing = "None of the leads that were looked at." if page.after else ""
+        nothing = "None of the examined leads." if page.after else ""
         print_page(page, nothing or nothing_found("leads", which.model_dump(exclude={"limit"})))
     if page.after and shape is not Shape.JSON:
         print_line(f"There are more: {hints.again('--after', page.after)}", err=True)
@@ -134,7 +134,7 @@ def print_page(page: LeadPage, otherwise: str = "") -> None:
 
 
 def _follow(context: typer.Context, which: LeadFilter, shape: Shape) -> None:
-    """Print what is new until Ctrl-C, which is the way to end it and no failure."""
+    """Print new leads and their changes until Ctrl-C, which is the normal end."""
     with until_interrupted() as interrupted:
         shown = _print_new(ask(context, list_leads, which).leads, {}, shape)
         rest = POLL_SECONDS
@@ -144,12 +144,12 @@ def _follow(context: typer.Context, which: LeadFilter, shape: Shape) -> None:
             page = _patiently(context, which.model_copy(update={"since": which.since or oldest, "limit": MAX_PAGE}))
             if page:
                 shown = _print_new(page.leads, shown, shape)
-            # However long an answer takes, four fifths of the time are the storage's own.
+            # Asks for at most a fifth of the time, so a slow storage is not overloaded.
             rest = max(POLL_SECONDS, 4 * (time.monotonic() - began))
 
 
 def _patiently(context: typer.Context, which: LeadFilter) -> LeadPage | None:
-    """The page, or None with a word about it where it can't be had at the moment."""
+    """The page. None, with a line on standard error, if storage or app do not answer."""
     try:
         return ask(context, list_leads, which)
     except (StorageError, OutOfReach, Unavailable) as error:
@@ -158,7 +158,7 @@ def _patiently(context: typer.Context, which: LeadFilter) -> LeadPage | None:
 
 
 def _print_new(page: list[LeadLine], shown: dict[str, LeadLine], shape: Shape) -> dict[str, LeadLine]:
-    """Print what is not shown as it is now, oldest first. Returns what is shown now."""
+    """Print new and changed leads, oldest first. Returns what is shown now, by id."""
     for lead in reversed(page):
         if shown.get(lead.lead_id) != lead:
             print_line(json_text(lead, indent=None) if shape is not Shape.TABLE else _line(lead))
@@ -179,11 +179,11 @@ def leads_show(
     person: Annotated[bool, typer.Option("--person", help="Also print the customer's personal data.")] = False,
     shape: AnswerShape = OneShape.TABLE,
 ) -> None:
-    """Show where a lead stands, with every attempt.
+    """Show the state of a lead, with every attempt.
 
-    For each destination the attempts with time, outcome, vendor's code and next try.
+    For each destination, shows the attempts with time, outcome, vendor's code and next try.
 
-    Over HTTP, --person works only where the app setting LEADS_PERSONAL_DATA_OVER_HTTP allows it.
+    Over HTTP, --person works only if the app setting LEADS_PERSONAL_DATA_OVER_HTTP allows it.
     """
     wanted = ShowLead(lead_id=whole_id(context, lead_id))
     lead = ask(context, show_lead, wanted)
@@ -219,7 +219,7 @@ def _print_lead(lead: LeadView) -> None:
 
 
 def next_step(lead: LeadView) -> str:
-    """The command for a lead that needs a person, or that waits for a paused connection."""
+    """The next command for a lead that needs a person or waits for a paused connection, "" for other leads."""
     connection = next((each.connection for each in lead.deliveries if each.state is State.PARKED), "")
     match lead.state:
         case State.UNREADABLE:
@@ -246,7 +246,9 @@ def _print_delivery(delivery: DeliveryView) -> None:
             "record": delivery.record_id,
             "duplicate of": delivery.duplicate_of,
             "repeat of": delivery.repeat_of,
-            "possibly twice": "yes: an answer was lost, and it was sent again" if delivery.possibly_twice else "",
+            "possibly twice": "yes: an answer was lost, and the app sent the lead again"
+            if delivery.possibly_twice
+            else "",
             "connection": delivery.connection,
         }
     )

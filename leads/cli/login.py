@@ -1,4 +1,4 @@
-"""`login`, `logout`, `use` and `profiles`: several apps by name."""
+"""`login`, `logout`, `use` and `profiles`: work with several apps by name."""
 
 import sys
 from getpass import getpass
@@ -33,32 +33,33 @@ def login(
     name: Name,
     url: Annotated[
         str,
-        typer.Option(
-            metavar="URL", help="The app's address, as --app takes it. Left out, it stays that of the profile."
-        ),
+        typer.Option(metavar="URL", help="The app's address, as --app takes it. Default: the address in the profile."),
     ] = "",
     az_group: Annotated[
         str,
-        typer.Option(metavar="GROUP", help="Keep no key: ask the Azure CLI for it each time, in this resource group."),
+        typer.Option(
+            metavar="GROUP", help="Save no key: ask the Azure CLI for the key each time, in this resource group."
+        ),
     ] = "",
     az_name: Annotated[
-        str, typer.Option(metavar="APP", help="With --az-group: the function app's name, if the address has another.")
+        str,
+        typer.Option(metavar="APP", help="With --az-group: the function app's name, if the address has another name."),
     ] = "",
     az_resource: Annotated[
         str,
         typer.Option(metavar="RESOURCE", help="Ask the Azure CLI for a token each time, such as for api://CLIENT_ID."),
     ] = "",
     environment: Annotated[
-        bool, typer.Option("--environment", help="Keep no key: take LEADS_APP_KEY and LEADS_APP_TOKEN each time.")
+        bool, typer.Option("--environment", help="Save no key: take LEADS_APP_KEY and LEADS_APP_TOKEN each time.")
     ] = False,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Check the sign-in with the app before saving.")
     ] = True,
 ) -> None:
-    """Keep an app's address, and the place of its key, under a name.
+    """Save an app's address, and the place of its key, under a name.
 
-    Without an option that says where, the key is asked for, or read from standard input, and kept in a file that only you can
-    read. The first app is used from then on where neither --app nor LeadsStorage says otherwise; `use` chooses another.
+    Without an option for the key, the command asks for it or reads it from standard input, and saves it in a file that only
+    you can read. Commands without --app and LeadsStorage use the first app that you saved; `use` chooses another.
 
     \b
     python -m leads login prod --url https://NAME.azurewebsites.net
@@ -83,13 +84,13 @@ def login(
     profile = Profile(url=address.strip(), key=kept, key_in_azure=in_azure, token_resource=az_resource)
     if check:
         found = HttpTransport(profile).ask(whoami, Nothing())
-        print_line(f"{base} takes it: level {found.level}")
+        print_line(f"{base} accepts the sign-in: level {found.level}")
     profiles.apps[name] = profile
     profiles.current = profiles.current or name
     write_profiles(profiles)
     print_line(f"{name}: saved in {file_of_profiles()} ({profile.source})")
     if profiles.current != name:
-        print_line(f"To use it from now on: {hints.command('use', name)}")
+        print_line(f"To use this app from now on: {hints.command('use', name)}")
 
 
 def logout(name: Name) -> None:
@@ -99,14 +100,14 @@ def logout(name: Name) -> None:
     del profiles.apps[name]
     profiles.current = "" if profiles.current == name else profiles.current
     write_profiles(profiles)
-    print_line(f"{name}: forgotten")
+    print_line(f"{name}: removed")
 
 
 def use(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The profile's name.", autocompletion=profile_names)] = "",
     none: Annotated[bool, typer.Option("--none", help="Use no profile, unless --app names one.")] = False,
 ) -> None:
-    """Choose the app that is used without --app and LeadsStorage."""
+    """Choose the app for commands without --app and LeadsStorage."""
     if bool(name) == none:
         raise Invalid("NAME: name a profile, or give --none")
     profiles = read_profiles()
@@ -114,7 +115,7 @@ def use(
         profiles.named(name)
     profiles.current = name
     write_profiles(profiles)
-    print_line(f"{name}: is used from now on" if name else "No profile is used from now on, unless --app names one.")
+    print_line(f"{name}: used from now on" if name else "No profile is used from now on, unless --app names one.")
 
 
 def profiles(shape: ListShape = Shape.TABLE) -> None:
@@ -127,7 +128,7 @@ def profiles(shape: ListShape = Shape.TABLE) -> None:
     if print_list(shape, ("name", "url", "source", "current"), rows, rows):
         return
     if not rows:
-        print_line(f"There is no profile. To make one: {hints.command('login', 'NAME', '--url', 'URL')}")
+        print_line(f"There is no profile. To save one: {hints.command('login', 'NAME', '--url', 'URL')}")
         return
     cells = [
         (name, each.url, each.source, "*" if name == found.current else "") for name, each in sorted(found.apps.items())
@@ -136,8 +137,8 @@ def profiles(shape: ListShape = Shape.TABLE) -> None:
 
 
 def _key() -> str:
-    """The key that is to be kept: asked for and not shown, or the first line of standard input. Raises `Invalid`."""
+    """The key to save, typed unseen or from the first line of standard input. Raises `Invalid`."""
     text = getpass("Key: ") if sys.stdin.isatty() else sys.stdin.readline()
     if not text.strip():
-        raise Invalid("key: is empty; it is asked for at a terminal, or read from standard input")
+        raise Invalid("key: is empty; type the key at the terminal, or give it on standard input")
     return text.strip()

@@ -1,4 +1,4 @@
-"""`offers`: what there is, and changing it. Whatever is saved is saved only in the place of what was compared with."""
+"""`offers`: list, show and change offers. A save fails if the stored offer changed since it was compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,11 +49,11 @@ group = typer.Typer(
     destinations are the CRMs that get its leads. Changes take effect within a minute, without a deployment.
 
     \b
-    python -m leads offers connect contoso.crm     asks for all that a new destination needs
-    python -m leads offers validate contoso.crm    signs in and looks, and writes nothing
+    python -m leads offers connect contoso.crm     asks for the settings of a new destination
+    python -m leads offers validate contoso.crm    checks the connections, and writes nothing
     python -m leads offers preview contoso.crm     shows the requests of a lead, and sends nothing
     python -m leads offers test contoso.crm        sends a test lead and waits until it has arrived
-    python -m leads offers apply offers.yaml       makes the offers what the file says
+    python -m leads offers apply offers.yaml       saves the offers of a file
     """,
 )
 
@@ -62,7 +62,7 @@ File = Annotated[str, typer.Argument(metavar="FILE", help="A YAML or JSON file, 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What is to become of an offer. `etag` is that of the version it was compared with, "" if there was none."""
+    """A planned change of an offer; `offer` is None to remove it. `etag`: the compared version, "" if there was none."""
 
     id: str
     offer: Offer | None
@@ -79,7 +79,7 @@ class Planned:
 
 
 def stored_offer(context: typer.Context, offer_id: str) -> ShownOffer | None:
-    """The offer as it is stored, if it is."""
+    """The stored offer, or None."""
     try:
         return ask(context, show_offer, ShowOffer(offer_id=offer_id))
     except NotFound:
@@ -87,7 +87,7 @@ def stored_offer(context: typer.Context, offer_id: str) -> ShownOffer | None:
 
 
 def compare(offer: Offer, stored: ShownOffer | None) -> Planned:
-    """What is to be done so that the stored offer becomes this one."""
+    """The change that makes the stored offer this one."""
     return Planned(offer.id, offer, stored.etag, changes(stored.offer, offer)) if stored else Planned(offer.id, offer)
 
 
@@ -96,7 +96,7 @@ def _read_plans(context: typer.Context, file: str) -> list[Planned]:
 
 
 def save(context: typer.Context, planned: Planned) -> None:
-    """Carry it out. Raises `Changed` if the stored offer is no longer the one that it was compared with."""
+    """Save or remove the offer. Raises `Changed` if the stored offer changed since it was compared."""
     if planned.verb == "unchanged":
         return
     seen = planned.etag or None
@@ -109,7 +109,7 @@ def save(context: typer.Context, planned: Planned) -> None:
 
 
 def save_all(context: typer.Context, plans: Sequence[Planned], *, with_changes: bool = False) -> int:
-    """Carry them out one after the other. Returns the exit status: whoever was quicker is not overwritten."""
+    """Save the offers one by one, until one has changed since it was compared. Returns the exit status."""
     for planned in plans:
         try:
             save(context, planned)
@@ -130,7 +130,7 @@ _DONE = {"create": "created", "change": "changed", "remove": "removed", "unchang
 
 
 def show_plans(plans: Sequence[Planned]) -> None:
-    """Say what is to be done, and which fields change."""
+    """Print what each plan does, and which fields change."""
     for planned in plans:
         print_line(f"{planned.id}: {planned.verb}")
         _print_changes(planned)
@@ -143,7 +143,7 @@ def _print_changes(planned: Planned) -> None:
 
 @group.command("list", cls=Command)
 def offers_list(context: typer.Context, shape: ListShape = Shape.TABLE) -> None:
-    """List the offers. With --json: all of them as `offers apply` takes them back."""
+    """List the offers. With --json: in the format that `offers apply` takes."""
     found = ask(context, list_offers, Nothing()).offers
     offers = [view.offer for view in found]
     if print_list(shape, columns_of(Offer), offers, offers):
@@ -153,22 +153,22 @@ def offers_list(context: typer.Context, shape: ListShape = Shape.TABLE) -> None:
         print_table(("offer", "titles", "destinations", "changed (UTC)"), rows)
     else:
         print_line(
-            "No offer is configured: every lead is kept as unrouted until one is. "
-            f"To set one: {hints.command('offers', 'connect')}"
+            "No offer is configured: the app keeps every lead as unrouted. "
+            f"To set an offer: {hints.command('offers', 'connect')}"
         )
 
 
 @group.command("show")
 def offers_show(context: typer.Context, offer_id: OfferId) -> None:
-    """Print an offer as JSON, which `offers set` takes back."""
+    """Print an offer as JSON, in the format that `offers set` takes."""
     print_json(ask(context, show_offer, ShowOffer(offer_id=offer_id)).offer)
 
 
 @group.command("set")
 def offers_set(context: typer.Context, file: File) -> int:
-    """Save one offer or a list of them at once.
+    """Save one offer or a list of offers at once.
 
-    Prints what has changed; `offers apply` shows it first, and asks.
+    Prints the changes; `offers apply` shows the changes first, and asks.
 
     \b
     {
@@ -185,11 +185,11 @@ def offers_set(context: typer.Context, file: File) -> int:
       "policies": {"test_leads": "skip"}
     }
 
-    A secret never stands here, only where it is kept: env:NAME is an app setting, keyvault:NAME a secret in the Key
-    Vault of LEADS_KEY_VAULT_URI. `titles` are the offer's display names; `when` (leave it out for all leads) may
+    The file names the place of a secret, and never holds a secret: env:NAME is an app setting, keyvault:NAME a secret in the
+    Key Vault of LEADS_KEY_VAULT_URI. `titles` are the offer's display names; `when` (leave it out for all leads) may
     name stage, source, country and is_test. `offers types` shows the settings of each type.
 
-    Nothing is saved unless all of it is right.
+    If a field is wrong, the command saves nothing.
     """
     return save_all(context, _read_plans(context, file), with_changes=True)
 
@@ -200,15 +200,15 @@ def offers_apply(
     file: File,
     yes: Yes = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show the difference; exit status 5 if there is one.")
+        bool, typer.Option("--dry-run", help="Only show the changes; exit status 5 if there are any.")
     ] = False,
     remove_others: Annotated[
         bool, typer.Option("--remove-others", help="Remove the offers that the file does not name.")
     ] = False,
 ) -> int:
-    """Make the offers what a file says.
+    """Save the offers of a file, such as one in version control.
 
-    Shows the difference, asks, saves: for a file that lives in version control.
+    The command shows the changes, asks, and saves.
 
     \b
     offers:
@@ -222,10 +222,10 @@ def offers_apply(
         destinations:
           - {name: rest, type: azure_table}
 
-    One offer, a list of them, or several YAML documents will do, too; JSON is YAML. Offers that the file does not name stay
-    as they are, unless --remove-others is given.
+    The file may also hold one offer, a list of offers, or several YAML documents; JSON is YAML. Offers that the file does not
+    name stay as they are, unless --remove-others is given.
 
-    If somebody else saves one of the offers while the difference is on the screen, that offer is not overwritten.
+    If someone else saves an offer while you read the changes, the command does not overwrite that offer.
     """
     plans = _read_plans(context, file)
     if remove_others:
@@ -247,9 +247,9 @@ def offers_apply(
 
 @group.command("remove")
 def offers_remove(context: typer.Context, offer_id: OfferId, yes: Yes = False) -> int:
-    """Remove an offer. Says what becomes of its leads, and asks.
+    """Remove an offer, after a question that names its waiting leads.
 
-    Leads that still wait become unrouted. They go to the first offer that takes them, such as * or one that is set later.
+    These leads become unrouted. They go to the first offer that takes them, such as * or one that you set later.
     """
     try:
         etag = ask(context, show_offer, ShowOffer(offer_id=offer_id)).etag
@@ -263,7 +263,7 @@ def offers_remove(context: typer.Context, offer_id: OfferId, yes: Yes = False) -
 
 
 def _tell_what_waits(context: typer.Context, removed: Sequence[str]) -> None:
-    """Say what becomes of the leads of offers that are to be removed."""
+    """Print what happens to the waiting leads of offers to remove."""
     if not removed:
         return
     waiting = ask(context, show_status, Nothing()).waiting_by_offer
@@ -271,8 +271,8 @@ def _tell_what_waits(context: typer.Context, removed: Sequence[str]) -> None:
         count = sum(number for offer, number in waiting.items() if offer.casefold() == offer_id.strip().casefold())
         if count:
             print_line(
-                f"{offer_id}: {count} {'delivery is' if count == 1 else 'deliveries are'} still to be made. These leads "
-                "become unrouted, and go to the first offer that takes them.",
+                f"{offer_id}: {count} {'delivery' if count == 1 else 'deliveries'} waiting. These leads become unrouted, "
+                "and go to the first offer that takes them.",
                 err=True,
             )
 

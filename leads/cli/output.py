@@ -1,4 +1,4 @@
-"""What is printed: tables and fields for people, JSON for scripts, and nothing that could steer a terminal."""
+"""Prints tables and fields for people, and JSON for scripts. No output can steer a terminal."""
 
 import json
 import re
@@ -25,16 +25,16 @@ _UNSAFE_IN_A_TERMINAL: Final = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\
 
 _GAP: Final = "  "
 _READABLE: Final = 16
-"""Characters in a line of a narrow column in which a text is still easily read."""
+"""The least width, in characters, of a column with readable text."""
 
 
 def time_of(moment: datetime | None) -> str:
-    """A time as people read it, without the zone: all are UTC."""
+    """A time in UTC, without the zone; "" for None."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if moment else ""
 
 
 def utc(moment: datetime | None) -> str:
-    """A time among others that may be missing: with the zone, or nothing."""
+    """A time in UTC, with the zone; "" for None."""
     return f"{time_of(moment)} UTC" if moment else ""
 
 
@@ -64,7 +64,7 @@ def print_line(line: str, *, err: bool = False) -> None:
 
 
 def print_fields(fields: Mapping[str, str | Text]) -> None:
-    """Name and value a line, without the empty ones. A word that has no room beside the names stands below its name."""
+    """Print a line for each value that is not empty. If a word has no room beside the names, values go below the names."""
     cells = {name: _cell(value) for name, value in fields.items() if value}
     if not cells:
         return
@@ -81,9 +81,9 @@ def print_fields(fields: Mapping[str, str | Text]) -> None:
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str | Text]], *folded: str) -> None:
-    """A table where only the columns `folded` are narrowed (none = any), and never within a word: an id stays whole.
+    """Print a table. Only the columns `folded` (none = any) become narrow, and no word is broken, so an id stays whole.
 
-    Where the terminal is too narrow for that, each row is a card of names and values. Piped, a row is a line.
+    On a narrower terminal, each row is a card of names and values. Piped, each row is a line.
     """
     cells = [tuple(Text(title, "bold") for title in titles), *(tuple(map(_cell, row)) for row in rows)]
     columns = list(zip(*cells, strict=True))
@@ -115,7 +115,7 @@ def _longest_word(text: Text) -> int:
 
 
 def _fitted(room: int, natural: Sequence[int], least: Sequence[int]) -> list[int]:
-    """The columns' widths: what each asks for, taken from the widest where there is no room, and never less than the least."""
+    """The widths of the columns. Without room, the widest columns become narrower, but never narrower than `least`."""
     widths = list(natural)
     while sum(widths) > room:
         widest = max(range(len(widths)), key=lambda n: (widths[n] > least[n], widths[n]))
@@ -124,7 +124,7 @@ def _fitted(room: int, natural: Sequence[int], least: Sequence[int]) -> list[int
 
 
 def _print_grid(rows: Sequence[Sequence[Text]], widths: Sequence[int]) -> None:
-    """Rows of cells, each folded between words to the width of its column."""
+    """Print rows of cells, folded between words to the widths of their columns."""
     grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, len(_GAP), 0, 0))
     for width in widths:
         grid.add_column(width=max(1, width), overflow="fold")
@@ -142,10 +142,10 @@ def _cell(value: str | Text) -> Text:
 
 
 def with_answer(words: str, answer: str) -> str:
-    """What is said of a destination, with an excerpt of what it has answered, if that is known."""
+    """A text about a destination, with an excerpt of its answer if there is one."""
     return f"{words}; it answered: {answer}" if answer else words
 
 
 def printable(text: str) -> str:
-    """Text that can't steer a terminal: leads hold what strangers wrote."""
+    """Text that can't steer a terminal. Leads hold text of strangers."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

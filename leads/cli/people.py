@@ -1,4 +1,4 @@
-"""`access` and `erase`: what is held about a person, and its end.
+"""`access` and `erase`: show the data about a person, or erase it.
 
 The address comes from standard input, so that no process list or shell history shows it.
 """
@@ -29,8 +29,8 @@ def access(context: typer.Context, after: After = "") -> None:
 
     The command asks for the address or reads it from standard input, so that no process list or history shows it.
 
-    Looked through are the ledger, the queues, and bodies that can't be read. Leads of other people that mention the address are
-    named by their ids alone. What CRMs hold is listed with links.
+    The command searches the ledger, the queues, and bodies that can't be read. It lists leads of other people that mention the
+    address by id only, and records in CRMs by link.
     """
     email = _address()
     held: dict[str, Any] = {}
@@ -54,8 +54,9 @@ def erase(
 
     The command asks for the address or reads it from standard input, so that no process list or history shows it.
 
-    Says of each row what was done, and NOT ERASED of what is left for you, such as records in CRMs: exit status 5 then. What has
-    not been delivered is not sent any more. It can't be undone; it can be done again, and goes on where it was cut off.
+    The command prints what it did with each row, and NOT ERASED for what you must erase, such as records in CRMs (exit status
+    5). The app sends no undelivered lead of the customer. You can't undo an erasure. You can repeat it, or continue it
+    after an interruption.
     """
     email = _address()
     if not (dry_run or yes) and not confirm("Erase all that is held about this address, for good?", otherwise="--yes"):
@@ -76,17 +77,17 @@ def erase(
 
 
 def _left(trails: list[ErasureEntry], handed_over: list[HandedOver]) -> int:
-    """How much of what is listed is not erased."""
+    """The number of listed entries that are not erased."""
     return sum(trail.left for trail in trails) + sum(not one.removed for one in handed_over)
 
 
 def _address() -> str:
-    """The address: from standard input, or asked for. Raises `Invalid` for a malformed address, without repeating it."""
+    """The address, from standard input or a person. Raises `Invalid`, whose text does not repeat a malformed address."""
     text = typer.prompt("E-mail address") if sys.stdin.isatty() else sys.stdin.readline()
     try:
         return EmailMatcher.parse(text).email
     except ValueError as error:
-        raise Invalid(f"e-mail: {error}; it is read from standard input") from None
+        raise Invalid(f"e-mail: {error}; give the address on standard input") from None
 
 
 def _print(trails: list[ErasureEntry], handed_over: list[HandedOver], looked_at: int, *, dry_run: bool) -> None:
@@ -102,9 +103,7 @@ def _print(trails: list[ErasureEntry], handed_over: list[HandedOver], looked_at:
         print_table(("to", "record", ""), list(rows), "record")
     if left := _left(trails, handed_over):
         print_line("")
-        print_line(
-            f"NOT ERASED: {left} of what is listed. It is left to you: out of the app's reach, or yours to decide."
-        )
+        print_line(f"NOT ERASED: {left} of the listed entries. The app can't reach them or leaves the decision to you.")
 
 
 def _where(one: HandedOver) -> str:

@@ -1,6 +1,6 @@
-"""Profiles: the deployed apps that somebody works with, by name, each with where its key comes from.
+"""Profiles: deployed apps by name, each with the source of its key.
 
-They are in one file of the user's own configuration, which other users can't read.
+They are in one file of the user's configuration, which other users can't read.
 """
 
 import os
@@ -23,7 +23,7 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 class KeyInAzure(BaseModel):
-    """A key that the Azure CLI is asked for at each command, and that is kept nowhere."""
+    """The function app whose key each command takes from the Azure CLI. The key is not saved."""
 
     model_config = ConfigDict(extra="forbid")
     group: str
@@ -52,7 +52,7 @@ class Profile(BaseModel):
 
     @property
     def uses_environment(self) -> bool:
-        """Whether key and token come from the environment. A profile with a source of its own never mixes in the environment."""
+        """Whether key and token come from the environment. A profile with another source ignores the environment."""
         return not (self.key or self.key_in_azure or self.token_resource)
 
     @property
@@ -89,17 +89,17 @@ class Profile(BaseModel):
 
 
 class Profiles(BaseModel):
-    """All profiles by name, and the one that is used where nothing else is said, "" if none."""
+    """All profiles by name. `current`: the profile for commands without --app and LeadsStorage, "" for none."""
 
     model_config = ConfigDict(extra="forbid")
     current: str = ""
     apps: dict[Annotated[str, Field(pattern=f"^{NAME.pattern}$")], Profile] = {}
 
     def named(self, name: str) -> Profile:
-        """The profile of this name. Raises `SettingsError` that names those there are."""
+        """The profile of this name. Raises `SettingsError`, which lists the known names."""
         if name not in self.apps:
             there_are = f"there are {', '.join(sorted(self.apps))}" if self.apps else "no profile exists yet"
-            raise SettingsError(f"--app: no profile is called {name} ({there_are}); leads login makes one")
+            raise SettingsError(f"--app: no profile is called {name} ({there_are}); leads login saves one")
         return self.apps[name]
 
 
@@ -108,22 +108,22 @@ def file_of_profiles() -> Path:
 
 
 def read_profiles() -> Profiles:
-    """What the file holds. Raises `SettingsError` where it can't be read, or others can."""
+    """The profiles in the file. Raises `SettingsError` if the file is unusable, or if other users can read it."""
     file = file_of_profiles()
     try:
         if os.name == "posix" and file.stat().st_mode & 0o077:
-            raise SettingsError(f"{file}: others can read it, and it may hold keys: chmod 600 {file}")
+            raise SettingsError(f"{file}: other users can read this file, which may hold keys: chmod 600 {file}")
         return Profiles.model_validate_json(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return Profiles()
     except OSError as error:
         raise SettingsError(f"{file}: can't be read ({error.strerror})") from None
     except ValidationError:
-        raise SettingsError(f"{file}: is not a file that leads login wrote; remove it and log in again") from None
+        raise SettingsError(f"{file}: was not written by leads login; remove the file and log in again") from None
 
 
 def write_profiles(profiles: Profiles) -> None:
-    """Replace the file as a whole; its mode is 0600. Raises `SettingsError`."""
+    """Replace the file, with the mode 0600. Raises `SettingsError`."""
     file = file_of_profiles()
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -136,11 +136,11 @@ def write_profiles(profiles: Profiles) -> None:
 
 
 def _az(*words: str) -> str:
-    """What the Azure CLI prints (Microsoft Learn, "az functionapp function keys" and "az account"). Raises `OutOfReach`."""
+    """The output of the Azure CLI (Microsoft Learn, "az functionapp function keys" and "az account"). Raises `OutOfReach`."""
     program = shutil.which("az")
     if program is None:
         raise OutOfReach(
-            "az: the Azure CLI is not installed, and this profile gets its key from it; install it, or log in again"
+            "az: this profile gets its key from the Azure CLI, which is not installed; install it, or log in again"
         )
     try:
         done = subprocess.run([program, *words], capture_output=True, text=True, timeout=AZ_SECONDS, check=False)  # noqa: S603

@@ -1,4 +1,4 @@
-"""The commands of the program. Each is imported when it runs: help and completion need only names and summaries."""
+"""The commands of the program. A command is imported when it runs, because help and completion need only its summary."""
 
 from importlib import import_module
 from typing import Any, Final, NamedTuple
@@ -45,9 +45,9 @@ COMMANDS: Final = {
     "connections": Listed(
         "connections", "group", "Connections, which destinations with the same address and sign-in share."
     ),
-    "login": Listed("login", "login", "Keep an app's address, and the place of its key, under a name."),
+    "login": Listed("login", "login", "Save an app's address, and the place of its key, under a name."),
     "logout": Listed("login", "logout", "Remove an app's profile and its key."),
-    "use": Listed("login", "use", "Choose the app that is used without --app and LeadsStorage."),
+    "use": Listed("login", "use", "Choose the app for commands without --app and LeadsStorage."),
     "profiles": Listed("login", "profiles", "List the known apps and where the key of each comes from."),
     "import": Listed("imports", "group", "Import leads from a list or another table."),
 }
@@ -57,7 +57,7 @@ FOR_NO_APP: Final = frozenset({"login", "logout", "use", "profiles"})
 
 
 class Program(TyperGroup):
-    """All commands. Until one runs, a stand-in that only has its summary is in its place."""
+    """All commands. A placeholder with the summary represents each command until the command runs."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -66,8 +66,8 @@ class Program(TyperGroup):
             self.add_command(TyperCommand(name, help=listed.summary))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name, stand_in, rest = super().resolve_command(ctx, args)
-        return name, stand_in and load(name or ""), rest
+        name, placeholder, rest = super().resolve_command(ctx, args)
+        return name, placeholder and load(name or ""), rest
 
 
 def load(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What the commands have in common: asking the app, and asking a person."""
+"""Helpers of the commands: they ask the app, or a person."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -22,18 +22,18 @@ OfferId = Annotated[
 
 
 def ask(context: typer.Context, run: Callable[[*Parts, RequestT], AnswerT], request: RequestT) -> AnswerT:
-    """Carry out an operation, wherever the command line has been told to."""
+    """Carry out an operation in the app that the command line names."""
     transport: Transport = context.obj
     return transport.ask(run, request)
 
 
 def from_flags(model: type[ModelT], **flags: object) -> ModelT:
-    """What is asked for by the flags that were given; the others are as the model has them. Raises pydantic's error."""
+    """A request with the given flags; None is the model's default. Raises pydantic's error."""
     return model.model_validate({name: value for name, value in flags.items() if value is not None})
 
 
 def nothing_found(what: str, wanted: Mapping[str, object]) -> str:
-    """Says that there is nothing of what was asked for: nothing is wrong with asking."""
+    """The text for an empty result, with the filter that was given."""
     named = [f"{name.replace('_', ' ')} {_shown(value)}" for name, value in wanted.items() if value not in {None, ""}]
     return f"No {what}{' with ' if named else ''}{', '.join(named)}."
 
@@ -43,7 +43,7 @@ def _shown(value: object) -> str:
 
 
 def confirm(question: str, *, otherwise: str, from_standard_input: bool = False) -> bool:
-    """Ask at the terminal; Enter alone means no. Raises `Invalid` without a terminal."""
+    """Ask at the terminal; Enter alone means no. Raises `Invalid`, which names the flag `otherwise`, without a terminal."""
     if from_standard_input or not sys.stdin.isatty():
         raise Invalid(f"{otherwise}: is needed, because this is not a terminal: {question}")
     return typer.confirm(question)

@@ -41,7 +41,7 @@ from leads.pipeline.replay import Replay
 def replay(
     context: typer.Context,
     lead_id: Annotated[
-        str, typer.Argument(metavar="LEAD", help="A lead's id, or its beginning; without one, say which with options.")
+        str, typer.Argument(metavar="LEAD", help="A lead's id, or its beginning. Without it, options select leads.")
     ] = "",
     to: Annotated[
         str | None, typer.Option("--to", metavar="NAME", help="Only to the destination of this name.")
@@ -67,7 +67,7 @@ def replay(
     state: Annotated[
         str,
         typer.Option(
-            help="Those that are dead_letter, held, crashed, or retry (waiting for their next try).",
+            help="The state of the leads: dead_letter, held, crashed, or retry (they wait for the next attempt).",
             autocompletion=states,
         ),
     ] = "dead_letter",
@@ -78,10 +78,10 @@ def replay(
 ) -> int:
     """Send leads again: one, or many that have not arrived.
 
-    Whatever was delivered is left alone. Leads go out at five a second, behind those that come in.
+    Delivered leads are not sent. Leads go out at five a second, after new leads.
 
-    A correction is sent as a lead of its own, and the original stays in the ledger beside it. Corrections are read from a file
-    or from standard input, because others can read arguments.
+    A correction is a new lead, and the ledger keeps the original. The command reads corrections from a file or from standard
+    input, because others can read arguments.
 
     \b
     python -m leads replay 20260131235959999-0123456789ab-c
@@ -102,7 +102,7 @@ def replay(
 
 def _correction(fields: str, lead: str) -> dict[str, object]:
     if fields and lead:
-        raise Invalid("--fields: leave it out where the whole lead is given with --lead")
+        raise Invalid("--fields: leave it out, because --lead gives the whole lead")
     if lead:
         return {"lead": text_of_body(read_bytes(lead))[0]}
     return {"fields": read_json(read_bytes(fields))} if fields else {}

@@ -1,4 +1,4 @@
-"""`report`: the numbers of the last days, for a person, a script or a spreadsheet."""
+"""`report`: numbers of the last days, for a person, a script or a spreadsheet."""
 
 from collections import Counter
 from enum import StrEnum
@@ -18,7 +18,7 @@ _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
 class By(StrEnum):
-    """What a row of the table stands for, instead of a day."""
+    """What a row of the table counts, instead of a day."""
 
     OFFER = "offer"
     SOURCE = "source"
@@ -34,7 +34,7 @@ def report(
 ) -> None:
     """Show how many leads came in the last 30 days, how far customers came, and how long leads took to the CRM.
 
-    Test leads, imported leads and redeliveries do not count. A repeat is a lead of a customer who had said the same before.
+    Test leads, imported leads and redeliveries do not count. A repeat is a lead of a customer who did the same before.
     Countries with fewer than 5 leads are "other". The numbers hold no personal data. Days are UTC.
     """
     if by and shape is not Shape.TABLE:

@@ -1,4 +1,4 @@
-"""The settings of a destination type as its JSON Schema describes them: nothing here knows of any one type."""
+"""The settings of a destination type, from its JSON Schema. No code here knows a type."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from leads.operations.destination_types import DestinationType
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting. `kind` says in a word or two what it asks for."""
+    """A setting. `kind`: the values in a word or two, such as `string`."""
 
     name: str
     title: str
@@ -23,7 +23,7 @@ class Setting:
 
     @property
     def is_plain(self) -> bool:
-        """Whether a value is written as it is. Others, such as numbers, lists and objects, are written as JSON."""
+        """Whether a person writes the value as it is. Numbers, lists and objects are written as JSON."""
         return " | " in self.kind or not _PLAIN.isdisjoint(self.kind.split(" or "))
 
 
@@ -33,7 +33,7 @@ _PLAIN: Final = frozenset({"string", _SECRET})
 
 
 def settings_of(found: DestinationType) -> list[Setting]:
-    """The settings in the order in which they are asked for."""
+    """The settings, in the order of the questions."""
     schema: dict[str, Any] = found.settings_schema
     required = schema.get("required", [])
     return [

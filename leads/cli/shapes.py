@@ -1,4 +1,4 @@
-"""How answers are printed: as a table for people, or as JSON, lines of JSON or CSV for scripts. The same for all commands."""
+"""The shapes of an answer: a table for people, or JSON, lines of JSON or CSV for scripts."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -24,7 +24,7 @@ class Shape(StrEnum):
 
 
 class OneShape(StrEnum):
-    """How an answer is printed that is no list."""
+    """How an answer is printed that is not a list."""
 
     TABLE = "table"
     JSON = "json"
@@ -39,7 +39,7 @@ ListShape = Annotated[
     ),
 ]
 AnswerShape = Annotated[
-    OneShape, typer.Option("--output", help="A table, or json for scripts. --json is short for it.")
+    OneShape, typer.Option("--output", help="A table, or json for scripts. --json is short for json.")
 ]
 
 
@@ -56,7 +56,7 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if len(shapes_in(args)) > 1 and any(param.name == "shape" for param in self.params):
-            ctx.fail("--output: is said twice; leave one of them out")
+            ctx.fail("--output: is given twice; leave one out")
         return super().parse_args(ctx, args)
 
 
@@ -72,14 +72,14 @@ def shapes_in(arguments: Sequence[str]) -> set[str]:
 
 
 def columns_of(kind: type[Any]) -> list[str]:
-    """The names of what rows of a model or dataclass hold."""
+    """The names of the fields of a model or dataclass."""
     if hasattr(kind, "model_fields"):
         return [name for name, field in kind.model_fields.items() if not field.exclude]
     return [field.name for field in fields(kind)]
 
 
 def print_list(shape: Shape, columns: Sequence[str], rows: Sequence[object], whole: object) -> bool:
-    """Print rows for a script, `whole` being all of the answer as JSON. False where a table is asked for: it is the caller's."""
+    """Print the rows for a script, or `whole` as JSON. False, and nothing printed, if the caller is to print a table."""
     match shape:
         case Shape.TABLE:
             return False

@@ -1,4 +1,4 @@
-"""`status`: the app at a glance, and whether it needs a person."""
+"""`status`: shows the app at a glance, and whether it needs a person."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -27,7 +27,7 @@ def status(context: typer.Context, shape: AnswerShape = OneShape.TABLE) -> int:
     print_fields(
         {
             "release": found.release,
-            "offers": ", ".join(found.offers) or f"none; to set one: {hints.command('offers', 'connect')}",
+            "offers": ", ".join(found.offers) or f"none; to set an offer: {hints.command('offers', 'connect')}",
             "last 24 hours": _recent(found),
             "undelivered": _counts(found.undelivered),
             "oldest": _oldest(found.oldest_undelivered),
@@ -44,7 +44,7 @@ def status(context: typer.Context, shape: AnswerShape = OneShape.TABLE) -> int:
 
 
 def _recent(found: Status) -> str:
-    """What became of the leads of the last 24 hours."""
+    """The states of the leads of the last 24 hours."""
     unconfirmed = found.unconfirmed_of_last_24_hours
     more = f", of the newest {COUNTED_AT_MOST} leads" if sum(found.last_24_hours.values()) == COUNTED_AT_MOST else ""
     return (
@@ -53,7 +53,7 @@ def _recent(found: Status) -> str:
 
 
 def _counts(counts: Mapping[State, int], notes: Mapping[State, str] = MappingProxyType({})) -> str:
-    """How many are in each state, most first."""
+    """The number of leads in each state, the largest first."""
     most_first = sorted((state for state in State if counts.get(state)), key=lambda state: -counts[state])
     return ", ".join(f"{counts[state]} {state}{notes.get(state, '')}" for state in most_first) or "none"
 

@@ -1,4 +1,4 @@
-"""Long work at the shell: step after step, with how far it has come, and how to end it or take it up again."""
+"""Long work at the shell: runs it in steps, shows progress, and says how to continue after an interruption."""
 
 import signal
 import sys
@@ -39,9 +39,9 @@ def in_steps(
     request: PartT,
     after: str = "",
 ) -> Iterator[StepT]:
-    """The answer of every step, from `after` on. The line of `show_progress` is gone when they end.
+    """The answer of each step, from `after` on. Removes the line of `show_progress` at the end.
 
-    A time such as 3d is fixed once, in `request`, and does not move with each step.
+    `request` fixes a time such as 3d once, for all steps.
     """
     try:
         while True:
@@ -54,12 +54,12 @@ def in_steps(
     except BaseException as error:
         end_progress()
         if after and not isinstance(error, Invalid):
-            print_line(f"Cut off; to go on there: {hints.again('--after', after)}", err=True)
+            print_line(f"Interrupted; to continue: {hints.again('--after', after)}", err=True)
         raise
 
 
 def show_progress(text: str) -> None:
-    """Show progress on a line that the next one replaces; nothing without a terminal."""
+    """Show progress on a line that the next call replaces. Prints nothing without a terminal."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{text}")
         sys.stderr.flush()
@@ -72,13 +72,13 @@ def end_progress() -> None:
 
 @contextmanager
 def until_interrupted() -> Iterator[Callable[[float], bool]]:
-    """Give a function that waits for some seconds. It ends early, and returns that, when a person presses Ctrl-C.
+    """Give a function that waits for some seconds. Ctrl-C ends the wait early, and the function returns True.
 
-    A request that is under way is not interrupted. A second Ctrl-C interrupts as ever.
+    Ctrl-C does not interrupt a request in progress. A second Ctrl-C interrupts the program.
     """
     pressed: SimpleQueue[None] = (
         SimpleQueue()
-    )  # unlike an Event, a signal handler may set it off: its put() never waits
+    )  # a signal handler may call its put(), which never waits; an Event has a lock
 
     def note(*_: object) -> None:
         signal.signal(signal.SIGINT, before)

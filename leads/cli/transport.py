@@ -1,4 +1,4 @@
-"""How the command line reaches the app: its storage directly, or the deployed app over HTTP. The operations are the same."""
+"""Carries out operations for the command line: on the storage directly, or over HTTP by the deployed app."""
 
 import os
 import re
@@ -29,12 +29,12 @@ from leads.platform.storage import CLI_TIMEOUTS
 _STORAGE: Final = "LEADSSTORAGE"
 CONNECT_SECONDS: Final = 10
 ANSWER_SECONDS: Final = 150
-"""Longer than any operation takes, with a cold start before it."""
+"""Longer than any operation with a cold start before it."""
 HURRIED_SECONDS: Final = 3
-"""For completion: somebody waits at the Tab key."""
+"""For completion, because a person waits after the Tab key."""
 _HEADER_VALUE: Final = re.compile(r"[!-~]+")
 _BASE: Final = re.compile(f"/api/({'|'.join((*LEVEL_OF_KEY, SIGNED_IN))})$")
-"""What may follow the app's address: the function that the key belongs to, or `signed-in` for a token without a key."""
+"""The suffix of an address: the function of the key, or `signed-in` for a token without a key."""
 _PROBLEMS: Final = {problem.status: problem for problem in PROBLEMS}
 
 RequestT = TypeVar("RequestT", bound=Request)
@@ -49,11 +49,11 @@ class Transport(Protocol):
         """Whether an operation can run without asking a person or another program for credentials."""
 
     def ask(self, run: Callable[[*Parts, RequestT], AnswerT], request: RequestT) -> AnswerT:
-        """What the operation `run` answers. Raises what `leads.operations.problems.FAILURES` lists, or `OutOfReach`."""
+        """The answer of the operation `run`. Raises the errors of `leads.operations.problems.FAILURES`, or `OutOfReach`."""
 
 
 class StorageTransport:
-    """By the storage account itself, with the person's own Azure login or a connection string."""
+    """Uses the storage account, with the person's Azure login or a connection string."""
 
     is_at_hand = True
 
@@ -72,8 +72,7 @@ class StorageTransport:
 
 
 class HttpTransport:
-    """By the management API of a deployed app, with the key of its function `manage`, or of the one that the address names; or
-    with a token of Entra ID alone."""
+    """Uses the management API of a deployed app, with a function's key, a token of Entra ID, or both."""
 
     def __init__(self, profile: Profile, *, hurried: bool = False) -> None:
         self._profile = profile
@@ -81,7 +80,7 @@ class HttpTransport:
         self.url, named = read_address(profile.url)
         self._function = named or (SIGNED_IN if profile.has_only_a_token else "manage")
         self._session = requests.Session()
-        self._session.auth = lambda request: request  # or a .netrc would have a say in it
+        self._session.auth = lambda request: request  # otherwise requests reads credentials from a .netrc file
 
     def ask(self, run: Callable[[*Parts, RequestT], AnswerT], request: RequestT) -> AnswerT:
         operation: Operation[RequestT, AnswerT] = BY_FUNCTION[run]
@@ -94,7 +93,7 @@ class HttpTransport:
             found: AnswerT = read_answer(operation, headers, answer.content)
         except ValidationError:
             raise OutOfReach(
-                f"{self.url} answers something else than this command line expects: is it this app, and of this release?"
+                f"{self.url} answers in an unknown format; check the address, and that both have the same release"
             ) from None
         return found
 
@@ -104,7 +103,7 @@ class HttpTransport:
 
     @cached_property
     def _credentials(self) -> dict[str, str]:
-        """The key, and a token if the app requires Entra ID; asked for or read once."""
+        """The headers with key and token, which are read or asked for once."""
         token = self._profile.token()
         key = "" if self._function == SIGNED_IN else self._profile.key_of(self._function)
         if not key and not token:
@@ -113,7 +112,7 @@ class HttpTransport:
         found |= {"Authorization": f"Bearer {token}"} if token else {}
         for name, value in ((KEY_VARIABLE, key), (TOKEN_VARIABLE, token)):
             if value and not _HEADER_VALUE.fullmatch(value):
-                raise SettingsError(f"{name}: holds a character that a key never has; copy it again")
+                raise SettingsError(f"{name}: has a character that no key has; copy the value again")
         return found
 
     def _send(self, method: str, path: str, headers: dict[str, str], body: bytes) -> requests.Response:
@@ -139,9 +138,9 @@ def read_address(text: str) -> tuple[str, str]:
 
 
 def reach(app: str, *, hurried: bool = False) -> Transport:
-    """The app of a profile's name or an address; without either the storage that the environment names, else the profile in use.
+    """The app of a profile's name or address. Without one: the storage in the environment, or else the current profile.
 
-    `hurried`: what does not answer within some seconds is out of reach. Raises `SettingsError`.
+    `hurried`: an answer may take a few seconds only. Raises `SettingsError`.
     """
     if not app and any(name.upper().startswith(_STORAGE) for name in os.environ):
         return StorageTransport(hurried=hurried)
@@ -166,7 +165,7 @@ def read_url(text: str) -> str:
     if parts.query or parts.fragment or parts.username is not None:
         raise SettingsError(f"--app: takes only the address; put the key into the environment variable {KEY_VARIABLE}")
     if parts.scheme == "http" and not _is_this_machine(host):
-        raise SettingsError("--app: must begin with https://, or the key could be read on its way")
+        raise SettingsError("--app: must begin with https://, because others could read the key on its way")
     return url
 
 
@@ -181,32 +180,36 @@ _WHERE_TOKENS_ARE: Final = "az account get-access-token --resource api://CLIENT_
 
 
 def _refused(answer: requests.Response, url: str, function: str) -> Problem | OutOfReach:
-    """The operation's own problem, or why it was not even asked."""
+    """The problem of the operation, or why the request did not reach the operation."""
     told = _problem_details(answer)
     status = answer.status_code
     if told and status in _PROBLEMS and (told.get("field") or status != 404):
         field, detail = told.get("field"), str(told.get("detail", ""))
         return _PROBLEMS[status](f"{field}: {detail}" if field else detail)
     if told and status in {404, 405}:
-        return OutOfReach(f"{url} has no such operation: it runs another release than this command line; use the same")
+        return OutOfReach(
+            f"{url} has no such operation: app and command line have different releases; use the same release"
+        )
     match status:
         case 401 if function == SIGNED_IN:
-            why = f"refuses the login (401); take a new token, of somebody who has an app role ({_WHERE_TOKENS_ARE})"
+            why = f"refuses the login (401); get a new token, for a user with an app role ({_WHERE_TOKENS_ARE})"
         case 401:
-            why = f"refuses the key (401); take that of the function {function}: {where_keys_are(function)}"
+            why = f"refuses the key (401); use the key of the function {function}: {where_keys_are(function)}"
         case 403:
-            why = f"refuses this machine or login (403); see its access restrictions, and {TOKEN_VARIABLE}"
+            why = f"refuses this machine or login (403); check its access restrictions, and {TOKEN_VARIABLE}"
         case 404 | 405:
             why = f"has no management API ({status}); check the address, and that the app is deployed there"
         case _ if 300 <= status < 400:
-            why = f"sends elsewhere ({status}); give the final address, and see {TOKEN_VARIABLE} for a login page"
+            why = (
+                f"redirects ({status}); give the final address, or set {TOKEN_VARIABLE} if it redirects to a login page"
+            )
         case _:
             why = f"answers {status}; try again, then look at the app's log"
     return OutOfReach(f"{url} {why}")
 
 
 def _problem_details(answer: requests.Response) -> dict[str, Any]:
-    """The problem that the app tells of, {} where it is not the app that answers."""
+    """The problem details that the app answers, {} if something else answers."""
     if not answer.headers.get("Content-Type", "").startswith("application/problem+json"):
         return {}
     try:

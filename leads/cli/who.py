@@ -1,4 +1,4 @@
-"""`whoami` and `audit`: what the command line may see and do, and who did what."""
+"""`whoami` and `audit`: show the rights of the command line, and who did what."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ from leads.operations.table import whoami as show_caller
 def whoami(context: typer.Context, shape: AnswerShape = OneShape.TABLE) -> None:
     """Show what the key allows: report, operate or personal.
 
-    With the storage account it is always personal.
+    With the storage account, the level is always personal.
     """
     found = ask(context, show_caller, Nothing())
     if shape is OneShape.JSON:
@@ -35,8 +35,8 @@ def audit(
 ) -> None:
     """List changes and views of personal data in the last year, newest first.
 
-    Who: `key` and the level of the key, the object id of a person or program in Entra ID, or `shell` for whoever has rights on
-    the storage account. Never a name.
+    Who: `key` and its level, the object id of a person or program in Entra ID, or `shell` for a person with rights on the
+    storage account. Never a name.
     """
     page = ask(context, list_audit, from_flags(AuditFilter, limit=limit, cursor=cursor))
     if not print_list(shape, columns_of(AuditEntry), page.entries, page):
@@ -47,7 +47,7 @@ def audit(
 
 def _print_audit(page: AuditPage) -> None:
     if not page.entries:
-        print_line("Nobody has changed anything or viewed personal data.")
+        print_line("No entries: nobody changed anything or viewed personal data.")
         return
     rows = [
         (time_of(each.at), each.kind.replace("_", " "), each.operation, each.about, each.level, each.who)

@@ -49,7 +49,7 @@ def test_an_offer_is_removed_only_after_a_word_about_its_waiting_leads_and_a_yes
     vendor.fails()
     pipeline.post()
     pipeline.run()
-    told = "contoso.crm: 1 delivery is still to be made. These leads become unrouted, and go to the first offer that takes them."
+    told = "contoso.crm: 1 delivery waiting. These leads become unrouted, and go to the first offer that takes them."
     refused = run("offers", "remove", "Contoso.CRM")
     assert (refused.status, refused.err.splitlines()[0].casefold()) == (2, told.casefold())
     assert refused.err.splitlines()[1].startswith("error: --yes: is needed")
@@ -74,7 +74,7 @@ def test_all_offers_can_be_saved_to_a_file_and_set_again(
 
 
 def test_offers_are_listed_as_a_table_with_a_line_for_each(run: Run, written: Write) -> None:
-    assert "every lead is kept as unrouted" in run("offers", "list").out
+    assert "the app keeps every lead as unrouted" in run("offers", "list").out
     run("offers", "set", written([OFFER | {"titles": [f"A rather long title number {n}" for n in range(9)]}]))
     title, line = run("offers", "list").out.splitlines()
     assert title.split("  ")[0] == "offer"

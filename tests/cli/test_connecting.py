@@ -265,7 +265,7 @@ def test_every_type_is_connected_by_its_own_questions(
                 terminal.answer((": ", wrong), f"\n{setting.name}", ": ", f"\n{setting.name}")
             terminal.answer((": ", answer))
             for reference in re.findall(r"(?:env|keyvault):([\w-]+)", answer):
-                terminal.wait_for("Put the secret into the ")
+                terminal.wait_for("Store the secret in the ")
                 terminal.wait_for(reference)
         terminal.answer(
             ("Check whether it is usable? [Y/n]: ", "n"),
@@ -290,7 +290,7 @@ def test_a_destination_that_is_connected_anew_is_asked_about_as_it_stands(
     pipeline.offer(TABLE | {"settings": {"table": "CrmLeads"}}, offer_id="a.b")
     with terminal_with("offers", "connect", "a.b", "--type", "azure_table") as terminal:
         terminal.answer(
-            "The offer has table. One of the same name is replaced, another one is added.",
+            "The offer has table. The same name replaces a destination, and a new name adds one.",
             ("Name of the destination within the offer [azure_table]: ", "table"),
             ("table [CrmLeads]: ", ""),
             ("connection_string (Enter: none): ", ""),
@@ -414,7 +414,7 @@ def test_a_preview_shows_every_request_as_a_person_reads_it(run: Run, pipeline: 
     assert shown[:2] == ["contact requested (PLT), source AzureMarketplace, country US", "goes to offer contoso.crm"]
     assert f"  POST {vendor.url}/send" in shown
     assert '        "email": "robin.oneil@example.com",' in shown
-    assert "  would skip it: when.stage: only purchase; the lead is contact_requested" in shown
+    assert "  would skip the lead: when.stage: only purchase; the lead is contact_requested" in shown
     assert vendor.calls == []
 
 
@@ -441,7 +441,7 @@ def test_a_lead_no_offer_takes_and_one_that_can_not_be_read_are_said_so(
 ) -> None:
     preview = ("offers", "preview", "--lead", written(a_lead(Description="\x1b[31mred")))
     shown = run(*preview).out
-    assert "No offer takes this lead: it would be kept as unrouted" in shown
+    assert "No offer takes this lead. The app would keep it as unrouted" in shown
     pipeline.offer(TABLE, offer_id="*")
     assert "\x1b" not in run(*preview).out
     written("{")
@@ -488,8 +488,8 @@ def test_where_no_worker_runs_that_is_said_after_the_time_limit(run: Run, pipeli
     pipeline.offer(crm(vendor.url))
     ran = run("offers", "test", "contoso.crm", "--timeout", "0")
     assert ran.status == 5
-    assert ran.err.startswith("Not there after 0 s: nothing has picked it up. Does the app run")
-    assert "About 1 messages are on the queue" in ran.err
+    assert ran.err.startswith("Not delivered after 0 s: nothing has picked it up. Check that the app runs")
+    assert "The queue holds about 1 messages" in ran.err
 
 
 def test_a_test_lead_that_is_to_be_tried_again_says_what_the_last_try_was(
@@ -501,7 +501,7 @@ def test_a_test_lead_that_is_to_be_tried_again_says_what_the_last_try_was(
     with working(pipeline):
         ran = run("offers", "test", "contoso.crm", "--timeout", "8")
     assert ran.status == 5
-    assert ran.err == "Not there after 8 s: crm: the last try was retry (503); it is tried on by itself\n"
+    assert ran.err == "Not delivered after 8 s: crm: the last try was retry (503); the app retries it\n"
     assert "crm: retry (503), " in ran.out
 
 

@@ -57,7 +57,7 @@ def test_the_report_names_each_row_and_what_is_in_the_crm(run_with: Run, lead: s
     for ran in (told, done):
         assert "LeadLedger" in ran.out
         assert re.search(rf"contoso.crm crm \(recording\) +{lead} +NOT ERASED: erase it there", ran.out)
-        assert ran.out.splitlines()[-1].startswith("NOT ERASED: 1 of what is listed.")
+        assert ran.out.splitlines()[-1].startswith("NOT ERASED: 1 of the listed entries.")
         assert EMAIL not in ran.out + ran.err
     assert "2 of them about this person. What would be done:" in told.out
     assert leftovers(fresh_storage, [EMAIL]) == []
@@ -86,7 +86,7 @@ def test_what_could_not_be_taken_from_the_queue_is_said_and_left_for_a_person(
     done = run_with(EMAIL, "erase", "--yes")
     assert done.status == 5
     assert "NOT ERASED: another person's lead that mentions the address" in done.out
-    assert done.out.splitlines()[-1].startswith("NOT ERASED: 1 of what is listed.")
+    assert done.out.splitlines()[-1].startswith("NOT ERASED: 1 of the listed entries.")
 
 
 def test_without_anybody_to_ask_it_needs_yes_and_an_address_it_can_read(
@@ -96,7 +96,7 @@ def test_without_anybody_to_ask_it_needs_yes_and_an_address_it_can_read(
     for wrong in ("", "Ada", "\n"):
         for command in (("erase", "--yes"), ("access",)):
             refused = one_line(run_with(wrong, *command), 2)
-            assert refused == "e-mail: must be an e-mail address; it is read from standard input"
+            assert refused == "e-mail: must be an e-mail address; give the address on standard input"
     assert pipeline.record(lead).lead is not None
 
 

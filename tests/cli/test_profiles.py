@@ -36,7 +36,7 @@ def az(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_login_keeps_address_and_key_where_only_the_user_can_read_them(command: Run, app: App, file: Path) -> None:
     ran = command("login", "prod", "--url", app.url)
     assert (ran.status, ran.err) == (0, "")
-    assert f"{app.url} takes it: level personal" in ran.out
+    assert f"{app.url} accepts the sign-in: level personal" in ran.out
     assert KEY not in ran.out
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
@@ -107,7 +107,7 @@ def test_an_azure_cli_that_fails_is_told_in_one_line(
     line = one_line(command(*words), 3)
     assert line == "az: functionapp function keys list has failed: Please run az login"
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert one_line(command(*words), 3).startswith("az: the Azure CLI is not installed")
+    assert one_line(command(*words), 3).startswith("az: this profile gets its key from the Azure CLI")
     assert one_line(command("use", "prod"), 2).startswith("--app: no profile is called prod (no profile exists yet)")
 
 
@@ -131,7 +131,7 @@ def test_profiles_are_listed_without_keys_and_forgotten(command: Run, app: App, 
     assert shown.out.splitlines()[1].split() == [*f"prod {app.url} key: kept in the file of profiles *".split()]
     (row,) = json.loads(command("profiles", "--json").out)
     assert row == {"name": "prod", "url": app.url, "source": "key: kept in the file of profiles", "current": True}
-    assert command("logout", "prod").out == "prod: forgotten\n"
+    assert command("logout", "prod").out == "prod: removed\n"
     assert KEY not in file.read_text()
     assert one_line(command("--app", "prod", "status"), 2).startswith("--app: no profile is called prod")
     assert one_line(command("offers", "list"), 2).startswith("No storage is configured")
@@ -144,7 +144,7 @@ def test_a_file_that_others_can_read_is_refused(command: Run, app: App, file: Pa
     assert one_line(command("offers", "list"), 2).endswith(f"chmod 600 {file}")
     file.chmod(0o600)
     file.write_text("{")
-    assert "is not a file that leads login wrote" in one_line(command("profiles"), 2)
+    assert "was not written by leads login" in one_line(command("profiles"), 2)
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_the_installed_program_speaks_of_itself_by_its_name(monkeypatch: pytest.
         assert shown.out.startswith("Usage: leads")
         assert "python -m leads" not in shown.out
         assert re.search(r"^  leads \w+", shown.out, re.MULTILINE)
-    assert run("offers", "list").out.endswith("To set one: leads offers connect\n")
+    assert run("offers", "list").out.endswith("To set an offer: leads offers connect\n")
     assert run("offers", "bogus").err.endswith("; for more: leads offers --help\n")
 
 

@@ -96,7 +96,7 @@ def test_what_is_no_list_comes_as_a_table_or_as_json(run: Run) -> None:
 def test_two_shapes_at_once_are_refused(run: Run) -> None:
     for flags in (("--json", "--csv"), ("--json", "--output", "csv"), ("--output=jsonl", "--output", "csv")):
         refused = run("leads", "list", *flags)
-        assert (refused.status, "is said twice" in refused.err) == (2, True)
+        assert (refused.status, "is given twice" in refused.err) == (2, True)
     assert run("leads", "list", "--follow", "--csv").err.startswith("error: --follow: can't be printed as csv")
 
 

@@ -89,9 +89,7 @@ def test_whoever_has_a_token_and_no_key_has_signed_in(site: Site, monkeypatch: p
     assert (asked.headers["authorization"], asked.headers["x-requested-with"]) == ("Bearer t0ken", "marketplace-leads")
     assert "x-functions-key" not in asked.headers
     site.response = Response(401)
-    assert refused(site).startswith(
-        "URL refuses the login (401); take a new token, of somebody who has an app role (az "
-    )
+    assert refused(site).startswith("URL refuses the login (401); get a new token, for a user with an app role (az ")
     monkeypatch.delenv(TOKEN_VARIABLE)
     with pytest.raises(SettingsError, match=r"^LEADS_APP_TOKEN: set it to an access token for the app"):
         reached(f"{site.url}/api/signed-in").ask(list_offers, Nothing())
@@ -155,11 +153,11 @@ def test_what_the_app_says_is_said_as_if_it_were_said_here(site: Site, status: i
 @pytest.mark.parametrize(
     ("status", "headers", "line"),
     [
-        (401, {}, "URL refuses the key (401); take that of the function manage: az functionapp function keys list "),
-        (403, {}, "URL refuses this machine or login (403); see its access restrictions, and LEADS_APP_TOKEN"),
+        (401, {}, "URL refuses the key (401); use the key of the function manage: az functionapp function keys list "),
+        (403, {}, "URL refuses this machine or login (403); check its access restrictions, and LEADS_APP_TOKEN"),
         (404, {}, "URL has no management API (404); check the address, and that the app is deployed there"),
         (405, {}, "URL has no management API (405); "),
-        (302, {"Location": "https://login.example.com/"}, "URL sends elsewhere (302); give the final address"),
+        (302, {"Location": "https://login.example.com/"}, "URL redirects (302); give the final address"),
         (500, {}, "URL answers 500; try again, then look at the app's log"),
         (502, {}, "URL answers 502; "),
         (503, {}, "URL answers 503; "),
@@ -179,13 +177,13 @@ def test_what_stands_before_the_app_is_told_apart_from_it(
 )
 def test_an_answer_that_is_none_of_ours_is_said_so(site: Site, body: bytes) -> None:
     site.response = Response(200, body, {"Content-Type": "application/json"})
-    assert refused(site).startswith("URL answers something else than this command line expects: is it this app")
+    assert refused(site).startswith("URL answers in an unknown format")
 
 
 @pytest.mark.parametrize("status", [404, 405])
 def test_an_app_of_another_release_that_lacks_the_operation_is_said_so(site: Site, status: int) -> None:
     site.problem(status, "GET /api/manage lists the addresses there are.")
-    assert refused(site).startswith("URL has no such operation: it runs another release than this command line")
+    assert refused(site).startswith("URL has no such operation: app and command line have different releases")
 
 
 def test_nobody_at_the_address_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +218,7 @@ def test_an_address_may_name_the_function_whose_key_is_given(site: Site, functio
     reached(f"{site.url}/api/{function}/").ask(list_offers, Nothing())
     assert site.journal[0].target == f"/api/{function}/offers"
     site.response = Response(401)
-    with pytest.raises(OutOfReach, match=f"take that of the function {function}: az .* --function-name {function}$"):
+    with pytest.raises(OutOfReach, match=f"use the key of the function {function}: az .* --function-name {function}$"):
         reached(f"{site.url}/api/{function}").ask(list_offers, Nothing())
 
 
@@ -260,6 +258,6 @@ def test_a_key_is_never_guessed(monkeypatch: pytest.MonkeyPatch, site: Site) -> 
     with pytest.raises(SettingsError, match=r"^LEADS_APP_KEY: set it to the key of the function manage"):
         read_key("manage")
     monkeypatch.setenv(KEY_VARIABLE, "two words")
-    with pytest.raises(SettingsError, match=r"^LEADS_APP_KEY: holds a character that a key never has"):
+    with pytest.raises(SettingsError, match=r"^LEADS_APP_KEY: has a character that no key has"):
         reached(site.url).ask(list_offers, Nothing())
     assert site.journal == []

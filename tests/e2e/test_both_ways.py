@@ -209,7 +209,7 @@ def test_the_key_is_asked_for_and_not_shown_and_that_of_another_function_opens_n
     for function in ("accept_lead", "lead_status"):
         ran = process("--app", url, "status", environment={KEY_VARIABLE: keys[function]})
         line = one_line(ran, 3)
-        assert line.startswith(f"{url} refuses the key (401); take that of the function manage: az functionapp ")
+        assert line.startswith(f"{url} refuses the key (401); use the key of the function manage: az functionapp ")
         assert keys[function] not in line
     nobody_to_ask = process("status", environment={"LEADS_APP_URL": url})
     assert one_line(nobody_to_ask, 2).startswith("LEADS_APP_KEY: set it to the key of the function manage")

@@ -178,4 +178,4 @@ def test_whoever_has_the_storage_has_the_level_personal(run: Run) -> None:
         "personal_data": True,
     }
     assert "everything, personal data included" in run("whoami").out
-    assert run("audit").out == "Nobody has changed anything or viewed personal data.\n"
+    assert run("audit").out == "No entries: nobody changed anything or viewed personal data.\n"

@@ -156,7 +156,7 @@ def test_without_any_storage_the_rest_is_said(monkeypatch: pytest.MonkeyPatch, r
     ran = run("doctor")
     assert ran.status == 5
     assert "wrong  settings  LeadsStorage  no storage is configured: set it to a connection string" in ran.out
-    assert "Looked at from this machine" in ran.err
+    assert "Checked from this machine" in ran.err
 
 
 def test_a_connection_string_that_is_none_is_one_finding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ def test_a_file_that_is_there_already_is_replaced_only_if_that_is_asked_for(
     file = tmp_path / "leads.csv"
     file.write_text("mine")
     line = one_line(run("export", "--output", str(file)), 2)
-    assert line == f"--yes: is needed, because this is not a terminal: Replace {file}, which is there already?"
+    assert line == f"--yes: is needed, because this is not a terminal: {file} exists. Replace it?"
     assert run("export", "--output", str(file), "--dry-run").status == 0
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("leads.csv", "mine")]
     assert run("export", "--output", str(file), "--yes").status == 0
@@ -142,7 +142,7 @@ def test_cut_off_it_says_where_to_go_on_and_the_file_is_whole_then(
     cut = run("export", "--output", str(file))
     assert cut.status == 130
     assert not file.exists()
-    going_on = cut.err.splitlines()[0].removeprefix("Cut off; to go on there: python -m leads ")
+    going_on = cut.err.splitlines()[0].removeprefix("Interrupted; to continue: python -m leads ")
     assert run(*shlex.split(going_on)).status == 0
     assert file.read_bytes() == whole.read_bytes()
 

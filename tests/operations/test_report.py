@@ -185,7 +185,7 @@ def test_days_that_nobody_can_ask_for_are_refused_in_one_line(run: Run, days: st
 @pytest.mark.parametrize(
     ("flags", "field"),
     [
-        (("--csv", "--json"), "--output: is said twice"),
+        (("--csv", "--json"), "--output: is given twice"),
         (("--csv", "--by", "offer"), "--by: is for the table"),
         (("--output", "csv", "--by", "offer"), "--by: is for the table"),
     ],

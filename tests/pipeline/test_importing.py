@@ -543,7 +543,7 @@ def test_the_shell_imports_a_file_and_names_what_it_did_not_understand(
         "row 3: created_time can't be read as a time; write it as 2026-01-31 14:00:00, in UTC",
         "2 rows: 1 imported, 0 known already, 1 bad",
     ]
-    assert ran.err.splitlines()[0] == "Columns that mean nothing to a lead, kept with it: Stage"
+    assert ran.err.splitlines()[0] == "Unknown columns, kept with the lead: Stage"
     routed.run()
     assert len(vendor.calls) == 1
     assert "ada@example.com" not in ran.out + ran.err

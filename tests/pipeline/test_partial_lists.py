@@ -261,7 +261,7 @@ def test_a_list_without_addresses_is_refused_with_what_it_would_need(run: Run, c
     for command in (("reconcile",), ("import", "csv", "--only-record")):
         said = one_line(run(*command, file), 2)
         assert said.startswith(
-            "FILE: none of its columns holds an e-mail address, by which a customer is known (Referral ID, "
+            "FILE: none of its columns holds an e-mail address, which identifies a customer (Referral ID, "
         )
         assert said.endswith(
             "--map 'COLUMN=email' names one. Partner Center's analytics have none: download the list of Referrals > Leads"
