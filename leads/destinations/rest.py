@@ -96,15 +96,9 @@ class RestClient(ABC):
 
         If the vendor or `read` refuses the token, the request is sent a second time, with a new token.
         """
-        return self.request_with_token(lambda _: request, read, at_most)
-
-    def request_with_token(
-        self, build: Callable[[str], ApiRequest], read: Callable[[Answer], T], at_most: int = MAX_ANSWER_BYTES
-    ) -> T:
-        """As `request`, for a request whose body holds the token too."""
 
         def send(token: Token) -> T:
-            answer = self._exchange(build(token.value), token.value, at_most)
+            answer = self._exchange(request, token.value, at_most)
             self.raise_refusal(answer)
             return read(answer)
 

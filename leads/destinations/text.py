@@ -116,13 +116,8 @@ def fit_fields(
     }
 
 
-def chunk(text: str, limit: int) -> list[str]:
-    """The text in pieces of at most `limit` UTF-16 code units (at least 2). No character is split."""
-    return [text] if 2 * len(text) <= limit else pieces_of(text, limit)
-
-
-def pieces_of(parts: Sequence[str], limit: int) -> list[str]:
-    """The parts, joined to pieces of at most `limit` UTF-16 code units. No part is split."""
+def chunk(parts: Sequence[str], limit: int) -> list[str]:
+    """The parts, or a text's characters, joined to pieces of at most `limit` UTF-16 code units (at least 2). Splits no part."""
     found, start, units = [], 0, 0
     for index, part in enumerate(parts):
         size = len(part) + sum(character > "\uffff" for character in part)
@@ -141,7 +136,7 @@ _HTML_PART: Final = re.compile(r"<br>\n|&[a-z]+;|.", re.DOTALL)
 def chunk_html(text: str, limit: int) -> list[str]:
     """The text as HTML, in pieces of at most `limit` UTF-16 code units. No character, entity or tag is split."""
     html = escape(text, quote=False).replace("\n", _LINE_BREAK)
-    return [html] if 2 * len(html) <= limit else pieces_of(_HTML_PART.findall(html), limit)
+    return [html] if 2 * len(html) <= limit else chunk(_HTML_PART.findall(html), limit)
 
 
 def truncate_bytes(text: str, limit: int) -> str:

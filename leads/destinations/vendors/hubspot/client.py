@@ -15,9 +15,7 @@ from leads.destinations.rest import (
     PreviewingClient,
     RestClient,
     as_object,
-    json_object,
     json_objects,
-    json_request,
     json_texts,
 )
 from leads.destinations.vendor_errors import UNREADABLE, VendorError
@@ -109,10 +107,7 @@ class Client(RestClient):
 
     def scopes(self) -> list[str]:
         """The scopes of the token."""
-        found = self.request_with_token(
-            lambda token: json_request("POST", _SCOPES_PATH, {"tokenKey": token}), json_object
-        )
-        return json_texts(found.get("scopes"))
+        return json_texts(self.send_json("POST", _SCOPES_PATH, {"tokenKey": self._tokens.get().value}).get("scopes"))
 
 
 def _with_id(record: dict[str, Any]) -> dict[str, Any]:
