@@ -56,7 +56,7 @@ def parse_kept(body: bytes) -> Lead:
 
 
 def holds_a_field(lead: Lead) -> bool:
-    """Whether any field of a lead is known."""
+    """Whether the lead has any of a lead's fields, or anything about the customer."""
     return (
         any(getattr(lead, name) for name in TEXT_FIELDS) or bool(lead.customer_extra) or any(map(field_of, lead.extra))
     )

@@ -45,7 +45,7 @@ class OfferReferences:
         return [name for name in map(_folded, asked) if name]
 
     def unknown(self, offers: Sequence[Named]) -> list[str]:
-        """The names, folded, with priority over the first name of one of these offers. A title is given as ""."""
+        """The names, folded, before the first name that means one of these offers. A title is given as ""."""
         by_name = _names(offers)
         unknown = list(takewhile(lambda name: name not in by_name, self.names))
         title = "" if self.url.strip() else _folded(self.title)

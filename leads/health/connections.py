@@ -77,7 +77,7 @@ class Connections:
 
     @contextmanager
     def checking(self, connection_id: str) -> Iterator[None]:
-        """A block that one lead of this instance enters at a time. The others wait for up to `CHECK_WAIT_SECONDS`."""
+        """A block in which one lead of this instance checks the connection. Others wait up to `CHECK_WAIT_SECONDS` to enter."""
         with self._lock:
             lock = self._checks.setdefault(connection_id, Lock())
         taken = lock.acquire(timeout=max(0.0, min(CHECK_WAIT_SECONDS, deadline.remaining())))
