@@ -1,4 +1,4 @@
-"""The excerpt of an endpoint's answer: what refused is told, and nothing that the answer may repeat."""
+"""The excerpt of an endpoint's answer shows the refusal, and no secret or personal data that the answer repeats."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ NOTHING: dict[str, CheckResult] = {}
 
 
 class Anything(Destination):
-    """Checks itself by what it is given."""
+    """A destination with the given check."""
 
     Settings: ClassVar[type[DestinationSettings]] = DestinationSettings
 

@@ -1,4 +1,4 @@
-"""What a later stage changes in a record that is there: nothing that a person may have edited."""
+"""A later stage changes no value of a record that a person may have edited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a CRM answers, a check and a send end in a result: neither raises, and neither repeats what it was told."""
+"""After any answer of a CRM, a check and a send have a result. Neither raises, and neither repeats the answer."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ answers = st.builds(
 
 
 class Vendor:
-    """Answers what it was given, one after the other, and then the last one for ever."""
+    """Gives its answers one after the other, and then repeats the last answer."""
 
     def __init__(self, given: list[Answer]) -> None:
         self._given = list(given)

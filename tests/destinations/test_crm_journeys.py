@@ -29,7 +29,7 @@ CRMS = {
     for about, settings in kind.variants.items()
 }
 RATING = [name for name, (kind, _) in CRMS.items() if kind.ratings]
-"""Those that rate their records."""
+"""The CRMs that rate records."""
 SEARCHING = [name for name, (kind, _) in CRMS.items() if kind.without_search]
 """Those that look for a record by the address, and make one where the lead has none."""
 ONE_EACH = [name for name in CRMS if "," not in name]
@@ -79,7 +79,7 @@ def one(crm: CrmSubject) -> tuple[str, dict[str, Any]]:
 
 
 def told(crm: CrmSubject, leads: list[str]) -> list[str]:
-    """The lead that each stage tells of."""
+    """The lead of each stage."""
     return sorted(lead for text in crm.stages() for lead in leads if lead in text)
 
 

@@ -1,4 +1,4 @@
-"""A daily quota that all instances share: never more than the limit in any 24 hours, whoever takes at the same moment."""
+"""A daily quota that all instances share: never more than the limit in any 24 hours, also with concurrent uses."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def quota(connection_string: str, limit: int, account: str = "00Dxx0000001gER") 
 
 
 def take_all(taking: DailyQuota) -> int:
-    """Take until nothing is left. Returns how many that were."""
+    """Use up the quota. Returns the number of uses."""
     taken = 0
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The HTTP layer: what a vendor, a network or an attacker can do to a request, and what is made of it."""
+"""The HTTP layer against faults of vendors and networks, and against attackers."""
 
 from __future__ import annotations
 

@@ -292,7 +292,7 @@ def test_a_slot_costs_three_requests_and_its_calls_none(world: World) -> None:
 
 
 def test_a_slot_that_the_release_before_has_written_is_understood(world: World) -> None:
-    """It writes the ages of calls alone, and reads nothing else."""
+    """The earlier release writes and reads only the ages of calls."""
     for number in range(LIMIT.at_once):
         row = {"RowKey": f"lane;{number}", "holder": "", "wanted_by": "", "ages": "[5.0, 2.0]"}
         world.rows[row["RowKey"]] = (row, world.now, 1)

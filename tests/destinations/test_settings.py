@@ -1,4 +1,4 @@
-"""What a person is asked for when a destination is set up: every setting says what it is, and which of them are secrets."""
+"""The settings of destinations: each has a label and a description, and secrets are recognised."""
 
 from __future__ import annotations
 

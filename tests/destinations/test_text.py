@@ -1,4 +1,4 @@
-"""What a salesperson reads."""
+"""The texts that a salesperson reads."""
 
 from __future__ import annotations
 

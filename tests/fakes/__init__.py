@@ -1,1 +1,1 @@
-"""Stand-ins for vendors' clouds: they behave as the vendor documents, over TLS, on this machine."""
+"""Fakes of vendors' clouds, over TLS on this machine. They behave as the vendors document."""

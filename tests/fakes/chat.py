@@ -1,4 +1,4 @@
-"""An incoming webhook of a chat, such as Teams' or Slack's: keeps what is posted to it."""
+"""The incoming webhook of a chat, such as Teams or Slack. It keeps what is posted."""
 
 from __future__ import annotations
 

@@ -391,7 +391,7 @@ class Dataverse(VendorServer):
         return Response(200, {"IsValidForQueue": {"Value": self.leads_go_to_queues, "CanBeChanged": True}})
 
     def _privileges(self, user: str, function: str, options: Mapping[str, str]) -> Response:
-        """All that a user holds by their own roles, or what of the asked for they hold by these or by their teams'."""
+        """All rights of a user's own roles, or those among the asked rights that own and team roles give."""
         self._row("systemusers", user)
         held = self.rights if user == APP_USER else self.people_rights
         if function != "RetrieveUserPrivileges":
@@ -631,7 +631,7 @@ def _lead_defaults() -> dict[str, Any]:
 
 
 class _Shown(HTMLParser):
-    """What the note's rich text shows: tags go, but for line breaks, and white space is one space."""
+    """The visible text of a note's rich text: without tags except line breaks, with single spaces."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -53,7 +53,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Broken:
-    """An answer that goes wrong: whether the vendor acts before it, and what is put on the wire instead of the whole of it."""
+    """A broken answer: whether the vendor acts before it, and which bytes are sent instead."""
 
     acts: bool
     say: Callable[[BufferedIOBase, bytes], None] = lambda wire, whole: None
@@ -75,7 +75,7 @@ class VendorServer:
         self.journal: list[Request] = []
         self.fault: Callable[[Request], Fault] = lambda request: None
         self.busiest = 0
-        """The greatest number of requests that were under way at once."""
+        """The greatest number of concurrent requests."""
         self.lock = threading.RLock()
         self._busy = 0
         self._scheme = "https" if authority else "http"
@@ -106,7 +106,7 @@ class VendorServer:
 
     @contextlib.contextmanager
     def refusing_connections(self) -> Iterator[None]:
-        """Nobody listens until the block ends; what is connected is cut off."""
+        """Refuse connections until the block ends, and cut off the present ones."""
         port = self.port
         self._stop_listening()
         self._server.cut_all()
@@ -118,7 +118,7 @@ class VendorServer:
 
     @contextlib.contextmanager
     def with_certificate_of(self, authority: Authority) -> Iterator[None]:
-        """Its certificate is another authority's until the block ends."""
+        """Use a certificate of another authority until the block ends."""
         right, self._context = self._context, authority.server_context()
         self._server.cut_all()
         try:
@@ -130,7 +130,7 @@ class VendorServer:
         return self._context.wrap_socket(sock, server_side=True) if self._context else sock
 
     def fail_next(self, fault: Fault, when: Callable[[Request], bool] = lambda request: True) -> None:
-        """Do this to the next request that `when` chooses, once."""
+        """Apply this fault once, to the next request that `when` chooses."""
         left = [fault]
 
         def decide(request: Request) -> Fault:
@@ -143,7 +143,7 @@ class VendorServer:
         raise NotImplementedError
 
     def receive(self, request: Request) -> tuple[Response | None, Broken | None]:
-        """What the vendor answers, if it acts, and how that is broken, if it is."""
+        """The answer if the vendor acts, and the fault if the answer is broken."""
         with self.lock:
             self.journal.append(request)
             self._busy += 1
@@ -209,7 +209,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = do_TRACE = do_QUERY = _serve
 
     def log_message(self, format: str, *args: object) -> None:
-        """Stay quiet."""
+        """Log nothing."""
 
 
 def _on_the_wire(response: Response, with_body: bool) -> bytes:

@@ -35,7 +35,7 @@ ALL_SCOPES: Final = frozenset(
 SEARCH_LAG: Final = timedelta(seconds=30)
 ASSOCIATION_TYPES: Final = {"notes": 202, "tasks": 204}
 ENFORCED_SINCE: Final = "2026-09"
-"""From this version on, what an account requires of people is required of programs, too."""
+"""From this version on, the account's required properties are required of API clients too."""
 TEXT_CHARACTERS: Final = 65_536
 ASSOCIATIONS_A_PAGE: Final = 100
 _EMAIL: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}")
@@ -51,7 +51,7 @@ class Refused(Exception):
 
 @dataclass
 class Property:
-    """A property of contacts. `required` is a rule of the account's for people who create one."""
+    """A property of contacts. `required`: the account requires it of people who create a contact."""
 
     type: str = "string"
     options: tuple[str, ...] = ()
@@ -118,7 +118,7 @@ class HubSpot(VendorServer):
         self.has_expired = False
         self.scopes = set(ALL_SCOPES)
         self.tells_scopes = True
-        """Whether the account answers what a token may do: that address has no version."""
+        """Whether the account answers for a token's scopes. The address has no version."""
         texts = ("email", "firstname", "lastname", "phone", "company", "jobtitle", "country", "hubspot_owner_id")
         self.properties: dict[str, Property] = {name: Property() for name in texts}
         self.properties["lifecyclestage"] = Property("enumeration", ("subscriber", "lead", "customer"))
@@ -134,32 +134,32 @@ class HubSpot(VendorServer):
         self.hides_id = False
         """Whether the refusal of a taken e-mail address leaves out the contact's ID."""
         self.embeds_errors = False
-        """Whether it tells wrong values inside of the message, as older addresses do."""
+        """Whether wrong values are inside the message, as with older addresses."""
         self._ids = itertools.count(6001)
 
     def settings(self, secret: str) -> dict[str, Any]:
-        """Of a destination that delivers here; `secret` refers to the token."""
+        """The settings of a destination for this account. `secret` is the reference to the token."""
         return {"url": self.url, "service_key": secret}
 
     def set_secret(self, secret: str) -> None:
-        """From now on this token alone is right."""
+        """Replace the token."""
         self.token = secret
 
     def requests(self) -> int:
-        """How many requests there were."""
+        """The number of requests."""
         return len(self.journal)
 
     # what people do
 
     def add_contact(self, email: str, *, secondary: Sequence[str] = (), **values: str) -> Contact:
-        """A contact that a person has made."""
+        """Add a contact as a person."""
         made = Contact(str(next(self._ids)), secondary_emails=list(secondary))
         self.contacts[made.id] = made
         made.write({"email": email, **values}, "CRM_UI")
         return made
 
     def merge(self, loser: Contact, winner: Contact) -> None:
-        """Make one contact of two: the old id leads to the other one."""
+        """Merge two contacts. The old ID then leads to the other contact."""
         loser.merged_into = winner.id
         winner.secondary_emails += [loser.properties["email"], *loser.secondary_emails]
         for activity in [*self.notes.values(), *self.tasks.values()]:
@@ -343,7 +343,7 @@ class HubSpot(VendorServer):
         return Response(207, {"status": "COMPLETE", "results": shown, "numErrors": 1, "errors": [missing]})
 
     def _search(self, request: Request, version: str) -> Response:
-        """It knows a contact some moments after it was made, and primary addresses alone."""
+        """The search finds a contact some moments after its creation, and only by the primary address."""
         wanted = json.loads(request.body)["filterGroups"][0]["filters"][0]["value"]
         known = [contact for contact in self.living() if contact.created_at <= clock.now() - SEARCH_LAG]
         found = [_shown(contact, ()) for contact in known if contact.properties.get("email") == wanted]

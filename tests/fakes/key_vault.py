@@ -31,7 +31,7 @@ class Kept:
 
 
 class KeyVault(VendorServer):
-    """Gives the secrets that it holds to whoever has the identity's token. `read` are the names that were asked for with it."""
+    """Gives its secrets to a client with the identity's token. `read` are the names of the secrets that were read."""
 
     def __init__(self, authority: Authority) -> None:
         super().__init__(authority)

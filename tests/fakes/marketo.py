@@ -63,7 +63,7 @@ _TYPES: Final[Mapping[str, type]] = {"boolean": bool, "integer": int}
 
 @dataclass
 class Form:
-    """A form: its fields by REST name, with whether it insists on each, and the most characters that it takes."""
+    """A form: its fields by REST name, with whether each is required, and their greatest lengths."""
 
     fields: dict[str, bool]
     status: str = "approved"
@@ -119,17 +119,17 @@ class Marketo(VendorServer):
         self._last_id = 318_580
 
     def settings(self, secret: str) -> dict[str, Any]:
-        """Of a destination that delivers here; `secret` refers to the client secret."""
+        """The settings of a destination for this instance. `secret` is the reference to the client secret."""
         return {"munchkin_id": MUNCHKIN, "endpoint": self.url, "client_id": CLIENT, "client_secret": secret}
 
     # What a test reads
 
     def requests(self) -> int:
-        """How many calls the instance has had, tokens left out."""
+        """The number of calls to the instance, without token requests."""
         return len([request for request in self.journal if request.path.startswith("/rest/")])
 
     def most_in(self, seconds: float) -> int:
-        """The most calls that arrived in any such span."""
+        """The greatest number of calls in any such span."""
         times = sorted(self.arrivals)
         return max((bisect_left(times, start + seconds) - n for n, start in enumerate(times)), default=0)
 
@@ -139,7 +139,7 @@ class Marketo(VendorServer):
     # What a test does as a person
 
     def add_person(self, **values: Any) -> int:
-        """A person that somebody else has made, at a trade show perhaps."""
+        """Add a person as another user."""
         self._last_id += 1
         self.persons[self._last_id] = {"id": self._last_id}
         self._touch(self._last_id, values)
@@ -157,15 +157,15 @@ class Marketo(VendorServer):
         self._touch(winner, missing)
 
     def use_up_quota(self) -> None:
-        """Other integrations have made all calls of the day, which ends at midnight in US Central Standard Time."""
+        """Use up the day's calls. The day ends at midnight, US Central Standard Time."""
         self._used[self._day] = self.quota
 
     def set_secret(self, secret: str) -> None:
-        """From now on this one alone is right."""
+        """Replace the client secret."""
         self.secret = secret
 
     def revoke_tokens(self) -> None:
-        """Every token that was issued so far is refused from now on."""
+        """Refuse every token that was issued so far."""
         self.issued.clear()
 
     # Requests

@@ -637,7 +637,7 @@ def _token_error(error: str, description: str) -> Response:
 
 
 def _ui_error(error: Mapping[str, Any]) -> dict[str, Any]:
-    """An error as the UI API wraps it; a duplicate rule's is of another shape there."""
+    """An error in the wrapper of the UI API. A duplicate rule's error has another shape there."""
     rule = error.get("duplicateResut") or {"matchResults": []}
     matches = [
         {"apiName": match["entityType"], "matchRecordIds": [found["record"]["Id"] for found in match["matchRecords"]]}

@@ -1,4 +1,4 @@
-"""A certificate authority of the tests' own, and raw TLS servers that misbehave in any way one likes."""
+"""A certificate authority for the tests, and raw TLS servers that misbehave on request."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def answer(status: str = "200 OK", body: bytes = b"{}", *headers: str) -> Behavi
 
 
 def hang_up(sock: socket.socket, _: bytes) -> None:
-    """Close without a word."""
+    """Close without an answer."""
 
 
 def never_answer(sock: socket.socket, _: bytes) -> None:
@@ -117,7 +117,7 @@ def gzip_bomb(sock: socket.socket, _: bytes) -> None:
 
 
 def drip(sock: socket.socket, _: bytes, begin: bytes = b"X-Slow: ") -> None:
-    """A byte every now and then, without an end."""
+    """An endless answer of one byte at a time."""
     sock.sendall(b"HTTP/1.1 200 OK\r\n" + begin)
     for _number in range(600):
         sock.sendall(b"x")

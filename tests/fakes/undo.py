@@ -11,7 +11,7 @@ MOST_CHANGES: Final = 2_000
 
 
 class Undo:
-    """The changes since `begin`, each with the way back."""
+    """The changes since `begin`, each with its reversal."""
 
     def __init__(self) -> None:
         self._steps: deque[Callable[[], object]] = deque(maxlen=MOST_CHANGES)

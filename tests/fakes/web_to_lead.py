@@ -1,4 +1,4 @@
-"""Salesforce's Web-to-Lead form over TLS: it answers 200 whatever becomes of the lead, which only the test can see.
+"""Salesforce's Web-to-Lead form over TLS. It answers 200 to every lead, and only the test sees whether there is a lead.
 
 As Salesforce documents it (`leads/destinations/vendors/salesforce_web_to_lead.py` has the sources): a wrong organization, a
 missing required field, a value that a column or picklist does not take, a duplicate rule: no lead, and not a word of it.

@@ -137,9 +137,9 @@ class Case:
 
 
 ANY_200 = (("webhook", "delivered"), ("salesforce_web_to_lead", "delivered"))
-"""What these answer besides the status says nothing."""
+"""These answers have no meaning besides their status."""
 
-# What only the endpoint can know to be wrong is tried again for as long as its check passes.
+# A fault that only the endpoint can know is retried while the connection's check passes.
 CASES = [
     Case("connection refused", _refused),
     Case("no such host", _no_such_host),
@@ -192,7 +192,7 @@ def type_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def storage_kind(type_name: str) -> str:
-    """To the Azure Table destination storage is the vendor, and faults lie on the way there."""
+    """For the Azure Table destination, storage is the vendor, and the faults happen on the way there."""
     return "azurite" if type_name == "azure_table" else "memory"
 
 
@@ -271,7 +271,7 @@ def test_a_fault_has_the_right_outcome_and_the_lead_ends_there_once(
 
 
 def healed(pipeline: Pipeline, lead_id: str) -> None:
-    """Without anybody's hand the lead is delivered within minutes."""
+    """The lead is delivered within minutes, without a person's action."""
     for _ in range(4):
         pipeline.tick()
         if pipeline.delivery(lead_id).state is State.DELIVERED:

@@ -1,4 +1,4 @@
-"""The Azure Table destination: the row that Microsoft's own connector would write, once, in whichever account is named."""
+"""The Azure Table destination writes the row of Microsoft's own connector once, in the named account."""
 
 from __future__ import annotations
 
@@ -330,7 +330,7 @@ def test_destinations_with_the_same_account_and_table_share_a_connection() -> No
 
 
 def said(*texts: str) -> None:
-    """Nothing that a person or a log is told holds the key or the customer."""
+    """No reason and no log line holds the key or the customer's data."""
     for text in texts:
         for private in (KEY, "ada", "o'neil", "16175555555"):
             assert private.lower() not in text.lower()
@@ -384,7 +384,7 @@ def test_an_account_of_somebody_elses_that_can_not_be_reached_counts_against_the
 
 
 class FakeTables:
-    """A Table service that answers as told: for what Azurite never says."""
+    """A Table service with given answers, for answers that Azurite never sends."""
 
     def __init__(self, server: HTTPServer) -> None:
         self.answer = Response(status=500)
@@ -581,7 +581,7 @@ def test_a_refused_key_parks_the_lead_and_a_new_secret_delivers_it_without_a_res
 
 
 def key_vault_holds(versions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Key Vault gives the last one of these."""
+    """Key Vault gives the last of these values."""
     read = lambda self, name: KeptSecret(versions[-1], None)  # noqa: E731
     monkeypatch.setattr(Secrets, "_read_key_vault", read)
 

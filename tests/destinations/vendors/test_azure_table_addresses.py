@@ -83,7 +83,7 @@ def test_the_sending_library_agrees_which_hosts_are_azures(address: str) -> None
 
 
 class Identity:
-    """The app's identity. Keeps what tokens it was asked for."""
+    """The app's identity. It keeps the scopes of the tokens that were requested."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -124,7 +124,7 @@ def table_of(environ: dict[str, str], secret: str = "", **chosen: str) -> Destin
 
 
 def refused(table: Destination) -> Misconfigured:
-    """Why neither a lead nor a check goes out: the leads wait."""
+    """The reason why neither a lead nor a check is sent. The leads wait."""
     outcome = table.send(OUTGOING, Customer("c" * 32))
     checked = table.check()
     assert isinstance(outcome, Misconfigured)

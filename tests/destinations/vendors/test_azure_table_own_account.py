@@ -1,4 +1,4 @@
-"""Rows in the app's own storage account are its own, whichever way the account is named: an erasure removes them."""
+"""An erasure removes rows in the app's own storage account, by whichever setting the account is named."""
 
 from __future__ import annotations
 

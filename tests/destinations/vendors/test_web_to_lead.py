@@ -536,7 +536,7 @@ def test_of_600_leads_in_a_day_500_are_sent_and_100_on_the_next_none_lost_and_no
 
 
 def work(instances: list[Pipeline]) -> None:
-    """All instances deliver at once, with two threads each, until nothing is visible."""
+    """Let all instances deliver at the same time, with two threads each, until no message is visible."""
     for instance in instances:
         instance.queue.release()
 

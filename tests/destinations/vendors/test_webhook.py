@@ -40,7 +40,7 @@ def receiver(authority: Authority) -> Iterator[Receiver]:
 
 @pytest.fixture
 def pipeline(fresh_storage: str, authority: Authority, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    """The pipeline to which this machine's own network is allowed; an offer posts to the receiver."""
+    """A pipeline that may reach this machine's network, with an offer for the receiver."""
     real_time = TestClock(datetime.now(UTC))  # by which the receiver refuses what is older than five minutes
     made = pipeline_over_tls(fresh_storage, authority.bundle, monkeypatch, real_time)
     monkeypatch.setenv("LEADS_SECRET_HOOK", SECRET)
@@ -113,7 +113,7 @@ def test_a_secret_that_was_rotated_is_used_without_a_restart(
 
 @pytest.fixture
 def timeless(pipeline: Pipeline, authority: Authority) -> Iterator[Receiver]:
-    """A receiver that does not mind how far the test has moved the app's clock."""
+    """A receiver that ignores how far the test has moved the app's clock."""
     with Receiver(authority, [SECRET], real_time=False) as running:
         pipeline.offer(hook(running))
         yield running

@@ -18,7 +18,7 @@ _PASSED_ON = frozenset({"content-type", "etag", "date", "x-ms-version", "x-ms-re
 
 
 class AzureTableSubject(Subject):
-    """Azurite behind a server that passes requests on: what goes wrong goes wrong there."""
+    """Azurite behind a server that passes requests on. The faults happen in this server."""
 
     dialogue: ClassVar[dict[str, list[str]]] = {
         "connection_string": ["AccountKey=s3cret", "env:LEADS_SECRET_CRM_STORAGE"],

@@ -16,17 +16,17 @@ SECRETS = {"before": "s3cret-before-" + "x" * 20, "after": "s3cret-after-" + "y"
 
 
 class Subject(ABC):
-    """A destination under test. `vendor` is what it talks to; `servers` is that with whatever gives it tokens."""
+    """A destination under test. `vendor` is the vendor's fake, `servers` the fake with its token endpoint."""
 
     has_tokens: ClassVar[bool] = False
     has_secret: ClassVar[bool] = True
     has_key: ClassVar[bool] = True
-    """Whether the vendor knows a second try: without, a lost answer is unknown, and the lead may be there twice, but marked."""
+    """Whether the vendor recognises a repeated request. Otherwise the lead may be stored twice after a lost answer, marked."""
     secret_setting: ClassVar[str] = "LEADS_SECRET_VENDOR"
     busy: ClassVar[Response] = Response(429, b"", {"Retry-After": "20"})
-    """What the vendor answers to too many requests."""
+    """The vendor's answer to too many requests."""
     dialogue: ClassVar[dict[str, list[str]]]
-    """What `offers connect` is answered to some of its questions, in turn: all but the last are refused."""
+    """The answers to some questions of `offers connect`, in turn. All but the last are refused."""
     vendor: Any
 
     def __init__(self, authority: Authority, monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
@@ -55,7 +55,7 @@ class Subject(ABC):
         return body
 
     def set_secret(self, which: str) -> None:
-        """What the app's setting holds."""
+        """The value of the app's setting."""
         self._monkeypatch.setenv(self.secret_setting, self.secret(which))
 
     def secret(self, which: str) -> str:
@@ -63,14 +63,14 @@ class Subject(ABC):
 
     @abstractmethod
     def accept_secret(self, which: str) -> None:
-        """From now on the vendor takes this one alone."""
+        """Make the vendor accept only this secret."""
 
     def expire_tokens(self) -> None:
-        """Every token that was given out is refused from now on."""
+        """Refuse every token that was issued so far."""
         raise NotImplementedError
 
     def keep_sessions(self) -> None:  # noqa: B027 - most give out no tokens
-        """Let no token end by itself, although time flies."""
+        """Let no token end by itself, although the test moves the clock."""
 
 
 class CrmSubject(Subject):
@@ -82,15 +82,15 @@ class CrmSubject(Subject):
     example: ClassVar[dict[str, Any]]
     """Settings of an account without a server."""
     variants: ClassVar[dict[str, dict[str, Any]]] = {"": {}}
-    """Settings under which the same has to hold, by what they are about."""
+    """Name → settings under which the same must hold."""
     without_search: ClassVar[dict[str, Any]] = {}
-    """The settings with which no record of others is looked for."""
+    """The settings without a search for records of others."""
     address_setting: ClassVar[str] = "url"
     names: ClassVar[dict[str, str]]
     """The vendor's names of first, last, email, phone, company, title and, where it has one, rating."""
     ratings: ClassVar[dict[str, Any]] = {}
     knows_its_own: ClassVar[bool] = True
-    """Whether a record is known for one of ours although the answer to its making was lost."""
+    """Whether the app recognises its own record after a lost answer to the creation."""
 
     def __init__(self, authority: Authority, monkeypatch: pytest.MonkeyPatch, storage: str) -> None:
         super().__init__(authority, monkeypatch, storage)
@@ -126,23 +126,23 @@ class CrmSubject(Subject):
 
     @abstractmethod
     def stages(self, record: str = "") -> list[str]:
-        """The text that tells of each stage, of one record or of all."""
+        """The text of each stage, of one record or of all."""
 
     @abstractmethod
     def tasks(self) -> int:
-        """How much there is that somebody has to do, or of a list, who is on it."""
+        """The number of tasks, or for a list its members."""
 
     @abstractmethod
     def flags(self, row: Mapping[str, Any]) -> list[bool]:
-        """Which of the flags that say not to contact somebody are set; none where the vendor has none."""
+        """The do-not-contact flags that are set. Empty for a vendor without such flags."""
 
     @abstractmethod
     def add(self, **values: Any) -> str:
-        """A record that somebody has made, at a trade show perhaps. Returns its id."""
+        """Add a record as another user. Returns its ID."""
 
     @abstractmethod
     def edit(self, record: str, **values: Any) -> None:
-        """Somebody changes a record."""
+        """Change a record as another user."""
 
     @abstractmethod
     def delete(self, record: str) -> None: ...
@@ -166,7 +166,7 @@ class CrmSubject(Subject):
 
 @contextmanager
 def running(subject: Subject) -> Iterator[Subject]:
-    """Its vendor serves until the block ends."""
+    """Run the vendor's fake until the block ends."""
     with subject.vendor:
         subject.set_secret("before")  # the address is known now
         yield subject

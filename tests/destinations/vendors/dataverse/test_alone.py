@@ -46,7 +46,7 @@ def refusal(status: int, code: str) -> Response:
 
 
 def updates(request: Request) -> bool:
-    """Whether a request changes a record that is there."""
+    """Whether a request changes an existing record."""
     return b"If-Match" in request.body
 
 

@@ -51,7 +51,7 @@ def pipeline(
 
 
 def revoke(dynamics: Dataverse) -> None:
-    """The vendor takes the new secret alone, and forgets what it gave for the old one."""
+    """Make the vendor accept only the new secret, and refuse the tokens of the old secret."""
     dynamics.entra.set_secret(NEW)
     dynamics.entra.revoke_tokens()
 
@@ -154,7 +154,7 @@ def test_a_token_endpoint_of_the_apps_identity_that_does_not_answer_is_not_held_
 
 
 def _leads_wait_for_what_is_our_own(pipeline: Pipeline, dynamics: Dataverse) -> None:
-    """More leads than would pause a connection for anything that its vendor does."""
+    """More leads than it takes to pause a connection because of its vendor."""
     leads = [deliver(pipeline, email=f"c{number}@example.com") for number in range(FAILURES_UNTIL_PAUSE + 1)]
     pipeline.watch()
     deliveries = [pipeline.delivery(lead) for lead in leads]

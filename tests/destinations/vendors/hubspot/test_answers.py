@@ -1,4 +1,4 @@
-"""HubSpot: what is read from its refusals, whatever they hold."""
+"""HubSpot's refusals are read whatever they hold."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def notes(hubspot: HubSpot) -> list[str]:
 
 
 def asked(hubspot: HubSpot) -> list[str]:
-    """What was asked, without ids and the version."""
+    """The requests, without IDs and the version."""
     return [f"{request.method} {request.path.split('/2026-0', 1)[-1][2:]}" for request in hubspot.journal]
 
 
@@ -232,7 +232,7 @@ def test_leads_of_two_offers_are_one_contact(pipeline: Pipeline, hubspot: HubSpo
 
 
 def is_write(number: int) -> Callable[[Request], bool]:
-    """The so-many-th request that stores something."""
+    """The request with this number among those that store something."""
     left = [number]
 
     def decide(request: Request) -> bool:
@@ -285,7 +285,7 @@ def test_a_list_that_is_busy_is_tried_again_with_the_lead(pipeline: Pipeline, hu
 def test_a_killed_worker_doubles_nothing(
     pipeline: Pipeline, hubspot: HubSpot, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """The process ends when HubSpot has acted, before it has heard so."""
+    """The process ends after HubSpot has acted, before the answer arrives."""
     monkeypatch.setattr(transactions, "CLAIM_LEASE_SECONDS", -5)
     pipeline.offer(crm(hubspot, **every_stage(**TASK)))
     client = pipeline.app.destination(pipeline.app.offers.all()[0].destinations[0]).http

@@ -1,4 +1,4 @@
-"""Marketo: what is read from its answers, whatever they hold, and the journey as text."""
+"""Marketo's answers are read whatever they hold. The journey as text."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def is_write(request: Request) -> bool:
 
 
 def writes(marketo: Marketo) -> list[dict[str, Any]]:
-    """The bodies of what stored something."""
+    """The bodies of the requests that stored something."""
     return [json.loads(request.body) for request in marketo.journal if is_write(request) and request.body]
 
 

@@ -454,7 +454,7 @@ def test_a_long_text_fills_its_tasks_and_no_more(org: Salesforce, alone: Alone, 
 
 
 def refused(org: Salesforce, alone: Alone) -> None:
-    """The lead is there without the field, and says so."""
+    """The lead is stored without the field, and names the field."""
     outcome = alone.outcomes[alone.sent[-1].lead_id][-1]
     assert isinstance(outcome, Delivered) and outcome.code.startswith("left_out:")
     names = outcome.code.removeprefix("left_out:").split(",")
