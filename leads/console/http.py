@@ -1,6 +1,7 @@
-"""The console's files over HTTP.
+"""Serves the console's files.
 
-The page is asked for again each time; what it loads has the hash of all files in its address and is kept for a year.
+A browser asks for the page each time. The address of each other file has the hash of all files, and browsers keep it for a
+year.
 """
 
 import gzip
@@ -17,7 +18,7 @@ _FOLDERS: Final = {"": Path(__file__).parent / "static", "vendor/": Path(__file_
 _MEDIA_TYPES: Final = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".txt": "text/plain"}
 _PAGE: Final = "index.html"
 _VERSION: Final = b"{version}"
-"""Stands in the page for the hash of all files."""
+"""The placeholder in the page for the hash of all files."""
 _HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -36,14 +37,14 @@ _FOR_A_YEAR: Final = "public, max-age=31536000, immutable"
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """All files by their place below the address, and the hash of them together."""
+    """All files by their path below the address, and the hash of all files."""
 
     version: str
     contents: dict[str, bytes]
 
 
 def answer_console(req: func.HttpRequest) -> func.HttpResponse:
-    """Answer GET or HEAD on the console's address: a file, 304 where the browser has it, or 404."""
+    """Answer GET or HEAD on the console's address: a file, 304 if the browser has the file, or 404."""
     files = _files()
     path = (req.route_params.get("path") or "").strip("/") or _PAGE
     version, name = _split(path)
@@ -70,8 +71,8 @@ def answer_console(req: func.HttpRequest) -> func.HttpResponse:
 
 
 def _split(path: str) -> tuple[str, str]:
-    """The version in an address, or "", and the file. Of another release's address it is the present file: while
-    instances are replaced, the page may be of one and what it loads of another."""
+    """The version in an address, or "", and the file. Any version gives the present file: while a deployment replaces
+    instances, a page of one release may load files of another."""
     found = _VERSIONED.fullmatch(path)
     return (found[1], found[2]) if found else ("", path)
 
@@ -99,5 +100,5 @@ def _hash(content: bytes) -> str:
 
 
 def _tags(header: str) -> set[str]:
-    """The ETags of `If-None-Match`, which proxies that compress may have made weak."""
+    """The ETags of `If-None-Match`. A compressing proxy may have made them weak."""
     return {tag.strip().removeprefix("W/") for tag in header.split(",")}

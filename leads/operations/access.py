@@ -1,4 +1,4 @@
-"""Who may see what: the three levels, who is asking, and what that person or program may do."""
+"""Access: the three levels, the caller, and what the caller may do."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ from leads.operations.problems import Forbidden
 
 
 class AccessLevel(StrEnum):
-    """How much somebody may see and do. Each level holds the ones before."""
+    """What a caller may see and do. Each level includes the levels before it."""
 
     REPORT = "report"
     OPERATE = "operate"
@@ -34,18 +34,18 @@ LEVEL_OF_KEY: Final = {
     "operate": AccessLevel.OPERATE,
     "manage": AccessLevel.PERSONAL,
 }
-"""The functions that answer operations to whoever has their key, and the level that it opens. Each function has keys of its own
-(Microsoft Learn, "Work with access keys in Azure Functions", section "Understand keys")."""
+"""The functions that answer operations, and the level that the key of each gives. Each function has its own keys (Microsoft
+Learn, "Work with access keys in Azure Functions", section "Understand keys")."""
 
 
 def base_of(function: str) -> str:
-    """Where the operations' addresses begin that a function answers."""
+    """The beginning of the addresses that a function answers."""
     return f"/api/{function}"
 
 
 BASE: Final = base_of("manage")
 SIGNED_IN: Final = "signed-in"
-"""Below `/api/signed-in` people and programs need no key: they have signed in with Entra ID."""
+"""Below `/api/signed-in`, people and programs sign in with Entra ID and need no key."""
 
 
 def role_of(level: AccessLevel) -> str:
@@ -55,7 +55,7 @@ def role_of(level: AccessLevel) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `who` is never a name: `key`, `shell`, or an object id of Entra ID. `base` is where the addresses begin."""
+    """The caller. `who`: `key`, `shell` or an object id of Entra ID, never a name. `base`: the beginning of the addresses."""
 
     level: AccessLevel
     by: Literal["key", "entra", "shell"]
@@ -68,16 +68,16 @@ class Caller:
 
 
 SHELL: Final = Caller(AccessLevel.PERSONAL, "shell", "shell")
-"""Whoever has rights on the storage account."""
+"""A person or program with rights on the storage account."""
 
 
 def caller_with_key(function: str) -> Caller:
-    """Whoever has a key of this function: the host has looked at it."""
+    """A caller with a key of this function, which the host has checked."""
     return Caller(LEVEL_OF_KEY[function], "key", "key", base_of(function))
 
 
 class LevelTooLow(Forbidden):
-    """Whoever asks has a level below the one that the operation needs, which is `needed`."""
+    """The caller's level is below the level `needed`."""
 
     title = "The level is too low"
 
@@ -86,7 +86,7 @@ class LevelTooLow(Forbidden):
         remedy = (
             f"take the key of the function {function}"
             if caller.by == "key"
-            else f"have yourself given the app role {role_of(needed)}"
+            else f"ask for the app role {role_of(needed)}"
         )
         super().__init__(
             f"This needs the level {needed} ({needed.in_words}), and you have {caller.level} ({caller.level.in_words}); {remedy}."

@@ -1,4 +1,4 @@
-"""Each change, and each view of personal data, leaves a row and an event that say who asked for it; and the list of the rows."""
+"""The audit: writes a row and an event for each change and each view of personal data, and lists the rows."""
 
 from typing import Annotated, Any, Final
 
@@ -16,9 +16,9 @@ MAX_PAGE: Final = 1000
 
 
 def carry_out(operation: Operation[RequestT, AnswerT], app: App, request: RequestT, caller: Caller) -> AnswerT:
-    """Carry out an operation for somebody. What has to leave a row and can't is not done.
+    """Carry out an operation for a caller. An operation that needs a row fails if the row can't be written.
 
-    The row says what was asked for, and is written before it is done. The event says that it was done.
+    The row is written before the operation, and says what the caller asked for. The event says that the operation is done.
     """
     kind = kind_of(operation, request, caller)
     if kind is None:
@@ -40,7 +40,7 @@ def _about(request: Request) -> str:
 
 
 def kind_of(operation: Operation[Any, Any], request: Request, caller: Caller) -> AuditKind | None:
-    """What a request is to the audit; a dry run is nothing."""
+    """The kind of entry that a request needs, or None. A dry run needs none."""
     field = whole_body(type(request))
     if getattr(getattr(request, field) if field else request, "dry_run", False):
         return None
@@ -55,7 +55,7 @@ class AuditFilter(Request):
     """How much of the audit to list."""
 
     limit: Annotated[int, QUERY] = Field(
-        default=50, ge=1, le=MAX_PAGE, description=f"Number of leads, at most {MAX_PAGE}."
+        default=50, ge=1, le=MAX_PAGE, description=f"Number of entries, at most {MAX_PAGE}."
     )
     cursor: Annotated[str, QUERY] = Field(
         default="", pattern=f"^({CURSOR})?$", description="Continue after the previous page: its `cursor`."
@@ -70,6 +70,6 @@ class AuditPage(BaseModel):
 
 
 def list_audit(audit: Audit, request: AuditFilter) -> AuditPage:
-    """List who has changed something or viewed personal data, newest first; entries are kept for a year."""
+    """List changes and views of personal data with their callers, newest first. Entries are kept for a year."""
     found, cursor = audit.newest(request.limit, request.cursor)
     return AuditPage(entries=found, cursor=cursor or None)

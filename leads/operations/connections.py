@@ -1,4 +1,4 @@
-"""Connections: list them with their health, pause one, resume one."""
+"""Connections: list, show, pause and resume them."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -31,11 +31,11 @@ class Use(BaseModel):
 
 
 class ConnectionView(BaseModel):
-    """A connection and its health in words. `since` is when it was paused; `by_person` says that a person did that.
+    """A connection and its health in words. `since`: the start of the pause. `by_person`: a person paused the connection.
 
-    `host` is the vendor's, "" where only a secret names it; `waiting` are the leads that are parked behind it.
-    `last_lead` is the one that came through at `last_success_at`. `next_check_at` is when the app asks the vendor next: None =
-    never, because a person has paused the connection or no offer uses it; past = the app does not run.
+    `host`: the vendor's host, "" if only a secret names it. `waiting`: the number of parked leads. `last_lead`: the lead
+    delivered at `last_success_at`. `next_check_at`: the time of the next check. None: never, because a person paused the
+    connection or no offer uses it. In the past: the app does not run.
     """
 
     id: str
@@ -55,7 +55,7 @@ class ConnectionView(BaseModel):
 
 
 class ConnectionList(BaseModel):
-    """The connections in use, and those that have a history, by id."""
+    """The connections that offers use or used, by id."""
 
     connections: list[ConnectionView]
 
@@ -68,7 +68,7 @@ ConnectionId = Annotated[
 def _in_a_line(text: str) -> str:
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     if not line:
-        raise ValueError("must say why, for whoever finds the connection paused")
+        raise ValueError("give the reason, for colleagues who find the connection paused")
     return line
 
 
@@ -82,7 +82,9 @@ class Note(Body):
     """Why a person pauses a connection."""
 
     note: Annotated[str, AfterValidator(_in_a_line)] = Field(
-        min_length=1, max_length=MAX_NOTE_CHARACTERS, description="The reason, and until when, for colleagues."
+        min_length=1,
+        max_length=MAX_NOTE_CHARACTERS,
+        description="The reason, and the end of the pause, for colleagues.",
     )
 
 
@@ -105,14 +107,14 @@ def list_connections(connections: Connections, offers: Offers, ledger: Ledger, r
 def show_connection(
     connections: Connections, offers: Offers, ledger: Ledger, request: ShowConnection
 ) -> ConnectionView:
-    """Show a connection: its health, the last lead that came through, and when the app asks the vendor next."""
+    """Show a connection: its health, the last delivered lead, and when the app checks it next."""
     return _found(_all(connections, offers, ledger), request.connection_id)
 
 
 def pause_connection(
     connections: Connections, offers: Offers, ledger: Ledger, request: PauseConnection
 ) -> ConnectionView:
-    """Pause a connection: its leads are parked, and nothing is sent or probed until it is resumed."""
+    """Pause a connection: the app parks its leads, and sends and probes nothing until a person resumes it."""
     found = _to_be_changed(_all(connections, offers, ledger), request.connection_id)
     connections.pause_by_person(found.id, found.type, request.note.note)
     return _changed(_all(connections, offers, ledger), found.id, by_person=True)
@@ -121,7 +123,7 @@ def pause_connection(
 def resume_connection(
     connections: Connections, offers: Offers, ledger: Ledger, request: ResumeConnection
 ) -> ConnectionView:
-    """Resume a connection: new leads are sent at once, and the parked ones at the connection's pace."""
+    """Resume a connection: the app sends new leads at once, and parked leads at the connection's pace."""
     found = _to_be_changed(_all(connections, offers, ledger), request.connection_id)
     if found.paused:
         connections.resume(found.id)
@@ -131,9 +133,9 @@ def resume_connection(
 def view_connections(
     stored: Iterable[Connection], offers: Iterable[Offer], waiting: Mapping[str, int]
 ) -> list[ConnectionView]:
-    """Those in use by the offers, and those that have a history; what waits for an offer's daily ceiling while it does.
+    """The connections that offers use or used. A daily ceiling is listed only while leads wait for it.
 
-    `waiting` is how many leads are parked behind each.
+    `waiting`: the number of parked leads by connection.
     """
     offers = list(offers)
     uses = by_connection(offers)
@@ -152,7 +154,7 @@ def view_connections(
 
 
 def _all(connections: Connections, offers: Offers, ledger: Ledger) -> list[ConnectionView]:
-    """With an offer that can't be read the others' connections still can be looked at and paused."""
+    """The connections of all readable offers. One unreadable offer does not hide the others' connections."""
     waiting = Counter(item.connection for item in undelivered(ledger) if item.state is State.PARKED)
     return view_connections(connections.stored(), (stored.offer for stored in offers.read()[0]), waiting)
 
@@ -174,7 +176,7 @@ def _to_be_changed(views: Iterable[ConnectionView], connection_id: str) -> Conne
 
 
 def _changed(views: Iterable[ConnectionView], connection_id: str, *, by_person: bool) -> ConnectionView:
-    """The connection after a change. Raises `Unavailable` where others have changed its row all the while."""
+    """The connection after a change. Raises `Unavailable` if changes by others prevented it."""
     view = _found(views, connection_id)
     if view.by_person is not by_person:
         raise Unavailable("connection_id: others were changing the connection at the same moment; try again")

@@ -1,4 +1,4 @@
-"""Destination types and what each asks for."""
+"""Destination types and their settings."""
 
 import sys
 from typing import Annotated
@@ -43,7 +43,7 @@ def show_destination_type(request: ShowDestinationType) -> DestinationType:
 
 
 def describe(name: str) -> DestinationType:
-    """A type by its name."""
+    """The type of a known name."""
     found = destinations.destination_class(name)
     description = (sys.modules[found.__module__].__doc__ or "").partition("\n")[0]
     return DestinationType(type=name, description=description, settings_schema=found.Settings.model_json_schema())

@@ -16,7 +16,7 @@ from leads.pipeline.dismissal import Dismissal
 
 LEADS_A_STEP: Final = 50
 EXAMINED_A_STEP: Final = 500
-"""Most leads per step with a look-up of the cause: each is a request."""
+"""The most leads that a step examines: each needs a request to storage."""
 
 Note = Annotated[
     str,
@@ -25,31 +25,29 @@ Note = Annotated[
 
 
 class DismissOptions(Body):
-    """Why, and for which destination; or that it is taken back."""
+    """The reason and the destination of a dismissal, or `take_back`."""
 
     note: Note = ""
     destination: str | None = Field(default=None, description="Only for this destination; null = for all.")
-    take_back: bool = Field(
-        default=False, description="The dismissal is taken back: the lead waits for a person again."
-    )
+    take_back: bool = Field(default=False, description="Take the dismissal back: the lead waits for a person again.")
     dry_run: bool = Field(default=False, description="Only show what would be done.")
 
     @model_validator(mode="after")
     def _has_a_note(self) -> Self:
         if not (self.take_back or self.note.strip()):
-            raise ValueError("note: say why, for whoever looks at the lead later")
+            raise ValueError("note: give the reason, for colleagues who look at the lead later")
         return self
 
 
 class DismissLead(Request):
-    """Which lead, and why."""
+    """The lead to dismiss, and the reason."""
 
     lead_id: LeadId
     dismissal: Annotated[DismissOptions, BODY]
 
 
 class DismissedLead(BaseModel):
-    """What came of one lead; `done` counts its destinations."""
+    """The result for a lead. `done`: the number of dismissed destinations."""
 
     model_config = ALL_SAID
 
@@ -58,7 +56,7 @@ class DismissedLead(BaseModel):
 
 
 class BulkDismissalFilter(UndeliveredFilter):
-    """Which leads are to be dismissed: at least one of code, offer, connection, destination, since and until."""
+    """The leads to dismiss: at least one of code, offer, connection, destination, since and until."""
 
     note: Note
     state: Literal["dead_letter", "held", "crashed", "unrouted", "unreadable"] = Field(
@@ -69,14 +67,14 @@ class BulkDismissalFilter(UndeliveredFilter):
     @model_validator(mode="after")
     def _some(self) -> Self:
         if not self.note.strip():
-            raise ValueError("note: say why, for whoever looks at the leads later")
+            raise ValueError("note: give the reason, for colleagues who look at the leads later")
         if not (self.code or self.is_narrowed):
             raise ValueError("code: say which leads, by code, offer, connection, destination, since or until")
         return self
 
 
 class DismissedMany(StepDone):
-    """What one step has done: how many were dismissed, or would be, and each lead with its destination."""
+    """The result of a step, or of a dry run: the number of dismissals, and each lead with its destination."""
 
     done: int
     deliveries: list[Dismissal]
@@ -96,7 +94,7 @@ def dismiss_lead(ledger: Ledger, request: DismissLead) -> DismissedLead:
 
 
 def dismiss_leads(ledger: Ledger, request: BulkDismissalFilter) -> DismissedMany:
-    """Dismiss leads by their cause, a part with each request: those of a code, an offer, a connection, a time."""
+    """Dismiss leads by their cause, a part with each request: by code, offer, connection or time."""
     found = list(islice(request.found(ledger, request.after), EXAMINED_A_STEP))
     done: list[Dismissal] = []
     end: str | None = None

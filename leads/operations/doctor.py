@@ -1,6 +1,6 @@
-"""The doctor: problems of this deployment, each with its remedy.
+"""The doctor: lists the problems of this deployment, each with its remedy.
 
-Nothing that is wrong keeps it from looking at the rest, and it changes nothing.
+A failed check does not stop the others. The doctor changes nothing.
 """
 
 from collections import Counter
@@ -60,22 +60,22 @@ TABLES: Final = (
     AUDIT_TABLE,
 )
 WATCH_IS_SILENT: Final = timedelta(minutes=45)
-"""`watch` counts leads every quarter of an hour: three of them without a trace are no chance."""
+"""`watch` counts leads every 15 minutes. After three missing counts, the doctor reports it."""
 _TOKEN_SCOPE: Final = "https://storage.azure.com/.default"  # noqa: S105
 """Microsoft Learn, "Authorize access to blobs using Microsoft Entra ID", section "Microsoft Entra resource ID"."""
 EXAMINATION_SECONDS: Final = 120
-"""All of it, however much is hanging: the command line waits for 150 seconds, with a cold start before."""
+"""The limit for all checks. The command line waits 150 seconds, which include a cold start."""
 
 
 class Diagnosis(BaseModel):
-    """Everything that was looked at, what is wrong first."""
+    """All findings, `wrong` ones first."""
 
     needs_a_person: bool = Field(description="Whether anything is `wrong`.")
     findings: list[Finding]
 
 
 def examine_deployment(app: App, request: Nothing) -> Diagnosis:
-    """Look for what is wrong with settings, identity, queues, tables, offers, secrets and connections. Changes nothing."""
+    """Check settings, identity, queues, tables, offers, secrets and connections. Changes nothing."""
     with deadline.within(EXAMINATION_SECONDS):
         found = grouped(_Examination(app).findings())
     order = [*Level]
@@ -85,7 +85,7 @@ def examine_deployment(app: App, request: Nothing) -> Diagnosis:
 
 @dataclass(slots=True)
 class _Examination:
-    """One look at everything; what was found out in one step decides which later ones can be made."""
+    """One examination. The results of a step decide which later steps are possible."""
 
     app: App
     offers: list[Offer] = field(default_factory=list)
@@ -126,7 +126,9 @@ class _Examination:
         if settings.platform_signs_in:
             yield fine(Area.SETTINGS, about, "people and programs sign in with Entra ID")
         elif settings.platform_signs_in is None:
-            says = "the platform does not say whether its authentication is on; where it is off, anybody could seem signed in"
+            says = (
+                "the platform does not say whether its authentication is on; if it is off, anybody can seem signed in"
+            )
             yield note(Area.SETTINGS, about, says, remedy)
         else:
             yield wrong(
@@ -146,7 +148,7 @@ class _Examination:
                 return
         elif _has_endpoints(settings):
             says = "there are both a connection string and an account for the identity: the connection string is used"
-            yield note(Area.SETTINGS, "LeadsStorage", says, "remove the one that is not meant")
+            yield note(Area.SETTINGS, "LeadsStorage", says, "remove one of them")
         else:
             yield fine(Area.SETTINGS, "LeadsStorage", "by connection string")
         yield from self._stores()
@@ -167,7 +169,7 @@ class _Examination:
             queues = area is Area.QUEUES
             try:
                 looked = self._queue(name) if queues else self._table(name)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the rest is looked at
+            except Exception as error:  # noqa: BLE001 - a failed check does not stop the others
                 return failed(area, name, error)
             self.readable.add(name)
             return looked
@@ -210,14 +212,14 @@ class _Examination:
 
     def _offers(self) -> Iterator[Finding]:
         if OFFERS_TABLE not in self.readable:
-            yield note(Area.OFFERS, "all", "not looked at, nor at their secrets and connections: they can't be read")
+            yield note(Area.OFFERS, "all", "offers can't be read, so offers, secrets and connections were not checked")
             return
         stored, unreadable = self.app.offers.read()
         self.offers += (each.offer for each in stored)
         yield from look_at_offers(self.offers, unreadable)
 
     def _health(self) -> dict[str, Connection]:
-        """What is known of the connections' health, by id."""
+        """The stored health of connections, by id."""
         if CONNECTIONS_TABLE not in self.readable:
             return {}
         return {connection.id: connection for connection in self.app.connections.stored()}
@@ -229,7 +231,7 @@ class _Examination:
             return
         last = next((one for one in self.app.empty_bodies.notes() if one.event is Event.BODY_WITHOUT_LENGTH), None)
         if last is None or clock.now() - last.at > CALLS_FOR:
-            yield fine(Area.INTAKE, "senders", f"give each lead a length, as far as is known of {CALLS_FOR.days} days")
+            yield fine(Area.INTAKE, "senders", f"gave each lead a length in the last {CALLS_FOR.days} days")
             return
         says = f"a lead came without a Content-Length at {last.at:%Y-%m-%d %H:%M} UTC, and is lost"
         about = f"sender {last.user_agent}" if last.user_agent else "a sender without a name"
@@ -237,10 +239,10 @@ class _Examination:
         if clock.now() - last.at < WITHOUT_LENGTH_FOR:
             yield wrong(Area.INTAKE, about, says, remedy)
         else:
-            yield note(Area.INTAKE, about, says, f"{remedy}; if that is done, do nothing")
+            yield note(Area.INTAKE, about, says, f"{remedy}; if you did that already, do nothing")
 
     def _release(self) -> Finding:
-        """Which release answers. A package that was made from a commit has been tested as it is."""
+        """The release that runs. Only a package of `make package` is the tested build."""
         build = this_build()
         if build.packages:
             return fine(
@@ -249,7 +251,7 @@ class _Examination:
         if not self.app.settings.host_name:
             return fine(Area.APP, "release", f"{build}, of this machine")
         says = f"{build}, built remotely: another build than the one that was tested"
-        return note(Area.APP, "release", says, "publish what `make package` makes")
+        return note(Area.APP, "release", says, "publish the package of `make package`")
 
     def _watch(self) -> Iterator[Finding]:
         if COUNTS_TABLE not in self.readable:
@@ -258,12 +260,12 @@ class _Examination:
         remedy = "check that the function app is started and its function watch is enabled, then read the log of watch"
         if until is None:
             yield note(
-                Area.APP, "watch", "has left no trace yet", f"a new app leaves one within 15 minutes; else {remedy}"
+                Area.APP, "watch", "has not run yet", f"a new app runs it within 15 minutes; after that, {remedy}"
             )
         elif clock.now() - until > WATCH_IS_SILENT:
             yield wrong(Area.APP, "watch", f"has not run since {until:%Y-%m-%d %H:%M} UTC", remedy)
         else:
-            yield fine(Area.APP, "watch", f"has run at {until:%Y-%m-%d %H:%M} UTC")
+            yield fine(Area.APP, "watch", f"ran at {until:%Y-%m-%d %H:%M} UTC")
 
     def _unread(self) -> Iterator[Finding]:
         secrets = {reference.removeprefix("env:") for _, reference in references(self.app.settings, self.offers)}
@@ -280,7 +282,7 @@ def _has_endpoints(settings: Settings) -> bool:
 
 
 def _split_problem(problem: str) -> tuple[str, str, str]:
-    """A wrong setting's name, what is wrong, and what to do: a problem begins with the field and ends with the fix."""
+    """The name of a wrong setting, what is wrong, and the remedy. `problem` begins with the name."""
     name, _, says = problem.partition(": ")
     return name, says, "correct the setting; until then senders of leads get 503 and no lead is delivered"
 

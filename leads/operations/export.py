@@ -1,7 +1,6 @@
-"""Export: leads with what they say, by offer, state and time, a page with each request; and as CSV in which no spreadsheet
-finds a formula. Personal data.
+"""Export: leads with all their data, by offer, state and time, a page with each request; and as CSV without formulas.
 
-Nothing is held longer than a page, however many leads there are.
+Memory holds one page at a time.
 """
 
 import csv
@@ -34,12 +33,12 @@ STEP_SECONDS: Final = 10.0
 LEADS_A_STEP: Final = 1000
 CHARACTERS_A_STEP: Final = 4_000_000
 _LOOKED_AT: Final = 100
-"""The clock is read after this many leads that are skipped."""
+"""The number of examined leads between two looks at the clock."""
 _CURSOR: Final = re.compile(r"|[0-9a-f]:(?:[0-9a-f-]{32})?")
 
 
 class Export(LeadCriteria, Step):
-    """Which leads. A dry run only counts them."""
+    """The leads to export. A dry run only counts them."""
 
     offer: str | None = Field(
         default=None, max_length=500, description="Only leads of this offer; - is the unrouted ones."
@@ -47,10 +46,7 @@ class Export(LeadCriteria, Step):
 
 
 class ExportedPage(StepDone):
-    """A page of leads: personal data. `count` is how many they are, in a dry run too.
-
-    Not `personal_data`: what customers said is left out, because whoever asks does not have the level personal.
-    """
+    """A page of leads. `count`: their number, also in a dry run. `personal_data`: whether the leads include it."""
 
     leads: list[dict[str, Any]]
     count: int
@@ -58,7 +54,7 @@ class ExportedPage(StepDone):
 
 
 def export_leads(caller: Caller, ledger: Ledger, request: Export) -> ExportedPage:
-    """Export leads with what they say, newest first within each sixteenth of the ledger: a page with each request."""
+    """Export leads with all their data, newest first within each sixteenth of the ledger: a page with each request."""
     is_personal = caller.level is AccessLevel.PERSONAL
     ends_at = time.monotonic() + STEP_SECONDS
     page = ExportedPage(next=None, leads=[], count=0, personal_data=is_personal)
@@ -83,7 +79,7 @@ def _size(lead: dict[str, Any]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A lead, and where to go on behind it; `record` is None for one that was not wanted."""
+    """A lead, and the cursor to continue after it. `record`: None if the filter does not hold the lead."""
 
     cursor: str
     record: LeadRecord | None
@@ -91,10 +87,7 @@ class Exported:
 
 
 def export(ledger: Ledger, wanted: LeadCriteria, cursor: str = "") -> Iterator[Exported]:
-    """Every lead that is wanted, from a cursor on: newest first within each of the ledger's sixteen parts.
-
-    Raises `Invalid` for what is no cursor.
-    """
+    """Each lead after a cursor, newest first within each sixteenth of the ledger. Raises `Invalid` for a malformed cursor."""
     if not _CURSOR.fullmatch(cursor):
         raise Invalid(INVALID_CURSOR)
     first, _, after = cursor.partition(":")
@@ -136,11 +129,11 @@ COLUMNS: Final = (
 )
 """The columns of a CSV, and the members of a line of JSON."""
 NOT_PERSONAL: Final = (*_ABOUT_THE_LEAD, *_WHAT_BECAME_OF_IT)
-"""Those that hold nothing of the customer."""
+"""The columns without data of the customer."""
 
 
 def as_object(exported: Exported) -> dict[str, Any]:
-    """A lead as an object that JSON can hold. `body` is text only where it can't be read as a lead."""
+    """A lead as an object for JSON. `body`: "" unless the body can't be read as a lead."""
     record = exported.record
     assert record is not None  # noqa: S101
     lead = record.lead
@@ -170,12 +163,11 @@ def as_object(exported: Exported) -> dict[str, Any]:
 # --- CSV ----------------------------------------------------------------------------------------------------------------
 
 _BEGINS_A_FORMULA: Final = re.compile("[\\s\\0]*[=+\\-@\uff1d\uff0b\uff0d\uff20\u2212|]|[\\t\\r\\n]")
-"""What makes a spreadsheet compute a cell, also behind blanks, and in the full width forms that some take for the same
-(OWASP, "CSV Injection")."""
+"""The beginning of a cell that a spreadsheet computes, also after blanks, and in full-width forms (OWASP, "CSV Injection")."""
 
 
 def csv_line(cells: Mapping[str, Any], columns: Sequence[str] = COLUMNS) -> str:
-    """One line, with every cell in quotes; what would be a formula has an apostrophe before it, which a spreadsheet hides."""
+    """A line of CSV, with each cell in quotes. A formula gets an apostrophe before it, which spreadsheets hide."""
     line = io.StringIO()
     csv.writer(line, quoting=csv.QUOTE_ALL).writerow([safe_cell(_cell(cells.get(name, ""))) for name in columns])
     return line.getvalue()

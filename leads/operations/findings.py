@@ -1,4 +1,4 @@
-"""What the doctor says: a finding for each thing that was looked at, in words and with its remedy."""
+"""The findings of the doctor, in words and with a remedy."""
 
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
@@ -32,7 +32,7 @@ class Area(StrEnum):
 
 
 class Level(StrEnum):
-    """`wrong` needs a person; `note` passes by itself, or may be as it should be."""
+    """`wrong` needs a person. `note` passes by itself, or may be intended."""
 
     WRONG = "wrong"
     NOTE = "note"
@@ -40,7 +40,7 @@ class Level(StrEnum):
 
 
 class Finding(BaseModel):
-    """What was found, and what to do about it."""
+    """The result of a check, and what to do."""
 
     area: Area
     about: str
@@ -48,7 +48,7 @@ class Finding(BaseModel):
     says: str
     remedy: str = ""
     answer: str = Field(default="", exclude=True)
-    """An excerpt of what a vendor has answered: for the shell of who looks, never over HTTP."""
+    """An excerpt of a vendor's answer, for the shell only and never over HTTP."""
 
 
 def wrong(area: Area, about: str, says: str, remedy: str, answer: str = "") -> Finding:
@@ -64,31 +64,31 @@ def fine(area: Area, about: str, says: str) -> Finding:
 
 
 def failed(area: Area, about: str, error: Exception) -> Finding:
-    """What could not be looked at."""
+    """The finding for a check that failed."""
     if isinstance(error, StorageError):
         found = storage_problem(error)
         return wrong(area, about, found.says, found.remedy)
-    return wrong(area, about, f"can't be looked at ({code_location(error)})", "check what LeadsStorage says")
+    return wrong(area, about, f"can't be checked ({code_location(error)})", "check the setting LeadsStorage")
 
 
 def guarded(area: Area, step: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """The findings of a step, the last of them that it has failed where it does."""
+    """The findings of a step. If the step fails, the last finding says so."""
     try:
         yield from step()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the rest is looked at
+    except Exception as error:  # noqa: BLE001 - a failed check does not stop the others
         yield failed(area, "all", error)
 
 
 def side_by_side(area: Area, look: Callable[[T], Finding], things: list[T]) -> Iterator[Finding]:
-    """Look at several things at once, as long as there is time."""
+    """Check several things at once, within the deadline."""
     try:
         yield from map_in_order(look, things, at_most=_AT_ONCE, seconds=deadline.remaining())
     except NotDoneInTime as error:
-        yield note(area, "some", str(error), "look again; what hangs now may answer then")
+        yield note(area, "some", str(error), "run the doctor again: what hangs now may answer then")
 
 
 def grouped(findings: Iterable[Finding]) -> list[Finding]:
-    """What is said of several things in the same words is said once."""
+    """The findings, with those that differ only in `about` joined."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for finding in findings:
         key = (finding.area, finding.level, finding.says, finding.remedy, finding.answer)

@@ -1,4 +1,4 @@
-"""The management API: the operations of `leads.operations` over HTTP, JSON in and out, problem+json for what is wrong."""
+"""The management API: the operations over HTTP, with JSON in and out, and problem+json for errors."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ from leads.platform.settings import Settings, read_usable_settings
 WHOAMI: Final = "whoami"
 NO_STORE: Final = {"Cache-Control": "no-store"}
 NOT_OVER_HTTP: Final = (
-    "Personal data is not given out over HTTP: set the app setting LEADS_PERSONAL_DATA_OVER_HTTP to true, or use the storage "
+    "The app answers no personal data over HTTP: set the app setting LEADS_PERSONAL_DATA_OVER_HTTP to true, or use the storage "
     "directly (the command line without --app)."
 )
 
@@ -58,7 +58,7 @@ def _answer_caller(
 ) -> func.HttpResponse:
     headers = _in_lower_case(req.headers)
     try:
-        # The doctor answers also where another setting is wrong.
+        # The doctor answers even if another setting is wrong.
         return _answer(req, caller(headers, read_usable_settings()[0]))
     except NotSignedIn as refused:
         if function == SIGNED_IN and req.route_params.get("path") == WHOAMI and is_page(req.method, headers):
@@ -78,7 +78,7 @@ def _answer_caller(
 def _not_signed_in(refused: NotSignedIn) -> func.HttpResponse:
     """The answer to a page that asks who has signed in, if no user has: the sign-in address, or "".
 
-    It is no refusal: the alert on refused requests would count each visit of the console.
+    The status is 200: the alert on refused requests would otherwise count each visit of the console.
     """
     told = {"level": None, "login": LOGIN if refused.may_help else ""}
     return func.HttpResponse(json.dumps(told), mimetype="application/json", headers=NO_STORE)
@@ -125,7 +125,7 @@ def _run(
 
 
 def _refused(found: Problem, failure: Exception, caller: Caller) -> func.HttpResponse:
-    """A problem. Its text begins with the field that it is about, if there is one."""
+    """The answer for a problem. Its text begins with the wrong field, if there is one."""
     field, colon, detail = str(found).partition(": ")
     if not colon:
         field, detail = "", field

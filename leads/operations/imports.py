@@ -1,4 +1,4 @@
-"""Import and reconcile: rows of a list, and another `MarketplaceLeads` table."""
+"""Import and reconcile: rows of a list, and rows of another `MarketplaceLeads` table."""
 
 import json
 from collections import Counter
@@ -44,7 +44,7 @@ from leads.platform.table_format import odata_time
 
 ROWS_AT_ONCE: Final = 500
 _SKEW: Final = timedelta(days=1)
-"""How much earlier than its lead's own time a row can have been written, by clocks that differ."""
+"""The most that clocks may differ: a row may seem older than its lead by this time."""
 
 
 Policy = Annotated[
@@ -72,7 +72,7 @@ class _Reading(Body):
 
 
 class NumberedRow(Body):
-    """A row: the number by which a person finds it, and its columns by name."""
+    """A row: its number in the list, and its columns by name."""
 
     number: int = Field(ge=0)
     record: dict[str, JsonValue]
@@ -93,17 +93,18 @@ class Rows(_Reading):
 
 
 class RowsToImport(Rows):
-    """Rows of a list, and what is to be done with those that the app lacks."""
+    """Rows of a list, and what to do with the leads that the app lacks."""
 
     policy: Policy = "send"
     dry_run: bool = Field(default=False, description="Only show what would be done.")
 
 
 class JudgedRow(BaseModel):
-    """What is to be said of a row.
+    """The verdict on a row.
 
-    `missing`: the app does not have it (an import takes it in, as `lead_id`). `known`: it has it, as `lead_id`, in `state`
-    (null: the lead's own row is gone, so it was dealt with). `twice`: another row says the same. `bad`: see `reason`.
+    `missing`: the app lacks the lead, and an import adds it as `lead_id`. `known`: the app has the lead as `lead_id`, in
+    `state` (null: the lead's row is gone, so the lead was handled). `twice`: another row has the same lead. `bad`: see
+    `reason`.
     """
 
     number: int
@@ -114,14 +115,14 @@ class JudgedRow(BaseModel):
 
 
 class JudgedRows(BaseModel):
-    """Every row, in order. `unknown_columns` are kept with the lead, and mean nothing to it."""
+    """Each row, in order. `unknown_columns`: columns that fit no field; the app keeps them with the lead."""
 
     rows: list[JudgedRow]
     unknown_columns: list[str]
 
 
 class TableToImport(TimeSpan, _Reading, Step):
-    """Another `MarketplaceLeads` table, and what is to be done with the leads that the app lacks."""
+    """Another `MarketplaceLeads` table, and what to do with the leads that the app lacks."""
 
     source: AzureTableSettings = Field(description="Which table: as the settings of the destination type azure_table.")
     since: Moment | None = Field(default=None, description="Only leads since then, by their own time.")
@@ -130,7 +131,7 @@ class TableToImport(TimeSpan, _Reading, Step):
 
 
 class ImportedFromTable(StepDone):
-    """What one step has done: `imported` counts what was taken in, or would be; `bad` rows are told with their keys."""
+    """The result of a step, or of a dry run. `imported`: the number of new leads. `bad`: bad rows with their keys."""
 
     imported: int
     known: int
@@ -139,7 +140,7 @@ class ImportedFromTable(StepDone):
 
 
 def import_rows(ledger: Ledger, offers: Offers, incoming: IncomingLeads, request: RowsToImport) -> JudgedRows:
-    """Import rows of a list, such as Partner Center's: what the app lacks is put on the queue, bad rows are told one by one."""
+    """Import rows of a list, such as Partner Center's: the app queues the leads that it lacks, and reports each bad row."""
     judged = fit_for(Imported(request.policy), _compared(ledger, offers, request))
     if not request.dry_run:
         take_in(incoming, judged, Imported(request.policy))
@@ -147,7 +148,7 @@ def import_rows(ledger: Ledger, offers: Offers, incoming: IncomingLeads, request
 
 
 def reconcile_rows(ledger: Ledger, offers: Offers, destination_of: DestinationOf, request: Rows) -> JudgedRows:
-    """Compare rows of a list with the ledger: which never arrived, and where the others stand. Nothing is changed."""
+    """Compare rows of a list with the ledger: which leads never arrived, and the states of the others. Changes nothing."""
     compared = _compared(ledger, offers, request)
     return _view(remembered(ledger, offers.all(), destination_of, compared), request)
 
@@ -156,7 +157,7 @@ def _compared(ledger: Ledger, offers: Offers, wanted: Rows) -> list[Judged]:
     rows = [Row(row.number, row.record) for row in wanted.rows]
     if rows and not names_customers({name for row in rows for name in row.record}, wanted.columns):
         raise Invalid(
-            "rows: no column holds an e-mail address, by which a customer is known; columns says which one does"
+            "rows: no column holds an e-mail address, which identifies a customer; name the column in columns"
         )
     try:
         reading = in_one_order(rows, wanted.reading())
@@ -166,7 +167,7 @@ def _compared(ledger: Ledger, offers: Offers, wanted: Rows) -> list[Judged]:
 
 
 def names_customers(names: Iterable[str], columns: Mapping[str, str]) -> bool:
-    """Whether a column can hold what customers are known by; without one, all that was delivered would seem to be missing."""
+    """Whether a column identifies customers. Without such a column, every delivered lead would seem to be missing."""
     return not fields_in(names, columns).isdisjoint({"email", "customer"})
 
 
@@ -187,7 +188,7 @@ def _view(judged: Iterable[Judged], wanted: Rows) -> JudgedRows:
 
 
 def unknown_columns(records: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> list[str]:
-    """The columns that hold something and that no field is known for, by name."""
+    """The columns with values that fit no known field, by name."""
     names = {name for record in records for name, value in record.items() if value not in ("", None)}
     return sorted(
         name for name in names if name not in columns and not field_of_column(name) and not is_tables_own(name)
@@ -227,13 +228,13 @@ def _in_span(judged: Judged, wanted: TableToImport) -> bool:
 
 
 def _page(context: Context, wanted: TableToImport) -> tuple[list[Any], dict[str, str] | None]:
-    """A page of the table, and where the next one begins."""
+    """A page of the table, and the beginning of the next page. Raises `Invalid`."""
     source = AzureTable(wanted.source, context)
     try:
         client = source.client()
         condition = f"Timestamp ge {odata_time(wanted.since - _SKEW)}" if wanted.since else ""
         with saying_why():
-            # The SDK's types know neither this token, a dict, nor that the iterator tells it.
+            # The SDK's types lack this token, which is a dict, and the iterator's attribute for it.
             place: Any = _place(wanted.after)
             pages: Any = client.query_entities(condition, results_per_page=ROWS_AT_ONCE).by_page(place)
             entities = list(next(pages, ()))

@@ -1,4 +1,4 @@
-"""Leads: where each stands."""
+"""Leads: list them, and show the state of each."""
 
 import json
 import re
@@ -31,7 +31,7 @@ from leads.platform.row_reading import UnreadableRow
 
 MAX_PAGE: Final = 1000
 CODES_LOOKED_AT: Final = 200
-"""How many leads a page examines for a reason: each is a request to storage."""
+"""The most leads that a page examines for a reason. Each needs a request to storage."""
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 _AGO: Final = re.compile(r"(\d{1,6})\s*([mhdw])")
@@ -39,7 +39,7 @@ _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def _moment(value: object) -> object:
-    """A time as people write it: ISO 8601 (without an offset it is UTC), or how long ago, such as 30m, 2h, 3d, 1w."""
+    """A time as people write it: ISO 8601 (UTC without an offset), or the time since then, such as 30m, 2h, 3d, 1w."""
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -72,7 +72,7 @@ LeadId = Annotated[str, PATH, Field(min_length=1, description="The lead's id, as
 
 
 class TimeSpan(BaseModel):
-    """When the leads that are meant were received."""
+    """The time span in which the leads were received."""
 
     since: Annotated[Moment | None, QUERY] = Field(
         default=None, description="Only leads received since: 2026-01-31, 2026-01-31T14:00Z, 2h, 3d."
@@ -92,7 +92,7 @@ class TimeSpan(BaseModel):
 
 
 class LeadCriteria(TimeSpan):
-    """Which leads are meant."""
+    """A filter for leads."""
 
     offer: Annotated[str | None, QUERY] = Field(
         default=None, description="Only leads of this offer; - is the unrouted ones."
@@ -101,7 +101,7 @@ class LeadCriteria(TimeSpan):
 
 
 class LeadFilter(LeadCriteria, Request):
-    """Which leads to list."""
+    """The leads to list."""
 
     stage: Annotated[Stage | None, QUERY] = Field(default=None, description="Only leads of this stage.")
     source: Annotated[str | None, QUERY] = Field(
@@ -127,16 +127,16 @@ class LeadFilter(LeadCriteria, Request):
 
 
 class _View(BaseModel):
-    """What is shown of a row of the ledger."""
+    """A part of a row of the ledger."""
 
     model_config = ConfigDict(from_attributes=True)
 
 
 class LeadPage(BaseModel):
-    """Leads, newest first. `after` asks for the next page; None = this is the last one.
+    """Leads, newest first. `after`: the value for the next page; None = there is no next page.
 
-    Destination and reason have no index. With them a page examines a bounded number of leads, and may hold few or none although
-    older leads fit.
+    Destination and reason have no index. With them a page examines a bounded number of leads, and may hold few or none
+    although older leads fit.
     """
 
     leads: list[LeadLine]
@@ -144,7 +144,7 @@ class LeadPage(BaseModel):
 
 
 class AttemptView(_View):
-    """One try: when, what came of it, the vendor's code for it, and when the next one was due."""
+    """An attempt: its time, outcome and vendor's code, and when the next attempt was due."""
 
     at: datetime
     outcome: str
@@ -154,10 +154,10 @@ class AttemptView(_View):
 
 
 class DeliveryView(_View):
-    """A lead's way to one destination; `destination` is "" while the lead is not routed.
+    """The delivery of a lead to a destination. `destination`: "" while the lead is not routed.
 
-    `unconfirmed`: it was handed over, and the vendor does not say whether a record came of it. `dismissed` is the note of
-    the person who has dismissed it.
+    `unconfirmed`: the vendor took the lead, and does not confirm that it made a record. `dismissed`: the note of the person
+    who dismissed the delivery.
     """
 
     destination: str
@@ -176,7 +176,7 @@ class DeliveryView(_View):
 
 
 class Person(BaseModel):
-    """What a customer said: personal data. `body` is there only for a lead that can't be read."""
+    """The personal data in a lead. `body`: only of a lead that can't be read."""
 
     first_name: str = ""
     last_name: str = ""
@@ -192,10 +192,10 @@ class Person(BaseModel):
 
 
 class LeadView(BaseModel):
-    """Where a lead stands. `named_offer` is what of it can name its offer, in the order in which that is asked.
+    """The state of a lead. `named_offer`: the values that can name the offer, in the order in which the app tries them.
 
-    `imported`: "" = it came from the marketplace, `send` and `record` = what was to be done with it. `corrects` is the id of the
-    lead that it stands for with corrections. `emptied_at`: its personal data was removed then, by age or on request.
+    `imported`: "" = the lead came from the marketplace; `send` or `record` = the import's policy. `corrects`: the id of the
+    lead that this lead corrects. `emptied_at`: when its personal data was removed, by age or on request.
     """
 
     lead_id: str
@@ -220,7 +220,7 @@ class ShowLead(Request):
 
 
 def lead_of(given: JsonValue) -> Lead:
-    """A lead that a person gives in a field `lead`: JSON in any shape that the intake takes, or its text.
+    """The lead in a field `lead` of a request: JSON in any shape that the intake takes, or its text.
 
     Raises `Invalid` or `TooLarge`.
     """
@@ -235,7 +235,7 @@ def lead_of(given: JsonValue) -> Lead:
 
 
 def list_leads(ledger: Ledger, request: LeadFilter) -> LeadPage:
-    """List leads, newest first. One that came in just now may still be on the queue, where no list sees it."""
+    """List leads, newest first. A new lead is listed when the app has taken it from the queue."""
     looked_at = request.limit
     if request.reason is not None:
         looked_at = CODES_LOOKED_AT
@@ -264,12 +264,12 @@ def _goes_to(ledger: Ledger, lead: LeadLine, destination: str | None, code: str 
 
 
 def show_lead(ledger: Ledger, request: ShowLead) -> LeadView:
-    """Show where a lead stands, with every attempt."""
+    """Show the state of a lead, with every attempt."""
     return lead_view(known_lead(ledger, request.lead_id))
 
 
 def show_person(ledger: Ledger, request: ShowLead) -> Person:
-    """Show what the customer said: personal data."""
+    """Show the personal data of a lead's customer."""
     record = known_lead(ledger, request.lead_id)
     if record.lead is None:
         return Person(body=(ledger.body(record.lead_id) or b"").decode(errors="backslashreplace"))
@@ -277,7 +277,7 @@ def show_person(ledger: Ledger, request: ShowLead) -> Person:
 
 
 def readable_lead(ledger: Ledger, lead_id: str) -> LeadRecord | None:
-    """One of many leads: None if it is gone, or if its row can't be read, which is reported and ends no other."""
+    """One of many leads. None: the row is gone or can't be read. Reports an unreadable row, which stops no other."""
     try:
         return ledger.read(lead_id)
     except UnreadableRow as unreadable:
@@ -291,7 +291,7 @@ def known_lead(ledger: Ledger, lead_id: str) -> LeadRecord:
         raise NotFound("lead_id: is not a lead's id; an id looks like 20260131235959999-0123456789ab-c")
     record = ledger.read(lead_id)
     if record is None:
-        raise NotFound("lead_id: no lead has this id; a lead that has just come in may still be on the queue")
+        raise NotFound("lead_id: no lead has this id; a new lead may still be on the queue")
     return record
 
 

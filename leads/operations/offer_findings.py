@@ -1,4 +1,4 @@
-"""What the doctor says of offers, their secrets and their connections."""
+"""The doctor's findings on offers, their secrets and their connections."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,13 +22,15 @@ EXPIRES_SOON: Final = timedelta(days=expiry.WARNED_DAYS_BEFORE[0])
 
 
 def look_at_offers(offers: Iterable[Offer], unreadable: Iterable[UnreadableOffer]) -> Iterator[Finding]:
-    """Each offer, and what is stored and can't be read as one."""
+    """A finding for each offer, and for each stored offer that can't be read."""
     offers = list(offers)
     for offer in offers:
         names = ", ".join(config.name for config in offer.destinations)
         yield fine(Area.OFFERS, offer.id, f"goes to {names}")
     for one in unreadable:
-        remedy = f"python -m leads offers remove '{one.row}', then save it again; or deploy the newer release again"
+        remedy = (
+            f"python -m leads offers remove '{one.row}', then save the offer again; or deploy the newer release again"
+        )
         yield wrong(Area.OFFERS, one.row, "is stored, but this release can't read it", remedy)
     if not offers:
         remedy = "python -m leads offers connect ID"
@@ -37,7 +39,7 @@ def look_at_offers(offers: Iterable[Offer], unreadable: Iterable[UnreadableOffer
 
 @dataclass(slots=True)
 class OfferExamination:
-    """Looks at the secrets of offers, then at their connections. One is not asked where a secret of it can't be read."""
+    """Checks the secrets of offers, then their connections. A connection with an unreadable secret is not checked."""
 
     context: Context
     offers: list[Offer]
@@ -73,19 +75,19 @@ class OfferExamination:
         return fine(Area.SECRETS, about, f"{reference} can be read")
 
     def _way_to_allow(self) -> str:
-        """The setting that lets offers have what they name today, and what to look at before."""
+        """The remedy for settings that offers may not read: another name, or the setting that allows them."""
         settings = self.context.settings
         named = {
             reference.removeprefix("env:") for _, reference in references(settings, self.offers) if "env:" in reference
         }
         allowed = settings.allowed_settings | {name for name in named if not settings.allows_reading(name)}
         return (
-            f"name a setting that begins with {OFFERS_SECRETS} instead; or, where each of these is a secret of the offer's own "
-            f"vendor, set LEADS_ALLOWED_SETTINGS={','.join(sorted(allowed))} where the app runs; the leads wait, and follow"
+            f"name a setting that begins with {OFFERS_SECRETS} instead; or, if each of these is a secret of the offer's own "
+            f"vendor, set LEADS_ALLOWED_SETTINGS={','.join(sorted(allowed))} where the app runs; the app then sends the leads"
         )
 
     def connections(self, stored: Mapping[str, Connection]) -> Iterator[Finding]:
-        """Whether each connection is usable. `stored`: what is known of their health, by id."""
+        """Whether each connection is usable. `stored`: the stored health by id."""
         looked = [(stored.get(key) or Connection(key), uses) for key, uses in by_connection(self.offers).items()]
         yield from side_by_side(Area.CONNECTIONS, lambda one: self._connection(*one), looked)
 
@@ -98,7 +100,7 @@ class OfferExamination:
             return wrong(Area.CONNECTIONS, about, says, f"python -m leads connections resume {connection.id}")
         named = secret_references(read_settings(config.type, config.settings)).values()
         if not self.missing_secrets.isdisjoint(named):
-            return note(Area.CONNECTIONS, about, "not asked: a secret of it can't be read")
+            return note(Area.CONNECTIONS, about, "not checked, because a secret can't be read")
         found, answer = check(isolated_destination(self.context, config, self.context.secrets))
         code = f" ({found.code})" if found.code else ""
         if found.transient:
@@ -120,19 +122,17 @@ def _usable(connection: Connection, about: str, offer: str, problem: str) -> Fin
         )
         return wrong(Area.CONNECTIONS, about, says, remedy)
     if connection.paused:
-        return note(
-            Area.CONNECTIONS, about, "works, and is still paused", "it opens with the next lead, within minutes"
-        )
+        return note(Area.CONNECTIONS, about, "works, and is still paused", "the app opens it within minutes")
     if connection.failures:
         says = f"its check passes, but the last attempts in a row failed: {connection.failures}"
-        return note(Area.CONNECTIONS, about, says, "leads are tried again by themselves, and none is lost")
+        return note(Area.CONNECTIONS, about, says, "the app retries the leads, and none is lost")
     if problem:
         return note(Area.CONNECTIONS, about, f"works, but: {problem}", "leads are delivered despite this")
     return fine(Area.CONNECTIONS, about, "works")
 
 
 def references(settings: Settings, offers: Iterable[Offer]) -> Iterator[tuple[str, str]]:
-    """Every secret reference, with what it is for."""
+    """Each secret reference, with its use."""
     if settings.notify_webhook:
         yield "LEADS_NOTIFY_WEBHOOK", settings.notify_webhook
     for offer in offers:

@@ -12,7 +12,7 @@ from leads.operations.operation import BODY, HEADER, PATH, Nothing, Request
 from leads.operations.problems import Changed, NotFound
 
 MAX_OFFER_CHARACTERS: Final = 200_000
-"""An entity holds 1 MiB and a character can take four bytes of it."""
+"""An entity holds 1 MiB, and a character takes up to four bytes."""
 
 OfferId = Annotated[
     str, PATH, Field(min_length=1, max_length=500, description="The offer's id: publisher.offer, or *.")
@@ -35,20 +35,20 @@ class ShowOffer(Request):
 
 
 class ShownOffer(BaseModel):
-    """An offer, and the ETag to save a change of it with."""
+    """An offer, and the ETag to send with a change."""
 
     offer: Annotated[Offer, BODY]
     etag: Annotated[str, HEADER]
 
 
 class OfferBody(Offer):
-    """An offer; its id may come from the address alone."""
+    """An offer, whose body may leave the id to the address."""
 
-    id: str = Field("", max_length=500, description="The id in the address; it may be left out.")
+    id: str = Field("", max_length=500, description="The id in the address, or nothing.")
 
 
 class SetOffer(Request):
-    """An offer to be saved, and which version of it the caller has seen."""
+    """An offer to save, and the version that the caller has seen."""
 
     offer_id: OfferId
     offer: Annotated[OfferBody, BODY]
@@ -59,7 +59,7 @@ class SetOffer(Request):
 
 
 class Change(BaseModel):
-    """A field of an offer that is not what it was; None = not there."""
+    """A changed field of an offer; None = the field is missing."""
 
     field: str
     before: JsonValue
@@ -67,7 +67,7 @@ class Change(BaseModel):
 
 
 class SavedOffer(BaseModel):
-    """What came of saving an offer. `changes` is empty for a created or unchanged one."""
+    """The result of a save. `changes`: empty for a created or unchanged offer."""
 
     id: str
     result: Literal["created", "changed", "unchanged"]
@@ -76,7 +76,7 @@ class SavedOffer(BaseModel):
 
 
 class RemoveOffer(Request):
-    """An offer to be removed, and which version of it the caller has seen."""
+    """An offer to remove, and the version that the caller has seen."""
 
     offer_id: OfferId
     if_match: IfMatch = None
@@ -94,7 +94,7 @@ def show_offer(offers: Offers, request: ShowOffer) -> ShownOffer:
 
 
 def set_offer(offers: Offers, request: SetOffer) -> SavedOffer:
-    """Create or replace an offer; every instance knows of it within a minute. `If-Match` and `If-None-Match: *` are heeded."""
+    """Create or replace an offer, with `If-Match` and `If-None-Match: *`. Every instance uses it within a minute."""
     offer = _named(request.offer_id, request.offer)
     stored = offers.get(offer.id)
     _check_version(stored, request.if_match, must_be_new=request.if_none_match is not None)
@@ -110,7 +110,7 @@ def set_offer(offers: Offers, request: SetOffer) -> SavedOffer:
 
 
 def remove_offer(offers: Offers, request: RemoveOffer) -> None:
-    """Remove an offer; what is not delivered becomes unrouted. `If-Match` is heeded."""
+    """Remove an offer, with `If-Match`. Its undelivered leads become unrouted."""
     if request.if_match is not None:
         _check_version(offers.get(request.offer_id), request.if_match)
     try:
@@ -146,7 +146,7 @@ def changes(before: Offer, after: Offer) -> list[Change]:
 
 
 def _differ(before: object, after: object) -> bool:
-    """Whether two values differ. One that is not there is nothing else than one that is empty: a new destination has many."""
+    """Whether two values differ. A missing value equals an empty one, because a new destination has many empty values."""
     if before is _MISSING or after is _MISSING:
         return any(value not in (_MISSING, None, []) for value in (before, after))
     return before != after
@@ -161,7 +161,7 @@ def stored_offer(offers: Offers, offer_id: str) -> StoredOffer:
 
 
 def no_offer(offer_id: str) -> str:
-    """Says that there is no such offer."""
+    """The text for an unknown offer."""
     return f"offer: no offer has the id {quote(offer_id, safe=' *|:@')}; list the offers to see their ids"
 
 
@@ -172,12 +172,12 @@ _EXISTS: Final = "If-None-Match: there is an offer of this id already"
 
 def _named(offer_id: str, body: OfferBody) -> Offer:
     if body.id and body.id.casefold() != offer_id.strip().casefold():
-        raise InvalidOffer("id: is not the one in the address; leave it out of the body, or make them agree")
+        raise InvalidOffer("id: differs from the id in the address; leave it out of the body, or correct one of them")
     return check_offer(body.model_dump() | {"id": body.id or offer_id})
 
 
 def _check_version(stored: StoredOffer | None, if_match: str | None, *, must_be_new: bool = False) -> None:
-    """Compare first here: storage answers 400 to an ETag that it could not have made."""
+    """Raises `Changed`. Storage does not compare these ETags: it answers 400 to an ETag that it could not have made."""
     if must_be_new and stored:
         raise Changed(_EXISTS)
     if if_match is not None and not (stored and if_match in {"*", stored.etag}):
@@ -185,14 +185,14 @@ def _check_version(stored: StoredOffer | None, if_match: str | None, *, must_be_
 
 
 def _expected(stored: StoredOffer | None, request: SetOffer) -> str | None:
-    """The version to replace where the caller has named one: whoever saves between our look and our write is noticed."""
+    """The ETag that the save must meet, so that a save by others in between is noticed. None = any; "" = no offer yet."""
     if request.if_match is None and request.if_none_match is None:
         return None
     return stored.etag if stored else ""
 
 
 def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, JsonValue]]:
-    """Every field with its dotted name; destinations go by their own names, so that a new one moves no other."""
+    """Each field with its dotted name. A destination's name takes the place of its number, so a new one moves no other."""
     if isinstance(value, list) and value and isinstance(value[0], dict):
         value = {item["name"]: {key: item[key] for key in item if key != "name"} for item in value}
     if isinstance(value, dict):

@@ -24,7 +24,7 @@ Model = type[BaseModel]
 
 
 class ProblemDetails(BaseModel):
-    """Why it was not done (RFC 9457). `field` names what is wrong, `level` the level that is needed."""
+    """Why a request failed (RFC 9457). `field`: the wrong field. `level`: the level that the operation needs."""
 
     type: str
     title: str
@@ -35,7 +35,7 @@ class ProblemDetails(BaseModel):
 
 
 def describe(operations: Sequence[Operation[Any, Any]], caller: Caller) -> Schema:
-    """The document, for whoever asks: where their addresses begin, and which key opens them."""
+    """The document for a caller: it names the beginning of the caller's addresses, and the caller's kind of sign-in."""
     schemas = _Schemas(operations)
     paths: dict[str, Schema] = {}
     for operation in operations:
@@ -46,9 +46,9 @@ def describe(operations: Sequence[Operation[Any, Any]], caller: Caller) -> Schem
         "info": {
             "title": "Marketplace leads: management",
             "version": "1",
-            "description": "Offers, leads, connections and status. No answer holds a secret. A customer's data is "
-            "answered only by the operations that say so, at the level personal, and only where the app setting "
-            "LEADS_PERSONAL_DATA_OVER_HTTP is true. Each operation says the level that it needs; below it the answer is 403. "
+            "description": "Offers, leads, connections and status. No answer holds a secret. Only the operations that say so "
+            "answer a customer's data, at the level personal, and only if the app setting LEADS_PERSONAL_DATA_OVER_HTTP is "
+            "true. Each operation names the level that it needs; below this level the answer is 403. "
             f"Levels: {'; '.join(f'{level} = {level.in_words}' for level in AccessLevel)}.",
         },
         "servers": [{"url": caller.base}],
@@ -121,7 +121,7 @@ _PROBLEM: Final = {"content": {"application/problem+json": {"schema": {"$ref": f
 
 
 class _Schemas:
-    """The JSON Schemas of the operations' models, and of all that these refer to."""
+    """The JSON Schemas of the operations' models, and of the models in them."""
 
     def __init__(self, operations: Sequence[Operation[Any, Any]]) -> None:
         modes: dict[Model, JsonSchemaMode] = {ProblemDetails: "serialization"}
@@ -134,7 +134,7 @@ class _Schemas:
             model: schema["$ref"].removeprefix(_PREFIX) for (model, _), schema in found.items()
         }
         self._all: dict[str, Schema] = definitions["$defs"]
-        # What only says where fields travel is no body of its own.
+        # A model that only locates fields is never a body.
         taken_apart = {
             self._names[model]
             for model in modes
@@ -151,7 +151,7 @@ class _Schemas:
 
 
 def _by_type(any_type: Schema) -> Mapping[str, Schema]:
-    """A destination's schema: one of those of the types, each with its own settings."""
+    """A destination's schema: one variant for each type, with the settings of the type."""
     schemas: dict[str, Schema] = {}
     mapping: dict[str, str] = {}
     for type_name in sorted(destinations.MODULES):
@@ -169,7 +169,7 @@ def _by_type(any_type: Schema) -> Mapping[str, Schema]:
 
 
 def _without_null(schema: Schema) -> Schema:
-    """A parameter's schema: one that is left out is not there, rather than null."""
+    """A parameter's schema without null: a parameter is left out instead."""
     kept = [choice for choice in schema.get("anyOf", ()) if choice.get("type") != "null"]
     rest = {name: value for name, value in schema.items() if name not in {"anyOf", "default", "title", "description"}}
     return rest | (kept[0] if len(kept) == 1 else {"anyOf": kept} if kept else {})

@@ -1,4 +1,4 @@
-"""What an operation is: a function with an address, and where the fields of its request and of its answer travel."""
+"""Operations: a function with an address, and the places of the fields of its request and answer."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -16,11 +16,11 @@ from leads.operations.problems import Changed, Forbidden, Invalid, LengthRequire
 
 USUAL_SECONDS: Final = 30.0
 LONG_SECONDS: Final = 130.0
-"""For what asks vendors or writes many leads; the command line waits for 150 seconds."""
+"""For operations that call vendors or write many leads. The command line waits 150 seconds."""
 
 
 class Location(Enum):
-    """Where a field travels, as its annotation says: `offer_id: Annotated[str, PATH]`."""
+    """The place of a field in a request or answer. An annotation names it: `offer_id: Annotated[str, PATH]`."""
 
     PATH = auto()
     QUERY = auto()
@@ -35,31 +35,31 @@ QUERY: Final = Location.QUERY
 HEADER: Final = Location.HEADER
 """A header, named by the field's alias."""
 BODY: Final = Location.BODY
-"""The whole body. An answer without such a field is the body itself; its header fields are in both."""
+"""The whole body. Without such a field, the answer is the body, which repeats its header fields."""
 
 
 ALL_SAID: Final = ConfigDict(json_schema_serialization_defaults_required=True)
-"""For an answer that holds dataclasses: a field with a default is in each answer, too."""
+"""For an answer with dataclasses: each answer has the fields with defaults, too."""
 
 
 class Request(BaseModel):
-    """Base of what operations are asked."""
+    """Base of the requests of operations."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, validate_by_name=True, validate_by_alias=True)
 
 
 class Body(Request):
-    """Base of what is a body as a whole: a request, or the field `BODY` of one."""
+    """Base of a whole body: a request, or the field `BODY` of a request."""
 
 
 class Nothing(Request):
-    """Asks for all there is."""
+    """A request without fields."""
 
 
 RequestT = TypeVar("RequestT", bound=Request)
 AnswerT = TypeVar("AnswerT", bound=BaseModel | None)
 Parts = TypeVarTuple("Parts")
-"""What an operation's function takes before its request."""
+"""The parts of the app that an operation's function takes before its request."""
 
 
 def _no_parts(_: App) -> tuple[()]:
@@ -68,15 +68,13 @@ def _no_parts(_: App) -> tuple[()]:
 
 @dataclass(frozen=True)
 class Operation(Generic[RequestT, AnswerT]):
-    """`run` with its address below /api/manage and the other bases. Its name, summary and models are the function's own.
+    """A function with its address below a base such as /api/manage. The function gives name, summary and models.
 
-    `parts` hands over the parts of the app that `run` takes before the request.
-    `created` says of an answer that something new was made. `also` are statuses of problems beside those that follow from the
-    request's fields. `examines` says that it looks for what is wrong with the deployment: it gets an app of its own, made from
-    those settings that are right. `level` is the one that whoever asks needs. `personal`: it answers personal data, which goes
-    out over HTTP only where a setting allows it.
-    `changes`: something stored is not the same afterwards.
-    `for_caller`: `run` takes who asks before everything else. `seconds` is its deadline over HTTP.
+    `parts`: gives the parts of the app that `run` takes before the request. `created`: whether an answer reports a new thing.
+    `also`: statuses of problems, besides those that follow from the request's fields. `examines`: the operation checks the
+    deployment, and gets an app made of the valid settings. `level`: the level that the caller needs. `personal`: the answer
+    holds personal data, which HTTP needs a setting for. `changes`: the operation changes stored data. `for_caller`: `run`
+    takes the caller first. `seconds`: the deadline over HTTP.
     """
 
     method: str
@@ -94,7 +92,7 @@ class Operation(Generic[RequestT, AnswerT]):
     seconds: float = USUAL_SECONDS
 
     def carry_out(self, app: App, request: RequestT, caller: Caller = SHELL) -> AnswerT:
-        """Run it with the app's parts, for whoever asks."""
+        """Run the function with the app's parts, for a caller."""
         asking = (caller,) if self.for_caller else ()
         return self.run(*asking, *self.parts(app), request)
 
@@ -114,7 +112,7 @@ class Operation(Generic[RequestT, AnswerT]):
 
     @property
     def answer(self) -> type[BaseModel] | None:
-        """The model of the answer; None = there is nothing to say."""
+        """The model of the answer; None = the answer is empty."""
         found = self._hints["return"]
         return None if found is type(None) else found
 
@@ -124,7 +122,7 @@ class Operation(Generic[RequestT, AnswerT]):
 
     @cached_property
     def needs_body(self) -> bool:
-        """Whether a request without a body is wrong."""
+        """Whether the request must have a body."""
         if (name := whole_body(self.request)) is not None:
             return self.request.model_fields[name].is_required()
         try:
@@ -139,7 +137,7 @@ class Operation(Generic[RequestT, AnswerT]):
 
     @property
     def statuses(self) -> tuple[int, ...]:
-        """Every status of an answer that is no problem."""
+        """The statuses of successful answers."""
         return (self.status, 201) if self.created else (self.status,)
 
     def status_of(self, answer: BaseModel | None) -> int:
@@ -147,7 +145,7 @@ class Operation(Generic[RequestT, AnswerT]):
 
     @property
     def problems(self) -> frozenset[int]:
-        """Every status of a problem that the app answers; the host adds 401 for a wrong key."""
+        """The statuses of problems that the app answers. The host adds 401 for a wrong key."""
         places = {place for _, place, _ in located_fields(self.request)}
         found = {Invalid.status, Unavailable.status, *self.also}
         found |= {Forbidden.status} if self.personal or self.level is not AccessLevel.REPORT else set()

@@ -1,4 +1,4 @@
-"""People: what is held about an e-mail address, and its erasure. The address travels in a body, never in an address or a log."""
+"""People: shows or erases the data about an e-mail address, which is only in bodies and never in a URL or log."""
 
 import time
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ from leads.privacy.stores import PersonalDataStores
 STEP_SECONDS: Final = 10.0
 FOUND_A_STEP: Final = 200
 _DRY: Final = "dry-run:"
-"""What lies before the place that a dry run has come to is not erased, so no erasure may go on from there."""
+"""Marks the cursor of a dry run. An erasure must not continue a dry run, which erased nothing before its cursor."""
 PartT = TypeVar("PartT", erasure.ErasurePart, personal_data_search.SearchPart)
 
 
@@ -41,19 +41,19 @@ Email = Annotated[
 
 
 class Erasure(Step):
-    """Whose data is to be erased."""
+    """The person whose data to erase."""
 
     email: Email
 
 
 class Access(Part):
-    """Whose data is asked for."""
+    """The person whose data to show."""
 
     email: Email
 
 
 class ErasedPart(StepDone):
-    """What one step has done, or would do, and how many rows and messages it has looked at. No personal data."""
+    """The result of a step, or of a dry run, without personal data. `looked_at`: the number of examined rows and messages."""
 
     traces: list[ErasureEntry]
     handed_over: list[HandedOver]
@@ -61,7 +61,7 @@ class ErasedPart(StepDone):
 
 
 class CustomerView(BaseModel):
-    """What is remembered of the customer within one record scope of a destination."""
+    """A customer's row, for one record scope of a destination."""
 
     key: str
     record_id: str
@@ -70,9 +70,9 @@ class CustomerView(BaseModel):
 
 
 class HeldLead(BaseModel):
-    """A lead of the person: where it stands, all that it says, and what destinations were given.
+    """A lead of the person: its state, its content, and what destinations got.
 
-    `body` is what was received, where that is kept apart: of a lead that is large, or that can't be read.
+    `body`: the received body, if the app keeps it apart because the lead is large or can't be read.
     """
 
     model_config = ALL_SAID
@@ -86,7 +86,7 @@ class HeldLead(BaseModel):
 
 
 class HeldMessage(BaseModel):
-    """A message that waits on a queue, with the lead in it."""
+    """A message on a queue, with its lead."""
 
     queue: str
     lead_id: str
@@ -94,9 +94,9 @@ class HeldMessage(BaseModel):
 
 
 class HeldPart(StepDone):
-    """What one step has found. `mentions` are leads of other people that name the address: their ids alone.
+    """The data that a step found. `mentions`: ids of other people's leads that name the address.
 
-    `erased_at`: the person was erased then, so what they had sent before is not here.
+    `erased_at`: the time of the person's erasure. Earlier leads are gone.
     """
 
     email: str
@@ -109,7 +109,7 @@ class HeldPart(StepDone):
 
 
 def erase_customer(stores: PersonalDataStores, request: Erasure) -> ErasedPart:
-    """Erase a customer by e-mail address: a part with each request. Tells each row, and which records remain in CRMs."""
+    """Erase a customer by e-mail address: a part with each request. Names each row, and the records that remain in CRMs."""
     mark = _DRY if request.dry_run else ""
     if request.after and request.after.startswith(_DRY) != request.dry_run:
         raise Invalid("after: mixes a dry run with an erasure; leave it out to begin again")
@@ -118,7 +118,7 @@ def erase_customer(stores: PersonalDataStores, request: Erasure) -> ErasedPart:
     try:
         done, end = _a_step(erasure.erase(stores, EmailMatcher(request.email), at, cursor, dry_run=request.dry_run))
     except LedgerBusy:
-        raise Unavailable("A lead of this person is being changed by others over and over. Ask again.") from None
+        raise Unavailable("Others keep changing a lead of this person. Ask again.") from None
     return ErasedPart(
         next=f"{mark}{at.isoformat()}|{end}" if end else None,
         traces=[entry for part in done for entry in part.entries],
@@ -128,7 +128,7 @@ def erase_customer(stores: PersonalDataStores, request: Erasure) -> ErasedPart:
 
 
 def show_customer(stores: PersonalDataStores, request: Access) -> HeldPart:
-    """Show all that is held about an e-mail address: a part with each request. Personal data."""
+    """Show all data about an e-mail address, a part with each request. Personal data."""
     at, cursor = _cursor(request.after) if request.after else (clock.now(), Cursor())
     matcher = EmailMatcher(request.email)
     tombstone = stores.tombstones.get(matcher.customer)
@@ -150,7 +150,7 @@ def show_customer(stores: PersonalDataStores, request: Access) -> HeldPart:
 
 
 def _a_step(parts: Iterable[PartT]) -> tuple[list[PartT], Cursor | None]:
-    """As many parts as a request may take, and where the next one goes on; None = all is done."""
+    """The parts that fit into a request, and the cursor of the next request; None = all is done."""
     ends_at = time.monotonic() + STEP_SECONDS
     done: list[PartT] = []
     found = 0
@@ -163,7 +163,7 @@ def _a_step(parts: Iterable[PartT]) -> tuple[list[PartT], Cursor | None]:
 
 
 def _cursor(after: str) -> tuple[datetime, Cursor]:
-    """When the first step began, and how far the one before has come."""
+    """The begin of the first step, and the cursor of the previous step. Raises `Invalid`."""
     moment, _, cursor = after.partition("|")
     try:
         at = datetime.fromisoformat(moment)

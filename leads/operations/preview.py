@@ -1,4 +1,4 @@
-"""Preview: a lead rendered as each destination would send it. Nothing is sent, looked up or kept."""
+"""Preview: renders a lead as each destination would send it. It sends, looks up and keeps nothing."""
 
 import json
 from typing import Annotated, Final, Literal
@@ -23,37 +23,37 @@ from leads.pipeline.attempt import outgoing_lead
 from leads.platform.settings import SettingsError
 
 IDEMPOTENCY_KEY: Final = "00000000-0000-4000-8000-000000000000"
-"""Stands for the random one that a customer gets with the first lead that is really sent."""
+"""The key in previews. A customer gets a random key with the first real lead."""
 
 Action = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[!-~]+$")]
-"""An action code: INS, PLT, Create, StartTestDrive, DNC, or one that is not known yet."""
+"""An action code: INS, PLT, Create, StartTestDrive, DNC, or an unknown one."""
 
 
 class WantedPreview(Body):
-    """Which lead, and through which offer."""
+    """The lead to preview, and its offer."""
 
     lead: JsonValue = Field(
         default=None, description="A lead in any format that the app accepts, as JSON or as its text."
     )
     action: Action | Literal[""] = Field(
-        default="", description="Instead of a lead: a made-up customer who does this, such as PLT."
+        default="", description="Instead of a lead: what a made-up customer does, such as PLT."
     )
-    offer_id: str = Field(default="", max_length=500, description="The offer that the address would name.")
+    offer_id: str = Field(default="", max_length=500, description="The offer that the address of the lead names.")
     offer: Offer | None = Field(
-        default=None, description="An offer that need not be saved, instead of the stored one of its id."
+        default=None, description="An offer, saved or not, that replaces the stored offer of its id."
     )
 
     @model_validator(mode="after")
     def _one_lead(self) -> "WantedPreview":
         if self.lead is not None and self.action:
-            raise ValueError("action: is the made-up lead's; leave it out, or leave out lead")
+            raise ValueError("action: is only for a made-up lead; leave out action or lead")
         if self.offer and self.offer_id and self.offer.id.casefold() != self.offer_id.strip().casefold():
-            raise ValueError("offer_id: is not the id of offer; leave one of the two out")
+            raise ValueError("offer_id: differs from the id of offer; leave out one of them")
         return self
 
 
 class PreviewedDestination(BaseModel):
-    """What a destination would send. `skipped` says why it would not, `problem` why that can't be told."""
+    """What a destination would send. `skipped`: why it would skip the lead. `problem`: why there is no preview."""
 
     destination: str
     type: str
@@ -63,7 +63,7 @@ class PreviewedDestination(BaseModel):
 
 
 class Preview(BaseModel):
-    """How a lead is read and where it goes. `offer` is "" where no offer takes it: it would be kept as unrouted."""
+    """How the app reads and routes a lead. `offer`: "" if no offer takes the lead, which would become unrouted."""
 
     offer: str
     source: str
@@ -97,7 +97,7 @@ def preview_lead(stored_offers: Offers, context: Context, request: WantedPreview
 
 
 def _offers(offers: Offers, wanted: WantedPreview) -> list[Offer]:
-    """The stored offers, with the one that need not be saved in the place of its namesake."""
+    """The stored offers, with the offer of the request in the place of the one of its id."""
     stored = [stored.offer for stored in offers.stored()]
     if wanted.offer is None:
         return stored
@@ -105,7 +105,7 @@ def _offers(offers: Offers, wanted: WantedPreview) -> list[Offer]:
 
 
 def _named(name: str, offers: list[Offer]) -> Offer | None:
-    """The offer that the address names. A lead may have an address without an offer; a person's request must name one."""
+    """The offer that the address names. Raises `NotFound`: a person's request must name a known offer."""
     candidates = offers if name == DEFAULT_OFFER else [offer for offer in offers if offer.id != DEFAULT_OFFER]
     found = route(OfferReferences(name), candidates) if name else None
     if name and found is None:
@@ -150,7 +150,7 @@ def _previewed(
         requests = [] if skipped else isolated_destination(context, config).preview(outgoing, customer)
     except (NotSendable, SettingsError) as error:
         problem = str(error)
-    except Exception as error:  # noqa: BLE001 - a fault in one type is its answer, and the others' stay
+    except Exception as error:  # noqa: BLE001 - a defect in one type does not stop the others
         problem = f"The preview itself failed: {code_location(error)}."
     return PreviewedDestination(
         destination=config.name, type=config.type, skipped=skipped, problem=problem, requests=requests

@@ -1,4 +1,4 @@
-"""Why an operation was not carried out, in one line that names the field and the fix: the same over HTTP and at a shell."""
+"""Why an operation failed, in one line that names field and fix, over HTTP and at a shell."""
 
 from typing import ClassVar
 
@@ -14,63 +14,63 @@ from leads.platform.threads import NotDoneInTime
 
 
 class Problem(Exception):
-    """The text begins with the field that it is about, if there is one, and `: `."""
+    """Base of all problems. If a field is wrong, the text begins with its name and `: `."""
 
     status: ClassVar[int]
     title: ClassVar[str]
 
 
 class Invalid(Problem):
-    """The request can't be carried out as it is."""
+    """The request is wrong."""
 
     status = 400
     title = "The request is not valid"
 
 
 class Forbidden(Problem):
-    """Whoever asks may not, or the app does not do that over HTTP, as it is set up. The text names the level or the setting."""
+    """The caller's level, or a setting of the app, forbids the request. The text names the level or setting."""
 
     status = 403
     title = "Not allowed"
 
 
 class NotFound(Problem):
-    """There is no such offer, type, lead or connection. The text says so and what to do."""
+    """There is no such offer, type, lead or connection. The text says what to do."""
 
     status = 404
     title = "Not found"
 
 
 class Unreadable(Problem):
-    """Something is stored that this release can't read."""
+    """This release can't read a stored row."""
 
     status = 409
     title = "What is stored can't be read"
 
 
 class LengthRequired(Problem):
-    """The body came without its length, and the Functions host handed over an empty one."""
+    """The body came without its length, so the Functions host passed on an empty body."""
 
     status = 411
     title = "A length is required"
 
 
 class Changed(Problem):
-    """Somebody else was quicker: the stored offer is not the version that the request was made from."""
+    """Somebody else changed the stored offer, so the request was made from another version."""
 
     status = 412
     title = "The offer has changed"
 
 
 class TooLarge(Problem):
-    """The body is longer than any that could be meant."""
+    """The body is longer than the limit."""
 
     status = 413
     title = "The body is too large"
 
 
 class Unavailable(Problem):
-    """Storage does not answer. The text tells nothing of it: over HTTP the caller may be anyone who has the key."""
+    """Storage does not answer. The text has no details, because any holder of a key may read it."""
 
     status = 503
     title = "Temporarily unavailable"
@@ -88,7 +88,7 @@ PROBLEMS: tuple[type[Problem], ...] = (
 )
 
 FAILURES = (Problem, InvalidOffer, UnreadableRow, ValidationError, StorageError, SettingsError, NotDoneInTime)
-"""All that an operation may raise."""
+"""The errors that an operation may raise."""
 
 
 def as_problem(failure: Exception) -> Problem:

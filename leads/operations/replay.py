@@ -1,4 +1,4 @@
-"""Replay: send leads again, one as it is or corrected, or many that were given up."""
+"""Replay: sends leads again: one, as it is or corrected, or many that need a person."""
 
 from itertools import islice
 from typing import Annotated, Final, Literal, Self
@@ -24,9 +24,11 @@ EXAMINED_A_STEP: Final = 2000
 
 
 class ReplayOptions(Body):
-    """Which destination is to have the lead, and what is corrected in it."""
+    """The destination that gets the lead again, and corrections."""
 
-    destination: str | None = Field(default=None, description="Only to this destination; null = to all that lack it.")
+    destination: str | None = Field(
+        default=None, description="Only to this destination; null = to all that lack the lead."
+    )
     force: bool = Field(
         default=False,
         description="Send even if the lead was delivered or only recorded. First see `twice` in a dry run.",
@@ -43,23 +45,23 @@ class ReplayOptions(Body):
         if unknown := sorted(self.fields.keys() - set(TEXT_FIELDS)):
             raise ValueError(f"fields.{unknown[0][:50]}: there is no such field; there are {', '.join(TEXT_FIELDS)}")
         if self.fields and self.lead is not None:
-            raise ValueError("fields: leave them out where the whole lead is given")
+            raise ValueError("fields: leave them out, because lead gives the whole lead")
         if (self.fields or self.lead is not None) and (self.destination or self.force):
             raise ValueError(
-                "destination: a corrected lead goes to where the original has not come; leave it and force out"
+                "destination: a corrected lead goes to the destinations that lack the original; leave out destination and force"
             )
         return self
 
 
 class ReplayLead(Request):
-    """Which lead, and how."""
+    """The lead to send again, and how."""
 
     lead_id: LeadId
     again: Annotated[ReplayOptions, BODY] = ReplayOptions()
 
 
 class ReplayedLead(BaseModel):
-    """What came of one lead. `corrected_as` is the id under which it is sent with corrections; `sent` counts destinations."""
+    """The result for a lead. `corrected_as`: the id of the corrected lead. `sent`: the number of destinations."""
 
     model_config = ALL_SAID
 
@@ -70,7 +72,7 @@ class ReplayedLead(BaseModel):
 
 
 class BulkReplayFilter(UndeliveredFilter):
-    """Which leads are to be sent again: at least one of offer, connection, destination, since and until."""
+    """The leads to send again: at least one of offer, connection, destination, since and until."""
 
     state: Literal["dead_letter", "held", "crashed", "retry"] = Field(
         default="dead_letter", description="The leads' state; retry = leads that wait for their next attempt."
@@ -84,7 +86,7 @@ class BulkReplayFilter(UndeliveredFilter):
 
 
 class ReplayedMany(StepDone):
-    """What one step has done: how many were sent again, or would be, and each lead with its destination."""
+    """The result of a step, or of a dry run: the number of leads sent again, and each lead with its destination."""
 
     sent: int
     kept: int
@@ -94,7 +96,7 @@ class ReplayedMany(StepDone):
 def replay_lead(
     queue: Queue, ledger: Ledger, offers: Offers, incoming: IncomingLeads, request: ReplayLead
 ) -> ReplayedLead:
-    """Send a lead again, as it is or corrected; what was delivered is not sent twice, unless forced."""
+    """Send a lead again, as it is or corrected. Without `force`, delivered leads are not sent twice."""
     record, again = known_lead(ledger, request.lead_id), request.again
     if again.fields or again.lead is not None:
         return _corrected(incoming, ledger, record, again)
@@ -113,7 +115,7 @@ def replay_lead(
 
 
 def replay_leads(queue: Queue, ledger: Ledger, offers: Offers, request: BulkReplayFilter) -> ReplayedMany:
-    """Send again what was given up: a part with each request, oldest first within a sixteenth of the ledger, at a steady pace."""
+    """Send leads again: a part with each request, oldest first within a sixteenth of the ledger, at a steady pace."""
     begun, place = _place(request.after)
     found = list(islice(request.found(ledger, place), EXAMINED_A_STEP))
     wanted = [(cursor, item) for cursor, item in found if request.holds_todo(item)]
@@ -131,7 +133,7 @@ def replay_leads(queue: Queue, ledger: Ledger, offers: Offers, request: BulkRepl
 
 
 def _place(after: str) -> tuple[int, str]:
-    """How many were sent by the steps before, and where they ended."""
+    """The number of leads that previous steps sent, and their last cursor. Raises `Invalid`."""
     begun, _, place = after.partition(":")
     if after and not (begun.isascii() and begun.isdigit() and len(begun) < 10):
         raise Invalid(INVALID_CURSOR)
@@ -143,7 +145,7 @@ def _corrected(incoming: IncomingLeads, ledger: Ledger, record: LeadRecord, agai
         lead = lead_of(again.lead)
     elif record.lead is None:
         raise Invalid(
-            "fields: the body can't be read, so it has none to correct; give the whole lead: "
+            "fields: the body can't be read, so no field can be corrected; give the whole lead: "
             f"python -m leads replay {record.lead_id} --lead FILE"
         )
     else:

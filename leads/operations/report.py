@@ -1,4 +1,4 @@
-"""The numbers of the last days: leads by offer, source, stage and country, and the time that they took. No personal data."""
+"""The report: leads of the last days by offer, source, stage and country, and their delivery time. No personal data."""
 
 from collections import Counter
 from datetime import date, timedelta
@@ -22,7 +22,7 @@ _WITHIN: Final = "from its arrival to its delivery, in seconds, within 5 %"
 
 
 class WantedReport(Request):
-    """Which days."""
+    """The days of the report."""
 
     days: Annotated[int, QUERY] = Field(
         default=30, ge=1, le=MOST_DAYS, description=f"How many days, today (UTC) included; 1 to {MOST_DAYS}."
@@ -30,28 +30,28 @@ class WantedReport(Request):
 
 
 class Count(BaseModel):
-    """Leads of a day that have offer, source, stage and country in common."""
+    """The number of leads of a day with the same offer, source, stage and country."""
 
-    offer: str = Field(description="The offer's id; - is the leads that no offer takes.")
-    source: str = Field(description="Microsoft's name of the store that the customers used; empty = none of these.")
+    offer: str = Field(description="The offer's id; - for leads that no offer takes.")
+    source: str = Field(description="Microsoft's name of the store that the customers used; empty = another source.")
     stage: Stage = Field(description="How far the customers have come.")
     country: str = Field(
         description=f"ISO 3166 alpha-2; empty = not known; {OTHER} = one of those with fewer than {FEW_LEADS} leads in "
         f"all these days, or not among the {NAMED_COUNTRIES} with the most."
     )
     first: int = Field(description="Leads without repeats.")
-    repeats: int = Field(description="Leads of a customer who sent the same some time before.")
+    repeats: int = Field(description="Leads of customers who did the same before.")
 
 
 class Day(BaseModel):
-    """The leads that came on a day (UTC). Test leads, imported ones and redeliveries are not among them."""
+    """The leads of a day (UTC), without test leads, imported leads and redeliveries."""
 
     day: date
     counts: list[Count]
 
 
 class TimeToCrm(BaseModel):
-    """How long leads that came in these days have taken to a destination."""
+    """How long the leads of these days took to a destination."""
 
     offer: str
     destination: str
@@ -61,14 +61,14 @@ class TimeToCrm(BaseModel):
 
 
 class Reached(BaseModel):
-    """How many leads came at a stage, repeats left out."""
+    """The number of leads at a stage, without repeats."""
 
     stage: Stage
     first: int
 
 
 class Report(BaseModel):
-    """The numbers of some days, all UTC. They hold no personal data, and stay when that of the leads is removed."""
+    """The numbers of some days (UTC). They hold no personal data, and outlive the personal data of the leads."""
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
@@ -76,7 +76,7 @@ class Report(BaseModel):
     end: date = Field(
         validation_alias="to",
         serialization_alias="to",
-        description="The last one: today, or an earlier one while the days after it are still counted.",
+        description="The last day: today, or an earlier day while later days are still counted.",
     )
     days: list[Day] = Field(description="Each of the days, the oldest first.")
     time_to_crm: list[TimeToCrm]
@@ -84,7 +84,7 @@ class Report(BaseModel):
 
 
 def show_report(daily_counts: DailyCounts, request: WantedReport) -> Report:
-    """Show the leads of the last days by offer, source, stage and country, and how long they took."""
+    """Show the leads of the last days by offer, source, stage and country, and how long deliveries took."""
     now = clock.now()
     begin = now.date() - timedelta(days=request.days - 1)
     found, end = daily_counts.since(begin, now)

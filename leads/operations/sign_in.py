@@ -1,10 +1,10 @@
-"""People and programs that App Service authentication has signed in with Entra ID: who they are, and their level.
+"""People and programs that App Service authentication signed in with Entra ID: their ids and their levels.
 
-The platform sets the header `X-MS-CLIENT-PRINCIPAL` and lets no request from outside set it (Microsoft Learn, "Work with user
-identities in Azure App Service authentication"). Where its authentication is off, anybody can set the header: so it is believed
-only where a setting of the deployment says that it is on. Requests without a login come through, too, and it is this app that
-refuses them (Microsoft Learn, "Authentication and authorization in Azure App Service and Azure Functions", section
-"Authorization behavior", "Allow unauthenticated requests").
+The platform sets the header `X-MS-CLIENT-PRINCIPAL` and lets no outside request set it (Microsoft Learn, "Work with user
+identities in Azure App Service authentication"). If its authentication is off, anybody can set the header. So the app trusts
+the header only if a setting of the deployment says that authentication is on. The platform passes on requests without a login,
+and this app refuses them (Microsoft Learn, "Authentication and authorization in Azure App Service and Azure Functions",
+section "Authorization behavior", "Allow unauthenticated requests").
 """
 
 import binascii
@@ -25,16 +25,16 @@ REQUESTED_WITH: Final = "marketplace-leads"
 _PRINCIPAL: Final = "x-ms-client-principal"
 _PROVIDER: Final = "aad"
 LOGIN: Final = f"/.auth/login/{_PROVIDER}"
-"""Where a browser signs in."""
+"""The address at which a browser signs in."""
 _ROLES: Final = {role_of(level): level for level in AccessLevel}
 _ROLE_CLAIMS: Final = frozenset({"roles", "http://schemas.microsoft.com/ws/2008/06/identity/claims/role"})
 _ID_CLAIMS: Final = frozenset({"oid", "http://schemas.microsoft.com/identity/claims/objectidentifier"})
-"""As the token has them, and as App Service maps them (the same page, "Decode the client principal header")."""
+"""The names in the token, and the names that App Service maps them to (same page, "Decode the client principal header")."""
 _OBJECT_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 class NotSignedIn(Problem):
-    """The caller is not signed in, or lacks the needed role. `may_help`: a login may change that."""
+    """The caller is not signed in, or lacks the needed role. `may_help`: a login may help."""
 
     status = 401
     title = "Not signed in"
@@ -45,13 +45,13 @@ class NotSignedIn(Problem):
 
 
 def signed_in_caller(headers: Mapping[str, str], settings: Settings) -> Caller:
-    """Who has signed in, with the highest level of their roles. `headers` have names in lower case. Raises `NotSignedIn`."""
+    """The signed-in caller, with the highest level of their roles. `headers`: names in lower case. Raises `NotSignedIn`."""
     found = _principal(headers, settings)
     if found is None or not found[1]:
         *others, last = _ROLES
         raise NotSignedIn(
-            f"Sign in with Entra ID as somebody who has the app role {', '.join(others)} or {last}. That works only where the "
-            "app is deployed with sign-in.",
+            f"Sign in with Entra ID as a user with the app role {', '.join(others)} or {last}. The app must be deployed "
+            "with sign-in.",
             may_help=settings.believes_sign_in and _PRINCIPAL not in headers,
         )
     object_id, levels = found
@@ -59,21 +59,21 @@ def signed_in_caller(headers: Mapping[str, str], settings: Settings) -> Caller:
 
 
 def behind_login(caller: Caller, headers: Mapping[str, str], settings: Settings) -> Caller:
-    """Whoever has a key; where people sign in, they have to have signed in as well. Raises `NotSignedIn`."""
+    """The caller with a key. If the app requires sign-in, the caller must also be signed in. Raises `NotSignedIn`."""
     if not settings.sign_in:
         return caller
     found = _principal(headers, settings)
     if found is None:
-        raise NotSignedIn("Sign in with Entra ID: this app asks for a login beside the key.", may_help=False)
+        raise NotSignedIn("Sign in with Entra ID: this app requires a login as well as the key.", may_help=False)
     return replace(caller, who=found[0])
 
 
 def require_own_page(method: str, headers: Mapping[str, str], host_name: str) -> None:
-    """Refuse a change that a page of another site has the browser of somebody signed in ask for. Raises `Forbidden`.
+    """Refuse a change that a page of another site requests with the browser of a signed-in user. Raises `Forbidden`.
 
-    A browser sends its session along whoever asks. It says in `Sec-Fetch-Site` and `Origin` for whose page (W3C, "Fetch
-    Metadata Request Headers"; WHATWG, "Fetch", section "Origin header"), which no page can change; a program sends neither. No
-    form can send the header `X-Requested-With`, and no page of another site without being allowed to.
+    A browser sends its session with the requests of any page. It names the page's site in `Sec-Fetch-Site` and `Origin`, which
+    no page can change (W3C, "Fetch Metadata Request Headers"; WHATWG, "Fetch", section "Origin header"). Programs send
+    neither. No form can send the header `X-Requested-With`, and pages of other sites need permission to send it.
     """
     if method == "GET":
         return
@@ -82,22 +82,22 @@ def require_own_page(method: str, headers: Mapping[str, str], host_name: str) ->
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     own = {host_name.lower(), headers.get("host", "").lower()} - {""}
     if (site is not None and site.strip() != "same-origin") or (origin is not None and _host(origin) not in own):
-        raise Forbidden("A change can be asked for by the app's own pages alone, not by those of another site.")
+        raise Forbidden("Only the app's own pages can request a change, and not the pages of another site.")
 
 
 def is_navigation(method: str, headers: Mapping[str, str]) -> bool:
-    """Whether a person has opened the address in a browser (W3C, "Fetch Metadata Request Headers")."""
+    """Whether a person opened the address in a browser (W3C, "Fetch Metadata Request Headers")."""
     return method == "GET" and headers.get("sec-fetch-mode") == "navigate"
 
 
 def is_page(method: str, headers: Mapping[str, str]) -> bool:
-    """Whether a page in a browser asks (the same source)."""
+    """Whether a page in a browser sent the request (same source)."""
     return method == "GET" and headers.get("sec-fetch-mode") in {"cors", "same-origin"}
 
 
 def login_address(path: str) -> str:
-    """Where a browser signs in and comes back from (Microsoft Learn, "Customize sign-in and sign-out in Azure App Service
-    authentication")."""
+    """The address at which a browser signs in and returns to `path` (Microsoft Learn, "Customize sign-in and sign-out in Azure
+    App Service authentication")."""
     return f"{LOGIN}?post_login_redirect_uri={quote(path, safe='')}"
 
 
@@ -120,7 +120,7 @@ def _principal(headers: Mapping[str, str], settings: Settings) -> tuple[str, lis
 
 
 def _claims(header: str) -> Iterator[tuple[str, str]]:
-    """The claims of a principal of Entra ID: name and value. None where the header is no such principal."""
+    """The claims, name and value, of a principal of Entra ID. Yields nothing for any other header."""
     try:
         principal: Any = json.loads(b64decode(header, validate=True))
     except (binascii.Error, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The app at a glance."""
+"""Status: shows the app at a glance."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -27,7 +27,7 @@ from leads.watch.conditions import CALLS_FOR
 
 COUNTED_AT_MOST: Final = 1000
 _TOLD_ALREADY: Final = frozenset({Event.CONNECTION_PAUSED, Event.LEADS_NEED_A_PERSON})
-"""What status itself sees at once, while an alarm is up to a minute old."""
+"""Alarms that repeat what status itself finds. An alarm may be a minute old."""
 _CALLS: Final = {
     State.DEAD_LETTER: "dead letters of the last 30 days",
     State.HELD: "held leads of the last 30 days",
@@ -37,7 +37,7 @@ _CALLS: Final = {
 
 
 class Waiting(BaseModel):
-    """A lead that is still to be delivered."""
+    """An undelivered lead."""
 
     lead_id: str
     received_at: datetime
@@ -47,14 +47,14 @@ class Waiting(BaseModel):
 
 
 class Queues(BaseModel):
-    """About how many messages the queues hold, hidden and delayed ones too."""
+    """The approximate number of messages on the queues, hidden and delayed messages included."""
 
     leads: int
     poison: int
 
 
 class CallingLeads(BaseModel):
-    """Leads of the last 30 days that a person has to do something about; `offer` and `destination` are "" where none is known."""
+    """Leads of the last 30 days that need a person. `offer`, `destination`: "" if not known."""
 
     state: State
     offer: str
@@ -63,7 +63,7 @@ class CallingLeads(BaseModel):
 
 
 class AlarmView(BaseModel):
-    """An alarm that is on: what it is about (`fields`), and what it means in words."""
+    """An active alarm. `fields`: what it is about. `says`: what it means."""
 
     event: str
     since: datetime
@@ -72,31 +72,33 @@ class AlarmView(BaseModel):
 
 
 class Status(BaseModel):
-    """The app at a glance. `undelivered` counts per destination; `needs_a_person` says what does not pass by itself, which
-    `calling` and `alarms` hold for programs."""
+    """The app at a glance. `undelivered`: deliveries by state. `needs_a_person`: texts on what does not pass by itself. For
+    programs, `calling` and `alarms` hold the same."""
 
-    release: str = Field(default="", description="The version that answers, with its commit where that is known.")
+    release: str = Field(default="", description="The running version, with its commit if known.")
     offers: list[str]
     connections: list[ConnectionView]
     undelivered: dict[State, int]
     oldest_undelivered: Waiting | None
     next_retry_at: datetime | None = Field(
-        description="When the next failed lead is due. A time in the past means that nothing picks it up."
+        description="When the next failed lead is due. A time in the past means that the app does not retry."
     )
     last_24_hours: dict[State, int] = Field(
-        description=f"Leads that came in that time, by their state; of more than {COUNTED_AT_MOST} the newest."
+        description=f"Leads of the last 24 hours, by state; at most the newest {COUNTED_AT_MOST}."
     )
     unconfirmed_of_last_24_hours: int = Field(
         description="Number of leads that a vendor took without confirming a record."
     )
     waiting_by_offer: dict[str, int] = Field(
-        default={}, description="Leads that the app still delivers by itself, per destination."
+        default={}, description="Deliveries that the app still makes by itself, by offer."
     )
     queue: Queues
     needs_a_person: list[str]
     calling: list[CallingLeads] = Field(default=[], description="Leads that need a person, most urgent state first.")
     alarms: list[AlarmView] = Field(default=[], description="Active alarms, oldest first.")
-    unreadable_offers: list[str] = Field(default=[], description="What is wrong with stored offers that can't be read.")
+    unreadable_offers: list[str] = Field(
+        default=[], description="What is wrong with the stored offers that can't be read."
+    )
     latency: str = Field(
         default="",
         description="How soon a lead is delivered, depending on what the deployment keeps warm; empty if not known.",
@@ -104,9 +106,9 @@ class Status(BaseModel):
 
 
 def latency(warm: Collection[str] | None) -> str:
-    """How soon a lead is delivered where these parts of its way have an instance that is always ready.
+    """How soon the app delivers a lead, if these function groups have an always ready instance. None = not known.
 
-    Flex Consumption scales each group to zero within about half a minute, and then looks for messages less often
+    Flex Consumption scales each group to zero within about half a minute, and then polls the queue less often
     (https://github.com/Azure/Azure-Functions/issues/2581, https://github.com/Azure/azure-functions-host/issues/10706).
     """
     if warm is None:
@@ -115,7 +117,7 @@ def latency(warm: Collection[str] | None) -> str:
     delivery = (
         "delivered about a second later"
         if "delivery" in warm
-        else "delivered once Azure has noticed its message and started an instance: seconds, up to two minutes were seen"
+        else "delivered once Azure has noticed its message and started an instance: seconds, up to two minutes in measurements"
     )
     return f"after a pause a lead is {intake} and {delivery}"
 
@@ -129,7 +131,7 @@ def show_status(
     settings: Settings,
     request: Nothing,
 ) -> Status:
-    """Show offers, connections, what waits, what was delivered, and what needs a person."""
+    """Show offers, connections, waiting and delivered leads, and what needs a person."""
     stored, unreadable = stored_offers.read()
     offers = [each.offer for each in stored]
     undelivered = _Undelivered.of(ledger)
@@ -150,7 +152,7 @@ def show_status(
         queue=Queues(leads=queues[LEADS_QUEUE].depth(), poison=queues[POISON_QUEUE].depth()),
         needs_a_person=[
             *map(str, unreadable),
-            *([] if offers or unreadable else ["no offer is configured: every lead is kept as unrouted until one is"]),
+            *([] if offers or unreadable else ["no offer is configured: the app keeps every lead as unrouted"]),
             *(_in_words(c) for c in connections if c.paused and c.used_by and c.type != CEILING),
             *(f"{_CALLS[state]}: {count}" for state in _CALLS if (count := undelivered.calling_in(state))),
             *(alarm.event.in_words(alarm.fields) for alarm in active if alarm.event not in _TOLD_ALREADY),
@@ -181,26 +183,26 @@ def _most_urgent_first(calling: tuple[tuple[State, str, str], int]) -> tuple[int
 def _in_words(connection: ConnectionView) -> str:
     users = ", ".join(f"{use.offer} {use.destination}" for use in connection.used_by)
     about = "; ".join(filter(None, (users, connection.host)))
-    waiting = f"; leads that wait: {connection.waiting}" if connection.waiting else ""
+    waiting = f"; waiting leads: {connection.waiting}" if connection.waiting else ""
     return f"connection {connection.id} ({about}) is {connection.health}{waiting}"
 
 
 @dataclass(slots=True)
 class _Undelivered:
-    """The number of leads of each state, how many need a person, and the oldest and the next lead."""
+    """Numbers of undelivered leads, the oldest of them, and the time of the next retry."""
 
     counts: Counter[State] = field(default_factory=Counter)
     calling: Counter[tuple[State, str, str]] = field(default_factory=Counter)
     """By state, offer and destination."""
     parked: Counter[str] = field(default_factory=Counter)
-    """Behind each connection."""
+    """By connection."""
     by_offer: Counter[str] = field(default_factory=Counter)
     oldest: queries.Undelivered | None = None
     next_retry_at: datetime | None = None
 
     @classmethod
     def of(cls, ledger: Ledger) -> "_Undelivered":
-        """One pass over what may be very many."""
+        """Counts in a single pass, because there may be very many."""
         found, since = cls(), clock.now() - CALLS_FOR
         for item in queries.undelivered(ledger):
             found.counts[item.state] += 1

@@ -1,5 +1,5 @@
-"""Long work in steps: each request does a bounded part of it and says where to go on. So it can be watched, and taken up again
-where it was cut off; a step that is done twice does no harm."""
+"""Long work in steps. Each request does a bounded part and answers a cursor. A person can watch the progress, and continue
+after an interruption. It is safe to repeat a step."""
 
 from typing import Final
 
@@ -10,23 +10,23 @@ from leads.operations.operation import ALL_SAID, Body
 MAX_CURSOR: Final = 1000
 
 
-INVALID_CURSOR: Final = "after: is not what a step has answered as next"
+INVALID_CURSOR: Final = "after: is not the next of a previous step"
 
 
 class Part(Body):
-    """What every step is asked, also one that only looks."""
+    """Base of the request for a step that changes nothing."""
 
     after: str = Field(default="", max_length=MAX_CURSOR, description="Continue after the previous step: its `next`.")
 
 
 class Step(Part):
-    """What a step is asked that does something."""
+    """Base of the request for a step that changes something."""
 
     dry_run: bool = Field(default=False, description="Only show what would be done.")
 
 
 class StepDone(BaseModel):
-    """What every step answers. `next` is to be given as `after`; None = nothing is left."""
+    """Base of the answer of a step. `next`: the `after` of the next step; None = nothing is left."""
 
     model_config = ALL_SAID
 

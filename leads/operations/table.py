@@ -1,4 +1,4 @@
-"""The one table of operations: http.py answers them, openapi.py describes them, the command line asks for them."""
+"""The table of operations. http.py answers them, openapi.py describes them, and the command line calls them."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal
@@ -31,11 +31,11 @@ from leads.platform.settings import Settings
 from leads.privacy.stores import PersonalDataStores
 
 STORED: Final = frozenset({Unreadable.status})
-"""What every operation may answer that reads the stored offers."""
+"""The statuses of problems that each operation on stored offers may answer."""
 
 
 class Address(BaseModel):
-    """An operation, where it is asked for, and the level that it needs."""
+    """An operation, its address, and the level that it needs."""
 
     name: str
     level: AccessLevel
@@ -68,7 +68,7 @@ class WhoAmI(BaseModel):
 
 
 def list_operations(caller: Caller, request: Nothing) -> Index:
-    """List what there is to ask."""
+    """List the operations."""
     return Index(
         operations=[
             Address(

@@ -1,4 +1,4 @@
-"""A test lead in the marketplace's own form, through the whole pipeline."""
+"""Sends a test lead in the marketplace's format through the whole pipeline."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ from leads.pipeline.attempt import outgoing_lead
 from leads.pipeline.intake import accept
 
 _YEAR_1: Final = datetime(1, 1, 1, tzinfo=UTC)
-"""Where .NET's ticks of 100 ns begin."""
+"""The begin of .NET's ticks of 100 ns."""
 
 
 class TestLead(Body):
@@ -56,7 +56,7 @@ class SentTestLead(BaseModel):
 
 
 def send_test_lead(offers: Offers, incoming: IncomingLeads, request: SendTestLead) -> SentTestLead:
-    """Send a test lead as the marketplace does, to a stored offer; its state is asked for like any lead's."""
+    """Send a test lead to a stored offer, in the marketplace's format. Ask for its state as for any lead."""
     stored = stored_offer(offers, request.offer_id)
     mark = make_mark(clock.now())
     lead = _marked_lead(mark, request.test_lead.action, stored.offer)
@@ -67,10 +67,10 @@ def send_test_lead(offers: Offers, incoming: IncomingLeads, request: SendTestLea
 def send_once_more(
     ledger: Ledger, offers: Offers, context: Context, lead_id: str, destination_name: str
 ) -> tuple[str, str]:
-    """Send a test lead to a destination from here, under the key of its last attempt, to see what is answered.
+    """Send a test lead from this process to a destination, with the idempotency key of its last attempt, to see the answer.
 
-    Returns what came of it, and an excerpt of the answer if it was not taken. The ledger does not learn of it. No operation over
-    HTTP: what an endpoint answers is for who sends.
+    Returns the result in words, and an excerpt of the answer if the vendor did not take the lead. The ledger does not change.
+    This is no operation over HTTP, because only the sender may see an endpoint's answer. Raises `NotFound`.
     """
     record = ledger.read(lead_id)
     stored = offers.get(record.offer) if record else None
@@ -87,10 +87,10 @@ def send_once_more(
     )
     outcome = send_lead(destination, outgoing, customer)
     if isinstance(outcome, Delivered):
-        return f"sent once more from this machine, and taken. {destination.replay_warning}", ""
+        return f"sent again from this machine, and taken. {destination.replay_warning}", ""
     person = (lead.first_name, lead.last_name, lead.email, lead.phone, lead.company, lead.title, lead.description)
     answer = last_answer(recorded, destination, person)
-    return f"sent once more from this machine, and not taken ({outcome.code})", answer
+    return f"sent again from this machine, and not taken ({outcome.code})", answer
 
 
 def make_mark(now: datetime) -> str:

@@ -1,4 +1,4 @@
-"""Which undelivered leads are meant, where something is done with many at once."""
+"""The filter of operations on many undelivered leads."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from leads.operations.steps import INVALID_CURSOR, Step
 
 
 class UndeliveredFilter(TimeSpan, Step):
-    """By what of their to-do rows the leads are chosen. `state` is each operation's own."""
+    """Selects leads by their to-do rows. Each operation declares its own `state`."""
 
     state: str
     offer: str | None = Field(default=None, max_length=500, description="Only leads of this offer.")
@@ -25,7 +25,7 @@ class UndeliveredFilter(TimeSpan, Step):
 
     @property
     def is_narrowed(self) -> bool:
-        """Whether it says more than a state."""
+        """Whether the filter has more than a state."""
         return bool(self.offer or self.connection or self.destination or self.since or self.until)
 
     def holds_todo(self, item: Todo) -> bool:

@@ -1,4 +1,4 @@
-"""Validation: whether a destination's connection is usable, and if not, what to change."""
+"""Validation: checks whether a destination's connection is usable and, if not, says what to change."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,17 +19,17 @@ from leads.platform.secrets import Secrets
 from leads.platform.threads import map_in_order
 
 VALIDATION_SECONDS: Final = CHECK_SECONDS + 10
-"""All destinations of an offer are checked at once."""
+"""The limit for all destinations of an offer, which are checked at once."""
 
 LastRefusal = Callable[[str], str]
-"""By a connection's id: the refusal of its last delivery; "" if it was delivered or is not known."""
+"""Gives, for a connection's id, the refusal of its last delivery; "" if the delivery succeeded or is not known."""
 
 
 class Validated(BaseModel):
-    """What a destination's `check()` has found. `transient`: it is only out of reach for now.
+    """The result of a destination's `check()`. `transient`: the destination is only out of reach for now.
 
-    A `problem` where it is `ok` says what leads are stored without, or what could not be looked at. `refusal` is what the last
-    delivery over its connection was refused with, "" if it came through: a check that passes does not show that leads are taken.
+    `problem` with `ok`: what the app leaves out of leads, or what it could not check. `refusal`: why the vendor refused the
+    last delivery over the connection, "" if it did not. A check that passes does not prove that the vendor takes leads.
     """
 
     destination: str
@@ -41,26 +41,26 @@ class Validated(BaseModel):
     transient: bool
     refusal: str = ""
     answer: str = Field(default="", exclude=True)
-    """An excerpt of what the vendor refused the check with: for the shell of who checks, never over HTTP."""
+    """An excerpt of the vendor's refusal of the check, for the shell only and never over HTTP."""
     milliseconds: int
 
 
 class Validation(BaseModel):
-    """Whether every destination is usable, and each one's answer."""
+    """Whether all destinations are usable, and the result of each."""
 
     ok: bool
     destinations: list[Validated]
 
 
 class ValidateOffer(Request):
-    """Which offer, and which of its destinations."""
+    """An offer, and optionally one of its destinations."""
 
     offer_id: OfferId
     destination: Annotated[str, QUERY] = Field(default="", description="Only the destination of this name.")
 
 
 class ValidateDestination(Request):
-    """A destination that need not be saved."""
+    """A destination, saved or not."""
 
     destination: Annotated[DestinationConfig, BODY]
 
@@ -75,19 +75,18 @@ def validate_offer(offers: Offers, context: Context, last_refusal: LastRefusal, 
 
 
 def validate_destination(context: Context, last_refusal: LastRefusal, request: ValidateDestination) -> Validation:
-    """Check a destination that need not be saved: sign in, look, write no lead."""
+    """Check a destination, saved or not: sign in, look, write no lead."""
     return _validate(context, last_refusal, [request.destination])
 
 
 def isolated_destination(context: Context, config: DestinationConfig, secrets: Secrets | None = None) -> Destination:
-    """The destination of a configuration, sharing nothing with those that deliver: no token or connection, nor the secrets
-    that are read already unless they are given."""
+    """A destination that shares no token and no connection with deliveries. `secrets`: default = read them again."""
     isolated = Context(context.settings, secrets or Secrets(context.settings), context.storage)
     return destinations.make(config.type, config.settings, isolated, config.mapping, config.follow_up)
 
 
 def check(destination: Destination) -> tuple[CheckResult, str]:
-    """What the check of an isolated destination finds, and an excerpt of what the vendor refused it with."""
+    """The result of a check of an isolated destination, and an excerpt of the vendor's refusal."""
     recorded = record_answers(destination)
     result = check_connection(destination)
     return result, "" if result.ok else last_answer(recorded, destination)

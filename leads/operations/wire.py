@@ -1,4 +1,4 @@
-"""How operations travel over HTTP, both ways: what manage.py reads is what the command line's client writes, and back."""
+"""Operations over HTTP, in both directions: the command line writes what http.py reads, and reads what http.py writes."""
 
 import json
 import re
@@ -25,13 +25,13 @@ from leads.operations.problems import Invalid, LengthRequired, TooLarge
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 _KEY_PARAMETERS: Final = frozenset({"code", "clientid"})
-"""What the Functions host itself reads from the query (Microsoft Learn, "Work with access keys in Azure Functions")."""
+"""Query parameters of the Functions host (Microsoft Learn, "Work with access keys in Azure Functions")."""
 _DOTS: Final = frozenset({".", ".."})
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A request or an answer as it travels: `path` lies below the base and holds the query; `status` is an answer's."""
+    """A request or an answer on the wire. `path`: below the base, with the query. `status`: only of an answer."""
 
     path: str = ""
     status: int = 0
@@ -40,7 +40,7 @@ class Sent:
 
 
 def match(pattern: str, path: str) -> dict[str, str] | None:
-    """The values of the segments in braces as the host gives them, or None if the path is another."""
+    """The values of the segments in braces, or None if the path does not match."""
     wanted, given = pattern.split("/")[1:], path.split("/") if path else []
     if len(wanted) != len(given):
         return None
@@ -51,7 +51,7 @@ def match(pattern: str, path: str) -> dict[str, str] | None:
 
 
 def _decoded(segment: str) -> str:
-    """The host decodes a path, except for the slashes in a catch-all parameter. Half a surrogate pair can't be stored."""
+    """A decoded segment. The host leaves %2F in a catch-all parameter. Storage refuses half of a surrogate pair."""
     return re.sub("%2f", "/", segment, flags=re.IGNORECASE).encode(errors="replace").decode()
 
 
@@ -62,7 +62,7 @@ def read_request(
     headers: Mapping[str, str],
     body: bytes,
 ) -> RequestT:
-    """The request that was sent. Raises `Invalid`, pydantic's error, `LengthRequired` or `TooLarge`."""
+    """The received request. Raises `Invalid`, pydantic's error, `LengthRequired` or `TooLarge`."""
     model = operation.request
     values: dict[str, Any] = dict(segments) | _without_key(query)
     has_body = _has_body(operation, headers, body)
@@ -70,13 +70,13 @@ def read_request(
         if place is HEADER and (value := headers.get((info.alias or name).lower())) is not None:
             values[info.alias or name] = value.strip()
         elif place is BODY and has_body:
-            # On its own, so that an error names a field of the body and not the body itself.
+            # Validated apart, so that an error names a field of the body.
             wanted: Any = info.annotation
             values[name] = TypeAdapter(wanted).validate_python(_object(body))
     if not issubclass(model, Body):
         return model.model_validate(values)
     found = model.model_validate(_object(body) if has_body else {})
-    Nothing.model_validate(values)  # its fields are not in the query
+    Nothing.model_validate(values)  # refuses fields of the body in the query
     return found
 
 
@@ -97,13 +97,13 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _without_key(query: Mapping[str, str]) -> dict[str, str]:
-    """The query without the function key and without what was left blank."""
+    """The query without the function key and without blank values."""
     named = {name.lower(): value for name, value in query.items()}
     return {name: value for name, value in named.items() if value and name not in _KEY_PARAMETERS}
 
 
 def write_request(operation: Operation[RequestT, Any], request: RequestT) -> Sent:
-    """The request as it is sent. Raises `Invalid` for what no address can hold."""
+    """The request to send. Raises `Invalid` for a value that an address can't hold."""
     path, query, headers, body = operation.path, {}, {}, b""
     wire = request.model_dump(mode="json")
     if isinstance(request, Body):
@@ -124,7 +124,7 @@ def write_request(operation: Operation[RequestT, Any], request: RequestT) -> Sen
 
 
 def write_answer(operation: Operation[Any, Any], answer: BaseModel | None) -> Sent:
-    """The answer as it is sent."""
+    """The answer to send."""
     if answer is None:
         return Sent(status=operation.status)
     headers = {
@@ -138,7 +138,7 @@ def write_answer(operation: Operation[Any, Any], answer: BaseModel | None) -> Se
 
 
 def read_answer(operation: Operation[Any, Any], headers: Mapping[str, str], body: bytes) -> Any:
-    """The answer that was sent. Raises pydantic's error if it is not an answer of this operation."""
+    """The received answer. Raises pydantic's error for an answer of another kind."""
     model = operation.answer
     if model is None:
         return None
@@ -153,7 +153,7 @@ def read_answer(operation: Operation[Any, Any], headers: Mapping[str, str], body
 
 
 def read_json(body: bytes) -> object:
-    """Decode JSON that a person wrote. Raises `Invalid` with the place of the error, and not what stands there."""
+    """Decode JSON that a person wrote. Raises `Invalid`, which names the place of the error and repeats no content."""
     if len(body) > MAX_BODY_BYTES:
         raise TooLarge(f"body: has more than {MAX_BODY_BYTES} bytes")
     try:

@@ -202,7 +202,7 @@ def test_status_tells_where_everything_stands(run: Run, pipeline: Pipeline, vend
     assert "undelivered     1 parked" in out
     assert f"oldest          {oldest}, parked since " in out
     assert "queue           0 messages, 0 poison" in out
-    assert "is paused: the secret has expired: make a new one; leads that wait: 1\n" in out
+    assert "is paused: the secret has expired: make a new one; waiting leads: 1\n" in out
     assert "recording  paused: the secret has expired: make a new one (since " in out
     assert re.search(r"\(since \d{4}-\d\d-\d\d \d\d:\d\d, next probe \d\d:\d\d:\d\d UTC\)", out)
     assert "next retry" not in out

@@ -77,7 +77,7 @@ def test_a_refused_test_lead_is_sent_once_more_and_the_answer_is_shown_redacted_
     assert (plain.status, shown.status) == (5, 5)
     assert REFUSAL not in plain.err
     (line,) = [line for line in shown.err.splitlines() if REFUSAL in line]
-    assert line.startswith("hook: sent once more from this machine, and not taken (401); it answered: 401 " + REFUSAL)
+    assert line.startswith("hook: sent again from this machine, and not taken (401); it answered: 401 " + REFUSAL)
     assert '"authorization": "***"' in line
     assert '"who": "***"' in line
     for kept in ("hush-7", WHO, "MSFT_TEST_", "1234567890"):
@@ -99,7 +99,7 @@ def test_a_test_lead_that_is_taken_when_it_is_sent_once_more_is_said_to_be(
     endpoint.status = 200
     with working(pipeline):
         shown = run("offers", "test", "contoso.crm", "--show-answer")
-    assert "hook: sent once more from this machine, and taken. The receiver gets another call" in shown.err
+    assert "hook: sent again from this machine, and taken. The receiver gets another call" in shown.err
 
 
 def test_validate_and_doctor_show_the_answer_at_the_shell_and_not_in_json_or_over_http(

@@ -189,7 +189,7 @@ def test_personal_data_stays_with_who_may_read_the_storage_unless_a_setting_says
             assert "ada@example.com" in directly(*command).out
             monkeypatch.setattr(sys, "stdin", io.StringIO("ada@example.com"))
             refused = one_line(deployed(*command), 2)
-            assert refused.startswith("Personal data is not given out over HTTP")
+            assert refused.startswith("The app answers no personal data over HTTP")
             assert "LEADS_PERSONAL_DATA_OVER_HTTP" in refused
         monkeypatch.setattr(sys, "stdin", io.StringIO("ada@example.com"))
         erased = deployed("erase", "--yes")

@@ -91,7 +91,7 @@ def test_a_publisher_connects_tries_pauses_and_resumes(fresh_storage: str) -> No
         parked = ask("POST", "/offers/contoso.crm/test-leads", status=202)
         app.wait_for(parked["lead_id"], "parked")
         assert ask("GET", "/status")["needs_a_person"] == [
-            f"connection {connection['id']} (contoso.crm table) is paused by a person: maintenance; leads that wait: 1"
+            f"connection {connection['id']} (contoso.crm table) is paused by a person: maintenance; waiting leads: 1"
         ]
         assert not ask("POST", f"/connections/{connection['id']}/resume")["paused"]
         next_one = ask("POST", "/offers/contoso.crm/test-leads", status=202)

@@ -270,7 +270,7 @@ def test_a_person_pauses_a_connection_and_its_leads_wait_until_a_person_resumes_
     assert [routed.delivery(lead).state for lead in leads] == [State.PARKED] * 4
     assert (len(vendor.calls), vendor.checks) == (1, 0), "nothing is sent, and nothing is probed"
     assert routed.ask(show_status, Nothing()).needs_a_person == [
-        f"connection {paused.id} (contoso.crm crm; 127.0.0.1) is paused by a person: maintenance until six; leads that wait: 4"
+        f"connection {paused.id} (contoso.crm crm; 127.0.0.1) is paused by a person: maintenance until six; waiting leads: 4"
     ]
     assert resume(routed).health == "working"
     routed.tick(2)

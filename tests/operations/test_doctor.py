@@ -82,7 +82,7 @@ def test_a_deployed_app_that_is_not_the_package_that_was_tested_is_told_of(
 ) -> None:
     monkeypatch.setenv("WEBSITE_HOSTNAME", "leads.example.com")
     (found,) = [finding for finding in examined().findings if finding.about == "release"]
-    assert (found.level, found.remedy) == (Level.NOTE, "publish what `make package` makes")
+    assert (found.level, found.remedy) == (Level.NOTE, "publish the package of `make package`")
     build = Build("1.0.0", "0123456789abcdef", {"requests": "2.34.2"})
     monkeypatch.setattr(doctor, "this_build", lambda: build)
     (found,) = [finding for finding in examined().findings if finding.about == "release"]
@@ -309,7 +309,7 @@ def test_a_secret_that_is_not_there_is_named_and_its_connection_is_not_asked(
     assert "LEADS_SECRET_ERP is missing or empty" in wrong["contoso.crm one: connection_string"].says
     assert "LEADS_KEY_VAULT_URI" in wrong["contoso.crm two: connection_string"].says
     assert "Key Vault Secrets User" in wrong["contoso.crm two: connection_string"].remedy
-    assert {finding.says for finding in of(found, Area.CONNECTIONS)} == {"not asked: a secret of it can't be read"}
+    assert {finding.says for finding in of(found, Area.CONNECTIONS)} == {"not checked, because a secret can't be read"}
     monkeypatch.setenv("LEADS_SECRET_ERP", "UseDevelopmentStorage=true")
     assert not of(examined(), Area.SETTINGS, Level.NOTE), "a secret may be named like a setting"
 

@@ -416,7 +416,7 @@ def test_status_of_an_empty_account(pipeline: Pipeline) -> None:
     assert (found.offers, found.connections, found.oldest_undelivered) == ([], [], None)
     assert set(found.undelivered.values()) == {0}
     assert (found.queue.leads, found.queue.poison, found.last_24_hours, found.next_retry_at) == (0, 0, {}, None)
-    assert found.needs_a_person == ["no offer is configured: every lead is kept as unrouted until one is"]
+    assert found.needs_a_person == ["no offer is configured: the app keeps every lead as unrouted"]
 
 
 def test_status_tells_what_waits_what_is_paused_and_what_was_delivered(pipeline: Pipeline, vendor: Vendor) -> None:
@@ -462,7 +462,7 @@ def test_status_tells_what_waits_what_is_paused_and_what_was_delivered(pipeline:
     assert health["idle"].health == "nothing was sent yet"
     assert found.needs_a_person == [
         f"connection {health['crm'].id} (contoso.crm crm, contoso.other crm; 127.0.0.1) is paused: the secret has expired: make "
-        "a new one; leads that wait: 1",
+        "a new one; waiting leads: 1",
         "dead letters of the last 30 days: 1",
         "unrouted leads of the last 30 days, which no offer takes: 1",
     ]

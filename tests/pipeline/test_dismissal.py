@@ -216,7 +216,7 @@ def test_many_are_dismissed_by_their_cause_in_steps(
     ("wanted", "field"),
     [
         ({"note": "x"}, "code: say which leads"),
-        ({"note": " ", "offer": "a.b"}, "note: say why"),
+        ({"note": " ", "offer": "a.b"}, "note: give the reason"),
         ({"note": "x" * 501, "offer": "a.b"}, "note"),
         ({"note": "x", "offer": "a.b", "state": "delivered"}, "state"),
     ],
@@ -249,8 +249,8 @@ def test_the_shell_dismisses_and_takes_back(routed: Pipeline, vendor: Vendor, ru
         ((), "LEAD: is missing"),
         (("--take-back",), "LEAD: is missing; --take-back is for one lead"),
         (("20260131235959999-0123456789ab-c", "--code", "x"), "--code: is for many leads"),
-        (("20260131235959999-0123456789ab-c",), "note: say why"),
-        (("--offer", "a.b", "--yes"), "note: say why"),
+        (("20260131235959999-0123456789ab-c",), "note: give the reason"),
+        (("--offer", "a.b", "--yes"), "note: give the reason"),
     ],
 )
 def test_the_shell_names_what_is_missing(run: Run, arguments: tuple[str, ...], words: str) -> None:

@@ -437,7 +437,7 @@ def test_many_rows_go_in_steps_and_to_begin_anew_does_no_harm(
             {"source": {"connection_string": "env:LEADS_SECRET_MISSING"}},
             "source: The app setting LEADS_SECRET_MISSING is missing or empty",
         ),
-        ({**SOURCE, "after": "{}"}, "after: is not what a step has answered as next"),
+        ({**SOURCE, "after": "{}"}, "after: is not the next of a previous step"),
     ],
 )
 def test_a_table_that_can_not_be_read_is_said(

@@ -396,7 +396,7 @@ def test_a_correction_that_is_too_large_for_a_message_is_kept_apart(routed: Pipe
     ("wanted", "problem"),
     [
         ({"fields": {"mail": "x"}}, f"fields.mail: there is no such field; there are {', '.join(TEXT_FIELDS)}"),
-        ({"fields": {"email": "x"}, "lead": {}}, "fields: leave them out where the whole lead is given"),
+        ({"fields": {"email": "x"}, "lead": {}}, "fields: leave them out, because lead gives the whole lead"),
         ({"fields": {"email": "x"}, "force": True}, "destination: a corrected lead goes to"),
     ],
 )
@@ -465,7 +465,7 @@ def test_a_made_up_place_is_refused(routed: Pipeline, after: str) -> None:
     if after == "1:":
         assert routed.ask(replay_leads, BulkReplayFilter(offer="x", after=after)).sent == 0
         return
-    with pytest.raises(Invalid, match="after: is not what a step has answered as next"):
+    with pytest.raises(Invalid, match="after: is not the next of a previous step"):
         routed.ask(replay_leads, BulkReplayFilter(offer="x", after=after))
 
 
@@ -484,7 +484,7 @@ def test_the_shell_tells_what_it_does(run: Run, routed: Pipeline, vendor: Vendor
     none = run("replay", "--offer", "nobodys", "--yes")
     assert (none.status, none.out) == (0, "No leads with state dead_letter, offer nobodys.\n")
     assert one_line(run("replay"), 2).startswith("LEAD: is missing; or say which leads, with --offer")
-    assert one_line(run("replay", "--offer", "x", "--yes", "--after", "x"), 2).startswith("after: is not what")
+    assert one_line(run("replay", "--offer", "x", "--yes", "--after", "x"), 2).startswith("after: is not the next")
     assert (
         one_line(run("replay", "--offer", "contoso.crm"), 2)
         == "--yes: is needed, because this is not a terminal: Send these leads again? (--dry-run shows them)"
