@@ -15,7 +15,7 @@ from leads.cli.prompts import ask, from_flags
 from leads.cli.shapes import AnswerShape, Command, ListShape, OneShape, Shape, columns_of, print_list
 from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
 from leads.core.columns import fields_in, time_in
-from leads.core.dates import DateOrder, is_either_way, read_date
+from leads.core.dates import DateOrder, is_ambiguous, read_date
 from leads.core.states import FINAL
 from leads.operations.imports import (
     ROWS_AT_ONCE,
@@ -298,7 +298,7 @@ def _print_columns(unknown: Sequence[str]) -> None:
 
 def _print_doubts(found: CsvFile, reading: Rows) -> None:
     """Print what the file leaves open, and how the app reads it."""
-    if reading.dates is None and is_either_way([time_in(record, reading.columns) for _, record in found.rows]):
+    if reading.dates is None and is_ambiguous([time_in(record, reading.columns) for _, record in found.rows]):
         print_line(
             "No date of the file tells whether 03/04/2026 is in March or April. The app reads March (April for 03-04-2026). "
             "--dates mdy or --dates dmy decides for all dates.",

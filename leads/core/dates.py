@@ -93,7 +93,7 @@ def orders_shown(texts: Iterable[str]) -> dict[DateOrder, int]:
     return shown
 
 
-def is_either_way(texts: list[str]) -> bool:
+def is_ambiguous(texts: list[str]) -> bool:
     """Whether some dates can be read in both orders, and no other date shows the list's order."""
     return not orders_shown(texts) and any(
         read_date(text, DateOrder.MONTH) != read_date(text, DateOrder.DAY) for text in texts

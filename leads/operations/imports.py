@@ -39,7 +39,7 @@ from leads.pipeline.importing import (
     take_in,
 )
 from leads.platform.settings import SettingsError
-from leads.platform.storage import saying_why
+from leads.platform.storage import raising_the_cause
 from leads.platform.table_format import odata_time
 
 ROWS_AT_ONCE: Final = 500
@@ -233,7 +233,7 @@ def _page(context: Context, wanted: TableToImport) -> tuple[list[Any], dict[str,
     try:
         client = source.client()
         condition = f"Timestamp ge {odata_time(wanted.since - _SKEW)}" if wanted.since else ""
-        with saying_why():
+        with raising_the_cause():
             # The SDK's types lack this token, which is a dict, and the iterator's attribute for it.
             place: Any = _place(wanted.after)
             pages: Any = client.query_entities(condition, results_per_page=ROWS_AT_ONCE).by_page(place)

@@ -166,7 +166,7 @@ def show_status(
                 event=alarm.event.value,
                 since=alarm.began_at,
                 fields=dict(alarm.fields),
-                says=alarm.event.told(alarm.fields),
+                says=alarm.event.meaning_with(alarm.fields),
             )
             for alarm in active
         ],

@@ -24,7 +24,7 @@ from leads.platform import deadline
 from leads.platform.events import Event, emit
 from leads.platform.row_reading import UnreadableRow
 from leads.platform.slots import TryLater, short_delay
-from leads.platform.storage import StorageError, is_our_fault
+from leads.platform.storage import StorageError, is_invalid_request
 from leads.platform.tracing import follow, tracing
 
 DELIVERY_SECONDS: Final = 220
@@ -84,7 +84,7 @@ def _handle(parts: DeliveryParts, text: str, reception: Reception | None) -> Non
             unreadable.report()
             _put_back(parts, text, message, TOO_NEW_SECONDS, type(unreadable).__name__)
         except StorageError as error:
-            if is_our_fault(error):
+            if is_invalid_request(error):
                 raise
             _put_back(parts, text, message, LEDGER_DOWN_SECONDS, type(error).__name__)
 

@@ -42,7 +42,7 @@ def dismiss(
     ledger.settle(record, change)
     for plan in plans:
         if not plan.kept:
-            _tell(Event.LEAD_DISMISSED, record, plan.destination, plan.state)
+            _log(Event.LEAD_DISMISSED, record, plan.destination, plan.state)
     return plans
 
 
@@ -64,7 +64,7 @@ def take_back(
 
     stored = ledger.settle(record, change)
     for delivery in _of(stored, chosen):
-        _tell(Event.LEAD_DISMISSAL_TAKEN_BACK, record, delivery.destination, delivery.state)
+        _log(Event.LEAD_DISMISSAL_TAKEN_BACK, record, delivery.destination, delivery.state)
     return plans
 
 
@@ -86,7 +86,7 @@ def _taken_back(lead_id: str, delivery: Delivery) -> Dismissal:
     return Dismissal(lead_id, delivery.destination, delivery.state, kept)
 
 
-def _tell(event: Event, record: LeadRecord, destination: str, state: State) -> None:
+def _log(event: Event, record: LeadRecord, destination: str, state: State) -> None:
     emit(
         event,
         record.traceparent,

@@ -35,7 +35,7 @@ def new_record(message: Message, lead: Lead | None) -> LeadRecord:
 def drop_if_erased(tombstones: Tombstones, ledger: Ledger, record: LeadRecord) -> bool:
     """Whether the customer of a new lead was erased after its receipt. If so, the record is written without personal data.
 
-    A lead younger than `JUST_RECEIVED` is not looked up. If the erasure came at the same moment, `erasure.look_after` finds it.
+    A lead younger than `JUST_RECEIVED` is not looked up. If the erasure came at that moment, `erasure.finish_erasures` finds it.
     """
     if record.etag or record.lead is None or clock.now() - record.received_at < JUST_RECEIVED:
         return False

@@ -8,7 +8,7 @@ from leads.core.problems import code_location
 from leads.platform import deadline
 from leads.platform.events import Event, emit
 from leads.platform.row_reading import UnreadableRow
-from leads.platform.storage import StorageError, is_our_fault
+from leads.platform.storage import StorageError, is_invalid_request
 from leads.platform.threads import NotDoneInTime
 
 
@@ -27,17 +27,17 @@ def carry_out(step: Step) -> Exception | None:
         try:
             step.run()
         except NotDoneInTime as late:
-            overran(step, str(late))
+            log_overrun(step, str(late))
         except Exception as error:  # noqa: BLE001 - a fault in one step must not stop the next
             if deadline.remaining() <= 0:
-                overran(step, code_location(error))
+                log_overrun(step, code_location(error))
             else:
                 emit(Event.STEP_FAILED, what=step.name, why=code_location(error))
                 return error
     return None
 
 
-def overran(step: Step, why: str) -> None:
+def log_overrun(step: Step, why: str) -> None:
     """Log that a step did not finish in time."""
     emit(Event.STEP_OVERRAN, what=step.name, seconds=step.seconds, why=why)
 
@@ -52,7 +52,7 @@ def isolated(what: str) -> Iterator[None]:
     except NotDoneInTime:
         raise
     except StorageError as error:
-        if not is_our_fault(error):
+        if not is_invalid_request(error):
             raise
         emit(Event.STORAGE_UNAVAILABLE, what=what, why=type(error).__name__)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the item

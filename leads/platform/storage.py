@@ -50,7 +50,7 @@ StorageError = AzureError
 """The base class of all errors of storage calls."""
 
 
-def is_our_fault(error: StorageError) -> bool:
+def is_invalid_request(error: StorageError) -> bool:
     """Whether storage refused the request for its content, so that a retry would not help."""
     return isinstance(error, HttpResponseError) and error.status_code in {400, 413}
 
@@ -206,7 +206,7 @@ class Table:
 
     def try_to_change(self) -> None:
         """Try to delete a row that does not exist. Raises `StorageError` without the right to write."""
-        with saying_why():
+        with raising_the_cause():
             self.client.delete_entity(_NO_MESSAGE, _NO_MESSAGE)  # the client raises nothing for a missing row
 
     def _write_one(self, verb: str, entity: Mapping[str, Any], options: Mapping[str, Any]) -> str:
@@ -217,7 +217,7 @@ class Table:
             "delete": self.client.delete_entity,
         }[verb]
         try:
-            with saying_why():
+            with raising_the_cause():
                 result = call(entity, **options)
         except HttpResponseError as error:
             raise _conflict(error, 0, verb) from error
@@ -227,7 +227,7 @@ class Table:
         from azure.data.tables import TableTransactionError
 
         try:
-            with saying_why():
+            with raising_the_cause():
                 return self.client.submit_transaction(operations)
         except TableTransactionError as error:
             raise _conflict(error, error.index, operations[error.index][0]) from error
@@ -263,7 +263,7 @@ def if_unchanged(etag: str | None) -> dict[str, Any]:
 
 
 @contextmanager
-def saying_why() -> Iterator[None]:
+def raising_the_cause() -> Iterator[None]:
     """Raise the real error that a table client hides.
 
     If a call fails before an answer comes (no token, a malformed key), azure-data-tables 12.7.0 still looks for the answer. It

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Generic, TypeVar
 
 from leads.platform import deadline
-from leads.platform.events import Told, holding, release
+from leads.platform.events import EmittedEvent, holding, release
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -48,7 +48,7 @@ class _Called(Generic[Result]):
 
     results: list[Result]
     raised: BaseException | None
-    told: list[Told]
+    events: list[EmittedEvent]
 
 
 _Call = Future[_Called[Result]]
@@ -73,7 +73,7 @@ def _map(
         for call in done_of(calls, ends_at):
             done += 1
             called = call.result()
-            release(called.told)
+            release(called.events)
             fault = fault or called.raised
             yield from called.results
     finally:
@@ -85,11 +85,11 @@ def _map(
 
 
 def _call(function: Callable[[Item], Result], item: Item) -> _Called[Result]:
-    with holding() as told:
+    with holding() as events:
         try:
-            return _Called([function(item)], None, told)
+            return _Called([function(item)], None, events)
         except BaseException as error:  # noqa: BLE001 - the caller raises it
-            return _Called([], error, told)
+            return _Called([], error, events)
 
 
 def _in_order(calls: Sequence[_Call[Result]], ends_at: float) -> Iterator[_Call[Result]]:

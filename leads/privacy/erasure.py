@@ -271,7 +271,7 @@ def _left_or_removed(stores: PersonalDataStores, found: FoundMessage, key: str, 
 # --- Leads in delivery during the erasure -------------------------------------------------------------------------------
 
 
-def look_after(stores: PersonalDataStores, now: datetime) -> None:
+def finish_erasures(stores: PersonalDataStores, now: datetime) -> None:
     """Empty leads that a worker read before their customer was erased, and wrote afterwards. Costs one request if none exist."""
     for tombstone in stores.tombstones.unsettled():
         if now - tombstone.at >= SETTLED_AFTER:

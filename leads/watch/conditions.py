@@ -169,7 +169,7 @@ def notice_of(changes: list[Change]) -> notifications.Notice:
                 {
                     "event": change.event.value,
                     "fields": dict(change.fields),
-                    "meaning": _event(change).told(change.fields),
+                    "meaning": _event(change).meaning_with(change.fields),
                     "runbook": change.event.runbook,
                     "began_at": change.began_at.isoformat(),
                     "ended_at": change.ended_at.isoformat() if change.ended_at else None,

@@ -17,7 +17,7 @@ from leads.offers.model import Offer, by_connection
 from leads.offers.usage import Uses
 from leads.pipeline import recovery, redriving
 from leads.platform import deadline
-from leads.platform.steps import Step, carry_out, overran
+from leads.platform.steps import Step, carry_out, log_overrun
 from leads.platform.threads import NotDoneInTime, map_as_done
 from leads.privacy import erasure, retention
 from leads.privacy.stores import PersonalDataStores
@@ -128,7 +128,7 @@ def later_steps(tick: Tick) -> list[Step]:
     if now.minute % PRIVACY_EVERY_MINUTES == PRIVACY_AT_MINUTE:
         stores = PersonalDataStores(app.ledger, app.tombstones, app.lead_queues, app.offers, app.destination)
         unrouted_days = app.settings.unrouted_retention_days
-        steps.append(Step("erasure", 75, lambda: erasure.look_after(stores, now)))
+        steps.append(Step("erasure", 75, lambda: erasure.finish_erasures(stores, now)))
         steps.append(Step("retention", 60, lambda: retention.sweep(app.ledger, offers, unrouted_days, now)))
     return steps
 
@@ -143,4 +143,4 @@ def _side_by_side(steps: Sequence[Step]) -> Iterator[Exception | None]:
             yield fault
     except NotDoneInTime as late:
         for step in waiting:
-            overran(step, str(late))
+            log_overrun(step, str(late))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leads.core.dates import EARLIEST, DateOrder, is_either_way, orders_shown, read_date
+from leads.core.dates import EARLIEST, DateOrder, is_ambiguous, orders_shown, read_date
 from tests.support.strategies import moments
 
 AT = datetime(2025, 11, 15, 20, 2, 52, tzinfo=UTC)
@@ -126,7 +126,7 @@ def test_the_orders_that_a_list_shows_are_told_with_the_first_date_of_each(
     ],
 )
 def test_a_file_that_does_not_tell_the_order_is_known(texts: list[str], either: bool) -> None:
-    assert is_either_way(texts) is either
+    assert is_ambiguous(texts) is either
 
 
 @given(
@@ -161,7 +161,7 @@ def test_a_list_that_is_written_one_way_is_read_that_way_or_known_to_tell_neithe
             datetime(day.year, day.month, day.day, tzinfo=UTC) for day in days
         ]
     else:
-        assert is_either_way(texts) or all(day.day == day.month for day in days)
+        assert is_ambiguous(texts) or all(day.day == day.month for day in days)
 
 
 @given(st.text() | st.from_regex(r"[0-9/.:, TZAPM+-]{0,30}|[A-Za-z]{3,9},? [0-9A-Za-z,. :+-]{0,30}"))

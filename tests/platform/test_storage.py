@@ -39,7 +39,7 @@ from leads.platform.storage import (
     StorageError,
     Table,
     if_unchanged,
-    is_our_fault,
+    is_invalid_request,
     replacing,
 )
 from leads.platform.table_format import CHUNK, joined_text, key_part, keys_beginning, odata_time, text_columns
@@ -319,7 +319,7 @@ def is_refused(table: Table, *operations: Operation) -> bool:
     try:
         table.write(list(operations))
     except HttpResponseError as error:
-        assert is_our_fault(error)
+        assert is_invalid_request(error)
         return True
     return False
 

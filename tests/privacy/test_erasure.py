@@ -315,7 +315,7 @@ def test_looking_after_an_erasure_does_not_undo_a_newer_one(
     monkeypatch.setattr(erasure, "_empty_late", while_erased_again)
     app = routed.app
     stores = PersonalDataStores(app.ledger, app.tombstones, app.lead_queues, app.offers, app.destination)
-    erasure.look_after(stores, routed.clock.now())
+    erasure.finish_erasures(stores, routed.clock.now())
     newer = routed.app.tombstones.get(customer_hash(f"email:{EMAIL}"))
     assert newer is not None
     assert (newer.at > routed.clock.now(), newer.settled) == (True, False)

@@ -35,7 +35,7 @@ from leads.destinations.vendors.azure_table.rows import partition_of, to_entity
 from leads.platform.azure_transport import BoundedTransport
 from leads.platform.libraries import is_unanswered
 from leads.platform.settings import CONNECTION_STRING, OptionalSecret, Settings, SettingsError
-from leads.platform.storage import TABLE_TIMEOUTS, make_table, saying_why, table_client
+from leads.platform.storage import TABLE_TIMEOUTS, make_table, raising_the_cause, table_client
 from leads.platform.storage_accounts import account_of, has_same_host
 
 OWN_CONNECTION_STRING: Final = "env:LeadsStorage"
@@ -115,7 +115,7 @@ class AzureTable(Destination):
         try:
             client = self.client()
             entity = to_entity(outgoing, customer)
-            with saying_why():
+            with raising_the_cause():
                 try:
                     client.create_entity(entity)
                 except ResourceNotFoundError:
