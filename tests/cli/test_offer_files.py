@@ -91,7 +91,10 @@ def test_anchors_and_merges_save_repetition(tmp_path: Path) -> None:
         (json.dumps([ONE, ONE | {"id": "Contoso.CRM"}]), "offers[1].id: two offers of the file have this id"),
         (json.dumps([ONE, {"id": "a.b"}]), "offers[1].destinations: is missing: add it"),
         ("offers: {id: a.b}", "destinations: is missing: add it"),
-        (json.dumps(ONE | {"destinations": [{"name": "x", "type": "crm"}]}), "destinations.0.type: there is no "),
+        (
+            json.dumps(ONE | {"destinations": [{"name": "x", "type": "crm"}]}),
+            "destinations.0.type: is not a destination type; use ",
+        ),
         (json.dumps(ONE | {"destinations": [WITH_A_SECRET]}), "destinations.0.settings.connection_string: must be a "),
         ("id: 5\ndestinations: [{name: table, type: azure_table}]", "id: Input should be a valid string"),
     ],
