@@ -32,8 +32,7 @@ from tests.chaos.every_request import (
 from tests.chaos.workers import ForkServer
 
 SCENARIOS: dict[str, Callable[[Path], Scenario]] = {
-    "first_lead": lambda folder: Intake("first lead of a customer", "Please call"),
-    "large_body": lambda folder: Intake("a body above 48 KiB", "x" * 60_000),
+    "first_lead": lambda folder: Intake(),
     "later_stage": lambda folder: LaterStage(),
     "retry": lambda folder: Retried(),
     "misconfigured": lambda folder: Misconfigured(),

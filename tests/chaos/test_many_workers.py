@@ -33,7 +33,7 @@ from tests.support.proxy import Proxy, Rule
 
 SEED = 20262
 WORKERS = 4
-CUSTOMERS = 60 if os.environ.get("WHOLE_SIZE") else 12
+CUSTOMERS = 60 if os.environ.get("WHOLE_SIZE") else 8
 WEATHER = Weather(kill=0.02, fault=0.04)
 SECONDS_OF_STORM = 5
 SECONDS_TO_SETTLE = 300
