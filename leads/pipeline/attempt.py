@@ -116,10 +116,14 @@ class DeliveryAttempt(UnsettledAttempt):
     """Whether other leads of the customer wanted their turn at the same time."""
 
     @property
+    def lead(self) -> Lead:
+        assert self.record.lead is not None  # noqa: S101
+        return self.record.lead
+
+    @property
     def customer(self) -> tuple[str, str]:
         """The customer's key and the record scope."""
-        assert self.record.lead is not None  # noqa: S101
-        key = customer_of(self.record.lead, self.record.lead_id)
+        key = customer_of(self.lead, self.record.lead_id)
         return key, self.destination.record_scope(self.offer.id, self.name)
 
     @property
@@ -160,16 +164,14 @@ class DeliveryAttempt(UnsettledAttempt):
 
     def _claim(self) -> Customer | None:
         """Claim the customer. Returns None if the lead was settled instead, as a redelivery or by policy."""
-        lead = self.record.lead
-        assert lead is not None  # noqa: S101
         key, scope = self.customer
         offer = self.offer.dedup_scope(self.record.url_offer)
         this = RecentLead(
-            fingerprint(lead, offer),
+            fingerprint(self.lead, offer),
             self.record.lead_id,
             self.record.received_at,
             claim=self.token,
-            action_fingerprint=action_fingerprint(lead, offer),
+            action_fingerprint=action_fingerprint(self.lead, offer),
             imported=bool(self.record.imported),
         )
         # The customer's row probably exists if the ledger knows the lead, or if other leads of the customer had their turn.
@@ -211,9 +213,7 @@ class DeliveryAttempt(UnsettledAttempt):
         if self.delivery().forced:
             return False
         others = [other for other in known.recent if other.lead_id not in {this.lead_id, self.record.corrects}]
-        lead, offer = self.record.lead, self.offer.dedup_scope(self.record.url_offer)
-        assert lead is not None  # noqa: S101
-        action_fingerprints = similar_action_fingerprints(lead, offer)
+        action_fingerprints = similar_action_fingerprints(self.lead, self.offer.dedup_scope(self.record.url_offer))
         redelivered = next((other for other in others if is_redelivery(other, this, action_fingerprints)), None)
         if redelivered is not None:
             self.conclude(State.DUPLICATE, duplicate_of=redelivered.lead_id)
@@ -235,12 +235,10 @@ class DeliveryAttempt(UnsettledAttempt):
     # send
 
     def _send(self, customer: Customer) -> Outcome:
-        lead = self.record.lead
-        assert lead is not None  # noqa: S101
         outgoing = outgoing_lead(
             self.offer,
             self.config,
-            lead,
+            self.lead,
             lead_id=self.record.lead_id,
             received_at=self.record.received_at,
             stage=self.record.stage,
