@@ -1,4 +1,4 @@
-"""The console: a page in the browser that asks the management API, and the files that make it up. `static/` is the product's
-own, `vendor/` what others made, as its `vendor.json` says; `http` serves both. Static files alone, for anyone: no data, no
-setting, and no import of another folder of `leads`.
+"""The console: a page in the browser that calls the management API. `static/` holds the product's files, `vendor/` the files of
+others, which `vendor.json` lists, and `http` serves both. Anyone may load these files: they hold no data and no setting. This
+package imports no other folder of `leads`.
 """

@@ -230,7 +230,7 @@ def test_a_secret_that_expires_and_an_offer_that_is_silent_are_named_with_the_ne
     visit.accessible()
     visit.go_to("Connections")
     expect(row(page, "127.0.0.1")).to_contain_text("client_secret expires in 5 days")
-    expect(row(page, "127.0.0.1")).to_contain_text("Put a new one at keyvault:crm.")
+    expect(row(page, "127.0.0.1")).to_contain_text("Store a new secret at keyvault:crm.")
     visit.accessible()
 
 

@@ -97,7 +97,7 @@ def test_what_is_wrong_with_a_destination_is_said_before_it_is_saved(visit: Visi
     expect(page.get_by_role("alert")).to_contain_text("service_key")
     page.get_by_label("Mapping (optional)").fill("{no JSON")
     button(page, "Check it").click()
-    expect(page.get_by_role("alert")).to_contain_text("This is no JSON")
+    expect(page.get_by_role("alert")).to_contain_text("This is not JSON")
 
 
 # --- A lead ---

@@ -1,10 +1,10 @@
-// The way to the API: who is signed in, one request, and what went wrong in words.
+// The API: the signed-in user, requests, and errors in words.
 import { texts } from "./texts.js";
 
-export const FUNCTIONS = ["manage", "operate", "report"]; // each with keys of its own
+export const FUNCTIONS = ["manage", "operate", "report"]; // each has its own keys
 const SIGNED_IN = "/api/signed-in";
 const KEPT_AS = "leads-console";
-const PRINTABLE = /^[!-~]+$/; // what a header can hold
+const PRINTABLE = /^[!-~]+$/; // the characters that a header may have
 const SECONDS = 150;
 
 let session = null; // { base, key, level, personalData }: in memory; in sessionStorage if asked
@@ -17,7 +17,7 @@ export class Problem extends Error {
   }
 }
 
-let login = ""; // where the platform signs people in, if it does
+let login = ""; // the address of the platform's sign-in, "" without one
 export const loginAddress = () => login && `${login}?post_login_redirect_uri=${encodeURIComponent(location.pathname)}`;
 export const onSignedOut = (tell) => (whenSignedOut = tell);
 export const signedInAs = () => session;
@@ -33,7 +33,7 @@ function forget() {
   sessionStorage.removeItem(KEPT_AS);
 }
 
-// Looks what a function's key may do. Others are not tried: each wrong one counts for the alert on refused requests. Throws Problem.
+// Finds the level of a function's key. Tries no other function, because the alert on refused requests counts each. Throws Problem.
 export async function signIn(key, of, keep) {
   session = PRINTABLE.test(key) ? await heldBy(`/api/${of}`, key) : null;
   if (!session) throw new Problem(texts.signIn.wrong, 401);
@@ -41,7 +41,7 @@ export async function signIn(key, of, keep) {
   return session;
 }
 
-// Who is signed in when the page is opened: by a kept key, or by the platform. Null where nobody is.
+// The user when the page opens, signed in by a kept key or by the platform; null if nobody is signed in.
 export async function takeUp() {
   const kept = sessionStorage.getItem(KEPT_AS);
   session = kept ? JSON.parse(kept) : await heldBy(SIGNED_IN, "").catch(() => null);
@@ -53,11 +53,11 @@ async function heldBy(base, key) {
   if (answer.status === 401 || answer.status === 403) return null;
   if (!answer.ok) throw await problemOf(answer);
   const { level, personal_data: personalData, login: address = "" } = await answer.json();
-  if (!level) login = address; // nobody has signed in
+  if (!level) login = address; // no user is signed in
   return level ? { base, key, level, personalData } : null;
 }
 
-// One request to the API as who is signed in. Answers the JSON, null where there is none. Throws Problem.
+// A request to the API as the signed-in user. Returns the JSON, or null if there is none. Throws Problem.
 export async function call(method, path, { query, body, headers, signal } = {}) {
   const given = Object.entries(query ?? {}).filter(([, value]) => value !== "" && value != null);
   const address = session.base + path + (given.length ? `?${new URLSearchParams(given)}` : "");
@@ -78,7 +78,7 @@ export async function call(method, path, { query, body, headers, signal } = {}) 
 export const get = (path, query, signal) => call("GET", path, { query, signal });
 export const post = (path, body, query) => call("POST", path, { body, query });
 
-// Long work, a part with each request; `take(part)` gets each.
+// Long work, a part with each request. `take(part)` gets each part.
 export async function inSteps(path, body, take) {
   let after = "";
   do {
@@ -89,7 +89,7 @@ export async function inSteps(path, body, take) {
 }
 
 async function send(method, address, { key, body, headers: more, signal }) {
-  const headers = { Accept: "application/json", "X-Requested-With": "marketplace-leads", ...more }; // no form of another site sends it
+  const headers = { Accept: "application/json", "X-Requested-With": "marketplace-leads", ...more }; // a form of another site can't send this header
   if (key) headers["x-functions-key"] = key;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const limit = AbortSignal.timeout(SECONDS * 1000);
@@ -102,7 +102,7 @@ async function send(method, address, { key, body, headers: more, signal }) {
       signal: signal ? AbortSignal.any([signal, limit]) : limit,
     });
   } catch (error) {
-    if (error.name === "AbortError") throw error; // whoever asked has gone
+    if (error.name === "AbortError") throw error; // the page that asked is closed
     if (error.name === "TimeoutError") throw new Problem(texts.problems.slow);
     throw new Problem(texts.problems.offline);
   }

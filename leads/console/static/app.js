@@ -1,4 +1,4 @@
-// The frame: who is signed in, which page is shown.
+// The frame: the signed-in user and the current page.
 import { html, render, useEffect, useRef, useState } from "../vendor/htm-preact.js";
 import { onSignedOut, signedInAs, signOut, takeUp } from "./api.js";
 import { Connections } from "./connections.js";
@@ -60,7 +60,7 @@ function Page({ session }) {
   const place = usePlace();
   const isFirst = useRef(true);
   useEffect(() => {
-    if (!isFirst.current) document.querySelector("main h1")?.focus(); // a screen reader hears which page it is now
+    if (!isFirst.current) document.querySelector("main h1")?.focus(); // a screen reader reads the name of the new page
     isFirst.current = false;
     scrollTo(0, 0);
   }, [place.page, place.id]);
@@ -74,7 +74,7 @@ function Page({ session }) {
 const NoPage = () => html`<${Title} text=${texts.notFound.title} /><${Empty} text=${texts.notFound.text} />`;
 
 function skip(event) {
-  event.preventDefault(); // the address after # is the page's own
+  event.preventDefault(); // the router owns the address after #
   document.getElementById("main").focus();
 }
 

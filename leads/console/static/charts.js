@@ -1,4 +1,4 @@
-// Charts by uPlot, and for each the numbers in a table, to copy or to export.
+// Charts by uPlot, each with its numbers in a table to copy or export.
 import { html, useEffect, useRef, useState } from "../vendor/htm-preact.js";
 import { Table, number } from "./parts.js";
 import { texts } from "./texts.js";
@@ -46,7 +46,7 @@ function draw(box, days, series, hover) {
   const colour = (name) => style.getPropertyValue(name).trim();
   const sums = [];
   for (const each of series) sums.push(each.values.map((value, at) => value + (sums.at(-1)?.[at] ?? 0)));
-  const drawn = sums.map((values, index) => ({ values, index })).reverse(); // the highest first, the others before it
+  const drawn = sums.map((values, index) => ({ values, index })).reverse(); // the highest bar first, the others in front of it
   const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: `12px ${style.fontFamily}` };
   return new uPlot(
     {
@@ -100,7 +100,7 @@ export function Numbers({ name, columns, rows }) {
   </details>`;
 }
 
-// A text that a spreadsheet would take for a formula gets an apostrophe.
+// A text that looks like a formula gets an apostrophe.
 function cellText(cell, separator) {
   const text = typeof cell === "string" && /^[=+\-@\t\r]/.test(cell) ? `'${cell}` : String(cell ?? "");
   return separator === "," && /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text.replaceAll("\t", " ");

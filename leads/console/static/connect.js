@@ -1,4 +1,4 @@
-// Connecting a destination: a form made from the type's JSON Schema, tried and shown before it is saved.
+// Connects a destination: a form from the type's JSON Schema, with a check and a preview before saving.
 import { html, useRef, useState } from "../vendor/htm-preact.js";
 import { call, get, post } from "./api.js";
 import { Choice, Loaded, Notice, useAction, useData } from "./parts.js";
@@ -7,7 +7,7 @@ import { texts, word } from "./texts.js";
 
 const words = texts.connect;
 
-// `stored` is the offer with its ETag, or null for a new one; `name` the destination that is changed, "" for another one.
+// `stored`: the offer with its ETag, null for a new offer. `name`: the destination to change, "" for a new destination.
 export function Connect({ stored, name = "", onSaved }) {
   const types = useData((signal) => get("/destination-types", {}, signal), []);
   return html`<section class="panel" aria-labelledby="connect">
@@ -19,7 +19,7 @@ export function Connect({ stored, name = "", onSaved }) {
 function Form({ types, stored, before, onSaved }) {
   const form = useRef(null);
   const [type, setType] = useState(before?.type ?? types[0].type);
-  const [shown, setShown] = useState(null); // what was tried: { requests } or { changes }
+  const [shown, setShown] = useState(null); // the preview: { requests } or { changes }
   const schema = types.find((each) => each.type === type).settings_schema;
   const draft = () => {
     const destination = destinationOf(form.current, type, schema, before);
@@ -94,7 +94,7 @@ function Setting({ name, about, value, required }) {
   return html`<${Field} name=${name} label=${label} hint=${about.description} value=${given ?? ""} required=${required} ...${kind} />`;
 }
 
-// The schema of a value that may be left out.
+// The schema of an optional value.
 const simple = (about) => about.anyOf?.find((each) => each.type !== "null") ?? about;
 
 function destinationOf(form, type, schema, before) {
@@ -119,7 +119,7 @@ function valueOf(text, about, isChoice) {
 
 const linesOf = (text) => text.split(",").map((each) => each.trim()).filter(Boolean);
 
-// --- What is shown before it is saved ---
+// --- Preview before saving ---
 
 function Requests({ of: { requests, problem, skipped } }) {
   if (problem || skipped) return html`<${Notice} kind="warn">${problem || skipped}<//>`;

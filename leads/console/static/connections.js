@@ -1,4 +1,4 @@
-// Connections: by offer and destination, with what each is doing, and what a person can do with it.
+// Connections by offer and destination: the state of each, and the actions of a person.
 import { html, useRef, useState } from "../vendor/htm-preact.js";
 import { get, post } from "./api.js";
 import { Badge, Dialog, Empty, Loaded, Table, Time, Title, useAction, useData } from "./parts.js";

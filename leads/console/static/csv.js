@@ -1,8 +1,8 @@
-// A CSV file as rows: what people download from Partner Center, or export from a table.
+// Reads a CSV file as rows, from Partner Center or from the export of a table.
 
 const SEPARATORS = [",", ";", "\t"];
 
-// { columns, rows: [{ number, record }] }; `number` is the line's number in the file. Null where it is no such file.
+// { columns, rows: [{ number, record }] }; `number` is the line's number in the file. Null if the file is not CSV.
 export function readCsv(text) {
   const source = text.replace(/^\uFEFF/, "");
   if (source.startsWith("PK") || source.includes("\u0000")) return null; // a spreadsheet, or another binary file
@@ -41,7 +41,7 @@ function cellsOf(source, separator) {
   return lines;
 }
 
-// In which order the rows' dates can only be read: "dmy", "mdy", "mixed", or "" where none tells.
+// The only possible order of the rows' dates: "dmy", "mdy", "mixed", or "" if no date decides.
 export function dateOrder(rows) {
   const found = new Set();
   for (const { record } of rows)

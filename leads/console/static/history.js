@@ -1,4 +1,4 @@
-// History: who has changed something or seen personal data.
+// History: who changed something or viewed personal data.
 import { html } from "../vendor/htm-preact.js";
 import { get } from "./api.js";
 import { Badge, Empty, Loaded, Table, Time, Title, useData } from "./parts.js";

@@ -1,4 +1,4 @@
-// One lead: where it stands with each destination, every attempt, and sending it again.
+// A lead: its state at each destination, each attempt, and sending it again.
 import { html, useState } from "../vendor/htm-preact.js";
 import { get, post } from "./api.js";
 import { Badge, Dialog, Loaded, Notice, State, Table, Time, Title, duration, useAction, useData } from "./parts.js";
@@ -68,7 +68,7 @@ function Delivery({ delivery }) {
   </section>`;
 }
 
-// --- Sending again: first what would be done, then doing it ---
+// --- Sending again: first a dry run, then the replay ---
 
 function Replay({ lead, address, reload }) {
   const [asking, ask] = useState(false);

@@ -1,4 +1,4 @@
-// Leads: a list with filters, both in the address of the page.
+// Leads: a list with filters, which are in the address of the page.
 import { html } from "../vendor/htm-preact.js";
 import { get } from "./api.js";
 import { Badge, Choice, Empty, Loaded, State, Table, Time, Title, inFull, useData } from "./parts.js";
@@ -70,7 +70,7 @@ function List({ page, asked }) {
   `;
 }
 
-// Those that are in the lead's own state by name alone.
+// A destination shows its state only if the lead's state differs.
 function Destinations({ lead }) {
   const found = Object.entries(lead.destinations).filter(([name]) => name);
   if (!found.length) return html`<span class="faint">–</span>`;

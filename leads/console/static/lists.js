@@ -1,4 +1,4 @@
-// Lists: what of a downloaded list never arrived, what an import would do, then doing it.
+// Lists: which leads of a downloaded list never arrived, a dry run of an import, and the import.
 import { html, useRef, useState } from "../vendor/htm-preact.js";
 import { get, post } from "./api.js";
 import { dateOrder, readCsv } from "./csv.js";
@@ -107,7 +107,7 @@ function* batches(rows) {
   if (batch.length) yield batch;
 }
 
-// The first words of a row, as the person has them in the file.
+// The first words of a row, as in the file.
 const shown = (rows, number) =>
   Object.values(rows.find((row) => row.number === number)?.record ?? {}).filter((cell) => cell.trim()).slice(0, 4).join(", ");
 

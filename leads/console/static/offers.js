@@ -1,4 +1,4 @@
-// Offers: where the leads of each go, and connecting a destination by a form.
+// Offers: the destinations of each, and a form that connects a destination.
 import { html, useState } from "../vendor/htm-preact.js";
 import { get, post } from "./api.js";
 import { Connect } from "./connect.js";
@@ -71,7 +71,7 @@ function Stored({ stored: { offer, etag }, query, reload }) {
   `;
 }
 
-// --- A test lead, until it rests ---
+// --- A test lead, until no delivery waits ---
 
 function TestLead({ address }) {
   const [lead, setLead] = useState(null);
@@ -95,7 +95,7 @@ function TestLead({ address }) {
 const RESTS = ["delivered", "skipped", "duplicate", "dead_letter", "held", "unrouted", "parked", "unreadable", "erased"];
 const isWell = (lead) => lead.deliveries.every((each) => ["delivered", "skipped"].includes(each.state));
 
-// The lead once each of its deliveries rests; null if that takes too long.
+// The lead when no delivery waits any longer, or null after a time limit.
 async function followed(id, show) {
   const until = Date.now() + TEST_SECONDS * 1000;
   while (Date.now() < until) {

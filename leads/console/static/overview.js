@@ -65,7 +65,7 @@ function Need({ need }) {
   </li>`;
 }
 
-// What the newest of these leads was refused with.
+// The refusal of the newest of these leads.
 function Newest({ filter }) {
   const found = useData(async (signal) => {
     const { leads: [first] } = await get("/leads", { ...filter, limit: 1 }, signal);
@@ -169,7 +169,7 @@ function Tiles({ report, status, total, today }) {
   return html`<dl class="tiles">${tiles.map(([name, value, hint]) => html`<div><dt>${name}</dt><dd><b>${value}</b> <span class="faint">${hint}</span></dd></div>`)}</dl>`;
 }
 
-// The counts of each day by one of their fields: the greatest of them, and the others together.
+// The counts of each day by a field: the greatest values, and the others together.
 function stack(days, by) {
   const totals = new Map();
   for (const count of days.flatMap((day) => day.counts)) totals.set(count[by], (totals.get(count[by]) ?? 0) + count.first);

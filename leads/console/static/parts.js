@@ -1,10 +1,10 @@
-// What all pages share: times, states, tables, notices, dialogs, and how data is loaded.
+// Shared parts of the pages: times, states, tables, notices, dialogs, and loading of data.
 import { html, useCallback, useEffect, useRef, useState } from "../vendor/htm-preact.js";
 import { texts, word } from "./texts.js";
 
 // --- Data ---
 
-// What `load(signal)` answers: { data, problem, loading, reload }. Old data stays while new is on its way.
+// The result of `load(signal)`: { data, problem, loading, reload }. Old data stays until new data arrives.
 export function useData(load, inputs) {
   const [found, set] = useState({ data: null, problem: null, loading: true });
   const [turn, again] = useState(0);
@@ -20,7 +20,7 @@ export function useData(load, inputs) {
   return { ...found, reload: useCallback(() => again((before) => before + 1), []) };
 }
 
-// What is shown of a `useData` around its content.
+// The frame of a `useData`: its content, a problem, or the note that it loads.
 export function Loaded({ of, children }) {
   return html`
     ${of.problem && html`<${Notice} kind="bad" action=${html`<button class="quiet" onClick=${of.reload}>${texts.again}</button>`}>${of.problem.message}<//>`}
@@ -139,7 +139,7 @@ export function Choice({ label, value, options, onChange }) {
   </span>`;
 }
 
-// A question over the page; Escape and Cancel close it, and the focus goes back to where it was.
+// A dialog over the page. Escape and Cancel close the dialog, and the focus returns.
 export function Dialog({ title, onClose, children }) {
   const dialog = useRef(null);
   useEffect(() => {

@@ -1,4 +1,4 @@
-// Privacy: what is held about an e-mail address, and erasing it, for who may see personal data.
+// Privacy: shows and erases the data about an e-mail address, at the level personal.
 import { html, useRef, useState } from "../vendor/htm-preact.js";
 import { inSteps, signedInAs } from "./api.js";
 import { Badge, Dialog, Empty, Notice, State, Table, Time, Title, useAction } from "./parts.js";

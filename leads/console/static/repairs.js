@@ -1,4 +1,4 @@
-// What a person does with a lead beside sending it again: dismissing it, or giving a body that can be read.
+// Repairs of a lead: dismissing it, or correcting a body that can't be read.
 import { html, useRef, useState } from "../vendor/htm-preact.js";
 import { get, inSteps, post } from "./api.js";
 import { Dialog, Loaded, Notice, useAction, useData } from "./parts.js";
@@ -60,7 +60,7 @@ function Dismiss({ address, onClose, onDone }) {
   <//>`;
 }
 
-// Many leads by their cause: those of the list's filter, and of a code.
+// Dismisses many leads: those of the list's filter, and of a code.
 export function DismissMany({ asked, onDone }) {
   const [asking, ask] = useState(false);
   const [told, tell] = useState("");
@@ -114,7 +114,7 @@ function Correct({ address, session, onClose, onDone }) {
   const before = useData(() => (session.personalData ? get(`${address}/person`) : Promise.resolve({ body: "" })), []);
   const [busy, told, start] = useAction(async () => {
     const lead = body.current.value;
-    await post(`${address}/replay`, { lead, dry_run: true }); // says what is wrong before anything is sent
+    await post(`${address}/replay`, { lead, dry_run: true }); // reports what is wrong before the lead is sent
     const { corrected_as: as } = await post(`${address}/replay`, { lead });
     onDone(as);
   });

@@ -1,4 +1,4 @@
-// Where the person is: all of it stands in the address behind #, so that it can be shared and gone back to.
+// The current page and filters. The address after # holds them, so a person can share the address and go back.
 import { useEffect, useState } from "../vendor/htm-preact.js";
 
 export function read() {
@@ -20,7 +20,7 @@ export function usePlace() {
   useEffect(() => {
     const changed = () => set(read());
     addEventListener("hashchange", changed);
-    changed(); // it may have changed since it was read, before anybody listened
+    changed(); // the address may have changed before this listener
     return () => removeEventListener("hashchange", changed);
   }, []);
   return place;

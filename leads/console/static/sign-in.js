@@ -1,4 +1,4 @@
-// Signing in: a key is pasted, and the page finds what it may do.
+// Signs in with a pasted key, and finds the level of the key.
 import { html, useEffect, useRef, useState } from "../vendor/htm-preact.js";
 import { FUNCTIONS, loginAddress, signIn } from "./api.js";
 import { Choice, Notice } from "./parts.js";
