@@ -61,6 +61,14 @@ NOT_SENT: Final = frozenset(
 """Failures before the first byte of the request was sent, so that the vendor can't have acted."""
 
 
+def is_transient(status: int) -> bool:
+    """Whether a later request may succeed: time-out, too early, too many requests, or a server error.
+
+    Sources: RFC 9110, section 15; RFC 8470, section 5.2; RFC 6585, section 4.
+    """
+    return status in {408, 425, 429} or status >= 500
+
+
 class NoAnswer(Exception):
     """The request got no usable answer. `sent`: the vendor may have acted on the request."""
 

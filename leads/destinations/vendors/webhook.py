@@ -25,7 +25,7 @@ from leads.destinations.base import (
     OutgoingLead,
     PreviewedRequest,
 )
-from leads.destinations.http import Answer, NoAnswer
+from leads.destinations.http import Answer, NoAnswer, is_transient
 from leads.destinations.mapping import check_template, render
 from leads.destinations.vendor_errors import FAILURES, check_result, outcome_of
 from leads.platform.settings import OptionalSecret, SecretReference, SettingsError
@@ -229,7 +229,7 @@ def classify(answer: Answer, message_id: str) -> Outcome:
     status, code = answer.status, str(answer.status)
     if 200 <= status < 300:
         return Delivered(message_id, code)
-    if status in {408, 409, 425, 429} or status >= 500:
+    if status == 409 or is_transient(status):
         return Retry(code, answer.retry_after)
     if 300 <= status < 400:
         return Misconfigured("The endpoint redirects, and the app follows no redirect: enter the final address.", code)

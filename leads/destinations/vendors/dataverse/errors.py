@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from leads.destinations.http import Answer
+from leads.destinations.http import Answer, is_transient
 from leads.destinations.rest import as_object
 from leads.destinations.vendor_errors import ErrorKind, Problem
 
@@ -178,7 +178,7 @@ def problem_of(answer: Answer) -> Problem:
         return _named(Problem(kind, code, words, answer.retry_after), error)
     if status == 401:
         return Problem(ErrorKind.SIGN_IN_AGAIN, shown, _SIGN_IN)
-    if status in {408, 425, 429} or status >= 500:
+    if is_transient(status):
         return Problem(ErrorKind.TRANSIENT, shown, retry_after=answer.retry_after)
     if status == 403:
         kind, words = _RIGHT_MISSING

@@ -8,7 +8,7 @@ from typing import Final
 
 from leads.core.outcomes import Misconfigured, Retry
 from leads.destinations.base import OWN_OUTAGE_SECONDS, Context
-from leads.destinations.http import Answer, HttpClient, NoAnswer
+from leads.destinations.http import Answer, HttpClient, NoAnswer, is_transient
 from leads.destinations.rest import as_object
 from leads.destinations.tokens import NoToken, Token, request_token, token_in
 from leads.destinations.vendor_errors import unanswered
@@ -66,7 +66,7 @@ def _by_identity(settings: DataverseSettings, context: Context) -> Token:
 
 def _refused(answer: Answer) -> Misconfigured | Retry:
     """The outcome of a refused token request, by the first known code in `error_codes`. The description repeats IDs."""
-    if answer.status >= 500 or answer.status in {408, 429}:
+    if is_transient(answer.status):
         return Retry(str(answer.status), answer.retry_after)
     body = as_object(answer.json())
     given = body.get("error_codes")

@@ -7,7 +7,7 @@ Source: Adobe Marketo Engage Developer Guide, "Error Codes" (response level 500 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from leads.destinations.http import Answer
+from leads.destinations.http import Answer, is_transient
 from leads.destinations.rest import json_objects
 from leads.destinations.vendor_errors import UNREADABLE, ErrorKind, Problem
 
@@ -137,7 +137,7 @@ def _by_code(code: str) -> Problem:
 
 def _by_status(answer: Answer) -> Problem:
     status, code = answer.status, str(answer.status)
-    if status in {408, 425, 429} or status >= 500:
+    if is_transient(status):
         return Problem(ErrorKind.TRANSIENT, code, retry_after=answer.retry_after)
     if status == 401:
         kind, words = _SIGN_IN

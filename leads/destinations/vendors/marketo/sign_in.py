@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from leads.core.outcomes import Misconfigured, Retry
 from leads.destinations.base import Context
-from leads.destinations.http import Answer, HttpClient
+from leads.destinations.http import Answer, HttpClient, is_transient
 from leads.destinations.rest import as_object
 from leads.destinations.tokens import NoToken, Token, request_token, token_in
 from leads.destinations.vendor_errors import UNREADABLE
@@ -46,6 +46,6 @@ def _refused(answer: Answer, body: dict[str, Any]) -> Misconfigured | Retry:
     if status < 300:
         outcome = (problem_of(answer) or UNREADABLE).outcome()
         return outcome if isinstance(outcome, Misconfigured | Retry) else Retry(UNREADABLE.code)
-    if status in {408, 425, 429} or status >= 500:
+    if is_transient(status):
         return Retry(code, answer.retry_after)
     return Misconfigured(WRONG_ADDRESS, code)

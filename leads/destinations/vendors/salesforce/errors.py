@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from leads.core.outcomes import Misconfigured, Retry
-from leads.destinations.http import Answer
+from leads.destinations.http import Answer, is_transient
 from leads.destinations.rest import as_object, json_objects, json_texts
 from leads.destinations.vendor_errors import UNREADABLE, ErrorKind, Problem, VendorError
 
@@ -301,7 +301,7 @@ def _by_status(status: int, code: str, retry_after: float | None) -> Problem:
     shown = code or str(status)
     if status == 401:
         return Problem(ErrorKind.SIGN_IN_AGAIN, shown, _SIGN_IN)
-    if status in {406, 408, 409, 420, 425, 428, 429} or status >= 500:
+    if status in {406, 409, 420, 428} or is_transient(status):
         return Problem(ErrorKind.TRANSIENT, shown, retry_after=retry_after)
     if status == 412:
         return Problem(ErrorKind.CHANGED_MEANWHILE, shown)
@@ -367,7 +367,7 @@ def no_token(answer: Answer) -> Misconfigured | Retry:
     if error in TOKEN_ERRORS:
         about = next((words for phrase, words in _GRANT_WORDS if phrase in description), TOKEN_ERRORS[error])
         return Misconfigured(about, error)
-    if answer.status < 300 or answer.status in {408, 420, 425, 429} or answer.status >= 500:
+    if answer.status < 300 or answer.status == 420 or is_transient(answer.status):
         return Retry(error or str(answer.status), answer.retry_after)
     if error:
         return Misconfigured(_WRONG_APP, error)
