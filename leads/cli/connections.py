@@ -95,7 +95,7 @@ def connections_pause(
     Every instance stops within ten seconds, and finishes the lead that it is sending.
     """
     request = PauseConnection(connection_id=connection_id, note=Note(note=note))
-    _tell(ask(context, pause_connection, request))
+    _print_health(ask(context, pause_connection, request))
 
 
 @group.command("resume")
@@ -106,7 +106,7 @@ def connections_resume(context: typer.Context, connection_id: ConnectionId) -> N
 
     If the connection still does not work, the next lead pauses it again.
     """
-    _tell(ask(context, resume_connection, ResumeConnection(connection_id=connection_id)))
+    _print_health(ask(context, resume_connection, ResumeConnection(connection_id=connection_id)))
 
 
 def print_connections(found: list[ConnectionView]) -> None:
@@ -126,7 +126,7 @@ def print_connections(found: list[ConnectionView]) -> None:
     print_table(columns, rows, "type", "health", "used by", "host")
 
 
-def _tell(view: ConnectionView) -> None:
+def _print_health(view: ConnectionView) -> None:
     print_line(f"{view.id}: {view.health}")
 
 

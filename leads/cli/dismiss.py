@@ -83,11 +83,11 @@ def _one(context: typer.Context, request: DismissLead, shape: Shape) -> int:
     done = ask(context, dismiss_lead, request)
     if not print_list(shape, columns_of(Dismissal), done.deliveries, done):
         for each in done.deliveries:
-            print_line(f"{each.destination or 'the lead'}: {_said(each, request.dismissal)}")
+            print_line(f"{each.destination or 'the lead'}: {_result(each, request.dismissal)}")
     return DONE if done.done else NEEDS_A_PERSON
 
 
-def _said(each: Dismissal, how: DismissOptions) -> str:
+def _result(each: Dismissal, how: DismissOptions) -> str:
     if each.kept:
         return f"left as it is: {each.kept}"
     if how.take_back:

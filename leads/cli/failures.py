@@ -11,7 +11,7 @@ from typer.exceptions import TyperException
 
 from leads.cli import hints
 from leads.cli.environment import OutOfReach
-from leads.cli.exits import BAD_INPUT, CHANGED_MEANWHILE, NOT_FOUND, OUT_OF_REACH
+from leads.cli.exits import BAD_INPUT, CHANGED_BY_OTHERS, NOT_FOUND, OUT_OF_REACH
 from leads.cli.output import json_text, printable
 from leads.cli.shapes import Shape, shapes_in
 from leads.core.problems import first_problem
@@ -59,7 +59,7 @@ def _shapes() -> set[str]:
     return set() if "export" in given else shapes_in(given)
 
 
-_KINDS: Final = {NOT_FOUND: NotFound, BAD_INPUT: Invalid, OUT_OF_REACH: Unavailable, CHANGED_MEANWHILE: Changed}
+_KINDS: Final = {NOT_FOUND: NotFound, BAD_INPUT: Invalid, OUT_OF_REACH: Unavailable, CHANGED_BY_OTHERS: Changed}
 _FIELD: Final = re.compile(r"([^\s:]+): (.*)", re.DOTALL)
 
 
@@ -77,7 +77,7 @@ def _in_a_line(error: Exception) -> tuple[int, str]:
         case NotFound():
             return NOT_FOUND, _with_the_list(str(error))
         case Changed():
-            return CHANGED_MEANWHILE, str(error)
+            return CHANGED_BY_OTHERS, str(error)
         case Unavailable() | OutOfReach() | NotDoneInTime():
             return OUT_OF_REACH, str(error)
         case StorageError():

@@ -203,13 +203,8 @@ def reconcile(
 
 def _import_missing(context: typer.Context, found: CsvFile, reading: Rows, missing: set[int]) -> None:
     wanted = CsvFile(found.columns, [(number, record) for number, record in found.rows if number in missing])
-    count = 0
-    for batch in _batches(wanted, reading):
-        rows = ask(context, import_rows, RowsToImport(**batch.model_dump())).rows
-        count += sum(row.verdict is Verdict.MISSING for row in rows)
-        show_progress(f"{count} of {len(missing)} imported")
-    end_progress()
-    print_line(f"{count} imported", err=True)
+    done = _in_batches(wanted, reading, lambda batch: ask(context, import_rows, RowsToImport(**batch.model_dump())))
+    print_line(f"{sum(row.verdict is Verdict.MISSING for row in done.rows)} imported", err=True)
 
 
 # --- Reading ------------------------------------------------------------------------------------------------------------

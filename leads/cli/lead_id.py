@@ -16,18 +16,7 @@ CANDIDATES: Final = 10
 """The most leads that an error lists if several ids have the same beginning."""
 _BEGINNING: Final = re.compile(r"[0-9]{8,16}|[0-9]{17}(-[0-9a-f]{0,12}|-[0-9a-f]{12}-)?")
 """The beginning of an id, with the whole day: a shorter one would ask for months of leads."""
-_SPANS: Final = (
-    timedelta(days=1),
-    timedelta(hours=10),
-    timedelta(hours=1),
-    timedelta(minutes=10),
-    timedelta(minutes=1),
-    timedelta(seconds=10),
-    timedelta(seconds=1),
-    timedelta(milliseconds=100),
-    timedelta(milliseconds=10),
-    timedelta(milliseconds=1),
-)
+_MILLISECONDS: Final = (86_400_000, 36_000_000, 3_600_000, 600_000, 60_000, 10_000, 1_000, 100, 10, 1)
 """The time span that 8, 9, … 17 digits of an id leave open."""
 
 
@@ -78,4 +67,4 @@ def _span(digits: str) -> tuple[datetime, datetime]:
     """The time span whose ids begin with these digits, within one day. Raises ValueError if there is no such time."""
     begin = datetime.strptime(f"{digits:0<17}000Z", "%Y%m%d%H%M%S%f%z").astimezone(UTC)
     midnight = begin.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    return begin, min(begin + _SPANS[len(digits) - 8], midnight)
+    return begin, min(begin + timedelta(milliseconds=_MILLISECONDS[len(digits) - 8]), midnight)

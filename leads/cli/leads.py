@@ -194,7 +194,7 @@ def leads_show(
     _print_lead(lead)
     if said:
         print_line("")
-        print_fields({name.replace("_", " "): _said(value) for name, value in said.model_dump().items()})
+        print_fields({name.replace("_", " "): _text_of(value) for name, value in said.model_dump().items()})
 
 
 def _print_lead(lead: LeadView) -> None:
@@ -257,5 +257,5 @@ def _print_delivery(delivery: DeliveryView) -> None:
         print_table(("attempt (UTC)", "outcome", "code", "took", "next try (UTC)"), rows, "outcome", "code")
 
 
-def _said(value: str | dict[str, str]) -> str:
+def _text_of(value: str | dict[str, str]) -> str:
     return value if isinstance(value, str) else "\n".join(f"{name}: {text}" for name, text in value.items())

@@ -8,7 +8,7 @@ import typer
 
 from leads.cli import hints
 from leads.cli.completion import destination_types
-from leads.cli.exits import CHANGED_MEANWHILE, DONE, NEEDS_A_PERSON
+from leads.cli.exits import CHANGED_BY_OTHERS, DONE, NEEDS_A_PERSON
 from leads.cli.files import STANDARD_INPUT, read_offers
 from leads.cli.output import print_json, print_line, print_table, time_of, value_of
 from leads.cli.prompts import OfferId, ask, confirm
@@ -119,7 +119,7 @@ def save_all(context: typer.Context, plans: Sequence[Planned], *, with_changes: 
                 "Repeat the command to see the new difference",
                 err=True,
             )
-            return CHANGED_MEANWHILE
+            return CHANGED_BY_OTHERS
         print_line(f"{planned.id}: {_DONE[planned.verb]}")
         if with_changes:
             _print_changes(planned)
@@ -233,7 +233,7 @@ def offers_apply(
         stored = ask(context, list_offers, Nothing()).offers
         plans += [Planned(v.offer.id, None, v.etag) for v in stored if v.offer.id.casefold() not in kept]
     show_plans(plans)
-    _tell_what_waits(context, [planned.id for planned in plans if planned.offer is None])
+    _print_waiting(context, [planned.id for planned in plans if planned.offer is None])
     to_do = [planned for planned in plans if planned.verb != "unchanged"]
     if not to_do:
         return DONE
@@ -255,14 +255,14 @@ def offers_remove(context: typer.Context, offer_id: OfferId, yes: Yes = False) -
         etag = ask(context, show_offer, ShowOffer(offer_id=offer_id)).etag
     except (Unreadable, UnreadableOffer):
         etag = ""
-    _tell_what_waits(context, [offer_id])
+    _print_waiting(context, [offer_id])
     if not yes and not confirm(f"Remove the offer {offer_id}?", otherwise="--yes"):
         print_line("Nothing was removed.")
         return DONE
     return save_all(context, [Planned(offer_id, None, etag)])
 
 
-def _tell_what_waits(context: typer.Context, removed: Sequence[str]) -> None:
+def _print_waiting(context: typer.Context, removed: Sequence[str]) -> None:
     """Print what happens to the waiting leads of offers to remove."""
     if not removed:
         return

@@ -99,7 +99,7 @@ def _print(trails: list[ErasureEntry], handed_over: list[HandedOver], looked_at:
     if handed_over:
         print_line("")
         print_line("Handed over to:")
-        rows = dict.fromkeys((_where(one), _record(one), _so(one, dry_run=dry_run)) for one in handed_over)
+        rows = dict.fromkeys((_where(one), _record(one), _result(one, dry_run=dry_run)) for one in handed_over)
         print_table(("to", "record", ""), list(rows), "record")
     if left := _left(trails, handed_over):
         print_line("")
@@ -114,7 +114,7 @@ def _record(one: HandedOver) -> str:
     return one.link or one.place or one.record_id or f"of lead {one.lead_id}; look for the address there"
 
 
-def _so(one: HandedOver, *, dry_run: bool) -> str:
+def _result(one: HandedOver, *, dry_run: bool) -> str:
     if one.removed:
         return "would be erased" if dry_run else "erased"
     return "NOT ERASED: erase it there" if one.certain else "NOT ERASED: it may be there"

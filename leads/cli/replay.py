@@ -119,10 +119,10 @@ def _print_one(done: ReplayedLead, dry_run: bool) -> None:
     if done.corrected_as:
         print_line(f"{_will(dry_run)} with corrections as {done.corrected_as}")
     for delivery in done.deliveries:
-        print_line(f"{delivery.destination or 'the lead'}: {_said(delivery, dry_run)}")
+        print_line(f"{delivery.destination or 'the lead'}: {_result(delivery, dry_run)}")
 
 
-def _said(delivery: Replay, dry_run: bool) -> str:
+def _result(delivery: Replay, dry_run: bool) -> str:
     if delivery.kept and delivery.state is State.UNREADABLE:
         return f"not sent: {delivery.kept}: {hints.command('replay', delivery.lead_id, '--lead', 'FILE')}"
     if delivery.kept:
@@ -144,7 +144,7 @@ def _many(context: typer.Context, which: BulkReplayFilter, after: str, shape: Sh
     if not found:
         print_line(nothing_found("leads", which.model_dump(exclude={"after", "dry_run"})))
     else:
-        rows = [(each.lead_id, each.destination or "-", _said(each, which.dry_run)) for each in found]
+        rows = [(each.lead_id, each.destination or "-", _result(each, which.dry_run)) for each in found]
         print_table(("lead", "destination", "result"), rows, "result")
         sent = sum(not each.kept for each in found)
         again = "would be sent again" if which.dry_run else "sent again"

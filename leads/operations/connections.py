@@ -207,7 +207,7 @@ def _health(connection: Connection, *, in_use: bool) -> str:
     if connection.by_person:
         return f"paused by a person: {connection.person_note}"
     if not in_use:
-        return "no offer uses it any more"
+        return "no offer uses it"
     if connection.paused:
         return f"paused: {connection.reason}"
     if connection.failures:

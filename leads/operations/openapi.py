@@ -135,12 +135,12 @@ class _Schemas:
         }
         self._all: dict[str, Schema] = definitions["$defs"]
         # A model that only locates fields is never a body.
-        taken_apart = {
+        located = {
             self._names[model]
             for model in modes
             if whole_body(model) or (modes[model] == "validation" and not issubclass(model, Body))
         }
-        self.components = {name: schema for name, schema in self._all.items() if name not in taken_apart}
+        self.components = {name: schema for name, schema in self._all.items() if name not in located}
         self.components |= _by_type(self.components.pop("DestinationConfig"))
 
     def name(self, model: Model) -> str:

@@ -191,7 +191,7 @@ def _add(stores: PersonalDataStores, held: HeldPart, trace: personal_data_search
                     place=LEDGER_TABLE,
                     key=" / ".join(lead_key(record.lead_id)),
                     lead=lead_view(record),
-                    said=_said(record.lead),
+                    said=_content(record.lead),
                     body=text_of_body(body)[0] if body else "",
                     handed_over=list(handed_over_of(stores, record)),
                 )
@@ -200,11 +200,11 @@ def _add(stores: PersonalDataStores, held: HeldPart, trace: personal_data_search
             if is_own or message is None:
                 lead_id = message.lead_id if message else ""
                 held.messages.append(
-                    HeldMessage(queue=queue, lead_id=lead_id, said=_said(lead) or {"text": stored.content})
+                    HeldMessage(queue=queue, lead_id=lead_id, said=_content(lead) or {"text": stored.content})
                 )
             else:
                 held.mentions.append(message.lead_id)
 
 
-def _said(lead: Lead | None) -> dict[str, Any]:
+def _content(lead: Lead | None) -> dict[str, Any]:
     return lead.to_wire() if lead else {}

@@ -540,7 +540,7 @@ def test_status_tells_of_connections_that_fail_that_work_and_that_nobody_uses(ro
     routed.advance(15)
     assert health() == "working"
     delete(routed, "contoso.crm")
-    assert health() == "no offer uses it any more"
+    assert health() == "no offer uses it"
 
 
 def test_an_alarm_that_is_on_calls_for_a_person(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
