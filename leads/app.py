@@ -72,20 +72,13 @@ class App:
         return Ledger(self.storage.table(LEDGER_TABLE))
 
     @once
-    def intake_ledger(self) -> "Ledger":
-        """The ledger with the intake's short time-outs."""
-        from leads.ledger.transactions import LEDGER_TABLE, Ledger
-
-        return Ledger(self._intake_storage.table(LEDGER_TABLE))
+    def intake(self) -> "App":
+        """The parts with short time-outs for tables, because a sender waits."""
+        return App(self.settings, INTAKE_TIMEOUTS)
 
     @once
     def incoming(self) -> IncomingLeads:
-        return IncomingLeads(lambda: self.queue, lambda: self.intake_ledger)
-
-    @once
-    def _intake_storage(self) -> Storage:
-        """Storage with short time-outs, because a sender waits."""
-        return Storage(self.settings, INTAKE_TIMEOUTS)
+        return IncomingLeads(lambda: self.queue, lambda: self.intake.ledger)
 
     @once
     def tombstones(self) -> "Tombstones":
@@ -160,14 +153,6 @@ class App:
         from leads.health.empty_bodies import EmptyBodies
 
         return EmptyBodies(self.storage.table(ALARMS_TABLE))
-
-    @once
-    def intake_empty_bodies(self) -> "EmptyBodies":
-        """The notes of empty bodies, with the intake's short time-outs."""
-        from leads.health.alarms import ALARMS_TABLE
-        from leads.health.empty_bodies import EmptyBodies
-
-        return EmptyBodies(self._intake_storage.table(ALARMS_TABLE))
 
     @once
     def counts(self) -> "LeadCounts":

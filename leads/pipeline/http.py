@@ -90,7 +90,7 @@ def _without_body(req: func.HttpRequest, why: UnreadableLead) -> func.HttpRespon
     user_agent = plain_words(req.headers.get("user-agent", ""))
     emit(event, user_agent=user_agent)
     try:
-        get_app().intake_empty_bodies.note(event, user_agent)
+        get_app().intake.empty_bodies.note(event, user_agent)
     except (StorageError, SettingsError) as error:
         emit(Event.STORAGE_UNAVAILABLE, what="empty bodies", why=type(error).__name__)
     if has_no_length:
