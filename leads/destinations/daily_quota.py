@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from leads.core import clock
 from leads.platform import deadline
-from leads.platform.storage import Conflict, StorageBusy, StorageError, Table, replacing
+from leads.platform.storage import Conflict, StorageBusy, StorageError, Table, storing
 
 SKEW: Final = timedelta(minutes=5)
 """How far the clocks of two instances may differ. Azure keeps clocks within a second, and a wide margin costs little."""
@@ -130,7 +130,7 @@ class DailyQuota:
 
     def _write(self, hours: Hours, etag: str) -> str:
         row = self._key | {"hours": json.dumps(dict(hours))}
-        return self._table.write([("update", row, replacing(etag)) if etag else ("create", row, {})])[0]
+        return self._table.write([storing(row, etag)])[0]
 
 
 def _hour(moment: datetime) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from leads.destinations.http import NoAnswer
 from leads.platform import deadline
-from leads.platform.storage import AnswerTime, Conflict, StorageError, Table, replacing
+from leads.platform.storage import AnswerTime, Conflict, StorageError, Table, storing
 
 ALLOWANCES_TABLE: Final = "LeadAllowances"
 
@@ -105,7 +105,7 @@ class RateLimiter:
             "ages": json.dumps([math.floor((now - end.at) * 1000) / 1000 for end in ends]),
             "ended": json.dumps([end.storage_time for end in ends]),
         }
-        slot.etag = self._table.write([("update", row, replacing(slot.etag)) if slot.etag else ("create", row, {})])[0]
+        slot.etag = self._table.write([storing(row, slot.etag)])[0]
         slot.leased_until = now + self.limit.lease
 
     def _take(self, until: float) -> "Slot":

@@ -13,7 +13,7 @@ from typing import Any, Final
 from leads.core import clock
 from leads.platform.events import Event, emit, named
 from leads.platform.row_reading import read_each, read_optional_time, read_time, reads
-from leads.platform.storage import Conflict, Table, if_unchanged, replacing
+from leads.platform.storage import Conflict, Table, if_unchanged, storing
 from leads.platform.table_format import key_part
 
 ALARMS_TABLE: Final = "LeadAlarms"
@@ -124,9 +124,7 @@ class Alarms:
         """Write a row. Returns the row as stored; None if another instance has changed it."""
         entity = _entity(row)
         try:
-            etags = self._table.write(
-                [("update", entity, replacing(before.etag)) if before else ("create", entity, {})]
-            )
+            etags = self._table.write([storing(entity, before.etag if before else "")])
         except Conflict:
             return None
         return replace(row, etag=etags[0])

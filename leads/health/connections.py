@@ -24,7 +24,7 @@ from leads.platform import deadline
 from leads.platform.cached_value import CachedValue, fresh_for
 from leads.platform.events import Event, emit
 from leads.platform.row_reading import UnreadableRow, read_each, unreadable
-from leads.platform.storage import Conflict, StorageBusy, Table, replacing
+from leads.platform.storage import Conflict, StorageBusy, Table, storing
 
 CONNECTIONS_TABLE: Final = "LeadConnections"
 CACHE_SECONDS: Final = 10
@@ -246,9 +246,7 @@ class Connections:
                 break
             row = connection_entity(changed)
             try:
-                etag = self._table.write(
-                    [("update", row, replacing(stored.etag)) if stored.etag else ("create", row, {})]
-                )[0]
+                etag = self._table.write([storing(row, stored.etag)])[0]
             except Conflict:
                 continue
             self._own[connection_id] = (replace(changed, etag=etag), monotonic())

@@ -15,7 +15,7 @@ from leads.health.daily_numbers import PARTITION, Key, OfferDay, read_day, row_k
 from leads.ledger.queries import is_older_than, records
 from leads.ledger.transactions import Ledger
 from leads.platform.row_reading import UnreadableRow, read_each, read_optional_time, reads
-from leads.platform.storage import Conflict, Operation, Table, replacing
+from leads.platform.storage import Conflict, Operation, Table, replacing, storing
 
 LATE: Final = timedelta(days=2)
 """How far back leads are counted again, because leads can reach the ledger late."""
@@ -165,4 +165,4 @@ def _read_progress(row: Any) -> Progress:
 def _progress_operation(progress: Progress, etag: str) -> Operation:
     times = {"until": progress.until, "goes_on_at": progress.goes_on_at}
     row = {"PartitionKey": PARTITION, "RowKey": _PROGRESS} | {name: at for name, at in times.items() if at is not None}
-    return ("update", row, replacing(etag)) if etag else ("create", row, {})
+    return storing(row, etag)

@@ -21,7 +21,7 @@ from leads.ledger.rows import (
     same_in_lists,
 )
 from leads.ledger.todo_rows import todo_entity, todo_key
-from leads.platform.storage import Operation, replacing
+from leads.platform.storage import Operation, replacing, storing
 
 RECENT_KEPT = 8
 """The least number of recent leads that a customer's row keeps, for repeats of any age."""
@@ -91,7 +91,7 @@ def lead_operations(record: LeadRecord, *, delete_todos: bool = True) -> list[Op
 
 def emptying_operations(record: LeadRecord, gone: LeadRecord) -> list[Operation]:
     entity = lead_entity(gone, whole=True)
-    operations = [("update", entity, replacing(record.etag)) if record.etag else creating(entity)]
+    operations = [storing(entity, record.etag)]
     if not record.etag or not same_in_lists(record, gone):
         operations.append(("upsert", listing_entity(gone), replacing()))
     waiting = [delivery for delivery in record.stored[1].values() if delivery.state in UNDELIVERED]

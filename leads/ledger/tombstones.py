@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from leads.core import clock
 from leads.platform.cached_value import CachedValue, fresh_for
-from leads.platform.storage import AnswerTime, Conflict, StorageBusy, Table, replacing
+from leads.platform.storage import AnswerTime, Conflict, StorageBusy, Table, storing
 from leads.platform.table_format import odata_time
 
 CACHE_SECONDS: Final = 60
@@ -102,8 +102,7 @@ class Tombstones:
             "at": tombstone.at,
             "settled": tombstone.settled,
         }
-        options = replacing(tombstone.etag) if tombstone.etag else {}
-        self._table.write([("update" if tombstone.etag else "create", entity, options)])
+        self._table.write([storing(entity, tombstone.etag)])
         self.forget()
 
 

@@ -12,7 +12,7 @@ from leads.core.routing import DEFAULT_OFFER, OfferReferences, route
 from leads.offers.model import InvalidOffer, Offer
 from leads.platform.cached_value import CachedValue, fresh_for
 from leads.platform.events import Event, emit
-from leads.platform.storage import Conflict, StorageBusy, Table, if_unchanged, replacing
+from leads.platform.storage import Conflict, StorageBusy, Table, if_unchanged, replacing, storing
 from leads.platform.table_format import joined_text, key_part, text_columns
 
 OFFERS_TABLE: Final = "LeadOffers"
@@ -133,12 +133,7 @@ class Offers:
             **text_columns("offer", offer.model_dump_json()),
         }
         try:
-            if etag is None:
-                saved = self._table.write([("upsert", entity, replacing())])
-            elif etag == "":
-                saved = self._table.write([("create", entity, {})])
-            else:
-                saved = self._table.write([("update", entity, replacing(etag))])
+            saved = self._table.write([("upsert", entity, replacing()) if etag is None else storing(entity, etag)])
         except Conflict:
             raise OfferChanged(offer.id) from None
         self.forget()

@@ -248,6 +248,11 @@ def _deletes_if_unchanged(operation: Operation) -> bool:
     return verb == "delete" and "etag" in options
 
 
+def storing(entity: Mapping[str, Any], etag: str) -> Operation:
+    """The operation that replaces the row with this ETag; "" = creates the row."""
+    return ("update", entity, replacing(etag)) if etag else ("create", entity, {})
+
+
 def replacing(etag: str | None = None) -> dict[str, Any]:
     """Options of a write that replaces the whole row. With `etag`, it succeeds only if the row still has this ETag."""
     from azure.data.tables import UpdateMode

@@ -18,7 +18,7 @@ from leads.ledger.transactions import Ledger
 from leads.offers.model import Offer, Policies
 from leads.platform.events import Event, emit
 from leads.platform.row_reading import UnreadableRow, read_each, read_time, reads
-from leads.platform.storage import Conflict, Table, replacing
+from leads.platform.storage import Conflict, Table, storing
 
 BEGUN_EVERY: Final = timedelta(days=1)
 SECONDS_A_TICK: Final = 20.0
@@ -149,6 +149,6 @@ def _write(table: Table, progress: Progress) -> None:
     """Store the progress, unless another instance has stored its progress since."""
     row = _KEY | {"begun_at": progress.begun_at, "partition": progress.partition, "after": progress.after}
     try:
-        table.write([("update", row, replacing(progress.etag)) if progress.etag else ("create", row, {})])
+        table.write([storing(row, progress.etag)])
     except Conflict:
         return
