@@ -46,8 +46,11 @@ class AuditEntry:
     who: str
 
 
+_TEXTS: Final = ("operation", "about", "level", "by", "who")
+
+
 class Audit:
-    """The table."""
+    """The table of the audit."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -59,13 +62,8 @@ class Audit:
             "RowKey": complement(f"{id_time(entry.at)}-{secrets.token_hex(6)}"),
             "at": entry.at,
             "kind": entry.kind.value,
-            "operation": entry.operation,
-            "about": entry.about,
-            "level": entry.level,
-            "by": entry.by,
-            "who": entry.who,
         }
-        self._table.write([("create", row, {})])
+        self._table.write([("create", row | {name: getattr(entry, name) for name in _TEXTS}, {})])
 
     def newest(self, limit: int, cursor: str = "") -> tuple[list[AuditEntry], str]:
         """Up to `limit` entries after a cursor, newest first, and the cursor of the next page, "" = no more entries."""
@@ -85,12 +83,4 @@ class Audit:
 
 @reads("audit")
 def _read(row: Any) -> AuditEntry:
-    return AuditEntry(
-        read_time(row, "at"),
-        AuditKind(row["kind"]),
-        row["operation"],
-        row["about"],
-        row["level"],
-        row["by"],
-        row["who"],
-    )
+    return AuditEntry(read_time(row, "at"), AuditKind(row["kind"]), *(row[name] for name in _TEXTS))
