@@ -78,11 +78,6 @@ def read_todo(entity: Mapping[str, Any]) -> Todo:
         offer=entity.get("offer", ""),
         updated_at=read_time(entity, "updated_at"),
         next_at=read_optional_time(entity, "next_at"),
-        references=OfferReferences(
-            entity.get("ref_url", ""),
-            entity.get("ref_source", ""),
-            entity.get("ref_product", ""),
-            entity.get("ref_title", ""),
-        ),
+        references=OfferReferences(*(entity.get(f"ref_{name}", "") for name in ("url", "source", "product", "title"))),
         partly_done=entity.get("partly_done", False),
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from leads.core import clock
@@ -37,11 +38,7 @@ def poison_step(poison: Queue, incoming: IncomingLeads, ledger: Ledger, tombston
     Messages that do not fit into `DRAIN_SECONDS` wait for the next tick. The step raises `StorageError` if storage does not
     answer.
     """
-
-    def keep(stored: str) -> bool:
-        return _keep(incoming, ledger, tombstones, stored)
-
-    return Step("poison", DRAIN_SECONDS, lambda: _drain(poison, keep))
+    return Step("poison", DRAIN_SECONDS, lambda: _drain(poison, partial(_keep, incoming, ledger, tombstones)))
 
 
 def _drain(poison: Queue, keep: Callable[[str], bool]) -> None:
