@@ -110,16 +110,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # otherwise the interpreter reports the broken pipe again at its end
+        # Otherwise the interpreter reports the broken pipe again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        from leads.cli.failures import failure_of, say
+        from leads.cli.failures import print_failure
 
-        if failure := failure_of(error):
-            return say(failure)
-        raise
+        if (status := print_failure(error)) is None:
+            raise
+        return status
     if result == INTERRUPTED:  # typer returns this number for Ctrl-C
         return _interrupted()
     return result if isinstance(result, int) else 0

@@ -8,7 +8,6 @@ import typer
 from rich.text import Text
 
 from leads.cli import hints
-from leads.cli.completion import offer_ids
 from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.files import read_bytes, read_offers
 from leads.cli.offers import group
@@ -48,9 +47,6 @@ UnsavedFile = Annotated[
     str,
     typer.Option("--file", metavar="FILE", help="Read the offer from a YAML or JSON file, saved or not."),
 ]
-OptionalId = Annotated[
-    str, typer.Argument(metavar="ID", help="The offer's id: publisher.offer, or *.", autocompletion=offer_ids)
-]
 
 
 # --- Validate -----------------------------------------------------------------------------------------------------------
@@ -59,7 +55,7 @@ OptionalId = Annotated[
 @group.command("validate", cls=Command)
 def offers_validate(
     context: typer.Context,
-    offer_id: OptionalId = "",
+    offer_id: OfferId = "",
     destination: Annotated[str, typer.Option(metavar="NAME", help="Only the destination of this name.")] = "",
     file: UnsavedFile = "",
     shape: ListShape = Shape.TABLE,
@@ -121,7 +117,7 @@ def _verdict(each: Validated) -> Text:
 @group.command("preview", cls=Command)
 def offers_preview(
     context: typer.Context,
-    offer_id: OptionalId = "",
+    offer_id: OfferId = "",
     lead: Annotated[
         str, typer.Option(metavar="FILE", help="A lead in any format that the app accepts; - is standard input.")
     ] = "",

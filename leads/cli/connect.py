@@ -12,12 +12,12 @@ import typer
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from leads import destinations
-from leads.cli.checks import OptionalId, print_validation, send_and_wait, validate_unsaved
+from leads.cli.checks import print_validation, send_and_wait, validate_unsaved
 from leads.cli.completion import destination_types
 from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.offers import compare, group, save_all, show_plans, stored_offer
 from leads.cli.output import print_line, value_of
-from leads.cli.prompts import ask
+from leads.cli.prompts import OfferId, ask
 from leads.cli.settings import Setting, settings_of
 from leads.core.problems import problem_of_field
 from leads.offers.model import DestinationConfig, InvalidOffer, Offer, problem_of_id
@@ -34,7 +34,7 @@ NONE: Final = "-"
 @group.command("connect")
 def offers_connect(
     context: typer.Context,
-    offer_id: OptionalId = "",
+    offer_id: OfferId = "",
     type_name: Annotated[
         str,
         typer.Option(

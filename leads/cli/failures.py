@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from dataclasses import dataclass
 from typing import Final
 
 import typer
@@ -21,36 +20,20 @@ from leads.platform.storage_errors import storage_problem
 from leads.platform.threads import NotDoneInTime
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a command failed. If a field is wrong, the text begins with its name and `: `.
-
-    `is_help`: the text is the help of a group, which was called without a command.
-    """
-
-    exit_status: int
-    text: str
-    kind: type[Problem]
-    is_help: bool = False
-
-
-def failure_of(error: Exception) -> Failure | None:
-    """The failure that an exception stands for, or None for a defect of the program."""
+def print_failure(error: Exception) -> int | None:
+    """Print why a command failed, as JSON if the command line asks for JSON. Returns the exit status; None for a defect."""
     if not isinstance(error, (*FAILURES, OutOfReach, TyperException)):
         return None
     status, text = _in_a_line(error)
-    kind = type(error) if isinstance(error, Problem) else _KINDS[status]
-    return Failure(status, hints.here(text), kind, is_help="\n" in text and isinstance(error, TyperException))
-
-
-def say(failure: Failure) -> int:
-    """Print the failure, as JSON if the command line asks for JSON. Returns the exit status."""
-    if not failure.is_help and _shapes() in ({Shape.JSON}, {Shape.JSONL}):
-        typer.echo(json_text(_details(failure), indent=None), err=True)
-        return failure.exit_status
-    text = failure.text if failure.is_help else f"error: {failure.text}"
+    text = hints.here(text)
+    is_help = "\n" in text and isinstance(error, TyperException)  # of a group, which was called without a command
+    if not is_help and _shapes() in ({Shape.JSON}, {Shape.JSONL}):
+        kind = type(error) if isinstance(error, Problem) else _KINDS[status]
+        typer.echo(json_text(_details(text, kind) | {"exit_status": status}, indent=None), err=True)
+        return status
+    text = text if is_help else f"error: {text}"
     typer.echo("\n".join(map(printable, text.splitlines())), err=True)
-    return failure.exit_status
+    return status
 
 
 def _shapes() -> set[str]:
@@ -63,12 +46,11 @@ _KINDS: Final = {NOT_FOUND: NotFound, BAD_INPUT: Invalid, OUT_OF_REACH: Unavaila
 _FIELD: Final = re.compile(r"([^\s:]+): (.*)", re.DOTALL)
 
 
-def _details(failure: Failure) -> dict[str, object]:
-    """The members of problem+json (RFC 9457), like an answer of the management API, and the exit status."""
-    named = _FIELD.fullmatch(failure.text)
-    told = {"type": "about:blank", "title": failure.kind.title, "status": failure.kind.status}
-    told |= {"field": named[1], "detail": named[2]} if named else {"detail": failure.text}
-    return told | {"exit_status": failure.exit_status}
+def _details(text: str, kind: type[Problem]) -> dict[str, object]:
+    """The members of problem+json (RFC 9457), like an answer of the management API. A wrong field begins the text."""
+    named = _FIELD.fullmatch(text)
+    told = {"type": "about:blank", "title": kind.title, "status": kind.status}
+    return told | ({"field": named[1], "detail": named[2]} if named else {"detail": text})
 
 
 def _in_a_line(error: Exception) -> tuple[int, str]:

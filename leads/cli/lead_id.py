@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
@@ -12,6 +12,9 @@ from leads.cli.prompts import ask
 from leads.operations.leads import MAX_PAGE, LeadFilter, list_leads
 from leads.operations.problems import Invalid, NotFound
 
+OneLead = Annotated[
+    str, typer.Argument(metavar="LEAD", help="A lead's id, or its beginning. Without it, options select leads.")
+]
 CANDIDATES: Final = 10
 """The most leads that an error lists if several ids have the same beginning."""
 _BEGINNING: Final = re.compile(r"[0-9]{8,16}|[0-9]{17}(-[0-9a-f]{0,12}|-[0-9a-f]{12}-)?")

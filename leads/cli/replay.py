@@ -8,7 +8,7 @@ from leads.cli import hints
 from leads.cli.completion import states
 from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.files import read_bytes
-from leads.cli.lead_id import is_for_one, whole_id
+from leads.cli.lead_id import OneLead, is_for_one, whole_id
 from leads.cli.output import print_line, print_table
 from leads.cli.prompts import ask, confirm, from_flags, nothing_found
 from leads.cli.shapes import ListShape, Shape, columns_of, print_list
@@ -40,9 +40,7 @@ from leads.pipeline.replay import Replay
 
 def replay(
     context: typer.Context,
-    lead_id: Annotated[
-        str, typer.Argument(metavar="LEAD", help="A lead's id, or its beginning. Without it, options select leads.")
-    ] = "",
+    lead_id: OneLead = "",
     to: Annotated[
         str | None, typer.Option("--to", metavar="NAME", help="Only to the destination of this name.")
     ] = None,

@@ -9,7 +9,6 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -59,16 +58,15 @@ def export_leads(caller: Caller, ledger: Ledger, request: Export) -> ExportedPag
     ends_at = time.monotonic() + STEP_SECONDS
     page = ExportedPage(next=None, leads=[], count=0, personal_data=is_personal)
     characters = 0
-    for number, found in enumerate(export(ledger, request, request.after), 1):
-        if found.record is not None:
+    for number, (cursor, lead) in enumerate(_leads(ledger, request, request.after), 1):
+        if lead is not None:
             page.count += 1
             if not request.dry_run:
-                lead = as_object(found)
                 page.leads.append(lead if is_personal else {name: lead[name] for name in NOT_PERSONAL})
                 characters += _size(lead)
         full = page.count >= LEADS_A_STEP or characters >= CHARACTERS_A_STEP
         if full or (number % _LOOKED_AT == 0 and time.monotonic() >= ends_at):
-            page.next = found.cursor
+            page.next = cursor
             break
     return page
 
@@ -77,16 +75,11 @@ def _size(lead: dict[str, Any]) -> int:
     return sum(len(value) for value in lead.values() if isinstance(value, str))
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """A lead, and the cursor to continue after it. `record`: None if the filter does not hold the lead."""
-
-    cursor: str
-    record: LeadRecord | None
-    body: bytes | None = None
+Exported = tuple[str, dict[str, Any] | None]
+"""The cursor to continue after a lead, and the lead as an object; None if the filter does not hold the lead."""
 
 
-def export(ledger: Ledger, wanted: LeadCriteria, cursor: str = "") -> Iterator[Exported]:
+def _leads(ledger: Ledger, wanted: LeadCriteria, cursor: str) -> Iterator[Exported]:
     """Each lead after a cursor, newest first within each sixteenth of the ledger. Raises `Invalid` for a malformed cursor."""
     if not _CURSOR.fullmatch(cursor):
         raise Invalid(INVALID_CURSOR)
@@ -107,11 +100,11 @@ def _exported(ledger: Ledger, wanted: LeadCriteria, partition: str, row: Any) ->
     record = read_lead(row, row.metadata["etag"])
     cursor = f"{partition}:{record.lead_id}"
     if wanted.offer is not None and key_part(record.offer or UNROUTED_OFFER) != key_part(wanted.offer):
-        return Exported(cursor, None)
+        return cursor, None
     if not record.has_body:
-        return Exported(cursor, record)
+        return cursor, as_object(record)
     whole = ledger.read(record.lead_id) or record
-    return Exported(cursor, whole, ledger.body(record.lead_id) if whole.lead is None else None)
+    return cursor, as_object(whole, ledger.body(record.lead_id) if whole.lead is None else None)
 
 
 # --- One lead -----------------------------------------------------------------------------------------------------------
@@ -132,10 +125,8 @@ NOT_PERSONAL: Final = (*_ABOUT_THE_LEAD, *_WHAT_BECAME_OF_IT)
 """The columns without data of the customer."""
 
 
-def as_object(exported: Exported) -> dict[str, Any]:
-    """A lead as an object for JSON. `body`: "" unless the body can't be read as a lead."""
-    record = exported.record
-    assert record is not None  # noqa: S101
+def as_object(record: LeadRecord, body: bytes | None = None) -> dict[str, Any]:
+    """A lead as an object for JSON. `body`: the received bytes of a lead that can't be read."""
     lead = record.lead
     known = lead or Lead()
     return {
@@ -151,7 +142,7 @@ def as_object(exported: Exported) -> dict[str, Any]:
         "country_code": known.country_code,
         "note": known.note,
         **{name: dict(getattr(known, name)) for name in _OBJECTS},
-        "body": text_of_body(exported.body)[0] if exported.body else "",
+        "body": text_of_body(body)[0] if body else "",
         "emptied_at": record.emptied_at.isoformat() if record.emptied_at else "",
         "deliveries": [
             {"destination": name, "state": one.state.value, "record_id": one.record_id, "reason": one.reason}

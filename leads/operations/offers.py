@@ -121,10 +121,6 @@ def remove_offer(offers: Offers, request: RemoveOffer) -> None:
         raise NotFound(no_offer(request.offer_id))
 
 
-def is_new(saved: SavedOffer) -> bool:
-    return saved.result == "created"
-
-
 def check_offer(data: object) -> Offer:
     """The offer that `data`, decoded JSON, describes. Raises `InvalidOffer`: one line with the field and the fix."""
     if not isinstance(data, dict):

@@ -118,7 +118,7 @@ OPERATIONS: Final[tuple[Operation[Any, Any], ...]] = (
         "/offers/{offer_id}",
         offers.set_offer,
         lambda app: (app.offers,),
-        created=offers.is_new,
+        created=lambda saved: saved.result == "created",
         also=STORED,
         changes=True,
     ),

@@ -17,7 +17,7 @@ from leads.core.lead import Lead
 from leads.core.lead_parsing import parse_record
 from leads.core.states import State
 from leads.ledger.rows import Delivery, LeadRecord
-from leads.operations.export import COLUMNS, Exported, as_object, csv_header, csv_line, safe_cell
+from leads.operations.export import COLUMNS, as_object, csv_header, csv_line, safe_cell
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\n@x", "＝1", "−1", "|calc", "\0=1"]
@@ -32,7 +32,7 @@ def record_of(**fields: Any) -> LeadRecord:
 
 
 def cells_of(record: LeadRecord) -> dict[str, str]:
-    text = csv_header() + csv_line(as_object(Exported("", record)))
+    text = csv_header() + csv_line(as_object(record))
     (row,) = csv.DictReader(io.StringIO(text))
     return row
 
@@ -65,7 +65,7 @@ def test_a_line_of_json_reads_as_the_same_lead() -> None:
         first_name="Ada", email="ada@example.com", company="=Works", lead_source="AzureMarketplace-INS|a.b", title="T",
         action_code="INS", description="{}", customer_extra={"k": "v"},
     )  # fmt: skip
-    line = json.loads(json.dumps(as_object(Exported("", record_of(**lead.model_dump())))))
+    line = json.loads(json.dumps(as_object(record_of(**lead.model_dump()))))
     again = parse_record(
         {name: line[name] for name in lead.to_wire() if name != "customer_extra"}
         | {"UserDetails": line["customer_extra"]}
