@@ -18,9 +18,9 @@ from leads.health.lead_counts import COUNTS_TABLE
 from leads.ledger.rows import LeadRecord, lead_key
 from leads.ledger.todo_rows import todo_key
 from leads.operations.doctor import examine_deployment
-from leads.operations.export import export
+from leads.operations.export import Export, export_leads
 from leads.operations.findings import Level
-from leads.operations.leads import LeadCriteria, LeadFilter, list_leads
+from leads.operations.leads import LeadFilter, list_leads
 from leads.operations.operation import Nothing
 from leads.operations.problems import Unreadable, as_problem
 from leads.operations.replay import BulkReplayFilter, replay_leads
@@ -72,7 +72,7 @@ def test_a_row_that_can_not_be_read_ends_no_list_tick_or_export(
     damage(pipeline, ALARMS_TABLE, ("empty_body", "x"), {"event": "body_empty", "at": "yesterday"})
     damage(pipeline, COUNTS_TABLE, ("month", f"{pipeline.clock.now():%Y-%m};x"), {"real_01": "many"})
     assert [lead.lead_id for lead in pipeline.ask(list_leads, LeadFilter()).leads] == [good]
-    assert [one.record.lead_id for one in export(pipeline.app.ledger, LeadCriteria()) if one.record] == [good]
+    assert [lead["lead_id"] for lead in pipeline.ask(export_leads, Export()).leads] == [good]
     pipeline.ask(show_status, Nothing())
     pipeline.tick(20)  # counts, retention and erasure run
     assert [fields["offer"] for fields in logged(caplog, "leads_need_a_person")] == ["contoso.crm"]
