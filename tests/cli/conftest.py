@@ -1,4 +1,4 @@
-"""What tests of the command line share: a terminal, and a file to name."""
+"""Fixtures of the command line's tests: a terminal, and files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def terminal_with(fresh_storage: str) -> AtATerminal:
 
 @pytest.fixture
 def written(tmp_path: Path) -> Write:
-    """Writes a text as it is, any other value as JSON, which is YAML, too. Gives the file's name."""
+    """Writes a text unchanged, and another value as JSON, which is also YAML. Returns the file's name."""
 
     def write(content: object, name: str = "offers.yaml") -> str:
         file = tmp_path / name
@@ -44,7 +44,7 @@ WHO = {"level": "personal", "name_of_level": "manage", "by": "key", "personal_da
 
 
 class NamedApp(VendorServer):
-    """A deployed app that says who asks, and has no offers."""
+    """A deployed app that answers whoami, and has no offers."""
 
     def answer(self, request: Request) -> Response:
         return Response(200, WHO if request.target.endswith("/whoami") else {"offers": []})
@@ -59,7 +59,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[NamedApp]:
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of profiles of somebody whose environment says nothing else."""
+    """The file of profiles, for an environment that names no app."""
     for name in [*os.environ]:
         if name.startswith("LeadsStorage") or name in {*APP_VARIABLES, KEY_VARIABLE, TOKEN_VARIABLE}:
             monkeypatch.delenv(name)
@@ -74,5 +74,5 @@ def command(file: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The key stands on standard input."""
+    """Standard input holds the key."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{PROFILE_KEY}\n"))

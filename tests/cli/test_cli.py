@@ -185,7 +185,7 @@ def test_wrong_input_is_answered_in_one_line(run: Run, arguments: tuple[str, ...
 # Status
 
 
-def test_status_tells_where_everything_stands(run: Run, pipeline: Pipeline, vendor: Vendor) -> None:
+def test_status_shows_all_at_a_glance(run: Run, pipeline: Pipeline, vendor: Vendor) -> None:
     empty = run("status")
     assert "offers          none" in empty.out
     assert empty.status == 5
@@ -238,7 +238,7 @@ def test_as_a_process_it_prints_what_the_terminal_has_no_characters_for(pipeline
     assert r"A \U0001f388" in ran.out
 
 
-def test_storage_that_refuses_connections_is_said_so_in_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_storage_that_refuses_connections_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         monkeypatch.setenv("LeadsStorage", account(unused.getsockname()[1]))
@@ -265,7 +265,7 @@ def test_storage_that_hangs_is_asked_once_and_given_up_within_fifteen_seconds(
 
 
 @pytest.mark.storage("azurite")
-def test_a_wrong_key_is_said_so(run: Run, fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_key_is_one_line(run: Run, fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before, _, after = fresh_storage.partition("AccountKey=")
     monkeypatch.setenv("LeadsStorage", f"{before}AccountKey=c2VjcmV0;{after.partition(';')[2]}")
     ran = run("offers", "list")

@@ -1,4 +1,4 @@
-"""What the Tab key completes at a shell: names of what there is, and nothing where that can't be told at once."""
+"""The Tab key completes names at a shell, and nothing that takes long."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.vendor import Vendor
 
 @pytest.fixture
 def completed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """What Bash is told for a line whose last word is being typed."""
+    """The completions that Bash gets for a line with an unfinished last word."""
     get_completion_inspect_parameters()  # prepares the shells, as an installed program does
     monkeypatch.setattr(sys, "argv", ["/usr/local/bin/leads"])
 
@@ -61,7 +61,7 @@ def test_offers_connections_and_states_are_completed(
     assert completed("leads leads list --output js") == ["json", "jsonl"]
 
 
-def test_where_nothing_can_be_told_nothing_is_completed(completed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_answer_nothing_is_completed(completed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LeadsStorage", "AccountKey=wrong")
     assert completed("leads offers show c") == []
     monkeypatch.delenv("LeadsStorage")

@@ -1,4 +1,4 @@
-"""`python -m leads` for connecting: files under version control, the guided dialogue, validation, preview, test lead, pauses."""
+"""`python -m leads` for connecting: files with offers, the guided dialogue, validation, preview, test lead, pauses."""
 
 from __future__ import annotations
 
@@ -93,9 +93,7 @@ def test_an_id_that_no_address_can_name_is_refused_wherever_it_is_written(
     assert titles(pipeline) == {}
 
 
-def test_nothing_is_saved_where_nobody_can_be_asked_and_nothing_is_said_by_flag(
-    run: Run, written: Write, pipeline: Pipeline
-) -> None:
+def test_without_a_terminal_and_without_the_flag_nothing_is_saved(run: Run, written: Write, pipeline: Pipeline) -> None:
     refused = run("offers", "apply", written(OFFER))
     assert (refused.status, refused.out) == (2, "contoso.crm: create\n")
     assert refused.err == "error: --yes: is needed, because this is not a terminal: Save this?\n"
@@ -106,10 +104,10 @@ def test_nothing_is_saved_where_nobody_can_be_asked_and_nothing_is_said_by_flag(
 @pytest.mark.parametrize(
     "command", ["set FILE", "apply FILE --yes", "connect contoso.crm --type azure_table --name ours --yes"]
 )
-def test_who_is_second_is_told_and_overwrites_nothing(
+def test_a_second_save_fails_and_overwrites_nothing(
     run: Run, written: Write, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, command: str, is_there: bool
 ) -> None:
-    """Somebody saves after the difference was made, and before it is saved."""
+    """Somebody else saves between the comparison and the save."""
     pipeline.offer(TABLE, offer_id="a.b", titles=["Old"])
     if is_there:
         pipeline.offer(TABLE, titles=["Old"])
@@ -211,9 +209,7 @@ def test_all_that_is_asked_can_be_given_as_flags(run: Run, pipeline: Pipeline) -
     assert pipeline.app.offers.stored()[0].offer.destinations[0].settings == {"table": "CrmLeads"}
 
 
-def test_lists_and_objects_are_given_as_json_and_a_secrets_place_is_told_without_a_question(
-    run: Run, pipeline: Pipeline
-) -> None:
+def test_flags_take_lists_and_objects_as_json_and_the_place_of_a_secret(run: Run, pipeline: Pipeline) -> None:
     given = ("--set", "url=https://hooks.example.com/x", "--set", "secret=keyvault:hook")
     headers = ("--set", 'headers={"Authorization": "env:LEADS_SECRET_HOOK_TOKEN"}')
     assert run("offers", "connect", "a.b", "--type", "webhook", *given, *headers, "--yes").status == 0
@@ -284,7 +280,7 @@ def test_every_type_is_connected_by_its_own_questions(
 
 
 @pytest.mark.storage("azurite")
-def test_a_destination_that_is_connected_anew_is_asked_about_as_it_stands(
+def test_the_dialogue_offers_the_present_settings_of_a_destination(
     pipeline: Pipeline, terminal_with: AtATerminal
 ) -> None:
     pipeline.offer(TABLE | {"settings": {"table": "CrmLeads"}}, offer_id="a.b")
@@ -302,7 +298,7 @@ def test_a_destination_that_is_connected_anew_is_asked_about_as_it_stands(
 
 
 @pytest.mark.storage("azurite")
-def test_what_only_shows_in_all_answers_together_is_said_and_asked_about_again(terminal_with: AtATerminal) -> None:
+def test_a_problem_between_answers_is_shown_and_the_questions_repeat(terminal_with: AtATerminal) -> None:
     given = ("--type", "dataverse", "--name", "crm", "--set", "url=https://contoso.crm4.dynamics.com", "--title", "A")
     with terminal_with("offers", "connect", "a.b", *given) as terminal:
         terminal.answer(
@@ -436,9 +432,7 @@ def test_a_lead_of_any_shape_and_encoding_is_previewed_as_it_would_be_read(
     assert {column: row[column] for column in same} == {column: body[column] for column in same}
 
 
-def test_a_lead_no_offer_takes_and_one_that_can_not_be_read_are_said_so(
-    run: Run, pipeline: Pipeline, written: Write
-) -> None:
+def test_a_preview_reports_an_unrouted_and_an_unreadable_lead(run: Run, pipeline: Pipeline, written: Write) -> None:
     preview = ("offers", "preview", "--lead", written(a_lead(Description="\x1b[31mred")))
     shown = run(*preview).out
     assert "No offer takes this lead. The app would keep it as unrouted" in shown
@@ -484,7 +478,9 @@ def test_a_test_lead_that_does_not_arrive_says_why(run: Run, pipeline: Pipeline,
     assert skipped.err == "contoso.crm: not sent: test leads are only recorded (policy test_leads)\n"
 
 
-def test_where_no_worker_runs_that_is_said_after_the_time_limit(run: Run, pipeline: Pipeline, vendor: Vendor) -> None:
+def test_without_a_worker_a_test_lead_is_reported_as_waiting_after_the_time_limit(
+    run: Run, pipeline: Pipeline, vendor: Vendor
+) -> None:
     pipeline.offer(crm(vendor.url))
     ran = run("offers", "test", "contoso.crm", "--timeout", "0")
     assert ran.status == 5

@@ -1,4 +1,4 @@
-"""A CSV file with leads is read whatever its encoding, quoting, delimiter and order of columns."""
+"""CSV files with leads are read in any usual encoding, quoting, delimiter and order of columns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROW = ["Zoë", "zoe@example.com", 'says "hi", twice\nover two lines']
 
 
 def workbook() -> bytes:
-    """As Excel begins a file of the type .xlsx: a ZIP archive."""
+    """The begin of a file of the type .xlsx: a ZIP archive."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("[Content_Types].xml", "<Types/>")
@@ -53,7 +53,7 @@ def test_a_comma_within_quotes_of_the_header_separates_nothing() -> None:
     assert read_csv(b'"Name, first; or given";Email\r\nAda;a@example.com').columns == ["Name, first; or given", "Email"]
 
 
-def test_bad_rows_are_told_by_number_and_the_others_read() -> None:
+def test_bad_rows_are_reported_by_number_and_the_others_are_read() -> None:
     found = read_csv(b"Email,Company\na@example.com,A\n\nc@example.com,C,D\nd@example.com,D,\n")
     assert [(number, row["Email"]) for number, row in found.rows] == [(2, "a@example.com"), (5, "d@example.com")]
     assert found.bad == [(4, "has 3 columns, and the header 2; is a quote missing?")]

@@ -26,7 +26,7 @@ MODULES = sorted(ROOT.glob("leads/**/*.py"))
 
 
 def texts(path: Path) -> Iterator[str]:
-    """What a module says, with X where a value is filled in. Docstrings of commands are their help."""
+    """The texts of a module, with X for values. Docstrings of commands are their help."""
     tree = ast.parse(path.read_text())
     parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(tree):
@@ -112,7 +112,7 @@ def test_a_lead_that_does_not_go_on_by_itself_shows_the_command_that_sends_it_on
         ("leads", "show", "12"),
     ],
 )
-def test_what_is_said_of_a_wrong_command_holds_one_that_can_be_pasted(
+def test_an_error_of_a_wrong_command_names_a_command_to_paste(
     arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LeadsStorage", "UseDevelopmentStorage=true")

@@ -46,7 +46,7 @@ def test_of_a_beginning_that_several_have_the_leads_are_named(run: Run, two: tup
         assert [line.split()[0] for line in lines] == [second, first]
 
 
-def test_a_beginning_that_no_lead_has_is_said_to_be_none(run: Run, two: tuple[str, str]) -> None:
+def test_a_beginning_that_no_lead_has_is_not_found(run: Run, two: tuple[str, str]) -> None:
     assert one_line(run("leads", "show", "20010131"), 1).startswith("lead_id: no id begins with 20010131")
     other = "0" if two[0][18] != "0" else "1"
     assert one_line(run("leads", "show", f"{two[0][:18]}{other}"), 1).startswith("lead_id: no id begins with ")

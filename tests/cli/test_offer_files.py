@@ -1,4 +1,4 @@
-"""Files with offers: YAML or JSON, one or many, and one line about what is wrong with them."""
+"""Files with offers: YAML or JSON, one offer or many, and errors of one line."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_wrong_file_is_refused_in_one_line_that_names_the_place(
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_all_that_is_wrong_with_a_file_is_said_at_once_offer_by_offer(tmp_path: Path) -> None:
+def test_one_error_lists_all_problems_of_a_file_by_offer(tmp_path: Path) -> None:
     hook = {"name": "hook", "type": "webhook", "settings": {"url": "http://example.com", "secret": "s3cret"}}
     crm = {"name": "crm", "type": "dataverse", "mapping": {"one": "{nope}", "two": "{none}"}}
     first = {"id": "", "destinations": [hook | {"pace": 0}]}

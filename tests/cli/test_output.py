@@ -1,4 +1,4 @@
-"""What is printed at a terminal of any width: no id is cut, and a list on a narrow terminal is cards."""
+"""Output at a terminal of any width: ids stay whole, and a list on a narrow terminal is cards."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Screen(io.StringIO):
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
-    """What a terminal of so many columns shows."""
+    """The output at a terminal of this width."""
 
     def show(columns: int, print_it: Callable[[], None]) -> str:
         with monkeypatch.context() as patch:

@@ -27,7 +27,7 @@ TABLE = {"name": "table", "type": "azure_table"}
 
 @pytest.fixture(autouse=True)
 def now(pipeline: Pipeline) -> None:
-    """What counts when something is erased is storage's time."""
+    """Storage's clock decides which leads an erasure covers."""
     pipeline.clock.time = datetime.now(UTC)
 
 
@@ -40,7 +40,7 @@ def lead(routed: Pipeline) -> str:
 
 @pytest.fixture
 def run_with(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command; the first word is what stands on its standard input."""
+    """Runs a command, with the first word as its standard input."""
 
     def call(*words: str) -> Ran:
         typed, *arguments = words
@@ -79,9 +79,7 @@ def test_where_all_is_the_apps_own_nothing_is_left_for_a_person(
     assert run_with("nobody@example.com", "erase", "--yes").status == 0
 
 
-def test_what_could_not_be_taken_from_the_queue_is_said_and_left_for_a_person(
-    run_with: Run, pipeline: Pipeline
-) -> None:
+def test_a_message_that_stays_on_the_queue_is_reported_and_left_for_a_person(run_with: Run, pipeline: Pipeline) -> None:
     pipeline.post(a_lead("bob@example.org", Description=f"ask {EMAIL}"))
     done = run_with(EMAIL, "erase", "--yes")
     assert done.status == 5

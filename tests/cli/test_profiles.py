@@ -1,4 +1,4 @@
-"""Several apps by name: what `login` keeps and where, which app a command is for, and what is sent to it."""
+"""Apps by name: what `login` saves and where, which app a command uses, and which credentials the app gets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.command_line import Run, one_line
 
 @pytest.fixture
 def az(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An Azure CLI that notes what it is asked, and answers with a key or a token."""
+    """An Azure CLI that records its arguments, and prints a key or a token."""
     folder = tmp_path / "bin"
     folder.mkdir()
     program = folder / "az"
@@ -71,9 +71,7 @@ def test_the_environment_and_the_flag_say_otherwise(command: Run, app: App, monk
 
 
 @pytest.mark.usefixtures("typed")
-def test_a_profile_that_has_a_key_is_sent_none_of_the_environment(
-    command: Run, app: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_profile_with_a_key_ignores_the_environment(command: Run, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY_VARIABLE, "of-another-app")
     monkeypatch.setenv(TOKEN_VARIABLE, "of-another-app")
     command("login", "prod", "--url", app.url)
@@ -99,7 +97,7 @@ def test_the_azure_cli_is_asked_each_time_and_nothing_is_kept(command: Run, app:
     assert app.journal[-1].target == "/api/signed-in/whoami"
 
 
-def test_an_azure_cli_that_fails_is_told_in_one_line(
+def test_an_azure_cli_that_fails_is_one_line(
     command: Run, az: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     words = ("login", "prod", "--url", "https://a.example.com", "--az-group", "rg")
@@ -161,7 +159,7 @@ def test_a_file_that_others_can_read_is_refused(command: Run, app: App, file: Pa
         (("logout", "prod"), "--app: no profile is called prod"),
     ],
 )
-def test_what_is_wrong_is_said(
+def test_wrong_options_are_one_line(
     words: tuple[str, ...], problem: str, command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))

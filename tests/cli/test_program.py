@@ -25,11 +25,11 @@ HEAVY = (
     "leads.app",
     "leads.operations",
 )
-"""What takes long to import, and only a command needs."""
+"""Modules that take long to import. Only commands need them."""
 
 
 def imported_by(*arguments: str, **environment: str) -> tuple[str, set[str]]:
-    """What the installed program prints, and which modules of `HEAVY` it has imported by its end."""
+    """The output of the installed program, and the modules of `HEAVY` that it imported."""
     code = f"""
 import atexit, os, sys
 os.environ.update({environment!r})
@@ -52,7 +52,7 @@ def test_help_and_version_import_nothing_that_only_a_command_needs(arguments: tu
 def test_the_names_of_commands_are_completed_without_importing_a_command() -> None:
     out, modules = imported_by(_LEADS_COMPLETE="complete_bash", COMP_WORDS="leads re", COMP_CWORD="1")
     assert out == "report\nreplay\nreconcile\n"
-    assert modules <= {"pydantic"}  # which typer itself imports for it
+    assert modules <= {"pydantic"}  # typer imports pydantic
 
 
 def test_the_list_of_commands_says_of_each_what_its_own_help_says() -> None:

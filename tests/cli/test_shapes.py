@@ -1,4 +1,4 @@
-"""How answers are printed: one `--output` for all commands that list, and what goes wrong in the same form."""
+"""The shapes of answers: one `--output` for all lists, and errors in the same shape."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def filled(pipeline: Pipeline, vendor: Vendor, run: Run) -> None:
 
 
 def untimed(text: str) -> str:
-    """What is printed, without how long a check took; a table is as wide as that is long."""
+    """The output without the duration of a check, which also changes the width of a table."""
     return re.sub(r"\s+", " ", re.sub(r'\d+ ms|seconds": \d+', "~", text))
 
 

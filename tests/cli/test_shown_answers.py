@@ -1,4 +1,4 @@
-"""What an endpoint answers to a refused request, as the shell shows it: the words of the refusal, and nothing that it repeats."""
+"""The shell shows an endpoint's refusal in its own words, without the data that the refusal repeats."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REFUSAL = '{"detail": "token expired", '
 
 
 class Repeating(VendorServer):
-    """Refuses whatever comes, and repeats all of it in its answer."""
+    """Refuses each request, and repeats the request in its answer."""
 
     status = 401
 
@@ -60,7 +60,7 @@ def crm(endpoint: Repeating) -> dict[str, Any]:
 
 @pytest.fixture
 def paused(pipeline: Pipeline, endpoint: Repeating) -> None:
-    """The endpoint has refused leads until its connection was paused: a test lead rests at once."""
+    """The endpoint refused leads until its connection was paused, so a test lead is parked at once."""
     pipeline.offer(hook(endpoint))
     for number in range(5):
         pipeline.post(a_lead(f"before{number}@example.com"))
@@ -68,7 +68,7 @@ def paused(pipeline: Pipeline, endpoint: Repeating) -> None:
 
 
 @pytest.mark.usefixtures("paused")
-def test_a_refused_test_lead_is_sent_once_more_and_the_answer_is_shown_redacted_and_stored_nowhere(
+def test_a_refused_test_lead_is_sent_again_and_its_answer_is_redacted_and_not_stored(
     pipeline: Pipeline, endpoint: Repeating, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     posted = len(endpoint.journal)
@@ -93,7 +93,7 @@ def test_a_refused_test_lead_is_sent_once_more_and_the_answer_is_shown_redacted_
 
 
 @pytest.mark.usefixtures("paused")
-def test_a_test_lead_that_is_taken_when_it_is_sent_once_more_is_said_to_be(
+def test_a_test_lead_that_is_taken_the_second_time_is_reported(
     pipeline: Pipeline, endpoint: Repeating, run: Run
 ) -> None:
     endpoint.status = 200

@@ -1,4 +1,4 @@
-"""How the command line reaches a deployed app, and the one line where it can't."""
+"""The command line's requests to a deployed app, and the line of an error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEY = "k3y-of-manage=="
 
 
 class Site(VendorServer):
-    """Whatever stands at the address. It answers as told."""
+    """A server at the address, with a given answer."""
 
     response = Response(200, {"offers": []})
 
@@ -36,7 +36,7 @@ class Site(VendorServer):
         return self.response
 
     def problem(self, status: int, detail: str, field: str = "") -> None:
-        """Answer as the app does where something is wrong."""
+        """Answer a problem as the app does."""
         told = {"type": "about:blank", "title": "x", "status": status, "detail": detail}
         named = {"field": field} if field else {}
         self.response = Response(status, told | named, {"Content-Type": "application/problem+json"})
@@ -57,7 +57,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 def refused(site: Site, kind: type[Exception] = OutOfReach) -> str:
-    """The one line of a question that fails."""
+    """The error text of a failed request."""
     with pytest.raises(kind) as raised:
         reached(site.url).ask(list_offers, Nothing())
     line = str(raised.value)
@@ -74,13 +74,13 @@ def test_a_question_carries_the_key_in_a_header_and_the_answer_comes_back_as_its
     assert "authorization" not in asked.headers
 
 
-def test_a_token_goes_along_where_entra_id_stands_in_front(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_is_sent_for_an_app_behind_entra_id(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TOKEN_VARIABLE, "t0ken")
     reached(site.url).ask(list_offers, Nothing())
     assert site.journal[0].headers["authorization"] == "Bearer t0ken"
 
 
-def test_whoever_has_a_token_and_no_key_has_signed_in(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_without_a_key_is_a_sign_in(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TOKEN_VARIABLE, "t0ken")
     monkeypatch.delenv(KEY_VARIABLE)
     reached(site.url).ask(list_offers, Nothing())
@@ -123,7 +123,7 @@ BODIES: dict[str, Any] = {
     "show_customer": {"email": "ada@example.com"},
     "erase_customer": {"email": "ada@example.com"},
 }
-"""What operations are asked that need a body."""
+"""Bodies for the operations that need one."""
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
@@ -142,7 +142,7 @@ def test_every_body_is_sent_with_its_length(site: Site, operation: Operation[Any
 
 
 @pytest.mark.parametrize(("status", "kind"), [(400, Invalid), (404, NotFound), (412, Changed), (503, Unavailable)])
-def test_what_the_app_says_is_said_as_if_it_were_said_here(site: Site, status: int, kind: type[Exception]) -> None:
+def test_a_problem_of_the_app_is_raised_as_at_the_storage(site: Site, status: int, kind: type[Exception]) -> None:
     site.problem(status, "there is none", "offer")
     assert refused(site, kind) == "offer: there is none"
     if status != 404:
@@ -164,7 +164,7 @@ def test_what_the_app_says_is_said_as_if_it_were_said_here(site: Site, status: i
         (429, {}, "URL answers 429; "),
     ],
 )
-def test_what_stands_before_the_app_is_told_apart_from_it(
+def test_an_answer_of_a_gateway_is_not_taken_for_the_apps(
     site: Site, status: int, headers: dict[str, str], line: str
 ) -> None:
     site.response = Response(status, b"<h1>hello</h1>", {"Content-Type": "text/html"} | headers)
@@ -175,18 +175,18 @@ def test_what_stands_before_the_app_is_told_apart_from_it(
 @pytest.mark.parametrize(
     "body", [b"<h1>hello</h1>", b"", b"[]", b'{"offers": 1}', b'{"offers": [{"offer": {"id": "x"}}]}', b"\xff"]
 )
-def test_an_answer_that_is_none_of_ours_is_said_so(site: Site, body: bytes) -> None:
+def test_an_answer_in_an_unknown_format_is_one_line(site: Site, body: bytes) -> None:
     site.response = Response(200, body, {"Content-Type": "application/json"})
     assert refused(site).startswith("URL answers in an unknown format")
 
 
 @pytest.mark.parametrize("status", [404, 405])
-def test_an_app_of_another_release_that_lacks_the_operation_is_said_so(site: Site, status: int) -> None:
+def test_an_app_that_lacks_the_operation_has_another_release(site: Site, status: int) -> None:
     site.problem(status, "GET /api/manage lists the addresses there are.")
     assert refused(site).startswith("URL has no such operation: app and command line have different releases")
 
 
-def test_nobody_at_the_address_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv(KEY_VARIABLE, KEY)
     with socket.socket() as unused:

@@ -1,4 +1,4 @@
-"""A browser over the running app. It notes what no page may do: ask another host, break the content security policy, fail."""
+"""A browser over the running app. It records forbidden acts of a page: calls to other hosts, policy violations, failures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ expect.set_options(timeout=MILLISECONDS)
 
 @dataclass
 class Visit:
-    """A tab, and what was noted in it."""
+    """A tab, and what was recorded in it."""
 
     page: Page
     base: str
@@ -82,7 +82,7 @@ class Visit:
 
 @pytest.fixture(autouse=True)
 def deadline() -> Iterator[None]:
-    """Not every call of the browser's has one of its own: a page that hangs would hold up the whole run."""
+    """A limit for browser calls without one, so that a hanging page does not stop the whole run."""
 
     def end(*_: object) -> None:
         raise TimeoutError("the browser has not answered in time")
@@ -124,7 +124,7 @@ def app(shared_storage: str, crm_of_app: Vendor) -> Iterator[RunningApp]:
 
 @pytest.fixture(autouse=True)
 def healthy(request: pytest.FixtureRequest) -> None:
-    """The vendor works and no connection is paused, whatever became of the test before."""
+    """Before each test, the vendor works and no connection is paused."""
     if "app" not in request.fixturenames:
         return
     app: RunningApp = request.getfixturevalue("app")

@@ -1,4 +1,4 @@
-"""The console's files as the app serves them: small, safe, kept by browsers, and as their makers have published them."""
+"""The console's files as the app serves them: small, safe, cached by browsers, and identical to the published originals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def ask(path: str = "", method: str = "GET", **headers: str) -> func.HttpRespons
 
 
 def loaded() -> list[str]:
-    """What the page loads, below the console's address."""
+    """The files that the page loads, below the console's address."""
     return re.findall(r'(?:href|src)="/api/console/([^"]+)"', ask().get_body().decode())
 
 
@@ -110,7 +110,7 @@ def test_there_is_nothing_but_these_files(path: str) -> None:
     assert (answer.status_code, answer.headers["Cache-Control"]) == (404, "no-store")
 
 
-# --- What others made ---
+# --- Files of others ---
 
 
 def test_each_file_of_others_is_the_one_that_its_maker_has_published() -> None:

@@ -19,7 +19,7 @@ DESTINATION = f"{OFFER} crm"
 
 
 def made_up_report(days: int) -> dict[str, Any]:
-    """What the report answers of an app that has run for long."""
+    """The report of an app with a long history."""
     listed = [date(2026, 10, 1) + timedelta(days=number) for number in range(days)]
     counts = [
         {"offer": OFFER, "source": "SPZA", "stage": "trial", "country": "DE", "first": 3, "repeats": 1},
@@ -91,7 +91,7 @@ def test_each_key_opens_the_pages_of_its_level(visit: Visit, app: RunningApp, le
 def test_an_address_that_changes_while_the_page_is_being_drawn_is_followed(
     visit: Visit, context: BrowserContext
 ) -> None:
-    """Between the first drawing and what listens to the address lies a moment."""
+    """The address may change between the first drawing and the listener."""
     context.add_init_script("""
         const listen = window.addEventListener;
         window.addEventListener = (name, ...rest) => {
@@ -234,9 +234,7 @@ def test_a_secret_that_expires_and_an_offer_that_is_silent_are_named_with_the_ne
     visit.accessible()
 
 
-def test_how_soon_a_lead_is_delivered_is_said_where_the_deployment_says_what_is_warm(
-    visit: Visit, context: BrowserContext, numbers: None
-) -> None:
+def test_the_overview_shows_the_latency_of_the_deployment(visit: Visit, context: BrowserContext, numbers: None) -> None:
     told = {"latency": latency({"intake"})}
     context.route("**/api/manage/status", lambda route: route.fulfill(json=route.fetch().json() | told))
     visit.enter()
@@ -270,7 +268,7 @@ def test_a_person_pauses_a_connection_with_a_note_and_resumes_it(visit: Visit, c
     expect(row(page, "127.0.0.1")).to_contain_text("working")
 
 
-def test_what_somebody_else_has_changed_meanwhile_is_said(visit: Visit, context: BrowserContext, lead: str) -> None:
+def test_a_change_by_somebody_else_is_reported(visit: Visit, context: BrowserContext, lead: str) -> None:
     context.route("**/api/manage/offers/*/validate?*", lambda route: route.fulfill(status=412, json={}))
     visit.enter("#/connections")
     visit.page.get_by_role("button", name=f"Check now: {DESTINATION}").click()
@@ -400,7 +398,7 @@ def test_nothing_is_sent_again_that_was_delivered_unless_it_is_asked_for(
 # --- When something is wrong ---
 
 
-def test_an_app_that_can_t_be_reached_is_said_and_asked_again(visit: Visit, context: BrowserContext, lead: str) -> None:
+def test_an_app_out_of_reach_is_reported_and_asked_again(visit: Visit, context: BrowserContext, lead: str) -> None:
     visit.enter("#/leads")
     expect(visit.page.get_by_role("table", name="Leads")).to_be_visible()
     context.route("**/api/manage/leads?*", lambda route: route.abort("connectionrefused"))
@@ -429,7 +427,7 @@ def test_what_is_shown_can_be_read_while_a_slow_app_is_asked_again(
     expect(visit.page.get_by_text("As of")).to_be_visible()
 
 
-def test_what_the_app_says_is_wrong_is_said(visit: Visit) -> None:
+def test_a_problem_of_the_app_is_shown(visit: Visit) -> None:
     visit.enter("#/leads/20260131235959999-0123456789ab-c")
     expect(visit.page.get_by_role("alert")).to_contain_text("no lead has this id")
     visit.open("#/leads?since=yesterday")

@@ -68,9 +68,7 @@ def test_a_destination_is_connected_by_a_form_and_its_test_lead_arrives(visit: V
     visit.accessible()
 
 
-def test_an_offer_that_somebody_else_has_changed_meanwhile_is_not_overwritten(
-    visit: Visit, storage: Any, crm_of_app: Vendor
-) -> None:
+def test_an_offer_that_somebody_else_changed_is_not_overwritten(visit: Visit, storage: Any, crm_of_app: Vendor) -> None:
     offer_id = f"contoso.offer{next(NUMBERS)}"
     storage.offers.save(read_offer({"id": offer_id, "destinations": [crm(crm_of_app.url)]}))
     visit.enter(f"#/offers/{offer_id}")
@@ -86,7 +84,7 @@ def test_an_offer_that_somebody_else_has_changed_meanwhile_is_not_overwritten(
     assert [each.name for each in stored.offer.destinations] == ["crm"]
 
 
-def test_what_is_wrong_with_a_destination_is_said_before_it_is_saved(visit: Visit) -> None:
+def test_problems_of_a_destination_are_shown_before_it_is_saved(visit: Visit) -> None:
     visit.enter("#/offers?connect=new")
     page = visit.page
     page.get_by_label("Offer ID").fill("contoso.wrong")
@@ -214,7 +212,7 @@ def test_dates_in_two_orders_are_not_guessed(visit: Visit, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04 a spreadsheet", b"one line alone"])
-def test_what_is_no_list_is_said(visit: Visit, tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_list_is_reported(visit: Visit, tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "list.csv"
     file.write_bytes(content)
     visit.enter("#/lists")
@@ -250,7 +248,7 @@ def test_what_is_held_of_a_customer_is_shown_and_erased(
     expect(page.get_by_text(f"The app holds nothing about {email}.")).to_be_visible()
 
 
-def test_who_may_see_no_personal_data_is_told_whose_key_it_takes(visit: Visit, app: RunningApp) -> None:
+def test_without_the_level_personal_the_page_names_the_needed_key(visit: Visit, app: RunningApp) -> None:
     visit.open("#/privacy")
     visit.sign_in(app.host.function_keys["operate"], of="operate")
     visit.heading("Privacy")

@@ -27,7 +27,7 @@ ONLY_READS = {
     *("validate_offer", "validate_destination", "preview_lead", "reconcile_rows"),
     *("export_leads", "show_customer"),
 }
-"""What is asked for by POST because of its body, and changes nothing."""
+"""Operations that use POST because of their body, and change nothing."""
 
 
 def request_of(operation: Operation[Any, Any], lead_id: str = "a.b", **more: Any) -> Any:
@@ -100,7 +100,7 @@ def test_what_can_not_be_noted_is_not_done(pipeline: Pipeline, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("given", ["ada@example.com", "Oberfragerin"])
-def test_what_stands_in_the_place_of_an_id_and_is_none_is_not_kept(
+def test_a_value_that_is_not_an_id_is_not_kept(
     pipeline: Pipeline, caplog: pytest.LogCaptureFixture, given: str
 ) -> None:
     """The account is searched for people when the test ends."""
@@ -113,7 +113,7 @@ def test_what_stands_in_the_place_of_an_id_and_is_none_is_not_kept(
 
 
 def some(pipeline: Pipeline, count: int) -> list[AuditEntry]:
-    """So many entries a minute apart, newest first."""
+    """`count` entries a minute apart, newest first."""
     at = pipeline.clock.now()
     entries = [
         AuditEntry(at - timedelta(minutes=n), AuditKind.CHANGE, "set_offer", f"offer.{n}", "operate", "key", "key")
@@ -170,7 +170,7 @@ def test_the_shell_leaves_rows_and_lists_them(run: Run, pipeline: Pipeline) -> N
     assert "--cursor" in run("audit", "--limit", "1").err
 
 
-def test_whoever_has_the_storage_has_the_level_personal(run: Run) -> None:
+def test_rights_on_the_storage_give_the_level_personal(run: Run) -> None:
     assert json.loads(run("whoami", "--json").out) == {
         "level": "personal",
         "name_of_level": AccessLevel.PERSONAL.in_words,

@@ -144,10 +144,10 @@ def test_a_fault_in_a_check_is_its_answer_alone(
     assert "a secret" not in second.problem
 
 
-def test_a_validation_reads_secrets_anew_and_leaves_what_delivers_alone(
+def test_a_validation_reads_secrets_again_and_does_not_touch_deliveries(
     fresh_storage: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A token that is still good, or a secret that is still cached, proves nothing about what is configured now."""
+    """A valid old token or a cached secret proves nothing about the present configuration."""
     authority = make_authority(tmp_path)
     secret = "whsec_" + "c2VjcmV0" * 4
     with Receiver(authority, [secret]) as receiver:
@@ -213,7 +213,7 @@ def test_a_test_lead_needs_an_offer_that_there_is(pipeline: Pipeline, vendor: Ve
 def test_a_test_lead_goes_by_the_offer_as_it_was_saved_a_moment_ago(
     routed: Pipeline, second: Pipeline, vendor: Vendor
 ) -> None:
-    """The instance that handles it has read the offers before; others may be routed by those for a minute."""
+    """An instance may route by offers that it read up to a minute ago."""
     routed.post(a_lead("early@example.com"))
     routed.run()
     with Vendor() as new:

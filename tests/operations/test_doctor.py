@@ -1,4 +1,4 @@
-"""`doctor`: whatever is wrong is said in words, with its remedy, and keeps nothing else from being looked at."""
+"""`doctor`: each problem is a finding with a remedy, and does not stop the other checks."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def well(routed: Pipeline, vendor: Vendor) -> Pipeline:
     return routed
 
 
-# --- The deployment is well ---------------------------------------------------------------------------------------------
+# --- A healthy deployment -----------------------------------------------------------------------------------------------
 
 
 def test_a_deployment_that_is_well_has_nothing_to_say(well: Pipeline, run: Run) -> None:
@@ -77,7 +77,7 @@ def test_a_deployment_that_is_well_has_nothing_to_say(well: Pipeline, run: Run) 
     assert "LeadLedger" in run("doctor", "--all").out
 
 
-def test_a_deployed_app_that_is_not_the_package_that_was_tested_is_told_of(
+def test_a_deployed_build_that_is_not_the_tested_package_is_noted(
     well: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WEBSITE_HOSTNAME", "leads.example.com")
@@ -148,7 +148,7 @@ def test_every_wrong_setting_is_named_with_what_it_means(pipeline: Pipeline, mon
     assert of(found, Area.QUEUES), "what is right is used all the same"
 
 
-def test_without_any_storage_the_rest_is_said(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+def test_without_any_storage_the_other_checks_run(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     monkeypatch.delenv("LeadsStorage")
     found = examined()
     assert only(found, Area.SETTINGS, Level.WRONG).says == "no storage is configured"
@@ -159,7 +159,7 @@ def test_without_any_storage_the_rest_is_said(monkeypatch: pytest.MonkeyPatch, r
     assert "Checked from this machine" in ran.err
 
 
-def test_a_connection_string_that_is_none_is_one_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_malformed_connection_string_is_one_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LeadsStorage", "AccountKey=s3cret")
     wrong = only(examined(), Area.SETTINGS, Level.WRONG)
     assert (wrong.about, wrong.says.split(":")[0]) == ("LeadsStorage", "is not a storage connection string")
@@ -183,7 +183,7 @@ def test_a_connection_string_beside_an_account_is_noted(pipeline: Pipeline, monk
 # --- Identity and storage -----------------------------------------------------------------------------------------------
 
 
-def test_an_identity_that_gets_no_token_is_the_one_thing_that_is_said_of_storage(
+def test_an_identity_without_a_token_is_the_only_finding_on_storage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class NoIdentity:
@@ -205,7 +205,7 @@ def test_an_identity_that_gets_no_token_is_the_one_thing_that_is_said_of_storage
 
 
 @pytest.mark.storage("azurite")
-def test_a_wrong_key_is_said_once_for_all_queues_and_once_for_all_tables(
+def test_a_wrong_key_is_one_finding_for_all_queues_and_one_for_all_tables(
     fresh_storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, _, after = fresh_storage.partition("AccountKey=")
@@ -219,7 +219,7 @@ def test_a_wrong_key_is_said_once_for_all_queues_and_once_for_all_tables(
 
 
 class _Account(BaseHTTPRequestHandler):
-    """A storage account that refuses with `code` what the identity has no role for: reading, or only writing."""
+    """A storage account that refuses with `code`, because the identity lacks the role to read or to write."""
 
     code = "AuthorizationPermissionMismatch"
     reads = True
@@ -246,7 +246,7 @@ class _Account(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Account]]:
-    """The app's storage is an account of the tests' own."""
+    """The app's storage is a fake account."""
 
     class Handler(_Account):
         pass
@@ -314,7 +314,7 @@ def test_a_secret_that_is_not_there_is_named_and_its_connection_is_not_asked(
     assert not of(examined(), Area.SETTINGS, Level.NOTE), "a secret may be named like a setting"
 
 
-def test_settings_that_offers_may_not_name_are_told_with_what_to_set(
+def test_settings_that_offers_may_not_name_are_found_with_the_remedy(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LEADS_ALLOWED_SETTINGS", "CHAT")

@@ -1,4 +1,4 @@
-"""Exporting leads: by offer, state and time, at the shell; cut off and gone on with; flat in memory."""
+"""Export of leads by offer, state and time, at the shell; continued after an interruption; flat in memory."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_cut_off_it_says_where_to_go_on_and_the_file_is_whole_then(
     assert file.read_bytes() == whole.read_bytes()
 
 
-def test_what_is_wrong_is_said_in_a_line(run: Run, pipeline: Pipeline, tmp_path: Path) -> None:
+def test_wrong_options_of_an_export_are_one_line(run: Run, pipeline: Pipeline, tmp_path: Path) -> None:
     assert one_line(run("export", "--format", "xml"), 2).startswith("--format: ")
     assert one_line(run("export", "--since", "1d", "--until", "2d"), 2).startswith("since: ")
     missing = str(tmp_path / "no" / "x.csv")

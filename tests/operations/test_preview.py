@@ -1,4 +1,4 @@
-"""Preview: what it shows is what is sent, and showing it sends nothing."""
+"""Preview shows the requests that the app sends, and sends nothing."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_requests_shown_are_those_of_a_form_where_marketo_is_to_fill_one_out
 
 
 def assert_shown_as_sent(subject: Subject, config: dict[str, Any], pipeline: Pipeline) -> None:
-    """Preview a customer's first lead, send it, and compare with what the vendor has got."""
+    """Preview a customer's first lead, send the lead, and compare with the vendor's requests."""
     has_tasks = "task" in destination_class(config["type"]).follow_ups
     follow_up = FOLLOW_UP if has_tasks else {}
     offer = read_offer({"id": "contoso.crm", "destinations": [config | {"follow_up": follow_up}]})
@@ -84,7 +84,7 @@ def assert_shown_as_sent(subject: Subject, config: dict[str, Any], pipeline: Pip
     shown = destination.preview(outgoing, customer)
     assert [request for server in subject.servers for request in server.journal] == [], "it sends nothing"
     destination.send(outgoing, customer)
-    # Signing in, and asking what fields there are, are no part of sending a lead.
+    # The preview leaves out sign-in and questions about fields.
     asked = [one for one in subject.vendor.journal if one.method != "GET" and "/oauth" not in one.path]
     assert len(shown) == len(asked)
     for previewed, request in zip(shown, asked, strict=True):
@@ -105,7 +105,7 @@ def assert_same(previewed: PreviewedRequest, request: Request, subject: Subject)
     if "form-urlencoded" in request.headers.get("content-type", ""):
         assert request.form == previewed.body
     elif not previewed.parts and request.body:
-        # The Table client says of each column beside it that it is a text.
+        # The Table client adds the type of each column.
         sent_body = json.loads(subject.as_previewed(request.body))
         assert {name: sent_body[name] for name in sent_body if "@odata.type" not in name} == previewed.body
     text = request.body.decode()
@@ -219,7 +219,7 @@ def test_a_lead_that_no_offer_takes_is_unrouted(pipeline: Pipeline) -> None:
         ({"lead": {"Description": "x" * 300_000}}, TooLarge, "lead: has more than 262144 bytes"),
     ],
 )
-def test_what_can_not_be_shown_is_said_in_one_line(
+def test_a_wrong_preview_is_one_line(
     pipeline: Pipeline, vendor: Vendor, wanted: dict[str, Any], problem: type[Exception], text: str
 ) -> None:
     pipeline.offer(crm(vendor.url), offer_id="*")
@@ -228,7 +228,7 @@ def test_what_can_not_be_shown_is_said_in_one_line(
     assert len(str(refused.value).splitlines()) == 1
 
 
-def test_a_lead_that_a_type_would_refuse_by_itself_is_said_so(pipeline: Pipeline) -> None:
+def test_a_preview_shows_that_a_type_would_refuse_the_lead(pipeline: Pipeline) -> None:
     settings = {"munchkin_id": "123-ABC-456", "client_id": "0" * 36, "client_secret": "env:LEADS_SECRET_MARKETO"}
     offer = {"id": "a.b", "destinations": [{"name": "m", "type": "marketo", "settings": settings}]}
     (found,) = preview(pipeline, offer=offer, lead=a_lead(email="")).destinations

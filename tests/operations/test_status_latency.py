@@ -1,4 +1,4 @@
-"""What `status` says of a lead's time, by what the deployment keeps warm."""
+"""The latency in `status`, by the warm parts of the deployment."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_what_is_warm_says_how_soon_a_lead_is_delivered(warm: str, said: tuple[s
 
 
 @pytest.mark.parametrize("environ", [{}, {"LEADS_WARM": " "}])
-def test_nothing_is_said_where_the_deployment_says_nothing(environ: dict[str, str]) -> None:
+def test_without_the_setting_no_latency_is_shown(environ: dict[str, str]) -> None:
     assert latency(read_settings(environ).warm) == ""
 
 

@@ -1,4 +1,4 @@
-"""The table of operations: one place from which addresses, methods, statuses and the OpenAPI document come."""
+"""The table of operations gives addresses, methods, statuses and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_function_gets_the_parts_that_it_names_in_that_order(operation: Operat
 
 
 def test_the_function_app_takes_the_methods_of_the_table_and_no_other() -> None:
-    """Read from the source: a method that is missing there is answered 404 by the host."""
+    """Read from the source: the host answers 404 for a method that is missing there."""
     tree = ast.parse((ROOT / "function_app.py").read_text())
     (methods,) = [
         node.value
@@ -97,7 +97,7 @@ def test_the_function_app_takes_the_methods_of_the_table_and_no_other() -> None:
 
 
 def there_and_back(operation: Operation[Any, Any], request: Request) -> Request:
-    """The request as manage.py reads what the command line's client has sent, with the host between them."""
+    """The request that the app reads when the command line has sent it through the host."""
     sent = write_request(operation, request)
     path, _, query = sent.path.partition("?")
     # The host decodes a catch-all parameter, except for its slashes.
@@ -111,7 +111,7 @@ def there_and_back(operation: Operation[Any, Any], request: Request) -> Request:
     return read
 
 
-# "%2F" in a name can't be told from a slash: the host leaves an encoded slash as it is.
+# The host leaves an encoded slash as it is, so "%2F" in a name reads as a slash.
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20).filter(
     lambda text: text not in {".", ".."} and "%2f" not in text.lower()
 )
