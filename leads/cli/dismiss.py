@@ -72,7 +72,7 @@ def dismiss(
         )
         return _one(context, DismissLead(lead_id=whole_id(context, lead_id), dismissal=how), shape)
     which = from_flags(BulkDismissalFilter, **many, note=note, destination=to, state=state, dry_run=dry_run)
-    if not (dry_run or yes) and not confirm("Dismiss these leads? (--dry-run shows them)", otherwise="--yes"):
+    if not (dry_run or yes) and not confirm("Dismiss these leads? (--dry-run shows them)"):
         return DONE
     return _many(context, which, after, shape)
 
@@ -105,7 +105,7 @@ def _many(context: typer.Context, which: BulkDismissalFilter, after: str, shape:
     if print_list(shape, columns_of(Dismissal), found, found):
         return DONE
     if not found:
-        print_line(nothing_found("leads", which.model_dump(exclude={"after", "dry_run", "note"})))
+        print_line(nothing_found(which.model_dump(exclude={"after", "dry_run", "note"})))
     else:
         rows = [
             (each.lead_id, each.destination or "-", each.kept or _dismissed(each, dry_run=which.dry_run))

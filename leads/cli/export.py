@@ -50,7 +50,7 @@ def export(
     """
     kind = _kind(format, output)
     is_taken = not dry_run and output != "-" and Path(output).exists()
-    if is_taken and not yes and not confirm(f"{output} exists. Replace it?", otherwise="--yes"):
+    if is_taken and not yes and not confirm(f"{output} exists. Replace it?"):
         print_line("Nothing was exported.", err=True)
         return DONE
     wanted = from_flags(Export, offer=offer, state=state, since=since, until=until, dry_run=dry_run)

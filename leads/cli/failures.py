@@ -92,7 +92,7 @@ def _usage_problem(error: TyperException) -> str:
     text = error.format_message()
     text = text.replace(": Value error, ", ": ")  # pydantic's words: typer checks choices with pydantic
     if text.startswith("No such option: --app"):
-        return f"--app: belongs before the command: {hints.moved('--app')}"
+        return f"--app: belongs before the command: {hints.with_app_first()}"
     if "\n" in text:
         return text
     context: typer.Context | None = getattr(error, "ctx", None)

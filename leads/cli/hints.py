@@ -52,10 +52,10 @@ def here(text: str) -> str:
     return _ANYWHERE.sub(lambda _: f"{command()} ", text)
 
 
-def moved(option: str) -> str:
-    """The present command, with an option of the program moved before the command's name."""
-    value, others = _taken_out(option)
-    return shlex.join([*program(), option, value or "URL", *others])
+def with_app_first() -> str:
+    """The present command, with `--app` moved before the command's name."""
+    app, others = _taken_out(_WHERE)
+    return shlex.join([*program(), _WHERE, app or "URL", *others])
 
 
 def _taken_out(option: str) -> tuple[str, list[str]]:

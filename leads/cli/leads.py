@@ -110,7 +110,7 @@ def leads_list(
     page = ask(context, list_leads, which)
     if not print_list(shape, columns_of(LeadLine), page.leads, page):
         nothing = "None of the examined leads." if page.after else ""
-        print_page(page, nothing or nothing_found("leads", which.model_dump(exclude={"limit"})))
+        print_page(page, nothing or nothing_found(which.model_dump(exclude={"limit"})))
     if page.after and shape is not Shape.JSON:
         print_line(f"There are more: {hints.again('--after', page.after)}", err=True)
 

@@ -239,7 +239,7 @@ def offers_apply(
         return DONE
     if dry_run:
         return NEEDS_A_PERSON
-    if not yes and not confirm("Save this?", otherwise="--yes", from_standard_input=file == STANDARD_INPUT):
+    if not yes and not confirm("Save this?", from_standard_input=file == STANDARD_INPUT):
         print_line("Nothing was saved.")
         return DONE
     return save_all(context, to_do)
@@ -256,7 +256,7 @@ def offers_remove(context: typer.Context, offer_id: OfferId, yes: Yes = False) -
     except (Unreadable, UnreadableOffer):
         etag = ""
     _print_waiting(context, [offer_id])
-    if not yes and not confirm(f"Remove the offer {offer_id}?", otherwise="--yes"):
+    if not yes and not confirm(f"Remove the offer {offer_id}?"):
         print_line("Nothing was removed.")
         return DONE
     return save_all(context, [Planned(offer_id, None, etag)])

@@ -59,7 +59,7 @@ def erase(
     after an interruption.
     """
     email = _address()
-    if not (dry_run or yes) and not confirm("Erase all that is held about this address, for good?", otherwise="--yes"):
+    if not (dry_run or yes) and not confirm("Erase all data about this address permanently?"):
         raise typer.Abort
     trails: list[ErasureEntry] = []
     handed_over: list[HandedOver] = []

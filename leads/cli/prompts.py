@@ -32,18 +32,18 @@ def from_flags(model: type[ModelT], **flags: object) -> ModelT:
     return model.model_validate({name: value for name, value in flags.items() if value is not None})
 
 
-def nothing_found(what: str, wanted: Mapping[str, object]) -> str:
-    """The text for an empty result, with the filter that was given."""
+def nothing_found(wanted: Mapping[str, object]) -> str:
+    """The text for an empty list of leads, with the filter that was given."""
     named = [f"{name.replace('_', ' ')} {_shown(value)}" for name, value in wanted.items() if value not in {None, ""}]
-    return f"No {what}{' with ' if named else ''}{', '.join(named)}."
+    return f"No leads{' with ' if named else ''}{', '.join(named)}."
 
 
 def _shown(value: object) -> str:
     return utc(value) if isinstance(value, datetime) else str(value)
 
 
-def confirm(question: str, *, otherwise: str, from_standard_input: bool = False) -> bool:
-    """Ask at the terminal; Enter alone means no. Raises `Invalid`, which names the flag `otherwise`, without a terminal."""
+def confirm(question: str, *, from_standard_input: bool = False) -> bool:
+    """Ask at the terminal; Enter alone means no. Raises `Invalid`, which names the flag --yes, without a terminal."""
     if from_standard_input or not sys.stdin.isatty():
-        raise Invalid(f"{otherwise}: is needed, because this is not a terminal: {question}")
+        raise Invalid(f"--yes: is needed, because this is not a terminal: {question}")
     return typer.confirm(question)

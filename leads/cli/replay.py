@@ -93,7 +93,7 @@ def replay(
         how = ReplayOptions.model_validate({**again, **_correction(fields, lead)})
         return _one(context, whole_id(context, lead_id), how, shape)
     which = from_flags(BulkReplayFilter, **many, destination=to, state=state, dry_run=dry_run)
-    if not (dry_run or yes) and not confirm("Send these leads again? (--dry-run shows them)", otherwise="--yes"):
+    if not (dry_run or yes) and not confirm("Send these leads again? (--dry-run shows them)"):
         return DONE
     return _many(context, which, after, shape)
 
@@ -140,7 +140,7 @@ def _many(context: typer.Context, which: BulkReplayFilter, after: str, shape: Sh
     if print_list(shape, columns_of(Replay), found, found):
         return DONE
     if not found:
-        print_line(nothing_found("leads", which.model_dump(exclude={"after", "dry_run"})))
+        print_line(nothing_found(which.model_dump(exclude={"after", "dry_run"})))
     else:
         rows = [(each.lead_id, each.destination or "-", _result(each, which.dry_run)) for each in found]
         print_table(("lead", "destination", "result"), rows, "result")

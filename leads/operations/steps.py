@@ -7,16 +7,13 @@ from pydantic import BaseModel, Field
 
 from leads.operations.operation import ALL_SAID, Body
 
-MAX_CURSOR: Final = 1000
-
-
 INVALID_CURSOR: Final = "after: is not the next of a previous step"
 
 
 class Part(Body):
     """Base of the request for a step that changes nothing."""
 
-    after: str = Field(default="", max_length=MAX_CURSOR, description="Continue after the previous step: its `next`.")
+    after: str = Field(default="", max_length=1000, description="Continue after the previous step: its `next`.")
 
 
 class Step(Part):
