@@ -1,9 +1,8 @@
-// Alerts for each alarm of the app, and for what the app cannot see: that it is silent, or never asked.
+// Alerts for each alarm of the app, and for faults that the app cannot see: it does not run, or gets no requests.
 //
-// Azure asks a price for each rule, whatever it looks for. So the alarms of a severity share a rule, and each row that it finds is an
-// alert of its own, told from others by alarm, title, what it is about, and where it is written what to do. An alarm that the app ends by
-// itself is looked for over two days, the longest that a rule may look back. What is about one moment is looked for over half
-// an hour, longer than logs take to arrive.
+// Azure bills each rule, whatever the rule looks for. So the alarms of one severity share a rule. Each row that the rule finds is a
+// separate alert, split by alarm, title, subject and runbook. The rule looks for an alarm that the app ends by itself over two days,
+// the longest period that Azure allows. It looks for an alarm about one moment over half an hour, longer than logs take to arrive.
 
 param name string
 param location string
@@ -21,9 +20,9 @@ type alarm = {
   severity: 0 | 1 | 2 | 3
   title: string
   query: string
-  @description('How old the newest of what the query finds may be.')
+  @description('The greatest age of the newest record that the query finds.')
   window: string
-  @description('The columns by which one alert is told from another.')
+  @description('The columns by which alerts are split.')
   about: string[]
 }
 
@@ -169,7 +168,7 @@ var alarms alarm[] = [
 type severity = {
   severity: 0 | 1 | 2
   title: string
-  @description('How often it is asked. A rule that is asked every five minutes costs three times as much.')
+  @description('How often the rule runs. A rule that runs every five minutes costs three times as much.')
   every: 'PT5M' | 'PT15M'
 }
 
@@ -179,7 +178,7 @@ var severities severity[] = [
   { severity: 2, title: 'Leads need a person', every: 'PT15M' }
 ]
 
-// What each query finds under its alarm's name, after what the query names itself; then all of it in one table.
+// One table with the rows of each query under its alarm's name, after the columns that the query itself names.
 var statements = map(alarms, alarm => split(alarm.query, ';\n'))
 var named = map(
   range(0, length(alarms)),
@@ -208,8 +207,8 @@ type metricRule = {
   threshold: int
 }
 
-// What the platform refuses never reaches the app, and is shown in its metrics alone: a rotated key, a mistyped address. A
-// 5xx is not severe by itself: the host answers 500 where a sender breaks off. The severe ones are intake_failed.
+// Requests that the platform refuses never reach the app: a rotated key, a mistyped address. Only the platform's metrics show them.
+// A 5xx is not severe by itself: the host answers 500 if a sender breaks off. intake_failed has the severe ones.
 var refusals = [
   { metric: 'Http401', severity: 1, title: 'Requests with a wrong key (401)' }
   { metric: 'Http403', severity: 1, title: 'Requests that were forbidden (403)' }
@@ -231,7 +230,7 @@ var refused metricRule[] = [
   }
 ]
 
-// Storage counts its own failures, whether the app still runs or not. One request in ten is far above what retries absorb.
+// Storage counts its failures even if the app does not run. One failed request in ten is far more than retries absorb.
 var storageFails metricRule = {
   name: 'StorageAvailability'
   severity: 0
@@ -244,8 +243,8 @@ var storageFails metricRule = {
   threshold: 90
 }
 
-// Asked from outside, so that it fires when neither the host nor its log is there. Each place asks every 15 minutes, and two
-// of three have to fail: one that fails alone has trouble of its own.
+// A test from outside, so that it fires even if the host and its log are down. Each of three places asks every 15 minutes, and
+// two must fail: a single failure is likely that place's own fault.
 var places = ['emea-nl-ams-azr', 'us-va-ash-azr', 'apac-sg-sin-azr']
 
 resource people 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(emails)) {
@@ -274,7 +273,7 @@ resource queryRule 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
       evaluationFrequency: rule.every
       windowSize: 'P2D'
       autoMitigate: true
-      // A workspace that has not seen a log line yet may not know the tables; the queries are checked before that.
+      // A new workspace without log lines may not know the tables when Azure checks the queries.
       skipQueryValidation: true
       criteria: {
         allOf: [
@@ -319,7 +318,7 @@ resource metricAlert 'Microsoft.Insights/metricAlerts@2018-03-01' = [
             timeAggregation: rule.aggregation
             operator: rule.operator
             threshold: rule.threshold
-            // An app that was not asked yet has no such metric.
+            // An app without requests has no such metric yet.
             skipMetricValidation: true
           }
         ]
@@ -332,7 +331,7 @@ resource metricAlert 'Microsoft.Insights/metricAlerts@2018-03-01' = [
 resource healthTest 'Microsoft.Insights/webtests@2022-06-15' = {
   name: '${name}-health'
   location: location
-  // Application Insights finds the tests that belong to it by this tag.
+  // Application Insights finds its tests by this tag.
   tags: union(tags, { 'hidden-link:${insightsId}': 'Resource' })
   kind: 'standard'
   properties: {

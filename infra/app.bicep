@@ -27,15 +27,15 @@ param unroutedRetentionDays int
 param personalDataOverHttp bool
 param keyVaultSettings object
 
-// Python's default on this plan is one request at a time. An intake waits for one write to a queue and computes for a few
-// milliseconds, so 16 keep a core busy without making a sender wait for it.
+// Python's default on this plan is one request at a time. The intake computes for a few milliseconds and then waits for one write
+// to a queue. So 16 requests keep a core busy, and no sender waits for the processor.
 var httpConcurrency = 16
 
-// The host reads a body whole into its memory before a key opens the app, and answers 500 above this. It has to be more than
-// any function takes, so that the app itself can say 413.
+// The host reads the whole body into memory before it checks the key, and answers 500 above this limit. The limit is higher than
+// that of any function, so that the app itself can answer 413.
 var largestBody = 2 * 1024 * 1024
 
-// The pool serves what an instance takes at once: 16 requests, or the 24 messages that host.json allows.
+// Threads for everything that an instance handles at once: 16 requests, or the 24 messages that host.json allows.
 var threads = 32
 
 resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
@@ -51,7 +51,7 @@ resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   properties: { reserved: true, zoneRedundant: zoneRedundant }
 }
 
-// What scales by itself is kept warm by itself: https://github.com/Azure/Azure-Functions/issues/2581
+// Each group of functions scales separately, and so needs its own warm instance: https://github.com/Azure/Azure-Functions/issues/2581
 var alwaysReady = filter(
   [
     { name: 'http', instanceCount: alwaysReadyInstances }
@@ -98,7 +98,7 @@ var references = mapValues(
 resource app 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
-  // azd finds the app that it deploys to by this tag.
+  // azd finds the app to deploy to by this tag.
   tags: union(tags, { 'azd-service-name': 'app' })
   kind: 'functionapp,linux'
   identity: { type: 'UserAssigned', userAssignedIdentities: { '${identityId}': {} } }
@@ -137,7 +137,7 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'appsettings'
   properties: union(references, hostSettings, ourSettings)
-  // The app believes who the platform says has signed in: not before the platform asks for it.
+  // The app trusts the platform's headers about the signed-in user. So it must do so only if the platform checks sign-ins.
   dependsOn: [login]
 }
 
@@ -153,9 +153,9 @@ resource scmCredentials 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@
   properties: { allow: false }
 }
 
-// The platform says who has signed in, and the app refuses who has not: Microsoft's sender has no login to offer, and a path that the
-// platform leaves out would be one by which a request could get around it. A program is answered 401; a browser signs in at
-// /.auth/login/aad. Without a client secret the platform takes an ID token (the implicit flow), so there is none to renew.
+// The platform checks sign-ins and lets all requests through; the app refuses users who have not signed in. Microsoft's sender
+// cannot sign in, and a path excluded from the platform's check could be used to avoid it. The app answers 401 to a program; a browser
+// signs in at /.auth/login/aad. The platform uses an ID token (the implicit flow), so there is no client secret to renew.
 resource login 'Microsoft.Web/sites/config@2025-03-01' = if (!empty(manageClientId)) {
   parent: app
   name: 'authsettingsV2'

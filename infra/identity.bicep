@@ -1,4 +1,4 @@
-// The one identity of the app. It is made first, so that its roles are there before the app is.
+// The app's identity. It is deployed first, so that its roles exist before the app starts.
 
 param name string
 param location string

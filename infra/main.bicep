@@ -4,36 +4,36 @@ targetScope = 'subscription'
 
 metadata description = 'Takes Microsoft Marketplace leads over HTTPS and delivers each to its CRM.'
 
-@description('What everything is named after, for instance dev or prod. Two environments share nothing.')
+@description('The name of the environment, for example dev or prod. All resources carry it. Two environments share nothing.')
 @minLength(1)
 @maxLength(64)
 param environmentName string
 
-@description('The region. It has to offer Flex Consumption: az functionapp list-flexconsumption-locations')
+@description('The region. It must offer Flex Consumption: az functionapp list-flexconsumption-locations')
 @minLength(1)
 param location string
 
-@description('The resource group, which is made if it is missing.')
+@description('The resource group. The deployment creates it if it does not exist.')
 @minLength(1)
 @maxLength(90)
 param resourceGroupName string = 'rg-${environmentName}-leads'
 
-@description('Instances that are always warm for the intake. One costs about 5 USD a month at 512 MB. Nobody knows how long the marketplace waits for an answer, and it may not ask twice, so a cold start is worth avoiding. 0 for an environment that only tests.')
+@description('Instances that are always warm for the intake. One costs about 5 USD a month at 512 MB. Microsoft does not document how long the marketplace waits for an answer, or that it sends a lead again, so avoid a cold start. Use 0 only for tests.')
 @minValue(0)
 @maxValue(20)
 param alwaysReadyInstances int = 1
 
-@description('Instances that are always warm for the delivery, at the same price. Without one the first lead after half a minute waits until Azure has noticed its message and started an instance: seconds, or more.')
+@description('Instances that are always warm for the delivery, at the same price. Without one, a lead that follows half a minute of quiet waits until Azure notices its message and starts an instance: seconds, or more.')
 @minValue(0)
 @maxValue(20)
 param alwaysReadyDeliveryInstances int = 1
 
-@description('Memory of an instance. 2048 MB come with a whole core; 512 MB with a quarter of one, on which a cold start takes four times as long.')
+@description('Memory of an instance. With 2048 MB comes a whole core; with 512 MB comes a quarter, and a cold start takes four times as long.')
 @allowed([512, 2048, 4096])
 param instanceMemoryMB int = 512
 
 // Microsoft Learn, "Azure Functions hosting options", section "Scale".
-@description('Most on-demand instances of each group of functions: the HTTP functions together, deliver_lead, and watch. Always-ready instances come on top. It bounds neither the app as a whole nor what a flood of requests can cost.')
+@description('The limit of on-demand instances for each group of functions: the HTTP functions together, deliver_lead, and watch. Always-ready instances come on top. The limit bounds neither the whole app nor the cost of a flood of requests.')
 @minValue(40)
 @maxValue(1000)
 param maximumInstanceCount int = 40
@@ -42,53 +42,53 @@ param maximumInstanceCount int = 40
 @description('Instances in more than one zone. Azure then keeps at least two always-ready instances of each group that has one, and bills them.')
 param zoneRedundantApp bool = false
 
-@description('Storage in three zones of the region (ZRS) instead of one (LRS). By default wherever the region has zones.')
+@description('Storage in three zones of the region (ZRS) instead of one (LRS). The default is ZRS if the region has zones.')
 param zoneRedundantStorage bool?
 
-@description('Storage and Key Vault are reached over private endpoints alone, and the app over a virtual network of its own. The intake stays public, for Microsoft posts to it.')
+@description('Storage and Key Vault are reachable only over private endpoints, from a virtual network for the app. The intake stays public, because Microsoft posts to it.')
 param privateEndpoints bool = false
 
-@description('The client id of an app registration, if people and programs sign in with Entra ID. With an app role of it they need no key; whoever has a key has to sign in as well. Blank: keys alone.')
+@description('The client ID of an app registration, if people and programs sign in with Entra ID. Users with one of its app roles need no key. Users with a key must also sign in. Blank: keys alone.')
 param manageClientId string = ''
 
-@description('Alert rules on every way to lose a lead and an availability test, about 7 USD a month.')
+@description('Alert rules for every way to lose a lead, and an availability test: about 7 USD a month.')
 param alerts bool = true
 
 @description('Who gets an e-mail for each alert.')
 param alertEmails string[] = []
 
-@description('Requests in 15 minutes that may be refused with 401, 403 or 404 before an alert says so. Raise it where scanners of the internet disturb you.')
+@description('How many requests may be refused with 401, 403 or 404 in 15 minutes before an alert. Raise it if internet scanners disturb you.')
 @minValue(0)
 param refusalsTolerated int = 0
 
 @description('A secret reference (keyvault:NAME) to the address of a Teams, Slack or other webhook that gets the alarms.')
 param notifyWebhook string = ''
 
-@description('Networks that are not public to which leads may be sent all the same, such as 10.1.0.0/16.')
+@description('Private networks to which leads may be sent, such as 10.1.0.0/16.')
 param allowedNetworks string = ''
 
 @description('A file of certificates (PEM) in the package to trust instead of the public authorities.')
 param caBundle string = ''
 
-@description('Days after which leads without an offer, and bodies that cannot be read, lose their personal data; 0 = never. Other leads go by the policies of their offer.')
+@description('Days until leads without an offer, and unreadable bodies, lose their personal data; 0 = never. The policies of an offer decide for its leads.')
 @minValue(0)
 param unroutedRetentionDays int = 180
 
-@description('Whoever has the key of the function manage, or the app role Leads.Personal, can read what customers said. Erasing works without it.')
+@description('Lets users with the key of the function manage, or with the app role Leads.Personal, read what customers said. Erasing works without it.')
 param personalDataOverHttp bool = false
 
-@description('App settings that hold secrets, for references env:NAME, which may read these: the name of the setting, and the name of its secret in the Key Vault. A setting that is made by hand is gone with the next deployment.')
+@description('App settings that hold secrets for references env:NAME: the name of each setting, and the name of its secret in the Key Vault. The next deployment removes settings that you made by hand.')
 param keyVaultSettings object = {}
 
-@description('Days that logs are kept.')
+@description('How many days logs are kept.')
 @minValue(30)
 @maxValue(730)
 param logRetentionDays int = 90
 
-@description('Who gets the rights to work with the command line and to store secrets: an object id of Entra ID. Blank: whoever deploys.')
+@description('The object ID in Entra ID of the person who gets the rights to use the command line and to store secrets. Blank: whoever deploys.')
 param operatorObjectId string = ''
 
-// Names of Key Vaults and storage accounts are short, know few characters, and are unique in the whole world.
+// Names of Key Vaults and storage accounts must be short, have few allowed characters, and are globally unique.
 var letters = filter(
   map(range(0, length(environmentName)), i => toLower(substring(environmentName, i, 1))),
   character => contains('abcdefghijklmnopqrstuvwxyz0123456789', character)
@@ -206,7 +206,7 @@ module app 'app.bicep' = {
     personalDataOverHttp: personalDataOverHttp
     keyVaultSettings: keyVaultSettings
   }
-  // Without its roles the app could not start, and would try for minutes.
+  // The app cannot start without its roles, and would retry for minutes.
   dependsOn: [rbac]
 }
 
@@ -246,10 +246,10 @@ output intakeKeyCommand string = 'az functionapp function keys list --subscripti
 @description('Prints the key of the function manage, an administrator\'s.')
 output manageKeyCommand string = 'az functionapp function keys list --subscription ${subscription().subscriptionId} --resource-group \'${group.name}\' --name ${app.outputs.name} --function-name manage --query default --output tsv'
 
-@description('What of a lead\'s way has a warm instance; python -m leads status says what that means for its time.')
+@description('The steps of a lead that have a warm instance. leads status shows what this means for its time.')
 output warm string = app.outputs.warm
 
-@description('For python -m leads --app.')
+@description('The name of the app, for leads login and leads --app.')
 output appUrl string = 'https://${app.outputs.hostName}'
 output appName string = app.outputs.name
 output resourceGroupName string = group.name

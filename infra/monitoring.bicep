@@ -1,4 +1,4 @@
-// Logs: a workspace, and Application Insights that takes nothing without a login of Entra ID.
+// Logs: a workspace, and Application Insights, which accepts data only with an Entra ID login.
 
 param workspaceName string
 param insightsName string

@@ -1,4 +1,4 @@
-// A network of the app's own: it leaves through one subnet, and finds storage and Key Vault in the other.
+// The app's network: outbound traffic uses one subnet, and storage and Key Vault are in the other.
 
 param name string
 param location string
@@ -6,7 +6,7 @@ param tags object
 param storageName string
 param vaultName string
 
-// 10.91.0.0/24 need not be free anywhere else, as long as this network is not peered.
+// 10.91.0.0/24 may be in use elsewhere, unless you peer this network.
 var endpoints = [
   { group: 'blob', resource: storage.id, zone: 'privatelink.blob.${environment().suffixes.storage}' }
   { group: 'queue', resource: storage.id, zone: 'privatelink.queue.${environment().suffixes.storage}' }
@@ -32,7 +32,7 @@ resource network 'Microsoft.Network/virtualNetworks@2024-07-01' = {
       {
         name: 'app'
         properties: {
-          // At least a /27; with more room it can scale out further.
+          // Flex Consumption needs a /27 or larger; a larger subnet allows more instances.
           addressPrefix: '10.91.0.0/25'
           delegations: [{ name: 'flex', properties: { serviceName: 'Microsoft.App/environments' } }]
         }

@@ -1,11 +1,11 @@
-// Every right in one place, each on one resource and none on the group.
+// All role assignments. Each is on one resource, none on the resource group.
 
 param storageName string
 param vaultName string
 param insightsName string
 param appPrincipalId string
 
-@description('Who works with the command line: a person, or the identity of a pipeline.')
+@description('The object ID of whoever uses the command line: a person, or the identity of a pipeline.')
 param operatorObjectId string
 
 // Microsoft Learn, "Azure built-in roles".
@@ -16,10 +16,10 @@ var metricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
 var secretsUser = '4633458b-17de-408a-b874-0445c86b69e6'
 var secretsOfficer = 'b86a8fe4-44ce-4948-aee5-eccb2c155cd7'
 
-// The host keeps its locks and keys in blobs, for which Microsoft asks for Owner; the rest is the app's queues and tables.
+// The host keeps its locks and keys in blobs; Microsoft requires Owner for them. The other roles are for the app's queues and tables.
 var appOnStorage = [blobDataOwner, queueDataContributor, tableDataContributor]
 
-// What python -m leads reads and writes. Leads hold personal data: give it to nobody else by habit.
+// For the command line. Leads hold personal data, so give these rights to few people.
 var operatorOnStorage = [queueDataContributor, tableDataContributor]
 
 resource storage 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
@@ -66,7 +66,7 @@ resource appInsights 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// Without principalType: it may be a person or a pipeline, and Azure finds out by itself.
+// No principalType: the operator may be a person or a pipeline, and Azure looks the type up.
 resource operatorStorage 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for role in operatorOnStorage: {
     scope: storage

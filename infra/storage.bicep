@@ -1,4 +1,4 @@
-// Queues and tables of the app, the package it runs from, and the host's own locks and keys.
+// Queues and tables of the app, its package, and the host's locks and keys.
 
 param name string
 param location string
@@ -78,7 +78,7 @@ resource table 'Microsoft.Storage/storageAccounts/tableServices/tables@2025-06-0
   }
 ]
 
-// The account holds every lead, and no backup brings back what came in since.
+// The account holds every lead, and a backup has no leads that came in after it.
 resource lock 'Microsoft.Authorization/locks@2020-05-01' = {
   scope: account
   name: 'keep-leads'
@@ -88,8 +88,8 @@ resource lock 'Microsoft.Authorization/locks@2020-05-01' = {
   }
 }
 
-// Who deleted something. Reads and writes are left out: each lead makes several, and they would cost more than the storage.
-// Metrics are left out as well: the alert rules read them where Azure keeps them, and a copy in the workspace is paid for.
+// A log of deletions. It leaves out reads and writes: each lead makes several, and their log would cost more than the storage.
+// It leaves out metrics, too: the alert rules read Azure's own, and a copy in the workspace would cost money.
 resource tableLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: tableService
   name: 'to-workspace'

@@ -1,4 +1,4 @@
-// The secrets of the CRMs. Rights are roles; what is deleted can be brought back for 90 days.
+// The secrets of the CRMs. Access is by role. A deleted secret can be recovered for 90 days.
 
 param name string
 param location string

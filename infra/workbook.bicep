@@ -1,4 +1,4 @@
-// A page for the publisher: what came in, how fast it went out, what does not work.
+// A page for the publisher: leads by day, delivery times, and failures.
 
 param name string
 param title string
@@ -6,7 +6,7 @@ param location string
 param tags object
 param workspaceId string
 
-// The numbers are the format's own: item types 1 (text), 3 (query) and 9 (parameters), parameter type 4 (time range), and
+// The numbers are those of the workbook format: item types 1 (text), 3 (query) and 9 (parameters), parameter type 4 (time range), and
 // query type 0 (logs).
 var charts = [
   {
