@@ -106,7 +106,7 @@ def test_the_app_itself_refuses_every_body_that_is_too_large(deployment: Deploym
     assert set(code.body_limits()) == {"leads/operations/wire.py", "leads/pipeline/intake.py"}
     assert limit > max(code.body_limits().values())
     documented = (ROOT / "docs/reference/configuration.md").read_text()
-    assert f"| `FUNCTIONS_REQUEST_BODY_SIZE_LIMIT` | `{limit}` |" in documented
+    assert f"`FUNCTIONS_REQUEST_BODY_SIZE_LIMIT` is `{limit}` bytes" in documented
 
 
 def test_an_app_on_this_machine_has_the_settings_of_the_host_that_a_deployed_one_has(production: Deployment) -> None:
