@@ -300,7 +300,7 @@ def test_the_webhooks_body_is_the_documented_one() -> None:
     sent = payload(outgoing, Customer(customer_hash(customer_identity(lead, ""))))
     assert sent == example
     assert f"Version {PAYLOAD_VERSION}." in section("docs/reference/destinations/webhook.md", "The body")
-    documented = table("docs/reference/destinations/webhook.md", "Its fields")
+    documented = table("docs/reference/destinations/webhook.md", "The body")
     assert {name: cells[0] for name, cells in documented.items()} == dict(leaves(sent))
     for stage in Stage:
         assert f"`{stage}`" in documented["data.stage"][1]
