@@ -46,15 +46,14 @@ class NotSignedIn(Problem):
 
 def signed_in_caller(headers: Mapping[str, str], settings: Settings) -> Caller:
     """The signed-in caller, with the highest level of their roles. `headers`: names in lower case. Raises `NotSignedIn`."""
-    found = _principal(headers, settings)
-    if found is None or not found[1]:
+    object_id, levels = _principal(headers, settings)
+    if not levels:
         *others, last = _ROLES
         raise NotSignedIn(
             f"Sign in with Entra ID as a user with the app role {', '.join(others)} or {last}. The app must be deployed "
             "with sign-in.",
             may_help=settings.believes_sign_in and _PRINCIPAL not in headers,
         )
-    object_id, levels = found
     return Caller(max(levels, key=[*AccessLevel].index), "entra", object_id, base_of(SIGNED_IN))
 
 
@@ -62,10 +61,10 @@ def behind_login(caller: Caller, headers: Mapping[str, str], settings: Settings)
     """The caller with a key. If the app requires sign-in, the caller must also be signed in. Raises `NotSignedIn`."""
     if not settings.sign_in:
         return caller
-    found = _principal(headers, settings)
-    if found is None:
+    object_id, _ = _principal(headers, settings)
+    if not object_id:
         raise NotSignedIn("Sign in with Entra ID: this app requires a login as well as the key.", may_help=False)
-    return replace(caller, who=found[0])
+    return replace(caller, who=object_id)
 
 
 def require_own_page(method: str, headers: Mapping[str, str], host_name: str) -> None:
@@ -108,14 +107,14 @@ def _host(origin: str) -> str:
         return ""
 
 
-def _principal(headers: Mapping[str, str], settings: Settings) -> tuple[str, list[AccessLevel]] | None:
-    """The object id of the principal that the platform signed in, and the levels of its app roles."""
+def _principal(headers: Mapping[str, str], settings: Settings) -> tuple[str, list[AccessLevel]]:
+    """The object id of the principal that the platform signed in, "" for nobody, and the levels of its app roles."""
     if not settings.believes_sign_in:
-        return None
+        return "", []
     claims = list(_claims(headers.get(_PRINCIPAL, "")))
     ids = {value.lower() for name, value in claims if name in _ID_CLAIMS and _OBJECT_ID.fullmatch(value.lower())}
     if len(ids) != 1:
-        return None
+        return "", []
     return ids.pop(), [_ROLES[value] for name, value in claims if name in _ROLE_CLAIMS and value in _ROLES]
 
 
