@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -96,6 +97,12 @@ settings.register_profile(
 settings.register_profile("explore", settings.get_profile("tests"), derandomize=False, max_examples=2000)
 settings.load_profile("tests")
 
+
+# No test may reach the app or the storage of whoever runs it: not by a variable of their shell, nor by a saved profile.
+for name in [*os.environ]:
+    if name.startswith(("LEADS_", "LeadsStorage", "WEBSITE_")):
+        del os.environ[name]
+os.environ["XDG_CONFIG_HOME"] = os.devnull
 
 quiet_libraries()  # as the app does: Azure's clients would tell of each request
 

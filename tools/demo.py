@@ -20,6 +20,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from leads.cli.environment import APP_VARIABLES
 from tools.core_tools import HTTP
 from tools.host import ROOT, Host, RunError
 
@@ -157,7 +158,8 @@ def run_leads(storage: str, *arguments: str, typed: str = "") -> str:
     done = subprocess.run(
         [sys.executable, "-m", "leads", *arguments],
         cwd=ROOT,
-        env={**os.environ, "LeadsStorage": storage},
+        # A shell that names a deployed app would have the command reach that app instead.
+        env={**{name: os.environ[name] for name in os.environ if name not in APP_VARIABLES}, "LeadsStorage": storage},
         input=typed,
         capture_output=True,
         text=True,

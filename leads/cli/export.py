@@ -58,11 +58,11 @@ def export(
     count, is_whole = 0, True
     write = csv_line if kind == "csv" else _json
     with _opened("" if dry_run else output, adding=bool(after)) as file:
-        if kind == "csv" and not after and not dry_run:
-            file.write(("" if output == "-" else _MARK) + csv_header())
+        header = ("" if output == "-" else _MARK) + csv_header() if kind == "csv" and not after and not dry_run else ""
         for step in steps:
-            file.write("".join(map(write, step.leads)))
+            file.write(header + "".join(map(write, step.leads)))
             file.flush()
+            header = ""
             count += step.count
             is_whole = is_whole and step.personal_data
             show_progress(f"{count} leads")

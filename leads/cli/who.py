@@ -9,8 +9,10 @@ from leads.cli.output import print_fields, print_json, print_line, print_table, 
 from leads.cli.prompts import ask, from_flags
 from leads.cli.shapes import AnswerShape, ListShape, OneShape, Shape, columns_of, print_list
 from leads.ledger.audit import AuditEntry
+from leads.operations.access import AccessLevel
 from leads.operations.audit import MAX_PAGE, AuditFilter, AuditPage, list_audit
 from leads.operations.operation import Nothing
+from leads.operations.table import WhoAmI
 from leads.operations.table import whoami as show_caller
 
 
@@ -23,8 +25,21 @@ def whoami(context: typer.Context, shape: AnswerShape = OneShape.TABLE) -> None:
     if shape is OneShape.JSON:
         print_json(found)
         return
-    shown = "shown" if found.personal_data else "not shown"
-    print_fields({"level": f"{found.level}: {found.name_of_level}", "by": found.by, "personal data": shown})
+    print_fields(
+        {
+            "level": f"{found.level}: {found.name_of_level}",
+            "by": found.by,
+            "personal data": _personal_data(found),
+        }
+    )
+
+
+def _personal_data(found: WhoAmI) -> str:
+    if found.personal_data:
+        return "shown"
+    if found.level is AccessLevel.PERSONAL:
+        return "not shown, because the app setting LEADS_PERSONAL_DATA_OVER_HTTP is not true"
+    return "not shown at this level"
 
 
 def audit(

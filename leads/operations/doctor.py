@@ -260,7 +260,7 @@ class _Examination:
         remedy = "check that the function app is started and its function watch is enabled, then read the log of watch"
         if until is None:
             yield note(
-                Area.APP, "watch", "has not run yet", f"a new app runs it within 15 minutes; after that, {remedy}"
+                Area.APP, "watch", "no run is recorded yet", f"wait 15 minutes after the first start; then {remedy}"
             )
         elif clock.now() - until > WATCH_IS_SILENT:
             yield wrong(Area.APP, "watch", f"has not run since {until:%Y-%m-%d %H:%M} UTC", remedy)

@@ -6,16 +6,17 @@ import io
 import json
 import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from leads.cli.environment import KEY_VARIABLE, TOKEN_VARIABLE
+from leads.cli.environment import APP_VARIABLES, KEY_VARIABLE, TOKEN_VARIABLE
 from tests.cli.conftest import PROFILE_KEY as KEY
 from tests.cli.conftest import NamedApp as App
 from tests.fakes.https_server import Response
-from tests.support.command_line import Run, one_line
+from tests.support.command_line import ROOT, Run, one_line
 
 
 @pytest.fixture
@@ -164,3 +165,13 @@ def test_wrong_options_are_one_line(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     assert one_line(command(*words), 2).startswith(problem)
+
+
+def test_no_test_reaches_the_app_or_the_storage_of_whoever_runs_it() -> None:
+    code = "import os; before = set(os.environ); import tests.conftest; print(*sorted(before - set(os.environ)))"
+    theirs = dict.fromkeys((*APP_VARIABLES, KEY_VARIABLE, TOKEN_VARIABLE, "LeadsStorage__accountName"), "theirs")
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | theirs, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert set(done.stdout.split()) == set(theirs)
+    assert os.environ["XDG_CONFIG_HOME"] == os.devnull

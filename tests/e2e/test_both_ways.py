@@ -191,6 +191,8 @@ def test_personal_data_stays_with_who_may_read_the_storage_unless_a_setting_says
             refused = one_line(deployed(*command), 2)
             assert refused.startswith("The app answers no personal data over HTTP")
             assert "LEADS_PERSONAL_DATA_OVER_HTTP" in refused
+        assert deployed("export").out == ""
+        assert "not shown, because the app setting LEADS_PERSONAL_DATA_OVER_HTTP is not true" in deployed("whoami").out
         monkeypatch.setattr(sys, "stdin", io.StringIO("ada@example.com"))
         erased = deployed("erase", "--yes")
         assert (erased.status, lead in app.call("GET", f"/api/status/{lead}").body.decode()) == (0, True)

@@ -117,9 +117,8 @@ def one_line(ran: Ran, status: int) -> str:
 def environment_of(settings: Mapping[str, str]) -> dict[str, str]:
     """The settings, and only those variables of this machine that a process needs to start."""
     require_reachable(settings.get("LeadsStorage", ""))
-    kept = ("PATH", "HOME", "PYTHONPATH", "NO_PROXY")
-    found = {name: os.environ[name] for name in kept if name in os.environ}
-    return found | {"XDG_CONFIG_HOME": os.devnull} | dict(settings)  # no profiles of a person
+    kept = ("PATH", "HOME", "PYTHONPATH", "NO_PROXY", "XDG_CONFIG_HOME")
+    return {name: os.environ[name] for name in kept if name in os.environ} | dict(settings)
 
 
 def process(*arguments: str, environment: Mapping[str, str], python: tuple[str, ...] = (), typed: str = "") -> Ran:

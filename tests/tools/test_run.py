@@ -23,6 +23,7 @@ from azure.storage.queue import QueueClient
 from rich.console import Console
 
 from leads.app import App
+from leads.cli.environment import APP_VARIABLES
 from leads.destinations import MODULES
 from leads.offers.model import Offer
 from leads.platform.settings import read_settings as read_storage_settings
@@ -139,6 +140,14 @@ def test_in_kept_storage_only_missing_offers_are_set(fresh_storage: str) -> None
     offers.remove("*")
     demo.configure_offers(fresh_storage, only_missing=True)
     assert {stored.offer.id: stored.offer.titles for stored in offers.stored()} == {"*": [], "contoso.crm": ["Mine"]}
+
+
+def test_a_shell_that_names_a_deployed_app_has_no_demo_offers_written_there(
+    fresh_storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in APP_VARIABLES:
+        monkeypatch.setenv(name, "https://production.example.com")
+    assert demo.run_leads(fresh_storage, "offers", "list").startswith("No offer is configured")
 
 
 def test_samples_are_not_posted_again_to_kept_leads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
