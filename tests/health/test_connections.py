@@ -25,7 +25,6 @@ def connection(pipeline: Pipeline) -> Connection:
     return pipeline.app.connections.stored()[0]
 
 
-@pytest.mark.storage("memory", "azurite")
 def test_five_failures_in_a_row_pause_and_the_sixth_lead_is_not_sent(routed: Pipeline, vendor: Vendor) -> None:
     vendor.fails()
     for number in range(7):
@@ -312,7 +311,6 @@ def test_a_lead_that_was_on_its_way_to_its_new_offer_when_its_message_was_lost_i
     assert pipeline.delivery(lead).state is State.DELIVERED
 
 
-@pytest.mark.storage("memory", "azurite")
 def test_a_backlog_comes_back_oldest_first_at_the_connections_pace(pipeline: Pipeline, vendor: Vendor) -> None:
     pipeline.offer(crm(vendor.url, pace=0.1))
     pipeline.offer(crm(vendor.url, pace=50), offer_id="contoso.erp", titles=["Contoso ERP"])  # the lowest counts

@@ -295,7 +295,7 @@ def made_up(pipeline: Pipeline, leads: int, day: datetime) -> None:
 def test_from_200_leads_a_day_on_it_costs_at_most_a_tenth_of_a_request_for_each(
     fresh_storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leads = 350
+    leads = 210
     with Proxy(fresh_storage) as proxy:
         pipeline = Pipeline(proxy.connection_string, monkeypatch, TestClock(MONDAY))
         counts = pipeline.app.daily_counts

@@ -25,7 +25,7 @@ from tests.support.vendor import DELIVERED, REJECTED, RETRY, Vendor
 # --- Redeliveries, repeats, journeys --------------------------------------------------------------------------------------
 
 
-@pytest.mark.storage("memory", "azurite")
+@pytest.mark.storage("azurite")
 def test_the_same_lead_fifty_times_at_once_is_one_record_and_49_redeliveries(
     routed: Pipeline, second: Pipeline, vendor: Vendor
 ) -> None:
@@ -47,7 +47,7 @@ def test_the_same_lead_fifty_times_at_once_is_one_record_and_49_redeliveries(
     assert {delivery.duplicate_of for delivery in states} == {"", delivered}
 
 
-@pytest.mark.storage("memory", "azurite")
+@pytest.mark.storage("azurite")
 def test_a_customers_three_stages_at_once_are_one_customer_with_three_stages(
     routed: Pipeline, second: Pipeline, vendor: Vendor
 ) -> None:
@@ -425,7 +425,6 @@ def test_a_lead_that_no_destination_wants_is_recorded_as_skipped(pipeline: Pipel
 # --- Several destinations ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.storage("memory", "azurite")
 def test_one_destination_down_for_an_hour_delays_the_other_by_nothing(pipeline: Pipeline, vendor: Vendor) -> None:
     with Vendor() as other:
         pipeline.offer(crm(vendor.url), crm(other.url, name="warehouse"))

@@ -12,7 +12,7 @@ from tests.support.pipeline import Pipeline, a_lead, crm, deliver_at_once
 from tests.support.proxy import Proxy
 from tests.support.vendor import Vendor
 
-LEADS = 60
+LEADS = 36
 THREADS = 24
 """The number of messages that an instance handles at once."""
 REQUESTS_A_LEAD = 9

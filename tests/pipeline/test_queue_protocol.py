@@ -248,7 +248,6 @@ def test_a_row_that_somebody_removed_by_hand_stops_no_lead(routed: Pipeline, ven
 # --- Crashes between two writes -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.storage("memory", "azurite")
 @pytest.mark.parametrize("number", [1, 2, 3])
 @pytest.mark.parametrize("outcome", ["delivered", "retry", "parked"])
 def test_a_crash_after_any_table_write_loses_nothing_and_doubles_nothing(

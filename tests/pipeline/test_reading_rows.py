@@ -45,16 +45,16 @@ def read(record: dict[str, Any], **more: Any) -> Candidate | BadRow:
         return bad
 
 
-def test_a_file_of_5000_hostile_rows_is_read_row_by_row() -> None:
+def test_a_file_of_hostile_rows_is_read_row_by_row() -> None:
     chosen = random.Random(1)
-    rows = [[chosen.choice(HOSTILE) for _ in COLUMNS] for _ in range(5000)]
+    rows = [[chosen.choice(HOSTILE) for _ in COLUMNS] for _ in range(600)]
     out = io.StringIO()
     csv.writer(out).writerows([COLUMNS, *rows])
     file = read_csv(out.getvalue().encode())
     assert [list(row.values()) for _, row in file.rows] == rows
     found = [read(record) for _, record in file.rows]
     taken = [one for one in found if isinstance(one, Candidate)]
-    assert 200 < len(taken) < len(found), "some are leads, some have a time that is none"
+    assert 25 < len(taken) < len(found), "some are leads, some have a time that is none"
     assert {type(one) for one in found} == {Candidate, BadRow}
     for candidate in taken:
         assert candidate.lead_id[-1] == customer_of(candidate.lead, candidate.lead_id)[0]

@@ -44,7 +44,6 @@ def left(storage: str) -> list[str]:
     return leftovers(storage, VALUES)
 
 
-@pytest.mark.storage("memory", "azurite")
 def test_a_settled_lead_loses_its_person_after_the_offers_period_and_the_rest_stays(
     pipeline: Pipeline, vendor: Vendor, fresh_storage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -179,7 +178,7 @@ def many(pipeline: Pipeline, vendor: Vendor, number: int) -> None:
     pipeline.run()
 
 
-@pytest.mark.storage("memory", "azurite")
+@pytest.mark.storage("azurite")
 def test_a_large_ledger_is_gone_through_a_part_at_a_time(
     pipeline: Pipeline, vendor: Vendor, fresh_storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,7 +110,6 @@ def test_a_lead_that_is_left_as_it_is_is_no_alarm_any_more_after_thirty_days(
     assert len(logged(caplog, "leads_need_nobody")) == len(logged(caplog, "leads_need_a_person")) == 1
 
 
-@pytest.mark.storage("memory", "azurite")
 def test_a_lead_that_is_parked_for_over_an_hour_is_an_alarm_until_it_has_gone(
     routed: Pipeline, vendor: Vendor, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -128,7 +127,7 @@ def test_a_lead_that_is_parked_for_over_an_hour_is_an_alarm_until_it_has_gone(
     assert logged(caplog, "leads_wait_no_more") == [{"connection": alarm["connection"]}]
 
 
-@pytest.mark.storage("memory", "azurite")
+@pytest.mark.storage("azurite")
 def test_two_instances_that_watch_at_once_raise_and_end_an_alarm_once(
     routed: Pipeline,
     second: Pipeline,
