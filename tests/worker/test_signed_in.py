@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from leads.operations.problems import Forbidden
 from leads.operations.sign_in import NotSignedIn, behind_login, require_own_page, signed_in_caller
 from leads.operations.table import OPERATIONS
 from leads.platform.settings import Settings, read_settings
+from tests.support.command_line import ROOT
 from tests.support.pipeline import Pipeline
 from tests.support.process_app import forget_app
 from tests.worker.conftest import ask_function
@@ -103,6 +105,16 @@ def test_the_highest_of_the_roles_counts(roles: Sequence[str], level: str, role_
     header = principal(*roles, role_claim=role_claim, id_claim=id_claim)
     caller = signed_in_caller({"x-ms-client-principal": header}, ON)
     assert (caller.level, caller.by, caller.who) == (level, "entra", OBJECT_ID)
+
+
+def test_the_roles_that_an_app_registration_gets_are_one_of_each_level() -> None:
+    roles = json.loads((ROOT / "infra/app-roles.json").read_text())
+    assert [role["value"] for role in roles] == [role_of(level) for level in AccessLevel]
+    assert len({UUID(role["id"]) for role in roles}) == len(roles)
+    for role in roles:
+        assert role["isEnabled"] is True
+        assert role["allowedMemberTypes"] == ["User", "Application"]
+        assert role["displayName"] and role["description"]
 
 
 # --- Who is not believed ------------------------------------------------------------------------------------------------
