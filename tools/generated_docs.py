@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -48,15 +49,24 @@ def _fields(event: Event) -> str:
 
 
 def operations() -> str:
-    """The table of the management API."""
-    rows = ["| Request | Level | |", "|---|---|---|"]
-    rows += [f"| `{each.method} {BASE}{each.path}` | {each.level} | {each.summary} |" for each in OPERATIONS]
-    return "\n".join(rows)
+    """The requests of the management API: a row for each level and for each first name that several paths have."""
+    names = Counter(_first_name(each.path) for each in OPERATIONS)
+    requests: dict[tuple[str, str], list[str]] = {}
+    for each in OPERATIONS:
+        name = _first_name(each.path)
+        row = requests.setdefault((each.level, name if names[name] > 1 else ""), [])
+        row.append(f"`{each.method} {each.path or BASE}`")
+    rows = [f"| {level} | {', '.join(row)} |" for (level, _), row in requests.items()]
+    return "\n".join([f"| Level | Requests below `{BASE}` |", "|---|---|", *rows])
+
+
+def _first_name(path: str) -> str:
+    return path.split("/")[1] if path else ""
 
 
 def commands() -> str:
-    """Every command of the command line with what it does and its options' names, as its own help has them."""
-    rows = ["| Command | Does | Options |", "|---|---|---|"]
+    """Every command of the command line with what it does, as its own help says."""
+    rows = ["| Command | Does |", "|---|---|"]
     rows += [_command(words, command) for name in COMMANDS for words, command in _commands(name, load(name))]
     return "\n".join(rows)
 
@@ -72,10 +82,7 @@ def _commands(words: str, command: Any) -> Iterator[tuple[str, Any]]:
 def _command(words: str, command: Any) -> str:
     context = command.make_context(words, [], resilient_parsing=True)
     arguments = [piece.strip("{}") for piece in command.collect_usage_pieces(context) if piece != "[OPTIONS]"]
-    usage = " ".join(["leads", words, *arguments])
-    names = (max(param.opts, key=len) for param in command.params if param.get_help_record(context))
-    options = [name for name in names if name.startswith("--")]
-    return f"| `{usage}` | {_in_a_cell(_summary(command))} | {', '.join(f'`{name}`' for name in options)} |"
+    return f"| `{' '.join(['leads', words, *arguments])}` | {_in_a_cell(_summary(command))} |"
 
 
 def _summary(command: Any) -> str:
