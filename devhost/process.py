@@ -11,9 +11,21 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Protocol, Self
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+class Process(Protocol):
+    """The part of `subprocess.Popen` that a host's process needs."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, number: signal.Signals) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
 
 
 class Printing:
@@ -49,18 +61,13 @@ class DevhostProcess(Printing):
         self._folder = tempfile.TemporaryDirectory(prefix="devhost-")
         self.ready_file = Path(self._folder.name) / "ready.json"
         self.log_file = Path(self._folder.name) / "log.txt"
-        command = [sys.executable, "-m", "devhost", "--app-dir", str(app_dir), "--ready-file", str(self.ready_file)]
+        given = ["--app-dir", str(app_dir), "--ready-file", str(self.ready_file)]
         if "--port" not in arguments:
-            command += ["--port", "0"]
+            given += ["--port", "0"]
         search_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": search_path, **(env or {})}
         with self.log_file.open("wb") as log:
-            self._process = subprocess.Popen(
-                [*command, *arguments],
-                cwd=self._folder.name,
-                env={**os.environ, "PYTHONPATH": search_path, **(env or {})},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+            self._process = self._begin([*given, *arguments], environment, self._folder.name, log)
         self._ready = self._wait_until_ready(timeout)
 
     @property
@@ -110,6 +117,10 @@ class DevhostProcess(Printing):
     def __exit__(self, *error: object) -> None:
         self.stop()
         self._folder.cleanup()
+
+    def _begin(self, arguments: list[str], environment: dict[str, str], folder: str, log: IO[bytes]) -> Process:
+        command = [sys.executable, "-m", "devhost", *arguments]
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
 
     def _wait_until_ready(self, timeout: float) -> dict[str, Any]:
         deadline = time.monotonic() + timeout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import threading
@@ -11,17 +12,27 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import pytest
 from azure.storage.queue import QueueClient, TextBase64EncodePolicy
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
+from devhost.__main__ import main
 from devhost.process import DevhostProcess
+from tests.support.forked import Forked
 
 SAMPLE_APP = Path(__file__).parent / "app"
 WORK_QUEUE = "work"
+
+
+class Devhost(DevhostProcess):
+    """A devhost in a forked process, which starts sooner."""
+
+    def _begin(self, arguments: list[str], environment: dict[str, str], folder: str, log: IO[bytes]) -> Forked:
+        with Path(os.devnull).open() as nothing:
+            return Forked(main, arguments, environment, (nothing.fileno(), log.fileno(), log.fileno()), folder)
 
 
 @dataclass
@@ -30,6 +41,13 @@ class Recorder:
 
     url: str = ""
     events: list[dict[str, Any]] = field(default_factory=list)
+    came: threading.Condition = field(default_factory=threading.Condition)
+
+    def note(self, request: Request) -> Response:
+        with self.came:
+            self.events.append({**request.get_json(force=True), "at": time.monotonic()})
+            self.came.notify_all()
+        return Response(status=204)
 
     def of(self, event: str, **details: object) -> list[dict[str, Any]]:
         wanted = {"event": event, **details}.items()
@@ -37,7 +55,9 @@ class Recorder:
 
     def wait_for(self, event: str, count: int = 1, timeout: float = 120.0, **details: object) -> list[dict[str, Any]]:
         """The first `count` events of this kind. Fails the test if they do not come in time."""
-        wait_until(lambda: len(self.of(event, **details)) >= count, timeout, f"{count} x {event} {details}")
+        with self.came:
+            if not self.came.wait_for(lambda: len(self.of(event, **details)) >= count, timeout):
+                pytest.fail(f"not within {timeout:g} s: {count} x {event} {details}")
         return self.of(event, **details)[:count]
 
 
@@ -100,7 +120,7 @@ def wait_until(condition: Callable[[], bool], timeout: float = 120.0, what: str 
     while not condition():
         if time.monotonic() > deadline:
             pytest.fail(f"not within {timeout:g} s: {what}")
-        time.sleep(0.02)
+        time.sleep(0.1)
 
 
 @pytest.fixture
@@ -111,13 +131,8 @@ def until() -> Callable[..., None]:
 @pytest.fixture
 def recorder() -> Iterator[Recorder]:
     seen = Recorder()
-
-    def note(request: Request) -> Response:
-        seen.events.append({**request.get_json(force=True), "at": time.monotonic()})
-        return Response(status=204)
-
     with HTTPServer(threaded=True) as server:
-        server.expect_request("/").respond_with_handler(note)
+        server.expect_request("/").respond_with_handler(seen.note)
         seen.url = server.url_for("/")
         yield seen
 
@@ -146,7 +161,7 @@ def start_devhost(app_environment: dict[str, str]) -> Iterator[Callable[..., Dev
             *arguments: str, app_dir: Path = SAMPLE_APP, env: dict[str, str] | None = None, in_process: bool = True
         ) -> DevhostProcess:
             mode = ("--in-process",) if in_process else ()
-            process = DevhostProcess(app_dir, *mode, *arguments, env={**app_environment, **(env or {})})
+            process = Devhost(app_dir, *mode, *arguments, env={**app_environment, **(env or {})})
             return stack.enter_context(process)
 
         yield start

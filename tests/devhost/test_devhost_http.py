@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import requests
 
 from devhost.process import DevhostProcess
+from tests.devhost.conftest import SAMPLE_APP, Devhost
 
 HOST_KEY = "the-host-key"
 
 
 @pytest.fixture(scope="module")
 def devhost() -> Iterator[DevhostProcess]:
-    app = Path(__file__).parent / "app"
     unused = {"WORK_QUEUE": "work", "TICK_SCHEDULE": "0 0 0 1 1 *", "RECORDER": "http://127.0.0.1:9/"}
-    with DevhostProcess(app, "--no-queues", "--no-timers", "--function-key", HOST_KEY, env=unused) as process:
+    with Devhost(SAMPLE_APP, "--no-queues", "--no-timers", "--function-key", HOST_KEY, env=unused) as process:
         yield process
 
 

@@ -17,7 +17,7 @@ from devhost.process import DevhostProcess
 from devhost.storage import TRIES, Account, Service, StorageError, StorageGone
 from devhost.supervisor import Supervisor
 from devhost.times import Times
-from tests.devhost.conftest import SAMPLE_APP, Gate, Recorder
+from tests.devhost.conftest import SAMPLE_APP, Devhost, Gate, Recorder
 from tests.support.account import named_parts
 from tests.support.proxy import Answer, Fault, Proxy, Request, Rule
 
@@ -103,7 +103,7 @@ def test_with_a_timer_the_port_does_not_open_until_the_hosts_own_storage_is_ther
     env = {**app_environment, "AzureWebJobsStorage": through(blob_gate, "Blob", fresh_storage)}
     arguments = (*QUICK, "--in-process", "--port", str(port))
     with ThreadPoolExecutor(1) as pool:
-        starting = pool.submit(lambda: DevhostProcess(SAMPLE_APP, *arguments, env=env, timeout=120))
+        starting = pool.submit(lambda: Devhost(SAMPLE_APP, *arguments, env=env, timeout=120))
         until(lambda: blob_gate.broken > 2 * TRIES)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port)).close()
@@ -161,7 +161,7 @@ def test_storage_may_go_and_come_under_load(
         work_queue.send_message(task(f"{number}", seconds=0.1))
     env = {**app_environment, "LeadsStorage": through(queue_gate, "Queue", fresh_storage)}
     arguments = ("--in-process", "--lease-seconds", "5", "--time", "retry=0.1")
-    with Supervisor(lambda: DevhostProcess(SAMPLE_APP, *arguments, env=env)) as supervisor:
+    with Supervisor(lambda: Devhost(SAMPLE_APP, *arguments, env=env)) as supervisor:
         recorder.wait_for("ended", 8)
         queue_gate.close()
         until(lambda: len(supervisor.hosts) > 1)

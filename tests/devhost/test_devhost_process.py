@@ -6,12 +6,11 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 import requests
@@ -20,20 +19,23 @@ from azure.storage.queue import QueueClient
 from devhost.__main__ import main
 from devhost.process import ROOT, DevhostProcess
 from tests.devhost.conftest import SAMPLE_APP, Recorder
+from tests.support.forked import Forked
 
 Start = Callable[..., DevhostProcess]
 
 
-def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "devhost", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def refused(*arguments: str, env: dict[str, str] | None = None) -> str:
+    """The line in which devhost says why it does not start."""
+    environment = {**os.environ, **(env or {})}
+    with Path(os.devnull).open("r+") as nowhere, TemporaryFile("w+") as errors:
+        files = (nowhere.fileno(), nowhere.fileno(), errors.fileno())
+        assert Forked(main, ("--in-process", *arguments), environment, files).wait(120) == 2
+        errors.seek(0)
+        said = errors.read()
+    *before, last = said.splitlines()
+    assert all(" WARNING " in line for line in before), said  # the library's message about an unusual app
+    assert last.startswith("devhost: ")
+    return last
 
 
 def ask_in_vain(url: str) -> None:
@@ -127,12 +129,14 @@ def test_past_the_function_timeout_a_call_has_failed(
     assert devhost.says("slow: functionTimeout of 1 s exceeded")
 
 
-def test_a_module_of_the_tests_own_is_imported_before_the_app(start_devhost: Start, tmp_path: Path) -> None:
+def test_a_module_of_the_tests_own_is_imported_before_the_app(app_environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "brought_in.py").write_text(
         "import sys\nassert 'function_app' not in sys.modules\nprint('brought in', flush=True)\n"
     )
-    devhost = start_devhost("--with", "brought_in", env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"})
-    assert "brought in" in devhost.log
+    search_path = f"{tmp_path}{os.pathsep}{ROOT}"
+    arguments = ("--in-process", "--with", "brought_in")
+    with DevhostProcess(SAMPLE_APP, *arguments, env={**app_environment, "PYTHONPATH": search_path}) as devhost:
+        assert "brought in" in devhost.log
 
 
 def test_settings_come_from_the_command_line_then_the_environment_then_the_file(
@@ -172,22 +176,13 @@ def test_a_clock_factor_lets_the_app_live_faster_and_the_claim_lease_shrinks_wit
     assert tries[1]["at"] - tries[0]["at"] > 0.9
 
 
-def one_line(result: subprocess.CompletedProcess[str]) -> str:
-    assert result.returncode == 2
-    assert "Traceback" not in result.stderr
-    *before, last = result.stderr.strip().splitlines()
-    assert all(" WARNING " in line for line in before), before  # the library's message about an unusual app
-    assert last.startswith("devhost: ")
-    return last
-
-
 def test_no_app_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--app-dir", str(tmp_path)]) == 2
     assert "no host.json" in capsys.readouterr().err
     (tmp_path / "host.json").write_text('{"version": "2.0"}')
-    assert "no function_app.py" in one_line(run("--app-dir", str(tmp_path)))
+    assert "no function_app.py" in refused("--app-dir", str(tmp_path))
     (tmp_path / "function_app.py").write_text("import azure.functions as func\napp = func.FunctionApp()\n")
-    assert "declares no function" in one_line(run("--app-dir", str(tmp_path)))
+    assert "declares no function" in refused("--app-dir", str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +212,7 @@ def test_no_app_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_an_app_that_does_not_load(source: str, named: str, tmp_path: Path) -> None:
     (tmp_path / "host.json").write_text('{"version": "2.0"}')
     (tmp_path / "function_app.py").write_text(source)
-    assert named in one_line(run("--app-dir", str(tmp_path)))
+    assert named in refused("--app-dir", str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -234,13 +229,13 @@ def test_what_cannot_start_says_why_in_one_line(
     app_environment: dict[str, str], settings: dict[str, str | None], arguments: tuple[str, ...], named: str
 ) -> None:
     environment = {name: value for name, value in {**app_environment, **settings}.items() if value is not None}
-    assert named in one_line(run("--app-dir", str(SAMPLE_APP), "--port", "0", *arguments, env=environment))
+    assert named in refused("--app-dir", str(SAMPLE_APP), "--port", "0", *arguments, env=environment)
 
 
 def test_a_port_that_is_taken(app_environment: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        said = one_line(run("--app-dir", str(SAMPLE_APP), "--port", port, env=app_environment))
+        said = refused("--app-dir", str(SAMPLE_APP), "--port", port, env=app_environment)
     assert port in said
     assert "--port" in said
 

@@ -14,7 +14,7 @@ import requests
 from azure.storage.queue import QueueClient
 
 from devhost.process import DevhostProcess
-from tests.devhost.conftest import Recorder
+from tests.devhost.conftest import Devhost, Recorder
 
 Start = Callable[..., DevhostProcess]
 AppWith = Callable[..., Path]
@@ -131,4 +131,4 @@ def test_an_app_that_does_not_load_ends_the_start(tmp_path: Path) -> None:
     (tmp_path / "host.json").write_text('{"version": "2.0"}')
     (tmp_path / "function_app.py").write_text("import no_such_module\n")
     with pytest.raises(RuntimeError, match=r"devhost: function_app\.py does not load: .*no_such_module"):
-        DevhostProcess(tmp_path)
+        Devhost(tmp_path)

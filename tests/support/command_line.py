@@ -26,8 +26,10 @@ import typer.main
 from typer.core import TyperGroup
 
 from leads import cli
+from leads.__main__ import run
 from leads.cli.program import load
 from leads.cli.prompts import ask
+from tests.support.forked import Forked
 from tests.support.markers import SECRETS, found_in
 from tests.support.memory import require_reachable
 from tests.support.pipeline import Pipeline
@@ -142,15 +144,8 @@ class Terminal:
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         self._screen, terminal = pty.openpty()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "leads", *arguments],
-            cwd=ROOT,
-            env=environment_of(environment) | {"COLUMNS": "120", "TERM": "dumb"},
-            stdin=terminal,
-            stdout=terminal,
-            stderr=terminal,
-            start_new_session=True,
-        )
+        environment = environment_of(environment) | {"COLUMNS": "120", "TERM": "dumb"}
+        self.process = Forked(run, arguments, environment, (terminal, terminal, terminal))
         os.close(terminal)
         self.shown = ""
         self._read = 0
@@ -180,7 +175,7 @@ class Terminal:
         for _ in range(10):
             self.process.send_signal(signal.SIGINT)
             with suppress(AssertionError):
-                return self.wait_for("Interrupted.", 10)
+                return self.wait_for("Interrupted.", 2)
         raise AssertionError(f"it is not interrupted: {self.shown[-2000:]}")
 
     def end(self) -> int:

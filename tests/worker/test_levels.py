@@ -24,6 +24,7 @@ from tests.support.pipeline import Pipeline, a_lead
 from tests.support.process_app import forget_app
 from tests.worker.conftest import ask_function
 
+pytestmark = pytest.mark.storage("memory")
 Ask = Callable[..., HttpResult]
 OFFER = {"titles": ["Contoso CRM"], "destinations": [{"name": "table", "type": "azure_table"}]}
 CUSTOMER = {
