@@ -17,6 +17,7 @@ from leads.cli.shapes import AnswerShape, Command, ListShape, OneShape, Shape, c
 from leads.cli.transport import StorageTransport
 from leads.core.lenient_json import text_of_body
 from leads.core.states import RESTING, State
+from leads.core.wording import counted
 from leads.destinations.base import PreviewedRequest
 from leads.offers.model import Offer
 from leads.operations.connections import list_connections
@@ -322,7 +323,7 @@ def _explain_delay(context: typer.Context, lead: LeadView | None, timeout: float
         waiting = ask(context, show_status, Nothing()).queue.leads
         print_line(
             f"{late}: nothing has picked it up. Check that the app runs, and that it uses this storage account. "
-            f"The queue holds about {waiting} messages, which the app then delivers",
+            f"The queue holds about {counted(waiting, 'message')}, which the app then delivers",
             err=True,
         )
         return

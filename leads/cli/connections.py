@@ -9,6 +9,7 @@ from leads.cli.completion import connection_ids
 from leads.cli.output import print_fields, print_json, print_line, print_table, printable, time_of, utc
 from leads.cli.prompts import ask
 from leads.cli.shapes import AnswerShape, Command, ListShape, OneShape, Shape, columns_of, print_list
+from leads.core.wording import counted
 from leads.operations.connections import (
     MAX_NOTE_CHARACTERS,
     ConnectionView,
@@ -77,7 +78,7 @@ def connections_show(context: typer.Context, connection_id: ConnectionId, shape:
             "next check": utc(view.next_check_at),
             "used by": _uses(view),
             "host": view.host,
-            "waiting": f"{view.waiting} leads" if view.waiting else "",
+            "waiting": counted(view.waiting, "lead") if view.waiting else "",
         }
     )
 

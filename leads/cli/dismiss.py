@@ -21,6 +21,7 @@ from leads.cli.steps import (
     in_steps,
     show_progress,
 )
+from leads.core.wording import counted
 from leads.operations.dismissal import (
     BulkDismissalFilter,
     DismissLead,
@@ -101,7 +102,7 @@ def _many(context: typer.Context, which: BulkDismissalFilter, after: str, shape:
     found: list[Dismissal] = []
     for step in in_steps(context, dismiss_leads, which, after):
         found += step.deliveries
-        show_progress(f"{len(found)} leads")
+        show_progress(counted(len(found), "lead"))
     if print_list(shape, columns_of(Dismissal), found, found):
         return DONE
     if not found:

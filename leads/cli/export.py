@@ -14,6 +14,7 @@ from leads.cli.leads import InState, OfOffer, Since, Until
 from leads.cli.output import json_text, print_line
 from leads.cli.prompts import confirm, from_flags
 from leads.cli.steps import After, DryRun, Yes, in_steps, show_progress
+from leads.core.wording import counted
 from leads.operations.export import Export, csv_header, csv_line, export_leads
 from leads.operations.problems import Invalid
 
@@ -65,8 +66,8 @@ def export(
             header = ""
             count += step.count
             is_whole = is_whole and step.personal_data
-            show_progress(f"{count} leads")
-    print_line(f"{count} leads{' would be exported' if dry_run else ''}", err=True)
+            show_progress(counted(count, "lead"))
+    print_line(f"{counted(count, 'lead')}{' would be exported' if dry_run else ''}", err=True)
     if not is_whole:
         print_line(
             "Personal data is left out, because of the level of the key. A key of the function manage exports it.",

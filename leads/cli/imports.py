@@ -17,6 +17,7 @@ from leads.cli.steps import After, DryRun, end_progress, in_steps, show_progress
 from leads.core.columns import fields_in, time_in
 from leads.core.dates import DateOrder, is_ambiguous, read_date
 from leads.core.states import FINAL
+from leads.core.wording import counted
 from leads.operations.imports import (
     ROWS_AT_ONCE,
     ImportedFromTable,
@@ -158,7 +159,7 @@ def import_from_table(
         total.known += step.known
         total.bad += step.bad
         total.unknown_columns = sorted({*total.unknown_columns, *step.unknown_columns})
-        show_progress(f"{total.imported + total.known + len(total.bad)} rows")
+        show_progress(counted(total.imported + total.known + len(total.bad), "row"))
     if shape is OneShape.JSON:
         print_json(total)
     else:
@@ -339,4 +340,4 @@ def _print_counts(rows: Sequence[JudgedRow], missing: str) -> None:
         for verdict, word in ((Verdict.TWICE, "twice in the file"), (Verdict.BAD, "bad"))
         if counts[verdict]
     ]
-    print_line(f"{len(rows)} rows: {', '.join(said)}")
+    print_line(f"{counted(len(rows), 'row')}: {', '.join(said)}")

@@ -25,6 +25,7 @@ from leads.cli.steps import (
 )
 from leads.core.lenient_json import text_of_body
 from leads.core.states import State
+from leads.core.wording import counted
 from leads.operations.problems import Invalid
 from leads.operations.replay import (
     BulkReplayFilter,
@@ -136,7 +137,7 @@ def _many(context: typer.Context, which: BulkReplayFilter, after: str, shape: Sh
     found: list[Replay] = []
     for step in in_steps(context, replay_leads, which, after):
         found += step.deliveries
-        show_progress(f"{len(found)} leads")
+        show_progress(counted(len(found), "lead"))
     if print_list(shape, columns_of(Replay), found, found):
         return DONE
     if not found:

@@ -13,6 +13,7 @@ from leads.cli.output import print_fields, print_json, print_line, printable, ut
 from leads.cli.prompts import ask
 from leads.cli.shapes import AnswerShape, OneShape
 from leads.core.states import State
+from leads.core.wording import counted
 from leads.operations.operation import Nothing
 from leads.operations.status import COUNTED_AT_MOST, Status, Waiting, show_status
 
@@ -32,7 +33,7 @@ def status(context: typer.Context, shape: AnswerShape = OneShape.TABLE) -> int:
             "undelivered": _counts(found.undelivered),
             "oldest": _oldest(found.oldest_undelivered),
             "next retry": utc(found.next_retry_at),
-            "queue": f"{found.queue.leads} messages, {found.queue.poison} poison",
+            "queue": f"{counted(found.queue.leads, 'message')}, {found.queue.poison} poison",
             **({"a lead's time": found.latency} if found.latency else {}),
             "needs a person": Text("\n".join(map(printable, found.needs_a_person)) or "no", "red" if verdict else ""),
         }

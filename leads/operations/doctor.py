@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 from leads.app import App
 from leads.core import clock
+from leads.core.wording import counted
 from leads.destinations.rate_limiter import ALLOWANCES_TABLE
 from leads.health.alarms import ALARMS_TABLE
 from leads.health.connection import Connection
@@ -187,7 +188,7 @@ class _Examination:
             remedy = (
                 "watch empties this queue every minute; if the number does not fall, see the log of the function watch"
             )
-            return note(Area.QUEUES, name, f"holds {count} messages that made the worker fail", remedy)
+            return note(Area.QUEUES, name, f"holds {counted(count, 'message')} that made the worker fail", remedy)
         return fine(Area.QUEUES, name, "can be read and written")
 
     def _table(self, name: str) -> Finding:
@@ -204,7 +205,7 @@ class _Examination:
             found += [(CONNECTIONS_TABLE, row) for row in self.app.connections.unreadable()]
         for (table, what), count in Counter((table, one.what) for table, one in found).items():
             first = next(one.row for name, one in found if (name, one.what) == (table, what))
-            says = f"{count} rows ({what}) can't be read by this release, the first is {first}"
+            says = f"{counted(count, 'row')} ({what}) can't be read by this release, the first is {first}"
             remedy = "deploy the release that wrote them; until then this release skips these rows, and nothing is lost"
             yield wrong(Area.TABLES, table, says, remedy)
 

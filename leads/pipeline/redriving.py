@@ -10,6 +10,7 @@ from typing import Final
 from leads.core import clock
 from leads.core.messages import Message, encode
 from leads.core.states import State
+from leads.core.wording import counted
 from leads.health.connections import Connections
 from leads.ledger.operations import Change
 from leads.ledger.rows import Delivery, LeadRecord
@@ -38,7 +39,7 @@ def redrive(queue: Queue, ledger: Ledger, offers: Offers, waiting: Sequence[tupl
     with deadline.leaving(SETTLE_SECONDS):
         for number, (item, delay) in enumerate(waiting):
             if deadline.remaining() <= 0:
-                fault = NotDoneInTime(f"{len(waiting) - number} leads were not re-driven in time")
+                fault = NotDoneInTime(f"not re-driven in time: {counted(len(waiting) - number, 'lead')}")
                 break
             try:
                 if (put := _redrive_one(queue, ledger, offers, item, delay)) is not None:

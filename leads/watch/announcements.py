@@ -16,6 +16,7 @@ from leads.core import clock
 from leads.core.identity import is_lead_id
 from leads.core.lead import Stage
 from leads.core.states import State
+from leads.core.wording import counted
 from leads.destinations.text import STAGE_NAMES
 from leads.ledger.rows import LeadRecord
 from leads.ledger.transactions import Ledger
@@ -140,7 +141,7 @@ class Announcer:
         self, offer: Offer, announcement: Announcement, delivered: Sequence[_Delivered]
     ) -> notifications.Notice:
         leads = [self._data(offer, announcement, one) for one in delivered]
-        count = "1 lead" if len(leads) == 1 else f"{len(leads)} leads"
+        count = counted(len(leads), "lead")
         return notifications.Notice(
             title=f"{count} for {offer.titles[0] if offer.titles else offer.id}",
             lines=[_line(lead) for lead in leads],

@@ -10,6 +10,7 @@ from leads.core.lead import Lead
 from leads.core.lead_parsing import parse_kept
 from leads.core.messages import Message, MessageTooNew, MessageUnreadable, bytes_of, decode
 from leads.core.states import State
+from leads.core.wording import counted
 from leads.ledger.incoming import IncomingLeads
 from leads.ledger.rows import Delivery, LeadRecord
 from leads.ledger.tombstones import Tombstones
@@ -48,7 +49,7 @@ def _drain(poison: Queue, keep: Callable[[str], bool]) -> None:
     ):
         for number, message in enumerate(messages):
             if deadline.remaining() < RECORD_SECONDS:
-                raise NotDoneInTime(f"{len(messages) - number} messages wait for the next run")
+                raise NotDoneInTime(f"waiting for the next run: {counted(len(messages) - number, 'message')}")
             kept = False
             with isolated("poison"):
                 kept = keep(message.content)

@@ -409,7 +409,7 @@ def test_timers_that_do_not_run_are_found_out(well: Pipeline) -> None:
 
 def test_what_made_the_worker_fail_is_noted_while_it_lies_there(well: Pipeline) -> None:
     well.app.poison.put("what nobody drains")
-    assert only(examined(), Area.QUEUES, Level.NOTE).says == "holds 1 messages that made the worker fail"
+    assert only(examined(), Area.QUEUES, Level.NOTE).says == "holds 1 message that made the worker fail"
 
 
 # --- Together -----------------------------------------------------------------------------------------------------------

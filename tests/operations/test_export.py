@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from leads.cli.transport import StorageTransport
+from leads.core.wording import counted
 from leads.operations import export as steps
 from leads.operations.export import Export, export_leads
 from leads.operations.problems import Invalid
@@ -50,7 +51,7 @@ def exported(run: Run, *arguments: str) -> dict[str, dict[str, Any]]:
     done = run("export", "--format", "jsonl", *arguments)
     assert done.status == 0
     lines = [json.loads(line) for line in done.out.splitlines()]
-    assert done.err == f"{len(lines)} leads\n"
+    assert done.err == f"{counted(len(lines), 'lead')}\n"
     return {line["lead_id"]: line for line in lines}
 
 

@@ -81,8 +81,8 @@ def test_a_row_that_can_not_be_read_ends_no_list_tick_or_export(
         *("lead", "undelivered lead", "connection", "alarm", "note of an empty body", "month of an offer"),
     }
     found = [one.says for one in examine_deployment(pipeline.app, Nothing()).findings if one.level is Level.WRONG]
-    assert [says for says in found if "1 rows (lead) can't be read by this release" in says]
-    assert [says for says in found if "1 rows (connection) can't be read by this release" in says]
+    assert [says for says in found if "1 row (lead) can't be read by this release" in says]
+    assert [says for says in found if "1 row (connection) can't be read by this release" in says]
 
 
 def test_a_lead_whose_row_can_not_be_read_waits_for_the_release_that_wrote_it(

@@ -509,7 +509,7 @@ def test_reconcile_tells_what_arrived_and_is_not_delivered(
     ran = run("reconcile", csv_file([a_row(at=routed.clock.now())]), "--map", "Created date=created_time")
     assert ran.status == 5
     assert ran.out.splitlines()[1].split() == ["row", "2", lead, "dead_letter"]
-    assert ran.out.splitlines()[-1] == "1 rows: 0 never arrived, 1 known already (1 of them not delivered)"
+    assert ran.out.splitlines()[-1] == "1 row: 0 never arrived, 1 known already (1 of them not delivered)"
 
 
 def test_reconcile_knows_what_was_dealt_with_when_the_leads_own_row_is_gone(
