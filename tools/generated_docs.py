@@ -6,7 +6,6 @@ python -m tools.generated_docs --check   only check; exit status 1 if a document
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -36,11 +35,9 @@ def _end(alarm: Event) -> str:
 
 def events() -> str:
     """The table of log events that are no alarm and end none."""
-    rows = ["| Event | Level | Means | Fields |", "|---|---|---|---|"]
+    rows = ["| Event | Means | Fields |", "|---|---|---|"]
     in_alarms = ALARMS | {alarm.ended_by for alarm in ALARMS}
-    for event in (each for each in Event if each not in in_alarms):
-        level = "warning" if event.level == logging.WARNING else ""
-        rows.append(f"| `{event}` | {level} | {event.meaning} | {_fields(event)} |")
+    rows += [f"| `{event}` | {event.meaning} | {_fields(event)} |" for event in Event if event not in in_alarms]
     return "\n".join(rows)
 
 
