@@ -204,13 +204,13 @@ def compile_tree(python: str, tree: Path) -> None:
 
 
 def write_zip(tree: Path, archive: Path) -> None:
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as written:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as written:
         for path in sorted(path for path in tree.rglob("*") if path.is_file()):
             entry = zipfile.ZipInfo(path.relative_to(tree).as_posix(), EPOCH)
             entry.external_attr = 0o100644 << 16
             entry.create_system = 3  # Unix, wherever it is made
             entry.compress_type = zipfile.ZIP_DEFLATED
-            written.writestr(entry, path.read_bytes(), compresslevel=9)
+            written.writestr(entry, path.read_bytes())
 
 
 if __name__ == "__main__":
