@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -15,10 +16,12 @@ from leads.ledger.queries import Arrival, arrivals, newest
 from leads.offers.model import Offer
 from leads.pipeline import importing, replay
 from leads.privacy import retention
+from tests.support.dying import dies_after
 from tests.support.leftovers import leftovers
 from tests.support.logs import logged
+from tests.support.memory import memory_account
 from tests.support.pipeline import Pipeline, TestClock, a_lead, crm
-from tests.support.proxy import Break, Proxy, Request, Rule
+from tests.support.proxy import Proxy
 from tests.support.vendor import REJECTED, Vendor
 
 VALUES = ("ada@example.com", "O'Neil", "16175555555", "Example Works", "Please call")
@@ -194,43 +197,20 @@ def test_a_large_ledger_is_gone_through_a_part_at_a_time(
     assert left(fresh_storage) == []
 
 
-class _DieAt(Rule):
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self.seen = 0
-
-    def before(self, request: Request) -> Break | None:
-        self.seen += 1
-        return Break() if self.seen > self._number else None
-
-
-def test_killed_at_any_request_the_next_tick_ends_it(
-    _unused_accounts: Iterator[str], monkeypatch: pytest.MonkeyPatch, vendor: Vendor
-) -> None:
+def test_killed_after_any_change_the_next_tick_ends_it(monkeypatch: pytest.MonkeyPatch, vendor: Vendor) -> None:
     clock = TestClock(datetime.now(UTC).replace(minute=33, second=0, microsecond=0))
-    number = 0
-    while True:
-        number += 4
-        storage = next(_unused_accounts)
-        many(Pipeline(storage, monkeypatch, clock), vendor, 5)
-        clock.time += timedelta(days=91)
-        rule = _DieAt(number)
-        with Proxy(storage) as proxy:
-            dying = Pipeline(proxy.connection_string, monkeypatch, clock)
-            offers = dying.app.offers.all()
-            proxy.rule = rule
-            died = False
-            try:
-                swept(dying, offers)
-            except Exception:
-                died = True
-        again = Pipeline(storage, monkeypatch, clock)
-        swept(again, again.app.offers.all())
-        assert left(storage) == [], f"killed at request {number}"
-        assert len(again.app.ledger.table.query("emptied_at ge datetime'2000-01-01T00:00:00Z'")) == 5
+    for number in count(1):
+        with memory_account() as storage:
+            many(Pipeline(storage, monkeypatch, clock), vendor, 5)
+            clock.time += timedelta(days=91)
+            dying, again = (Pipeline(storage, monkeypatch, clock) for _ in range(2))
+            died = dies_after(number, lambda: swept(dying, dying.app.offers.all()))  # noqa: B023
+            swept(again, again.app.offers.all())
+            assert left(storage) == [], f"killed after change {number}"
+            assert len(again.app.ledger.table.query("emptied_at ge datetime'2000-01-01T00:00:00Z'")) == 5
         if not died:
             break
-    assert number > 12
+    assert number > 3
 
 
 def test_two_at_once_do_no_harm(pipeline: Pipeline, second: Pipeline, vendor: Vendor, fresh_storage: str) -> None:
