@@ -25,8 +25,8 @@ from leads.operations.replay import ReplayLead, ReplayOptions, replay_lead
 from leads.pipeline.intake import KeptUnreadable
 from leads.platform.events import Event
 from tests.support.command_line import Run
-from tests.support.pipeline import Pipeline, a_lead, crm
-from tests.support.vendor import DELIVERED, REJECTED, UNKNOWN, Vendor
+from tests.support.pipeline import Pipeline, a_lead, crm, rejected
+from tests.support.vendor import REJECTED, UNKNOWN, Vendor
 
 
 def dismiss(pipeline: Pipeline, lead_id: str, note: str = "a competitor's test", **how: Any) -> DismissedLead:
@@ -43,14 +43,6 @@ def many(pipeline: Pipeline, **wanted: Any) -> list[DismissedMany]:
         steps.append(pipeline.ask(dismiss_leads, which))
         after = steps[-1].next
     return steps
-
-
-def rejected(pipeline: Pipeline, vendor: Vendor, *bodies: dict[str, Any]) -> list[str]:
-    """Leads that the vendor has refused. From now on the vendor accepts leads."""
-    vendor.answers(*[REJECTED] * len(bodies), DELIVERED)
-    leads = [pipeline.post(body) for body in bodies]
-    pipeline.run()
-    return leads
 
 
 def alarms(pipeline: Pipeline) -> list[Event]:

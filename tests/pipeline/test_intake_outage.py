@@ -21,6 +21,7 @@ from leads.core.identity import is_lead_id
 from leads.core.lead_parsing import parse_body, parse_kept
 from leads.core.messages import decode
 from leads.core.states import State
+from leads.ledger.queries import todo
 from leads.pipeline import http
 from leads.pipeline.http import ABOUT_INTAKE, answer_intake
 from leads.pipeline.intake import MAX_BODY_BYTES, accept
@@ -387,7 +388,7 @@ def test_the_address_of_a_leads_state_has_the_apps_own_name(app: App, monkeypatc
     ],
 )
 def test_what_can_not_be_read_is_kept_first_and_then_answered_with_the_field_and_its_id(
-    app: App, body: bytes, status: int, field: str
+    app: App, body: bytes, status: int, field: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     answered, problem, response = posted(body)
     assert (answered, response.mimetype) == (status, "application/problem+json")
@@ -400,6 +401,8 @@ def test_what_can_not_be_read_is_kept_first_and_then_answered_with_the_field_and
     record = app.ledger.read(problem["lead_id"])
     assert record is not None
     assert record.state is State.UNREADABLE
+    assert [item.lead_id for item in todo(app.ledger, State.UNREADABLE)] == [record.lead_id]
+    assert logged(caplog, "lead_unreadable")
     assert record.deliveries[""].reason == problem["detail"]
     assert app.ledger.body(problem["lead_id"]) == body
     assert app.queue.depth() == 0

@@ -27,7 +27,7 @@ from leads.operations.replay import (
 from leads.operations.wire import read_json
 from leads.pipeline.intake import KeptUnreadable
 from tests.support.command_line import Run, one_line
-from tests.support.pipeline import Killed, Pipeline, a_lead, crm
+from tests.support.pipeline import Killed, Pipeline, a_lead, crm, rejected
 from tests.support.vendor import DELIVERED, REJECTED, RETRY, UNKNOWN, Vendor
 
 
@@ -41,15 +41,6 @@ def many(pipeline: Pipeline, **wanted: Any) -> list[ReplayedMany]:
     while (place := steps[-1].next) is not None:
         steps.append(pipeline.ask(replay_leads, BulkReplayFilter.model_validate({**wanted, "after": place})))
     return steps
-
-
-def rejected(pipeline: Pipeline, vendor: Vendor, *bodies: dict[str, Any]) -> list[str]:
-    """Leads that the vendor has refused. From now on the vendor accepts leads."""
-    vendor.answers(*[REJECTED] * len(bodies), DELIVERED)
-    leads = [pipeline.post(body) for body in bodies]
-    pipeline.run()
-    assert all(pipeline.record(lead).state is State.DEAD_LETTER for lead in leads)
-    return leads
 
 
 # One lead

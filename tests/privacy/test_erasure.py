@@ -38,6 +38,7 @@ from tests.support.dying import dies_after
 from tests.support.leftovers import leftovers
 from tests.support.logs import logged
 from tests.support.memory import account_at, memory_account
+from tests.support.memory.account import MemoryAccount
 from tests.support.pipeline import Pipeline, TestClock, a_lead, crm
 from tests.support.vendor import REJECTED, RETRY, Call, Vendor
 
@@ -489,6 +490,7 @@ def test_killed_after_any_change_and_run_again_it_ends_the_same(
             again = Pipeline(storage, monkeypatch, clock)
             report = erase(again)
             clock.time += timedelta(minutes=1)
+            assert isinstance(account, MemoryAccount)
             account.now = clock.now  # the message of a dead worker comes back
             again.run()
             assert again.queue.depth() == 0

@@ -33,6 +33,7 @@ from leads.platform.storage import LEADS_QUEUE, Queue, Storage
 from leads.platform.table_format import keys_beginning
 from leads.watch import tick
 from leads.watch.poison import poison_step
+from tests.support.vendor import DELIVERED, REJECTED, Vendor
 
 LEAD: dict[str, Any] = {
     "UserDetails": {
@@ -204,6 +205,15 @@ def deliver(pipeline: Pipeline, action: str = "INS", email: str = EMAIL, **chang
     lead = pipeline.post(a_lead(email, action, **changes))
     pipeline.run()
     return lead
+
+
+def rejected(pipeline: Pipeline, vendor: Vendor, *bodies: dict[str, Any]) -> list[str]:
+    """Leads that the vendor has refused. From now on the vendor accepts leads."""
+    vendor.answers(*[REJECTED] * len(bodies), DELIVERED)
+    leads = [pipeline.post(body) for body in bodies]
+    pipeline.run()
+    assert all(pipeline.record(lead).state is State.DEAD_LETTER for lead in leads)
+    return leads
 
 
 def state(pipeline: Pipeline, lead: str) -> State:
