@@ -17,7 +17,7 @@ from leads.cli.completion import destination_types
 from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.offers import compare, group, save_all, show_plans, stored_offer
 from leads.cli.output import print_line, value_of
-from leads.cli.prompts import OfferId, ask
+from leads.cli.prompts import OfferId, ask, target_of
 from leads.cli.settings import Setting, settings_of
 from leads.core.problems import problem_of_field
 from leads.offers.model import DestinationConfig, InvalidOffer, Offer, problem_of_id
@@ -140,7 +140,7 @@ class Dialogue:
         planned = compare(offer, stored)
         print_line("")
         show_plans([planned])
-        if planned.verb != "unchanged" and not self._wants(None, "Save it?"):
+        if planned.verb != "unchanged" and not self._wants(None, f"{target_of(self.context)}: Save it?"):
             print_line("Nothing was saved.")
             return DONE
         status = save_all(self.context, [planned])

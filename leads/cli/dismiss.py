@@ -8,7 +8,7 @@ from leads.cli.completion import states
 from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.lead_id import OneLead, is_for_one, whole_id
 from leads.cli.output import print_line, print_table
-from leads.cli.prompts import ask, confirm, from_flags, nothing_found
+from leads.cli.prompts import ask, confirm_change, from_flags, nothing_found
 from leads.cli.shapes import ListShape, Shape, columns_of, print_list
 from leads.cli.steps import (
     After,
@@ -73,7 +73,7 @@ def dismiss(
         )
         return _one(context, DismissLead(lead_id=whole_id(context, lead_id), dismissal=how), shape)
     which = from_flags(BulkDismissalFilter, **many, note=note, destination=to, state=state, dry_run=dry_run)
-    if not (dry_run or yes) and not confirm("Dismiss these leads? (--dry-run shows them)"):
+    if not (dry_run or yes) and not confirm_change(context, "Dismiss these leads? (--dry-run shows them)"):
         return DONE
     return _many(context, which, after, shape)
 

@@ -11,7 +11,7 @@ from leads.cli.completion import destination_types
 from leads.cli.exits import CHANGED_BY_OTHERS, DONE, NEEDS_A_PERSON
 from leads.cli.files import STANDARD_INPUT, read_offers
 from leads.cli.output import print_json, print_line, print_table, time_of, value_of
-from leads.cli.prompts import OfferId, ask, confirm
+from leads.cli.prompts import OfferId, ask, confirm_change
 from leads.cli.settings import Setting, settings_of
 from leads.cli.shapes import Command, ListShape, Shape, columns_of, print_list
 from leads.cli.steps import Yes
@@ -239,7 +239,7 @@ def offers_apply(
         return DONE
     if dry_run:
         return NEEDS_A_PERSON
-    if not yes and not confirm("Save this?", from_standard_input=file == STANDARD_INPUT):
+    if not yes and not confirm_change(context, "Save this?", from_standard_input=file == STANDARD_INPUT):
         print_line("Nothing was saved.")
         return DONE
     return save_all(context, to_do)
@@ -256,7 +256,7 @@ def offers_remove(context: typer.Context, offer_id: OfferId, yes: Yes = False) -
     except (Unreadable, UnreadableOffer):
         etag = ""
     _print_waiting(context, [offer_id])
-    if not yes and not confirm(f"Remove the offer {offer_id}?"):
+    if not yes and not confirm_change(context, f"Remove the offer {offer_id}?"):
         print_line("Nothing was removed.")
         return DONE
     return save_all(context, [Planned(offer_id, None, etag)])

@@ -10,7 +10,7 @@ import typer
 
 from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.output import print_json, print_line, print_table
-from leads.cli.prompts import confirm
+from leads.cli.prompts import confirm_change
 from leads.cli.shapes import AnswerShape, OneShape
 from leads.cli.steps import After, DryRun, Yes, in_steps, show_progress
 from leads.operations.people import (
@@ -59,7 +59,7 @@ def erase(
     after an interruption.
     """
     email = _address()
-    if not (dry_run or yes) and not confirm("Erase all data about this address permanently?"):
+    if not (dry_run or yes) and not confirm_change(context, "Erase all data about this address permanently?"):
         raise typer.Abort
     trails: list[ErasureEntry] = []
     handed_over: list[HandedOver] = []

@@ -42,6 +42,16 @@ def _shown(value: object) -> str:
     return utc(value) if isinstance(value, datetime) else str(value)
 
 
+def confirm_change(context: typer.Context, question: str, *, from_standard_input: bool = False) -> bool:
+    """As `confirm`, and names the app or storage that the command changes: a person may have chosen another one before."""
+    return confirm(f"{target_of(context)}: {question}", from_standard_input=from_standard_input)
+
+
+def target_of(context: typer.Context) -> str:
+    transport: Transport = context.obj
+    return transport.target
+
+
 def confirm(question: str, *, from_standard_input: bool = False) -> bool:
     """Ask at the terminal; Enter alone means no. Raises `Invalid`, which names the flag --yes, without a terminal."""
     if from_standard_input or not sys.stdin.isatty():

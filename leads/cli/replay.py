@@ -10,7 +10,7 @@ from leads.cli.exits import DONE, NEEDS_A_PERSON
 from leads.cli.files import read_bytes
 from leads.cli.lead_id import OneLead, is_for_one, whole_id
 from leads.cli.output import print_line, print_table
-from leads.cli.prompts import ask, confirm, from_flags, nothing_found
+from leads.cli.prompts import ask, confirm_change, from_flags, nothing_found
 from leads.cli.shapes import ListShape, Shape, columns_of, print_list
 from leads.cli.steps import (
     After,
@@ -94,7 +94,7 @@ def replay(
         how = ReplayOptions.model_validate({**again, **_correction(fields, lead)})
         return _one(context, whole_id(context, lead_id), how, shape)
     which = from_flags(BulkReplayFilter, **many, destination=to, state=state, dry_run=dry_run)
-    if not (dry_run or yes) and not confirm("Send these leads again? (--dry-run shows them)"):
+    if not (dry_run or yes) and not confirm_change(context, "Send these leads again? (--dry-run shows them)"):
         return DONE
     return _many(context, which, after, shape)
 

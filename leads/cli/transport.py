@@ -45,6 +45,10 @@ class Transport(Protocol):
     """Carries out operations."""
 
     @property
+    def target(self) -> str:
+        """What the operations change, in words."""
+
+    @property
     def is_at_hand(self) -> bool:
         """Whether an operation can run without asking a person or another program for credentials."""
 
@@ -55,6 +59,7 @@ class Transport(Protocol):
 class StorageTransport:
     """Uses the storage account, with the person's Azure login or a connection string."""
 
+    target = "the storage that LeadsStorage names"
     is_at_hand = True
 
     def __init__(self, *, hurried: bool = False) -> None:
@@ -96,6 +101,10 @@ class HttpTransport:
                 f"{self.url} answers in an unknown format; check the address, and that both have the same release"
             ) from None
         return found
+
+    @property
+    def target(self) -> str:
+        return self.url
 
     @property
     def is_at_hand(self) -> bool:

@@ -54,7 +54,11 @@ def test_an_offer_is_removed_only_after_a_word_about_its_waiting_leads_and_a_yes
     assert (refused.status, refused.err.splitlines()[0].casefold()) == (2, told.casefold())
     assert refused.err.splitlines()[1].startswith("error: --yes: is needed")
     with terminal_with("offers", "remove", "contoso.crm") as terminal:
-        terminal.answer(told, ("Remove the offer contoso.crm? [y/N]: ", ""), "Nothing was removed.")
+        terminal.answer(
+            told,
+            ("the storage that LeadsStorage names: Remove the offer contoso.crm? [y/N]: ", ""),
+            "Nothing was removed.",
+        )
         assert terminal.end() == 0
     assert run("offers", "show", "contoso.crm").status == 0
     assert run("offers", "remove", "contoso.crm", "-y").status == 0

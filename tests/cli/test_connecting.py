@@ -96,7 +96,10 @@ def test_an_id_that_no_address_can_name_is_refused_wherever_it_is_written(
 def test_without_a_terminal_and_without_the_flag_nothing_is_saved(run: Run, written: Write, pipeline: Pipeline) -> None:
     refused = run("offers", "apply", written(OFFER))
     assert (refused.status, refused.out) == (2, "contoso.crm: create\n")
-    assert refused.err == "error: --yes: is needed, because this is not a terminal: Save this?\n"
+    assert (
+        refused.err
+        == "error: --yes: is needed, because this is not a terminal: the storage that LeadsStorage names: Save this?\n"
+    )
     assert titles(pipeline) == {}
 
 
@@ -134,7 +137,9 @@ def test_at_a_terminal_the_difference_is_asked_about(
     file = written(OFFER)
     for answer, saved in (("", "Nothing was saved."), ("y", "contoso.crm: created")):
         with terminal_with("offers", "apply", file) as terminal:
-            terminal.answer(("contoso.crm: create\nSave this? [y/N]: ", answer), saved)
+            terminal.answer(
+                ("contoso.crm: create\nthe storage that LeadsStorage names: Save this? [y/N]: ", answer), saved
+            )
             assert terminal.end() == 0
     assert titles(pipeline) == {"contoso.crm": ["Contoso CRM"]}
 
@@ -179,7 +184,7 @@ def test_the_dialogue_asks_checks_saves_and_tries(pipeline: Pipeline, terminal_w
             ("table_service_uri (Enter: none): ", ""),
             ("Check whether it is usable? [Y/n]: ", "y"),
             "usable",
-            ("contoso.crm: create\nSave it? [Y/n]: ", "y"),
+            ("contoso.crm: create\nthe storage that LeadsStorage names: Save it? [Y/n]: ", "y"),
             ("contoso.crm: created\nSend a test lead? [Y/n]: ", "y"),
             "accepted as ",
             "table: delivered (created)",
@@ -265,7 +270,7 @@ def test_every_type_is_connected_by_its_own_questions(
                 terminal.wait_for(reference)
         terminal.answer(
             ("Check whether it is usable? [Y/n]: ", "n"),
-            ("contoso.crm: create\nSave it? [Y/n]: ", "y"),
+            ("contoso.crm: create\nthe storage that LeadsStorage names: Save it? [Y/n]: ", "y"),
             ("contoso.crm: created\nSend a test lead? [Y/n]: ", "n"),
         )
         assert terminal.end() == 0

@@ -103,7 +103,10 @@ def test_a_person_is_asked_for_the_address_and_whether_they_mean_it(
     lead: str, terminal_with: AtATerminal, pipeline: Pipeline
 ) -> None:
     with terminal_with("erase") as terminal:
-        terminal.answer(("E-mail address: ", EMAIL), ("Erase all data about this address permanently? [y/N]: ", "n"))
+        terminal.answer(
+            ("E-mail address: ", EMAIL),
+            ("the storage that LeadsStorage names: Erase all data about this address permanently? [y/N]: ", "n"),
+        )
         assert terminal.end() == 130
     assert pipeline.record(lead).lead is not None
     with terminal_with("erase") as terminal:

@@ -166,7 +166,7 @@ def test_who_is_second_over_http_is_told_as_well(app: RunningApp, directly: Run,
     settings = {KEY_VARIABLE: app.host.function_keys["manage"]}
     arguments = ("--app", app.host.base_url, "offers", "apply", str(file))
     with at_a_terminal(*arguments, environment=settings) as terminal:
-        terminal.wait_for('titles: ["Theirs"] -> ["Ours"]\nSave this? [y/N]: ')
+        terminal.wait_for(f'titles: ["Theirs"] -> ["Ours"]\n{app.host.base_url}: Save this? [y/N]: ')
         theirs.write_text(json.dumps(OFFER | {"titles": ["Theirs", "too"]}))
         directly("offers", "set", str(theirs))
         terminal.type("y")

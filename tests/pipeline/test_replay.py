@@ -477,8 +477,8 @@ def test_the_shell_tells_what_it_does(run: Run, routed: Pipeline, vendor: Vendor
     assert one_line(run("replay"), 2).startswith("LEAD: is missing; or say which leads, with --offer")
     assert one_line(run("replay", "--offer", "x", "--yes", "--after", "x"), 2).startswith("after: is not the next")
     assert (
-        one_line(run("replay", "--offer", "contoso.crm"), 2)
-        == "--yes: is needed, because this is not a terminal: Send these leads again? (--dry-run shows them)"
+        one_line(run("replay", "--offer", "contoso.crm"), 2) == "--yes: is needed, because this is not a terminal: "
+        "the storage that LeadsStorage names: Send these leads again? (--dry-run shows them)"
     )
     assert one_line(run("replay", second, "--offer", "x"), 2) == "--offer: is for many leads; leave it or LEAD out"
     assert one_line(run("replay", "--force", "--offer", "x"), 2).startswith("LEAD: is missing")
