@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
+from leads.core import clock
+from leads.core.identity import new_lead_id
+from leads.core.lead import Stage
+from leads.core.lead_parsing import parse_body
+from leads.core.states import State
+from leads.ledger.rows import Delivery, LeadRecord, lead_entity
 from leads.offers.model import read_offer
+from leads.platform.storage import Operation, replacing
 from tests.e2e.conftest import app_on
 from tests.support.pipeline import a_lead, crm
 from tests.support.running_app import PERSONAL_DATA_OVER_HTTP, TARGET, RunningApp, running_app
@@ -30,6 +41,9 @@ NUMBERS = count()
 OFFER = "contoso.crm"
 SCRIPT = "<script>window.hacked = 1</script>"
 FROM_RIGHT_TO_LEFT = "ليلى حداد"
+Look = tuple[int, Literal["dark", "light"]]
+NARROW_AND_DARK: Look = (360, "dark")
+WIDE_AND_LIGHT: Look = (2560, "light")
 
 expect.set_options(timeout=MILLISECONDS)
 
@@ -75,9 +89,35 @@ class Visit:
 
     def accessible(self) -> None:
         """axe-core finds nothing wrong with what is shown."""
-        self.page.evaluate(AXE)
+        if not self.page.evaluate("'axe' in window"):
+            self.page.evaluate(AXE)
         run = "axe.run().then(({ violations }) => ({ found: violations.map(({ id, nodes }) => [id, nodes[0].html]) }))"
         assert self.page.wait_for_function(run).json_value() == {"found": []}
+
+    def accessible_and_fits(self) -> None:
+        """The page that is shown, in a narrow dark window and in a wide light one."""
+        for width, scheme in NARROW_AND_DARK, WIDE_AND_LIGHT:
+            self.page.set_viewport_size({"width": width, "height": 900})
+            self.page.emulate_media(color_scheme=scheme)
+            self.accessible()
+            assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (self.page.url, width)
+
+
+def put_delivered_leads(storage: str, number: int) -> None:
+    """Rows of so many delivered leads, the newest a minute old."""
+    table, lead, now = app_on(storage).ledger.table, parse_body(json.dumps(a_lead()).encode()), clock.now()
+    rows = defaultdict(list)
+    for each in range(number):
+        at = now - timedelta(seconds=60 + 2 * each)
+        record = LeadRecord(new_lead_id(at, lead), at, lead, offer=OFFER, stage=Stage.INITIAL_INTEREST)
+        record.deliveries["crm"] = Delivery("crm", state=State.DELIVERED)
+        entity = lead_entity(record, whole=True)
+        rows[entity["PartitionKey"]].append(entity)
+    for of_partition in rows.values():
+        for first in range(0, len(of_partition), 100):
+            part = of_partition[first : first + 100]
+            operations: list[Operation] = [("upsert", entity, replacing()) for entity in part]
+            table.write(operations)
 
 
 @pytest.fixture(autouse=True)
@@ -144,15 +184,26 @@ def lead(app: RunningApp, healthy: None) -> str:
     return lead_id
 
 
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
+@pytest.fixture(scope="module")
+def profile(browser: Browser) -> Iterator[BrowserContext]:
+    """What the tabs of a module share: a cache, and a first tab that keeps it warm."""
     made = browser.new_context(
         viewport={"width": 1280, "height": 900}, timezone_id="America/New_York", reduced_motion="reduce"
     )
     made.set_default_timeout(MILLISECONDS)
     made.add_init_script(TELL_OF_VIOLATIONS)
+    made.new_page()
     yield made
     made.close()
+
+
+@pytest.fixture
+def context(profile: BrowserContext) -> Iterator[BrowserContext]:
+    """The tabs and intercepted requests of a test end with it."""
+    yield profile
+    profile.unroute_all()
+    for page in profile.pages[1:]:
+        page.close()
 
 
 @pytest.fixture

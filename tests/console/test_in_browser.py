@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from leads.operations.status import latency
-from tests.console.conftest import FROM_RIGHT_TO_LEFT, OFFER, SCRIPT, Visit
+from tests.console.conftest import FROM_RIGHT_TO_LEFT, OFFER, SCRIPT, Visit, put_delivered_leads
 from tests.support.pipeline import a_lead
 from tests.support.running_app import RunningApp
 from tests.support.vendor import REJECTED, Vendor
@@ -88,11 +88,9 @@ def test_each_key_opens_the_pages_of_its_level(visit: Visit, app: RunningApp, le
     expect(visit.page.get_by_role("button", name="Show what the customer said")).to_have_count(0)
 
 
-def test_an_address_that_changes_while_the_page_is_being_drawn_is_followed(
-    visit: Visit, context: BrowserContext
-) -> None:
+def test_an_address_that_changes_while_the_page_is_being_drawn_is_followed(visit: Visit) -> None:
     """The address may change between the first drawing and the listener."""
-    context.add_init_script("""
+    visit.page.add_init_script("""
         const listen = window.addEventListener;
         window.addEventListener = (name, ...rest) => {
           const drawn = document.querySelector("h1")?.textContent;
@@ -315,10 +313,8 @@ def test_leads_are_filtered_in_the_address_which_can_be_shared_and_gone_back_to(
     expect(other.page.get_by_label("Stage")).to_have_value("initial_interest")
 
 
-def test_no_page_asks_for_all_leads(visit: Visit, app: RunningApp) -> None:
-    ids = [app.post(a_lead(f"{number}@example.com")).json()["lead_id"] for number in range(52)]
-    for lead_id in ids:
-        app.wait_for(lead_id, "delivered")
+def test_no_page_asks_for_all_leads(visit: Visit, shared_storage: str) -> None:
+    put_delivered_leads(shared_storage, 52)
     visit.enter("#/leads?since=1h")
     rows = visit.page.get_by_role("table", name="Leads").get_by_role("row")
     expect(rows).to_have_count(51)  # with the heads
@@ -439,22 +435,15 @@ def test_a_problem_of_the_app_is_shown(visit: Visit) -> None:
 # --- For everybody ---
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light"), (2560, "dark")])
-def test_each_page_is_accessible_and_fits(
-    visit: Visit, app: RunningApp, lead: str, numbers: None, width: int, scheme: Any
-) -> None:
-    visit.page.set_viewport_size({"width": width, "height": 900})
-    visit.page.emulate_media(color_scheme=scheme)
+def test_each_page_is_accessible_and_fits(visit: Visit, lead: str, numbers: None) -> None:
     visit.enter()
     for name in ("Overview", "Connections", "Leads"):
         visit.go_to(name)
         expect(visit.page.get_by_role("table").first).to_be_visible()
-        visit.accessible()
-        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width, name
+        visit.accessible_and_fits()
     visit.open(f"#/leads/{lead}")
     expect(visit.page.get_by_role("table", name="Attempts: crm")).to_be_visible()
-    visit.accessible()
-    assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+    visit.accessible_and_fits()
 
 
 def test_the_keyboard_alone_will_do(visit: Visit, lead: str) -> None:

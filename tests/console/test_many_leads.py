@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections import defaultdict
-from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import expect
 
-from leads.core import clock
-from leads.core.identity import new_lead_id
-from leads.core.lead import Stage
-from leads.core.lead_parsing import parse_body
-from leads.core.states import State
-from leads.ledger.rows import Delivery, LeadRecord, lead_entity
-from leads.platform.storage import Operation, replacing
-from tests.console.conftest import OFFER, Visit
-from tests.e2e.conftest import app_on
-from tests.support.pipeline import a_lead
+from tests.console.conftest import Visit, put_delivered_leads
 from tests.support.running_app import RunningApp
 
 LEADS = 20_000
@@ -28,28 +16,11 @@ SECONDS = 1.0
 """After the click, beside the time that the API takes by itself."""
 
 
-@pytest.fixture
-def many(app: RunningApp, shared_storage: str) -> None:
-    ledger = app_on(shared_storage).ledger
-    lead, now = parse_body(json.dumps(a_lead()).encode()), clock.now()
-    rows = defaultdict(list)
-    for number in range(LEADS):
-        at = now - timedelta(seconds=60 + 2 * number)
-        record = LeadRecord(new_lead_id(at, lead), at, lead, offer=OFFER, stage=Stage.INITIAL_INTEREST)
-        record.deliveries["crm"] = Delivery("crm", state=State.DELIVERED)
-        entity = lead_entity(record, whole=True)
-        rows[entity["PartitionKey"]].append(entity)
-    for of_partition in rows.values():
-        for first in range(0, len(of_partition), 100):
-            part = of_partition[first : first + 100]
-            operations: list[Operation] = [("upsert", entity, replacing()) for entity in part]
-            ledger.table.write(operations)
-
-
 @pytest.mark.real_time
 def test_the_first_of_20000_leads_are_there_within_a_second_of_the_api_s_answer(
-    visit: Visit, app: RunningApp, many: None
+    visit: Visit, app: RunningApp, shared_storage: str
 ) -> None:
+    put_delivered_leads(shared_storage, LEADS)
     visit.enter()
     page, took = visit.page, []
     for _ in range(5):
