@@ -32,7 +32,7 @@ from tools import demo, run
 from tools.core_tools import HTTP
 from tools.demo import TABLE, read_samples
 from tools.host import DEFAULT_PORT, ROOT, RunError
-from tools.journey import stand_ins
+from tools.journey import STAGES, stand_ins
 from tools.run import Announcement, Options, Stop, log_folder, read_options, settings, storage
 
 FACTS: dict[str, str | int] = {"intake_url": "http://127.0.0.1:7071/api/leads", "pid": 1}
@@ -277,3 +277,8 @@ def test_the_journey_goes_through_every_destination_type() -> None:
     with stand_ins() as vendors:
         used = {destination["type"] for destination in vendors.offer["destinations"]}
     assert used == {name for name, module in MODULES.items() if not module.startswith("tests.")}
+
+
+def test_the_tutorial_says_how_many_leads_the_demo_delivers() -> None:
+    delivered = sum(sample.state == "delivered" for sample in read_samples().values()) + len(STAGES)
+    assert f"Result: {delivered} leads are delivered" in (ROOT / "docs/tutorial/first-lead.md").read_text()
