@@ -40,7 +40,7 @@ class Effort:
 
 FULL = Effort()
 TINY = Effort(
-    fewest_rounds=2,
+    fewest_rounds=1,
     most_seconds=0,
     intake_leads=4,
     delivered_leads=12,

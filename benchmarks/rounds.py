@@ -28,10 +28,12 @@ def compare(ours: Measure, floor: Measure, effort: Effort, tell: Callable[[str],
     pairs: list[tuple[Sequence[float], Sequence[float]]] = []
     ends = time.monotonic() + effort.most_seconds
     while True:
-        mine = ours()
-        pairs.append((mine, floor()))
-        base = floor()
-        pairs.append((ours(), base))
+        if len(pairs) % 2 == 0:
+            mine = ours()
+            pairs.append((mine, floor()))
+        else:
+            base = floor()
+            pairs.append((ours(), base))
         compared = [_compared([(mine[i], base[i]) for mine, base in pairs]) for i in range(len(mine))]
         ratios = ", ".join(f"{item.ratio:.3f} ± {item.error:.1%}" for item in compared)
         tell(f"round {len(pairs)}: ratio {ratios}")
@@ -53,6 +55,8 @@ def _compared(pairs: Sequence[tuple[float, float]]) -> Compared:
 
 
 def standard_error(values: Sequence[float]) -> float:
-    """Of the median, from the quartiles, which an outlier does not move: 1.25 · (IQR / 1.35) / √n."""
+    """Of the median, from the quartiles, which an outlier does not move: 1.25 · (IQR / 1.35) / √n. One value says nothing."""
+    if len(values) < 2:
+        return math.inf
     lower, _, upper = quantiles(values, n=4, method="inclusive")
     return 1.25 * (upper - lower) / 1.35 / math.sqrt(len(values))
