@@ -186,11 +186,10 @@ def pipeline(fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
 
 
 @pytest.fixture
-def run(pipeline: Pipeline, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs a command in this process against the pipeline's storage; its words are the arguments."""
     from tests.support.command_line import run_against  # with typer and rich, which most tests do without
 
-    monkeypatch.setenv("XDG_CONFIG_HOME", os.devnull)  # no profiles of a person
     return run_against(capsys)
 
 

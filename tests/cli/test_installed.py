@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import ROOT, Ran, process
+from tests.support.command_line import ROOT, process
 
 ONLY_DEPLOYED = "leads/console/"
 
@@ -19,7 +19,7 @@ ONLY_DEPLOYED = "leads/console/"
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built without the network by the backend that uv itself contains."""
     folder = tmp_path_factory.mktemp("wheel")
-    command = (
+    build = (
         sys.executable,
         "-m",
         "uv",
@@ -31,7 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(folder),
         str(ROOT),
     )
-    subprocess.run([*command], check=True, timeout=300)
+    subprocess.run(build, check=True, timeout=300)
     (built,) = folder.glob("*.whl")
     return built
 
@@ -60,13 +60,11 @@ def test_the_installed_program_runs_from_the_wheel_alone(wheel: Path) -> None:
     code = """
 import sys
 from importlib.metadata import entry_points
-sys.argv[0] = "/usr/local/bin/leads"
 (program,) = entry_points(group="console_scripts", name="leads")
-sys.exit(program.load()())
+for words in ("offers types", "offers connect --help", "import csv --help", "--version"):
+    sys.argv = ["/usr/local/bin/leads", *words.split()]
+    assert program.load()() == 0
 """
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    environment = {"PYTHONPATH": str(wheel)}
-    installed = ("-P", "-c", code)
-    assert process("--version", environment=environment, python=installed) == Ran(0, f"leads {version}\n", "")
-    for words in (("offers", "types"), ("offers", "connect", "--help"), ("import", "csv", "--help")):
-        assert process(*words, environment=environment, python=installed).status == 0
+    ran = process(environment={"PYTHONPATH": str(wheel)}, python=("-P", "-c", code))
+    assert (ran.status, ran.err, ran.out.splitlines()[-1]) == (0, "", f"leads {version}")

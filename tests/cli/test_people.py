@@ -15,7 +15,7 @@ from leads.core.states import State
 from leads.ledger.queries import newest
 from tests.chaos.every_request import KillAt, Way
 from tests.cli.conftest import AtATerminal
-from tests.support.command_line import Ran, Run, one_line, process
+from tests.support.command_line import Ran, Run, one_line
 from tests.support.killed_command import is_killed
 from tests.support.leftovers import leftovers
 from tests.support.pipeline import Pipeline, a_lead, crm
@@ -129,7 +129,7 @@ def test_access_prints_one_json_document(run_with: Run, lead: str, monkeypatch: 
 @pytest.mark.storage("azurite")
 @pytest.mark.parametrize(("number", "way"), [(4, "before"), (39, "after")], ids=["at the beginning", "at the end"])
 def test_killed_and_run_again_it_says_the_same_and_nothing_is_left(
-    routed: Pipeline, vendor: Vendor, fresh_storage: str, number: int, way: Way
+    run_with: Run, routed: Pipeline, vendor: Vendor, fresh_storage: str, number: int, way: Way
 ) -> None:
     sent = routed.post(a_lead(EMAIL))
     routed.run()
@@ -137,7 +137,7 @@ def test_killed_and_run_again_it_says_the_same_and_nothing_is_left(
     unrouted = routed.post(a_lead(EMAIL, OfferTitle="Nobody's"))
     routed.run()
     assert is_killed(fresh_storage, KillAt(number, way, "number"), "erase", "--yes", typed=EMAIL)
-    again = process("erase", "--yes", "--json", environment={"LeadsStorage": fresh_storage}, typed=EMAIL)
+    again = run_with(EMAIL, "erase", "--yes", "--json")
     assert again.status == 5
     report = json.loads(again.out)
     assert [(one["lead_id"], one["certain"]) for one in report["handed_over"]] == [(sent, True)]

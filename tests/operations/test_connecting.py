@@ -34,7 +34,7 @@ from leads.operations.validation import (
     validate_destination,
     validate_offer,
 )
-from tests.fakes.tls import make_authority
+from tests.fakes.tls import Authority
 from tests.fakes.webhook import Receiver
 from tests.support.pipeline import Pipeline, a_lead, crm, pipeline_over_tls
 from tests.support.vendor import RETRY, Vendor
@@ -114,8 +114,7 @@ def test_a_wrong_secret_reference_is_an_answer_that_says_what_to_change(
 
 
 @pytest.fixture
-def receiver(tmp_path: Any, fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    authority = make_authority(tmp_path)
+def receiver(authority: Authority, fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     monkeypatch.setenv("LEADS_SECRET_HOOK", "whsec_" + "c2VjcmV0" * 4)
     with Receiver(authority, ["whsec_" + "c2VjcmV0" * 4]) as running:
         yield running
@@ -145,10 +144,9 @@ def test_a_fault_in_a_check_is_its_answer_alone(
 
 
 def test_a_validation_reads_secrets_again_and_does_not_touch_deliveries(
-    fresh_storage: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    fresh_storage: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A valid old token or a cached secret proves nothing about the present configuration."""
-    authority = make_authority(tmp_path)
     secret = "whsec_" + "c2VjcmV0" * 4
     with Receiver(authority, [secret]) as receiver:
         pipeline = pipeline_over_tls(fresh_storage, authority.bundle, monkeypatch)

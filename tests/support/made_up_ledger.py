@@ -1,6 +1,6 @@
-"""Exports a ledger that is made up as it is read, and prints the most memory that the process has taken, in KiB:
+"""Exports ledgers that are made up as they are read, and prints after each the most memory that the process has taken, in KiB:
 
-python -m tests.support.made_up_ledger LEADS FILE
+python -m tests.support.made_up_ledger FOLDER LEADS …
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class MadeUpRows:
         record = LeadRecord(new_lead_id(NOW, lead), NOW, lead, offer="contoso.crm", deliveries=deliveries)
         self._row = lead_entity(record, whole=True)
 
-    def pages(self, _: Table, condition: str, *, page_size: int, **__: Any) -> Iterator[list[TableEntity]]:
+    def pages(self, condition: str, *, page_size: int, **__: Any) -> Iterator[list[TableEntity]]:
         partition = re.search(r"PartitionKey eq '(.)'", condition)
         after = re.search(r"RowKey gt 'lead;(\S+)'", condition)
         assert partition
@@ -52,15 +52,15 @@ class MadeUpRows:
         return entity
 
 
-def main(leads: int, file: str) -> int:
-    rows = MadeUpRows(leads // 16)
-    Table.pages = lambda table, condition, **options: rows.pages(table, condition, **options)  # type: ignore[method-assign]
+def main(folder: str, *sizes: str) -> None:
     Table.write = lambda *_, **__: [""]  # type: ignore[method-assign]  # who has exported is noted
     os.environ["LeadsStorage"] = "UseDevelopmentStorage=true"  # noqa: SIM112 - the host's name for it
-    status = cli.main(["export", "--output", file])
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-    return status
+    for size in sizes:
+        rows = MadeUpRows(int(size) // 16)
+        Table.pages = rows.pages  # type: ignore[method-assign, assignment]
+        assert cli.main(["export", "--output", f"{folder}/{size}.csv"]) == 0
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), sys.argv[2]))
+    main(*sys.argv[1:])

@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -19,7 +18,7 @@ from leads.core.identity import customer_hash
 from leads.ledger.transactions import LEDGER_TABLE
 from leads.platform.events import Event
 from tests.fakes.https_server import Response
-from tests.fakes.tls import make_authority
+from tests.fakes.tls import Authority
 from tests.fakes.webhook import Receiver
 from tests.support.account import Account
 from tests.support.markers import found_in
@@ -77,9 +76,8 @@ class Journey:
 
 @pytest.fixture
 def journey(
-    function_app: LoadedApp, fresh_storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    function_app: LoadedApp, fresh_storage: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Journey]:
-    authority = make_authority(tmp_path)
     settings = {
         "LEADS_ALLOWED_NETWORKS": "127.0.0.0/8",
         "LEADS_CA_BUNDLE": authority.bundle,
@@ -176,6 +174,7 @@ def test_of_a_leads_whole_way_only_events_are_logged_and_nothing_leads_back_to_t
     ] == []
 
 
+@pytest.mark.storage("memory")
 def test_timers_that_find_nothing_to_do_log_nothing(journey: Journey) -> None:
     journey.tick_at(1)  # the destinations are asked whether they work
     journey.log.take()

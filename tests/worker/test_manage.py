@@ -22,6 +22,7 @@ from tests.support.pipeline import LEAD, Pipeline, a_lead
 from tests.support.process_app import forget_app
 from tests.worker.conftest import ask_function
 
+pytestmark = pytest.mark.storage("memory")
 OFFER = {"titles": ["Contoso CRM"], "destinations": [{"name": "table", "type": "azure_table"}]}
 Ask = Callable[..., HttpResult]
 
@@ -56,6 +57,7 @@ def test_the_document_of_the_interface_is_served(ask: Ask) -> None:
     assert (answer.json()["openapi"], answer.json()["servers"]) == ("3.1.0", [{"url": "/api/manage"}])
 
 
+@pytest.mark.storage("azurite")
 @pytest.mark.parametrize(
     "offer_id", ["contoso.crm", "*", "a/b.c\\d", "what?#50%.x", "o'neil.crm", "Ünï.cödé 🎈", "a+b & c"]
 )
@@ -74,6 +76,7 @@ def test_an_offer_is_put_read_and_removed_whatever_its_id(ask: Ask, offer_id: st
     problem(ask("DELETE", path), 404, "offer")
 
 
+@pytest.mark.storage("azurite")
 def test_an_etag_guards_against_overwriting_another_persons_change(ask: Ask) -> None:
     first = ask("PUT", "/offers/a.b", OFFER, If_None_Match="*").headers["etag"]
     second = ask("PUT", "/offers/a.b", OFFER | {"titles": ["New"]}, If_Match=first)

@@ -29,6 +29,7 @@ from tests.support.process_app import forget_app
 from tests.worker.conftest import ask_function
 from tests.worker.test_levels import OFFER, path_of_operation
 
+pytestmark = pytest.mark.storage("memory")
 Ask = Callable[..., HttpResult]
 OBJECT_ID = "11111111-2222-3333-4444-555555555555"
 NAME = "Oberfragerin"
