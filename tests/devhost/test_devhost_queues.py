@@ -194,7 +194,7 @@ def test_no_more_than_batch_size_and_threshold_run_at_once(
     for number in range(12):
         # Two messages of the first batch are still in progress when the second batch is received.
         work_queue.send_message(task(f"{number}", seconds=0.2 if number in {2, 3} else 4))
-    start_devhost()
+    start_devhost(env={"PYTHON_THREADPOOL_THREAD_COUNT": "12"})
     recorder.wait_for("ended", 12)
     running = most = 0
     for seen in recorder.events:

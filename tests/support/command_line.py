@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Protocol
@@ -63,8 +63,6 @@ def parse(line: str) -> None:
     words = shlex.split(line, comments=True)
     assert words[:3] == ["python", "-m", "leads"], line
     root = _everything()
-    for command in (root, *(command for _, command in _commands(root))):
-        command.callback = lambda **_: None
     with redirect_stdout(io.StringIO()):
         root.main(args=words[3:], prog_name="python -m leads", standalone_mode=False)
 
@@ -80,11 +78,14 @@ _COMMAND = re.compile(
 )
 
 
+@cache
 def _everything() -> Any:
-    """The program with all its commands imported."""
+    """The program with all its commands imported, none of which does anything."""
     root: Any = typer.main.get_command(cli.commands)
     root.commands = {name: load(name) for name in root.commands}
     root.resolve_command = partial(TyperGroup.resolve_command, root)
+    for command in (root, *(command for _, command in _commands(root))):
+        command.callback = lambda **_: None
     return root
 
 
