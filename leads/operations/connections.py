@@ -170,7 +170,7 @@ def _to_be_changed(views: Iterable[ConnectionView], connection_id: str) -> Conne
     view = _found(views, connection_id)
     if view.type == CEILING:
         raise Invalid(
-            "connection_id: these leads wait for the next day, because of the offer's policy daily_ceiling; raise that ceiling"
+            "connection_id: these leads wait because of the offer's policy daily_ceiling, until there is room; raise that ceiling"
         )
     return view
 

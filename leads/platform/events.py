@@ -248,8 +248,8 @@ class Event(StrEnum):
     )
     OFFER_OVER_CEILING = _Entry(
         "offer_over_ceiling",
-        "More leads of an offer came in one day (UTC) than its policy `daily_ceiling` allows. The leads over the ceiling are "
-        "parked until the next day or until you raise the ceiling.",
+        "More leads of an offer came within 24 hours than its policy `daily_ceiling` allows. The leads over the ceiling are "
+        "parked until there is room again or until you raise the ceiling.",
         "offer ceiling",
         level=logging.ERROR,
         about="offer",

@@ -569,7 +569,7 @@ def test_what_waits_for_a_daily_ceiling_is_shown_while_it_does_and_is_no_connect
     ceiling = found["ceiling"]
     assert ceiling.health.startswith("paused: over the offer's daily ceiling of 1 leads; sending continues at ")
     assert [use.offer for use in ceiling.used_by] == ["contoso.crm"]
-    with pytest.raises(Invalid, match=r"^connection_id: these leads wait for the next day"):
+    with pytest.raises(Invalid, match=r"^connection_id: these leads wait because of the offer's policy daily_ceiling"):
         pipeline.ask(resume_connection, ResumeConnection(connection_id=ceiling.id))
     pipeline.tick()
     assert any(told.startswith("offer_over_ceiling (offer contoso.crm, ") for told in status(pipeline).needs_a_person)
