@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -16,7 +15,7 @@ from leads.destinations.base import CheckResult
 from leads.health.connection import FAILURES_UNTIL_PAUSE, Connection
 from leads.pipeline.delivery import deliver
 from leads.platform import slots
-from tests.support.pipeline import Pipeline, a_lead, crm, text_of
+from tests.support.pipeline import Pipeline, a_lead, at_once, crm, text_of
 from tests.support.recording import Recording
 from tests.support.vendor import DELIVERED, MISCONFIGURED, REJECTED, RETRY, Call, Vendor
 
@@ -343,11 +342,7 @@ def test_two_watches_at_once_send_nothing_twice(routed: Pipeline, second: Pipeli
     vendor.calls.clear()
     for _ in range(4):
         routed.clock.time += timedelta(minutes=1)
-        threads = [threading.Thread(target=instance.watch) for instance in (routed, second)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        at_once(routed.watch, second.watch)
         for instance in (routed, second):
             instance.advance(0)
     routed.advance(120)

@@ -36,7 +36,7 @@ FORBIDDEN = set("/\\#?") | {chr(code) for code in [*range(0x20), *range(0x7F, 0x
 """Characters that keys can't have (Microsoft Learn, "Understanding the Table service data model")."""
 LONGEST_KEY = 512
 
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=25, deadline=None)
 """Fewer examples, because each is slow."""
 
 any_text = wild_text | st.text(st.characters(), max_size=700)

@@ -6,7 +6,6 @@ import json
 import logging
 import socket
 import struct
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -29,7 +28,7 @@ from leads.platform.settings import Settings
 from leads.platform.storage import StorageError
 from tests.support.in_time import in_time
 from tests.support.logs import logged
-from tests.support.pipeline import a_lead, text_of
+from tests.support.pipeline import a_lead, at_once, text_of
 from tests.support.process_app import forget_app
 from tests.support.proxy import Answer, Break, Fault, Proxy, Request, Rule
 from tests.support.tcp import tcp_server
@@ -220,12 +219,8 @@ def test_a_lead_that_could_not_be_stored_is_a_storage_error(outage: str, kind: s
 def test_a_queue_that_does_not_answer_blocks_no_other_request(configured: Callable[[str], App]) -> None:
     with silent() as port:
         configured(at(port))
-        threads = [threading.Thread(target=posted) for _ in range(8)]
         with in_time():
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            at_once(*[posted] * 8)
 
 
 @pytest.mark.parametrize(

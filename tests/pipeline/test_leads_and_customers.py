@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -17,7 +16,7 @@ from leads.ledger.operations import RECENT_AT_MOST, new_customer, with_recent_le
 from leads.ledger.queries import newest, todo
 from leads.pipeline.delivery import deliver
 from leads.pipeline.intake import KeptUnreadable
-from tests.support.pipeline import Killed, Pipeline, a_lead, crm, text_of
+from tests.support.pipeline import Killed, Pipeline, a_lead, at_once, crm, text_of
 from tests.support.vendor import DELIVERED, REJECTED, RETRY, Vendor
 
 # --- Redeliveries, repeats, journeys --------------------------------------------------------------------------------------
@@ -30,11 +29,7 @@ def test_the_same_lead_fifty_times_at_once_is_one_record_and_49_redeliveries(
     with ThreadPoolExecutor(16) as pool:
         leads = list(pool.map(lambda _: routed.post(), range(50)))
     assert len(set(leads)) == 50
-    workers = [threading.Thread(target=instance.run) for instance in (routed, second) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    at_once(*[instance.run for instance in (routed, second) for _ in range(2)])
     for instance in (routed, second):
         for _ in range(3):
             instance.advance(11)
@@ -50,11 +45,7 @@ def test_a_customers_three_stages_at_once_are_one_customer_with_three_stages(
     routed: Pipeline, second: Pipeline, vendor: Vendor
 ) -> None:
     leads = [routed.post(a_lead(action=action)) for action in ("INS", "PLT", "Create")]
-    workers = [threading.Thread(target=instance.run) for instance in (routed, second)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    at_once(routed.run, second.run)
     for instance in (routed, second):
         for _ in range(4):
             instance.advance(11)
@@ -344,15 +335,9 @@ def test_a_lead_whose_destination_was_removed_is_dead_lettered_with_the_reason(
 # --- Policies and `when` ----------------------------------------------------------------------------------------------------
 
 
-def a_test_lead() -> dict[str, object]:
-    mark = "MSFT_TEST_636573304831318844"
-    person = {"FirstName": mark, "LastName": mark, "Email": f"{mark}@test.com", "Company": mark}
-    return a_lead() | {"UserDetails": person, "OfferTitle": "Contoso CRM"}
-
-
 def test_test_leads_are_delivered_marked(pipeline: Pipeline, vendor: Vendor) -> None:
     pipeline.offer(crm(vendor.url))
-    lead = pipeline.post(a_test_lead())
+    lead = pipeline.post(a_lead(Description="MSFT_TEST_636573304831318844"))
     pipeline.run()
     assert pipeline.delivery(lead).state is State.DELIVERED
     assert newest(pipeline.app.ledger)[0].is_test

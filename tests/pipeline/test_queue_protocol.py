@@ -16,8 +16,10 @@ from leads.core.outcomes import Delivered
 from leads.core.states import State
 from leads.ledger import transactions as ledger_module
 from leads.ledger.customer_rows import RecentLead
+from leads.ledger.queries import todo
 from leads.ledger.rows import LeadRecord
 from leads.ledger.transactions import Ledger, LedgerBusy
+from leads.pipeline.attempt import DeliveryAttempt
 from leads.pipeline.delivery import deliver
 from leads.platform.storage import Table
 from tests.support.dying import dies_after
@@ -60,10 +62,7 @@ def test_a_claim_whose_worker_died_ends_with_its_lease(
 ) -> None:
     lead = routed.post()
     message = routed.queue.receive(1, 1)[0]
-    vendor.answer = _raise_killed
-    with pytest.raises(Killed):
-        _deliver_killing(routed, message)
-    vendor.works()
+    _deliver_killing(routed, message)
     deliver(routed.app, text_of(message))
     assert vendor.records == {}, "the claim still runs: put back"
     assert len(routed.pending()) == 1
@@ -258,11 +257,7 @@ def test_a_crash_between_the_follow_up_and_the_ledger_keeps_the_lead(
     lead = routed.post()
     message = routed.queue.receive(1, 30)[0]
     monkeypatch.setattr(ledger_module, "CLAIM_LEASE_SECONDS", ENDED)
-    real = Ledger.settle
-    monkeypatch.setattr(Ledger, "settle", _raise_killed)
-    with pytest.raises(Killed):
-        deliver(routed.app, text_of(message))
-    monkeypatch.setattr(Ledger, "settle", real)
+    _deliver_and_die_before_it_is_settled(routed, message)
     assert [pending.seq for pending in routed.pending()] == [1]
     routed.advance(13)
     deliver(routed.app, text_of(message))  # the host brings it back when its lease ends
@@ -453,14 +448,9 @@ def test_poison_stays_on_its_queue_until_the_ledger_has_it(routed: Pipeline, mon
 
 def _deliver_killing(pipeline: Pipeline, message: object) -> None:
     """The process dies during `send`. The guard around destinations must not catch this."""
-    from leads.pipeline.attempt import DeliveryAttempt
-
-    original = DeliveryAttempt._send
-    DeliveryAttempt._send = _raise_killed  # type: ignore[method-assign,assignment]
-    try:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(DeliveryAttempt, "_send", _raise_killed)
         deliver(pipeline.app, text_of(message))
-    finally:
-        DeliveryAttempt._send = original  # type: ignore[method-assign]
 
 
 def _deliver_and_die_before_it_is_settled(pipeline: Pipeline, message: object) -> None:
@@ -482,8 +472,5 @@ def _raise_no_connection(*_: object, **__: object) -> list[str]:
 
 
 def _the_only_unreadable(pipeline: Pipeline) -> str:
-    from leads.ledger.queries import todo
-
-    found = todo(pipeline.app.ledger, State.UNREADABLE)
-    assert len(found) == 1
-    return found[0].lead_id
+    (found,) = todo(pipeline.app.ledger, State.UNREADABLE)
+    return found.lead_id

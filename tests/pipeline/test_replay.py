@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from leads.core.lead import TEXT_FIELDS
-from leads.core.lead_parsing import parse_body
 from leads.core.states import State
 from leads.operations.imports import RowsToImport, import_rows
 from leads.operations.leads import ShowLead, show_lead
@@ -24,7 +23,6 @@ from leads.operations.replay import (
     replay_lead,
     replay_leads,
 )
-from leads.operations.wire import read_json
 from leads.pipeline.intake import KeptUnreadable
 from tests.support.command_line import Run, one_line
 from tests.support.pipeline import Killed, Pipeline, a_lead, crm, rejected
@@ -485,14 +483,3 @@ def test_the_shell_tells_what_it_does(run: Run, routed: Pipeline, vendor: Vendor
     file = tmp_path / "corrected.json"
     file.write_text(json.dumps({"email": "ada@example.com"}))
     assert one_line(run("replay", second, "--fields", str(file)), 2).startswith("lead_id: it is delivered")
-
-
-# Lead ids
-
-
-def test_a_lead_is_written_as_a_body_that_reads_the_same() -> None:
-    body = a_lead(ProductId="contoso.crm", CreatedTime="11/15/2025 20:02:52", Tier="gold")
-    body["UserDetails"]["Fax"] = "1"
-    lead = parse_body(json.dumps(body).encode())
-    assert parse_body(json.dumps(lead.to_body()).encode()) == lead
-    assert read_json(json.dumps(lead.to_body()).encode()) == body

@@ -499,7 +499,7 @@ def test_a_row_is_found_again_under_any_name(table: Table, name: str) -> None:
 
 
 @pytest.mark.parametrize("letter", ["a", "🙂"], ids=["ascii", "emoji"])
-@pytest.mark.parametrize("length", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 1])
+@pytest.mark.parametrize("length", [0, CHUNK, 2 * CHUNK + 1])
 def test_a_long_text_comes_back_whole(table: Table, letter: str, length: int) -> None:
     text = (letter * length)[:-1] + "." if length else ""
     table.write([("create", row("1", **text_columns("Note", text)), {})])

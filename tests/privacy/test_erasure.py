@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from leads.core.identity import customer_hash
+from leads.core.identity import customer_hash, new_lead_id
 from leads.core.lead_parsing import parse_body
-from leads.core.messages import Imported, encode
+from leads.core.messages import Imported, Message, encode
 from leads.core.states import State
 from leads.ledger.rows import ERASED_ON_REQUEST, lead_key
 from leads.ledger.tombstones import Tombstone
@@ -39,7 +39,7 @@ from tests.support.leftovers import leftovers
 from tests.support.logs import logged
 from tests.support.memory import account_at, memory_account
 from tests.support.memory.account import MemoryAccount
-from tests.support.pipeline import Pipeline, TestClock, a_lead, crm
+from tests.support.pipeline import Pipeline, TestClock, a_lead, crm, text_of
 from tests.support.vendor import REJECTED, RETRY, Call, Vendor
 
 EMAIL = "ada@example.com"
@@ -175,10 +175,6 @@ def keep_unreadable(pipeline: Pipeline, body: bytes) -> str:
 
 def waiting_text(pipeline: Pipeline, action: str) -> str:
     """A first message of the person that exists nowhere else."""
-    from leads.core.identity import new_lead_id
-    from leads.core.lead_parsing import parse_body
-    from leads.core.messages import Message
-
     lead = parse_body(json.dumps(hers(action)).encode())
     return encode(Message(new_lead_id(pipeline.clock.time, lead), received_at=pipeline.clock.time, lead=lead))
 
@@ -269,8 +265,6 @@ def test_an_older_message_that_surfaces_later_is_emptied_and_a_new_lead_is_not(
     routed.clock.time += timedelta(days=60)
     newer = routed.post(hers())
     deliver(routed.app, older)
-    from tests.support.pipeline import text_of
-
     deliver(routed.app, text_of(hidden[0]))
     routed.app.poison.put(base64.b64encode(poisoned.encode()).decode())
     routed.drain_poison()

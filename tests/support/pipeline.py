@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from threading import Thread
 from typing import Any
 
 import tests.support.recording  # noqa: F401 - registers the tests' own destination type
@@ -223,6 +224,15 @@ def state(pipeline: Pipeline, lead: str) -> State:
 def code(pipeline: Pipeline, lead: str) -> str:
     """The code of the lead's last attempt."""
     return pipeline.delivery(lead).attempts[-1].code
+
+
+def at_once(*work: Callable[[], object]) -> None:
+    """Do all of it at the same time, each in a thread."""
+    threads = [Thread(target=one) for one in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def deliver_at_once(instances: Sequence[Pipeline], threads: int) -> None:

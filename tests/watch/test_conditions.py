@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -15,11 +14,14 @@ from leads.health.connection import CHECKED_AFTER
 from leads.ledger.rows import LeadRecord
 from leads.pipeline.intake import KeptUnreadable
 from leads.platform.settings import read_settings
+from leads.watch.announcements import HIDDEN_SECONDS
 from leads.watch.probes import Prober
 from tests.fakes.chat import Chat
 from tests.fakes.tls import Authority
 from tests.support.logs import logged
-from tests.support.pipeline import Pipeline, a_lead, crm
+from tests.support.memory import account_at
+from tests.support.memory.account import MemoryAccount
+from tests.support.pipeline import Pipeline, a_lead, at_once, crm
 from tests.support.recording import Recording
 from tests.support.vendor import REJECTED, Vendor
 
@@ -142,11 +144,7 @@ def test_two_instances_that_watch_at_once_raise_and_end_an_alarm_once(
 
     def both_watch() -> None:
         routed.clock.time += timedelta(minutes=1)
-        threads = [threading.Thread(target=instance.watch) for instance in (routed, second)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        at_once(routed.watch, second.watch)
 
     both_watch()
     both_watch()
@@ -428,9 +426,8 @@ def test_an_announcement_leads_to_the_crms_record(
 
 
 def test_an_announcement_that_fails_holds_up_no_lead_and_is_made_later(
-    pipeline: Pipeline, vendor: Vendor, chat: Chat, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline, vendor: Vendor, chat: Chat, fresh_storage: str
 ) -> None:
-    monkeypatch.setattr("leads.watch.announcements.HIDDEN_SECONDS", 1)
     reading_settings(pipeline)
     pipeline.offer(crm(vendor.url), announce={"webhook": "env:LEADS_SECRET_CHAT"})
     chat.status = 503
@@ -438,12 +435,13 @@ def test_an_announcement_that_fails_holds_up_no_lead_and_is_made_later(
     pipeline.run()
     assert vendor.records == dict.fromkeys(leads, 1)
     pipeline.tick()
+    assert chat.posts == []
     chat.status = 200
-    deadline = 20
-    while not chat.posts and deadline:
-        threading.Event().wait(0.3)
-        pipeline.tick()
-        deadline -= 1
+    account = account_at(fresh_storage)
+    assert isinstance(account, MemoryAccount)
+    seen_again = account.now() + timedelta(seconds=HIDDEN_SECONDS)
+    account.now = lambda: seen_again
+    pipeline.tick()
     assert sorted(lead["lead_id"] for post in chat.posts for lead in post["leads"]) == sorted(leads)
 
 

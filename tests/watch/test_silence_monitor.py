@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -13,7 +12,7 @@ from leads.core.routing import DEFAULT_OFFER
 from leads.health import lead_counts
 from leads.health.lead_counts import COUNTS_TABLE
 from tests.support.logs import logged
-from tests.support.pipeline import Pipeline, TestClock, a_lead, crm
+from tests.support.pipeline import Pipeline, TestClock, a_lead, at_once, crm
 from tests.support.proxy import Answer, Fault, Proxy, Request, Rule
 from tests.support.vendor import Vendor
 
@@ -38,15 +37,10 @@ def _log_everything(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.fixture
-def listening(fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+def listening(pipeline: Pipeline) -> Pipeline:
     """The pipeline on a Monday in June, without an offer."""
-    return Pipeline(fresh_storage, monkeypatch, TestClock(MONDAY))
-
-
-@pytest.fixture
-def second(fresh_storage: str, monkeypatch: pytest.MonkeyPatch, listening: Pipeline) -> Pipeline:
-    """Another instance of the app on the same account, with the same clock."""
-    return Pipeline(fresh_storage, monkeypatch, listening.clock)
+    pipeline.clock.time = MONDAY
+    return pipeline
 
 
 def lead_comes(pipeline: Pipeline, at: datetime | None = None, **changes: Any) -> None:
@@ -149,11 +143,7 @@ def test_counting_again_and_on_two_instances_at_once_changes_nothing(
         lead_comes(listening, MONDAY + minute * MINUTE)
     listening.clock.time = MONDAY + 5 * MINUTE
     for _ in range(2):
-        watching = [threading.Thread(target=instance.watch) for instance in (listening, second)]
-        for thread in watching:
-            thread.start()
-        for thread in watching:
-            thread.join()
+        at_once(listening.watch, second.watch)
         assert counted(listening) == {"real_01": hours_of({9: 5})}
         listening.clock.time += 15 * MINUTE
 

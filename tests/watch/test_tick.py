@@ -212,10 +212,10 @@ def test_a_connection_whose_row_can_not_be_read_keeps_none_of_the_others_leads(
 
 @pytest.mark.storage("azurite")
 def test_leads_that_go_on_cost_a_read_and_a_message_each_and_one_transaction_for_many(
-    proxied: tuple[Pipeline, Proxy], vendor: Vendor
+    proxied: tuple[Pipeline, Proxy], vendor: Vendor, fresh_storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline, proxy = proxied
-    leads = parked(pipeline, vendor.url, 24)
+    leads = parked(Pipeline(fresh_storage, monkeypatch, pipeline.clock), vendor.url, 24)
     pipeline.app.connections.reopen(id_of(vendor.url))
     pipeline.app.daily_counts.count(pipeline.clock.time)
     pipeline.clock.time += timedelta(minutes=1)
