@@ -9,7 +9,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import trustme
@@ -24,12 +24,15 @@ class Authority:
 
     bundle: str
     ca: trustme.CA
+    _contexts: dict[tuple[str, ...], ssl.SSLContext] = field(default_factory=dict)
 
     def server_context(self, *names: str) -> ssl.SSLContext:
-        """A server's TLS for these names (default: 127.0.0.1 and localhost)."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.ca.issue_cert(*(names or ("127.0.0.1", "localhost"))).configure_cert(context)
-        return context
+        """The TLS of all servers with these names (default: 127.0.0.1 and localhost)."""
+        if names not in self._contexts:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.ca.issue_cert(*(names or ("127.0.0.1", "localhost"))).configure_cert(context)
+            self._contexts[names] = context
+        return self._contexts[names]
 
 
 def make_authority(folder: Path) -> Authority:

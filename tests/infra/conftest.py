@@ -6,13 +6,13 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Generator, Iterator
-from functools import cache
 
 import pytest
 
 from tests.infra.bicep import MISSING, PARAMETERS, Compiler, Deployment, require_bicep
 
 Predicted = Callable[[str], Deployment]
+PARAMETER_SETS = sorted(path.stem for path in PARAMETERS.glob("*.bicepparam"))
 
 
 @pytest.fixture(scope="session")
@@ -25,24 +25,21 @@ def compiler() -> Iterator[Compiler]:
 
 @pytest.fixture(scope="session")
 def predicted(compiler: Compiler, tmp_path_factory: pytest.TempPathFactory) -> Predicted:
-    """Gives the deployment of a file in `parameters/`, by its name. All test processes of a run share what one has asked."""
+    """Gives the deployment of a file in `parameters/`, by its name. The first test process that asks predicts all for all."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
-
-    @cache
-    def predict(name: str) -> Deployment:
-        kept = folder / f"{name}.snapshot.json"
-        with (folder / f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not kept.exists():
-                kept.write_text(json.dumps(compiler.predict(PARAMETERS / f"{name}.bicepparam").snapshot))
-        return Deployment(json.loads(kept.read_text()))
-
-    return predict
+    kept = folder / "snapshots.json"
+    with (folder / "snapshots.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            found = {name: compiler.predict(PARAMETERS / f"{name}.bicepparam").snapshot for name in PARAMETER_SETS}
+            kept.write_text(json.dumps(found))
+    deployments = {name: Deployment(snapshot) for name, snapshot in json.loads(kept.read_text()).items()}
+    return deployments.__getitem__
 
 
-@pytest.fixture(params=sorted(path.stem for path in PARAMETERS.glob("*.bicepparam")))
+@pytest.fixture(params=PARAMETER_SETS)
 def deployment(request: pytest.FixtureRequest, predicted: Predicted) -> Deployment:
     """Each of them in turn."""
     return predicted(request.param)

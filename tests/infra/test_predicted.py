@@ -13,7 +13,7 @@ from leads.operations import doctor
 from leads.platform.settings import read_settings
 from leads.platform.storage import LEADS_QUEUE, Storage
 from tests.infra import code, promises
-from tests.infra.bicep import PARAMETERS, ROOT, Compiler, Deployment
+from tests.infra.bicep import ROOT, Deployment
 from tests.infra.conftest import Predicted
 
 HOST = json.loads((ROOT / "host.json").read_text())
@@ -325,11 +325,6 @@ def test_two_environments_in_one_subscription_share_nothing(predicted: Predicted
         for name in ("development", "production", "second", "short", "long")
     ]
     assert len(set.union(*names)) == sum(len(found) for found in names)
-
-
-def test_the_same_deployment_twice_is_the_same(predicted: Predicted, compiler: Compiler) -> None:
-    again = compiler.predict(PARAMETERS / "production.bicepparam")
-    assert again.snapshot == predicted("production").snapshot
 
 
 def test_no_resource_is_in_a_deployment_twice(deployment: Deployment) -> None:

@@ -6,10 +6,12 @@ import json
 import logging
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,22 +61,40 @@ TABLES: Mapping[str, Mapping[str, tuple[str, str]]] = {
 # --- Parsed -------------------------------------------------------------------------------------------------------------
 
 
-def parse(queries: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
-    """The problems and the result's columns of each query."""
+Parse = Callable[[Mapping[str, str]], Mapping[str, Mapping[str, list[str]]]]
+"""Gives the problems and the result's columns of each query."""
+
+
+@contextmanager
+def answering(command: Sequence[str | Path], first: object) -> Iterator[Callable[[object], Any]]:
+    """A process that answers each line of JSON with another, until the block ends. `first` is a line without an answer."""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        questions, answers = process.stdin, process.stdout
+        assert questions is not None and answers is not None
+        print(json.dumps(first), file=questions, flush=True)
+
+        def ask(question: object) -> Any:
+            print(json.dumps(question), file=questions, flush=True)
+            answer = answers.readline()
+            assert answer, "the process has ended: its error stands above"
+            return json.loads(answer)
+
+        yield ask
+        process.terminate()
+
+
+@pytest.fixture(scope="module")
+def parse() -> Iterator[Parse]:
     tables = {
         table: f"({', '.join(f'{name}: {kind}' for name, (kind, _) in columns.items())})"
         for table, columns in TABLES.items()
     }
-    command = [str(node_executable()), str(ROOT / "tests/infra/kql.cjs"), str(NODE_PACKAGES)]
-    given = json.dumps({"tables": tables, "queries": queries})
-    done = subprocess.run(command, input=given, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    answers: dict[str, dict[str, list[str]]] = json.loads(done.stdout)
-    return answers
+    with answering([node_executable(), ROOT / "tests/infra/kql.cjs", NODE_PACKAGES], tables) as ask:
+        yield ask
 
 
-@pytest.fixture(scope="session")
-def parsed() -> dict[str, dict[str, list[str]]]:
+@pytest.fixture(scope="module")
+def parsed(parse: Parse) -> Mapping[str, Mapping[str, list[str]]]:
     return parse(QUERIES)
 
 
@@ -84,7 +104,7 @@ def test_a_query_is_correct_and_names_columns_that_there_are(name: str, parsed: 
     assert parsed[name]["columns"]
 
 
-def test_a_mistake_would_be_found() -> None:
+def test_a_mistake_would_be_found(parse: Parse) -> None:
     wrong = {"column": "AppTraces | where Mesage == ''", "word": "AppTraces | wheer true", "table": "Traces | take 1"}
     assert all(answer["problems"] for answer in parse(wrong).values())
 
@@ -132,7 +152,7 @@ def test_each_alarm_has_a_text_of_its_own(production: Deployment) -> None:
     assert len(set(titles)) == len(titles)
 
 
-def test_the_queries_of_a_severity_are_one_correct_query(production: Deployment) -> None:
+def test_the_queries_of_a_severity_are_one_correct_query(production: Deployment, parse: Parse) -> None:
     rules = production.of_type(LOG_RULE)
     assert [rule["properties"]["severity"] for rule in rules] == [0, 1, 2]
     answers = parse({rule["name"]: rule["properties"]["criteria"]["allOf"][0]["query"] for rule in rules})
@@ -258,7 +278,7 @@ class Logs:
     """A workspace's tables, filled by the app's own `emit`."""
 
     caplog: pytest.LogCaptureFixture
-    engine: subprocess.Popen[str]
+    engine: Callable[[object], Any]
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {table: [] for table in TABLES})
 
     def event(self, minutes_ago: float, event: Event, **fields: str | int | float | None) -> None:
@@ -302,11 +322,7 @@ class Logs:
 
     def run(self, query: str) -> list[dict[str, Any]]:
         """The rows that a query gives."""
-        assert self.engine.stdin is not None and self.engine.stdout is not None
-        self.engine.stdin.write(json.dumps({"rows": self.rows, "query": query}) + "\n")
-        self.engine.stdin.flush()
-        rows: list[dict[str, Any]] = json.loads(self.engine.stdout.readline() or "null")
-        assert rows is not None, "the engine has ended: its error stands above"
+        rows: list[dict[str, Any]] = self.engine({"rows": self.rows, "query": query})
         return rows
 
 
@@ -314,20 +330,16 @@ def _at(minutes_ago: float) -> str:
     return (datetime.now(UTC) - timedelta(minutes=minutes_ago)).replace(tzinfo=None).isoformat()
 
 
-@pytest.fixture(scope="session")
-def engine() -> Iterator[subprocess.Popen[str]]:
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Callable[[object], Any]]:
     """Runs queries, one after the other."""
-    command = [str(SCANNERS), str(ROOT / "tests/infra/run_queries.py")]
     columns = {table: {column: kind for column, (_, kind) in made.items()} for table, made in TABLES.items()}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(columns) + "\n")
-        yield process
-        process.terminate()
+    with answering([SCANNERS, ROOT / "tests/infra/run_queries.py"], columns) as ask:
+        yield ask
 
 
 @pytest.fixture
-def logs(caplog: pytest.LogCaptureFixture, engine: subprocess.Popen[str]) -> Logs:
+def logs(caplog: pytest.LogCaptureFixture, engine: Callable[[object], Any]) -> Logs:
     caplog.set_level(logging.INFO, "leads")
     return Logs(caplog, engine)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.infra.bicep import INFRA, PARAMETERS, Compiler
+from tests.infra.bicep import INFRA, PARAMETERS, Compiler, Deployment
 
 TEMPLATES = sorted(INFRA.glob("*.bicep"))
 PARAMETER_FILES = sorted([*INFRA.glob("*.bicepparam"), *PARAMETERS.glob("*.bicepparam")])
@@ -60,6 +60,11 @@ def test_the_compiled_template_is_that_of_the_sources(compiler: Compiler) -> Non
     compiled, _ = compiler.compile(INFRA / "main.bicep")
     remedy = "compile it: bicep build infra/main.bicep --outfile infra/main.json"
     assert _content((INFRA / "main.json").read_text()) == _content(compiled), remedy
+
+
+def test_the_same_deployment_twice_is_the_same(production: Deployment, compiler: Compiler) -> None:
+    again = compiler.predict(PARAMETERS / "production.bicepparam")
+    assert again.snapshot == production.snapshot
 
 
 def _content(text: str) -> Any:
