@@ -59,7 +59,6 @@ LONGEST_FIRST = (
     "pipeline/test_hanging_storage.py",
     "infra/test_scanners.py",
     "devhost/test_devhost_process.py",
-    "destinations/vendors/salesforce/test_alone.py",
     "pipeline/test_queue_protocol.py",
     "tools/test_azurite.py",
     "destinations/vendors/test_azure_table.py",

@@ -182,7 +182,6 @@ class Salesforce(VendorServer):
         """ID of a record → the code with which a reference to the record is refused. The refusal names no field."""
         self.password_expired = False
         self.requests_left: int | None = None
-        self.too_many_at_once = False
         self.stores_refusals = True
         """Whether an idempotency key also stores a refusal. Salesforce does not document this."""
         self._numbers = itertools.count(100)
@@ -302,8 +301,6 @@ class Salesforce(VendorServer):
         if self.password_expired:
             words = "Das Kennwort ist abgelaufen."
             raise VendorError(401, "INVALID_OPERATION_WITH_EXPIRED_PASSWORD", words)
-        if self.too_many_at_once:
-            raise VendorError(403, "REQUEST_LIMIT_EXCEEDED", "ConcurrentRequests Limit exceeded.")
         if self.requests_left is not None:
             if self.requests_left <= 0:
                 raise VendorError(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")
