@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,58 +48,71 @@ def arguments(service: Service, tmp_path: Path) -> list[str]:
     return ["--vulnerability-service", "osv", "--osv-url", service.url, "--cache-dir", str(tmp_path)]
 
 
-@pytest.fixture
-def pins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout of two pins, one with a hash."""
-    lock = tmp_path / "requirements.txt"
-    lock.write_text(f"requests==2.34.2 \\\n    --hash=sha256:{'0' * 64}\nidna==3.20 \\\n    --hash=sha256:{'1' * 64}\n")
-    monkeypatch.setattr(audit, "ROOT", tmp_path)
-    return lock
-
-
-def test_every_deployed_package_is_looked_up(
+def test_every_deployed_package_is_looked_up_and_a_vulnerable_one_named_with_the_version_to_take(
     service: Service, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments) == CLEAN
-    locked = {
-        line.partition("==")[0] for line in (audit.ROOT / "requirements.txt").read_text().split("\n") if "==" in line
-    }
-    assert {name for name, _ in service.asked} == locked | {PLANTED[0]}
-    assert "the planted pin was found; known of requirements.txt: 0" in capsys.readouterr().out
-
-
-def test_a_vulnerable_package_is_named_with_the_version_to_take(
-    service: Service, arguments: list[str], pins: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    service.vulnerable.add(("idna", "3.20"))
+    lines = (audit.ROOT / "requirements.txt").read_text().split("\n")
+    locked = dict(line.split()[0].split("==") for line in lines if "==" in line)
+    service.vulnerable.add(("idna", locked["idna"]))
     assert main(arguments) == FOUND
-    assert "idna 3.20: CVE-0, TEST-3.20; fixed in 99" in capsys.readouterr().out
-
-
-def test_a_service_that_knows_nothing_is_not_believed(
-    service: Service, arguments: list[str], pins: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    service.vulnerable.clear()
-    assert main(arguments) == UNKNOWN
-    assert "pip-audit did not find the planted urllib3==1.24.1" in capsys.readouterr().err
-    assert service.asked == [PLANTED]
+    assert {name for name, _ in service.asked} == {*locked, PLANTED[0]}
+    printed = capsys.readouterr().out
+    assert f"idna {locked['idna']}: CVE-0, TEST-{locked['idna']}; fixed in 99" in printed
+    assert "the planted pin was found; known of requirements.txt: 1" in printed
 
 
 def test_a_service_that_fails_is_said_so(
-    service: Service, arguments: list[str], pins: Path, capsys: pytest.CaptureFixture[str]
+    service: Service, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     service.status = 503
     assert main(arguments) == UNKNOWN
     assert capsys.readouterr().err.startswith("audit: pip-audit has failed: ")
 
 
-def test_a_package_that_can_not_be_looked_up_is_no_pass(pins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def reported(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Has pip-audit report these packages, one list a run."""
+
+    def report(*runs: list[dict[str, object]]) -> None:
+        left = iter(runs)
+
+        def write(command: list[str], **_: object) -> None:
+            file = Path(command[command.index("--output") + 1])
+            file.write_text(json.dumps({"dependencies": next(left)}))
+
+        monkeypatch.setattr(subprocess, "run", write)
+
+    return report
+
+
+BAD: dict[str, object] = {
+    "name": "urllib3",
+    "version": "1.24.1",
+    "vulns": [{"id": "P", "aliases": [], "fix_versions": []}],
+}
+GOOD: dict[str, object] = {"name": "urllib3", "version": "2.7.0", "vulns": []}
+
+
+def test_where_nothing_is_known_but_of_the_planted_pin_the_status_is_0(
+    reported: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    reported([BAD], [GOOD])
+    assert main([]) == CLEAN
+    assert "the planted pin was found; known of requirements.txt: 0" in capsys.readouterr().out
+
+
+def test_a_service_that_knows_nothing_is_not_believed(
+    reported: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    reported([GOOD])
+    assert main([]) == UNKNOWN
+    assert "pip-audit did not find the planted urllib3==1.24.1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("second", [[], [{"name": "urllib3", "skip_reason": "not found"}]])
+def test_a_package_that_can_not_be_looked_up_is_no_pass(
+    reported: Callable[..., None], second: list[dict[str, object]]
+) -> None:
     """If PyPI does not answer, pip-audit skips the package, and its exit status is 0."""
-
-    def skipping(command: list[str], **options: object) -> object:
-        report = Path(command[command.index("--output") + 1])
-        report.write_text(json.dumps({"dependencies": [{"name": "urllib3", "skip_reason": "not found"}]}))
-        return None
-
-    monkeypatch.setattr(subprocess, "run", skipping)
+    reported([BAD], second)
     assert main([]) == UNKNOWN

@@ -27,64 +27,50 @@ def test_all_three_services_answer(azurite: Azurite) -> None:
         pass
 
 
-def test_an_account_sees_nothing_of_another() -> None:
-    with Azurite(accounts=2) as azurite:
-        mine, other = azurite.account_connection_strings
-        queue = queue_of(mine)
+def test_an_account_sees_nothing_of_another(fresh_storage: str, azurite: Azurite) -> None:
+    with queue_of(fresh_storage) as queue:
         queue.create_queue()
         queue.send_message("mine")
-        TableServiceClient.from_connection_string(mine).create_table("Mine")
-
-        assert list(QueueServiceClient.from_connection_string(other).list_queues()) == []
-        assert list(TableServiceClient.from_connection_string(other).list_tables()) == []
-
-
-def test_copies_run_side_by_side(azurite: Azurite) -> None:
-    with Azurite() as other:
-        assert not set(other.ports.values()) & set(azurite.ports.values())
+    TableServiceClient.from_connection_string(fresh_storage).create_table("Mine")
+    other = azurite.account_connection_strings[-1]
+    assert list(QueueServiceClient.from_connection_string(other).list_queues()) == []
+    assert list(TableServiceClient.from_connection_string(other).list_tables()) == []
 
 
-def test_restart_keeps_ports_and_on_disk_the_data(tmp_path: Path) -> None:
-    with Azurite(tmp_path) as azurite:
-        queue = queue_of(azurite.connection_string)
+def test_restart_keeps_ports_and_on_disk_the_data(tmp_path: Path, azurite: Azurite) -> None:
+    with Azurite(tmp_path) as mine:
+        assert not set(mine.ports.values()) & set(azurite.ports.values()), "copies run side by side"
+        queue = queue_of(mine.connection_string)
         queue.create_queue()
         queue.send_message("still here")
-        ports, pid = dict(azurite.ports), azurite.pid
+        ports, pid = dict(mine.ports), mine.pid
 
-        azurite.restart()
+        mine.restart()
 
-        assert (azurite.ports, azurite.pid != pid) == (ports, True)
+        assert (mine.ports, mine.pid != pid) == (ports, True)
         assert [message.content for message in queue.peek_messages()] == ["still here"]
 
 
-def test_in_memory_a_restart_forgets() -> None:
+def test_in_memory_a_restart_forgets_and_a_port_that_was_taken_meanwhile_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with Azurite() as azurite:
         QueueServiceClient.from_connection_string(azurite.connection_string).create_queue("leads")
         azurite.restart()
         assert list(QueueServiceClient.from_connection_string(azurite.connection_string).list_queues()) == []
-
-
-def test_a_port_that_was_taken_meanwhile_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PORT_SECONDS", 0)
-    with Azurite() as azurite:
+        process, port = psutil.Process(azurite.pid), azurite.ports["queue"]
         azurite.stop()
-        port = azurite.ports["queue"]
+        azurite.stop()
+        assert not process.is_running()
+        with pytest.raises(AzuriteError, match="stopped"):
+            _ = azurite.pid
+        monkeypatch.setattr(module, "PORT_SECONDS", 0)
         with (
             socket.create_server(("127.0.0.1", port)),
             pytest.raises(AzuriteError, match=f"EADDRINUSE.*{port}") as error,
         ):
             azurite.restart()
     assert "\n" not in str(error.value)
-
-
-def test_stop_ends_the_process_and_may_be_called_again() -> None:
-    azurite = Azurite()
-    process = psutil.Process(azurite.pid)
-    azurite.stop()
-    azurite.stop()
-    assert not process.is_running()
-    with pytest.raises(AzuriteError, match="stopped"):
-        _ = azurite.pid
 
 
 def test_it_ends_when_its_parent_is_killed() -> None:

@@ -13,7 +13,9 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -23,7 +25,6 @@ from azure.storage.queue import QueueClient
 from rich.console import Console
 
 from leads.app import App
-from leads.cli.environment import APP_VARIABLES
 from leads.destinations import MODULES
 from leads.offers.model import Offer
 from leads.platform.settings import read_settings as read_storage_settings
@@ -111,12 +112,33 @@ def test_logs_stay_where_a_run_fails(error: type[BaseException] | None, stays: b
     assert (tmp_path / "1/devhost.log").exists() is stays
 
 
-def test_a_second_copy_does_not_share_the_kept_storage(tmp_path: Path) -> None:
+def test_a_second_copy_does_not_share_the_kept_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "Azurite", contextlib.nullcontext)
     with storage(True, tmp_path), pytest.raises(RunError, match="another `make run KEEP=1`"), storage(True, tmp_path):
         pass
+    assert (tmp_path / "storage").is_dir()
 
 
-def test_the_queue_is_there_before_the_host_looks_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def quick(fresh_storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run on storage that is there, with a host that does nothing."""
+
+    class Running:
+        name, base_url = "a host", "http://127.0.0.1:1"
+        stop = staticmethod(lambda: None)
+
+    azurite = SimpleNamespace(connection_string=fresh_storage)
+    monkeypatch.setattr(run, "RUN_FOLDER", tmp_path)
+    monkeypatch.setattr(run, "storage", lambda *_: contextlib.nullcontext(azurite))
+    monkeypatch.setattr(run, "start_host", lambda *_: (Running(), 1))
+    monkeypatch.setattr(demo, "configure_offers", lambda _, *, only_missing: None)
+
+
+ONCE = Options(port=None, once=True, keep=True, kind="devhost")
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_queue_is_there_before_the_host_looks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     waiting: list[int | None] = []
 
     def start_host(_options: Options, app_settings: dict[str, str], _logs: Path) -> None:
@@ -124,45 +146,40 @@ def test_the_queue_is_there_before_the_host_looks_for_it(monkeypatch: pytest.Mon
             waiting.append(queue.get_queue_properties().approximate_message_count)
         raise Stop
 
-    monkeypatch.setattr(run, "RUN_FOLDER", tmp_path)
     monkeypatch.setattr(run, "start_host", start_host)
-    monkeypatch.setattr(demo, "configure_offers", lambda _, *, only_missing: None)
     with pytest.raises(Stop):
-        run.run(Options(port=None, once=True, keep=False, kind="devhost"), Console(quiet=True))
+        run.run(ONCE, Console(quiet=True))
     assert waiting == [0]
 
 
 def test_in_kept_storage_only_missing_offers_are_set(fresh_storage: str) -> None:
-    demo.configure_offers(fresh_storage)
-    changed = json.loads(demo.run_leads(fresh_storage, "offers", "show", "contoso.crm")) | {"titles": ["Mine"]}
     offers = App(read_storage_settings({"LeadsStorage": fresh_storage})).offers
-    offers.save(Offer.model_validate(changed))
-    offers.remove("*")
+    destination = {"name": "table", "type": "azure_table"}
+    offers.save(Offer.model_validate({"id": "contoso.crm", "titles": ["Mine"], "destinations": [destination]}))
     demo.configure_offers(fresh_storage, only_missing=True)
     assert {stored.offer.id: stored.offer.titles for stored in offers.stored()} == {"*": [], "contoso.crm": ["Mine"]}
 
 
-def test_a_shell_that_names_a_deployed_app_has_no_demo_offers_written_there(
-    fresh_storage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in APP_VARIABLES:
-        monkeypatch.setenv(name, "https://production.example.com")
-    assert demo.run_leads(fresh_storage, "offers", "list").startswith("No offer is configured")
-
-
-def test_samples_are_not_posted_again_to_kept_leads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    class Running:
-        name, base_url = "a host", "http://127.0.0.1:1"
-        stop = staticmethod(lambda: None)
-
-    monkeypatch.setattr(run, "RUN_FOLDER", tmp_path)
-    monkeypatch.setattr(run, "start_host", lambda *_: (Running(), 1))
-    monkeypatch.setattr(demo, "configure_offers", lambda _, *, only_missing: None)
+@pytest.mark.usefixtures("quick")
+def test_samples_are_not_posted_again_to_kept_leads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "read_rows", lambda _: {"a lead": {}})
     said = io.StringIO()
-    options = Options(port=None, once=True, keep=True, kind="devhost")
-    assert run.run(options, Console(file=said)) == 0
+    assert run.run(ONCE, Console(file=said)) == 0
     assert "an earlier run has posted them" in said.getvalue()
+
+
+@pytest.mark.parametrize(("samples", "journey", "status"), [(True, True, 0), (False, True, 1), (True, False, 1)])
+@pytest.mark.usefixtures("quick")
+def test_a_run_that_is_to_end_has_status_0_only_if_all_is_as_expected(
+    samples: bool, journey: bool, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vendors = SimpleNamespace(settings={})
+    monkeypatch.setattr(run, "show_samples", lambda *_: samples)
+    monkeypatch.setattr(run.journey, "stand_ins", lambda: contextlib.nullcontext(vendors))
+    monkeypatch.setattr(run.journey, "configure", lambda *_: None)
+    monkeypatch.setattr(run.journey, "show", lambda *_: journey)
+    monkeypatch.setattr(run.history, "fill", lambda _: 0)
+    assert run.run(replace(ONCE, journey=True), Console(quiet=True)) == status
 
 
 def start(folder: Path, **settings: str) -> subprocess.Popen[str]:
@@ -208,7 +225,7 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
 
 def test_a_run_from_the_start_to_ctrl_c(tmp_path: Path) -> None:
     with occupied(DEFAULT_PORT):
-        process = start(tmp_path)
+        process = start(tmp_path, DEMO="all")
         wait_for(tmp_path / "run.json", process)
     facts = read(tmp_path / "run.json")
     children = psutil.Process(process.pid).children(recursive=True)
@@ -231,6 +248,10 @@ def test_a_run_from_the_start_to_ctrl_c(tmp_path: Path) -> None:
     output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output
     assert f"All {len(read_samples())} samples are where they should be." in output
+    unwrapped = " ".join(output.split())
+    assert "The vendors are stand-ins on this machine, not their services." in unwrapped
+    verdict = "Each lead arrived once in each destination; in Dynamics 365, Salesforce, Marketo and HubSpot they are one record."
+    assert verdict in unwrapped
     assert facts["intake_url"] in output
     assert facts["storage_connection_string"] in output
     assert "curl -i '" in output
@@ -249,27 +270,19 @@ def row_of(lead_id: str, connection_string: str) -> dict[str, Any]:
             time.sleep(0.2)
 
 
-def test_a_run_ends_with_status_0_after_the_table_where_that_is_asked_for(tmp_path: Path) -> None:
-    process = start(tmp_path, ONCE="1", KEEP="1", DEMO="all")
-    output = process.communicate(timeout=400)[0]
-    assert process.returncode == 0, output
-    unwrapped = " ".join(output.split())
-    assert "The vendors are stand-ins on this machine, not their services." in unwrapped
-    verdict = "Each lead arrived once in each destination; in Dynamics 365, Salesforce, Marketo and HubSpot they are one record."
-    assert verdict in unwrapped
-    assert f"All {len(read_samples())} samples are where they should be." in output
-    assert (tmp_path / "storage").is_dir()
-
-
-def test_an_occupied_port_is_said_in_one_line_before_anything_starts(tmp_path: Path) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
+def test_an_occupied_port_is_said_in_one_line_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "RUN_FOLDER", tmp_path / "run")
+    monkeypatch.setattr(run, "stop_on_signals", lambda: None)
+    with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        process = start(tmp_path / "run", PORT=str(port))
-        output = process.communicate(timeout=120)[0]
-    assert process.returncode == 2
-    assert output == f"run: PORT={port} is in use by another program: choose another one, or leave PORT out\n"
+        monkeypatch.setenv("PORT", str(port))
+        assert run.main() == 2
+    assert (
+        capsys.readouterr().err
+        == f"run: PORT={port} is in use by another program: choose another one, or leave PORT out\n"
+    )
     assert not (tmp_path / "run").exists()
 
 
