@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -27,12 +28,12 @@ def test_all_three_services_answer(azurite: Azurite) -> None:
         pass
 
 
-def test_an_account_sees_nothing_of_another(fresh_storage: str, azurite: Azurite) -> None:
+def test_an_account_sees_nothing_of_another(fresh_storage: str, _unused_accounts: Iterator[str]) -> None:
     with queue_of(fresh_storage) as queue:
         queue.create_queue()
         queue.send_message("mine")
     TableServiceClient.from_connection_string(fresh_storage).create_table("Mine")
-    other = azurite.account_connection_strings[-1]
+    other = next(_unused_accounts)
     assert list(QueueServiceClient.from_connection_string(other).list_queues()) == []
     assert list(TableServiceClient.from_connection_string(other).list_tables()) == []
 

@@ -140,6 +140,8 @@ def test_it_holds_the_app_its_packages_and_nothing_that_does_not_run(made: Path)
     assert not [
         name for name in names if {"tests", "pip", "bin", "cli"} & set(name.split("/")) or name.endswith(".pyi")
     ]
+    console = [path for path in (ROOT / "leads/console").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    assert {path.relative_to(ROOT).as_posix() for path in console} <= set(names)
     assert size < AIM_MEGABYTES
 
 
