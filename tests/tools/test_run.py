@@ -29,7 +29,7 @@ from leads.destinations import MODULES
 from leads.offers.model import Offer
 from leads.platform.settings import read_settings as read_storage_settings
 from leads.platform.storage import LEADS_QUEUE
-from tools import demo, run
+from tools import demo, history, journey, run
 from tools.core_tools import HTTP
 from tools.demo import TABLE, read_samples
 from tools.host import DEFAULT_PORT, ROOT, RunError
@@ -168,17 +168,17 @@ def test_samples_are_not_posted_again_to_kept_leads(monkeypatch: pytest.MonkeyPa
     assert "an earlier run has posted them" in said.getvalue()
 
 
-@pytest.mark.parametrize(("samples", "journey", "status"), [(True, True, 0), (False, True, 1), (True, False, 1)])
+@pytest.mark.parametrize(("samples", "arrived", "status"), [(True, True, 0), (False, True, 1), (True, False, 1)])
 @pytest.mark.usefixtures("quick")
 def test_a_run_that_is_to_end_has_status_0_only_if_all_is_as_expected(
-    samples: bool, journey: bool, status: int, monkeypatch: pytest.MonkeyPatch
+    samples: bool, arrived: bool, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vendors = SimpleNamespace(settings={})
     monkeypatch.setattr(run, "show_samples", lambda *_: samples)
-    monkeypatch.setattr(run.journey, "stand_ins", lambda: contextlib.nullcontext(vendors))
-    monkeypatch.setattr(run.journey, "configure", lambda *_: None)
-    monkeypatch.setattr(run.journey, "show", lambda *_: journey)
-    monkeypatch.setattr(run.history, "fill", lambda _: 0)
+    monkeypatch.setattr(journey, "stand_ins", lambda: contextlib.nullcontext(vendors))
+    monkeypatch.setattr(journey, "configure", lambda *_: None)
+    monkeypatch.setattr(journey, "show", lambda *_: arrived)
+    monkeypatch.setattr(history, "fill", lambda _: 0)
     assert run.run(replace(ONCE, journey=True), Console(quiet=True)) == status
 
 
