@@ -81,7 +81,6 @@ LONGEST_FIRST = (
     "core/test_hostile_text.py",
     "platform/test_storage.py",
     "destinations/test_crm_journeys.py",
-    "destinations/vendors/marketo/test_journey.py",
 )
 """Files that take some seconds or more: begun last, they would leave the other processes with nothing to do in the end.
 
