@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from azure.core.exceptions import ServiceRequestError
 
+from leads.core.identity import partition_of
 from leads.core.states import State
 from leads.destinations import connection_of
 from leads.destinations.base import CheckResult
@@ -291,14 +292,29 @@ def test_crashed_leads_that_are_not_due_cost_a_page_of_each_partition(
 ) -> None:
     monkeypatch.setattr(queries, "_PAGE", 100)
     pipeline, proxy = proxied
-    far = pipeline.clock.now() + timedelta(hours=6)
-    at = pipeline.clock.now().strftime("%Y%m%d%H%M%S")
-    crashed = Delivery("crm", State.CRASHED, connection="c", next_at=far)
-    records = [LeadRecord(f"{at}{n:03}-{'0' * 12}-0", pipeline.clock.now(), None) for n in range(100)]
-    pipeline.app.ledger.table.write([("upsert", todo_entity(record, crashed), {}) for record in records])
+    crashed(pipeline, 100, "0")
     proxy.forget()
     pipeline.watch()
     assert proxy.counts()["table query"] < 12 * len(PARTITIONS)
+
+
+def test_a_lead_that_can_be_sent_goes_on_however_many_others_wait_in_its_partition(
+    pipeline: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "_PAGE", 20)
+    (lead,) = parked(pipeline, vendor.url)
+    crashed(pipeline, 20, partition_of(lead))
+    pipeline.app.connections.reopen(id_of(vendor.url))
+    pipeline.tick()
+    assert vendor.records == {lead: 1}
+
+
+def crashed(pipeline: Pipeline, number: int, partition: str) -> None:
+    """Leads that have crashed their worker, and are not due for hours."""
+    now = pipeline.clock.now()
+    delivery = Delivery("crm", State.CRASHED, connection="c", next_at=now + timedelta(hours=6))
+    records = [LeadRecord(f"{now:%Y%m%d%H%M%S}{n:03}-{'0' * 12}-{partition}", now, None) for n in range(number)]
+    pipeline.app.ledger.table.write([("upsert", todo_entity(record, delivery), {}) for record in records])
 
 
 # --- The poison queue ---------------------------------------------------------------------------------------------------
