@@ -419,9 +419,6 @@ def test_every_command_is_documented_and_no_other_is_mentioned() -> None:
     known = set(command_names())
     usages = [row[0].strip("`").removeprefix("leads ") for row in rows("docs/reference/command-line.md", "Commands")]
     assert {re.sub(r" \[?[A-Z]+\]?$", "", usage) for usage in usages} == known
-    for path in PAGES:
-        for command in re.findall(r"python -m leads (?:--app \S+ )?([a-z]+(?: [a-z]+)?)", path.read_text()):
-            assert {command, command.partition(" ")[0]} & known, f"{path.name}: python -m leads {command}"
 
 
 def test_every_exit_status_is_documented() -> None:

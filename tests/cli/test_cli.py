@@ -300,13 +300,6 @@ def test_a_setting_that_is_wrong_is_named_without_its_value(
     assert "c2VjcmV0" not in line
 
 
-def test_development_storage_is_understood_however_it_is_written() -> None:
-    from leads.platform.settings import read_settings
-
-    for written in ("UseDevelopmentStorage=true", "usedevelopmentstorage=True;", " UseDevelopmentStorage=true\n"):
-        assert read_settings({"LeadsStorage": written}).storage_connection_string == "UseDevelopmentStorage=true"
-
-
 @pytest.mark.parametrize("missing", ["typer", "rich", "yaml"])
 def test_a_missing_library_is_named_with_the_way_to_install_it(missing: str) -> None:
     code = f"import sys; sys.modules[{missing!r}] = None; from leads.__main__ import run; sys.exit(run())"

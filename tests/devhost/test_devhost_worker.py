@@ -73,9 +73,10 @@ def test_past_the_time_limit_the_worker_is_replaced_and_other_calls_run_into_the
 
 
 def test_the_calls_of_a_worker_that_dies_fail_at_once_and_the_third_death_ends_the_host(
-    start_devhost: Start, work_queue: QueueClient, recorder: Recorder, task: Task
+    start_devhost: Start, app_with: AppWith, work_queue: QueueClient, recorder: Recorder, task: Task
 ) -> None:
-    devhost = start_devhost("--time", "second_restart=4", in_process=False)
+    app = app_with(function_timeout="00:10:00")
+    devhost = start_devhost("--time", "second_restart=4", app_dir=app, in_process=False)
     request = Get(f"{devhost.base_url}/api/slow?seconds=60")
     recorder.wait_for("slow began")
     work_queue.send_message(task("deadly", crash=True))

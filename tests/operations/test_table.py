@@ -36,9 +36,9 @@ from leads.operations.offers import (
 from leads.operations.openapi import describe
 from leads.operations.operation import BODY, PATH, Body, Location, Operation, Request, located_fields
 from leads.operations.preview import WantedPreview
-from leads.operations.problems import Invalid, Problem, TooLarge
+from leads.operations.problems import Invalid, Problem
 from leads.operations.table import BY_FUNCTION, OPERATIONS
-from leads.operations.wire import MAX_BODY_BYTES, match, read_answer, read_request, write_answer, write_request
+from leads.operations.wire import match, read_answer, read_request, write_answer, write_request
 from leads.platform.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -213,11 +213,6 @@ def test_names_that_no_address_can_hold_are_refused_before_they_are_sent() -> No
     for name in (".", ".."):
         with pytest.raises(Invalid, match=r"^offer_id: "):
             write_request(BY_FUNCTION[show_offer], ShowOffer(offer_id=name))
-
-
-def test_a_body_has_a_limit() -> None:
-    with pytest.raises(TooLarge, match=r"^body: "):
-        read_request(BY_FUNCTION[set_offer], {"offer_id": "a.b"}, {}, {}, b" " * MAX_BODY_BYTES + b"{}")
 
 
 def test_an_error_names_the_header_or_the_field_of_the_body_as_the_caller_knows_it() -> None:

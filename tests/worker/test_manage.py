@@ -51,12 +51,6 @@ def test_the_root_lists_the_operations_and_each_of_them_answers(ask: Ask) -> Non
             assert ask("GET", operation["path"].removeprefix("/api/manage")).status == 200
 
 
-def test_the_document_of_the_interface_is_served(ask: Ask) -> None:
-    answer = ask("GET", "/openapi.json")
-    assert answer.headers["content-type"].startswith("application/json")
-    assert (answer.json()["openapi"], answer.json()["servers"]) == ("3.1.0", [{"url": "/api/manage"}])
-
-
 @pytest.mark.storage("azurite")
 @pytest.mark.parametrize(
     "offer_id", ["contoso.crm", "*", "a/b.c\\d", "what?#50%.x", "o'neil.crm", "Ünï.cödé 🎈", "a+b & c"]
