@@ -25,6 +25,8 @@ from tests.support.forked import Forked
 
 SAMPLE_APP = Path(__file__).parent / "app"
 WORK_QUEUE = "work"
+Start = Callable[..., DevhostProcess]
+AppWith = Callable[..., Path]
 
 
 class Devhost(DevhostProcess):
@@ -115,17 +117,12 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
         sink.shutdown(socket.SHUT_RDWR)
 
 
-def wait_until(condition: Callable[[], bool], timeout: float = 120.0, what: str = "condition") -> None:
+def until(condition: Callable[[], bool], timeout: float = 120.0, what: str = "condition") -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
             pytest.fail(f"not within {timeout:g} s: {what}")
         time.sleep(0.1)
-
-
-@pytest.fixture
-def until() -> Callable[..., None]:
-    return wait_until
 
 
 @pytest.fixture
@@ -150,7 +147,7 @@ def app_environment(fresh_storage: str, recorder: Recorder) -> dict[str, str]:
 
 
 @pytest.fixture
-def start_devhost(app_environment: dict[str, str]) -> Iterator[Callable[..., DevhostProcess]]:
+def start_devhost(app_environment: dict[str, str]) -> Iterator[Start]:
     """Call it with command-line arguments, `app_dir` and `env`. The devhosts end with the test.
 
     A start takes longer with a worker process (`in_process=False`).
@@ -183,18 +180,13 @@ def poison_queue(fresh_storage: str) -> QueueClient:
     return QueueClient.from_connection_string(fresh_storage, f"{WORK_QUEUE}-poison")
 
 
-@pytest.fixture
-def task() -> Callable[..., str]:
+def task(name: str, **what: object) -> str:
     """The text of a message for the sample app's queue function."""
-
-    def text(name: str, **what: object) -> str:
-        return json.dumps({"name": name, **what})
-
-    return text
+    return json.dumps({"name": name, **what})
 
 
 @pytest.fixture
-def app_with(tmp_path: Path) -> Callable[..., Path]:
+def app_with(tmp_path: Path) -> AppWith:
     """A copy of the sample app with other settings in host.json and, on request, with a package `leads`."""
 
     def copy(*, leads: bool = False, function_timeout: str | None = None, **queue_settings: object) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -16,6 +15,7 @@ from leads.core import clock
 from leads.platform.message_client import MessageClient
 from leads.platform.settings import Settings
 from leads.platform.storage import Storage
+from tests.devhost.conftest import until
 
 
 def test_without_a_factor_it_is_the_real_time() -> None:
@@ -41,7 +41,7 @@ def test_a_delay_is_never_lost_nor_made_longer(seconds: int, factor: float) -> N
 
 
 def test_what_the_app_puts_with_a_delay_is_visible_as_much_sooner(
-    fresh_storage: str, monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
+    fresh_storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clock, "now", clock.now)
     for client in (QueueClient, MessageClient):

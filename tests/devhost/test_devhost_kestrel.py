@@ -9,6 +9,7 @@ import pytest
 
 from devhost.functions import HttpResult
 from devhost.kestrel import Limits
+from tests.devhost.conftest import until
 from tests.devhost.raw import answer, ask, connected, head
 from tests.devhost.stub import KEYS, Served, function, serve
 
@@ -78,10 +79,7 @@ def test_a_body_that_stalls_is_a_failed_function(caplog: pytest.LogCaptureFixtur
 
 @pytest.mark.parametrize("leave", [socket.socket.close, lambda client: client.shutdown(socket.SHUT_WR)])
 def test_a_client_that_leaves_midway_makes_a_failed_function(
-    served: Served,
-    leave: Callable[[socket.socket], None],
-    caplog: pytest.LogCaptureFixture,
-    until: Callable[..., None],
+    served: Served, leave: Callable[[socket.socket], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     with connected(served.base_url) as client:
         client.sendall(head("POST /api/open", "Content-Length: 100") + b"x" * 20)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 
 import pytest
 import requests
 
-from devhost.process import DevhostProcess
-
-Start = Callable[..., DevhostProcess]
+from tests.devhost.conftest import Start
 
 
 @pytest.mark.parametrize("in_process", [False, True], ids=["worker process", "in process"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
@@ -13,17 +13,13 @@ import pytest
 import requests
 from azure.storage.queue import QueueClient
 
-from devhost.process import DevhostProcess
 from devhost.storage import TRIES, Account, Service, StorageError, StorageGone
 from devhost.supervisor import Supervisor
 from devhost.times import Times
-from tests.devhost.conftest import SAMPLE_APP, Devhost, Gate, Recorder
+from tests.devhost.conftest import SAMPLE_APP, Devhost, Gate, Recorder, Start, task, until
 from tests.support.account import named_parts
 from tests.support.proxy import Answer, Fault, Proxy, Request, Rule
 
-Start = Callable[..., DevhostProcess]
-Task = Callable[..., str]
-Until = Callable[..., None]
 QUICK = ("--time", "retry=0.02")
 
 
@@ -95,7 +91,7 @@ def test_where_only_the_queues_storage_is_away_the_host_comes_up_and_serves(
 
 
 def test_with_a_timer_the_port_does_not_open_until_the_hosts_own_storage_is_there(
-    app_environment: dict[str, str], fresh_storage: str, blob_gate: Gate, until: Until
+    app_environment: dict[str, str], fresh_storage: str, blob_gate: Gate
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -124,7 +120,7 @@ class Busy(Rule):
 
 
 def test_where_storage_answers_503_the_host_stays_up_and_recovers(
-    start_devhost: Start, fresh_storage: str, work_queue: QueueClient, recorder: Recorder, task: Task, until: Until
+    start_devhost: Start, fresh_storage: str, work_queue: QueueClient, recorder: Recorder
 ) -> None:
     busy = Busy()
     with Proxy(fresh_storage, busy) as storage:
@@ -148,13 +144,7 @@ def test_storage_that_only_hangs_is_not_storage_that_is_gone() -> None:
 
 
 def test_storage_may_go_and_come_under_load(
-    app_environment: dict[str, str],
-    fresh_storage: str,
-    queue_gate: Gate,
-    work_queue: QueueClient,
-    recorder: Recorder,
-    task: Task,
-    until: Until,
+    app_environment: dict[str, str], fresh_storage: str, queue_gate: Gate, work_queue: QueueClient, recorder: Recorder
 ) -> None:
     """The host ends itself and is restarted, as on the platform. Its messages come back after their lease."""
     for number in range(40):

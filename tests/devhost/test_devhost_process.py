@@ -8,7 +8,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -18,10 +17,8 @@ from azure.storage.queue import QueueClient
 
 from devhost.__main__ import main
 from devhost.process import ROOT, DevhostProcess
-from tests.devhost.conftest import SAMPLE_APP, Recorder
+from tests.devhost.conftest import SAMPLE_APP, AppWith, Recorder, Start, task
 from tests.support.forked import Forked
-
-Start = Callable[..., DevhostProcess]
 
 
 def refused(*arguments: str, env: dict[str, str] | None = None) -> str:
@@ -61,9 +58,7 @@ def test_it_says_what_it_is_and_what_it_runs_and_has_a_ready_file_meanwhile(star
     assert not devhost.ready_file.exists()
 
 
-def test_roles_leave_the_rest_alone(
-    start_devhost: Start, work_queue: QueueClient, recorder: Recorder, task: Callable[..., str]
-) -> None:
+def test_roles_leave_the_rest_alone(start_devhost: Start, work_queue: QueueClient, recorder: Recorder) -> None:
     work_queue.send_message(task("one"))
     intake = start_devhost("--no-queues", "--no-timers", env={"TICK_SCHEDULE": "* * * * * *"})
     assert requests.get(f"{intake.base_url}/api/echo", timeout=120).status_code == 202
@@ -77,11 +72,7 @@ def test_roles_leave_the_rest_alone(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_what_runs_end(
-    number: signal.Signals,
-    start_devhost: Start,
-    work_queue: QueueClient,
-    recorder: Recorder,
-    task: Callable[..., str],
+    number: signal.Signals, start_devhost: Start, work_queue: QueueClient, recorder: Recorder
 ) -> None:
     devhost = start_devhost()
     answers: list[requests.Response] = []
@@ -121,7 +112,7 @@ def test_a_function_that_will_not_end_is_left_when_the_drain_is_over(start_devho
 
 
 def test_past_the_function_timeout_a_call_has_failed(
-    start_devhost: Start, app_with: Callable[..., Path], recorder: Recorder
+    start_devhost: Start, app_with: AppWith, recorder: Recorder
 ) -> None:
     devhost = start_devhost(app_dir=app_with(function_timeout="00:00:01"))
     answer = requests.get(f"{devhost.base_url}/api/slow?seconds=20", timeout=120)
@@ -140,7 +131,7 @@ def test_a_module_of_the_tests_own_is_imported_before_the_app(app_environment: d
 
 
 def test_settings_come_from_the_command_line_then_the_environment_then_the_file(
-    start_devhost: Start, app_with: Callable[..., Path]
+    start_devhost: Start, app_with: AppWith
 ) -> None:
     app = app_with()
     values = {"WORK_QUEUE": "from-file", "TICK_SCHEDULE": "1 1 1 1 1 *", "ONLY_HERE": 1}
@@ -151,11 +142,7 @@ def test_settings_come_from_the_command_line_then_the_environment_then_the_file(
 
 
 def test_a_clock_factor_lets_the_app_live_faster_and_the_claim_lease_shrinks_with_the_queue_lease(
-    start_devhost: Start,
-    app_with: Callable[..., Path],
-    work_queue: QueueClient,
-    recorder: Recorder,
-    task: Callable[..., str],
+    start_devhost: Start, app_with: AppWith, work_queue: QueueClient, recorder: Recorder
 ) -> None:
     epoch = time.time()
     devhost = start_devhost(
@@ -241,7 +228,7 @@ def test_a_port_that_is_taken(app_environment: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("broken", ["[]", "{", '{"Values": []}', '{"IsEncrypted": true, "Values": {}}'])
-def test_broken_local_settings(broken: str, app_with: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_broken_local_settings(broken: str, app_with: AppWith, capsys: pytest.CaptureFixture[str]) -> None:
     app = app_with()
     (app / "local.settings.json").write_text(broken)
     assert main(["--app-dir", str(app)]) == 2

@@ -5,24 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import random
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 import requests
 from azure.storage.queue import QueueClient, TextBase64EncodePolicy
 
-from devhost.process import DevhostProcess
 from devhost.queues import LEASE_SECONDS, Backoff
-from tests.devhost.conftest import Recorder
+from tests.devhost.conftest import AppWith, Recorder, Start, task, until
 from tests.support.proxy import Proxy
-
-Start = Callable[..., DevhostProcess]
-Task = Callable[..., str]
-Until = Callable[..., None]
 
 
 def left(queue: QueueClient) -> int:
@@ -34,7 +27,7 @@ def texts(queue: QueueClient) -> list[str]:
 
 
 def test_a_message_that_is_handled_is_deleted(
-    start_devhost: Start, work_queue: QueueClient, recorder: Recorder, task: Task, until: Until
+    start_devhost: Start, work_queue: QueueClient, recorder: Recorder
 ) -> None:
     sent = work_queue.send_message(task("one"), time_to_live=-1)
     devhost = start_devhost()
@@ -46,12 +39,7 @@ def test_a_message_that_is_handled_is_deleted(
 
 
 def test_a_failure_is_retried_after_the_visibility_timeout_and_ends_in_the_poison_queue(
-    start_devhost: Start,
-    work_queue: QueueClient,
-    poison_queue: QueueClient,
-    recorder: Recorder,
-    task: Task,
-    until: Until,
+    start_devhost: Start, work_queue: QueueClient, poison_queue: QueueClient, recorder: Recorder
 ) -> None:
     start_devhost()
     work_queue.send_message(task("bad", fail=True))
@@ -66,12 +54,7 @@ def test_a_failure_is_retried_after_the_visibility_timeout_and_ends_in_the_poiso
 
 
 def test_a_message_dequeued_too_often_goes_to_poison_without_a_call(
-    start_devhost: Start,
-    work_queue: QueueClient,
-    poison_queue: QueueClient,
-    recorder: Recorder,
-    task: Task,
-    until: Until,
+    start_devhost: Start, work_queue: QueueClient, poison_queue: QueueClient, recorder: Recorder
 ) -> None:
     work_queue.send_message(task("crashed before"))
     for _ in range(3):
@@ -84,12 +67,7 @@ def test_a_message_dequeued_too_often_goes_to_poison_without_a_call(
 
 
 def test_what_cannot_be_decoded_goes_to_poison_as_it_is(
-    start_devhost: Start,
-    fresh_storage: str,
-    work_queue: QueueClient,
-    poison_queue: QueueClient,
-    recorder: Recorder,
-    until: Until,
+    start_devhost: Start, fresh_storage: str, work_queue: QueueClient, poison_queue: QueueClient, recorder: Recorder
 ) -> None:
     raw = QueueClient.from_connection_string(fresh_storage, "work")
     raw.send_message('{"not": "base64 <&> "}')
@@ -102,7 +80,7 @@ def test_what_cannot_be_decoded_goes_to_poison_as_it_is(
 
 
 def test_base64_with_line_breaks_is_understood(
-    start_devhost: Start, fresh_storage: str, work_queue: QueueClient, recorder: Recorder, task: Task
+    start_devhost: Start, fresh_storage: str, work_queue: QueueClient, recorder: Recorder
 ) -> None:
     text = base64.encodebytes(task("a long name " * 10).encode()).decode()
     QueueClient.from_connection_string(fresh_storage, "work").send_message(text)
@@ -111,12 +89,7 @@ def test_base64_with_line_breaks_is_understood(
 
 
 def test_without_encoding_the_text_is_the_message(
-    start_devhost: Start,
-    app_with: Callable[..., Path],
-    fresh_storage: str,
-    work_queue: QueueClient,
-    recorder: Recorder,
-    task: Task,
+    start_devhost: Start, app_with: AppWith, fresh_storage: str, work_queue: QueueClient, recorder: Recorder
 ) -> None:
     QueueClient.from_connection_string(fresh_storage, "work").send_message(task("plain"))
     start_devhost(app_dir=app_with(messageEncoding="none"))
@@ -124,7 +97,7 @@ def test_without_encoding_the_text_is_the_message(
 
 
 def test_the_lease_is_renewed_at_half_time_while_the_function_runs(
-    start_devhost: Start, fresh_storage: str, work_queue: QueueClient, recorder: Recorder, task: Task, until: Until
+    start_devhost: Start, fresh_storage: str, work_queue: QueueClient, recorder: Recorder
 ) -> None:
     assert LEASE_SECONDS == 600
     with Proxy(fresh_storage) as storage:
@@ -143,7 +116,7 @@ def test_the_lease_is_renewed_at_half_time_while_the_function_runs(
 
 
 def test_what_needed_no_renewal_is_deleted_with_the_receipt_that_it_came_with(
-    start_devhost: Start, fresh_storage: str, work_queue: QueueClient, recorder: Recorder, task: Task, until: Until
+    start_devhost: Start, fresh_storage: str, work_queue: QueueClient, recorder: Recorder
 ) -> None:
     with Proxy(fresh_storage) as storage:
         devhost = start_devhost(env={"LeadsStorage": storage.connection_string})
@@ -157,11 +130,7 @@ def test_what_needed_no_renewal_is_deleted_with_the_receipt_that_it_came_with(
 
 
 def test_messages_and_requests_share_the_threads(
-    start_devhost: Start,
-    app_with: Callable[..., Path],
-    work_queue: QueueClient,
-    recorder: Recorder,
-    task: Task,
+    start_devhost: Start, app_with: AppWith, work_queue: QueueClient, recorder: Recorder
 ) -> None:
     app = app_with(batchSize=2, newBatchThreshold=0)
     for number in range(2):
@@ -176,7 +145,7 @@ def test_messages_and_requests_share_the_threads(
 
 
 def test_the_message_of_a_host_that_died_comes_back_after_its_lease(
-    start_devhost: Start, work_queue: QueueClient, recorder: Recorder, task: Task, until: Until
+    start_devhost: Start, work_queue: QueueClient, recorder: Recorder
 ) -> None:
     first = start_devhost("--lease-seconds", "4")
     work_queue.send_message(task("interrupted", first_seconds=60))
@@ -189,7 +158,7 @@ def test_the_message_of_a_host_that_died_comes_back_after_its_lease(
 
 
 def test_no_more_than_batch_size_and_threshold_run_at_once(
-    start_devhost: Start, work_queue: QueueClient, recorder: Recorder, task: Task
+    start_devhost: Start, work_queue: QueueClient, recorder: Recorder
 ) -> None:
     for number in range(12):
         # Two messages of the first batch are still in progress when the second batch is received.
@@ -204,7 +173,7 @@ def test_no_more_than_batch_size_and_threshold_run_at_once(
 
 
 def test_a_queue_that_is_not_there_is_asked_for_and_missed_at_each_poll_until_it_is(
-    start_devhost: Start, fresh_storage: str, recorder: Recorder, task: Task, until: Until
+    start_devhost: Start, fresh_storage: str, recorder: Recorder
 ) -> None:
     queue = QueueClient.from_connection_string(fresh_storage, "work", message_encode_policy=TextBase64EncodePolicy())
     with Proxy(fresh_storage) as storage:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 
 import aiohttp
 
-from devhost.process import DevhostProcess
 from devhost.storage import Service, find_account
 from devhost.timers import TimerLock
 from devhost.times import Times
-from tests.devhost.conftest import Recorder
+from tests.devhost.conftest import AppWith, Recorder, Start
 
-Start = Callable[..., DevhostProcess]
 EVERY_SECOND = {"TICK_SCHEDULE": "* * * * * *"}
 TIMERS_ONLY = ("--no-http", "--no-queues")
 LOOKS_OFTEN = ("--time", "timer_look=0.5")
@@ -77,7 +73,7 @@ def test_a_timer_does_not_run_beside_itself_and_never_says_that_it_is_late(
 
 
 def test_a_timer_that_hangs_costs_its_worker_and_no_tick(
-    start_devhost: Start, app_with: Callable[..., Path], recorder: Recorder
+    start_devhost: Start, app_with: AppWith, recorder: Recorder
 ) -> None:
     start_devhost(
         *("--no-http", "--no-queues", "--time", "kill=0.1"),

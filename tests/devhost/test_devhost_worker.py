@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -13,13 +12,7 @@ import pytest
 import requests
 from azure.storage.queue import QueueClient
 
-from devhost.process import DevhostProcess
-from tests.devhost.conftest import Devhost, Recorder
-
-Start = Callable[..., DevhostProcess]
-AppWith = Callable[..., Path]
-Task = Callable[..., str]
-Until = Callable[..., None]
+from tests.devhost.conftest import AppWith, Devhost, Recorder, Start, task, until
 
 
 class Get(threading.Thread):
@@ -45,7 +38,7 @@ def test_functions_run_in_a_process_of_their_own(start_devhost: Start, recorder:
 
 
 def test_past_the_time_limit_the_worker_is_replaced_and_other_calls_run_into_their_own_limit(
-    start_devhost: Start, app_with: AppWith, work_queue: QueueClient, recorder: Recorder, task: Task
+    start_devhost: Start, app_with: AppWith, work_queue: QueueClient, recorder: Recorder
 ) -> None:
     app = app_with(function_timeout="00:00:06", batchSize=1, newBatchThreshold=0, visibilityTimeout="00:00:01")
     devhost = start_devhost(
@@ -73,7 +66,7 @@ def test_past_the_time_limit_the_worker_is_replaced_and_other_calls_run_into_the
 
 
 def test_the_calls_of_a_worker_that_dies_fail_at_once_and_the_third_death_ends_the_host(
-    start_devhost: Start, app_with: AppWith, work_queue: QueueClient, recorder: Recorder, task: Task
+    start_devhost: Start, app_with: AppWith, work_queue: QueueClient, recorder: Recorder
 ) -> None:
     app = app_with(function_timeout="00:10:00")
     devhost = start_devhost("--time", "second_restart=4", app_dir=app, in_process=False)
@@ -94,7 +87,7 @@ def test_the_calls_of_a_worker_that_dies_fail_at_once_and_the_third_death_ends_t
 
 
 def test_deaths_that_lie_far_apart_do_not_end_the_host(
-    start_devhost: Start, app_with: AppWith, work_queue: QueueClient, recorder: Recorder, task: Task, until: Until
+    start_devhost: Start, app_with: AppWith, work_queue: QueueClient, recorder: Recorder
 ) -> None:
     app = app_with(maxDequeueCount=5, visibilityTimeout="00:00:00")
     devhost = start_devhost("--time", "restart=0.1", "--time", "crash_window=0.01", app_dir=app, in_process=False)
@@ -105,7 +98,7 @@ def test_deaths_that_lie_far_apart_do_not_end_the_host(
 
 
 def test_what_outlasts_the_drain_is_cut_off_and_its_message_is_not_released(
-    start_devhost: Start, work_queue: QueueClient, recorder: Recorder, task: Task
+    start_devhost: Start, work_queue: QueueClient, recorder: Recorder
 ) -> None:
     devhost = start_devhost("--time", "drain=1", in_process=False)
     work_queue.send_message(task("long", seconds=15))
@@ -118,9 +111,7 @@ def test_what_outlasts_the_drain_is_cut_off_and_its_message_is_not_released(
     assert recorder.of("ended") == []
 
 
-def test_a_worker_ends_with_its_host(
-    start_devhost: Start, work_queue: QueueClient, recorder: Recorder, task: Task, until: Until
-) -> None:
+def test_a_worker_ends_with_its_host(start_devhost: Start, work_queue: QueueClient, recorder: Recorder) -> None:
     devhost = start_devhost(in_process=False)
     work_queue.send_message(task("long", seconds=15))
     worker = int(recorder.wait_for("began")[0]["pid"])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Self
 
 from devhost.supervisor import Supervisor
+from tests.devhost.conftest import until
 
 
 class Host:
@@ -22,9 +22,7 @@ class Host:
         self.closed = True
 
 
-def test_a_start_that_fails_is_told_and_tried_again_and_all_hosts_end_with_the_block(
-    until: Callable[[Callable[[], bool]], None],
-) -> None:
+def test_a_start_that_fails_is_told_and_tried_again_and_all_hosts_end_with_the_block() -> None:
     fails = False
 
     def start() -> Host:

@@ -166,9 +166,8 @@ BODIES: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("function", ["report", "operate"])
 def test_no_answer_below_the_level_personal_holds_what_a_customer_said(
-    ask: Ask, function: str, fresh_storage: str, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, function: str, pipeline: Pipeline
 ) -> None:
-    pipeline = Pipeline(fresh_storage, monkeypatch)
     ask("manage", "PUT", "/offers/contoso.crm", OFFER)
     ids = a_lead_in_each_state(pipeline)
     told = 0
@@ -183,10 +182,7 @@ def test_no_answer_below_the_level_personal_holds_what_a_customer_said(
     assert told > (len(ids) if function == "operate" else 0)
 
 
-def test_an_export_says_that_it_leaves_personal_data_out(
-    ask: Ask, fresh_storage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pipeline = Pipeline(fresh_storage, monkeypatch)
+def test_an_export_says_that_it_leaves_personal_data_out(ask: Ask, pipeline: Pipeline) -> None:
     a_lead_in_each_state(pipeline)
     whole = ask("manage", "POST", "/export", {}).json()
     assert whole["personal_data"] is True

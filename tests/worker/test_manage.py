@@ -103,10 +103,7 @@ def test_a_wrong_offer_is_refused_with_the_field_named(ask: Ask, body: object, f
     assert ask("GET", "/offers").json() == {"offers": []}
 
 
-def test_leads_are_listed_paged_and_shown_without_personal_data(
-    ask: Ask, fresh_storage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pipeline = Pipeline(fresh_storage, monkeypatch)
+def test_leads_are_listed_paged_and_shown_without_personal_data(ask: Ask, pipeline: Pipeline) -> None:
     ask("PUT", "/offers/contoso.crm", OFFER)
     older = pipeline.post()
     pipeline.advance(1)
@@ -136,10 +133,7 @@ def test_a_wrong_or_unknown_parameter_is_refused_by_name(ask: Ask, path: str) ->
     problem(ask("GET", path), 400, path.partition("?")[2].partition("=")[0])
 
 
-def test_an_offer_is_validated_previewed_and_tried(
-    ask: Ask, fresh_storage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pipeline = Pipeline(fresh_storage, monkeypatch)
+def test_an_offer_is_validated_previewed_and_tried(ask: Ask, pipeline: Pipeline) -> None:
     ask("PUT", "/offers/contoso.crm", OFFER)
     found = ask("POST", "/offers/contoso.crm/validate?destination=table")
     assert (found.status, found.json()["ok"], found.json()["destinations"][0]["type"]) == (200, True, "azure_table")
@@ -208,11 +202,9 @@ def test_a_connection_is_paused_with_a_note_and_resumed(ask: Ask) -> None:
     problem(ask("POST", "/connections/nope/resume"), 404, "connection_id")
 
 
-def test_a_stored_offer_that_this_release_can_not_read_is_a_conflict(
-    ask: Ask, fresh_storage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stored_offer_that_this_release_can_not_read_is_a_conflict(ask: Ask, pipeline: Pipeline) -> None:
     ask("PUT", "/offers/a.b", OFFER)
-    table = Pipeline(fresh_storage, monkeypatch).app.storage.table("LeadOffers").client
+    table = pipeline.app.storage.table("LeadOffers").client
     table.update_entity({"PartitionKey": "offer", "RowKey": "a.b", "offer": '{"id":"a.b"}'})
     for path in ("/offers", "/offers/a.b"):
         assert "a.b can't be read by this release" in problem(ask("GET", path), 409, "stored offer")["detail"]

@@ -266,11 +266,8 @@ def test_nothing_is_done_for_the_page_of_another_site(ask: Ask, operation: Opera
     assert ask("signed_in", "GET", "/audit", **login).json()["entries"] == []
 
 
-def test_what_is_done_is_noted_with_the_object_id_and_never_the_name(
-    ask: Ask, fresh_storage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_done_is_noted_with_the_object_id_and_never_the_name(ask: Ask, pipeline: Pipeline) -> None:
     """The account is searched for the name when the test ends."""
-    Pipeline(fresh_storage, monkeypatch)
     login = {"X_MS_CLIENT_PRINCIPAL": principal("Leads.Operate")}
     assert ask("signed_in", "PUT", "/offers/a.b", OFFER, **login, **OWN).status == 201
     assert ask("manage", "DELETE", "/offers/a.b", **login).status == 204
