@@ -57,6 +57,14 @@ TABLES: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
 }
 
+# What the same tables are called in the Logs of Application Insights itself. Microsoft Learn, "Migrate to workspace-based
+# Application Insights resources", section "Table structure".
+IN_APPLICATION_INSIGHTS: Mapping[str, Mapping[str, str]] = {
+    "traces": {"timestamp": "datetime", "message": "string", "operation_Id": "string"},
+    "requests": {"timestamp": "datetime", "name": "string", "resultCode": "string", "operation_Id": "string"},
+    "exceptions": {"timestamp": "datetime", "type": "string", "problemId": "string", "operation_Id": "string"},
+}
+
 
 # --- Parsed -------------------------------------------------------------------------------------------------------------
 
@@ -85,9 +93,10 @@ def answering(command: Sequence[str | Path], first: object) -> Iterator[Callable
 
 @pytest.fixture(scope="module")
 def parse() -> Iterator[Parse]:
+    in_rules = {table: {name: kind for name, (kind, _) in columns.items()} for table, columns in TABLES.items()}
     tables = {
-        table: f"({', '.join(f'{name}: {kind}' for name, (kind, _) in columns.items())})"
-        for table, columns in TABLES.items()
+        table: f"({', '.join(f'{name}: {kind}' for name, kind in columns.items())})"
+        for table, columns in {**in_rules, **IN_APPLICATION_INSIGHTS}.items()
     }
     with answering([node_executable(), ROOT / "tests/infra/kql.cjs", NODE_PACKAGES], tables) as ask:
         yield ask
@@ -102,6 +111,14 @@ def parsed(parse: Parse) -> Mapping[str, Mapping[str, list[str]]]:
 def test_a_query_is_correct_and_names_columns_that_there_are(name: str, parsed: dict[str, Any]) -> None:
     assert parsed[name]["problems"] == []
     assert parsed[name]["columns"]
+
+
+def test_the_documents_query_for_one_lead_is_correct(parse: Parse) -> None:
+    text = (ROOT / "docs/reference/events.md").read_text().partition("```kusto\n")[2].partition("```")[0]
+    assert parse({"one lead": text})["one lead"] == {
+        "problems": [],
+        "columns": ["timestamp", "operation_Id", "what", "detail"],
+    }
 
 
 def test_a_mistake_would_be_found(parse: Parse) -> None:
