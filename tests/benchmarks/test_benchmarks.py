@@ -59,14 +59,12 @@ def ledgers() -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def tiny_run(ledgers: list[str]) -> Iterator[dict[str, list[Result]]]:
+def tiny_run(ledgers: list[str]) -> dict[str, list[Result]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(listing, "filled", lambda *_: nullcontext(ledgers))
-        yield _tiny_run()
-
-
-def _tiny_run() -> dict[str, list[Result]]:
-    return {name: bench.run([name], TINY) for name in ("intake", "requests", "listing", "coldstart", "memory", "shell")}
+        return {
+            name: bench.run([name], TINY) for name in ("intake", "requests", "listing", "coldstart", "memory", "shell")
+        }
 
 
 def test_each_measurement_gives_its_rows(tiny_run: dict[str, list[Result]]) -> None:

@@ -15,23 +15,6 @@ from tools import audit
 from tools.audit import CLEAN, FOUND, PLANTED, UNKNOWN, main
 
 
-class Service:
-    """A fake OSV service. `vulnerable`: the pins with a vulnerability. `asked`: all requested pins."""
-
-    def __init__(self, server: HTTPServer) -> None:
-        self.url = server.url_for("/v1/query")
-        self.vulnerable = {PLANTED}
-        self.asked: list[tuple[str, str]] = []
-        self.status = 200
-        server.expect_request("/v1/query", method="POST").respond_with_handler(self._answer)
-
-    def _answer(self, request: Request) -> Response:
-        asked = request.get_json(force=True)
-        pin = (asked["package"]["name"], asked["version"])
-        self.asked.append(pin)
-        return Response(json.dumps({"vulns": [_known(*pin)]} if pin in self.vulnerable else {}), self.status)
-
-
 def _known(name: str, version: str) -> dict[str, object]:
     fixed = {"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "99"}]}
     affected = [{"package": {"name": name, "ecosystem": "PyPI"}, "ranges": [fixed]}]
@@ -39,32 +22,34 @@ def _known(name: str, version: str) -> dict[str, object]:
 
 
 @pytest.fixture
-def service(httpserver: HTTPServer) -> Service:
-    return Service(httpserver)
-
-
-@pytest.fixture
-def arguments(service: Service, tmp_path: Path) -> list[str]:
-    return ["--vulnerability-service", "osv", "--osv-url", service.url, "--cache-dir", str(tmp_path)]
+def arguments(httpserver: HTTPServer, tmp_path: Path) -> list[str]:
+    return ["--vulnerability-service", "osv", "--osv-url", httpserver.url_for("/"), "--cache-dir", str(tmp_path)]
 
 
 def test_every_deployed_package_is_looked_up_and_a_vulnerable_one_named_with_the_version_to_take(
-    service: Service, arguments: list[str], capsys: pytest.CaptureFixture[str]
+    httpserver: HTTPServer, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = (audit.ROOT / "requirements.txt").read_text().split("\n")
     locked = dict(line.split()[0].split("==") for line in lines if "==" in line)
-    service.vulnerable.add(("idna", locked["idna"]))
+    asked: list[tuple[str, str]] = []
+
+    def answer(request: Request) -> Response:
+        pin = (request.get_json(force=True)["package"]["name"], request.get_json(force=True)["version"])
+        asked.append(pin)
+        return Response(json.dumps({"vulns": [_known(*pin)]} if pin in {PLANTED, ("idna", locked["idna"])} else {}))
+
+    httpserver.expect_request("/", method="POST").respond_with_handler(answer)
     assert main(arguments) == FOUND
-    assert {name for name, _ in service.asked} == {*locked, PLANTED[0]}
+    assert {name for name, _ in asked} == {*locked, PLANTED[0]}
     printed = capsys.readouterr().out
     assert f"idna {locked['idna']}: CVE-0, TEST-{locked['idna']}; fixed in 99" in printed
     assert "the planted pin was found; known of requirements.txt: 1" in printed
 
 
 def test_a_service_that_fails_is_said_so(
-    service: Service, arguments: list[str], capsys: pytest.CaptureFixture[str]
+    httpserver: HTTPServer, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    service.status = 503
+    httpserver.expect_request("/", method="POST").respond_with_data(status=503)
     assert main(arguments) == UNKNOWN
     assert capsys.readouterr().err.startswith("audit: pip-audit has failed: ")
 
