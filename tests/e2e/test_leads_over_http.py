@@ -6,6 +6,7 @@ import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -13,30 +14,30 @@ from leads.offers.model import read_offer
 from tests.e2e.conftest import app_on, delivered_rows
 from tests.support.pipeline import a_lead, crm
 from tests.support.running_app import RunningApp, running_app
-from tests.support.vendor import DELIVERED, RETRY, Call, Vendor
+from tests.support.vendor import DELIVERED, RETRY, Vendor
 from tools.host import ROOT
 
 SAMPLES: dict[str, dict[str, Any]] = json.loads((ROOT / "samples" / "expected.json").read_text())
 
 
-def test_every_sample_ends_where_it_should(demo: RunningApp, fresh_storage: str) -> None:
+def test_every_sample_ends_where_it_should(shared_demo: RunningApp, shared_storage: str) -> None:
     leads: dict[str, str] = {}
     for name, expected in sorted(SAMPLES.items()):
-        answer = demo.post((ROOT / "samples" / name).read_bytes(), expected["path"])
+        answer = shared_demo.post((ROOT / "samples" / name).read_bytes(), expected["path"])
         assert answer.status == expected["status"], name
         if answer.status == 202:
             leads[name] = answer.json()["lead_id"]
-            assert answer.json()["status_url"] == f"{demo.host.base_url}/api/status/{leads[name]}"
+            assert answer.json()["status_url"] == f"{shared_demo.host.base_url}/api/status/{leads[name]}"
             # Before the next one, so that of two alike it is the later one that is the redelivery.
-            demo.wait_for(leads[name], "delivered", "duplicate")
+            shared_demo.wait_for(leads[name], "delivered", "duplicate")
         else:
             assert answer.headers["content-type"] == "application/problem+json"
-            assert demo.wait_for(answer.json()["lead_id"], "unreadable")
-    states = {name: demo.wait_for(lead, "delivered", "duplicate")["state"] for name, lead in leads.items()}
+            assert shared_demo.wait_for(answer.json()["lead_id"], "unreadable")
+    states = {name: shared_demo.wait_for(lead, "delivered", "duplicate")["state"] for name, lead in leads.items()}
     assert states == {name: SAMPLES[name]["state"] for name in leads}
-    delivered = {lead for name, lead in leads.items() if states[name] == "delivered"}
-    assert set(delivered_rows(fresh_storage)) == delivered
-    whole = delivered_rows(fresh_storage)[leads["38-200-kib.json"]]
+    rows = delivered_rows(shared_storage)
+    assert rows.keys() & set(leads.values()) == {lead for name, lead in leads.items() if states[name] == "delivered"}
+    whole = rows[leads["38-200-kib.json"]]
     text = "".join(
         str(whole[column]) for column in sorted(whole, key=_column_number) if column.startswith("Description")
     )
@@ -47,42 +48,64 @@ def _column_number(column: str) -> int:
     return int(column.partition("_")[2] or 1)
 
 
-def test_fifty_posts_of_one_lead_at_once_are_one_row(demo: RunningApp, fresh_storage: str) -> None:
+def test_fifty_posts_of_one_lead_at_once_are_one_row(shared_demo: RunningApp, shared_storage: str) -> None:
     with ThreadPoolExecutor(50) as pool:
-        answers = list(pool.map(lambda _: demo.post(a_lead()), range(50)))
+        answers = list(pool.map(lambda _: shared_demo.post(a_lead("fifty@example.com")), range(50)))
     assert [answer.status for answer in answers] == [202] * 50
-    states = [demo.wait_for(answer.json()["lead_id"], "delivered", "duplicate") for answer in answers]
-    assert len(delivered_rows(fresh_storage)) == 1
-    first = next(iter(delivered_rows(fresh_storage)))
+    leads = [answer.json()["lead_id"] for answer in answers]
+    states = [shared_demo.wait_for(lead, "delivered", "duplicate") for lead in leads]
+    (first,) = delivered_rows(shared_storage).keys() & set(leads)
     duplicates = [status["destinations"]["table"].get("duplicate_of") for status in states]
     assert duplicates.count(first) == 49
 
 
-def test_three_stages_of_a_customer_at_once_are_one_customer(fresh_storage: str) -> None:
-    with Vendor() as vendor:
-        app_on(fresh_storage).offers.save(read_offer({"id": "*", "destinations": [crm(vendor.url)]}))
-        with running_app(fresh_storage) as one, running_app(fresh_storage) as two:
-            posts = [(one, "INS"), (two, "PLT"), (one, "Create")]
-            with ThreadPoolExecutor(3) as pool:
-                answers = list(pool.map(lambda post: post[0].post(a_lead(action=post[1])), posts))
-            for answer in answers:
-                two.wait_for(answer.json()["lead_id"], "delivered")
-        assert len({call.customer for call in vendor.calls}) == 1
-        assert sorted(call.stage for call in vendor.calls) == ["contact_requested", "initial_interest", "purchase"]
-        assert vendor.calls[0].customer_record == ""
-        assert {call.customer_record for call in vendor.calls[1:]} == {vendor.calls[0].key}
+def test_three_stages_of_a_customer_at_once_are_one_customer(
+    shared_demo: RunningApp, shared_storage: str, vendor: Vendor
+) -> None:
+    offer = connected(shared_demo, vendor)
+    with running_app(shared_storage) as other:
+        posts = [(shared_demo, "INS"), (other, "PLT"), (shared_demo, "Create")]
+        with ThreadPoolExecutor(3) as pool:
+            answers = list(pool.map(lambda post: post[0].post(a_lead(action=post[1]), offer), posts))
+        for answer in answers:
+            other.wait_for(answer.json()["lead_id"], "delivered")
+    assert len({call.customer for call in vendor.calls}) == 1
+    assert sorted(call.stage for call in vendor.calls) == ["contact_requested", "initial_interest", "purchase"]
+    assert vendor.calls[0].customer_record == ""
+    assert {call.customer_record for call in vendor.calls[1:]} == {vendor.calls[0].key}
 
 
-def test_a_retry_comes_back_through_the_real_queue(fresh_storage: str) -> None:
-    with Vendor() as vendor:
-        vendor.answers(RETRY, DELIVERED)
-        app_on(fresh_storage).offers.save(read_offer({"id": "*", "destinations": [crm(vendor.url)]}))
-        with running_app(fresh_storage) as app:
-            started = time.monotonic()
-            lead = app.post(a_lead()).json()["lead_id"]
-            app.wait_for(lead, "delivered")
-            assert time.monotonic() - started >= 7, "the first retry comes after 10 s, or a fifth less"
-        assert vendor.keys() == [lead, lead]
+def test_a_retry_comes_back_through_the_real_queue(shared_demo: RunningApp, vendor: Vendor) -> None:
+    vendor.answers(RETRY, DELIVERED)
+    offer = connected(shared_demo, vendor)
+    started = time.monotonic()
+    lead = shared_demo.post(a_lead(), offer).json()["lead_id"]
+    shared_demo.wait_for(lead, "delivered")
+    assert time.monotonic() - started >= 7, "the first retry comes after 10 s, or a fifth less"
+    assert vendor.keys() == [lead, lead]
+
+
+def test_a_secret_of_the_customer_is_in_no_log(shared_demo: RunningApp, vendor: Vendor) -> None:
+    vendor.answer = lambda call: {"outcome": "raise", "text": call.lead["email"]}
+    offer = connected(shared_demo, vendor)
+    lead = shared_demo.post(a_lead("marker.person@example.com"), offer).json()["lead_id"]
+    shared_demo.wait_for(lead, "retry")
+    unreadable = shared_demo.post(b'{"UserDetails": "marker.person@example.com').json()["lead_id"]
+    assert shared_demo.host.says(f'event=lead_attempted {{"lead_id":"{lead}"')
+    assert shared_demo.host.says(f'event=lead_unreadable {{"lead_id":"{unreadable}"')
+    log = shared_demo.host.log
+    assert "marker.person" not in log
+    assert "AccountKey" not in log
+
+
+def connected(app: RunningApp, vendor: Vendor) -> str:
+    """The address for leads of an offer whose only destination is the vendor."""
+    name = f"contoso.offer{urlsplit(vendor.url).port}"
+    assert (
+        app.call("PUT", f"/api/manage/offers/{name}", json.dumps({"destinations": [crm(vendor.url)]}).encode()).status
+        == 201
+    )
+    return f"/api/leads/{name}"
 
 
 @pytest.mark.devhost("let the app's clock run thirty times as fast")
@@ -102,21 +125,3 @@ def test_an_outage_parks_is_probed_and_heals_by_the_timers(fresh_storage: str) -
                 app.wait_for(lead, "delivered")
         assert sent < len(leads)
         assert vendor.records == dict.fromkeys(leads, 1)
-
-
-def test_a_secret_of_the_customer_is_in_no_log(fresh_storage: str) -> None:
-    def strange(call: Call) -> dict[str, str]:
-        return {"outcome": "raise", "text": call.lead["email"]}
-
-    with Vendor() as vendor:
-        vendor.answer = strange
-        app_on(fresh_storage).offers.save(read_offer({"id": "*", "destinations": [crm(vendor.url)]}))
-        with running_app(fresh_storage) as app:
-            lead = app.post(a_lead("marker.person@example.com")).json()["lead_id"]
-            app.wait_for(lead, "retry")
-            app.post(b'{"UserDetails": "marker.person@example.com')
-            assert app.host.says("event=lead_attempted")
-            assert app.host.says("event=lead_unreadable")
-            log = app.host.log
-    assert "marker.person" not in log
-    assert "AccountKey" not in log

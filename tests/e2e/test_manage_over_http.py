@@ -11,53 +11,50 @@ from leads.operations.access import BASE, LEVEL_OF_KEY, base_of
 from leads.operations.table import OPERATIONS
 from tests.e2e.conftest import app_on
 from tests.support.pipeline import a_lead
-from tests.support.running_app import running_app
+from tests.support.running_app import RunningApp, running_app
 
 OFFER = json.dumps({"destinations": [{"name": "table", "type": "azure_table"}]}).encode()
 
 
-def test_an_offer_that_is_put_takes_the_leads_of_its_address(fresh_storage: str) -> None:
+def test_an_offer_that_is_put_takes_the_leads_of_its_address(shared_demo: RunningApp) -> None:
     offer_id = "a/b.c\\d #?50% o'neil 🎈"
     path = quote(offer_id, safe="")
-    with running_app(fresh_storage) as app:
-        assert app.call("GET", "/api/manage/status", key="").status == 401
-        assert app.call("PUT", f"/api/manage/offers/{path}", OFFER).status == 201
-        lead = app.post(a_lead(), f"/api/leads/{path}").json()["lead_id"]
-        app.wait_for(lead, "delivered")
-        shown = app.call("GET", f"/api/manage/leads/{lead}").json()
-        assert (shown["offer"], shown["state"]) == (offer_id, "delivered")
-        listed = app.call("GET", f"/api/manage/leads?offer={path}").json()
-        assert [line["lead_id"] for line in listed["leads"]] == [lead]
-        assert app.call("DELETE", f"/api/manage/offers/{path}").status == 204
-        assert app.call("GET", f"/api/manage/offers/{path}").status == 404
+    assert shared_demo.call("GET", "/api/manage/status", key="").status == 401
+    assert shared_demo.call("PUT", f"/api/manage/offers/{path}", OFFER).status == 201
+    lead = shared_demo.post(a_lead(), f"/api/leads/{path}").json()["lead_id"]
+    shared_demo.wait_for(lead, "delivered")
+    shown = shared_demo.call("GET", f"/api/manage/leads/{lead}").json()
+    assert (shown["offer"], shown["state"]) == (offer_id, "delivered")
+    listed = shared_demo.call("GET", f"/api/manage/leads?offer={path}").json()
+    assert [line["lead_id"] for line in listed["leads"]] == [lead]
+    assert shared_demo.call("DELETE", f"/api/manage/offers/{path}").status == 204
+    assert shared_demo.call("GET", f"/api/manage/offers/{path}").status == 404
 
 
-def test_each_key_opens_its_own_function_and_nothing_else(shared_storage: str) -> None:
-    with running_app(shared_storage) as app:
-        keys = app.host.function_keys
-        lead = app.post(a_lead()).json()["lead_id"]
-        guarded = [(operation.method, BASE + operation.path, "manage") for operation in OPERATIONS]
-        guarded += [("GET", f"{base_of(function)}/whoami", function) for function in LEVEL_OF_KEY]
-        guarded += [("GET", f"/api/status/{lead}", "lead_status"), ("POST", "/api/leads", "accept_lead")]
-        for method, path, function in guarded:
-            for other in {"accept_lead", "lead_status", *LEVEL_OF_KEY} - {function}:
-                assert app.call(method, path, b"{}", key=keys[other]).status == 401, (method, path, other)
-                assert app.call(method, f"{path}?code={keys[other]}", b"{}", key="").status == 401, (
-                    method,
-                    path,
-                    other,
-                )
-            assert app.call(method, path, b"{}", key="").status == 401, (method, path)
-            assert app.call(method, path, b"{}", key=keys[function]).status != 401, (method, path)
+def test_each_key_opens_its_own_function_and_nothing_else(shared_demo: RunningApp) -> None:
+    keys = shared_demo.host.function_keys
+    lead = shared_demo.post(a_lead()).json()["lead_id"]
+    guarded = [(operation.method, BASE + operation.path, "manage") for operation in OPERATIONS]
+    guarded += [("GET", f"{base_of(function)}/whoami", function) for function in LEVEL_OF_KEY]
+    guarded += [("GET", f"/api/status/{lead}", "lead_status"), ("POST", "/api/leads", "accept_lead")]
+    for method, path, function in guarded:
+        for other in {"accept_lead", "lead_status", *LEVEL_OF_KEY} - {function}:
+            assert shared_demo.call(method, path, b"{}", key=keys[other]).status == 401, (method, path, other)
+            assert shared_demo.call(method, f"{path}?code={keys[other]}", b"{}", key="").status == 401, (
+                method,
+                path,
+                other,
+            )
+        assert shared_demo.call(method, path, b"{}", key="").status == 401, (method, path)
+        assert shared_demo.call(method, path, b"{}", key=keys[function]).status != 401, (method, path)
 
 
-def test_nobody_is_let_in_without_a_key_where_the_platform_signs_nobody_in(shared_storage: str) -> None:
+def test_nobody_is_let_in_without_a_key_where_the_platform_signs_nobody_in(shared_demo: RunningApp) -> None:
     claims = [{"typ": "oid", "val": "11111111-2222-3333-4444-555555555555"}, {"typ": "roles", "val": "Leads.Personal"}]
     forged = b64encode(json.dumps({"auth_typ": "aad", "claims": claims}).encode()).decode()
-    with running_app(shared_storage) as app:
-        for key in ("", app.host.function_keys["manage"]):
-            answer = app.call("GET", "/api/signed-in/whoami", key=key, X_MS_CLIENT_PRINCIPAL=forged)
-            assert (answer.status, answer.json()["title"]) == (401, "Not signed in")
+    for key in ("", shared_demo.host.function_keys["manage"]):
+        answer = shared_demo.call("GET", "/api/signed-in/whoami", key=key, X_MS_CLIENT_PRINCIPAL=forged)
+        assert (answer.status, answer.json()["title"]) == (401, "Not signed in")
 
 
 def test_a_publisher_connects_tries_pauses_and_resumes(fresh_storage: str) -> None:
