@@ -16,10 +16,11 @@ from leads.app import App
 from leads.core.states import FINAL, State
 from leads.ledger.rows import Delivery, LeadRecord
 from leads.offers.model import read_offer
+from leads.operations.doctor import TABLES
 from leads.pipeline.delivery import deliver
 from leads.pipeline.intake import accept
 from leads.platform.settings import Settings
-from leads.platform.storage import LEADS_QUEUE, POISON_QUEUE, TABLE_TIMEOUTS, Queue
+from leads.platform.storage import LEADS_QUEUE, POISON_QUEUE, TABLE_TIMEOUTS, Queue, make_table
 from tests.chaos.workers import ForkServer, Worker
 from tests.support.pipeline import a_lead, crm
 from tests.support.proxy import Proxy, Rule
@@ -81,6 +82,13 @@ class Case:
                     queue.delete(message)
 
     # What there is before a worker starts.
+
+    def make_storage(self) -> None:
+        """Make the tables and queues that the app makes as it needs them."""
+        for name in TABLES:
+            make_table(self.app.storage.table(name).client)
+        for name in (LEADS_QUEUE, POISON_QUEUE):
+            QueueClient.from_connection_string(self.connection_string, name).create_queue()
 
     def vendor(self, name: str) -> Vendor:
         """A vendor for a destination of this name."""

@@ -22,14 +22,15 @@ from tests.support.pipeline import a_lead
 from tests.support.proxy import Kill, Request, Rule
 from tests.support.vendor import DELIVERED, KEY_REFUSED
 
-Among = Literal["number", "step", "change"]
-"""Which requests are counted: all, all but empty polls, or those that change something (see `Request`)."""
+Among = Literal["number", "step", "change", "effect"]
+"""Which requests are counted: all, all but empty polls, those that are to change something, or that have (see `Request`)."""
 Way = Literal["before", "after"]
 EACH_REQUEST = os.environ.get("EACH_REQUEST", "") == "1"
-AMONG: Among = "step" if EACH_REQUEST else "change"
+AMONG: Among = "step" if EACH_REQUEST else "effect"
 WAYS: tuple[Way, ...] = ("before", "after") if EACH_REQUEST else ("after",)
-"""Whoever dies before a change leaves storage as it is after the one before, unless it has called a vendor in between: so
-without EACH_REQUEST it is killed after each change, and between each call and the next change (`KillAfterCall`)."""
+"""Whoever dies before a change, or after one that storage has refused, leaves storage as it is after the one before, unless it
+has called a vendor in between: so without EACH_REQUEST it is killed after each change, and between each call and the next
+change (`KillAfterCall`)."""
 AT_ONCE = 24
 """Cases that run at the same time: nearly all of a case is waiting for a lease to end."""
 QUIET_SECONDS = 1.0
@@ -77,6 +78,8 @@ class Scenario:
     """How many idempotency keys the customer uses: one, and another for each that was refused."""
     expected: frozenset[State] = frozenset({State.DELIVERED})
     """How every accepted lead ends."""
+    on_new_storage = EACH_REQUEST
+    """Whether the app makes its tables and queues meanwhile. One scenario without EACH_REQUEST shows it."""
 
     def prepare(self, case: Case) -> None:
         raise NotImplementedError
@@ -194,6 +197,7 @@ class Intake(Scenario):
 
     name = "first lead of a customer"
     expected = frozenset({State.DELIVERED, State.DUPLICATE})
+    on_new_storage = True
     description = "x" * 60_000
 
     def prepare(self, case: Case) -> None:
@@ -311,6 +315,8 @@ def after_call(number: int) -> Callable[[Case], Rule]:
 
 
 def _run(scenario: Scenario, case: Case, outcome: Outcome) -> None:
+    if not scenario.on_new_storage:
+        case.make_storage()
     scenario.prepare(case)
     lost: dict[tuple[str, str], int] = {}
     case.lease_seconds = LEASE_SECONDS if outcome.kill else LONG_LEASE_SECONDS

@@ -1,6 +1,7 @@
 """A command that is killed after each request by which it changes something, and run again: the same result.
 
-Whoever dies before a change leaves storage as it is after the one before: that is tried besides with EACH_REQUEST=1.
+Whoever dies before a change, or after another request, leaves storage as it is after the one before: that is tried besides with
+EACH_REQUEST=1.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from leads import cli
-from tests.chaos.every_request import WAYS, KillAt
+from tests.chaos.every_request import AMONG, WAYS, KillAt
 from tests.support.killed_command import is_killed
 from tests.support.pipeline import Pipeline, TestClock, a_lead, crm
 from tests.support.vendor import DELIVERED, REJECTED, Vendor
@@ -122,7 +123,7 @@ def test_killed_at_each_change_and_run_again_the_result_is_the_same(
         while True:
             scene, arguments = scenes(COMMANDS[name])
             storage = scene.pipeline.app.settings.storage_connection_string
-            if not is_killed(storage, KillAt(number, way, "change"), *arguments):
+            if not is_killed(storage, KillAt(number, way, AMONG), *arguments):
                 break
             kills, number = kills + 1, number + 1
             assert cli.main(arguments) in {0, 1, 2, 5}

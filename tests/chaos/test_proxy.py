@@ -109,7 +109,10 @@ def test_one_service_fails_alone(proxy: Proxy, queue: QueueClient) -> None:
 
 
 def test_requests_are_numbered_named_and_counted(proxy: Proxy, queue: QueueClient) -> None:
-    """Empty polls hang on chance, so they are no steps; what only reads and what renews a lease is no change."""
+    """Empty polls hang on chance, so they are no steps; what only reads and what renews a lease is no change.
+
+    What storage refuses has no effect.
+    """
     assert queue.receive_message() is None
     queue.send_message("a lead")
     message = queue.receive_message()
@@ -119,19 +122,24 @@ def test_requests_are_numbered_named_and_counted(proxy: Proxy, queue: QueueClien
         table.create_table()
         row = {"PartitionKey": "1", "RowKey": "lead;1"}
         table.submit_transaction([("create", row), ("upsert", row | {"RowKey": "todo;1"})])
+        for refused in (lambda: table.create_entity(row), lambda: table.submit_transaction([("create", row)])):
+            with pytest.raises(AzureError):
+                refused()
         table.get_entity("1", "lead;1")
         assert len(list(table.list_entities())) == 2
     queue.delete_message(renewed)
-    assert [(request.number, request.step, request.change, request.name) for request in proxy.journal] == [
-        (1, 0, 0, "queue get leads"),
-        (2, 1, 1, "queue put leads"),
-        (3, 2, 2, "queue get leads"),
-        (4, 3, 0, "queue update leads"),
-        (5, 4, 3, "table create table Tables"),
-        (6, 5, 4, "table batch (POST lead, PATCH todo)"),
-        (7, 6, 0, "table get Rows"),
-        (8, 7, 0, "table query Rows"),
-        (9, 8, 5, "queue delete leads"),
+    assert [(each.number, each.step, each.change, each.effect, each.name) for each in proxy.journal] == [
+        (1, 0, 0, 0, "queue get leads"),
+        (2, 1, 1, 1, "queue put leads"),
+        (3, 2, 2, 2, "queue get leads"),
+        (4, 3, 0, 0, "queue update leads"),
+        (5, 4, 3, 3, "table create table Tables"),
+        (6, 5, 4, 4, "table batch (POST lead, PATCH todo)"),
+        (7, 6, 5, 0, "table create Rows"),
+        (8, 7, 6, 0, "table batch (POST lead)"),
+        (9, 8, 0, 0, "table get Rows"),
+        (10, 9, 0, 0, "table query Rows"),
+        (11, 10, 7, 5, "queue delete leads"),
     ]
     assert proxy.counts()[EMPTY_POLL] == 1
     assert proxy.counts()["queue get"] == 1

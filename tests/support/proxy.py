@@ -44,7 +44,7 @@ class Request:
 
     `number` counts all requests of the proxy from 1. `step` counts those that are not an empty poll, whose number hangs
     on chance; a poll has its `step` only once storage has answered, because nobody knows before that it is not empty.
-    `change` counts those of them that leave storage another one.
+    `change` counts those of them that are to leave storage another one, `effect` those that have, once storage has answered.
     `operation` says what is done ("put", "get", "query", "batch", …), `target` to which queue or table, and `inner` what
     a batch holds: a verb and the kind of row, such as "PUT cust".
     """
@@ -58,6 +58,7 @@ class Request:
     inner: tuple[str, ...] = ()
     step: int = 0
     change: int = 0
+    effect: int = 0
     status: int = 0
     fault: str = ""
     arrived_at: float = field(default_factory=time.monotonic)
@@ -152,7 +153,7 @@ class Proxy:
         self._keep_journal = keep_journal
         self._counts: Counter[str] = Counter()
         self._numbers = itertools.count(1)
-        self._steps, self._changes = itertools.count(1), itertools.count(1)
+        self._steps, self._changes, self._effects = itertools.count(1), itertools.count(1), itertools.count(1)
         self._under_way = 0
         self._fields = named_parts(connection_string)
         self._servers: list[asyncio.Server] = []
@@ -225,6 +226,8 @@ class Proxy:
         empty = request.is_poll and b"<QueueMessage>" not in body
         if request.is_poll and not empty:
             self._count(request)
+        if request.change and status < 400 and not _REFUSED.search(body):
+            request.effect = next(self._effects)
         self.writes += request.verb not in {"GET", "HEAD"}
         self._counts[EMPTY_POLL if empty else f"{request.service} {request.operation}"] += 1
 
@@ -372,6 +375,8 @@ async def _read_body(reader: asyncio.StreamReader, head: bytes) -> bytes:
 
 
 _INNER = re.compile(rb"\n(POST|PUT|PATCH|MERGE|DELETE) (\S+) HTTP/1\.1")
+_REFUSED = re.compile(rb"^HTTP/1\.1 [45]", re.MULTILINE)
+"""The answer within a batch that storage has not carried out."""
 _ROW_IN_PATH = re.compile(r"RowKey='([^;']*)")
 _ROW_IN_BODY = re.compile(rb'"RowKey": *"([^;"]*)')
 
