@@ -31,6 +31,8 @@ from tools import package
 from tools.azurite import Azurite
 
 KEYS = {"what", "floor", "ours", "ratio", "target", "met"}
+ROWS = {"intake": 3, "requests": 4, "listing": 3, "coldstart": 3, "memory": 1, "shell": 1}
+"""How many each measurement gives."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -62,20 +64,11 @@ def ledgers() -> Iterator[list[str]]:
 def tiny_run(ledgers: list[str]) -> dict[str, list[Result]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(listing, "filled", lambda *_: nullcontext(ledgers))
-        return {
-            name: bench.run([name], TINY) for name in ("intake", "requests", "listing", "coldstart", "memory", "shell")
-        }
+        return {name: bench.run([name], TINY) for name in ROWS}
 
 
 def test_each_measurement_gives_its_rows(tiny_run: dict[str, list[Result]]) -> None:
-    assert {name: len(results) for name, results in tiny_run.items()} == {
-        "intake": 3,
-        "requests": 4,
-        "listing": 3,
-        "coldstart": 3,
-        "memory": 1,
-        "shell": 1,
-    }
+    assert {name: len(results) for name, results in tiny_run.items()} == ROWS
     for item in (item for results in tiny_run.values() for item in results):
         assert item.row.ours > 0, item
         assert item.row.floor is not None and item.row.floor > 0, item

@@ -116,7 +116,6 @@ def test_a_second_copy_does_not_share_the_kept_storage(tmp_path: Path, monkeypat
     monkeypatch.setattr(run, "Azurite", contextlib.nullcontext)
     with storage(True, tmp_path), pytest.raises(RunError, match="another `make run KEEP=1`"), storage(True, tmp_path):
         pass
-    assert (tmp_path / "storage").is_dir()
 
 
 @pytest.fixture
@@ -129,7 +128,7 @@ def quick(fresh_storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     azurite = SimpleNamespace(connection_string=fresh_storage)
     monkeypatch.setattr(run, "RUN_FOLDER", tmp_path)
-    monkeypatch.setattr(run, "storage", lambda *_: contextlib.nullcontext(azurite))
+    monkeypatch.setattr(run, "Azurite", lambda *_: contextlib.nullcontext(azurite))
     monkeypatch.setattr(run, "start_host", lambda *_: (Running(), 1))
     monkeypatch.setattr(demo, "configure_offers", lambda _, *, only_missing: None)
 
@@ -161,11 +160,12 @@ def test_in_kept_storage_only_missing_offers_are_set(fresh_storage: str) -> None
 
 
 @pytest.mark.usefixtures("quick")
-def test_samples_are_not_posted_again_to_kept_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_not_posted_again_to_kept_leads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(demo, "read_rows", lambda _: {"a lead": {}})
     said = io.StringIO()
     assert run.run(ONCE, Console(file=said)) == 0
     assert "an earlier run has posted them" in said.getvalue()
+    assert (tmp_path / "storage").is_dir()
 
 
 @pytest.mark.parametrize(("samples", "arrived", "status"), [(True, True, 0), (False, True, 1), (True, False, 1)])
