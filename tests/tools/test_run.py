@@ -119,24 +119,22 @@ def test_a_second_copy_does_not_share_the_kept_storage(tmp_path: Path, monkeypat
 
 
 @pytest.fixture
-def quick(fresh_storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run on storage that is there, with a host that does nothing."""
-
-    class Running:
-        name, base_url = "a host", "http://127.0.0.1:1"
-        stop = staticmethod(lambda: None)
-
+def stopped(fresh_storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A run is on storage that is there, with a host that does nothing. Gives the hosts that it has stopped."""
+    ended: list[str] = []
+    host = SimpleNamespace(name="a host", base_url="http://127.0.0.1:1", stop=lambda: ended.append("a host"))
     azurite = SimpleNamespace(connection_string=fresh_storage)
     monkeypatch.setattr(run, "RUN_FOLDER", tmp_path)
     monkeypatch.setattr(run, "Azurite", lambda *_: contextlib.nullcontext(azurite))
-    monkeypatch.setattr(run, "start_host", lambda *_: (Running(), 1))
+    monkeypatch.setattr(run, "start_host", lambda *_: (host, 1))
     monkeypatch.setattr(demo, "configure_offers", lambda _, *, only_missing: None)
+    return ended
 
 
 ONCE = Options(port=None, once=True, keep=True, kind="devhost")
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("stopped")
 def test_the_queue_is_there_before_the_host_looks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     waiting: list[int | None] = []
 
@@ -159,17 +157,19 @@ def test_in_kept_storage_only_missing_offers_are_set(fresh_storage: str) -> None
     assert {stored.offer.id: stored.offer.titles for stored in offers.stored()} == {"*": [], "contoso.crm": ["Mine"]}
 
 
-@pytest.mark.usefixtures("quick")
-def test_samples_are_not_posted_again_to_kept_leads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_samples_are_not_posted_again_to_kept_leads(
+    stopped: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(demo, "read_rows", lambda _: {"a lead": {}})
     said = io.StringIO()
     assert run.run(ONCE, Console(file=said)) == 0
     assert "an earlier run has posted them" in said.getvalue()
     assert (tmp_path / "storage").is_dir()
+    assert stopped == ["a host"]
 
 
 @pytest.mark.parametrize(("samples", "arrived", "status"), [(True, True, 0), (False, True, 1), (True, False, 1)])
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("stopped")
 def test_a_run_that_is_to_end_has_status_0_only_if_all_is_as_expected(
     samples: bool, arrived: bool, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
