@@ -191,19 +191,19 @@ def type_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def storage_kind(type_name: str) -> str:
-    """For the Azure Table destination, storage is the vendor, and the faults happen on the way there."""
-    return "azurite" if type_name == "azure_table" else "memory"
+def vendors_storage(type_name: str, request: pytest.FixtureRequest) -> str:
+    """For the Azure Table destination, a real account is the vendor, and the faults happen on the way there."""
+    return next(request.getfixturevalue("_unused_accounts")) if type_name == "azure_table" else ""
 
 
 @pytest.fixture
 def subject(
-    type_name: str, authority: Authority, fresh_storage: str, monkeypatch: pytest.MonkeyPatch
+    type_name: str, authority: Authority, vendors_storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Subject]:
     monkeypatch.setattr(http, "TOTAL_SECONDS", PATIENCE_SECONDS)
     for name in ("read_timeout", "connection_timeout"):
         monkeypatch.setitem(storage.TABLE_TIMEOUTS, name, PATIENCE_SECONDS)
-    with running(SUBJECTS[type_name](authority, monkeypatch, fresh_storage)) as made:
+    with running(SUBJECTS[type_name](authority, monkeypatch, vendors_storage)) as made:
         yield made
 
 

@@ -493,19 +493,23 @@ def test_offers_of_one_organization_share_the_daily_limit_and_a_lower_limit_paus
     assert states == [State.DELIVERED, State.PARKED, State.DELIVERED]
 
 
-def test_of_600_leads_in_a_day_500_are_sent_and_100_on_the_next_none_lost_and_none_twice(
+def test_by_default_as_many_leads_are_sent_a_day_as_salesforce_takes(salesforce: WebToLead) -> None:
+    assert destinations.read_settings("salesforce_web_to_lead", {"oid": OID}).daily_limit == salesforce.limit  # type: ignore[attr-defined]
+
+
+def test_of_60_leads_in_a_day_50_are_sent_and_10_on_the_next_none_lost_and_none_twice(
     fresh_storage: str,
     authority: Authority,
     salesforce: WebToLead,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """200 come at eight, at noon and at four; two instances send them."""
+    """20 come at eight, at noon and at four; two instances send them. Salesforce takes 50."""
     caplog.set_level("INFO", "leads")
     time = TestClock()
     instances = [pipeline_over_tls(fresh_storage, authority.bundle, monkeypatch, time) for _ in range(2)]
-    salesforce.now = time.now
-    instances[0].offer(crm(salesforce))
+    salesforce.now, salesforce.limit = time.now, 50
+    instances[0].offer(crm(salesforce, daily_limit=50))
 
     def an_hour() -> None:
         time.time += timedelta(minutes=57)
@@ -517,14 +521,14 @@ def test_of_600_leads_in_a_day_500_are_sent_and_100_on_the_next_none_lost_and_no
     leads: list[str] = []
     for hour in range(24):
         if hour in {8, 12, 16}:
-            leads += [instances[0].post(a_lead(f"c{hour}-{number}@example.com")) for number in range(200)]
+            leads += [instances[0].post(a_lead(f"c{hour}-{number}@example.com")) for number in range(20)]
             work(instances)
         an_hour()
-    assert len(salesforce.leads) == 500
-    assert instances[0].ask(show_status, Nothing()).undelivered[State.PARKED] == 100
+    assert len(salesforce.leads) == 50
+    assert instances[0].ask(show_status, Nothing()).undelivered[State.PARKED] == 10
     for _ in range(24):
         an_hour()
-    assert len(salesforce.leads) == 600
+    assert len(salesforce.leads) == 60
     stories = "\n".join(made["description"] for made in salesforce.leads)
     assert Counter(re.findall(r"^Lead: (.+)$", stories, re.MULTILINE)) == dict.fromkeys(leads, 1)
     assert salesforce.pending == [], "never more than Salesforce takes"
