@@ -320,18 +320,18 @@ WRAPPERS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("name", WRAPPERS)
-@given(record=lead_like)
-@example(record=BODY)
-@example(record=BODY | {"data": {"Email": "other@example.com"}, "body": "x", "Tiers": [1, 2.50]})
-def test_a_wrapped_lead_is_the_lead(name: str, record: dict[str, Any]) -> None:
+@given(lead_like)
+@example(BODY)
+@example(BODY | {"data": {"Email": "other@example.com"}, "body": "x", "Tiers": [1, 2.50]})
+def test_a_wrapped_lead_is_the_lead(record: dict[str, Any]) -> None:
     sent = body(record)
     lead = reads_or_refuses(sent)
     if lead is None or not holds_a_field(parse_kept(sent)):
         return
-    read = parse_body(WRAPPERS[name](sent))
-    assert read.model_copy(update={"original": ""}) == lead.model_copy(update={"original": ""})
-    assert bool(read.original) is bool(lead.original)
+    for name, wrap in WRAPPERS.items():
+        read = parse_body(wrap(sent))
+        assert read.model_copy(update={"original": ""}) == lead.model_copy(update={"original": ""}), name
+        assert bool(read.original) is bool(lead.original), name
 
 
 def test_a_lead_in_another_encoding_is_unwrapped_from_base64() -> None:

@@ -93,14 +93,9 @@ def test_any_bytes_are_a_message_or_refused(data: str | bytes) -> None:
 
 
 @given(message_like)
-@example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "offer": "\ud800"})
-@example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "destination": None})
 @example({"v": 1, "lead_id": LEAD_ID, "seq": True})
-@example({"v": 1, "lead_id": LEAD_ID, "seq": -1})
 @example({"v": 1, "lead_id": LEAD_ID, "seq": 2**31})
-@example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "received_at": "2026-01-31T23:59:59"})
 @example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "received_at": None})
-@example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "lead": {"email": 5}})
 @example({"v": float("inf"), "lead_id": LEAD_ID, "seq": 0})
 @example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "ahead": float("inf")})
 @example({"v": 1, "lead_id": LEAD_ID, "seq": 0, "ahead": float("nan")})
