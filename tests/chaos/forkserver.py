@@ -27,8 +27,10 @@ from typing import Any
 import devhost.__main__
 import devhost.dispatcher
 import devhost.worker
+from leads.destinations import MODULES
 
 PRELOADED = (
+    *MODULES.values(),
     "email.generator",
     "azure.core.rest._requests_basic",
     "azure.data.tables",
@@ -38,6 +40,7 @@ PRELOADED = (
     "function_app",
     "leads.operations.http",
     "leads.pipeline.delivery",
+    "leads.platform.table_transactions",
     "leads.watch.poison",
     "leads.watch.tick",
     "tests.support.recording",
