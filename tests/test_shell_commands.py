@@ -11,14 +11,8 @@ import pytest
 
 from leads.cli.connect import where_secrets_go
 from leads.cli.program import COMMANDS, load
+from tests.test_docs import PAGES, ROOT
 
-ROOT = Path(__file__).parents[1]
-PAGES = [
-    *ROOT.glob("*.md"),
-    *ROOT.glob("docs/**/*.md"),
-    ROOT / "samples/README.md",
-    ROOT / "devhost/README.md",
-]
 SOURCES = [*ROOT.glob("leads/**/*.py"), *ROOT.glob("infra/*.bicep")]
 
 # The commands of az that the documents and the code name, and their options by the reference of release 2.91

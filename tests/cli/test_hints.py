@@ -18,10 +18,10 @@ from leads.core.identity import received_at_of
 from leads.core.states import State
 from leads.ledger.rows import Delivery, LeadRecord
 from leads.operations.leads import lead_view
-from tests.support.command_line import ROOT, commands_in, parse
+from tests.support.command_line import commands_in, parse
+from tests.test_docs import PAGES, ROOT
 
 LEAD = "20260131235959999-0123456789ab-c"
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "samples/README.md", ROOT / "devhost/README.md"]
 MODULES = sorted(ROOT.glob("leads/**/*.py"))
 
 
