@@ -56,6 +56,13 @@ def app(fresh_storage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running
         yield running
 
 
+@pytest.fixture(scope="module")
+def shared_app(shared_storage: str) -> Iterator[RunningApp]:
+    """For tests with leads and offers of their own. It answers no personal data."""
+    with running_app(shared_storage) as running:
+        yield running
+
+
 @pytest.fixture
 def directly(capsys: pytest.CaptureFixture[str]) -> Run:
     return run_against(capsys)
@@ -157,16 +164,19 @@ def test_every_command_says_the_same_directly_and_over_http(
     assert {name for name in to_try if not any(words.startswith(name) for words in tried)} == set()
 
 
-def test_who_is_second_over_http_is_told_as_well(app: RunningApp, directly: Run, tmp_path: Path) -> None:
+def test_who_is_second_over_http_is_told_as_well(
+    shared_app: RunningApp, shared_storage: str, directly: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The difference is on the screen when somebody else saves."""
+    monkeypatch.setenv("LeadsStorage", shared_storage)
     file, theirs = tmp_path / "offer.json", tmp_path / "theirs.json"
     file.write_text(json.dumps(OFFER | {"titles": ["Ours"]}))
     theirs.write_text(json.dumps(OFFER | {"titles": ["Theirs"]}))
     directly("offers", "set", str(theirs))
-    settings = {KEY_VARIABLE: app.host.function_keys["manage"]}
-    arguments = ("--app", app.host.base_url, "offers", "apply", str(file))
+    settings = {KEY_VARIABLE: shared_app.host.function_keys["manage"]}
+    arguments = ("--app", shared_app.host.base_url, "offers", "apply", str(file))
     with at_a_terminal(*arguments, environment=settings) as terminal:
-        terminal.wait_for(f'titles: ["Theirs"] -> ["Ours"]\n{app.host.base_url}: Save this? [y/N]: ')
+        terminal.wait_for(f'titles: ["Theirs"] -> ["Ours"]\n{shared_app.host.base_url}: Save this? [y/N]: ')
         theirs.write_text(json.dumps(OFFER | {"titles": ["Theirs", "too"]}))
         directly("offers", "set", str(theirs))
         terminal.type("y")
@@ -176,57 +186,65 @@ def test_who_is_second_over_http_is_told_as_well(app: RunningApp, directly: Run,
 
 
 def test_personal_data_stays_with_who_may_read_the_storage_unless_a_setting_says_otherwise(
-    fresh_storage: str, directly: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    shared_app: RunningApp,
+    shared_storage: str,
+    directly: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("LeadsStorage", fresh_storage)
-    with running_app(fresh_storage) as app:
-        monkeypatch.setenv(KEY_VARIABLE, app.host.function_keys["manage"])
-        deployed = run_against(capsys, "--app", app.host.base_url)
-        lead = app.post(a_lead()).json()["lead_id"]
-        app.wait_for(lead, "unrouted")
-        for command in (("leads", "show", lead, "--person"), ("access",), ("export", "--format", "jsonl")):
-            monkeypatch.setattr(sys, "stdin", io.StringIO("ada@example.com"))
-            assert "ada@example.com" in directly(*command).out
-            monkeypatch.setattr(sys, "stdin", io.StringIO("ada@example.com"))
-            refused = one_line(deployed(*command), 2)
-            assert refused.startswith("The app answers no personal data over HTTP")
-            assert "LEADS_PERSONAL_DATA_OVER_HTTP" in refused
-        assert deployed("export").out == ""
-        assert "not shown, because the app setting LEADS_PERSONAL_DATA_OVER_HTTP is not true" in deployed("whoami").out
+    monkeypatch.setenv("LeadsStorage", shared_storage)
+    monkeypatch.setenv(KEY_VARIABLE, shared_app.host.function_keys["manage"])
+    deployed = run_against(capsys, "--app", shared_app.host.base_url)
+    lead = shared_app.post(a_lead(OfferTitle="unknown")).json()["lead_id"]
+    shared_app.wait_for(lead, "unrouted")
+    for command in (("leads", "show", lead, "--person"), ("access",), ("export", "--format", "jsonl")):
         monkeypatch.setattr(sys, "stdin", io.StringIO("ada@example.com"))
-        erased = deployed("erase", "--yes")
-        assert (erased.status, lead in app.call("GET", f"/api/status/{lead}").body.decode()) == (0, True)
-        assert app.call("GET", f"/api/status/{lead}").json()["state"] == "erased"
-        assert "ada@example.com" not in erased.out + app.host.log
+        assert "ada@example.com" in directly(*command).out
+        monkeypatch.setattr(sys, "stdin", io.StringIO("ada@example.com"))
+        refused = one_line(deployed(*command), 2)
+        assert refused.startswith("The app answers no personal data over HTTP")
+        assert "LEADS_PERSONAL_DATA_OVER_HTTP" in refused
+    assert deployed("export").out == ""
+    assert "not shown, because the app setting LEADS_PERSONAL_DATA_OVER_HTTP is not true" in deployed("whoami").out
+    monkeypatch.setattr(sys, "stdin", io.StringIO("ada@example.com"))
+    erased = deployed("erase", "--yes")
+    status = shared_app.call("GET", f"/api/status/{lead}").json()
+    assert (erased.status, status["lead_id"], status["state"]) == (0, lead, "erased")
+    assert "ada@example.com" not in erased.out + shared_app.host.log
 
 
-def test_the_key_is_asked_for_and_not_shown_and_that_of_another_function_opens_nothing(app: RunningApp) -> None:
-    url, keys = app.host.base_url, app.host.function_keys
-    with at_a_terminal("--app", url, "offers", "list", environment={}) as terminal:
+def test_the_key_is_asked_for_and_not_shown_and_that_of_another_function_opens_nothing(
+    shared_app: RunningApp, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, keys = shared_app.host.base_url, shared_app.host.function_keys
+    with at_a_terminal("--app", url, "whoami", environment={}) as terminal:
         terminal.wait_for("Key of the function manage: ")
         terminal.type(keys["manage"])
-        terminal.wait_for("No offer is configured")
+        terminal.wait_for("personal: everything")
         assert terminal.end() == 0
         assert keys["manage"] not in terminal.shown
+    run = run_against(capsys, "--app", url)
     for function in ("accept_lead", "lead_status"):
-        ran = process("--app", url, "status", environment={KEY_VARIABLE: keys[function]})
-        line = one_line(ran, 3)
+        monkeypatch.setenv(KEY_VARIABLE, keys[function])
+        line = one_line(run("status"), 3)
         assert line.startswith(f"{url} refuses the key (401); use the key of the function manage: az functionapp ")
         assert keys[function] not in line
     nobody_to_ask = process("status", environment={"LEADS_APP_URL": url})
     assert one_line(nobody_to_ask, 2).startswith("LEADS_APP_KEY: set it to the key of the function manage")
 
 
-def test_an_app_whose_storage_is_out_of_reach_says_so(fresh_storage: str) -> None:
+def test_an_app_whose_storage_is_out_of_reach_says_so(
+    fresh_storage: str, directly: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     # The host's own account stays in reach: without it the real one does not serve at all.
     with running_app(_nowhere(), settings={"AzureWebJobsStorage": fresh_storage}, only_http=True) as lost:
-        reached, key = ("--app", lost.host.base_url), {KEY_VARIABLE: lost.host.key}
-        ran = process(*reached, "offers", "list", environment=key)
-        examined = process(*reached, "doctor", environment=key)
+        monkeypatch.setenv(KEY_VARIABLE, lost.host.key)
+        deployed = run_against(capsys, "--app", lost.host.base_url)
+        ran, examined = deployed("offers", "list"), deployed("doctor")
     assert one_line(ran, 3) == "Storage did not answer. Ask again."
     assert (examined.status, examined.err) == (5, "")
-    directly = process("doctor", environment={"LeadsStorage": _nowhere()})
-    assert directly.out == examined.out
+    monkeypatch.setenv("LeadsStorage", _nowhere())
+    assert directly("doctor").out == examined.out
     assert re.search(r"queues +leads, leads-poison, leads-notices +the storage account does not answer", examined.out)
 
 
