@@ -561,25 +561,6 @@ def test_whatever_storage_answers_a_check_only_reads(fake: FakeTables, status: i
 # --- In the pipeline --------------------------------------------------------------------------------------------------
 
 
-def test_a_refused_key_parks_the_lead_and_a_new_secret_delivers_it_without_a_restart(
-    pipeline: Pipeline, another_account: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LEADS_SECRET_CRM_STORAGE", with_key(another_account, KEY))
-    settings_of_it = {"connection_string": "env:LEADS_SECRET_CRM_STORAGE"}
-    pipeline.offer({"name": "table", "type": "azure_table", "settings": settings_of_it})
-    lead_id = pipeline.post()
-    pipeline.run()
-    delivery = pipeline.delivery(lead_id, "table")
-    assert delivery.state is State.PARKED
-    assert "refused" in delivery.reason
-    pipeline.tick(2)
-    assert pipeline.delivery(lead_id, "table").state is State.PARKED
-    monkeypatch.setenv("LEADS_SECRET_CRM_STORAGE", another_account)
-    pipeline.tick(2)
-    assert pipeline.delivery(lead_id, "table").state is State.DELIVERED
-    assert [row["RowKey"] for row in rows(another_account)] == [lead_id]
-
-
 def key_vault_holds(versions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Key Vault gives the last of these values."""
     read = lambda self, name: KeptSecret(versions[-1], None)  # noqa: E731

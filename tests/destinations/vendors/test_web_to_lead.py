@@ -440,15 +440,6 @@ def test_a_second_lost_answer_leaves_the_lead_to_a_person(pipeline: Pipeline, sa
     assert len(salesforce.leads) == 2
 
 
-def test_a_lost_answer_is_held_where_the_policy_says_so(pipeline: Pipeline, salesforce: WebToLead) -> None:
-    pipeline.offer(crm(salesforce), policies={"unknown": "hold"})
-    salesforce.fail_next(LOSE_ANSWER)
-    lead = deliver(pipeline)
-    pipeline.tick(5)
-    assert pipeline.delivery(lead).state is State.HELD
-    assert len(salesforce.leads) == 1
-
-
 def test_whatever_is_written_into_any_field_arrives_as_text(pipeline: Pipeline, salesforce: WebToLead) -> None:
     hostile = "a&oid=x&last_name=y;=%26%00+ \"'<b>{email}\r\nX-Evil: 1\u2028\\' OR 1=1 --"
     fields = ("FirstName", "LastName", "Phone", "Title", "Company", "Country")
