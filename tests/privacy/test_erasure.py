@@ -294,6 +294,19 @@ def test_a_lead_that_is_handled_in_the_seconds_in_which_its_customer_is_erased_i
     )
 
 
+def test_a_customer_who_comes_again_in_those_seconds_stays_known(routed: Pipeline, vendor: Vendor) -> None:
+    older = waiting_text(routed, "INS")
+    erase(routed)
+    deliver(routed.app, older)
+    routed.clock.time += timedelta(seconds=10)
+    newer = routed.post(hers("PLT"))
+    routed.run()
+    assert vendor.keys()[-1] == newer
+    routed.tick(20)
+    (customer,) = routed.app.ledger.customers(customer_hash(f"email:{EMAIL}"))
+    assert newer in {seen.lead_id for seen in customer.recent}
+
+
 def test_looking_after_an_erasure_does_not_undo_a_newer_one(
     routed: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
