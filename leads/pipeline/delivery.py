@@ -264,6 +264,9 @@ def _attempt_as_configured(parts: DeliveryParts, record: LeadRecord, delivery: D
         # The instance that routed the lead may know a newer offer than this one.
         parts.offers.renew()
         offer, config = _configured(parts, record, delivery)
+    if message.probe and (config is None or parts.destination_of(config).connection != delivery.connection):
+        # The check has passed, and this lead can't show whether others arrive.
+        parts.connections.reopen(delivery.connection)
     if offer is not None and config is not None:
         attempt(parts, record, delivery, message, offer, config)
         return

@@ -377,6 +377,25 @@ def test_offers_with_the_same_settings_share_one_connection(pipeline: Pipeline, 
     assert len(vendor.calls) == 1
 
 
+@pytest.mark.parametrize("moves", [False, True], ids=["renamed", "moved to another CRM"])
+def test_leads_that_no_longer_use_a_connection_hold_up_no_lead_that_does(
+    pipeline: Pipeline, vendor: Vendor, moves: bool
+) -> None:
+    pipeline.offer(crm(vendor.url))
+    pipeline.offer(crm(vendor.url, name="other"), offer_id="contoso.erp", titles=["Contoso ERP"])
+    vendor.refuses()
+    for number in range(4):
+        pipeline.post(a_lead(f"c{number}@example.com"))
+        pipeline.run()
+    with Vendor() as elsewhere:
+        pipeline.offer(crm(elsewhere.url) if moves else crm(vendor.url, name="renamed"))
+        vendor.works()
+        pipeline.tick(2)
+        lead = pipeline.post(a_lead(OfferTitle="Contoso ERP"))
+        pipeline.run()
+        assert pipeline.delivery(lead, "other").state is State.DELIVERED
+
+
 def test_a_success_counts_here_at_once_and_on_other_instances_once_it_is_recorded(
     routed: Pipeline, second: Pipeline, vendor: Vendor
 ) -> None:
