@@ -37,6 +37,7 @@ _OVERRULED: Final = frozenset(
     {_KEPT[State.DELIVERED], _KEPT[State.DUPLICATE], _KEPT[State.SKIPPED], _ONLY_TO_RECORD, _DISMISSED}
 )
 """The reasons that `force` overrides."""
+_REMOVED: Final = "the offer no longer has this destination: restore it, name another, or dismiss the lead"
 _NOWHERE: Final = "no destination of its offer takes such leads: name a destination"
 
 
@@ -119,11 +120,24 @@ def _plan(offers: Offers, record: LeadRecord, name: str, *, force: bool) -> Repl
     why = _DISMISSED if delivery.dismissed_from else _KEPT.get(delivery.state, "")
     if not why and record.imported is Imported.RECORD and not delivery.forced:
         why = _ONLY_TO_RECORD
-    if not force or why not in _OVERRULED:
+    if why and not (force and why in _OVERRULED):
         return replace(plan, kept=why)
+    if name and _is_removed(offers, record, name):
+        return replace(plan, kept=_REMOVED)
+    if not why:
+        return plan
     if not name and _goes_nowhere(offers, record):
         return replace(plan, kept=_NOWHERE)
     return replace(plan, twice=_replay_warning(offers, record, name))
+
+
+def _is_removed(offers: Offers, record: LeadRecord, name: str) -> bool:
+    """Whether the lead's offer has no destination of this name, also by the newest offers."""
+    for read in (offers.all, offers.renew):
+        offer = offer_by_id(record.offer, read())
+        if offer is None or offer.destination(name) is not None:
+            return False
+    return True
 
 
 def _goes_nowhere(offers: Offers, record: LeadRecord) -> bool:

@@ -162,6 +162,19 @@ def test_a_destination_that_the_offer_got_later_can_be_named(routed: Pipeline, v
         again(routed, lead, destination="crn")
 
 
+def test_a_destination_that_the_offer_no_longer_has_is_named_instead_of_sent_to(
+    routed: Pipeline, vendor: Vendor
+) -> None:
+    [lead] = rejected(routed, vendor, a_lead())
+    routed.offer(crm(vendor.url, "renamed"))
+    kept = "the offer no longer has this destination: restore it, name another, or dismiss the lead"
+    [in_bulk] = many(routed, offer="contoso.crm", dry_run=True)
+    for deliveries in (again(routed, lead).deliveries, in_bulk.deliveries):
+        assert [each.kept for each in deliveries] == [kept]
+    routed.offer(crm(vendor.url))
+    assert again(routed, lead).sent == 1
+
+
 def test_a_lead_that_no_offer_takes_is_routed_at_once(pipeline: Pipeline, vendor: Vendor) -> None:
     lead = pipeline.post()
     pipeline.run()
