@@ -27,7 +27,7 @@ from leads.operations.wire import match, read_request, write_answer
 from leads.pipeline.http import RETRY_AFTER_SECONDS, failed, problem
 from leads.platform import deadline
 from leads.platform.events import Event, emit
-from leads.platform.settings import Settings, read_usable_settings
+from leads.platform.settings import Settings, SettingsError, read_usable_settings
 
 WHOAMI: Final = "whoami"
 NO_STORE: Final = {"Cache-Control": "no-store"}
@@ -131,7 +131,10 @@ def _refused(found: Problem, failure: Exception, caller: Caller) -> func.HttpRes
         field, detail = "", field
     headers = dict(NO_STORE)
     if isinstance(found, Unavailable):
-        emit(Event.STORAGE_UNAVAILABLE, what=caller.function, why=type(failure).__name__)
+        if isinstance(failure, SettingsError):
+            emit(Event.SETTINGS_WRONG, problem=str(failure))
+        else:
+            emit(Event.STORAGE_UNAVAILABLE, what=caller.function, why=type(failure).__name__)
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     more = {"level": found.needed.value} if isinstance(found, LevelTooLow) else None
     return problem(found.status, found.title, detail, field=field, more=more, headers=headers)

@@ -70,7 +70,7 @@ class TooLarge(Problem):
 
 
 class Unavailable(Problem):
-    """Storage does not answer. The text has no details, because any holder of a key may read it."""
+    """Storage does not answer, or an app setting is wrong. The text has no details, because any holder of a key may read it."""
 
     status = 503
     title = "Temporarily unavailable"
@@ -102,6 +102,8 @@ def as_problem(failure: Exception) -> Problem:
             return Invalid(str(failure))
         case ValidationError():
             return Invalid(first_problem(failure))
+        case SettingsError():
+            return Unavailable("An app setting is wrong. Run leads doctor, which names it.")
         case NotDoneInTime():
             return Unavailable(f"{failure}. Ask again.")
         case _:

@@ -184,7 +184,7 @@ def _in_words(connection: ConnectionView) -> str:
     users = ", ".join(f"{use.offer} {use.destination}" for use in connection.used_by)
     about = "; ".join(filter(None, (users, connection.host)))
     waiting = f"; waiting leads: {connection.waiting}" if connection.waiting else ""
-    return f"connection {connection.id} ({about}) is {connection.health}{waiting}"
+    return f"connection {connection.id} ({about}) is {connection.health.removesuffix('.')}{waiting}"
 
 
 @dataclass(slots=True)

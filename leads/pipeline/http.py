@@ -114,7 +114,9 @@ def answer_health() -> func.HttpResponse:
         get_app()
     except SettingsError as error:
         emit(Event.SETTINGS_WRONG, problem=str(error))
-        return _json(503, {"status": "an app setting is wrong: see settings_wrong in the log"})
+        return _json(
+            503, {"status": "an app setting is wrong: leads doctor names it, as does settings_wrong in the log"}
+        )
     return _json(200, {"status": "ok"})
 
 

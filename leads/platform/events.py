@@ -161,7 +161,7 @@ class Event(StrEnum):
     )
     INTAKE_UNAVAILABLE = _Entry(
         "intake_unavailable",
-        "A sender got 503: storage does not answer, `LeadsStorage` is wrong, or the app itself failed. If the app failed, `why` "
+        "A sender got 503: storage does not answer, an app setting is wrong, or the app itself failed. If the app failed, `why` "
         "is the place in its code.",
         "why",
         level=logging.ERROR,
@@ -334,7 +334,7 @@ class Event(StrEnum):
 
     def meaning_with(self, fields: Mapping[str, str | int | float]) -> str:
         """The meaning for people, with the values of the fields in place of their names."""
-        return re.sub(r"`(\w+)`", lambda named: str(fields.get(named[1], named[1])), self._plain)
+        return re.sub(r"`(\w+)`", lambda named: str(fields.get(named[1], named[1])).removesuffix("."), self._plain)
 
     def in_words(self, fields: Mapping[str, str | int | float]) -> str:
         """Name and meaning for people. Fields that the meaning does not mention follow the name in parentheses."""

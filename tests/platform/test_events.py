@@ -101,6 +101,8 @@ def test_an_event_is_told_with_its_values_where_its_meaning_names_them_and_the_o
         "leads_wait_long (connection 0123456789abcdef): Leads for contoso.crm/hook have been parked behind a connection for "
         "over an hour, the oldest for 124 minutes."
     )
+    paused = Event.CONNECTION_PAUSED.meaning_with({"used_by": "contoso.crm/crm", "reason": "The secret has expired."})
+    assert paused == "Leads for contoso.crm/crm are parked until the connection works: The secret has expired."
     assert Event.LEADS_NEED_A_PERSON.in_words({"state": "held", "offer": "*", "destination": ""}) == (
         "leads_need_a_person (offer *): Leads of an offer are in the state held and need a person: see States."
     )

@@ -115,7 +115,7 @@ def test_one_app_a_process(indexed_app: LoadedApp, tmp_path: Path) -> None:
         load_app(tmp_path)
 
 
-def test_health_says_that_a_setting_is_wrong_and_the_log_says_which(
+def test_health_and_management_say_that_a_setting_is_wrong_and_the_log_says_which(
     function_app: LoadedApp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delenv("LeadsStorage")
@@ -124,6 +124,9 @@ def test_health_says_that_a_setting_is_wrong_and_the_log_says_which(
     forget_app()
     asked = function_app.invoke_http("health", "GET", "http://localhost/api/health")
     posted = function_app.invoke_http("accept_lead", "POST", "http://localhost/api/leads", body=b"{}")
-    assert (asked.status, posted.status) == (503, 503)
-    (event,) = logged(caplog, "settings_wrong")
+    managed = function_app.invoke_http("manage", "GET", "http://localhost/api/manage/status", params={"path": "status"})
+    assert (asked.status, posted.status, managed.status) == (503, 503, 503)
+    assert managed.json()["detail"] == "An app setting is wrong. Run leads doctor, which names it."
+    event, again = logged(caplog, "settings_wrong")
+    assert event == again
     assert event["problem"].startswith("LeadsStorage__queueServiceUri: is of another account")
