@@ -13,6 +13,7 @@ import requests
 from azure.storage.queue import QueueClient
 
 from tests.devhost.conftest import AppWith, Devhost, Recorder, Start, task, until
+from tests.support.orphans import wait_for_end
 
 
 class Get(threading.Thread):
@@ -116,7 +117,7 @@ def test_a_worker_ends_with_its_host(start_devhost: Start, work_queue: QueueClie
     work_queue.send_message(task("long", seconds=15))
     worker = int(recorder.wait_for("began")[0]["pid"])
     devhost.kill()
-    until(lambda: not psutil.pid_exists(worker))
+    wait_for_end(worker)
 
 
 def test_an_app_that_does_not_load_ends_the_start(tmp_path: Path) -> None:

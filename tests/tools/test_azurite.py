@@ -13,6 +13,7 @@ import pytest
 from azure.data.tables import TableServiceClient
 from azure.storage.queue import QueueClient, QueueServiceClient
 
+from tests.support.orphans import wait_for_end
 from tools import azurite as module
 from tools.azurite import ROOT, Azurite, AzuriteError
 
@@ -78,10 +79,9 @@ def test_it_ends_when_its_parent_is_killed() -> None:
     code = "import time; from tools.azurite import Azurite; print(Azurite().pid, flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout
-        azurite = psutil.Process(int(parent.stdout.readline()))
+        azurite = int(parent.stdout.readline())
         parent.kill()
-    psutil.wait_procs([azurite], timeout=120)
-    assert not azurite.is_running() or azurite.status() == psutil.STATUS_ZOMBIE
+    wait_for_end(azurite)
 
 
 def test_where_it_is_not_installed_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
