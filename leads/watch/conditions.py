@@ -115,7 +115,8 @@ def _of(connection: Connection, uses: Uses, waiting: Sequence[Todo]) -> dict[str
         "connection": connection.id,
         "type": connection.type,
         **named(connection.id, uses),
-        "reason": connection.reason,
+        # A person's note may name people.
+        "reason": "paused by a person" if connection.by_person else connection.reason,
         "waiting": len(waiting),
     }
 

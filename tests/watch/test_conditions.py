@@ -12,6 +12,8 @@ from leads.core.states import State
 from leads.health.alarms import NOTIFY_LEASE
 from leads.health.connection import CHECKED_AFTER
 from leads.ledger.rows import LeadRecord
+from leads.operations.connections import list_connections
+from leads.operations.operation import Nothing
 from leads.pipeline.intake import KeptUnreadable
 from leads.platform.settings import read_settings
 from leads.watch.announcements import HIDDEN_SECONDS
@@ -201,6 +203,18 @@ def test_the_alarm_of_a_connection_ends_when_its_offer_has_another_address_and_i
         *(("leads_wait_long", False), ("leads_wait_long", True)),
     ]
     assert len(logged(caplog, "connection_opened")) == 1
+
+
+def test_what_waits_behind_a_pause_that_a_person_forgot_says_so_without_the_persons_words(
+    routed: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    [paused] = routed.ask(list_connections, Nothing()).connections
+    routed.app.connections.pause_by_person(paused.id, paused.type, "until Ada is back")
+    routed.post()
+    routed.run()
+    watch_for(routed, 70)
+    (alarm,) = logged(caplog, "leads_wait_long")
+    assert (alarm["reason"], alarm["waiting"]) == ("paused by a person", 1)
 
 
 def test_what_waits_for_an_offers_ceiling_is_told_by_that_offer(
