@@ -2,8 +2,8 @@
 // the pipeline; what it means stands in main.bicep.
 using 'main.bicep'
 
-param environmentName = readEnvironmentVariable('AZURE_ENV_NAME', 'dev')
-param location = readEnvironmentVariable('AZURE_LOCATION', 'westeurope')
+param environmentName = readEnvironmentVariable('AZURE_ENV_NAME')
+param location = readEnvironmentVariable('AZURE_LOCATION')
 param alwaysReadyInstances = int(readEnvironmentVariable('LEADS_ALWAYS_READY', '1'))
 param alwaysReadyDeliveryInstances = int(readEnvironmentVariable('LEADS_ALWAYS_READY_DELIVERY', '1'))
 param instanceMemoryMB = any(int(readEnvironmentVariable('LEADS_INSTANCE_MEMORY', '512')))
@@ -12,7 +12,10 @@ param zoneRedundantApp = bool(readEnvironmentVariable('LEADS_ZONE_REDUNDANT_APP'
 param privateEndpoints = bool(readEnvironmentVariable('LEADS_PRIVATE_ENDPOINTS', 'false'))
 param manageClientId = readEnvironmentVariable('LEADS_MANAGE_CLIENT_ID', '')
 param alerts = bool(readEnvironmentVariable('LEADS_ALERTS', 'true'))
-param alertEmails = filter(split(readEnvironmentVariable('LEADS_ALERT_EMAILS', ''), ','), email => !empty(email))
+param alertEmails = filter(
+  map(split(readEnvironmentVariable('LEADS_ALERT_EMAILS', ''), ','), email => trim(email)),
+  email => !empty(email)
+)
 param refusalsTolerated = int(readEnvironmentVariable('LEADS_REFUSALS_TOLERATED', '0'))
 param notifyWebhook = readEnvironmentVariable('LEADS_NOTIFY_WEBHOOK', '')
 param allowedNetworks = readEnvironmentVariable('LEADS_ALLOWED_NETWORKS', '')

@@ -61,10 +61,14 @@ class Deployment:
 class Compiler:
     """One process of the compiler (`bicep jsonrpc`) for all questions: to start it costs more than to ask it."""
 
+    def __init__(self, **variables: str) -> None:
+        self.variables = variables
+        """What a parameter file reads of the environment."""
+
     @cached_property
     def _process(self) -> subprocess.Popen[bytes]:
         # To compile its own code twice would cost more than the second, faster version saves in so few questions.
-        environment = {**os.environ, "DOTNET_TieredCompilation": "0"}
+        environment = {**os.environ, "DOTNET_TieredCompilation": "0", **self.variables}
         command = ["bicep", "jsonrpc", "--stdio"]
         return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
@@ -81,6 +85,11 @@ class Compiler:
     def complaints_of_parameters(self, path: Path) -> list[str]:
         """Every error and warning of a parameter file and the templates that it uses."""
         return _complaints(self._ask("compileParams", path=str(path), parameterOverrides={}))
+
+    def parameters(self, path: Path) -> dict[str, Any]:
+        """The values that a parameter file gives."""
+        given = json.loads(self._ask("compileParams", path=str(path), parameterOverrides={})["parameters"])
+        return {name: one["value"] for name, one in given["parameters"].items()}
 
     def format(self, path: Path) -> str:
         """The file as the formatter writes it."""

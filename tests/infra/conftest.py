@@ -18,7 +18,7 @@ PARAMETER_SETS = sorted(path.stem for path in PARAMETERS.glob("*.bicepparam"))
 @pytest.fixture(scope="session")
 def compiler() -> Iterator[Compiler]:
     require_bicep()
-    running = Compiler()
+    running = Compiler(AZURE_ENV_NAME="prod", AZURE_LOCATION="westeurope")
     yield running
     running.close()
 

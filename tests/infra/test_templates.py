@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.infra.bicep import INFRA, PARAMETERS, Compiler, Deployment
+from tests.infra.bicep import INFRA, PARAMETERS, Compiler, Deployment, require_bicep
 
 TEMPLATES = sorted(INFRA.glob("*.bicep"))
 PARAMETER_FILES = sorted([*INFRA.glob("*.bicepparam"), *PARAMETERS.glob("*.bicepparam")])
@@ -34,6 +35,40 @@ def test_the_parameter_files_have_not_one_warning_either(path: Path, compiler: C
 @pytest.mark.parametrize("path", SOURCES, ids=named)
 def test_each_file_is_formatted(path: Path, compiler: Compiler) -> None:
     assert path.read_text() == compiler.format(path), f"bicep format {path.name}"
+
+
+@pytest.fixture
+def deployed_with() -> Iterator[Callable[..., Compiler]]:
+    """A compiler in the shell of somebody who deploys, with these variables."""
+    started: list[Compiler] = []
+
+    def start(**variables: str) -> Compiler:
+        started.append(Compiler(**variables))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+
+
+@pytest.mark.parametrize("missing", ["AZURE_ENV_NAME", "AZURE_LOCATION"])
+def test_a_shell_without_the_environments_name_or_region_deploys_no_other_environment(
+    missing: str, deployed_with: Callable[..., Compiler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_bicep()
+    monkeypatch.delenv(missing, raising=False)
+    given = {"AZURE_ENV_NAME": "prod", "AZURE_LOCATION": "westeurope"}
+    del given[missing]
+    (complaint,) = deployed_with(**given).complaints_of_parameters(INFRA / "main.bicepparam")
+    assert missing in complaint
+
+
+def test_addresses_for_alerts_may_have_spaces_between_them(deployed_with: Callable[..., Compiler]) -> None:
+    require_bicep()
+    emails = "on-call@example.com, sales@example.com, "
+    given = deployed_with(AZURE_ENV_NAME="prod", AZURE_LOCATION="westeurope", LEADS_ALERT_EMAILS=emails)
+    found = given.parameters(INFRA / "main.bicepparam")["alertEmails"]
+    assert found == ["on-call@example.com", "sales@example.com"]
 
 
 def test_a_warning_and_a_file_out_of_shape_would_be_found(tmp_path: Path, compiler: Compiler) -> None:

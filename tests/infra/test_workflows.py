@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -86,7 +87,6 @@ def test_whatever_deploys_publishes_the_package_as_it_is_and_sees_that_the_app_a
         {"azd": "provision"},
         {"azd": "deploy app --from-package dist/app.zip"},
     ]
-    assert "make package && mv dist/marketplace-leads-*.zip dist/app.zip" in azure["hooks"]["predeploy"]["posix"]["run"]
     assert (
         "--fail" in azure["hooks"]["postdeploy"]["posix"]["run"]
         and "/api/health" in azure["hooks"]["postdeploy"]["posix"]["run"]
@@ -96,6 +96,40 @@ def test_whatever_deploys_publishes_the_package_as_it_is_and_sees_that_the_app_a
     assert (publish["with"]["package"], publish["with"]["remote-build"]) == ("dist/app.zip", "false")
     assert "make package && mv dist/marketplace-leads-*.zip dist/app.zip" in [step.get("run") for step in steps]
     assert "/api/health" in steps[-1]["run"]
+
+
+def before_azd_deploys(system: str) -> str:
+    return str(yaml.safe_load((ROOT / "azure.yaml").read_text())["hooks"]["predeploy"][system]["run"])
+
+
+@pytest.mark.parametrize("exit_status", [0, 2])
+def test_azd_publishes_what_it_has_just_made_and_removes_no_package_that_somebody_saved(
+    exit_status: int, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder with spaces"
+    saved, made, published = (folder / "dist" / name for name in ("saved.zip", "made.zip", "app.zip"))
+    saved, made = (path.with_name(f"marketplace-leads-{path.name}") for path in (saved, made))
+    saved.parent.mkdir(parents=True)
+    for old in (saved, published):
+        old.write_text("old")
+        os.utime(old, (0, 0))
+    make = tmp_path / "make"
+    make.write_text(f'#!/bin/sh\n[ {exit_status} -ne 0 ] || printf new > "{made}"\nexit {exit_status}\n')
+    make.chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", "-ec", before_azd_deploys("posix")], cwd=folder, env=path, capture_output=True)
+    assert done.returncode == exit_status
+    assert saved.read_text() == "old"
+    assert exit_status or published.read_text() == "new"
+
+
+def test_azd_on_windows_publishes_the_package_of_the_checkouts_version_and_no_older_one() -> None:
+    script = before_azd_deploys("windows")
+    (pattern,) = re.findall(r"Select-String '(.+)' pyproject.toml", script)
+    found = re.findall(pattern, (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert found == [tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]]
+    assert '$package = "dist/marketplace-leads-$version.zip"' in script
+    assert script.index("throw") < script.index("Copy-Item $package dist/app.zip")
 
 
 def test_a_tag_makes_a_release_with_the_package_of_its_version_after_the_tests() -> None:
