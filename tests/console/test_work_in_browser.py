@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from leads import console
 from leads.core.states import State
@@ -246,6 +246,26 @@ def test_what_is_held_of_a_customer_is_shown_and_erased(
     assert storage.ledger.read(lead).lead is None
     button(page, "Show stored data").click()
     expect(page.get_by_text(f"The app holds nothing about {email}.")).to_be_visible()
+
+
+def test_a_search_goes_on_until_the_app_has_looked_through_everything(visit: Visit, app: RunningApp) -> None:
+    email = f"person{next(NUMBERS)}@example.com"
+    app.wait_for(app.post(a_lead(email)).json()["lead_id"], "delivered")
+    asked: list[str] = []
+
+    def in_two_parts(route: Route) -> None:
+        asked.append(route.request.post_data_json["after"])
+        part = route.fetch(post_data={"email": email}).json()
+        if len(asked) == 1:
+            part |= {"leads": [], "customers": [], "next": "the second part"}
+        route.fulfill(json=part)
+
+    visit.enter("#/privacy")
+    visit.page.route("**/api/manage/access", in_two_parts)
+    visit.page.get_by_label("E-mail address").fill(email)
+    button(visit.page, "Show stored data").click()
+    expect(button(visit.page, "Erase…")).to_be_visible()
+    assert asked == ["", "the second part"]
 
 
 def test_without_the_level_personal_the_page_names_the_needed_key(visit: Visit, app: RunningApp) -> None:
