@@ -108,7 +108,7 @@ def _verdict(each: Validated) -> Text:
     if each.ok:
         return Text(printable(f"usable, but: {each.problem}"), "yellow")
     words = f"out of reach for now: {each.problem}" if each.transient else each.problem
-    words = with_answer(f"{words} ({each.code})" if each.code else words, each.answer)
+    words = with_answer(f"{words.removesuffix('.')} ({each.code})" if each.code else words, each.answer)
     return Text(printable(words), "yellow" if each.transient else "red")
 
 

@@ -98,8 +98,8 @@ class Profiles(BaseModel):
     def named(self, name: str) -> Profile:
         """The profile of this name. Raises `SettingsError`, which lists the known names."""
         if name not in self.apps:
-            there_are = f"there are {', '.join(sorted(self.apps))}" if self.apps else "no profile exists yet"
-            raise SettingsError(f"--app: no profile is called {name} ({there_are}); leads login saves one")
+            known = f"known: {', '.join(sorted(self.apps))}" if self.apps else "no profile exists yet"
+            raise SettingsError(f"--app: no profile is called {name} ({known}); leads login saves one")
         return self.apps[name]
 
 

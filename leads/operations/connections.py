@@ -184,7 +184,7 @@ def _changed(views: Iterable[ConnectionView], connection_id: str, *, by_person: 
 
 
 def _view(connection: Connection, used_by: list[Use], host: str, waiting: int) -> ConnectionView:
-    is_checked = bool(used_by) and not connection.by_person and connection.type != CEILING
+    is_checked, now = bool(used_by) and not connection.by_person and connection.type != CEILING, clock.now()
     return ConnectionView(
         id=connection.id,
         type=connection.type,
@@ -196,7 +196,7 @@ def _view(connection: Connection, used_by: list[Use], host: str, waiting: int) -
         last_success_at=connection.last_success_at,
         last_lead=connection.last_lead,
         last_failure_at=connection.last_failure_at,
-        next_check_at=(connection.next_check_at or clock.now()) if is_checked else None,
+        next_check_at=max(connection.next_check_at or now, now) if is_checked else None,
         used_by=used_by,
         host=host,
         waiting=waiting,

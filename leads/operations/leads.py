@@ -288,7 +288,9 @@ def readable_lead(ledger: Ledger, lead_id: str) -> LeadRecord | None:
 def known_lead(ledger: Ledger, lead_id: str) -> LeadRecord:
     """The lead of this id. Raises `NotFound`."""
     if not is_lead_id(lead_id):
-        raise NotFound("lead_id: is not a lead's id; an id looks like 20260131235959999-0123456789ab-c")
+        raise NotFound(
+            "lead_id: is not a lead's id; an id looks like 20260131235959999-0123456789ab-c; list the leads to see their ids"
+        )
     record = ledger.read(lead_id)
     if record is None:
         raise NotFound("lead_id: no lead has this id; a new lead may still be on the queue")

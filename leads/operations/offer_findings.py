@@ -67,7 +67,7 @@ class OfferExamination:
         except SettingsError as error:
             self.missing_secrets.add(reference)
             remedy = (
-                "set it where the app runs (infra/: keyVaultSettings); to check the settings of the deployed app, use --app URL"
+                "set it where the app runs (infra/: keyVaultSettings)"
                 if reference.startswith("env:")
                 else "store it in the vault of LEADS_KEY_VAULT_URI, and give the identity the role Key Vault Secrets User there"
             )
@@ -105,10 +105,16 @@ class OfferExamination:
         code = f" ({found.code})" if found.code else ""
         if found.transient:
             remedy = "the app retries and no lead is lost; if the problem lasts, see the vendor's status page"
-            return note(Area.CONNECTIONS, about, f"out of reach for now: {found.problem}{code}", remedy, answer)
+            return note(
+                Area.CONNECTIONS,
+                about,
+                f"out of reach for now: {found.problem.removesuffix('.')}{code}",
+                remedy,
+                answer,
+            )
         if not found.ok:
             remedy = "fix the problem as described; within a minute the connection opens and the app sends its leads"
-            return wrong(Area.CONNECTIONS, about, f"{found.problem}{code}", remedy, answer)
+            return wrong(Area.CONNECTIONS, about, f"{found.problem.removesuffix('.')}{code}", remedy, answer)
         return _usable(connection, about, uses[0][0].id, found.problem)
 
 

@@ -276,4 +276,4 @@ class UnsettledAttempt:
 
 def reason_with_code(refused: Rejected | Misconfigured) -> str:
     """Why the vendor refused, with its code."""
-    return f"{refused.reason} ({refused.code})" if refused.code else refused.reason
+    return f"{refused.reason.removesuffix('.')} ({refused.code})" if refused.code else refused.reason

@@ -369,6 +369,7 @@ def test_the_webhooks_of_alarms_and_announcements_are_secrets_too(
 
 def test_a_connection_whose_check_fails_says_what_to_change(routed: Pipeline, vendor: Vendor) -> None:
     vendor.refuses()
+    vendor.checked["problem"] += "."  # most vendors' problems are sentences
     wrong = only(examined(), Area.CONNECTIONS, Level.WRONG)
     assert wrong.says == "the secret has expired: make a new one (401)"
     assert wrong.about.endswith(" (recording; contoso.crm crm)")

@@ -471,11 +471,20 @@ def test_a_connections_health_names_the_last_lead_and_the_next_probe(routed: Pip
     routed.post(a_lead("two@example.com"))
     routed.run()
     routed.tick()
+    vendor.works()
+    routed.tick(2)
+    routed.advance(600)
+    vendor.refuses()
+    routed.post(a_lead("three@example.com"))
+    routed.run()
+    assert view().next_check_at == routed.clock.now(), "the last probe was before the pause"
+    paused_at, last = routed.clock.now(), view().last_lead
+    routed.tick()
     seen = view()
     assert seen.health == "paused: the secret has expired: make a new one"
-    assert (seen.last_lead, seen.last_success_at) == (lead, worked_at)
+    assert seen.last_lead == last
     assert (seen.since, seen.next_check_at) == (
-        worked_at + timedelta(seconds=60),
+        paused_at,
         routed.clock.now() + timedelta(minutes=1),
     )
     routed.ask(pause_connection, PauseConnection(connection_id=seen.id, note=Note(note="until six")))
