@@ -266,6 +266,20 @@ def test_a_person_pauses_a_connection_with_a_note_and_resumes_it(visit: Visit, c
     expect(row(page, "127.0.0.1")).to_contain_text("working")
 
 
+def test_a_connection_that_no_offer_uses_claims_no_address(visit: Visit, context: BrowserContext, lead: str) -> None:
+    def unused(route: Route) -> None:
+        status = route.fetch().json()
+        for connection in status["connections"]:
+            connection.update(used_by=[], host="")
+        route.fulfill(json=status)
+
+    context.route("**/api/manage/status", unused)
+    visit.enter("#/connections")
+    panel = visit.page.get_by_role("region", name="No longer used by an offer")
+    expect(panel).to_contain_text("not used")
+    expect(panel).not_to_contain_text("address")
+
+
 def test_a_change_by_somebody_else_is_reported(visit: Visit, context: BrowserContext, lead: str) -> None:
     context.route("**/api/manage/offers/*/validate?*", lambda route: route.fulfill(status=412, json={}))
     visit.enter("#/connections")

@@ -34,7 +34,7 @@ function Lists({ status, reload }) {
     html`<section class="panel" aria-labelledby="unused">
       <h2 id="unused">${words.unusedTitle}</h2>
       <${Table} label=${words.unusedTitle} rows=${unused} keyOf=${(row) => row.id} columns=${[
-        { label: words.destination, head: true, cell: (row) => html`${word(texts.types, row.type)}<br /><span class="faint">${row.host || words.noHost}</span>` },
+        { label: words.destination, head: true, cell: (row) => word(texts.types, row.type) },
         { label: words.state, cell: () => html`<${Badge} kind="calm">${words.unused}<//>` },
         { label: words.lastLead, cell: (row) => html`<${LastLead} connection=${row} />` },
       ]} />
