@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -204,6 +205,33 @@ def test_an_unrouted_lead_is_kept_and_delivered_by_itself_when_its_offer_appears
     assert newest(pipeline.app.ledger, offer="-") == []
     assert [item.lead_id for item in newest(pipeline.app.ledger, offer="contoso.crm")] == [lead]
     assert todo(pipeline.app.ledger, State.UNROUTED) == []
+
+
+def test_an_unrouted_lead_that_two_workers_route_at_once_goes_to_each_destination_once(
+    pipeline: Pipeline, second: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lead = pipeline.post()
+    pipeline.run()
+    pipeline.offer(crm(vendor.url), crm(vendor.url, "other"))
+    pipeline.watch()
+    pipeline.clock.time += timedelta(minutes=1)
+    (message,) = pipeline.messages()
+    settle = pipeline.app.ledger.settle
+
+    def while_another_worker_is_faster(*arguments: Any, **named: Any) -> Any:
+        monkeypatch.setattr(pipeline.app.ledger, "settle", settle)
+        deliver(second.app, text_of(message))
+        second.run()
+        return settle(*arguments, **named)
+
+    monkeypatch.setattr(pipeline.app.ledger, "settle", while_another_worker_is_faster)
+    deliver(pipeline.app, text_of(message))
+    pipeline.run()
+    assert vendor.keys() == [lead] * 2
+    assert {name: one.state for name, one in pipeline.record(lead).deliveries.items()} == {
+        "crm": State.DELIVERED,
+        "other": State.DELIVERED,
+    }
 
 
 def test_the_default_offer_takes_what_no_other_does(pipeline: Pipeline, vendor: Vendor) -> None:
