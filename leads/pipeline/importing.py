@@ -173,11 +173,20 @@ def _time_of(row: Row, lead: Lead, reading: Reading) -> datetime:
 
 
 def _read_time(text: str, written_at: datetime | None, order: DateOrder | None) -> datetime | None:
-    """The time in a text. If `written_at` is known, the order of day and month is the one that gives the nearer time."""
+    """The time in a text, in the order of day and month that `written_at` confirms: shortly before the row was written.
+
+    A row that a program has changed or copied was written long after its time. It is then read in the usual order, unless that
+    time was still to come.
+    """
     if written_at is None:
         return read_date(text, order)
-    found = [moment for either in DateOrder if (moment := read_date(text, either))]
-    return min(found, key=lambda moment: abs(moment - written_at), default=None)
+    readings = (read_date(text), *(read_date(text, either) for either in DateOrder))
+
+    def doubt(moment: datetime) -> tuple[bool, bool]:
+        later = written_at - moment
+        return abs(later) > IMPORT_WINDOW, later < -IMPORT_WINDOW
+
+    return min(filter(None, readings), key=doubt, default=None)
 
 
 def _lead_id(row: Row, lead: Lead, moment: datetime) -> str:

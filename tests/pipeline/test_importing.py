@@ -342,7 +342,7 @@ def test_microsofts_rows_are_imported_once_with_their_time(routed: Pipeline, ven
 @pytest.mark.parametrize(
     "form", ["%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%d-%m-%Y %H:%M:%S", "%m/%d/%Y, %I:%M:%S %p"]
 )
-def test_the_time_that_is_nearest_to_when_the_row_was_written_is_meant(
+def test_the_time_shortly_before_the_row_was_written_is_meant(
     routed: Pipeline, vendor: Vendor, old: TableClient, form: str
 ) -> None:
     at = datetime.now(UTC).replace(microsecond=0)

@@ -72,6 +72,26 @@ def test_any_row_is_a_lead_that_gets_the_same_id_each_time_or_is_refused(record:
         assert str(found) == str(again) != ""
 
 
+@pytest.mark.parametrize(
+    ("created", "day"),
+    [
+        ("11/28/2026 08:00:00", "20261128"),
+        ("28/11/2026 08:00:00", "20261128"),
+        ("09/11/2026 08:00:00", "20260911"),
+        ("10/12/2026 08:00:00", "20261012"),
+        ("12/10/2026 08:00:00", "20261012"),
+        ("01/12/2026 08:00:00", "20260112"),
+        ("12/01/2025 08:00:00", "20251201"),
+    ],
+)
+def test_a_row_that_was_copied_or_changed_long_after_its_time_is_read_in_the_usual_order(
+    created: str, day: str
+) -> None:
+    found = read({"Email": "ada@example.com", "CreatedTime": created}, written_at=datetime(2026, 11, 29, tzinfo=UTC))
+    assert isinstance(found, Candidate)
+    assert found.lead_id[:8] == day
+
+
 entities = st.dictionaries(
     st.sampled_from(
         ["CustomerInfo", "CreatedTime", "ActionCode", "LeadSource", "Extra", "CustomerKey", "Extra_2", "Description"]
