@@ -60,4 +60,4 @@ def _counts(counts: Mapping[State, int], notes: Mapping[State, str] = MappingPro
 
 
 def _oldest(waiting: Waiting | None) -> str:
-    return f"{waiting.lead_id}, {waiting.state} since {utc(waiting.received_at)}" if waiting else ""
+    return f"{waiting.lead_id}, {waiting.state}, received {utc(waiting.received_at)}" if waiting else ""

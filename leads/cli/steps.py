@@ -54,7 +54,7 @@ def in_steps(
     except BaseException as error:
         end_progress()
         if after and not isinstance(error, Invalid):
-            print_line(f"Interrupted; to continue: {hints.again('--after', after)}", err=True)
+            print_line(f"To continue: {hints.again('--after', after)}", err=True)
         raise
 
 

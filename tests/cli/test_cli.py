@@ -205,7 +205,7 @@ def test_status_shows_all_at_a_glance(run: Run, pipeline: Pipeline, vendor: Vend
     assert status == run("status", "--json").status == 5
     assert "last 24 hours   1 parked, 1 delivered\n" in out
     assert "undelivered     1 parked" in out
-    assert f"oldest          {oldest}, parked since " in out
+    assert f"oldest          {oldest}, parked, received " in out
     assert "queue           0 messages, 0 poison" in out
     assert "is paused: the secret has expired: make a new one; waiting leads: 1\n" in out
     assert "recording  paused: the secret has expired: make a new one (since " in out

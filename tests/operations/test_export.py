@@ -143,7 +143,7 @@ def test_cut_off_it_says_where_to_go_on_and_the_file_is_whole_then(
     cut = run("export", "--output", str(file))
     assert cut.status == 130
     assert not file.exists()
-    going_on = cut.err.splitlines()[0].removeprefix("Interrupted; to continue: python -m leads ")
+    going_on = cut.err.splitlines()[0].removeprefix("To continue: python -m leads ")
     assert run(*shlex.split(going_on)).status == 0
     assert file.read_bytes() == whole.read_bytes()
 
