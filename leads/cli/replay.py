@@ -49,7 +49,7 @@ def replay(
         bool,
         typer.Option(
             "--force",
-            help="With LEAD: send even if the lead was delivered or only recorded. --dry-run shows the effect.",
+            help="With LEAD: send even if the lead was delivered or skipped. --dry-run shows the effect.",
         ),
     ] = False,
     fields: Annotated[

@@ -31,7 +31,7 @@ class ReplayOptions(Body):
     )
     force: bool = Field(
         default=False,
-        description="Send even if the lead was delivered or only recorded. First see `twice` in a dry run.",
+        description="Send even if the lead was delivered or skipped. First see `twice` in a dry run.",
     )
     dry_run: bool = Field(default=False, description="Only show what would be done.")
     fields: dict[str, str] = Field(default={}, description=f"Corrected fields: {', '.join(TEXT_FIELDS)}.")

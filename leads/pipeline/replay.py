@@ -29,14 +29,9 @@ _KEPT: Final = {
     State.UNREADABLE: "its body can't be read: send a corrected lead",
     State.DELIVERED: "it was delivered",
     State.DUPLICATE: "it is a redelivery of another lead",
-    State.SKIPPED: "it was only recorded",
 }
 _ONLY_TO_RECORD: Final = "it was imported only to be recorded"
 _DISMISSED: Final = "it was dismissed"
-_OVERRULED: Final = frozenset(
-    {_KEPT[State.DELIVERED], _KEPT[State.DUPLICATE], _KEPT[State.SKIPPED], _ONLY_TO_RECORD, _DISMISSED}
-)
-"""The reasons that `force` overrides."""
 _REMOVED: Final = "the offer no longer has this destination: restore it, name another, or dismiss the lead"
 _NOWHERE: Final = "no destination of its offer takes such leads: name a destination"
 
@@ -117,10 +112,8 @@ def _plan(offers: Offers, record: LeadRecord, name: str, *, force: bool) -> Repl
         return replace(plan, kept="its personal data has been removed")
     if record.lead is None:
         return replace(plan, kept=_KEPT[State.UNREADABLE])
-    why = _DISMISSED if delivery.dismissed_from else _KEPT.get(delivery.state, "")
-    if not why and record.imported is Imported.RECORD and not delivery.forced:
-        why = _ONLY_TO_RECORD
-    if why and not (force and why in _OVERRULED):
+    why = _KEPT.get(delivery.state, "") or _left_out(record, delivery)
+    if why and not (force and (delivery.state in FINAL or why == _ONLY_TO_RECORD)):
         return replace(plan, kept=why)
     if name and _is_removed(offers, record, name):
         return replace(plan, kept=_REMOVED)
@@ -129,6 +122,15 @@ def _plan(offers: Offers, record: LeadRecord, name: str, *, force: bool) -> Repl
     if not name and _goes_nowhere(offers, record):
         return replace(plan, kept=_NOWHERE)
     return replace(plan, twice=_replay_warning(offers, record, name))
+
+
+def _left_out(record: LeadRecord, delivery: Delivery) -> str:
+    """Why the lead was not meant to be sent, "" if it was."""
+    if delivery.dismissed_from:
+        return _DISMISSED
+    if record.imported is Imported.RECORD and not delivery.forced:
+        return _ONLY_TO_RECORD
+    return f"it was skipped: {delivery.reason}".rstrip(": ") if delivery.state is State.SKIPPED else ""
 
 
 def _is_removed(offers: Offers, record: LeadRecord, name: str) -> bool:

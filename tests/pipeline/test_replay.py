@@ -216,7 +216,7 @@ def test_force_sends_an_import_that_was_only_recorded_also_where_the_vendor_refu
     routed: Pipeline, vendor: Vendor
 ) -> None:
     lead = only_recorded(routed)
-    assert again(routed, lead).deliveries[0].kept == "it was only recorded"
+    assert again(routed, lead).deliveries[0].kept == "it was imported only to be recorded"
     vendor.answers(REJECTED, DELIVERED)
     assert again(routed, lead, force=True).sent == 1
     routed.advance(5)
@@ -225,6 +225,20 @@ def test_force_sends_an_import_that_was_only_recorded_also_where_the_vendor_refu
     routed.advance(5)
     assert vendor.keys() == [lead, lead]
     assert routed.delivery(lead).state is State.DELIVERED
+
+
+def test_a_lead_that_no_destination_took_is_told_as_such_and_is_sent_by_force_once_one_takes_it(
+    pipeline: Pipeline, vendor: Vendor
+) -> None:
+    pipeline.offer(crm(vendor.url, when={"stage": ["purchase"]}))
+    lead = pipeline.post()
+    pipeline.run()
+    pipeline.offer(crm(vendor.url))
+    kept = again(pipeline, lead).deliveries[0].kept
+    assert kept == "it was skipped: no destination of the offer takes such leads"
+    assert again(pipeline, lead, force=True).sent == 1
+    pipeline.advance(5)
+    assert vendor.keys() == [lead]
 
 
 def test_a_forced_import_waits_where_its_connection_is_paused(routed: Pipeline, vendor: Vendor) -> None:
