@@ -30,7 +30,7 @@ def status(context: typer.Context, shape: AnswerShape = OneShape.TABLE) -> int:
             "release": found.release,
             "offers": ", ".join(found.offers) or f"none; to set an offer: {hints.command('offers', 'connect')}",
             "last 24 hours": _recent(found),
-            "undelivered": _counts(found.undelivered),
+            "undelivered": _undelivered(found.undelivered),
             "oldest": _oldest(found.oldest_undelivered),
             "next retry": utc(found.next_retry_at),
             "queue": f"{counted(found.queue.leads, 'message')}, {found.queue.poison} poison",
@@ -54,9 +54,13 @@ def _recent(found: Status) -> str:
 
 
 def _counts(counts: Mapping[State, int], notes: Mapping[State, str] = MappingProxyType({})) -> str:
-    """The number of leads in each state, the largest first."""
+    """The number in each state, the largest first."""
     most_first = sorted((state for state in State if counts.get(state)), key=lambda state: -counts[state])
     return ", ".join(f"{counts[state]} {state}{notes.get(state, '')}" for state in most_first) or "none"
+
+
+def _undelivered(counts: Mapping[State, int]) -> str:
+    return f"{_counts(counts)} (each destination counts)" if any(counts.values()) else "none"
 
 
 def _oldest(waiting: Waiting | None) -> str:

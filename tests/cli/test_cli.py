@@ -204,7 +204,7 @@ def test_status_shows_all_at_a_glance(run: Run, pipeline: Pipeline, vendor: Vend
     status, out = run("status").status, run("status").out
     assert status == run("status", "--json").status == 5
     assert "last 24 hours   1 parked, 1 delivered\n" in out
-    assert "undelivered     1 parked" in out
+    assert "undelivered     1 parked (each destination counts)\n" in out
     assert f"oldest          {oldest}, parked, received " in out
     assert "queue           0 messages, 0 poison" in out
     assert "is paused: the secret has expired: make a new one; waiting leads: 1\n" in out
