@@ -235,7 +235,7 @@ class Event(StrEnum):
     )
     SECRET_EXPIRING = _Entry(
         "secret_expiring",
-        "A secret of a destination expires in `days` days. Renew it and store it where `reference` points.",
+        "Days until a secret of a destination expires: `days`. Renew it and store it where `reference` points.",
         "offer destination setting reference within days",
         level=logging.ERROR,
         about="offer destination setting within",

@@ -518,7 +518,7 @@ def test_an_alarm_that_is_on_calls_for_a_person(pipeline: Pipeline, monkeypatch:
     assert len(told) == 2
     assert told[0].startswith("secret_expiring (offer contoso.crm, destination table, setting connection_string, ")
     assert told[0].endswith(
-        ": A secret of a destination expires in 2 days. Renew it and store it where env:LEADS_SECRET_CRM_STORAGE points."
+        ": Days until a secret of a destination expires: 2. Renew it and store it where env:LEADS_SECRET_CRM_STORAGE points."
     )
 
 
