@@ -91,14 +91,13 @@ def probe(path: str) -> Python | None:
 def on_path(name: str) -> Iterator[str]:
     """All executables called `name` on PATH, because the first may be a shim that does not run."""
     for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
-        path = Path(folder) / name
-        if folder and path.is_file() and os.access(path, os.X_OK):
-            yield str(path)
+        if folder and (path := shutil.which(name, path=folder)):
+            yield path
 
 
 def under_pyenv(minor: str) -> Iterator[str]:
     """Interpreters installed by pyenv, newest patch release first."""
-    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    root = Path(os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv"))  # noqa: PTH111 - Path raises without a home
     found = map(str, root.glob(f"versions/{minor}.*/bin/python{minor}"))
     yield from sorted(found, key=lambda path: [int(n) for n in re.findall(r"\d+", path)], reverse=True)
 

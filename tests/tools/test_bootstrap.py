@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -108,6 +109,19 @@ def test_find_looks_for_one_minor_version_alone(machine: Machine) -> None:
     found = find("3.11")
     assert found and found.path == system
     assert find("3.12") is None
+
+
+def test_find_passes_over_folders_that_cannot_be_read_and_a_user_without_a_home(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = machine.install("bin/python3", "3.11.2")
+    unreadable = "/" + 300 * "x"  # as for a folder without permission, `stat` fails with another error than "not found"
+    monkeypatch.setenv("PATH", os.pathsep.join((unreadable, os.environ["PATH"])))
+    for name in ("PYENV_ROOT", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    found = find("3.11")
+    assert found and found.path == system
 
 
 def test_probe_reads_a_real_interpreter() -> None:
