@@ -3,11 +3,13 @@
 The command line needs typer, rich and PyYAML, which the deployed app lacks. Each command imports its modules when it runs.
 """
 
+import errno
 import logging
 import os
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +17,7 @@ import typer
 from leads.cli import hints
 from leads.cli.completion import profile_names
 from leads.cli.environment import APP_VARIABLES, KEY_VARIABLE, TOKEN_VARIABLE
-from leads.cli.exits import INTERRUPTED
+from leads.cli.exits import BAD_INPUT, INTERRUPTED
 from leads.cli.program import FOR_NO_APP, Program
 from leads.platform.libraries import quiet_libraries
 
@@ -98,6 +100,7 @@ def reached(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command (default: the arguments of the process). Returns the exit status. An error is one line."""
+    _replace_closed_streams()
     quiet_libraries()
     hints.remember(sys.argv[1:] if arguments is None else arguments)
     logging.getLogger().addHandler(logging.NullHandler())  # azure.identity would log at length what the error line says
@@ -110,10 +113,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
     except BrokenPipeError:
-        # Otherwise the interpreter reports the broken pipe again at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _discard_output()
+            typer.echo(f"error: output: {error.strerror}; free space, or write to another disk", err=True)
+            return BAD_INPUT
         from leads.cli.failures import print_failure
 
         if (status := print_failure(error)) is None:
@@ -122,6 +128,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if result == INTERRUPTED:  # typer returns this number for Ctrl-C
         return _interrupted()
     return result if isinstance(result, int) else 0
+
+
+def _replace_closed_streams() -> None:
+    """Open streams that the shell closed (`<&-`, `>&-`) on the null device, because Python leaves them None."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - for as long as the process
+
+
+def _discard_output() -> None:
+    """Send what is still buffered nowhere. Otherwise the interpreter reports the same error again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupted() -> int:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from leads.cli import main
 from leads.platform.storage import CLI_TIMEOUTS
 from tests.cli.conftest import AtATerminal, Write
-from tests.support.command_line import ROOT, Ran, Run, one_line, process
+from tests.support.command_line import ROOT, Ran, Run, environment_of, one_line, process
 from tests.support.pipeline import LEAD, Pipeline, a_lead, crm
 from tests.support.tcp import never_answer, tcp_server
 from tests.support.vendor import DELIVERED, RETRY, Vendor
@@ -324,3 +325,29 @@ def test_a_reader_that_stops_reading_causes_no_complaint(pipeline: Pipeline, fre
         ["/bin/sh", "-c", command], cwd=ROOT, env=environment, capture_output=True, timeout=120, check=False
     )
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        ("profiles >&-", 0, ""),
+        ("--help >&- 2>&-", 0, ""),
+        ("login production --url http://127.0.0.1:9 <&-", 2, "error: key: is empty; type the key at the terminal"),
+        ("access <&-", 2, "error: "),
+        ("--help >/dev/full", 2, "error: output: No space left on device"),
+    ],
+)
+def test_a_closed_stream_or_a_full_disk_is_no_defect(command: str, status: int, said: str, tmp_path: Path) -> None:
+    environment = environment_of({"XDG_CONFIG_HOME": str(tmp_path), "LeadsStorage": "UseDevelopmentStorage=true"})
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{shlex.quote(sys.executable)} -m leads {command}"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == bool(said)
+    assert done.returncode == status
