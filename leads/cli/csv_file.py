@@ -23,6 +23,7 @@ _NO_CSV: Final = {
     b"\x1f\x8b": "a compressed file",
 }
 """By its first bytes, a file that is not CSV: ZIP (.xlsx), the compound file of .xls (Microsoft, [MS-CFB] 2.2), PDF, gzip."""
+_END: Final = "\0"
 _HINT: Final = "save it as CSV (in Excel: Save As > CSV UTF-8), and name that file"
 
 
@@ -45,10 +46,13 @@ def read_csv(content: bytes) -> CsvFile:
     text = text_of_body(content)[0].removeprefix("\ufeff")
     delimiter, text = _delimiter(text)
     csv.field_size_limit(sys.maxsize)  # a row that is too long is bad, and the others stay good
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    columns = _columns(next(reader, []))
+    # A quote that is never closed takes in all that follows, also this last row.
+    *rows, end = csv.reader(io.StringIO(f"{text}\n{_END}", newline=""), delimiter=delimiter)
+    columns = _columns(rows[0] if rows else end)
     found = CsvFile(columns)
-    for number, cells in enumerate(reader, 2):
+    if end != [_END]:
+        found.bad.append((len(rows) + 1, "has a quote that is never closed, so all rows after it are missing"))
+    for number, cells in enumerate(rows[1:], 2):
         if not any(cells):
             continue
         if any(cells[len(columns) :]):
