@@ -147,5 +147,5 @@ def _many(context: typer.Context, which: BulkReplayFilter, after: str, shape: Sh
         print_table(("lead", "destination", "result"), rows, "result")
         sent = sum(not each.kept for each in found)
         again = "would be sent again" if which.dry_run else "sent again"
-        print_line(f"{sent} {again}, {len(found) - sent} left as they are.")
+        print_line(f"{sent} {again}, {len(found) - sent} left out.")
     return DONE

@@ -28,7 +28,8 @@ class UnreadableOffer(InvalidOffer):
 
     def __init__(self, row: str, why: str) -> None:
         super().__init__(
-            f"stored offer: {row} can't be read by this release ({why}); remove the offer and save it again"
+            f"stored offer: {row} can't be read by this release ({why}), so its leads, and those of the offer *, wait as "
+            "unrouted; remove the offer and save it again"
         )
         self.row = row
 

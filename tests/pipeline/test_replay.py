@@ -492,7 +492,7 @@ def test_the_shell_tells_what_it_does(run: Run, routed: Pipeline, vendor: Vendor
     first, second = rejected(routed, vendor, a_lead(), a_lead("grace@example.com"))
     assert run("replay", first, "--dry-run").out == "crm: would be sent again (it was dead_letter).\n"
     assert run("replay", first).out == "crm: is sent again (it was dead_letter).\n"
-    assert run("replay", "--offer", "contoso.crm", "--yes").out.splitlines()[-1] == "1 sent again, 0 left as they are."
+    assert run("replay", "--offer", "contoso.crm", "--yes").out.splitlines()[-1] == "1 sent again, 0 left out."
     routed.advance(10)
     assert run("replay", second).status == 5
     assert run("replay", second).out == "crm: not sent: it was delivered\n"

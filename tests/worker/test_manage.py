@@ -210,7 +210,9 @@ def test_a_stored_offer_that_this_release_can_not_read_is_a_conflict(ask: Ask, p
         assert "a.b can't be read by this release" in problem(ask("GET", path), 409, "stored offer")["detail"]
     assert ask("GET", "/connections").status == 200
     (told,) = ask("GET", "/status").json()["needs_a_person"]
-    assert told.startswith("stored offer: a.b can't be read by this release (destinations: is missing: add it); ")
+    assert told.startswith(
+        "stored offer: a.b can't be read by this release (destinations: is missing: add it), so its leads, "
+    )
     assert ask("DELETE", "/offers/a.b").status == 204
 
 
