@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -325,6 +326,9 @@ def main(arguments: list[str]) -> int:
         print(python.path if python else "", end="")
         return 0 if python else 1
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    os.environ["PYTHONUTF8"] = "1"  # all that is started reads files and paths as UTF-8, in any locale
     try:
         interpreter = set_up(*arguments[:1])
     except SetupError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tools import bootstrap
-from tools.bootstrap import Python, SetupError, choose, explain, find, only_one, probe, step
+from tools.bootstrap import ROOT, Python, SetupError, choose, explain, find, only_one, probe, step
 
 BROKEN = "broken"
 """Like a pyenv shim without a selected version."""
@@ -122,6 +122,21 @@ def test_find_passes_over_folders_that_cannot_be_read_and_a_user_without_a_home(
     monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
     found = find("3.11")
     assert found and found.path == system
+
+
+def test_what_it_starts_speaks_utf_8_in_any_locale() -> None:
+    code = """
+import sys
+from tools import bootstrap
+bootstrap.set_up = lambda module: bootstrap.say("packages \\u2026") or sys.executable
+sys.exit(bootstrap.main(["timeit", "-n1", "-r1", "-s", "import sys; print('mode', sys.flags.utf8_mode)", "pass"]))
+"""
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | locale, capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"setup: packages ?\nmode 1\n")
 
 
 def test_probe_reads_a_real_interpreter() -> None:
