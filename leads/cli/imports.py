@@ -251,9 +251,17 @@ def _in_batches(found: CsvFile, reading: Rows, judge: Callable[[Rows], JudgedRow
     rows = [
         JudgedRow(number=number, verdict=Verdict.BAD, lead_id="", state=None, reason=why) for number, why in found.bad
     ]
-    for batch in _batches(found, reading):
-        rows += judge(batch).rows
-        show_progress(f"{len(rows)} of {len(found.rows) + len(found.bad)} rows")
+    every = len(found.rows) + len(found.bad)
+    try:
+        for batch in _batches(found, reading):
+            rows += judge(batch).rows
+            show_progress(f"{len(rows)} of {every} rows")
+    except BaseException:
+        end_progress()
+        if len(rows) > len(found.bad):
+            done = f"Stopped after {len(rows)} of {every} rows."
+            print_line(f"{done} Give the same command again: no row is imported twice.", err=True)
+        raise
     end_progress()
     unknown = unknown_columns((record for _, record in found.rows), reading.columns)
     return JudgedRows(rows=sorted(rows, key=lambda row: row.number), unknown_columns=unknown)

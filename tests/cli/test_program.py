@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import typer.main
@@ -11,6 +12,8 @@ import typer.main
 from leads import cli
 from leads.cli.program import COMMANDS, load
 from leads.cli.transport import StorageTransport
+from leads.operations.imports import JudgedRow, JudgedRows
+from leads.pipeline.importing import Verdict
 from tests.support.command_line import ROOT, Ran, Run, process
 
 HEAVY = (
@@ -104,6 +107,25 @@ def test_ctrl_c_ends_a_command_with_one_line(words: tuple[str, ...], run: Run, m
     monkeypatch.setattr(StorageTransport, "ask", interrupted)
     ran = run(*words)
     assert (ran.status, ran.err) == (130, "Interrupted.\n")
+
+
+def test_ctrl_c_in_an_import_says_how_far_it_came_and_that_it_can_be_repeated(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rows = [f"2026-{month}-03,{month}@example.com,contoso.crm" for month in ("09", "10")]
+    (tmp_path / "leads.csv").write_text("\n".join(("Created date,Email,Offer", *rows)))
+    known = JudgedRow(number=2, verdict=Verdict.KNOWN, lead_id="", state=None, reason="")
+    answers = [JudgedRows(rows=[known], unknown_columns=[])]
+
+    def interrupted_at_the_second_request(*_: object) -> JudgedRows:
+        if not answers:
+            raise KeyboardInterrupt
+        return answers.pop()
+
+    monkeypatch.setattr(StorageTransport, "ask", interrupted_at_the_second_request)
+    ran = run("import", "csv", str(tmp_path / "leads.csv"))
+    said = "Stopped after 1 of 2 rows. Give the same command again: no row is imported twice.\nInterrupted.\n"
+    assert (ran.status, ran.err) == (130, said)
 
 
 def test_ctrl_c_before_the_command_has_begun_ends_with_the_same_line() -> None:
