@@ -75,8 +75,6 @@ def _in_a_line(error: Exception) -> tuple[int, str]:
 
 _LISTED_BY = {
     "offer": ("offers", "list"),
-    "destination": ("offers", "list"),
-    "type": ("offers", "types"),
     "connection_id": ("connections", "list"),
     "lead_id": ("leads", "list"),
 }

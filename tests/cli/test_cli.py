@@ -188,6 +188,13 @@ def test_wrong_input_is_answered_in_one_line(run: Run, arguments: tuple[str, ...
     assert one_line(run(*arguments), status).startswith(problem)
 
 
+def test_a_name_that_there_is_not_is_answered_with_the_names_or_with_the_command_that_lists_them(run: Run) -> None:
+    assert one_line(run("offers", "types", "netsuite"), 1).endswith(", salesforce_web_to_lead, webhook")
+    assert one_line(run("leads", "show", "12"), 1).endswith(
+        "; list the leads to see their ids: python -m leads leads list"
+    )
+
+
 # Status
 
 
