@@ -59,6 +59,14 @@ def route(references: OfferReferences, offers: Sequence[AnOffer]) -> AnOffer | N
     return named or next((offer for offer in offers if offer.id == DEFAULT_OFFER), None)
 
 
+def sharing(references: OfferReferences, offers: Sequence[Named]) -> list[str]:
+    """The ids of the offers that share a name of this lead, which no offer takes. A shared name means none of them."""
+    names = set(references.names)
+    return [
+        offer.id for offer in offers if not names.isdisjoint(map(_folded, (offer.id.partition(".")[2], *offer.titles)))
+    ]
+
+
 def _names(offers: Sequence[AnOffer]) -> Mapping[str, AnOffer]:
     """Every name that means exactly one offer. Ids win over second parts of ids, and these over titles."""
     names: dict[str, AnOffer] = {_folded(offer.id): offer for offer in offers}

@@ -13,6 +13,7 @@ from leads.core import clock
 from leads.core.lead import stage_of
 from leads.core.lead_parsing import parse_kept
 from leads.core.messages import Message, MessageTooNew, MessageUnreadable, Reception, decode, encode
+from leads.core.routing import sharing
 from leads.core.states import State
 from leads.ledger.rows import Delivery, LeadRecord
 from leads.ledger.transactions import TRIES, LeadKnown, LedgerBusy
@@ -33,6 +34,7 @@ PUT_BACK_SECONDS: Final = 10
 """Time reserved for putting the message back."""
 LEDGER_DOWN_SECONDS: Final = 60
 TOO_NEW_SECONDS: Final = 300
+_OFFERS_NAMED: Final = 5
 MAX_DEFERRALS: Final = 10
 """How often a message is put back for a minute until the ledger knows its lead. Together longer than `functionTimeout` and all
 leases."""
@@ -173,7 +175,11 @@ def _route(parts: DeliveryParts, record: LeadRecord, message: Message) -> None:
     offer = parts.offers.route(record.references)
     record.stage = offer.stage(record.lead) if offer else stage_of(record.lead.action)
     if offer is None:
-        _conclude(parts, record, message, State.UNROUTED, "no configured offer takes this lead")
+        shared = ", ".join(sharing(record.references, parts.offers.all())[:_OFFERS_NAMED])
+        reason = (
+            f"several offers have the name in this lead: {shared}" if shared else "no configured offer takes this lead"
+        )
+        _conclude(parts, record, message, State.UNROUTED, reason)
         return
     record.offer = offer.id
     forced = "" in record.deliveries and record.deliveries[""].forced

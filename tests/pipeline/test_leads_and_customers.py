@@ -207,6 +207,16 @@ def test_an_unrouted_lead_is_kept_and_delivered_by_itself_when_its_offer_appears
     assert todo(pipeline.app.ledger, State.UNROUTED) == []
 
 
+def test_a_lead_whose_title_two_offers_share_waits_and_names_both(pipeline: Pipeline, vendor: Vendor) -> None:
+    pipeline.offer(crm(vendor.url), offer_id="contoso.saas", titles=["Contoso CRM"])
+    pipeline.offer(crm(vendor.url), offer_id="contoso.vm", titles=["CONTOSO crm", "Old"])
+    lead = pipeline.post()
+    pipeline.run()
+    waiting = pipeline.record(lead).deliveries[""]
+    assert waiting.state is State.UNROUTED
+    assert waiting.reason == "several offers have the name in this lead: contoso.saas, contoso.vm"
+
+
 def test_an_unrouted_lead_that_two_workers_route_at_once_goes_to_each_destination_once(
     pipeline: Pipeline, second: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
