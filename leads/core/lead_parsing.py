@@ -178,6 +178,8 @@ class _Reading:
         if isinstance(value, str):
             customer, distinct = decode_if_json(value)
             self.altered |= not distinct
+        if isinstance(customer, list) and len(customer) == 1:
+            customer = customer[0]
         if isinstance(customer, Mapping):
             for inner, part in customer.items():
                 field = customer_field_of(inner)

@@ -82,7 +82,11 @@ def test_https_body() -> None:
     assert parse_body(body(BODY)) == LEAD
 
 
-@pytest.mark.parametrize("customer", [CUSTOMER, json.dumps(CUSTOMER)], ids=["object", "JSON string"])
+@pytest.mark.parametrize(
+    "customer",
+    [CUSTOMER, json.dumps(CUSTOMER), [CUSTOMER], json.dumps([CUSTOMER])],
+    ids=["object", "JSON string", "list of one", "JSON string of a list of one"],
+)
 def test_record_of_the_original_connector(customer: object) -> None:
     record = {"LeadSource": "AzureMarketplace-INS|contoso.crm", "CustomerInfo": customer}
     expected = LEAD.model_copy(
