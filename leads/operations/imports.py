@@ -14,6 +14,7 @@ from leads.core.dates import DateOrder
 from leads.core.lead import TEXT_FIELDS
 from leads.core.lead_fields import is_tables_own
 from leads.core.messages import Imported
+from leads.core.routing import OfferReferences
 from leads.core.states import State
 from leads.destinations.base import Context
 from leads.destinations.vendors.azure_table import AzureTable, AzureTableSettings
@@ -23,6 +24,7 @@ from leads.ledger.transactions import Ledger
 from leads.offers.model import DestinationOf
 from leads.offers.table import Offers
 from leads.operations.leads import Moment, TimeSpan
+from leads.operations.offers import no_offer
 from leads.operations.operation import Body
 from leads.operations.problems import Invalid
 from leads.operations.steps import INVALID_CURSOR, Step, StepDone
@@ -159,11 +161,18 @@ def _compared(ledger: Ledger, offers: Offers, wanted: Rows) -> list[Judged]:
         raise Invalid(
             "rows: no column holds an e-mail address, which identifies a customer; name the column in columns"
         )
+    _require_configured(offers, wanted)
     try:
         reading = in_one_order(rows, wanted.reading())
     except MixedDates as mixed:
         raise Invalid(f"rows: {mixed}") from None
     return compare(ledger, offers, rows, reading)
+
+
+def _require_configured(offers: Offers, wanted: _Reading) -> None:
+    """Raises `Invalid` if no offer takes the named one's leads: they would wait as unrouted, and could not be imported again."""
+    if wanted.offer.strip() and offers.route(OfferReferences(wanted.offer)) is None:
+        raise Invalid(no_offer(wanted.offer.strip()))
 
 
 def names_customers(names: Iterable[str], columns: Mapping[str, str]) -> bool:
@@ -202,6 +211,7 @@ def import_table(
     ledger: Ledger, offers: Offers, incoming: IncomingLeads, context: Context, request: TableToImport
 ) -> ImportedFromTable:
     """Import another `MarketplaceLeads` table, of Microsoft's connector or of this app: up to 500 rows with each request."""
+    _require_configured(offers, request)
     entities, place = _page(context, request)
     rows = [
         Row(number, from_entity(entity), entity["RowKey"], entity.metadata["timestamp"], offer_of(entity))

@@ -259,6 +259,20 @@ def test_columns_called_offer_and_action_are_what_people_mean_by_them(routed: Pi
     assert (vendor.calls[0].stage, vendor.calls[0].lead["email"]) == ("contact_requested", "ada@example.com")
 
 
+@pytest.mark.parametrize("policy", ["send", "record"])
+def test_a_misspelt_offer_is_refused_before_its_leads_wait_for_it(
+    routed: Pipeline, vendor: Vendor, policy: str
+) -> None:
+    nameless = a_row(at=routed.clock.now()) | {"Offer name": ""}
+    with pytest.raises(Invalid, match=r"no offer has the id contoso\.cmr"):
+        routed.ask(import_rows, rows(nameless, offer="contoso.cmr", policy=policy))
+    assert routed.run() == 0
+    routed.offer(crm(vendor.url), offer_id="*")
+    assert (
+        routed.ask(import_rows, rows(nameless, offer="contoso.cmr", policy=policy)).rows[0].verdict is Verdict.MISSING
+    )
+
+
 def test_killed_in_the_middle_and_run_again_each_lead_is_there_once(
     routed: Pipeline, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -436,6 +450,7 @@ def test_many_rows_go_in_steps_and_to_begin_anew_does_no_harm(
             {"source": {"connection_string": "env:LEADS_SECRET_MISSING"}},
             "source: The app setting LEADS_SECRET_MISSING is missing or empty",
         ),
+        ({**SOURCE, "offer": "contoso.cmr"}, r"offer: no offer has the id contoso\.cmr"),
         ({**SOURCE, "after": "{}"}, "after: is not the next of a previous step"),
     ],
 )
