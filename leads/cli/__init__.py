@@ -4,6 +4,7 @@ The command line needs typer, rich and PyYAML, which the deployed app lacks. Eac
 """
 
 import errno
+import io
 import logging
 import os
 import shlex
@@ -100,13 +101,10 @@ def reached(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command (default: the arguments of the process). Returns the exit status. An error is one line."""
-    _replace_closed_streams()
+    _prepare_streams()
     quiet_libraries()
     hints.remember(sys.argv[1:] if arguments is None else arguments)
     logging.getLogger().addHandler(logging.NullHandler())  # azure.identity would log at length what the error line says
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
     try:
         result = commands(arguments, prog_name=shlex.join(hints.program()), standalone_mode=False)
         sys.stdout.flush()
@@ -130,11 +128,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _replace_closed_streams() -> None:
-    """Open streams that the shell closed (`<&-`, `>&-`) on the null device, because Python leaves them None."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
+def _prepare_streams() -> None:
+    """Make pipes and files UTF-8 in any locale. Open closed streams (`<&-`), which Python leaves None, on the null device."""
+    for name, mode, encoding, errors in (
+        ("stdin", "r", "utf-8-sig", "surrogateescape"),
+        ("stdout", "w", "utf-8", "backslashreplace"),
+        ("stderr", "w", "utf-8", "backslashreplace"),
+    ):
+        stream = getattr(sys, name)
+        if stream is None:
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - for as long as the process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else encoding, errors=errors)
 
 
 def _discard_output() -> None:

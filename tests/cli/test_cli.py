@@ -248,7 +248,8 @@ def test_what_the_terminal_has_no_characters_for_is_printed(
 ) -> None:
     pipeline.offer({"name": "table", "type": "azure_table"}, titles=["A 🎈"])
     screen = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(screen, "latin-1"))
+    monkeypatch.setattr(screen_text := io.TextIOWrapper(screen, "latin-1"), "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdout", screen_text)
     assert main(["offers", "list"]) == 0
     assert rb"A \U0001f388" in screen.getvalue()
 
@@ -358,3 +359,23 @@ def test_a_closed_stream_or_a_full_disk_is_no_defect(command: str, status: int, 
     assert done.stderr.startswith(said)
     assert done.stderr.count("\n") == bool(said)
     assert done.returncode == status
+
+
+def test_what_is_piped_is_utf_8_also_where_the_locale_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "marketplace-leads/apps.json"
+    file.parent.mkdir()
+    app = {"url": "https://app.example.com", "key_in_azure": {"group": "Řehoř", "app": "leads"}}
+    file.write_text(json.dumps({"apps": {"production": app}}))
+    file.chmod(0o600)
+    as_on_windows = {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    ran = process("profiles", "--json", environment={"XDG_CONFIG_HOME": str(tmp_path)} | as_on_windows)
+    assert (ran.status, ran.err) == (0, "")
+    assert "in Řehoř" in ran.out
+
+
+def test_a_byte_order_mark_before_what_is_given_on_standard_input_does_no_harm(tmp_path: Path) -> None:
+    command = ("login", "production", "--url", "http://127.0.0.1:9")
+    environment = {"XDG_CONFIG_HOME": str(tmp_path)}
+    with_mark = process(*command, environment=environment, typed="\ufeffa-key\n")
+    assert with_mark == process(*command, environment=environment, typed="a-key\n")
+    assert "does not answer" in one_line(with_mark, 3)
