@@ -99,7 +99,9 @@ def on_path(name: str) -> Iterator[str]:
 def under_pyenv(minor: str) -> Iterator[str]:
     """Interpreters installed by pyenv, newest patch release first."""
     root = Path(os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv"))  # noqa: PTH111 - Path raises without a home
-    found = map(str, root.glob(f"versions/{minor}.*/bin/python{minor}"))
+    found: list[str] = []
+    with contextlib.suppress(PermissionError):  # PYENV_ROOT of another user, after su
+        found = [str(path) for path in root.glob(f"versions/{minor}.*/bin/python{minor}")]
     yield from sorted(found, key=lambda path: [int(n) for n in re.findall(r"\d+", path)], reverse=True)
 
 
@@ -333,6 +335,10 @@ def main(arguments: list[str]) -> int:
         interpreter = set_up(*arguments[:1])
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a full disk, or what `sudo make` has left
+        remedy = "own the checkout, or clone it again" if isinstance(error, PermissionError) else "check the disk"
+        print(f"setup: {error.filename or ROOT}: {error.strerror}; {remedy}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nsetup: interrupted; the next run continues", file=sys.stderr)

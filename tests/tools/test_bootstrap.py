@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -122,6 +125,37 @@ def test_find_passes_over_folders_that_cannot_be_read_and_a_user_without_a_home(
     monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
     found = find("3.11")
     assert found and found.path == system
+
+
+def test_find_passes_over_the_pyenv_of_another_user(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = machine.install("bin/python3", "3.11.2")
+
+    def refuses(*_: object) -> Iterator[Path]:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "glob", refuses)
+    found = find("3.11")
+    assert found and found.path == system
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (errno.EACCES, "setup: .venv/.lock: Permission denied; own the checkout, or clone it again\n"),
+        (errno.ENOSPC, "setup: .venv/.lock: No space left on device; check the disk\n"),
+    ],
+)
+def test_a_checkout_that_cannot_be_written_is_one_line(
+    kind: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_: object) -> Path:
+        raise OSError(kind, os.strerror(kind), ".venv/.lock")
+
+    monkeypatch.setattr(bootstrap, "set_up", refused)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setenv("PYTHONUTF8", "1")
+    assert bootstrap.main([]) == 2
+    assert capsys.readouterr().err == said
 
 
 def test_what_it_starts_speaks_utf_8_in_any_locale() -> None:
