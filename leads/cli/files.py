@@ -63,7 +63,7 @@ def _decoded(file: str, content: bytes) -> object:
     suffix = Path(file).suffix.lower()
     begins_as_json = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in {b"{", b"[", b'"', b""}
     if suffix == ".json" or (begins_as_json and suffix not in {".yaml", ".yml"}):
-        return read_json(content)
+        return read_json(content, "FILE")
     return read_yaml(content)
 
 
@@ -82,13 +82,13 @@ def read_yaml(content: bytes) -> object:
     try:
         documents = list(yaml.load_all(content.decode("utf-8-sig"), _Loader))
     except UnicodeDecodeError:
-        raise Invalid("body: is not UTF-8; save it as UTF-8") from None
+        raise Invalid("FILE: is not UTF-8; save it as UTF-8") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise Invalid(f"body: is not YAML: {error.problem or 'it is unreadable'}{where}") from None
+        raise Invalid(f"FILE: is not YAML: {error.problem or 'it is unreadable'}{where}") from None
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError):
-        raise Invalid("body: is not YAML: it holds a character, number or depth that can't be read") from None
+        raise Invalid("FILE: is not YAML: it holds a character, number or depth that can't be read") from None
     return documents[0] if len(documents) == 1 else documents
 
 

@@ -99,7 +99,7 @@ class Profiles(BaseModel):
         """The profile of this name. Raises `SettingsError`, which lists the known names."""
         if name not in self.apps:
             known = f"known: {', '.join(sorted(self.apps))}" if self.apps else "no profile exists yet"
-            raise SettingsError(f"--app: no profile is called {name} ({known}); leads login saves one")
+            raise SettingsError(f"profile: none is called {name} ({known}); leads login saves one")
         return self.apps[name]
 
 

@@ -104,7 +104,7 @@ def _correction(fields: str, lead: str) -> dict[str, object]:
         raise Invalid("--fields: leave it out, because --lead gives the whole lead")
     if lead:
         return {"lead": text_of_body(read_bytes(lead))[0]}
-    return {"fields": read_json(read_bytes(fields))} if fields else {}
+    return {"fields": read_json(read_bytes(fields), "FILE")} if fields else {}
 
 
 def _one(context: typer.Context, lead_id: str, again: ReplayOptions, shape: Shape) -> int:

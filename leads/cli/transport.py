@@ -170,11 +170,11 @@ def read_url(text: str) -> str:
     except ValueError:
         host = ""
     if not host or parts.scheme not in {"https", "http"} or any(character.isspace() for character in url):
-        raise SettingsError("--app: must be the app's address, such as https://NAME.azurewebsites.net")
+        raise SettingsError("address: must be the app's, such as https://NAME.azurewebsites.net")
     if parts.query or parts.fragment or parts.username is not None:
-        raise SettingsError(f"--app: takes only the address; put the key into the environment variable {KEY_VARIABLE}")
+        raise SettingsError(f"address: must hold no key; leads login asks for the key, or set {KEY_VARIABLE}")
     if parts.scheme == "http" and not _is_this_machine(host):
-        raise SettingsError("--app: must begin with https://, because others could read the key on its way")
+        raise SettingsError("address: must begin with https://, because others could read the key on its way")
     return url
 
 

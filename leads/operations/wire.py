@@ -152,15 +152,18 @@ def read_answer(operation: Operation[Any, Any], headers: Mapping[str, str], body
     return model.model_validate(values)
 
 
-def read_json(body: bytes) -> object:
-    """Decode JSON that a person wrote. Raises `Invalid`, which names the place of the error and repeats no content."""
+def read_json(body: bytes, name: str = "body") -> object:
+    """Decode JSON that a person wrote. Raises `Invalid`, which names the place of the error and repeats no content.
+
+    `name`: what the text calls it: the body of a request, or FILE at the command line.
+    """
     if len(body) > MAX_BODY_BYTES:
-        raise TooLarge(f"body: has more than {MAX_BODY_BYTES} bytes")
+        raise TooLarge(f"{name}: has more than {MAX_BODY_BYTES} bytes")
     try:
         return json.loads(body.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        raise Invalid("body: is not UTF-8; save it as UTF-8") from None
+        raise Invalid(f"{name}: is not UTF-8; save it as UTF-8") from None
     except json.JSONDecodeError as error:
-        raise Invalid(f"body: is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+        raise Invalid(f"{name}: is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except (RecursionError, ValueError):
-        raise Invalid("body: is nested too deeply or holds a number that is too long") from None
+        raise Invalid(f"{name}: is nested too deeply or holds a number that is too long") from None

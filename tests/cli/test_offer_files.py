@@ -80,14 +80,14 @@ def test_anchors_and_merges_save_repetition(tmp_path: Path) -> None:
         ("[]", "FILE: holds no offer"),
         ("offers: []", "FILE: holds no offer"),
         ("just words", "offer: must be an object"),
-        ("id: a.b\nid: a.c", "body: is not YAML: a key occurs twice at line 2, column 1"),
-        ("id: [", "body: is not YAML: "),
-        ("\tid: a", "body: is not YAML: found character"),
-        ("id: *gone", "body: is not YAML: found undefined alias"),
-        ("!!python/object/apply:os.system ['true']", "body: is not YAML: could not determine a constructor"),
-        ("id: !!timestamp x", "body: is not YAML: "),
-        (b"id: \xff", "body: is not UTF-8; save it as UTF-8"),
-        ("id: " + "9" * 5000, "body: is not YAML: it holds a character, number or depth that can't be read"),
+        ("id: a.b\nid: a.c", "FILE: is not YAML: a key occurs twice at line 2, column 1"),
+        ("id: [", "FILE: is not YAML: "),
+        ("\tid: a", "FILE: is not YAML: found character"),
+        ("id: *gone", "FILE: is not YAML: found undefined alias"),
+        ("!!python/object/apply:os.system ['true']", "FILE: is not YAML: could not determine a constructor"),
+        ("id: !!timestamp x", "FILE: is not YAML: "),
+        (b"id: \xff", "FILE: is not UTF-8; save it as UTF-8"),
+        ("id: " + "9" * 5000, "FILE: is not YAML: it holds a character, number or depth that can't be read"),
         (json.dumps([ONE, ONE | {"id": "Contoso.CRM"}]), "offers[1].id: two offers of the file have this id"),
         (json.dumps([ONE, {"id": "a.b"}]), "offers[1].destinations: is missing: add it"),
         ("offers: {id: a.b}", "destinations: is missing: add it"),
@@ -128,7 +128,7 @@ def test_one_error_lists_all_problems_of_a_file_by_offer(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("content", ["id: a.b", ""])
 def test_a_json_file_is_held_to_json(tmp_path: Path, content: str) -> None:
-    with pytest.raises(Problem, match=r"^body: is not JSON: Expecting value at line 1, column 1"):
+    with pytest.raises(Problem, match=r"^FILE: is not JSON: Expecting value at line 1, column 1"):
         ids(tmp_path, content, "offers.json")
 
 

@@ -107,7 +107,7 @@ def test_an_azure_cli_that_fails_is_one_line(
     assert line == "az: functionapp function keys list has failed: Please run az login"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert one_line(command(*words), 3).startswith("az: this profile gets its key from the Azure CLI")
-    assert one_line(command("use", "prod"), 2).startswith("--app: no profile is called prod (no profile exists yet)")
+    assert one_line(command("use", "prod"), 2).startswith("profile: none is called prod (no profile exists yet)")
 
 
 @pytest.mark.usefixtures("typed")
@@ -132,7 +132,7 @@ def test_profiles_are_listed_without_keys_and_forgotten(command: Run, app: App, 
     assert row == {"name": "prod", "url": app.url, "source": "key: kept in the file of profiles", "current": True}
     assert command("logout", "prod").out == "prod: removed\n"
     assert KEY not in file.read_text()
-    assert one_line(command("--app", "prod", "status"), 2).startswith("--app: no profile is called prod")
+    assert one_line(command("--app", "prod", "status"), 2).startswith("profile: none is called prod")
     assert one_line(command("offers", "list"), 2).startswith("No storage is configured")
 
 
@@ -151,13 +151,13 @@ def test_a_file_that_others_can_read_is_refused(command: Run, app: App, file: Pa
     [
         (("login", "a b", "--url", "https://a.example.com"), "NAME: "),
         (("login", "prod"), "--url: is missing"),
-        (("login", "prod", "--url", "http://a.example.com"), "--app: must begin with https://"),
-        (("login", "prod", "--url", "https://a.example.com/?code=s3cret"), "--app: takes only the address"),
+        (("login", "prod", "--url", "http://a.example.com"), "address: must begin with https://"),
+        (("login", "prod", "--url", "https://a.example.com/?code=s3cret"), "address: must hold no key"),
         (("login", "prod", "--url", "https://a.example.com", "--az-name", "x"), "--az-group: is missing"),
         (("login", "prod", "--url", "https://a.example.com", "--az-group", "x", "--environment"), "--environment: "),
         (("login", "prod", "--url", "https://a.example.com"), "key: is empty"),
         (("use",), "NAME: "),
-        (("logout", "prod"), "--app: no profile is called prod"),
+        (("logout", "prod"), "profile: none is called prod"),
     ],
 )
 def test_wrong_options_are_one_line(

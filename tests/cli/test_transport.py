@@ -225,15 +225,15 @@ def test_an_address_may_name_the_function_whose_key_is_given(site: Site, functio
 @pytest.mark.parametrize(
     ("written", "problem"),
     [
-        ("app.azurewebsites.net", "--app: must be the app's address"),
-        ("ftp://app.example.com", "--app: must be the app's address"),
-        ("https://", "--app: must be the app's address"),
-        ("https://[::1", "--app: must be the app's address"),
-        ("https://a:b:c", "--app: must be the app's address"),
-        ("https://a b", "--app: must be the app's address"),
-        ("https://app.example.com/api/manage?code=s3cret", "--app: takes only the address; put the key into "),
-        ("https://ada:s3cret@app.example.com", "--app: takes only the address"),
-        ("http://app.azurewebsites.net", "--app: must begin with https://"),
+        ("app.azurewebsites.net", "address: must be the app's, such as"),
+        ("ftp://app.example.com", "address: must be the app's, such as"),
+        ("https://", "address: must be the app's, such as"),
+        ("https://[::1", "address: must be the app's, such as"),
+        ("https://a:b:c", "address: must be the app's, such as"),
+        ("https://a b", "address: must be the app's, such as"),
+        ("https://app.example.com/api/manage?code=s3cret", "address: must hold no key; "),
+        ("https://ada:s3cret@app.example.com", "address: must hold no key; "),
+        ("http://app.azurewebsites.net", "address: must begin with https://"),
     ],
 )
 def test_an_address_that_would_not_do_is_refused_without_repeating_it(written: str, problem: str) -> None:
