@@ -14,7 +14,7 @@ from leads.core.dates import DateOrder
 from leads.core.lead import TEXT_FIELDS
 from leads.core.lead_fields import is_tables_own
 from leads.core.messages import Imported
-from leads.core.routing import OfferReferences
+from leads.core.routing import OfferReferences, route
 from leads.core.states import State
 from leads.destinations.base import Context
 from leads.destinations.vendors.azure_table import AzureTable, AzureTableSettings
@@ -171,7 +171,7 @@ def _compared(ledger: Ledger, offers: Offers, wanted: Rows) -> list[Judged]:
 
 def _require_configured(offers: Offers, wanted: _Reading) -> None:
     """Raises `Invalid` if no offer takes the named one's leads: they would wait as unrouted, and could not be imported again."""
-    if wanted.offer.strip() and offers.route(OfferReferences(wanted.offer)) is None:
+    if wanted.offer.strip() and route(OfferReferences(wanted.offer), offers.renew()) is None:
         raise Invalid(no_offer(wanted.offer.strip()))
 
 

@@ -18,6 +18,8 @@ from azure.data.tables import TableClient
 from leads.core.states import State
 from leads.ledger.incoming import IncomingLeads
 from leads.ledger.queries import arrivals, newest
+from leads.offers.model import read_offer
+from leads.offers.table import OFFERS_TABLE, Offers
 from leads.operations.imports import (
     ImportedFromTable,
     JudgedRows,
@@ -260,17 +262,17 @@ def test_columns_called_offer_and_action_are_what_people_mean_by_them(routed: Pi
 
 
 @pytest.mark.parametrize("policy", ["send", "record"])
-def test_a_misspelt_offer_is_refused_before_its_leads_wait_for_it(
+def test_an_offer_that_is_misspelt_or_not_yet_saved_is_refused_before_its_leads_wait_for_it(
     routed: Pipeline, vendor: Vendor, policy: str
 ) -> None:
     nameless = a_row(at=routed.clock.now()) | {"Offer name": ""}
-    with pytest.raises(Invalid, match=r"no offer has the id contoso\.cmr"):
-        routed.ask(import_rows, rows(nameless, offer="contoso.cmr", policy=policy))
+    wanted = rows(nameless, offer="contoso.new", policy=policy)
+    with pytest.raises(Invalid, match=r"no offer has the id contoso\.new"):
+        routed.ask(import_rows, wanted)
     assert routed.run() == 0
-    routed.offer(crm(vendor.url), offer_id="*")
-    assert (
-        routed.ask(import_rows, rows(nameless, offer="contoso.cmr", policy=policy)).rows[0].verdict is Verdict.MISSING
-    )
+    another_instances = Offers(routed.app.storage.table(OFFERS_TABLE))
+    another_instances.save(read_offer({"id": "contoso.new", "destinations": [crm(vendor.url)]}))
+    assert verdicts(routed.ask(import_rows, wanted)) == [Verdict.MISSING]
 
 
 def test_killed_in_the_middle_and_run_again_each_lead_is_there_once(
