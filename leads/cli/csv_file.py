@@ -48,7 +48,9 @@ def read_csv(content: bytes) -> CsvFile:
     csv.field_size_limit(sys.maxsize)  # a row that is too long is bad, and the others stay good
     # A quote that is never closed takes in all that follows, also this last row.
     *rows, end = csv.reader(io.StringIO(f"{text}\n{_END}", newline=""), delimiter=delimiter)
-    columns = _columns(rows[0] if rows else end)
+    if not rows:
+        raise Invalid("FILE: has a quote in its first row that is never closed")
+    columns = _columns(rows[0])
     found = CsvFile(columns)
     if end != [_END]:
         found.bad.append((len(rows) + 1, "has a quote that is never closed, so all rows after it are missing"))

@@ -53,6 +53,8 @@ def test_a_file_that_ends_within_a_quoted_cell_says_that_rows_are_missing() -> N
     found = read_csv(b'Email,Notes\na@example.com,"fine"\nb@example.com,"cut off\nc@example.com,swallowed\n')
     assert found.rows == [(2, {"Email": "a@example.com", "Notes": "fine"})]
     assert found.bad == [(3, "has a quote that is never closed, so all rows after it are missing")]
+    with pytest.raises(Invalid, match="first row"):
+        read_csv(b'Email,"Notes\na@example.com,fine\n')
 
 
 def test_a_comma_within_quotes_of_the_header_separates_nothing() -> None:
