@@ -51,6 +51,8 @@ def export(
     """
     kind = _kind(format, output)
     is_taken = not dry_run and output != "-" and Path(output).exists()
+    if is_taken and not Path(output).is_file():
+        raise Invalid(f"--output: {output} is not a file; name a new file, or - for standard output")
     if is_taken and not yes and not confirm(f"{output} exists. Replace it?"):
         print_line("Nothing was exported.", err=True)
         return DONE

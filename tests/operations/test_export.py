@@ -156,6 +156,11 @@ def test_wrong_options_of_an_export_are_one_line(run: Run, pipeline: Pipeline, t
         one_line(run("export", "--output", missing), 2)
         == f"--output: {missing}.part can't be written (No such file or directory)"
     )
+    device = tmp_path / "device"
+    os.mkfifo(device)  # in place of /dev/null, which a failing test would replace
+    for no_file in (str(tmp_path), str(device)):
+        ran = run("export", "--output", no_file, "--yes")
+        assert one_line(ran, 2) == f"--output: {no_file} is not a file; name a new file, or - for standard output"
     assert one_line(run("export", "--output", str(tmp_path / "x"), "--after", "0:"), 2).startswith("--after: ")
     for after in ("x", "0", "0:'", "g:"):
         with pytest.raises(Invalid, match=r"^after: "):
