@@ -119,7 +119,8 @@ class HttpTransport:
             raise SettingsError(f"{TOKEN_VARIABLE}: set it to an access token for the app ({_WHERE_TOKENS_ARE})")
         found = {KEY_HEADER: key} if key else {REQUESTED_WITH_HEADER: REQUESTED_WITH}
         found |= {"Authorization": f"Bearer {token}"} if token else {}
-        for name, value in ((KEY_VARIABLE, key), (TOKEN_VARIABLE, token)):
+        names = (KEY_VARIABLE, TOKEN_VARIABLE) if self._profile.uses_environment else ("key", "token")
+        for name, value in zip(names, (key, token), strict=True):
             if value and not _HEADER_VALUE.fullmatch(value):
                 raise SettingsError(f"{name}: has a character that no key has; copy the value again")
         return found

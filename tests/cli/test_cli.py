@@ -379,3 +379,9 @@ def test_a_byte_order_mark_before_what_is_given_on_standard_input_does_no_harm(t
     with_mark = process(*command, environment=environment, typed="\ufeffa-key\n")
     assert with_mark == process(*command, environment=environment, typed="a-key\n")
     assert "does not answer" in one_line(with_mark, 3)
+
+
+def test_a_key_on_standard_input_that_is_none_is_not_blamed_on_a_variable(tmp_path: Path) -> None:
+    environment = {"XDG_CONFIG_HOME": str(tmp_path)}
+    ran = process("login", "production", "--url", "http://127.0.0.1:9", environment=environment, typed="two words\n")
+    assert one_line(ran, 2) == "key: has a character that no key has; copy the value again"
