@@ -35,7 +35,7 @@ def from_flags(model: type[ModelT], **flags: object) -> ModelT:
 def nothing_found(wanted: Mapping[str, object]) -> str:
     """The text for an empty list of leads, with the filter that was given."""
     named = [f"{name.replace('_', ' ')} {_shown(value)}" for name, value in wanted.items() if value not in {None, ""}]
-    return f"No leads{' with ' if named else ''}{', '.join(named)}."
+    return f"No leads match: {', '.join(named)}." if named else "No leads."
 
 
 def _shown(value: object) -> str:

@@ -113,7 +113,7 @@ def test_destination_types_explain_their_settings(run: Run) -> None:
 
 def test_leads_are_listed_without_personal_data_a_line_for_each(run: Run, pipeline: Pipeline, vendor: Vendor) -> None:
     assert run("leads", "list").out == "No leads.\n"
-    assert run("leads", "list", "--state", "dead_letter").out == "No leads with state dead_letter.\n"
+    assert run("leads", "list", "--state", "dead_letter").out == "No leads match: state dead_letter.\n"
     pipeline.offer(crm(vendor.url), offer_id="contoso.a-rather-long-name-of-an-offer")
     first = pipeline.post()
     pipeline.advance(7200)

@@ -232,7 +232,7 @@ def test_the_shell_dismisses_and_takes_back(routed: Pipeline, vendor: Vendor, ru
     done = json.loads(run("dismiss", "--offer", "contoso.crm", "--note", "spam", "--yes", "--json").out)
     assert {each["lead_id"] for each in done} == {first, second}
     nothing = run("dismiss", "--offer", "contoso.crm", "--note", "spam", "--yes")
-    assert (nothing.status, nothing.out) == (0, "No leads with state dead_letter, offer contoso.crm.\n")
+    assert (nothing.status, nothing.out) == (0, "No leads match: state dead_letter, offer contoso.crm.\n")
 
 
 @pytest.mark.parametrize(

@@ -498,7 +498,7 @@ def test_the_shell_tells_what_it_does(run: Run, routed: Pipeline, vendor: Vendor
     assert run("replay", second).out == "crm: not sent: it was delivered\n"
     assert "The vendor is called again." in run("replay", second, "--force", "--dry-run").out
     none = run("replay", "--offer", "nobodys", "--yes")
-    assert (none.status, none.out) == (0, "No leads with state dead_letter, offer nobodys.\n")
+    assert (none.status, none.out) == (0, "No leads match: state dead_letter, offer nobodys.\n")
     assert one_line(run("replay"), 2).startswith("LEAD: is missing; or say which leads, with --offer")
     assert one_line(run("replay", "--offer", "x", "--yes", "--after", "x"), 2).startswith("after: is not the next")
     assert (
