@@ -62,12 +62,16 @@ File = Annotated[str, typer.Argument(metavar="FILE", help="A YAML or JSON file, 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A planned change of an offer; `offer` is None to remove it. `etag`: the compared version, "" if there was none."""
+    """A planned change of an offer; `offer` is None to remove it. `etag`: the compared version, "" if there was none.
+
+    `removed`: the names of destinations that the offer no longer has.
+    """
 
     id: str
     offer: Offer | None
     etag: str = ""
     changes: Sequence[Change] = ()
+    removed: Sequence[str] = ()
 
     @property
     def verb(self) -> str:
@@ -88,7 +92,10 @@ def stored_offer(context: typer.Context, offer_id: str) -> ShownOffer | None:
 
 def compare(offer: Offer, stored: ShownOffer | None) -> Planned:
     """The change that makes the stored offer this one."""
-    return Planned(offer.id, offer, stored.etag, changes(stored.offer, offer)) if stored else Planned(offer.id, offer)
+    if stored is None:
+        return Planned(offer.id, offer)
+    removed = [before.name for before in stored.offer.destinations if offer.destination(before.name) is None]
+    return Planned(offer.id, offer, stored.etag, changes(stored.offer, offer), removed)
 
 
 def _read_plans(context: typer.Context, file: str) -> list[Planned]:
@@ -191,7 +198,9 @@ def offers_set(context: typer.Context, file: File) -> int:
 
     If a field is wrong, the command saves nothing.
     """
-    return save_all(context, _read_plans(context, file), with_changes=True)
+    plans = _read_plans(context, file)
+    _print_waiting(context, plans)
+    return save_all(context, plans, with_changes=True)
 
 
 @group.command("apply")
@@ -233,7 +242,7 @@ def offers_apply(
         stored = ask(context, list_offers, Nothing()).offers
         plans += [Planned(v.offer.id, None, v.etag) for v in stored if v.offer.id.casefold() not in kept]
     show_plans(plans)
-    _print_waiting(context, [planned.id for planned in plans if planned.offer is None])
+    _print_waiting(context, plans)
     to_do = [planned for planned in plans if planned.verb != "unchanged"]
     if not to_do:
         return DONE
@@ -255,26 +264,29 @@ def offers_remove(context: typer.Context, offer_id: OfferId, yes: Yes = False) -
         etag = ask(context, show_offer, ShowOffer(offer_id=offer_id)).etag
     except (Unreadable, UnreadableOffer):
         etag = ""
-    _print_waiting(context, [offer_id])
+    planned = Planned(offer_id, None, etag)
+    _print_waiting(context, [planned])
     if not yes and not confirm_change(context, f"Remove the offer {offer_id}?"):
         print_line("Nothing was removed.")
         return DONE
-    return save_all(context, [Planned(offer_id, None, etag)])
+    return save_all(context, [planned])
 
 
-def _print_waiting(context: typer.Context, removed: Sequence[str]) -> None:
-    """Print what happens to the waiting leads of offers to remove."""
-    if not removed:
+def _print_waiting(context: typer.Context, plans: Sequence[Planned]) -> None:
+    """Print what happens to the waiting leads of offers and destinations to remove."""
+    removing = [planned for planned in plans if planned.offer is None or planned.removed]
+    if not removing:
         return
     waiting = ask(context, show_status, Nothing()).waiting_by_offer
-    for offer_id in removed:
-        count = sum(number for offer, number in waiting.items() if offer.casefold() == offer_id.strip().casefold())
+    for planned in removing:
+        count = sum(number for offer, number in waiting.items() if offer.casefold() == planned.id.strip().casefold())
         if count:
-            print_line(
-                f"{offer_id}: {count} {'delivery' if count == 1 else 'deliveries'} waiting. These leads become unrouted, "
-                "and go to the first offer that takes them.",
-                err=True,
+            what = (
+                "These leads become unrouted, and go to the first offer that takes them."
+                if planned.offer is None
+                else f"Those for {', '.join(planned.removed)} become dead letters. If a destination only changes, keep its name."
             )
+            print_line(f"{planned.id}: {count} {'delivery' if count == 1 else 'deliveries'} waiting. {what}", err=True)
 
 
 @group.command("types", cls=Command)

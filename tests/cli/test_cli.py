@@ -66,6 +66,21 @@ def test_an_offer_is_removed_only_after_a_word_about_its_waiting_leads_and_a_yes
     assert run("offers", "remove", "contoso.crm", "-y").status == 0
 
 
+@pytest.mark.parametrize("command", [("apply", "--dry-run"), ("set",)], ids=["apply", "set"])
+def test_who_renames_a_destination_is_told_what_becomes_of_its_waiting_leads(
+    run: Run, pipeline: Pipeline, vendor: Vendor, written: Write, command: tuple[str, ...]
+) -> None:
+    before = pipeline.offer(crm(vendor.url))
+    vendor.fails()
+    pipeline.post()
+    pipeline.run()
+    same = before.model_dump(mode="json")
+    told = "contoso.crm: 1 delivery waiting. Those for crm become dead letters. If a destination only changes, keep its name.\n"
+    assert run("offers", *command, written(same | {"titles": ["Other"]})).err == ""
+    renamed = same | {"destinations": [same["destinations"][0] | {"name": "sales"}]}
+    assert run("offers", *command, written(renamed)).err == told
+
+
 def test_all_offers_can_be_saved_to_a_file_and_set_again(
     run: Run, pipeline: Pipeline, written: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
