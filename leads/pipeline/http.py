@@ -41,8 +41,11 @@ This is the lead intake of a Microsoft commercial marketplace publisher.
 
 Paste this whole address, with its key, as the HTTPS endpoint URL under Offer setup > Customer leads in Partner Center.
 Leads are POSTed here as JSON; a 202 answer means that the lead is stored and will be delivered.
-For a single offer, add its id to the path, such as /api/leads/contoso.crm?code=...
 """
+FOR_EVERY_OFFER: Final = "For a single offer, add its id to the path, such as /api/leads/contoso.crm?code=...\n"
+FOR_ONE_OFFER: Final = (
+    "Its leads are of the offer {}. The command `leads offers list` shows whether that offer is configured.\n"
+)
 
 
 def answer_intake(req: func.HttpRequest, traceparent: str) -> func.HttpResponse:
@@ -60,7 +63,9 @@ def answer_intake(req: func.HttpRequest, traceparent: str) -> func.HttpResponse:
 
 def _answer_intake(req: func.HttpRequest, traceparent: str) -> func.HttpResponse:
     if req.method in {"GET", "HEAD"}:
-        return func.HttpResponse(ABOUT_INTAKE, mimetype="text/plain", headers={"Cache-Control": "no-store"})
+        offer = url_offer(req)
+        about = ABOUT_INTAKE + (FOR_ONE_OFFER.format(offer) if offer else FOR_EVERY_OFFER)
+        return func.HttpResponse(about, mimetype="text/plain", headers={"Cache-Control": "no-store"})
     if req.method != "POST":
         return problem(
             405,

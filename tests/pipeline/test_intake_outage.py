@@ -22,7 +22,7 @@ from leads.core.messages import decode
 from leads.core.states import State
 from leads.ledger.queries import todo
 from leads.pipeline import http
-from leads.pipeline.http import ABOUT_INTAKE, answer_intake
+from leads.pipeline.http import ABOUT_INTAKE, FOR_EVERY_OFFER, FOR_ONE_OFFER, answer_intake
 from leads.pipeline.intake import MAX_BODY_BYTES, accept
 from leads.platform.settings import Settings
 from leads.platform.storage import StorageError
@@ -441,7 +441,13 @@ def test_another_method_is_answered_405_with_those_there_are(method: str) -> Non
 def test_asking_the_address_what_it_is_gets_words(method: str) -> None:
     response = answer_intake(request(b"", method), "")
     assert (response.status_code, response.mimetype) == (200, "text/plain")
-    assert response.get_body().decode() == ABOUT_INTAKE
+    assert response.get_body().decode() == ABOUT_INTAKE + FOR_EVERY_OFFER
+
+
+def test_an_address_says_which_offer_it_is_for_so_that_a_mistyped_id_is_seen() -> None:
+    body = answer_intake(request(b"", "GET", offer="contoso.crn"), "").get_body().decode()
+    assert body.endswith(FOR_ONE_OFFER.format("contoso.crn"))
+    assert "add its id" not in body
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
