@@ -9,10 +9,7 @@ import pytest
 from tests.fakes.marketo import FORM, Form, Marketo
 from tests.fakes.tls import Authority
 from tests.support.marketo import crm
-from tests.support.pipeline import (
-    Pipeline,
-    pipeline_over_tls,
-)
+from tests.support.pipeline import Pipeline, pipeline_over_tls
 
 
 @pytest.fixture

@@ -16,11 +16,7 @@ from leads.offers.model import InvalidOffer, read_offer
 from tests.fakes.https_server import Response
 from tests.fakes.marketo import FORM, LIST, Marketo
 from tests.support.marketo import BY_FORM, JOURNEY, check, crm, is_write
-from tests.support.pipeline import (
-    Pipeline,
-    deliver,
-    state,
-)
+from tests.support.pipeline import Pipeline, deliver, state
 
 
 @pytest.mark.parametrize(

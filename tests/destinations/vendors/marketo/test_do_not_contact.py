@@ -6,11 +6,7 @@ import pytest
 
 from tests.fakes.marketo import Form, Marketo
 from tests.support.marketo import JOURNEY, crm, one
-from tests.support.pipeline import (
-    EMAIL,
-    Pipeline,
-    deliver,
-)
+from tests.support.pipeline import EMAIL, Pipeline, deliver
 
 
 @pytest.mark.parametrize("policies", [{}, {"existing_records": "overwrite"}])

@@ -7,13 +7,7 @@ import pytest
 from leads.core.states import State
 from tests.fakes.marketo import FORM, Field, Marketo
 from tests.support.marketo import BY_FORM, JOURNEY, check, crm, one
-from tests.support.pipeline import (
-    EMAIL,
-    Pipeline,
-    code,
-    deliver,
-    state,
-)
+from tests.support.pipeline import EMAIL, Pipeline, code, deliver, state
 
 
 def test_the_fields_are_asked_for_again_after_a_day(pipeline: Pipeline, marketo: Marketo) -> None:

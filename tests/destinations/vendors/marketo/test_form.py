@@ -13,16 +13,7 @@ from leads.pipeline import delivery
 from tests.fakes.https_server import LOSE_ANSWER, Response
 from tests.fakes.marketo import FORM, Form, Marketo
 from tests.support.marketo import BY_FORM, crm, die, is_write, one, writes
-from tests.support.pipeline import (
-    EMAIL,
-    Killed,
-    Pipeline,
-    a_lead,
-    code,
-    deliver,
-    state,
-    text_of,
-)
+from tests.support.pipeline import EMAIL, Killed, Pipeline, a_lead, code, deliver, state, text_of
 
 
 def test_a_lead_fills_out_the_form_with_the_fields_that_it_has(

@@ -13,14 +13,7 @@ from tests.fakes.https_server import Request
 from tests.fakes.marketo import Marketo
 from tests.fakes.tls import Authority
 from tests.support.marketo import JOURNEY, crm, is_write, one
-from tests.support.pipeline import (
-    EMAIL,
-    Pipeline,
-    a_lead,
-    deliver,
-    pipeline_over_tls,
-    state,
-)
+from tests.support.pipeline import EMAIL, Pipeline, a_lead, deliver, pipeline_over_tls, state
 
 
 def test_each_stage_is_a_line_of_the_one_journey_and_the_rating_rises(pipeline: Pipeline, marketo: Marketo) -> None:

@@ -13,13 +13,7 @@ from leads.destinations.vendors.marketo import destination
 from tests.fakes.https_server import Request, Response
 from tests.fakes.marketo import CST, Marketo
 from tests.support.marketo import check, is_write, tokens
-from tests.support.pipeline import (
-    Pipeline,
-    a_lead,
-    code,
-    deliver,
-    state,
-)
+from tests.support.pipeline import Pipeline, a_lead, code, deliver, state
 
 
 def refusal(number: str) -> Response:

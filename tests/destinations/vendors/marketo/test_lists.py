@@ -14,16 +14,7 @@ from leads.pipeline.replay import replay
 from tests.fakes.https_server import LOSE_ANSWER, Response
 from tests.fakes.marketo import FORM, LIST, Marketo
 from tests.support.marketo import BY_FORM, check, crm, die, one
-from tests.support.pipeline import (
-    EMAIL,
-    Killed,
-    Pipeline,
-    a_lead,
-    code,
-    deliver,
-    state,
-    text_of,
-)
+from tests.support.pipeline import EMAIL, Killed, Pipeline, a_lead, code, deliver, state, text_of
 
 
 def test_every_person_is_put_on_the_static_list_once(pipeline: Pipeline, marketo: Marketo) -> None:

@@ -10,14 +10,7 @@ from leads.core.states import State
 from tests.fakes.https_server import Request
 from tests.fakes.marketo import FORM, Marketo
 from tests.support.marketo import JOURNEY, crm, is_write, one, writes
-from tests.support.pipeline import (
-    EMAIL,
-    Pipeline,
-    a_lead,
-    code,
-    deliver,
-    state,
-)
+from tests.support.pipeline import EMAIL, Pipeline, a_lead, code, deliver, state
 
 
 def test_a_first_lead_is_a_person(pipeline: Pipeline, marketo: Marketo) -> None:

@@ -10,10 +10,7 @@ from typing import Any
 import pytest
 
 from leads.core import clock
-from tests.fakes.salesforce import (
-    Field,
-    Salesforce,
-)
+from tests.fakes.salesforce import Field, Salesforce
 from tests.fakes.tls import Authority
 from tests.support.destination import Alone, Instance
 from tests.support.pipeline import Pipeline, TestClock, pipeline_over_tls

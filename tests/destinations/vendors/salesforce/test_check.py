@@ -11,16 +11,7 @@ import pytest
 from leads.destinations.base import CheckResult
 from leads.offers.model import InvalidOffer, read_offer
 from tests.fakes.https_server import Response
-from tests.fakes.salesforce import (
-    CAMPAIGN,
-    INACTIVE,
-    PERSON,
-    QUEUE,
-    RULE,
-    USERNAME,
-    Field,
-    Salesforce,
-)
+from tests.fakes.salesforce import CAMPAIGN, INACTIVE, PERSON, QUEUE, RULE, USERNAME, Field, Salesforce
 from tests.support.salesforce import KEY, Make, crm, is_write
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from leads.core.outcomes import Delivered, Rejected
-from tests.fakes.salesforce import (
-    Salesforce,
-)
+from tests.fakes.salesforce import Salesforce
 from tests.support.pipeline import EMAIL
 from tests.support.salesforce import KEY, Make
 

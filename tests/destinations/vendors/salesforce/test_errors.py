@@ -8,9 +8,7 @@ import pytest
 
 from leads.core.outcomes import Misconfigured, Outcome, Rejected, Retry
 from tests.fakes.https_server import Response
-from tests.fakes.salesforce import (
-    Salesforce,
-)
+from tests.fakes.salesforce import Salesforce
 from tests.support.salesforce import Make, answered
 
 CLASSES: list[tuple[Response, type[Outcome]]] = [

@@ -9,10 +9,7 @@ import pytest
 
 from leads.core.outcomes import Delivered, Skipped
 from tests.fakes.https_server import LOSE_ANSWER
-from tests.fakes.salesforce import (
-    Salesforce,
-    VendorError,
-)
+from tests.fakes.salesforce import Salesforce, VendorError
 from tests.support.destination import Alone
 from tests.support.pipeline import EMAIL, TestClock
 from tests.support.salesforce import KEY, Make, is_write, one

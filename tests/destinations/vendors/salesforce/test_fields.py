@@ -7,12 +7,7 @@ from typing import Any
 import pytest
 
 from leads.core.outcomes import Delivered, Outcome, Rejected, Retry
-from tests.fakes.salesforce import (
-    CAMPAIGN,
-    Field,
-    Salesforce,
-    VendorError,
-)
+from tests.fakes.salesforce import CAMPAIGN, Field, Salesforce, VendorError
 from tests.support.destination import Alone
 from tests.support.salesforce import Make, one, told
 

@@ -10,15 +10,7 @@ import pytest
 from leads.core.outcomes import Delivered
 from leads.offers.model import InvalidOffer, read_offer
 from tests.fakes.https_server import LOSE_ANSWER, Request
-from tests.fakes.salesforce import (
-    APP_USER,
-    CAMPAIGN,
-    INACTIVE,
-    PERSON,
-    QUEUE,
-    Field,
-    Salesforce,
-)
+from tests.fakes.salesforce import APP_USER, CAMPAIGN, INACTIVE, PERSON, QUEUE, Field, Salesforce
 from tests.support.salesforce import KEY, Make, crm, is_write, one, told
 
 

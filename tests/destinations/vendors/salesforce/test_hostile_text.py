@@ -11,11 +11,7 @@ from hypothesis import strategies as st
 
 from leads.core.outcomes import Delivered
 from leads.destinations.vendors.salesforce.client import quoted
-from tests.fakes.salesforce import (
-    CAMPAIGN,
-    QUEUE,
-    Salesforce,
-)
+from tests.fakes.salesforce import CAMPAIGN, QUEUE, Salesforce
 from tests.fakes.soql import MalformedQuery, parse, string_value
 from tests.support.destination import Alone
 from tests.support.salesforce import KEY, Make, one

@@ -7,11 +7,7 @@ import pytest
 from leads.core.outcomes import Delivered, Retry
 from leads.destinations.vendors.salesforce.errors import BEFORE_THE_WRITE, CODES
 from tests.fakes.https_server import LOSE_ANSWER
-from tests.fakes.salesforce import (
-    API,
-    Salesforce,
-    VendorError,
-)
+from tests.fakes.salesforce import API, Salesforce, VendorError
 from tests.support.salesforce import Make, answered, is_write, one
 
 

@@ -10,13 +10,7 @@ import pytest
 
 from leads.core.outcomes import Delivered
 from tests.fakes.https_server import LOSE_ANSWER, Request
-from tests.fakes.salesforce import (
-    APP_USER,
-    PERSON,
-    QUEUE,
-    RULE,
-    Salesforce,
-)
+from tests.fakes.salesforce import APP_USER, PERSON, QUEUE, RULE, Salesforce
 from tests.support.destination import Alone
 from tests.support.pipeline import EMAIL, TestClock
 from tests.support.salesforce import KEY, Make, is_write, one, told

@@ -10,11 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from leads.core.outcomes import Delivered, Misconfigured, Outcome, Retry
 from leads.destinations.base import CheckResult
-from tests.fakes.salesforce import (
-    API,
-    USERNAME,
-    Salesforce,
-)
+from tests.fakes.salesforce import API, USERNAME, Salesforce
 from tests.support.destination import Alone, Instance
 from tests.support.salesforce import Make, answered, crm
 
