@@ -22,9 +22,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import azure_functions_runtime as worker  # type: ignore[import-untyped]
 from azure_functions_runtime.bindings.datumdef import Datum  # type: ignore[import-untyped]
-from azure_functions_runtime.native_invocation import (  # type: ignore[import-untyped]
-    invocation_request_native,
-)
+from azure_functions_runtime.native_invocation import invocation_request_native  # type: ignore[import-untyped]
 
 from devhost.errors import StartError
 from devhost.functions import App, Function, HttpResult, InvocationResult

@@ -26,13 +26,7 @@ from leads.operations.operation import Nothing
 from leads.operations.preview import Preview, PreviewedDestination, WantedPreview, preview_lead
 from leads.operations.problems import Invalid, NotFound
 from leads.operations.status import show_status
-from leads.operations.test_lead import (
-    SendTestLead,
-    SentTestLead,
-    TestLead,
-    send_once_more,
-    send_test_lead,
-)
+from leads.operations.test_lead import SendTestLead, SentTestLead, TestLead, send_once_more, send_test_lead
 from leads.operations.validation import (
     Validated,
     ValidateDestination,

@@ -10,25 +10,9 @@ from leads.cli.lead_id import OneLead, is_for_one, whole_id
 from leads.cli.output import print_line, print_table
 from leads.cli.prompts import ask, confirm_change, from_flags, nothing_found
 from leads.cli.shapes import ListShape, Shape, columns_of, print_list
-from leads.cli.steps import (
-    After,
-    AllOfConnection,
-    AllOfOffer,
-    AllSince,
-    AllUntil,
-    DryRun,
-    Yes,
-    in_steps,
-    show_progress,
-)
+from leads.cli.steps import After, AllOfConnection, AllOfOffer, AllSince, AllUntil, DryRun, Yes, in_steps, show_progress
 from leads.core.wording import counted
-from leads.operations.dismissal import (
-    BulkDismissalFilter,
-    DismissLead,
-    DismissOptions,
-    dismiss_lead,
-    dismiss_leads,
-)
+from leads.operations.dismissal import BulkDismissalFilter, DismissLead, DismissOptions, dismiss_lead, dismiss_leads
 from leads.pipeline.dismissal import Dismissal
 
 

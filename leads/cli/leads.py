@@ -9,16 +9,7 @@ from leads.cli import hints
 from leads.cli.completion import offer_ids, stages, states
 from leads.cli.environment import OutOfReach
 from leads.cli.lead_id import whole_id
-from leads.cli.output import (
-    json_text,
-    print_fields,
-    print_json,
-    print_line,
-    print_table,
-    state_of,
-    time_of,
-    utc,
-)
+from leads.cli.output import json_text, print_fields, print_json, print_line, print_table, state_of, time_of, utc
 from leads.cli.prompts import ask, from_flags, nothing_found
 from leads.cli.shapes import AnswerShape, Command, ListShape, OneShape, Shape, columns_of, print_list
 from leads.cli.steps import until_interrupted

@@ -10,14 +10,7 @@ import typer
 from leads.cli import hints
 from leads.cli.completion import profile_names
 from leads.cli.output import print_line, print_table
-from leads.cli.profiles import (
-    NAME,
-    KeyInAzure,
-    Profile,
-    file_of_profiles,
-    read_profiles,
-    write_profiles,
-)
+from leads.cli.profiles import NAME, KeyInAzure, Profile, file_of_profiles, read_profiles, write_profiles
 from leads.cli.shapes import ListShape, Shape, print_list
 from leads.cli.transport import HttpTransport, read_address
 from leads.operations.operation import Nothing

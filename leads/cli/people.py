@@ -13,12 +13,7 @@ from leads.cli.output import print_json, print_line, print_table
 from leads.cli.prompts import confirm_change
 from leads.cli.shapes import AnswerShape, OneShape
 from leads.cli.steps import After, DryRun, Yes, in_steps, show_progress
-from leads.operations.people import (
-    Access,
-    Erasure,
-    erase_customer,
-    show_customer,
-)
+from leads.operations.people import Access, Erasure, erase_customer, show_customer
 from leads.operations.problems import Invalid
 from leads.privacy.email_matcher import EmailMatcher
 from leads.privacy.erasure import ErasureEntry, HandedOver

@@ -12,29 +12,12 @@ from leads.cli.lead_id import OneLead, is_for_one, whole_id
 from leads.cli.output import print_line, print_table
 from leads.cli.prompts import ask, confirm_change, from_flags, nothing_found
 from leads.cli.shapes import ListShape, Shape, columns_of, print_list
-from leads.cli.steps import (
-    After,
-    AllOfConnection,
-    AllOfOffer,
-    AllSince,
-    AllUntil,
-    DryRun,
-    Yes,
-    in_steps,
-    show_progress,
-)
+from leads.cli.steps import After, AllOfConnection, AllOfOffer, AllSince, AllUntil, DryRun, Yes, in_steps, show_progress
 from leads.core.lenient_json import text_of_body
 from leads.core.states import State
 from leads.core.wording import counted
 from leads.operations.problems import Invalid
-from leads.operations.replay import (
-    BulkReplayFilter,
-    ReplayedLead,
-    ReplayLead,
-    ReplayOptions,
-    replay_lead,
-    replay_leads,
-)
+from leads.operations.replay import BulkReplayFilter, ReplayedLead, ReplayLead, ReplayOptions, replay_lead, replay_leads
 from leads.operations.wire import read_json
 from leads.pipeline.replay import Replay
 

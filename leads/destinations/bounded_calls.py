@@ -4,13 +4,7 @@ from typing import Final
 
 from leads.core.outcomes import Outcome, Retry
 from leads.core.problems import code_location
-from leads.destinations.base import (
-    OWN_OUTAGE_SECONDS,
-    CheckResult,
-    Customer,
-    Destination,
-    OutgoingLead,
-)
+from leads.destinations.base import OWN_OUTAGE_SECONDS, CheckResult, Customer, Destination, OutgoingLead
 from leads.platform import deadline
 from leads.platform.storage import StorageError
 

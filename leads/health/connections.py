@@ -13,13 +13,7 @@ from time import monotonic
 from typing import Any, Final
 
 from leads.core import clock
-from leads.health.connection import (
-    CONNECTIONS_PARTITION,
-    PROBED_EVERY,
-    Connection,
-    connection_entity,
-    read_connection,
-)
+from leads.health.connection import CONNECTIONS_PARTITION, PROBED_EVERY, Connection, connection_entity, read_connection
 from leads.platform import deadline
 from leads.platform.cached_value import CachedValue, fresh_for
 from leads.platform.events import Event, emit

@@ -27,18 +27,7 @@ from leads.ledger.queries import unreadable_rows
 from leads.ledger.transactions import LEDGER_TABLE
 from leads.offers.model import Offer
 from leads.offers.table import OFFERS_TABLE
-from leads.operations.findings import (
-    Area,
-    Finding,
-    Level,
-    failed,
-    fine,
-    grouped,
-    guarded,
-    note,
-    side_by_side,
-    wrong,
-)
+from leads.operations.findings import Area, Finding, Level, failed, fine, grouped, guarded, note, side_by_side, wrong
 from leads.operations.offer_findings import OfferExamination, look_at_offers, references
 from leads.operations.operation import Nothing
 from leads.platform import deadline

@@ -27,15 +27,7 @@ from leads.platform.steps import isolated
 from leads.platform.storage import Conflict
 from leads.platform.table_format import keys_beginning, odata_time
 from leads.privacy.email_matcher import EmailMatcher
-from leads.privacy.personal_data_search import (
-    Cursor,
-    Found,
-    FoundCustomer,
-    FoundLead,
-    FoundMessage,
-    SearchPart,
-    search,
-)
+from leads.privacy.personal_data_search import Cursor, Found, FoundCustomer, FoundLead, FoundMessage, SearchPart, search
 from leads.privacy.stores import PersonalDataStores
 
 SETTLED_AFTER: Final = timedelta(seconds=CACHE_SECONDS) + timedelta(minutes=9)

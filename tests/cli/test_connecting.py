@@ -18,13 +18,7 @@ from leads.offers.model import read_offer
 from leads.operations.destination_types import describe
 from tests.cli.conftest import AtATerminal, Write
 from tests.destinations.faults.subjects import SUBJECTS
-from tests.support.command_line import (
-    ROOT,
-    Run,
-    ctrl_c_during_the_answer,
-    one_line,
-    working,
-)
+from tests.support.command_line import ROOT, Run, ctrl_c_during_the_answer, one_line, working
 from tests.support.pipeline import Pipeline, a_lead, crm
 from tests.support.vendor import REJECTED, RETRY, Vendor
 

@@ -20,14 +20,7 @@ from leads.core.states import State
 from leads.ledger.rows import ERASED_ON_REQUEST, lead_key
 from leads.ledger.tombstones import Tombstone
 from leads.ledger.transactions import LEDGER_TABLE, LedgerBusy
-from leads.operations.people import (
-    Access,
-    ErasedPart,
-    Erasure,
-    HeldPart,
-    erase_customer,
-    show_customer,
-)
+from leads.operations.people import Access, ErasedPart, Erasure, HeldPart, erase_customer, show_customer
 from leads.operations.problems import Invalid, Unavailable
 from leads.pipeline import importing, replay
 from leads.pipeline.delivery import deliver

@@ -10,14 +10,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from leads.destinations.http import Answer
-from leads.destinations.rest import (
-    ApiRequest,
-    PreviewingClient,
-    RestClient,
-    as_object,
-    json_objects,
-    json_texts,
-)
+from leads.destinations.rest import ApiRequest, PreviewingClient, RestClient, as_object, json_objects, json_texts
 from leads.destinations.vendor_errors import UNREADABLE, VendorError
 from leads.destinations.vendors.hubspot.errors import problem_of
 
