@@ -3,9 +3,11 @@
 Each CRM's class implements these steps, and decides after a refusal what the next try does differently.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
@@ -79,6 +81,15 @@ class CrmSending(LeadSending, Generic[Record]):
 
     code_of_last_try: ClassVar[str] = ""
     """The outcome's code after `TRIES` refusals. "" means the code of the last refusal."""
+
+    record_ids: ClassVar[str] = ".*"
+    """The pattern of the CRM's record IDs."""
+
+    def __init__(self, destination: Any, client: Any, outgoing: OutgoingLead, customer: Customer) -> None:
+        if not re.fullmatch(self.record_ids, customer.record_id):
+            # The destination may have had another type. That type's record and memory say nothing about this CRM.
+            customer = replace(customer, record_id="", memory={})
+        super().__init__(destination, client, outgoing, customer)
 
     def run(self) -> Outcome:
         code = ""

@@ -21,6 +21,8 @@ from tests.destinations.faults.subjects.base import CrmSubject
 from tests.fakes.https_server import LOSE_ANSWER, Broken, Response
 from tests.fakes.tls import Authority
 from tests.support.pipeline import EMAIL, Pipeline, check_anew, deliver, pipeline_over_tls
+from tests.support.pipeline import crm as recording
+from tests.support.vendor import Vendor
 
 CRMS = {
     f"{name}{f', {about}' if about else ''}": (kind, settings)
@@ -253,6 +255,20 @@ def test_or_it_stays_deleted(pipeline: Pipeline, crm: CrmSubject, policies: dict
     assert pipeline.delivery(lead).state is State.SKIPPED
     assert "deleted" in pipeline.delivery(lead).reason
     assert not crm.people()
+
+
+@one_each
+def test_a_customer_of_another_type_of_destination_under_the_same_name_is_no_deleted_record(
+    crm: CrmSubject, pipeline: Pipeline, vendor: Vendor
+) -> None:
+    pipeline.offer(recording(vendor.url))
+    known = deliver(pipeline)
+    assert pipeline.delivery(known).record_id
+    pipeline.offer(with_settings(crm, deleted_records="skip"))
+    leads = [deliver(pipeline, action) for action in ("PLT", "Create")]
+    record, _ = one(crm)
+    assert told(crm, leads) == sorted(leads)
+    assert [pipeline.delivery(lead).record_id for lead in leads] == [record, record]
 
 
 def test_a_merged_record_is_followed_to_its_survivor(pipeline: Pipeline, crm: CrmSubject) -> None:

@@ -26,7 +26,7 @@ from leads.destinations.vendors.dataverse.records import (
     stage_writes,
     state_columns,
 )
-from leads.destinations.vendors.dataverse.settings import DataverseSettings
+from leads.destinations.vendors.dataverse.settings import GUID, DataverseSettings
 
 _MERGES_FOLLOWED: Final = 5
 _CONDITIONAL: Final = "If-Match"
@@ -40,6 +40,7 @@ class Sending(CrmSending[LeadRow]):
 
     vendor = "Dynamics"
     vocabulary = VOCABULARY
+    record_ids = GUID
 
     _settings: DataverseSettings
     _client: Client

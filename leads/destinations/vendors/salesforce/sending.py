@@ -58,6 +58,7 @@ class Sending(CrmSending[LeadRecord]):
 
     vendor = "Salesforce"
     vocabulary = VOCABULARY
+    record_ids = "00Q.*"
     code_of_last_try = CHANGED_MEANWHILE
 
     _settings: SalesforceSettings
