@@ -102,7 +102,7 @@ def _print(trails: list[ErasureEntry], handed_over: list[HandedOver], looked_at:
 
 
 def _where(one: HandedOver) -> str:
-    return f"{one.offer} {one.destination}" + (f" ({one.type})" if one.type else " (no longer configured)")
+    return f"{one.offer} {one.destination}" + (f" ({one.type})" if one.type else " (removed or changed since)")
 
 
 def _record(one: HandedOver) -> str:

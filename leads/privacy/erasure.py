@@ -50,7 +50,7 @@ class HandedOver:
     """A lead that was sent to a destination, so that a person can erase the record there: by link, place in a table, or id.
 
     `certain`: false if the app does not know whether the lead arrived. `removed`: the record was in the app's own storage and was
-    erased. `type`: "" if the offer no longer has this destination.
+    erased. `type`: "" if the offer no longer has this destination, or the destination has led elsewhere since.
     """
 
     lead_id: str
@@ -201,9 +201,11 @@ def handed_over_of(stores: PersonalDataStores, record: LeadRecord) -> Iterator[H
         if not name or not (delivery.state is State.DELIVERED or delivery.attempts):
             continue
         config, record_id = _config(stores, record.offer, name), delivery.record_id
+        destination = stores.destination_of(config) if config else None
+        if destination is not None and delivery.connection not in {"", destination.connection}:
+            config = destination = None
         link = place = ""
-        if config is not None and record_id:
-            destination = stores.destination_of(config)
+        if destination is not None and record_id:
             link, place = destination.record_link(record_id), destination.record_place(record_id, record.received_at)
         yield HandedOver(
             lead_id=record.lead_id,
@@ -224,7 +226,7 @@ def _config(stores: PersonalDataStores, offer_id: str, name: str) -> Destination
 
 def _remove_own(stores: PersonalDataStores, one: HandedOver, record: LeadRecord, *, dry_run: bool) -> HandedOver:
     """Remove the row that a destination has written to the app's own storage."""
-    config = _config(stores, one.offer, one.destination)
+    config = _config(stores, one.offer, one.destination) if one.type else None
     if config is None:
         return one
     destination = stores.destination_of(config)

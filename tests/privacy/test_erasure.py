@@ -209,6 +209,20 @@ def test_what_stands_in_a_crm_is_listed_and_the_apps_own_table_is_emptied(
     assert left(fresh_storage) == []
 
 
+def test_what_was_sent_before_a_destination_led_elsewhere_is_not_told_as_erased(
+    pipeline: Pipeline, vendor: Vendor
+) -> None:
+    pipeline.offer(crm(vendor.url), TABLE | {"settings": {"table": "OldLeads"}})
+    lead = pipeline.post(hers())
+    pipeline.run()
+    pipeline.offer(TABLE | {"name": "crm"}, TABLE | {"settings": {"table": "NewLeads"}})
+    for dry_run in (True, False):
+        assert [
+            (one.destination, one.type, one.record_id, one.place, one.removed)
+            for one in erase(pipeline, dry_run=dry_run).handed_over
+        ] == [("crm", "", lead, "", False), ("table", "", lead, "", False)]
+
+
 def test_a_dry_run_changes_nothing_and_says_the_same(routed: Pipeline, fresh_storage: str) -> None:
     routed.post(hers())
     routed.post(hers("PLT", Description="the secret wish " * 5000))
