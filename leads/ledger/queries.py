@@ -240,6 +240,12 @@ class Backlog:
         self._ledger = ledger
         self._whole = _whole_backlog(ledger)
 
+    @property
+    def connections(self) -> set[str]:
+        """The connections that leads wait for, also those without a row of their own. Empty if not all leads were read."""
+        waiting = {State.PARKED, State.RETRY}
+        return {item.connection for item in self._whole or () if item.state in waiting and item.connection}
+
     def find(
         self,
         state: State,

@@ -76,9 +76,10 @@ def begun(app: App) -> Tick:
     app.connections.forget()
     offers = app.offers.all()
     uses = by_connection(offers)
-    connections = {connection.id: connection for connection in app.connections.stored()}
-    connections |= {key: Connection(key) for key in uses if key not in connections}
-    return Tick(app, offers, uses, list(connections.values()), Backlog(app.ledger))
+    backlog = Backlog(app.ledger)
+    connections = {key: Connection(key) for key in (*uses, *backlog.connections)}
+    connections |= {connection.id: connection for connection in app.connections.stored()}
+    return Tick(app, offers, uses, list(connections.values()), backlog)
 
 
 def first_steps(tick: Tick) -> list[Step]:

@@ -195,6 +195,23 @@ def test_an_alarm_that_can_not_be_looked_for_stays_as_it_is_and_keeps_no_other_f
     assert [event["what"] for event in logged(caplog, "step_failed")] == ["alarms"]
 
 
+def test_leads_whose_connection_has_no_row_and_no_offer_go_on(pipeline: Pipeline, vendor: Vendor) -> None:
+    vendor.refuses()
+    pipeline.offer(crm(vendor.url), policies={"daily_ceiling": 1})
+    for name in ("ada", "bea", "cleo"):
+        pipeline.post(a_lead(f"{name}@example.com"))
+    pipeline.run()
+    assert {item.connection for item in queries.todo(pipeline.app.ledger, State.PARKED, limit=9)} == {
+        id_of(vendor.url),
+        "ceiling:contoso.crm",
+    }
+    with Vendor() as other:
+        pipeline.offer(crm(other.url), policies={"daily_ceiling": None})
+        pipeline.app.storage.table(CONNECTIONS_TABLE).client.delete_table()  # by hand
+        pipeline.tick(3)
+        assert len(other.calls) == 3
+
+
 def test_a_connection_whose_row_can_not_be_read_keeps_none_of_the_others_leads(
     pipeline: Pipeline, vendor: Vendor
 ) -> None:
