@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+from leads.core.identity import partition_of
 from leads.core.lead_parsing import UnreadableLead, parse_kept
 from leads.core.outcomes import Delivered
 from leads.core.states import State
@@ -108,6 +109,14 @@ class Ledger:
 
     def drop_body(self, lead_id: str) -> None:
         self.table.write([("delete", keys(body_key(lead_id)), {})])
+
+    def drop_todos(self, lead_id: str) -> None:
+        """Remove the to-do rows of a lead whose own row somebody has removed. They would keep alarms on."""
+        condition = (
+            f"PartitionKey eq '{partition_of(lead_id)}' and {keys_beginning('todo;')} and lead_id eq '{lead_id}'"
+        )
+        found = self.table.query(condition, select=["PartitionKey", "RowKey"])
+        self.table.write_all([("delete", row, {}) for row in found])
 
     def keep_unreadable(self, record: LeadRecord, body: bytes) -> None:
         """Keep a body that can't be read, and its record. Does nothing if the body is kept already."""

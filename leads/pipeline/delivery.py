@@ -121,8 +121,14 @@ def _deliver(parts: DeliveryParts, message: Message) -> None:
 
 
 def _wait_for_the_ledger(parts: DeliveryParts, message: Message) -> None:
-    """Put back a message if the ledger does not know its lead yet: the attempt that put the message may not have settled."""
-    if message.ahead < MAX_DEFERRALS:
+    """Put back a message if the ledger does not know its lead yet: the attempt that put the message may not have settled.
+
+    A probe does not wait, because it is put for a lead that the ledger knows.
+    """
+    if message.probe:  # its to-do row exists, so somebody has removed its own row
+        parts.ledger.drop_todos(message.lead_id)
+        _drop(message, "the ledger does not know the lead")
+    elif message.ahead < MAX_DEFERRALS:
         later = replace(message, ahead=message.ahead + 1)
         _put_back(parts, encode(later), later, LEDGER_DOWN_SECONDS, "the ledger does not know the lead yet")
     else:

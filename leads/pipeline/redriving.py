@@ -60,8 +60,11 @@ def _redrive_one(
     """Put one message. Returns the lead's record and its change; None if no message was put."""
     with isolated("a lead to re-drive"):
         record = ledger.read(item.lead_id)
-        delivery = record.deliveries.get(item.destination) if record else None
-        if record is None or delivery is None or delivery.state is not item.state:
+        if record is None:
+            ledger.drop_todos(item.lead_id)
+            return None
+        delivery = record.deliveries.get(item.destination)
+        if delivery is None or delivery.state is not item.state:
             return None
         if item.state is State.UNROUTED and item.destination and offer_by_id(item.offer, offers.all()) is None:
             change = _reroute(queue, record, delay)

@@ -226,6 +226,24 @@ def test_a_row_that_somebody_removed_by_hand_stops_no_lead(routed: Pipeline, ven
     assert routed.delivery(lead).state is State.DELIVERED
 
 
+def test_a_lead_that_somebody_removed_by_hand_keeps_no_connection_paused_and_no_alarm_on(
+    routed: Pipeline, vendor: Vendor
+) -> None:
+    vendor.refuses()
+    routed.post()
+    routed.run()
+    ledger = routed.app.ledger.table
+    for row in ledger.query("RowKey ge 'lead;' and RowKey lt 'lead<'"):
+        ledger.client.delete_entity(row)
+    routed.clock.time += timedelta(hours=2)
+    routed.tick()
+    assert len(routed.app.alarms.active()) == 2
+    vendor.works()
+    routed.tick(3)
+    assert routed.app.alarms.active() == []
+    assert not any(connection.paused for connection in routed.app.connections.stored())
+
+
 # --- Crashes between two writes -----------------------------------------------------------------------------------------
 
 
