@@ -58,7 +58,13 @@ class Checks(ABC):
 class LeadSending(ABC):
     """Sends one lead to a CRM."""
 
+    record_ids: ClassVar[str]
+    """The pattern of the CRM's record IDs."""
+
     def __init__(self, destination: Any, client: Any, outgoing: OutgoingLead, customer: Customer) -> None:
+        if customer.record_id and not re.fullmatch(self.record_ids, customer.record_id):
+            # The destination had another type before. That type's record and memory say nothing about this CRM.
+            customer = replace(customer, record_id="", memory={})
         self._settings = destination.settings
         self._mapping: Mapping[str, MappingValue] = destination.mapping
         self._scope: str = destination.record_scope(outgoing.offer, outgoing.destination)
@@ -81,15 +87,6 @@ class CrmSending(LeadSending, Generic[Record]):
 
     code_of_last_try: ClassVar[str] = ""
     """The outcome's code after `TRIES` refusals. "" means the code of the last refusal."""
-
-    record_ids: ClassVar[str] = ".*"
-    """The pattern of the CRM's record IDs."""
-
-    def __init__(self, destination: Any, client: Any, outgoing: OutgoingLead, customer: Customer) -> None:
-        if not re.fullmatch(self.record_ids, customer.record_id):
-            # The destination may have had another type. That type's record and memory say nothing about this CRM.
-            customer = replace(customer, record_id="", memory={})
-        super().__init__(destination, client, outgoing, customer)
 
     def run(self) -> Outcome:
         code = ""

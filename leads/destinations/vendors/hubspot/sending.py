@@ -29,6 +29,7 @@ class Sending(CrmSending[Contact]):
     """The steps of `CrmSending` for HubSpot."""
 
     vendor = "HubSpot"
+    record_ids = "[0-9]+"
     vocabulary = Vocabulary()
 
     _settings: HubSpotSettings

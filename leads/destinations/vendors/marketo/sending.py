@@ -46,6 +46,8 @@ class PersonDeleted(Exception):
 class Sending(LeadSending):
     """Finds the person, and decides what to set or change and what the ledger remembers. Subclasses store the lead."""
 
+    record_ids = "[0-9]+"
+
     repeatable: ClassVar[bool] = True
     """Whether storing the lead a second time changes nothing."""
 
