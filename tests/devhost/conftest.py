@@ -74,6 +74,7 @@ class Gate:
         self.broken = 0
         self._target = target
         self._connections: set[socket.socket] = set()
+        self._lock = threading.Lock()
         self.port = 0
         self.open()
 
@@ -83,11 +84,12 @@ class Gate:
         threading.Thread(target=self._accept, args=(self._server,), daemon=True).start()
 
     def close(self) -> None:
-        for connection in (self._server, *self._connections):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
-        self._connections.clear()
+        with self._lock:
+            for connection in (self._server, *self._connections):
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+                connection.close()
+            self._connections.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -99,12 +101,13 @@ class Gate:
         with suppress(OSError):
             while True:
                 near = server.accept()[0]
-                if self.breaks:
-                    self.broken += 1
-                    near.close()
-                    continue
-                far = socket.create_connection(("127.0.0.1", self._target))
-                self._connections |= {near, far}
+                with self._lock:  # a connection that was accepted just before `close` must not outlive it
+                    if self.breaks or server.fileno() < 0:
+                        self.broken += self.breaks
+                        near.close()
+                        continue
+                    far = socket.create_connection(("127.0.0.1", self._target))
+                    self._connections |= {near, far}
                 for source, sink in ((near, far), (far, near)):
                     threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
 
