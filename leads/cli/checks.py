@@ -17,7 +17,7 @@ from leads.cli.shapes import AnswerShape, Command, ListShape, OneShape, Shape, c
 from leads.cli.transport import StorageTransport
 from leads.core.lenient_json import text_of_body
 from leads.core.states import RESTING, State
-from leads.core.wording import counted
+from leads.core.wording import counted, with_code
 from leads.destinations.base import PreviewedRequest
 from leads.offers.model import Offer
 from leads.operations.connections import list_connections
@@ -102,7 +102,7 @@ def _verdict(each: Validated) -> Text:
     if each.ok:
         return Text(printable(f"usable, but: {each.problem}"), "yellow")
     words = f"out of reach for now: {each.problem}" if each.transient else each.problem
-    words = with_answer(f"{words.removesuffix('.')} ({each.code})" if each.code else words, each.answer)
+    words = with_answer(with_code(words, each.code), each.answer)
     return Text(printable(words), "yellow" if each.transient else "red")
 
 

@@ -7,6 +7,7 @@ from shlex import quote
 from typing import Final
 
 from leads.core import clock
+from leads.core.wording import with_code
 from leads.destinations import read_settings
 from leads.destinations.base import Context, secret_references
 from leads.health.connection import Connection
@@ -102,19 +103,13 @@ class OfferExamination:
         if not self.missing_secrets.isdisjoint(named):
             return note(Area.CONNECTIONS, about, "not checked, because a secret can't be read")
         found, answer = check(isolated_destination(self.context, config, self.context.secrets))
-        code = f" ({found.code})" if found.code else ""
+        problem = with_code(found.problem.removesuffix("."), found.code)  # the remedy follows
         if found.transient:
             remedy = "the app retries and no lead is lost; if the problem lasts, see the vendor's status page"
-            return note(
-                Area.CONNECTIONS,
-                about,
-                f"out of reach for now: {found.problem.removesuffix('.')}{code}",
-                remedy,
-                answer,
-            )
+            return note(Area.CONNECTIONS, about, f"out of reach for now: {problem}", remedy, answer)
         if not found.ok:
             remedy = "fix the problem as described; within a minute the connection opens and the app sends its leads"
-            return wrong(Area.CONNECTIONS, about, f"{found.problem.removesuffix('.')}{code}", remedy, answer)
+            return wrong(Area.CONNECTIONS, about, problem, remedy, answer)
         return _usable(connection, about, uses[0][0].id, found.problem)
 
 

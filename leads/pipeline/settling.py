@@ -9,6 +9,7 @@ from leads.core import clock, retry_schedule
 from leads.core.messages import Message, encode, encode_notice
 from leads.core.outcomes import Delivered, Misconfigured, Outcome, Rejected, Retry, Skipped, Unknown
 from leads.core.states import State
+from leads.core.wording import with_code
 from leads.destinations.base import Destination
 from leads.destinations.bounded_calls import check_connection
 from leads.ledger.rows import AttemptLog, Delivery, LeadRecord
@@ -114,7 +115,12 @@ class UnsettledAttempt:
             return
         # Recorded after the dead letter is written, so that the attempt that pauses the connection finds and parks it.
         for delivery in connections.record_refusal(
-            connection_id, self.config.type, self.record.lead_id, self.name, outcome.code, reason_with_code(outcome)
+            connection_id,
+            self.config.type,
+            self.record.lead_id,
+            self.name,
+            outcome.code,
+            with_code(outcome.reason, outcome.code),
         ):
             lead_id, _, destination = delivery.partition("/")
             park_again(self.parts.ledger, connections, lead_id, destination, connection_id)
@@ -133,7 +139,7 @@ class UnsettledAttempt:
             if not check.ok and not check.transient:
                 connections.pause(connection_id, self.config.type, reason, outcome.code)
         if check.ok or check.transient:
-            refusal = reason_with_code(outcome) if check.ok else ""
+            refusal = with_code(outcome.reason, outcome.code) if check.ok else ""
             self._settle_retry(Retry(outcome.code or "misconfigured"), reason=outcome.reason, refusal=refusal)
         else:
             self.park(reason, outcome="misconfigured", code=outcome.code)
@@ -272,8 +278,3 @@ class UnsettledAttempt:
             code=code,
             milliseconds=self.milliseconds,
         )
-
-
-def reason_with_code(refused: Rejected | Misconfigured) -> str:
-    """Why the vendor refused, with its code."""
-    return f"{refused.reason.removesuffix('.')} ({refused.code})" if refused.code else refused.reason
